@@ -1,0 +1,441 @@
+# pragma version ==0.4.3
+# pragma evm-version prague
+# pragma optimize gas
+"""
+@title Fairgrid hub: escrow, settlement and reputation for computations by strangers
+@license Apache-2.0
+@notice One address holds the money, the deals, the tasks and the scores. This contract is that address: the life of a task is
+        here; everything else is in two facets, reached by delegatecall, that are fixed when it is deployed:
+        `hub_orders.vy` (matching, order management) and `hub_views.vy` (views, ERC-20 surface, deposits, administration).
+@dev Who can stop it: nobody. The hub's owner adds categories and names the TEE broker; it cannot change code, deals or balances.
+     Conditions that fail revert without data, as the protocol says. Signatures of contracts are asked by static call; the only
+     call that could re-enter is the callback at the very end of `finalize`.
+"""
+
+from .lib import blob
+from .lib import categories
+from .lib import deals
+from .lib import escrow
+from .lib import hashing
+from .lib import ownable
+from .lib import packing
+from .lib import scores
+from .lib import signatures
+from .lib import state
+from .lib import types
+
+initializes: state
+initializes: blob[state := state]
+initializes: categories[state := state]
+initializes: deals[blob := blob, state := state]
+initializes: escrow[state := state]
+initializes: ownable[state := state]
+initializes: scores[state := state]
+initializes: signatures[state := state]
+
+# Selectors of `hub_orders.vy`: matchOrders, sponsorMatchOrders, manageAppOrder, manageDatasetOrder,
+# manageWorkerpoolOrder, manageRequestOrder, computeDealVolume, appregistry, datasetregistry, workerpoolregistry.
+ORDER_SELECTORS: constant(bytes4[10]) = [
+    0x156194d4, 0x2f391533, 0xb2b07e66, 0x4b747106, 0x7e34a077, 0x8dd971d5, 0x66517ca6, 0x45b637a9, 0xb1b11d2c, 0x90a0f546
+]
+MAX_VIEW: constant(uint256) = 12288
+
+HUB_ORDERS: immutable(address)
+HUB_VIEWS: immutable(address)
+
+event TaskInitialize:
+    taskid: indexed(bytes32)
+    workerpool: indexed(address)
+
+event TaskContribute:
+    taskid: indexed(bytes32)
+    worker: indexed(address)
+    hash: bytes32
+
+event TaskConsensus:
+    taskid: indexed(bytes32)
+    consensus: bytes32
+
+event TaskReveal:
+    taskid: indexed(bytes32)
+    worker: indexed(address)
+    digest: bytes32
+
+event TaskReopen:
+    taskid: indexed(bytes32)
+
+event TaskFinalize:
+    taskid: indexed(bytes32)
+    results: Bytes[types.MAX_RESULT]
+
+event TaskClaimed:
+    taskid: indexed(bytes32)
+
+
+@deploy
+def __init__(hub_owner: address, hub_orders: address, hub_views: address):
+    """
+    @dev Leaves a hub that is ready: owner, callback gas, the five categories of the protocol.
+    """
+    assert hub_orders.codesize != 0
+    assert hub_views.codesize != 0
+    HUB_ORDERS = hub_orders
+    HUB_VIEWS = hub_views
+    ownable.set_owner(hub_owner)
+    escrow.open_hub_account()
+    state.callback_gas = types.DEFAULT_CALLBACK_GAS
+    categories.create("XS", '""', 300)
+    categories.create("S", '""', 1200)
+    categories.create("M", '""', 3600)
+    categories.create("L", '""', 10800)
+    categories.create("XL", '""', 36000)
+
+
+# ── Tasks ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+@external
+def initialize(_dealid: bytes32, idx: uint256) -> bytes32:
+    """
+    @notice Opens task `idx` of a deal for contributions. Anybody may, at any time: the deal's money was locked for it when the
+            deal was made, and each index opens once.
+    @return The task id.
+    """
+    key: uint256 = deals.key_of(_dealid)
+    deal: deals.Head = deals.load(key)
+    assert deals.id_of(key, deal) == _dealid
+    first: uint256 = deals.bot_first(deal)
+    assert idx >= first
+    offset: uint256 = idx - first
+    assert offset < deals.bot_size(deal)
+    task_id: bytes32 = hashing.task_id(_dealid, idx)
+    assert state.tasks[task_id] == 0
+    if deals.flags(deal) & deals.FLAG_BATCH_LANE != 0:
+        # The lanes exclude each other: what the batch lane settled or refunded cannot be opened here.
+        lane: uint256 = state.lanes[key]
+        assert not packing.lane_refunded(lane)
+        assert offset >= packing.lane_cursor(lane)
+    task: packing.TaskFields = empty(packing.TaskFields)
+    task.status = types.TASK_ACTIVE
+    task.offset = offset
+    task.deal_key = key
+    state.tasks[task_id] = packing.pack_task(task)
+    log TaskInitialize(taskid=task_id, workerpool=deals.pool(deal))
+    return task_id
+
+
+@external
+def contribute(
+    _taskid: bytes32,
+    _resultHash: bytes32,
+    _resultSeal: bytes32,
+    _enclaveChallenge: address,
+    _enclaveSign: Bytes[types.MAX_SIGNATURE],
+    _authorizationSign: Bytes[types.MAX_SIGNATURE],
+):
+    """
+    @notice The caller, a worker that the scheduler (or, for an enclave, the TEE broker) authorised, commits to a result and
+            locks its stake. When enough weight agrees, the task goes on to be revealed.
+    @dev At most 64 workers contribute to a task. A worker contributes once, in whatever round.
+    """
+    task: packing.TaskFields = packing.unpack_task(state.tasks[_taskid])
+    assert task.status == types.TASK_ACTIVE
+    deal: deals.Head = deals.load(task.deal_key)
+    assert block.timestamp < deals.contribution_deadline(deal)
+    position: uint256 = task.contributors
+    assert position < types.MAX_CONTRIBUTORS
+
+    # The group that this result hash belongs to: an existing one, else the next.
+    group: uint256 = task.groups
+    for i: uint256 in range(task.groups, bound=types.MAX_CONTRIBUTORS):
+        if state.groups[_taskid][i] == _resultHash:
+            group = i
+            break
+
+    # The weight of a group is the product of the weights of its members; 0 if it has none. Rejected members do not count.
+    group_weights: uint256[types.MAX_CONTRIBUTORS] = empty(uint256[types.MAX_CONTRIBUTORS])
+    winners: uint256 = 1
+    for i: uint256 in range(position, bound=types.MAX_CONTRIBUTORS):
+        word: uint256 = state.contributions[_taskid][i]
+        assert packing.contribution_worker(word) != msg.sender
+        if packing.contribution_status(word) == types.CONTRIBUTION_CONTRIBUTED:
+            other: uint256 = packing.contribution_group(word)
+            group_weights[other] = max(group_weights[other], 1) * packing.contribution_weight(word)
+            if other == group:
+                winners += 1
+
+    # Authorisation, and the enclave's word if there is one.
+    has_challenge: bool = _enclaveChallenge != empty(address)
+    assert has_challenge or deals.low_tag(deal) & types.TAG_TEE == 0
+    authority: address = deals.pool_owner(deal)
+    if has_challenge and state.tee_broker != empty(address):
+        authority = state.tee_broker
+    assert signatures.is_signed(
+        authority, hashing.authorisation(msg.sender, _taskid, _enclaveChallenge), _authorizationSign
+    )
+    if has_challenge:
+        assert signatures.is_signed(
+            _enclaveChallenge,
+            hashing.signed_message(keccak256(concat(_resultHash, _resultSeal))),
+            _enclaveSign,
+        )
+        state.challenges[_taskid][position] = _enclaveChallenge
+
+    weight: uint256 = scores.weight_of(msg.sender)
+    state.contributions[_taskid][position] = packing.contribution(
+        types.CONTRIBUTION_CONTRIBUTED, group, has_challenge, weight, msg.sender
+    )
+    state.seals[_taskid][position] = _resultSeal
+    task.contributors = position + 1
+    if group == task.groups:
+        state.groups[_taskid][group] = _resultHash
+        task.groups += 1
+    escrow.lock(msg.sender, deals.worker_stake(deal))
+    log TaskContribute(taskid=_taskid, worker=msg.sender, hash=_resultHash)
+
+    trust: uint256 = deals.trust(deal)
+    agreed: bool = trust <= 1
+    if not agreed:
+        group_weights[group] = max(group_weights[group], 1) * weight
+        total: uint256 = 1
+        for i: uint256 in range(task.groups, bound=types.MAX_CONTRIBUTORS):
+            total += group_weights[i]
+        agreed = group_weights[group] * trust > total * (trust - 1)
+    if agreed:
+        task.status = types.TASK_REVEALING
+        task.consensus_group = group
+        task.winners = winners
+        task.revealed = 0
+        task.reveal_deadline = block.timestamp + types.REVEAL_DEADLINE_RATIO * deals.time_reference(deal)
+        log TaskConsensus(taskid=_taskid, consensus=_resultHash)
+    state.tasks[_taskid] = packing.pack_task(task)
+
+
+@external
+def reveal(_taskid: bytes32, _resultDigest: bytes32):
+    """
+    @notice The caller, a worker of the winning group, shows the digest behind its hash and seal. Only who had computed the
+            digest when it contributed can have sealed it with its own address.
+    """
+    task: packing.TaskFields = packing.unpack_task(state.tasks[_taskid])
+    assert task.status == types.TASK_REVEALING
+    assert block.timestamp < task.reveal_deadline
+    for i: uint256 in range(task.contributors, bound=types.MAX_CONTRIBUTORS):
+        word: uint256 = state.contributions[_taskid][i]
+        if packing.contribution_worker(word) != msg.sender:
+            continue
+        assert packing.contribution_status(word) == types.CONTRIBUTION_CONTRIBUTED
+        assert packing.contribution_group(word) == task.consensus_group
+        if task.revealed == 0:
+            assert state.groups[_taskid][task.consensus_group] == hashing.result_hash(_taskid, _resultDigest)
+            # From now on the digest stands where the hash was; the hash follows from it.
+            state.groups[_taskid][task.consensus_group] = _resultDigest
+        else:
+            assert state.groups[_taskid][task.consensus_group] == _resultDigest
+        assert state.seals[_taskid][i] == hashing.result_seal(msg.sender, _taskid, _resultDigest)
+        state.seals[_taskid][i] = empty(bytes32)
+        state.contributions[_taskid][i] = packing.with_contribution_status(word, types.CONTRIBUTION_PROVED)
+        task.revealed += 1
+        state.tasks[_taskid] = packing.pack_task(task)
+        log TaskReveal(taskid=_taskid, worker=msg.sender, digest=_resultDigest)
+        return
+    raw_revert(b"")
+
+
+@external
+def reopen(_taskid: bytes32):
+    """
+    @notice The scheduler discards a consensus that nobody revealed in time, and the task takes contributions again. Who did not
+            reveal keeps its stake locked and is slashed when the task is finalized.
+    """
+    task: packing.TaskFields = packing.unpack_task(state.tasks[_taskid])
+    assert task.status == types.TASK_REVEALING
+    deal: deals.Head = deals.load(task.deal_key)
+    assert msg.sender == deals.pool_owner(deal)
+    assert block.timestamp < deals.final_deadline(deal)
+    assert block.timestamp >= task.reveal_deadline
+    assert task.revealed == 0
+    for i: uint256 in range(task.contributors, bound=types.MAX_CONTRIBUTORS):
+        word: uint256 = state.contributions[_taskid][i]
+        if packing.contribution_group(word) == task.consensus_group:
+            state.contributions[_taskid][i] = packing.with_contribution_status(
+                word, types.CONTRIBUTION_REJECTED
+            )
+    task.status = types.TASK_ACTIVE
+    task.consensus_group = 0
+    task.winners = 0
+    task.reveal_deadline = 0
+    state.tasks[_taskid] = packing.pack_task(task)
+    log TaskReopen(taskid=_taskid)
+
+
+@external
+def finalize(
+    _taskid: bytes32, _results: Bytes[types.MAX_RESULT], _resultsCallback: Bytes[types.MAX_RESULT]
+):
+    """
+    @notice The scheduler ends a task whose result is revealed: app, dataset, workers and scheduler are paid, who dissented or
+            did not reveal loses its stake. Everybody's share follows from the deal and from who revealed; the scheduler chooses
+            nothing but the moment and the free text `_results`.
+    @dev A deal with a callback demands the very bytes whose hash was agreed on. The callback runs last, with the gas
+         that the hub's owner set, and cannot make the task fail.
+    """
+    task: packing.TaskFields = packing.unpack_task(state.tasks[_taskid])
+    assert task.status == types.TASK_REVEALING
+    deal: deals.Head = deals.load(task.deal_key)
+    assert msg.sender == deals.pool_owner(deal)
+    assert block.timestamp < deals.final_deadline(deal)
+    assert task.revealed == task.winners or (
+        task.revealed > 0 and block.timestamp >= task.reveal_deadline
+    )
+    options: deals.Options = deals.options(deal)
+    if options.callback != empty(address) or len(_resultsCallback) != 0:
+        assert keccak256(_resultsCallback) == state.groups[_taskid][task.consensus_group]
+
+    task.status = types.TASK_COMPLETED
+    state.tasks[_taskid] = packing.pack_task(task)
+    self._store_results(_taskid, _results, _resultsCallback)
+    self._pay_sellers(_taskid, deal, options)
+    self._pay_workers(_taskid, deal, task.contributors)
+    log TaskFinalize(taskid=_taskid, results=_results)
+
+    if options.callback != empty(address):
+        callback_gas: uint256 = state.callback_gas
+        # Whether it succeeds is the callback's own affair.
+        success: bool = raw_call(
+            options.callback,
+            abi_encode(_taskid, _resultsCallback, method_id=method_id("receiveResult(bytes32,bytes)")),
+            gas=callback_gas,
+            revert_on_failure=False,
+        )
+        # Nobody can starve the callback: had it got less than its gas, less than this would be left.
+        assert msg.gas > callback_gas // 63
+
+
+@external
+def claim(_taskid: bytes32):
+    """
+    @notice Ends a task that was not finalized in time. Anybody may: the money goes back to who paid, every worker gets its stake
+            back, and the scheduler's stake goes to the kitty.
+    """
+    word: uint256 = state.tasks[_taskid]
+    status: uint256 = packing.task_status(word)
+    assert status == types.TASK_ACTIVE or status == types.TASK_REVEALING
+    deal: deals.Head = deals.load(packing.task_deal_key(word))
+    assert block.timestamp >= deals.final_deadline(deal)
+    state.tasks[_taskid] = packing.with_task_status(word, types.TASK_FAILED)
+
+    options: deals.Options = deals.options(deal)
+    pool_stake: uint256 = deals.pool_stake(deal)
+    escrow.unlock(options.sponsor, self._task_price(deal, options))
+    escrow.seize(deals.pool_owner(deal), pool_stake, _taskid)
+    escrow.freeze_for_kitty(pool_stake, _taskid)
+    worker_stake: uint256 = deals.worker_stake(deal)
+    for i: uint256 in range(packing.task_contributors(word), bound=types.MAX_CONTRIBUTORS):
+        escrow.unlock(packing.contribution_worker(state.contributions[_taskid][i]), worker_stake)
+    log TaskClaimed(taskid=_taskid)
+
+
+# ── Settlement ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+@internal
+@pure
+def _task_price(deal: deals.Head, options: deals.Options) -> uint256:
+    return deals.app_price(deal) + options.dataset_price + deals.pool_price(deal)
+
+
+@internal
+def _store_results(
+    task_id: bytes32, results: Bytes[types.MAX_RESULT], results_callback: Bytes[types.MAX_RESULT]
+):
+    """
+    @dev Record `task_id`: length of the results (2 bytes), results, callback data. No record if both are empty.
+    """
+    if len(results) == 0 and len(results_callback) == 0:
+        return
+    state.blob = concat(
+        convert(convert(len(results), uint16), bytes2), results, results_callback
+    )
+    blob.create(task_id)
+
+
+@internal
+def _pay_sellers(task_id: bytes32, deal: deals.Head, options: deals.Options):
+    """
+    @dev Takes the price from the sponsor, pays app and dataset, gives the scheduler its stake back and its part of the kitty.
+         What is left with the hub is the pool's price, for `_pay_workers`.
+    """
+    escrow.seize(options.sponsor, self._task_price(deal, options), task_id)
+    app_price: uint256 = deals.app_price(deal)
+    if app_price > 0:
+        escrow.reward(deals.app_owner(deal), app_price, task_id)
+    if options.dataset_price > 0:
+        escrow.reward(options.dataset_owner, options.dataset_price, task_id)
+    pool_owner: address = deals.pool_owner(deal)
+    escrow.unlock(pool_owner, deals.pool_stake(deal))
+    kitty: uint256 = escrow.frozen_of(types.KITTY_ADDRESS)
+    if kitty > 0:
+        part: uint256 = min(max(kitty * types.KITTY_RATIO // 100, types.KITTY_MIN), kitty)
+        escrow.seize(types.KITTY_ADDRESS, part, task_id)
+        escrow.reward(pool_owner, part, task_id)
+
+
+@internal
+def _pay_workers(task_id: bytes32, deal: deals.Head, contributors: uint256):
+    """
+    @dev Shares the pool's price and the seized stakes among who proved, by the logarithm of their weights; the scheduler gets its
+         ratio and what rounding leaves. At least one worker proved: `finalize` demands a reveal.
+    """
+    stake: uint256 = deals.worker_stake(deal)
+    total_reward: uint256 = deals.pool_price(deal)
+    total_weight: uint256 = 0
+    words: DynArray[uint256, types.MAX_CONTRIBUTORS] = []
+    for i: uint256 in range(contributors, bound=types.MAX_CONTRIBUTORS):
+        word: uint256 = state.contributions[task_id][i]
+        words.append(word)
+        if packing.contribution_status(word) == types.CONTRIBUTION_PROVED:
+            total_weight += scores.log2(packing.contribution_weight(word))
+        else:
+            total_reward += stake
+    workers_reward: uint256 = total_reward * (100 - deals.scheduler_reward_ratio(deal)) // 100
+    for word: uint256 in words:
+        worker: address = packing.contribution_worker(word)
+        if packing.contribution_status(word) == types.CONTRIBUTION_PROVED:
+            share: uint256 = workers_reward * scores.log2(packing.contribution_weight(word)) // total_weight
+            total_reward -= share
+            escrow.unlock(worker, stake)
+            escrow.reward(worker, share, task_id)
+            if contributors > 1:
+                scores.raise_score(worker, task_id)
+        else:
+            escrow.seize(worker, stake, task_id)
+            scores.cut_score(worker, task_id)
+    escrow.reward(deals.pool_owner(deal), total_reward, task_id)
+
+
+# ── Facets and records ─────────────────────────────────────────────────────────────────────────────────────────────
+
+@external
+@view
+@raw_return
+def blobData() -> Bytes[blob.MAX_BLOB]:
+    """
+    @notice The bytes of the record that is being written; empty outside. Called back by the record's init code (`blob.vy`).
+    @dev Returns them bare, without ABI encoding.
+    """
+    return state.blob
+
+
+@external
+@payable
+@raw_return
+def __default__() -> Bytes[MAX_VIEW]:
+    """
+    @notice Every other function: runs the facet's code on this contract's storage. What no facet knows, and plain coins, revert
+            with `fallback-disabled`.
+    @dev Payable only to reach that text: every function of the facets refuses value.
+    """
+    if len(msg.data) >= 4:
+        if convert(slice(msg.data, 0, 4), bytes4) in ORDER_SELECTORS:
+            return raw_call(HUB_ORDERS, msg.data, max_outsize=32, is_delegate_call=True)
+        return raw_call(HUB_VIEWS, msg.data, max_outsize=MAX_VIEW, is_delegate_call=True)
+    raise "fallback-disabled"

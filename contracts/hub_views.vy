@@ -1,0 +1,753 @@
+# pragma version ==0.4.3
+# pragma evm-version prague
+# pragma optimize gas
+"""
+@title Fairgrid hub, facet of accounts and views
+@license Apache-2.0
+@notice Views on deals, tasks and scores, the ERC-20 surface of the escrow ("Staked RLC"), deposits and withdrawals, and the few
+        things that the hub's owner may do. Runs by delegatecall in the storage of the hub (`hub.vy`).
+@dev Who can stop it: nobody; there is no pause. The token is fixed when the facet is deployed. What calls the token is locked
+     against re-entry, over all facets: the lock is the same transient slot everywhere.
+"""
+
+from .interfaces import IApprovalReceiver
+from .interfaces import IAsset
+from .interfaces import IToken
+from .lib import blob
+from .lib import categories
+from .lib import deals
+from .lib import escrow
+from .lib import hashing
+from .lib import ownable
+from .lib import packing
+from .lib import scores
+from .lib import signatures
+from .lib import state
+from .lib import types
+
+initializes: state
+initializes: blob[state := state]
+initializes: categories[state := state]
+initializes: deals[blob := blob, state := state]
+initializes: escrow[state := state]
+initializes: ownable[state := state]
+initializes: scores[state := state]
+initializes: signatures[state := state]
+
+TOKEN: immutable(address)
+
+event Approval:
+    owner: indexed(address)
+    spender: indexed(address)
+    value: uint256
+
+
+@deploy
+def __init__(base_token: address):
+    """
+    @dev The token in escrow, for ever.
+    """
+    TOKEN = base_token
+
+
+# ── Views: deals, tasks, contributions ─────────────────────────────────────────────────────────────────────────────
+
+@external
+@view
+def viewDeal(id: bytes32) -> types.Deal:
+    """
+    @notice A deal's terms; all zero if there is no such deal.
+    """
+    head: deals.Head = deals.find(id)
+    if head.location == empty(address):
+        return empty(types.Deal)
+    options: deals.Options = deals.options(head)
+    return types.Deal(
+        app=types.Resource(pointer=deals.app(head), owner=deals.app_owner(head), price=deals.app_price(head)),
+        dataset=types.Resource(
+            pointer=options.dataset, owner=options.dataset_owner, price=options.dataset_price
+        ),
+        workerpool=types.Resource(
+            pointer=deals.pool(head), owner=deals.pool_owner(head), price=deals.pool_price(head)
+        ),
+        trust=deals.trust(head),
+        category=deals.category(head),
+        tag=options.tag,
+        requester=deals.requester(head),
+        beneficiary=options.beneficiary,
+        callback=options.callback,
+        params=convert(
+            convert(
+                blob.read(
+                    head.location,
+                    options.params_start,
+                    head.location.codesize - 1 - options.params_start,
+                ),
+                Bytes[types.MAX_PARAMS],
+            ),
+            String[types.MAX_PARAMS],
+        ),
+        startTime=deals.start_time(head),
+        botFirst=deals.bot_first(head),
+        botSize=deals.bot_size(head),
+        workerStake=deals.worker_stake(head),
+        schedulerRewardRatio=deals.scheduler_reward_ratio(head),
+        sponsor=options.sponsor,
+    )
+
+
+@external
+@view
+def viewTask(id: bytes32) -> types.Task:
+    """
+    @notice Where a task stands; all zero if it was never initialized.
+    """
+    task: packing.TaskFields = packing.unpack_task(state.tasks[id])
+    if task.status == types.TASK_UNSET:
+        return empty(types.Task)
+    head: deals.Head = deals.load(task.deal_key)
+    shown: types.Task = empty(types.Task)
+    shown.status = convert(task.status, uint8)
+    shown.dealid = deals.id_of(task.deal_key, head)
+    shown.idx = deals.bot_first(head) + task.offset
+    shown.timeref = deals.time_reference(head)
+    shown.contributionDeadline = deals.contribution_deadline(head)
+    shown.revealDeadline = task.reveal_deadline
+    shown.finalDeadline = deals.final_deadline(head)
+    shown.revealCounter = task.revealed
+    shown.winnerCounter = task.winners
+    if task.winners > 0:
+        shown.consensusValue = self._group_hash(id, task, task.consensus_group)
+    if task.revealed > 0:
+        shown.resultDigest = state.groups[id][task.consensus_group]
+    for i: uint256 in range(task.contributors, bound=types.MAX_CONTRIBUTORS):
+        shown.contributors.append(packing.contribution_worker(state.contributions[id][i]))
+    if task.status == types.TASK_COMPLETED:
+        shown.results = self._results(id)
+        shown.resultsCallback = self._results_callback(id)
+    return shown
+
+
+@external
+@view
+def viewContribution(_taskid: bytes32, _worker: address) -> types.Contribution:
+    """
+    @notice What a worker contributed to a task; all zero if nothing.
+    """
+    task: packing.TaskFields = packing.unpack_task(state.tasks[_taskid])
+    for i: uint256 in range(task.contributors, bound=types.MAX_CONTRIBUTORS):
+        word: uint256 = state.contributions[_taskid][i]
+        if packing.contribution_worker(word) != _worker:
+            continue
+        shown: types.Contribution = empty(types.Contribution)
+        status: uint256 = packing.contribution_status(word)
+        shown.status = convert(status, uint8)
+        shown.resultHash = self._group_hash(_taskid, task, packing.contribution_group(word))
+        shown.resultSeal = state.seals[_taskid][i]
+        if status == types.CONTRIBUTION_PROVED:
+            shown.resultSeal = hashing.result_seal(
+                _worker, _taskid, state.groups[_taskid][task.consensus_group]
+            )
+        if packing.contribution_has_challenge(word):
+            shown.enclaveChallenge = state.challenges[_taskid][i]
+        shown.weight = scores.log2(packing.contribution_weight(word))
+        return shown
+    return empty(types.Contribution)
+
+
+@external
+@view
+def resultFor(id: bytes32) -> Bytes[types.MAX_RESULT]:
+    """
+    @notice The callback data of a completed task (ERC-1154 pull).
+    """
+    assert packing.task_status(state.tasks[id]) == types.TASK_COMPLETED, "task-pending"
+    return self._results_callback(id)
+
+
+@internal
+@view
+def _group_hash(task_id: bytes32, task: packing.TaskFields, group: uint256) -> bytes32:
+    """
+    @dev The result hash of a group. After the first reveal the winning group's place holds the digest.
+    """
+    stored: bytes32 = state.groups[task_id][group]
+    if task.revealed > 0 and group == task.consensus_group:
+        return hashing.result_hash(task_id, stored)
+    return stored
+
+
+@internal
+@view
+def _results(task_id: bytes32) -> Bytes[types.MAX_RESULT]:
+    location: address = blob.location_of(task_id)
+    if location.codesize == 0:
+        return b""
+    length: uint256 = convert(convert(slice(location.code, 1, 2), bytes2), uint256)
+    return convert(blob.read(location, 2, length), Bytes[types.MAX_RESULT])
+
+
+@internal
+@view
+def _results_callback(task_id: bytes32) -> Bytes[types.MAX_RESULT]:
+    location: address = blob.location_of(task_id)
+    if location.codesize == 0:
+        return b""
+    length: uint256 = convert(convert(slice(location.code, 1, 2), bytes2), uint256)
+    return convert(blob.read(location, 2 + length, location.codesize - 3 - length), Bytes[types.MAX_RESULT])
+
+
+# ── Views: orders, scores, accounts, categories ────────────────────────────────────────────────────────────────────
+
+@external
+@view
+def viewConsumed(_id: bytes32) -> uint256:
+    """
+    @notice Units of an order that deals or its closing consumed.
+    """
+    return deals.consumed_by_request(_id)
+
+
+@external
+@view
+def viewPresigned(_id: bytes32) -> address:
+    """
+    @notice Who presigned an order; zero if nobody.
+    """
+    return state.presigned[_id]
+
+
+@external
+@view
+def viewScore(_worker: address) -> uint256:
+    """
+    @notice A worker's score.
+    """
+    return scores.score_of(_worker)
+
+
+@external
+@view
+def viewAccount(account: address) -> types.Account:
+    """
+    @notice What an account can spend or withdraw (stake), and what is locked.
+    """
+    return types.Account(stake=escrow.balance_of(account), locked=escrow.frozen_of(account))
+
+
+@external
+@view
+def countCategory() -> uint256:
+    """
+    @notice How many categories there are.
+    """
+    return state.category_count
+
+
+@external
+@view
+def viewCategory(_catid: uint256) -> types.Category:
+    """
+    @notice A category; reverts without data if there is none.
+    """
+    word: uint256 = state.categories[_catid]
+    assert packing.category_exists(word)
+    return types.Category(
+        name=state.category_names[_catid],
+        description=state.category_descriptions[_catid],
+        workClockTimeRef=packing.category_time_reference(word),
+    )
+
+
+# ── Views: assets ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+@external
+@view
+def viewApp(app: address) -> types.AppInfo:
+    """
+    @notice What an app tells about itself; reverts if the address is no app.
+    """
+    asset: IAsset = IAsset(app)
+    return types.AppInfo(
+        owner=staticcall asset.owner(),
+        m_appName=staticcall asset.m_appName(),
+        m_appType=staticcall asset.m_appType(),
+        m_appMultiaddr=staticcall asset.m_appMultiaddr(),
+        m_appChecksum=staticcall asset.m_appChecksum(),
+        m_appMREnclave=staticcall asset.m_appMREnclave(),
+    )
+
+
+@external
+@view
+def viewDataset(dataset: address) -> types.DatasetInfo:
+    """
+    @notice What a dataset tells about itself; reverts if the address is no dataset.
+    """
+    asset: IAsset = IAsset(dataset)
+    return types.DatasetInfo(
+        owner=staticcall asset.owner(),
+        m_datasetName=staticcall asset.m_datasetName(),
+        m_datasetMultiaddr=staticcall asset.m_datasetMultiaddr(),
+        m_datasetChecksum=staticcall asset.m_datasetChecksum(),
+    )
+
+
+@external
+@view
+def viewWorkerpool(workerpool: address) -> types.WorkerpoolInfo:
+    """
+    @notice What a workerpool tells about itself; reverts if the address is no workerpool.
+    """
+    asset: IAsset = IAsset(workerpool)
+    return types.WorkerpoolInfo(
+        owner=staticcall asset.owner(),
+        m_workerpoolDescription=staticcall asset.m_workerpoolDescription(),
+        m_workerStakeRatioPolicy=staticcall asset.m_workerStakeRatioPolicy(),
+        m_schedulerRewardRatioPolicy=staticcall asset.m_schedulerRewardRatioPolicy(),
+    )
+
+
+# ── Views: signatures and domain ───────────────────────────────────────────────────────────────────────────────────
+
+@external
+@view
+def verifySignature(_identity: address, _hash: bytes32, _signature: Bytes[types.MAX_SIGNATURE]) -> bool:
+    """
+    @notice True if the identity signed this very hash.
+    """
+    return signatures.is_signed(_identity, _hash, _signature)
+
+
+@external
+@view
+def verifyPresignature(_identity: address, _hash: bytes32) -> bool:
+    """
+    @notice True if the identity presigned the order with this hash.
+    """
+    return signatures.is_presigned(_identity, _hash)
+
+
+@external
+@view
+def verifyPresignatureOrSignature(
+    _identity: address, _hash: bytes32, _signature: Bytes[types.MAX_SIGNATURE]
+) -> bool:
+    """
+    @notice True if presigned or signed. A presigned hash needs no signature bytes.
+    """
+    return signatures.is_signed_or_presigned(_identity, _hash, _signature)
+
+
+@external
+@view
+def domain() -> types.EIP712Domain:
+    """
+    @notice The EIP-712 domain in which orders are signed.
+    """
+    return types.EIP712Domain(
+        name=hashing.DOMAIN_NAME,
+        version=hashing.DOMAIN_VERSION,
+        chainId=chain.id,
+        verifyingContract=self,
+    )
+
+
+@external
+@view
+def eip712domain_separator() -> bytes32:
+    """
+    @notice Hash of that domain.
+    """
+    return hashing.domain_separator()
+
+
+# ── Views: constants ───────────────────────────────────────────────────────────────────────────────────────────────
+
+@external
+@pure
+def contribution_deadline_ratio() -> uint256:
+    """
+    @notice Contributions end this many time references after the deal.
+    """
+    return types.CONTRIBUTION_DEADLINE_RATIO
+
+
+@external
+@pure
+def reveal_deadline_ratio() -> uint256:
+    """
+    @notice Reveals end this many time references after the consensus.
+    """
+    return types.REVEAL_DEADLINE_RATIO
+
+
+@external
+@pure
+def final_deadline_ratio() -> uint256:
+    """
+    @notice A task can be claimed this many time references after the deal.
+    """
+    return types.FINAL_DEADLINE_RATIO
+
+
+@external
+@pure
+def workerpool_stake_ratio() -> uint256:
+    """
+    @notice Percent of its price that a scheduler locks for each task.
+    """
+    return types.WORKERPOOL_STAKE_RATIO
+
+
+@external
+@pure
+def kitty_ratio() -> uint256:
+    """
+    @notice Percent of the kitty that a successful task pays out.
+    """
+    return types.KITTY_RATIO
+
+
+@external
+@pure
+def kitty_min() -> uint256:
+    """
+    @notice The least that a successful task pays out of the kitty, if it holds as much (nRLC).
+    """
+    return types.KITTY_MIN
+
+
+@external
+@pure
+def kitty_address() -> address:
+    """
+    @notice The account of seized scheduler stakes. Nobody has its key.
+    """
+    return types.KITTY_ADDRESS
+
+
+@external
+@pure
+def groupmember_purpose() -> uint256:
+    """
+    @notice The ERC-734 purpose of members of a group.
+    """
+    return types.GROUPMEMBER_PURPOSE
+
+
+# ── ERC-20 surface ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+@external
+@view
+def name() -> String[10]:
+    """
+    @notice Name of the escrowed token.
+    """
+    return "Staked RLC"
+
+
+@external
+@view
+def symbol() -> String[4]:
+    """
+    @notice Symbol of the escrowed token.
+    """
+    return "SRLC"
+
+
+@external
+@view
+def decimals() -> uint8:
+    """
+    @notice 9: amounts are in nRLC.
+    """
+    return 9
+
+
+@external
+@view
+def token() -> address:
+    """
+    @notice The token in escrow.
+    """
+    return TOKEN
+
+
+@external
+@view
+def totalSupply() -> uint256:
+    """
+    @notice All money in escrow, free and locked.
+    """
+    return state.total_supply
+
+
+@external
+@view
+def balanceOf(account: address) -> uint256:
+    """
+    @notice What an account can spend; for the hub itself, all that is locked.
+    """
+    return escrow.balance_of(account)
+
+
+@external
+@view
+def frozenOf(account: address) -> uint256:
+    """
+    @notice What is locked of an account.
+    """
+    return escrow.frozen_of(account)
+
+
+@external
+@view
+def allowance(account: address, spender: address) -> uint256:
+    """
+    @notice What a spender may still move out of an account.
+    """
+    return state.allowances[account][spender]
+
+
+@external
+def transfer(recipient: address, amount: uint256) -> bool:
+    """
+    @notice Moves the caller's free money inside the escrow; locked money cannot move.
+    """
+    self._transfer(msg.sender, recipient, amount)
+    return True
+
+
+@external
+def transferFrom(sender: address, recipient: address, amount: uint256) -> bool:
+    """
+    @notice Moves free money of somebody who approved the caller. The allowance always shrinks; none is unlimited.
+    """
+    self._transfer(sender, recipient, amount)
+    self._approve(sender, msg.sender, state.allowances[sender][msg.sender] - amount)
+    return True
+
+
+@external
+def approve(spender: address, amount: uint256) -> bool:
+    """
+    @notice Sets what a spender may move out of the caller's account.
+    """
+    self._approve(msg.sender, spender, amount)
+    return True
+
+
+@external
+def increaseAllowance(spender: address, addedValue: uint256) -> bool:
+    """
+    @notice Raises an allowance, whatever was spent of it meanwhile.
+    """
+    self._approve(msg.sender, spender, state.allowances[msg.sender][spender] + addedValue)
+    return True
+
+
+@external
+def decreaseAllowance(spender: address, subtractedValue: uint256) -> bool:
+    """
+    @notice Lowers an allowance; reverts without data below zero.
+    """
+    self._approve(msg.sender, spender, state.allowances[msg.sender][spender] - subtractedValue)
+    return True
+
+
+@external
+def approveAndCall(spender: address, amount: uint256, extraData: Bytes[types.MAX_CALL]) -> bool:
+    """
+    @notice Approves a spender and tells it so. The call is the last thing done, and the spender can do no more than anybody
+            whom the caller approved.
+    """
+    self._approve(msg.sender, spender, amount)
+    accepted: bool = extcall IApprovalReceiver(spender).receiveApproval(msg.sender, amount, self, extraData)
+    assert accepted, "approval-refused"
+    return True
+
+
+@internal
+def _transfer(sender: address, recipient: address, amount: uint256):
+    assert sender != empty(address), "ERC20: transfer from the zero address"
+    assert recipient != empty(address), "ERC20: transfer to the zero address"
+    escrow.move(sender, recipient, amount)
+    log escrow.Transfer(sender=sender, receiver=recipient, value=amount)
+
+
+@internal
+def _approve(account: address, spender: address, amount: uint256):
+    assert account != empty(address), "ERC20: approve from the zero address"
+    assert spender != empty(address), "ERC20: approve to the zero address"
+    state.allowances[account][spender] = amount
+    log Approval(owner=account, spender=spender, value=amount)
+
+
+# ── Deposits and withdrawals ───────────────────────────────────────────────────────────────────────────────────────
+
+@external
+@nonreentrant
+def deposit(amount: uint256) -> bool:
+    """
+    @notice Takes tokens that the caller approved into its escrow account.
+    """
+    self._deposit(msg.sender, amount, msg.sender)
+    return True
+
+
+@external
+@nonreentrant
+def depositFor(amount: uint256, target: address) -> bool:
+    """
+    @notice Takes tokens of the caller into somebody's escrow account.
+    """
+    self._deposit(msg.sender, amount, target)
+    return True
+
+
+@external
+@nonreentrant
+def receiveApproval(sender: address, amount: uint256, token: address, data: Bytes[types.MAX_CALL]) -> bool:
+    """
+    @notice Deposit in one transaction: the token calls this out of its own `approveAndCall`. Anybody may call it as well, which
+            can do no more than move what `sender` approved into the escrow account of `sender`.
+    @dev With data: custom error `UnsupportedOperation(bytes4)`; fewer than 4 bytes revert without data.
+    """
+    assert token == TOKEN, "wrong-token"
+    self._deposit(sender, amount, sender)
+    if len(data) != 0:
+        selector: bytes4 = convert(slice(data, 0, 4), bytes4)
+        raw_revert(abi_encode(selector, method_id=method_id("UnsupportedOperation(bytes4)")))
+    return True
+
+
+@external
+@nonreentrant
+def withdraw(amount: uint256) -> bool:
+    """
+    @notice Pays free money out to the caller.
+    """
+    self._withdraw(amount, msg.sender)
+    return True
+
+
+@external
+@nonreentrant
+def withdrawTo(amount: uint256, target: address) -> bool:
+    """
+    @notice Pays the caller's free money out to somebody.
+    """
+    self._withdraw(amount, target)
+    return True
+
+
+@external
+@nonreentrant
+def recover() -> uint256:
+    """
+    @notice Credits tokens that somebody sent to the hub without depositing them to the hub's owner. Cannot touch anybody's
+            account: only what exceeds the supply is credited.
+    """
+    ownable.check_owner()
+    amount: uint256 = staticcall IToken(TOKEN).balanceOf(self) - state.total_supply
+    escrow.mint(msg.sender, amount)
+    return amount
+
+
+@internal
+def _deposit(payer: address, amount: uint256, target: address):
+    """
+    @dev The tokens come before the credit; callers hold the lock, so a token that calls back finds the doors closed.
+    """
+    assert extcall IToken(TOKEN).transferFrom(payer, self, amount), "failed-transferFrom"
+    escrow.mint(target, amount)
+
+
+@internal
+def _withdraw(amount: uint256, target: address):
+    """
+    @dev The debit comes before the payment. Stricter than the protocol: a token that answers false reverts the withdrawal.
+    """
+    escrow.burn(msg.sender, amount)
+    assert extcall IToken(TOKEN).transfer(target, amount), "failed-transfer"
+
+
+# ── Administration ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+@external
+@view
+def owner() -> address:
+    """
+    @notice Who administers the hub; may be nobody.
+    """
+    return state.owner
+
+
+@external
+def transferOwnership(_newOwner: address):
+    """
+    @notice Hands the administration over, or ends it (zero address). Only the owner can.
+    """
+    if msg.sender != state.owner:
+        raw_revert(
+            abi_encode(msg.sender, state.owner, method_id=method_id("NotContractOwner(address,address)"))
+        )
+    ownable.set_owner(_newOwner)
+
+
+@external
+def createCategory(
+    name: String[types.MAX_TEXT], description: String[types.MAX_TEXT], workClockTimeRef: uint256
+) -> uint256:
+    """
+    @notice Appends a category; only the owner can. Existing ones never change.
+    @return Its id.
+    """
+    ownable.check_owner()
+    return categories.create(name, description, workClockTimeRef)
+
+
+@external
+@view
+def teebroker() -> address:
+    """
+    @notice Who authorises contributions of enclaves; the scheduler if zero.
+    """
+    return state.tee_broker
+
+
+@external
+def setTeeBroker(_teebroker: address):
+    """
+    @notice Names the TEE broker; only the owner can.
+    """
+    ownable.check_owner()
+    state.tee_broker = _teebroker
+
+
+@external
+@view
+def callbackgas() -> uint256:
+    """
+    @notice Gas that a callback gets.
+    """
+    return state.callback_gas
+
+
+@external
+def setCallbackGas(_callbackgas: uint256):
+    """
+    @notice Sets the gas of callbacks; only the owner can.
+    """
+    ownable.check_owner()
+    state.callback_gas = _callbackgas
+
+
+@external
+@payable
+def __default__():
+    """
+    @notice What nobody knows is refused.
+    """
+    raise "fallback-disabled"
