@@ -1,0 +1,149 @@
+"""The tree of errors: one class per remedy.
+
+::
+
+    FairgridError                     exit code
+    ├── UsageError                    2   what you gave cannot be used: change it
+    │   ├── OrderError                    an order is malformed, unsigned or does not fit
+    │   └── ManifestError                 a job manifest breaks its schema or its limits
+    ├── FundsError                    3   money or trust is missing: add some, or ask for less
+    │   └── TrustUnreachable              the pool's workers cannot reach the trust you ask for
+    ├── ServiceError                  4   a service or the chain does not answer: start it, or try again
+    │   ├── ServiceUnavailable            nobody answers at that address, or not in time
+    │   ├── ServiceRefused                the service answered, and said no
+    │   └── TransactionFailed             a transaction was refused or reverted
+    │       └── ContractReverted          the hub or a registry said no, with its reason
+    ├── VerificationError             5   what came back is not what was agreed: trust nobody, keep the evidence
+    ├── JobError                      1   the job itself failed, and the network agreed that it did
+    └── HostFailure                   4   this machine could not run the job: never contributed as a result
+
+Every message says what happened, why, and what to do next; the facts stay on the object as attributes.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+__all__ = [
+    "ContractReverted",
+    "FairgridError",
+    "FundsError",
+    "HostFailure",
+    "JobError",
+    "ManifestError",
+    "OrderError",
+    "ServiceError",
+    "ServiceRefused",
+    "ServiceUnavailable",
+    "TransactionFailed",
+    "TrustUnreachable",
+    "UsageError",
+    "VerificationError",
+]
+
+
+class FairgridError(Exception):
+    """Root of everything that this package raises on purpose.
+
+    ``exit_code`` is what the command line ends with (0 ok, 1 verified job error, 2 usage, 3 funds or trust,
+    4 service or chain down, 5 verification failed).
+    """
+
+    exit_code = 4
+
+
+class UsageError(FairgridError):
+    """What the caller gave cannot be used."""
+
+    exit_code = 2
+
+
+class OrderError(UsageError):
+    """An order is malformed, not signed by whom it should be, or does not fit the others."""
+
+
+class ManifestError(UsageError):
+    """A job manifest breaks its schema or its limits."""
+
+
+class FundsError(FairgridError):
+    """Money or trust is missing."""
+
+    exit_code = 3
+
+
+class TrustUnreachable(FundsError):
+    """The pool's workers cannot reach the trust that was asked for.
+
+    Attributes: ``asked`` and ``reachable`` are the chain's integer trust; a trust t reads as confidence 1 - 1/t.
+    """
+
+    def __init__(self, *, asked: int, reachable: int, owners: int) -> None:
+        self.asked = asked
+        self.reachable = reachable
+        self.owners = owners
+        confidence = Decimal(1) - Decimal(1) / Decimal(max(reachable, 1))
+        super().__init__(
+            f"This pool cannot reach trust {asked}: its {owners} connected owner(s) reach at most trust {reachable} "
+            f"(confidence {confidence:.4f}). Nothing was signed. Ask for less with --trust, or wait for more workers."
+        )
+
+
+class ServiceError(FairgridError):
+    """A service or the chain is not there, or says no."""
+
+    exit_code = 4
+
+
+class ServiceUnavailable(ServiceError):
+    """Nobody answers at ``url``, or not in time."""
+
+    def __init__(self, service: str, url: str, reason: str) -> None:
+        self.service = service
+        self.url = url
+        self.reason = reason
+        super().__init__(
+            f"The {service} at {url} does not answer ({reason}). "
+            f"Is it running? `fairgrid status` shows a local network; try again when it is up."
+        )
+
+
+class ServiceRefused(ServiceError):
+    """A service answered and refused; ``status`` is its HTTP status."""
+
+    def __init__(self, service: str, status: int, message: str) -> None:
+        self.service = service
+        self.status = status
+        self.message = message
+        super().__init__(f"The {service} refused: {message} (status {status}).")
+
+
+class TransactionFailed(ServiceError):
+    """A transaction was refused by the node or failed on chain; ``tx_hash`` is None when it was never sent."""
+
+    def __init__(self, function: str, reason: str, *, tx_hash: str | None = None) -> None:
+        self.function = function
+        self.reason = reason
+        self.tx_hash = tx_hash
+        where = f" in transaction {tx_hash}" if tx_hash else ""
+        super().__init__(f"{function} failed{where}: {reason}.")
+
+
+class ContractReverted(TransactionFailed):
+    """A contract refused a call; ``reason`` is its revert text, or ``(no data)``."""
+
+
+class VerificationError(FairgridError):
+    """What came back is not what was agreed on chain. Nothing of it was shown or written."""
+
+    exit_code = 5
+
+
+class JobError(FairgridError):
+    """The job itself failed, and enough workers agreed that it does."""
+
+    exit_code = 1
+
+
+class HostFailure(FairgridError):
+    """This machine could not run the job (wall clock, disk, sandbox): never contributed as a result."""

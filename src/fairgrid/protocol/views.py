@@ -1,0 +1,155 @@
+"""What the hub shows of deals, tasks, contributions and accounts (`viewDeal`, `viewTask`, …), as plain records.
+
+Identifiers, digests and tags are lower-case 0x-hex text of 32 bytes, addresses are EIP-55 checksummed text,
+money is an integer number of nRLC, times are seconds of chain time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+__all__ = [
+    "Account",
+    "AppInfo",
+    "Category",
+    "Contribution",
+    "ContributionStatus",
+    "DatasetInfo",
+    "Deal",
+    "Resource",
+    "Task",
+    "TaskStatus",
+    "WorkerpoolInfo",
+]
+
+
+class TaskStatus(IntEnum):
+    """Status of a task on chain."""
+
+    UNSET = 0
+    ACTIVE = 1
+    REVEALING = 2
+    COMPLETED = 3
+    FAILED = 4
+
+
+class ContributionStatus(IntEnum):
+    """Status of one worker's contribution on chain."""
+
+    UNSET = 0
+    CONTRIBUTED = 1
+    PROVED = 2
+    REJECTED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """An asset inside a deal: its address, its owner when the deal was made, its price per task in nRLC."""
+
+    pointer: str
+    owner: str
+    price: int
+
+
+@dataclass(frozen=True, slots=True)
+class Deal:
+    """A deal: money locked for ``bot_size`` tasks with indexes ``bot_first`` to ``bot_first + bot_size - 1``."""
+
+    app: Resource
+    dataset: Resource
+    workerpool: Resource
+    trust: int
+    category: int
+    tag: str
+    requester: str
+    beneficiary: str
+    callback: str
+    params: str
+    start_time: int
+    bot_first: int
+    bot_size: int
+    worker_stake: int
+    scheduler_reward_ratio: int
+    sponsor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task; every field is zero or empty while its status is UNSET."""
+
+    status: TaskStatus
+    deal_id: str
+    index: int
+    timeref: int
+    contribution_deadline: int
+    reveal_deadline: int
+    final_deadline: int
+    consensus_value: str
+    reveal_counter: int
+    winner_counter: int
+    contributors: tuple[str, ...]
+    result_digest: str
+    results: bytes
+    results_timestamp: int
+    results_callback: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """What one worker contributed to one task; ``weight`` is the log2 weight used to share rewards."""
+
+    status: ContributionStatus
+    result_hash: str
+    result_seal: str
+    enclave_challenge: str
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An escrow account: ``stake`` can be spent or withdrawn, ``locked`` cannot (nRLC)."""
+
+    stake: int
+    locked: int
+
+
+@dataclass(frozen=True, slots=True)
+class Category:
+    """A size class; ``timeref`` (`workClockTimeRef`) is in seconds."""
+
+    name: str
+    description: str
+    timeref: int
+
+
+@dataclass(frozen=True, slots=True)
+class AppInfo:
+    """A registered app."""
+
+    owner: str
+    name: str
+    type: str
+    multiaddr: bytes
+    checksum: str
+    mrenclave: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetInfo:
+    """A registered dataset."""
+
+    owner: str
+    name: str
+    multiaddr: bytes
+    checksum: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerpoolInfo:
+    """A registered workerpool; both ratios are percent."""
+
+    owner: str
+    description: str
+    worker_stake_ratio: int
+    scheduler_reward_ratio: int

@@ -1,0 +1,338 @@
+"""Messages between a worker and its pool, over the worker's outgoing websocket: one JSON object a frame.
+
+The order of a task's life (decision 2): `Lease` → worker computes → `Seal` → `Authorisation` → the worker contributes
+on chain → `RevealNotice` → the worker reveals on chain → `OpeningRequest`/`Opening` → `UploadRequest`/`Uploaded`
+→ `TaskDone`. No message carries a digest before the task is REVEALING. Every message is frozen and strict: an unknown
+key, a missing key or a wrong type is a `ProtocolViolation`, and so is a frame of over `MAX_FRAME_BYTES`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from fairgrid.errors import UsageError
+
+__all__ = [
+    "MAX_FRAME_BYTES",
+    "PROTOCOL_VERSION",
+    "Abort",
+    "Authorisation",
+    "Challenge",
+    "Contributed",
+    "Enrol",
+    "Heartbeat",
+    "HeldLease",
+    "Lease",
+    "LeaseFailed",
+    "Opening",
+    "OpeningRequest",
+    "PhaseReport",
+    "PoolMessage",
+    "ProtocolViolation",
+    "Ready",
+    "Refused",
+    "RevealNotice",
+    "Revealed",
+    "Seal",
+    "TaskDone",
+    "UploadRequest",
+    "Uploaded",
+    "Welcome",
+    "WorkerMessage",
+    "decode_pool_message",
+    "decode_worker_message",
+    "encode",
+]
+
+PROTOCOL_VERSION = 1
+MAX_FRAME_BYTES = 65_536
+
+Address = Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{40}$")]
+Hex32 = Annotated[str, Field(pattern=r"^0x[0-9a-f]{64}$")]
+Signature = Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{128,132}$")]
+ShortText = Annotated[str, Field(max_length=500)]
+Phase = Literal["accepted", "downloading", "computing", "sealed", "contributing", "revealing", "uploading"]
+"""Coarse phases: all that is shown of a replica before consensus (decision 3)."""
+
+_Message = TypeVar("_Message")
+_STRICT = ConfigDict(extra="forbid", strict=True)
+
+
+class ProtocolViolation(UsageError):
+    """The other side sent a message that this protocol does not have."""
+
+
+# --- pool to worker ---------------------------------------------------------------------------------------------
+
+
+@dataclass(config=_STRICT, frozen=True, slots=True)
+class Challenge:
+    """First frame: `Enrol` must answer it with a signature that binds ``nonce`` to chain, hub, pool and worker."""
+
+    nonce: Hex32
+    chain_id: int
+    hub: Address
+    workerpool: Address
+    version: int
+    kind: Literal["challenge"] = "challenge"
+
+
+@dataclass(config=_STRICT, frozen=True, slots=True)
+class Welcome:
+    """The worker is enrolled; it must send a `Heartbeat` at least every ``heartbeat_s`` seconds."""
+
+    heartbeat_s: float
+    kind: Literal["welcome"] = "welcome"
+
+
+@dataclass(config=_STRICT, frozen=True, slots=True)
+class Refused:
+    """The pool will not work with this worker; ``reason`` says what to mend. The connection closes after it."""
+
+    reason: ShortText
+    kind: Literal["refused"] = "refused"
+
+
+@dataclass(config=_STRICT, frozen=True, slots=True)
+class Lease:
+    """Compute this task and seal the digest. Carries no authorisation (decision 2). The task is read from the chain."""
+
+    lease_id: Annotated[str, Field(min_length=1, max_length=64)]
+    deal_id: Hex32
+    task_id: Hex32
+    index: int
+    round: int
+    seal_window_s: float
+    kind: Literal["lease"] = "lease"
+
+
+@dataclass(config=_STRICT, frozen=True, slots=True)
+class Authorisation:
+    """The scheduler's signature that lets this worker contribute to this task."""
+
+    lease_id: str
+    task_id: Hex32
+    enclave_challenge: Address
+    signature: Signature
+    kind: Literal["authorisation"] = "authorisation"
+
+
+@dataclass(config=_STRICT, frozen=True, slots=True)
+class RevealNotice:
+    """Consensus was seen on chain. The worker checks the chain itself before it reveals."""
+
+    task_id: Hex32
+    kind: Literal["reveal_notice"] = "reveal_notice"
+
+
+@dataclass(config=_STRICT, frozen=True, slots=True)
+class OpeningRequest:
+    """Open the seal: send its digest and salt within 60 s; silence counts as differing."""
+
+    lease_id: str
+    task_id: Hex32
+    kind: Literal["opening_request"] = "opening_request"
+
+
+@dataclass(config=_STRICT, frozen=True, slots=True)
+class UploadRequest:
+    """You revealed: upload the result archive to the network's storage and name its CID."""
+
+    lease_id: str
+    task_id: Hex32
+    kind: Literal["upload_request"] = "upload_request"
+
+
+@dataclass(config=_STRICT, frozen=True, slots=True)
+class Abort:
+    """Stop this lease; nothing more is expected for it. Results that were contributed are kept until `TaskDone`."""
+
+    lease_id: str
+    task_id: Hex32
+    reason: ShortText
+    kind: Literal["abort"] = "abort"
+
+
+@dataclass(config=_STRICT, frozen=True, slots=True)
+class TaskDone:
+    """The task is COMPLETED or FAILED on chain: its folder may go."""
+
+    task_id: Hex32
+    kind: Literal["task_done"] = "task_done"
+
+
+PoolMessage = (
+    Challenge
+    | Welcome
+    | Refused
+    | Lease
+    | Authorisation
+    | RevealNotice
+    | OpeningRequest
+    | UploadRequest
+    | Abort
+    | TaskDone
+)
+
+
+# --- worker to pool ---------------------------------------------------------------------------------------------
+
+
+@dataclass(config=_STRICT, frozen=True, slots=True)
+class Enrol:
+    """Who is here. ``owner_signature`` is the owner's EIP-712 enrolment (decision 49); ``nonce_signature`` is the
+    worker's EIP-191 signature of `protocol.seals.challenge_message`."""
+
+    owner: Address
+    worker: Address
+    owner_signature: Signature
+    nonce_signature: Signature
+    runtimes: tuple[ShortText, ...]
+    slots: Annotated[int, Field(ge=1, le=1024)]
+    version: int
+    kind: Literal["enrol"] = "enrol"
+
+
+@dataclass(config=_STRICT, frozen=True, slots=True)
+class HeldLease:
+    """One lease that the worker holds, and how far it is."""
+
+    lease_id: str
+    task_id: Hex32
+    phase: Phase
+
+
+@dataclass(config=_STRICT, frozen=True, slots=True)
+class Ready:
+    """The worker recovered what it held (``held``) and has ``free_slots`` for new leases."""
+
+    held: tuple[HeldLease, ...]
+    free_slots: Annotated[int, Field(ge=0, le=1024)]
+    kind: Literal["ready"] = "ready"
+
+
+@dataclass(config=_STRICT, frozen=True, slots=True)
+class Heartbeat:
+    """Still here; renews every lease in ``held``."""
+
+    held: tuple[HeldLease, ...]
+    free_slots: Annotated[int, Field(ge=0, le=1024)]
+    kind: Literal["heartbeat"] = "heartbeat"
+
+
+@dataclass(config=_STRICT, frozen=True, slots=True)
+class PhaseReport:
+    """A lease reached a coarse phase."""
+
+    lease_id: str
+    task_id: Hex32
+    phase: Phase
+    kind: Literal["phase"] = "phase"
+
+
+@dataclass(config=_STRICT, frozen=True, slots=True)
+class Seal:
+    """A signed commitment to the digest (decision 42): ``seal`` hides it, ``signature`` is its EIP-191 signature."""
+
+    lease_id: str
+    task_id: Hex32
+    round: Annotated[int, Field(ge=0, lt=1 << 31)]
+    seal: Hex32
+    signature: Signature
+    compute_s: float
+    kind: Literal["seal"] = "seal"
+
+
+@dataclass(config=_STRICT, frozen=True, slots=True)
+class Contributed:
+    """The contribution was mined; a hint, the pool believes the chain only."""
+
+    lease_id: str
+    task_id: Hex32
+    tx_hash: Hex32
+    kind: Literal["contributed"] = "contributed"
+
+
+@dataclass(config=_STRICT, frozen=True, slots=True)
+class Revealed:
+    """The reveal was mined; a hint, the pool believes the chain only."""
+
+    lease_id: str
+    task_id: Hex32
+    tx_hash: Hex32
+    kind: Literal["revealed"] = "revealed"
+
+
+@dataclass(config=_STRICT, frozen=True, slots=True)
+class Opening:
+    """The digest and salt behind a seal."""
+
+    lease_id: str
+    task_id: Hex32
+    digest: Hex32
+    salt: Hex32
+    kind: Literal["opening"] = "opening"
+
+
+@dataclass(config=_STRICT, frozen=True, slots=True)
+class Uploaded:
+    """The result lies in storage under ``cid``; ``callback_data`` is 0x-hex when the deal has a callback."""
+
+    lease_id: str
+    task_id: Hex32
+    cid: Annotated[str, Field(min_length=1, max_length=128)]
+    callback_data: Annotated[str, Field(pattern=r"^0x([0-9a-f]{2})*$", max_length=8194)] = "0x"
+    kind: Literal["uploaded"] = "uploaded"
+
+
+@dataclass(config=_STRICT, frozen=True, slots=True)
+class LeaseFailed:
+    """This machine cannot do the lease (refused by its owner's policy, wall clock, disk, …): hand it to another."""
+
+    lease_id: str
+    task_id: Hex32
+    reason: ShortText
+    kind: Literal["lease_failed"] = "lease_failed"
+
+
+WorkerMessage = (
+    Enrol | Ready | Heartbeat | PhaseReport | Seal | Contributed | Revealed | Opening | Uploaded | LeaseFailed
+)
+
+_pool_adapter: TypeAdapter[PoolMessage] = TypeAdapter(Annotated[PoolMessage, Field(discriminator="kind")])
+_worker_adapter: TypeAdapter[WorkerMessage] = TypeAdapter(Annotated[WorkerMessage, Field(discriminator="kind")])
+
+
+def encode(message: PoolMessage | WorkerMessage) -> str:
+    """The JSON text of a message."""
+    return TypeAdapter(type(message)).dump_json(message).decode()
+
+
+def decode_pool_message(text: str | bytes) -> PoolMessage:
+    """Read a frame that a pool sent.
+
+    Raises:
+        ProtocolViolation: it is too large, not JSON, or not one of `PoolMessage`.
+    """
+    return _decode(_pool_adapter, text)
+
+
+def decode_worker_message(text: str | bytes) -> WorkerMessage:
+    """Read a frame that a worker sent.
+
+    Raises:
+        ProtocolViolation: it is too large, not JSON, or not one of `WorkerMessage`.
+    """
+    return _decode(_worker_adapter, text)
+
+
+def _decode(adapter: TypeAdapter[_Message], text: str | bytes) -> _Message:
+    if len(text) > MAX_FRAME_BYTES:
+        raise ProtocolViolation(f"A frame of {len(text)} bytes came; at most {MAX_FRAME_BYTES} are read.")
+    try:
+        return adapter.validate_json(text)
+    except ValidationError as error:
+        raise ProtocolViolation(f"A message breaks protocol version {PROTOCOL_VERSION}: {error}") from error

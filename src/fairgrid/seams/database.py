@@ -1,0 +1,146 @@
+"""The database seam: one way to open SQLite or PostgreSQL, one way to migrate, one column type for 256-bit amounts.
+
+SQLite is the default and needs no server. Every service keeps its own tables and its own line of Alembic revisions
+(``fairgrid.<room>.migrations``), so that several services may share one PostgreSQL database.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import CHAR, Connection, Dialect, Engine, QueuePool, create_engine, event
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.types import TypeDecorator
+
+from fairgrid.errors import UsageError
+
+__all__ = ["Uint256", "migrate", "open_engine", "version_table"]
+
+_UINT256_LIMIT = 1 << 256
+_BUSY_TIMEOUT_MS = 10_000
+
+
+class Uint256(TypeDecorator[int]):
+    """An integer from 0 to 2^256 − 1, kept as 64 zero-padded lower-case hex digits (decision 56).
+
+    The text sorts as the number does, so ORDER BY, comparisons, MIN and MAX are right; it is never summed in SQL.
+    """
+
+    impl = CHAR(64)
+    cache_ok = True
+
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> str | None:
+        """The column's text.
+
+        Raises:
+            ValueError: ``value`` does not fit 256 bits.
+            TypeError: ``value`` is no integer.
+        """
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"A Uint256 column takes an int, not {type(value).__name__}.")
+        if not 0 <= value < _UINT256_LIMIT:
+            raise ValueError(f"{value} does not fit an unsigned integer of 256 bits.")
+        return f"{value:064x}"
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> int | None:
+        return None if value is None else int(value, 16)
+
+
+def open_engine(database: str | Path) -> Engine:
+    """An engine for a SQLite file (a path), or for any SQLAlchemy URL (``sqlite://`` is a database in memory).
+
+    SQLite is opened with write-ahead log, foreign keys on, and a wait of 10 s for a lock. A transaction takes the write
+    lock when it begins, so that it never fails half-way for want of it; one that only reads says so with
+    ``engine.connect().execution_options(read_only=True)`` and then blocks nobody. Close with ``engine.dispose()``.
+
+    Raises:
+        UsageError: the URL cannot be understood, or its driver is not installed.
+    """
+    url = database if isinstance(database, str) and "://" in database else f"sqlite:///{Path(database).absolute()}"
+    in_memory = url in ("sqlite://", "sqlite:///:memory:")
+    options: dict[str, Any] = {}
+    if in_memory:
+        # One connection for all threads, handed out to one at a time: each new connection would be a new database.
+        options = {
+            "poolclass": QueuePool,
+            "pool_size": 1,
+            "max_overflow": 0,
+            "connect_args": {"check_same_thread": False},
+        }
+    try:
+        engine = create_engine(url, **options)
+    except (ArgumentError, ImportError) as error:
+        raise UsageError(
+            f"The database {url} cannot be opened ({error}). "
+            f"Give a path for SQLite, or a URL whose driver is installed."
+        ) from error
+    if engine.dialect.name == "sqlite":
+        _prepare_sqlite(engine)
+    return engine
+
+
+def migrate(engine: Engine, package: str) -> None:
+    """Bring the tables of ``package`` (for example ``fairgrid.pool.migrations``) to their newest revision.
+
+    Safe to call at every start: nothing happens when the tables are new enough. The revisions are the package's
+    modules.
+
+    Raises:
+        UsageError: the database was written by a newer release.
+    """
+    folder = Path(next(iter(_folders_of(package))))
+    config = Config()
+    config.set_main_option("script_location", _escaped(Path(__file__).parent / "alembic"))
+    config.set_main_option("version_locations", _escaped(folder))
+    config.set_main_option("path_separator", "newline")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        config.attributes["version_table"] = version_table(package)
+        try:
+            command.upgrade(config, "head")
+        except CommandError as error:
+            raise UsageError(
+                f"The database was written by another release of fairgrid ({error}). "
+                f"Use that release, or a new database."
+            ) from error
+
+
+def version_table(package: str) -> str:
+    """Name of the table that remembers the revision of ``package``."""
+    return package.removesuffix(".migrations").replace(".", "_") + "_revision"
+
+
+def _folders_of(package: str) -> Iterable[str]:
+    module = importlib.import_module(package)
+    return list(module.__path__)
+
+
+def _escaped(path: Path) -> str:
+    return str(path).replace("%", "%%")
+
+
+def _prepare_sqlite(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def on_connect(connection: sqlite3.Connection, _record: object) -> None:
+        # The driver would begin transactions by itself, late and not before DDL: we begin them below.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def on_begin(connection: Connection) -> None:
+        read_only = connection.get_execution_options().get("read_only", False)
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")

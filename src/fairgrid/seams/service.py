@@ -1,0 +1,194 @@
+"""The rim that every HTTP service shares: bind a port, say ``ready http://…``, log to stderr, end within 5 s.
+
+A service gives an *opener*: an async context manager that yields its ASGI application once everything behind it is
+open, and closes it all on leaving. Errors of the opener reach the caller unchanged, before a port is announced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import structlog
+import uvicorn
+
+from fairgrid.errors import UsageError
+
+__all__ = ["Opener", "configure_logging", "drain", "run_service", "serving"]
+
+#: What `serving` hosts: an ASGI application (its type is left open, as frameworks disagree on it).
+Opener = Callable[[], AbstractAsyncContextManager[Any]]
+
+_GRACE_S = 3
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn server that leaves the process's signals alone and says when it answers."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.answering = asyncio.Event()
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Let the server end, without waiting for its next tick."""
+        self.should_exit = True
+        self._stopping.set()
+
+    async def main_loop(self) -> None:
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), timeout=1)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        self.answering.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def configure_logging(service: str, *, level: int = logging.INFO) -> None:
+    """Log every line of structlog and of the standard library to stderr as ``key=value``, with ``service`` in it."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.format_exc_info,
+    ]
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.KeyValueRenderer(
+                key_order=["timestamp", "level", "service", "event"], drop_missing=True
+            ),
+        ],
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    logging.basicConfig(handlers=[handler], level=level, force=True)
+    for chatty in ("uvicorn", "uvicorn.error", "httpx", "httpcore", "alembic", "websockets"):
+        logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(service=service)
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(2048)
+        listener.setblocking(False)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise UsageError(
+            f"Cannot listen on {host} port {port} ({error}). Choose another with --port; --port 0 takes a free one."
+        ) from error
+    return listener
+
+
+@asynccontextmanager
+async def serving(
+    application: Any, *, host: str = "127.0.0.1", port: int = 0, ws_max_size: int = 1024 * 1024
+) -> AsyncIterator[str]:
+    """Serve ``application`` in this event loop while the block runs; gives its base URL, without a trailing slash.
+
+    Port 0 takes a free one. On leaving, open connections have 3 s to finish, then they are cut.
+    ``ws_max_size`` is the largest websocket message in bytes.
+
+    Raises:
+        UsageError: the address cannot be bound.
+    """
+    listener = _bind(host, port)
+    address = f"[{host}]" if ":" in host else host
+    url = f"http://{address}:{listener.getsockname()[1]}"
+    config = uvicorn.Config(
+        application,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        proxy_headers=False,
+        ws="websockets-sansio",
+        ws_max_size=ws_max_size,
+        timeout_graceful_shutdown=_GRACE_S,
+    )
+    server = _Server(config)
+    task = asyncio.create_task(server.serve(sockets=[listener]), name=f"serve {url}")
+    try:
+        answering = asyncio.create_task(server.answering.wait())
+        await asyncio.wait((answering, task), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            answering.cancel()
+            task.result()
+        yield url
+    finally:
+        server.stop()
+        try:
+            await task
+        finally:
+            listener.close()
+
+
+async def drain(body: AsyncIterator[bytes], *, limit_bytes: int, limit_s: float = 10) -> None:
+    """Take the rest of a refused request's body, within limits: most clients read the answer only after it."""
+    left = limit_bytes
+    # A stream that was given up before raises RuntimeError, a client that went away an error of the framework's own.
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(limit_s):
+            async for piece in body:
+                left -= len(piece)
+                if left < 0:
+                    return
+
+
+async def _run(opener: Opener, *, host: str, port: int, announce: Callable[[str], None], ws_max_size: int) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        async with opener() as application, serving(application, host=host, port=port, ws_max_size=ws_max_size) as url:
+            announce(f"ready {url}")
+            await stop.wait()
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+def run_service(
+    opener: Opener,
+    *,
+    announce: Callable[[str], None],
+    host: str = "127.0.0.1",
+    port: int = 0,
+    ws_max_size: int = 1024 * 1024,
+) -> None:
+    """Run a service until SIGTERM or SIGINT; the body of every ``fairgrid … start``.
+
+    ``announce`` gets the one line ``ready http://HOST:PORT`` when requests are answered (``typer.echo`` in the CLI).
+
+    Raises:
+        UsageError: the address cannot be bound.
+        FairgridError: whatever ``opener`` raises.
+    """
+    asyncio.run(_run(opener, host=host, port=port, announce=announce, ws_max_size=ws_max_size))
