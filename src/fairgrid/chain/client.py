@@ -1,0 +1,250 @@
+"""The chain seam over JSON-RPC: any EVM node, anvil locally."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Any
+
+import httpx
+
+from fairgrid.chain.abi import contract_abi
+from fairgrid.chain.decode import read_block
+from fairgrid.chain.follower import Follower
+from fairgrid.chain.interface import Block, Call, ChainEvent, Receipt, SignedTransaction
+from fairgrid.chain.network import Network
+from fairgrid.chain.rpc import JsonRpc, RpcError
+from fairgrid.chain.sender import Sender, SenderOptions, reverted
+from fairgrid.errors import UsageError, VerificationError
+from fairgrid.protocol.hexes import ZERO_ADDRESS, from_hex, keccak, to_hex
+from fairgrid.protocol.views import (
+    Account,
+    AppInfo,
+    Category,
+    Contribution,
+    ContributionStatus,
+    DatasetInfo,
+    Deal,
+    Resource,
+    Task,
+    TaskStatus,
+    WorkerpoolInfo,
+)
+from fairgrid.wallet.signer import Signer
+
+__all__ = ["JsonRpcChain"]
+
+_REGISTRIES = {"app": "appregistry", "dataset": "datasetregistry", "workerpool": "workerpoolregistry"}
+
+
+class JsonRpcChain:
+    """Implements `fairgrid.chain.interface.Chain`; an async context manager.
+
+    `connect` is how services open it: it checks that the node is on the pinned chain and the hub is the pinned code.
+    """
+
+    def __init__(
+        self,
+        rpc_url: str,
+        *,
+        chain_id: int,
+        hub: str,
+        rlc: str,
+        options: SenderOptions | None = None,
+        timeout_s: float = 20.0,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.rpc = JsonRpc(rpc_url, timeout_s=timeout_s, transport=transport)
+        self.rlc = rlc
+        self._chain_id = chain_id
+        self._hub = hub
+        self._sender = Sender(self.rpc, chain_id, options)
+        self._registries: dict[str, str] = {}
+
+    @classmethod
+    async def connect(
+        cls, network: Network, *, check_code: bool = True, options: SenderOptions | None = None
+    ) -> JsonRpcChain:
+        """Open the chain of a network file (decision 31).
+
+        Raises:
+            ServiceUnavailable: no node answers.
+            UsageError: the node is on another chain, or there is no hub on it.
+            VerificationError: the hub's code is not the pinned one.
+        """
+        chain = cls(network.rpc, chain_id=network.chain_id, hub=network.hub, rlc=network.rlc, options=options)
+        try:
+            await chain._check(network, check_code=check_code)
+        except BaseException:
+            await chain.close()
+            raise
+        return chain
+
+    async def _check(self, network: Network, *, check_code: bool) -> None:
+        found = int(await self.rpc.request("eth_chainId"), 16)
+        if found != network.chain_id:
+            raise UsageError(
+                f"The node at {network.rpc} is on chain {found}, the network {network.name} on {network.chain_id}. "
+                f"Name a node of that chain in the network file."
+            )
+        if not check_code:
+            return
+        code = from_hex(await self.rpc.request("eth_getCode", network.hub, "latest"))
+        if not code:
+            raise UsageError(
+                f"There is no contract at the hub's address {network.hub} on the chain at {network.rpc}. "
+                f"The network file is of another chain, or the chain was begun anew: run `fairgrid up` again."
+            )
+        if to_hex(keccak(code)) != network.hub_code_hash:
+            raise VerificationError(
+                f"The code of the hub {network.hub} at {network.rpc} is not what the network {network.name} pins. "
+                f"Do not use this node or this network file before you know why."
+            )
+
+    async def __aenter__(self) -> JsonRpcChain:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections to the node."""
+        await self.rpc.close()
+
+    @property
+    def chain_id(self) -> int:
+        return self._chain_id
+
+    @property
+    def hub(self) -> str:
+        return self._hub
+
+    # --- reading ------------------------------------------------------------------------------------------------
+
+    async def head(self) -> Block:
+        return read_block(await self.rpc.request("eth_getBlockByNumber", "latest", False))
+
+    async def read(self, contract: str, address: str, function: str, *arguments: Any) -> Any:
+        """What a view function answers: one value, or a tuple of several.
+
+        Raises:
+            ContractReverted: it reverts.
+            UsageError: the answer is not one of this function (there is another contract, or none).
+        """
+        abi = contract_abi(contract)
+        request = {"to": address, "data": to_hex(abi.encode_call(function, arguments))}
+        try:
+            answer = await self.rpc.request("eth_call", request, "latest")
+        except RpcError as error:
+            raise reverted(function, error) from error
+        values = abi.decode_answer(function, from_hex(answer))
+        return values[0] if len(values) == 1 else values
+
+    async def _view(self, function: str, *arguments: Any) -> Any:
+        return await self.read("hub", self._hub, function, *arguments)
+
+    async def view_deal(self, deal_id: str) -> Deal | None:
+        view = await self._view("viewDeal", deal_id)
+        app, dataset, workerpool, trust, category, tag, requester, beneficiary, callback, params, *numbers = view
+        if app[0] == ZERO_ADDRESS:
+            return None
+        start_time, bot_first, bot_size, worker_stake, scheduler_reward_ratio, sponsor = numbers
+        return Deal(
+            app=Resource(*app),
+            dataset=Resource(*dataset),
+            workerpool=Resource(*workerpool),
+            trust=trust,
+            category=category,
+            tag=tag,
+            requester=requester,
+            beneficiary=beneficiary,
+            callback=callback,
+            params=params,
+            start_time=start_time,
+            bot_first=bot_first,
+            bot_size=bot_size,
+            worker_stake=worker_stake,
+            scheduler_reward_ratio=scheduler_reward_ratio,
+            sponsor=sponsor,
+        )
+
+    async def view_task(self, task_id: str) -> Task:
+        status, *values = await self._view("viewTask", task_id)
+        return Task(TaskStatus(status), *values)
+
+    async def view_contribution(self, task_id: str, worker: str) -> Contribution:
+        status, *values = await self._view("viewContribution", task_id, worker)
+        return Contribution(ContributionStatus(status), *values)
+
+    async def view_account(self, address: str) -> Account:
+        return Account(*await self._view("viewAccount", address))
+
+    async def view_score(self, worker: str) -> int:
+        return int(await self._view("viewScore", worker))
+
+    async def view_category(self, category: int) -> Category:
+        return Category(*await self._view("viewCategory", category))
+
+    async def count_categories(self) -> int:
+        return int(await self._view("countCategory"))
+
+    async def view_consumed(self, order_hash: str) -> int:
+        return int(await self._view("viewConsumed", order_hash))
+
+    async def view_presigned(self, order_hash: str) -> str:
+        return str(await self._view("viewPresigned", order_hash))
+
+    async def view_app(self, address: str) -> AppInfo:
+        return AppInfo(*await self._view("viewApp", address))
+
+    async def view_dataset(self, address: str) -> DatasetInfo:
+        return DatasetInfo(*await self._view("viewDataset", address))
+
+    async def view_workerpool(self, address: str) -> WorkerpoolInfo:
+        return WorkerpoolInfo(*await self._view("viewWorkerpool", address))
+
+    async def registry(self, kind: str) -> str:
+        """The address of the registry of ``app``, ``dataset`` or ``workerpool``.
+
+        Raises:
+            UsageError: there is no such kind.
+        """
+        if kind not in _REGISTRIES:
+            raise UsageError(f"There is no registry of {kind}: name app, dataset or workerpool.")
+        if kind not in self._registries:
+            self._registries[kind] = await self._view(_REGISTRIES[kind])
+        return self._registries[kind]
+
+    async def is_registered(self, kind: str, address: str) -> bool:
+        return bool(await self.read(f"{kind}_registry", await self.registry(kind), "isRegistered", address))
+
+    async def verify_signature(self, signer: str, order_hash: str, signature: str) -> bool:
+        return bool(await self._view("verifyPresignatureOrSignature", signer, order_hash, signature))
+
+    async def balance_wei(self, address: str) -> int:
+        return int(await self.rpc.request("eth_getBalance", address, "latest"), 16)
+
+    async def rlc_balance(self, address: str) -> int:
+        return int(await self.read("rlc", self.rlc, "balanceOf", address))
+
+    # --- writing ------------------------------------------------------------------------------------------------
+
+    async def prepare(self, call: Call, signer: Signer, *, nonce: int | None = None) -> SignedTransaction:
+        return await self._sender.prepare(call, signer, nonce=nonce)
+
+    async def broadcast(self, transaction: SignedTransaction) -> None:
+        await self._sender.broadcast(transaction)
+
+    async def receipt(self, tx_hash: str) -> Receipt | None:
+        return await self._sender.receipt(tx_hash)
+
+    async def transact(self, call: Call, signer: Signer) -> Receipt:
+        return await self._sender.transact(call, signer)
+
+    # --- following ----------------------------------------------------------------------------------------------
+
+    def follow(self, *, from_block: int, confirmations: int = 0, poll_s: float = 0.5) -> AsyncIterator[ChainEvent]:
+        follower = Follower(self.rpc, self._hub, from_block=from_block, confirmations=confirmations, poll_s=poll_s)
+        return follower.events()

@@ -1,0 +1,149 @@
+"""The chain seam: read the hub, send a transaction, follow events at least once, with undo."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from fairgrid.protocol.views import (
+    Account,
+    AppInfo,
+    Category,
+    Contribution,
+    DatasetInfo,
+    Deal,
+    Task,
+    WorkerpoolInfo,
+)
+from fairgrid.wallet.signer import Signer
+
+__all__ = ["Block", "Call", "Chain", "ChainEvent", "Receipt", "SignedTransaction"]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block; ``timestamp`` is chain time in seconds."""
+
+    number: int
+    hash: str
+    timestamp: int
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call of a contract function, by contract name in the artifacts (``hub``, ``rlc``, ``app_registry``, …)."""
+
+    contract: str
+    address: str
+    function: str
+    arguments: tuple[Any, ...] = ()
+    value_wei: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SignedTransaction:
+    """A signed transaction: store it before it is sent, send the same bytes again after a crash (decision 25)."""
+
+    raw: bytes
+    hash: str
+    sender: str
+    nonce: int
+    function: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChainEvent:
+    """A decoded log. Key: (block_hash, log_index). ``removed`` undoes an event given before (reorganisation)."""
+
+    name: str
+    arguments: dict[str, Any]
+    address: str
+    block_number: int
+    block_hash: str
+    log_index: int
+    tx_hash: str
+    removed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A mined transaction. ``succeeded`` False means that it reverted on chain."""
+
+    tx_hash: str
+    succeeded: bool
+    block: Block
+    gas_used: int
+    events: tuple[ChainEvent, ...] = field(default=())
+
+
+class Chain(Protocol):
+    """The hub on one chain. Every method raises `ServiceUnavailable` when no node answers.
+
+    Event names and argument names are those of the public ABI (``OrdersMatched``: ``dealid``, ``appHash``, …);
+    in them bytes32 is 0x-hex text, addresses are checksummed, integers are ints, bytes are bytes.
+    """
+
+    @property
+    def chain_id(self) -> int: ...
+    @property
+    def hub(self) -> str: ...
+
+    async def head(self) -> Block: ...
+    async def view_deal(self, deal_id: str) -> Deal | None: ...
+    async def view_task(self, task_id: str) -> Task: ...
+    async def view_contribution(self, task_id: str, worker: str) -> Contribution: ...
+    async def view_account(self, address: str) -> Account: ...
+    async def view_score(self, worker: str) -> int: ...
+    async def view_category(self, category: int) -> Category: ...
+    async def count_categories(self) -> int: ...
+    async def view_consumed(self, order_hash: str) -> int: ...
+    async def view_presigned(self, order_hash: str) -> str: ...
+    async def view_app(self, address: str) -> AppInfo: ...
+    async def view_dataset(self, address: str) -> DatasetInfo: ...
+    async def view_workerpool(self, address: str) -> WorkerpoolInfo: ...
+    async def is_registered(self, kind: str, address: str) -> bool:
+        """``kind`` is ``app``, ``dataset`` or ``workerpool``."""
+        ...
+
+    async def verify_signature(self, signer: str, order_hash: str, signature: str) -> bool:
+        """True if presigned or signed (`verifyPresignatureOrSignature`)."""
+        ...
+
+    async def balance_wei(self, address: str) -> int:
+        """Balance in the chain's own coin, for gas."""
+        ...
+
+    async def rlc_balance(self, address: str) -> int:
+        """RLC held outside the escrow (nRLC)."""
+        ...
+
+    async def prepare(self, call: Call, signer: Signer, *, nonce: int | None = None) -> SignedTransaction:
+        """Simulate, estimate and sign; nothing is sent. ``nonce`` None takes the next free one of this signer.
+
+        Raises:
+            ContractReverted: the simulation reverts.
+            FundsError: the sender cannot pay the gas.
+        """
+        ...
+
+    async def broadcast(self, transaction: SignedTransaction) -> None:
+        """Send; sending the same bytes again is not an error."""
+        ...
+
+    async def receipt(self, tx_hash: str) -> Receipt | None:
+        """The receipt, or None while it is not mined."""
+        ...
+
+    async def transact(self, call: Call, signer: Signer) -> Receipt:
+        """Prepare, send, wait.
+
+        Raises:
+            ContractReverted: it would revert, or did.
+            TransactionFailed: it was not mined in time.
+        """
+        ...
+
+    def follow(self, *, from_block: int, confirmations: int = 0, poll_s: float = 0.5) -> AsyncIterator[ChainEvent]:
+        """Every event of the hub from ``from_block`` on, for ever: at least once, in order, with undo."""
+        ...

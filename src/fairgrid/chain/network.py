@@ -1,0 +1,60 @@
+"""The network file: which chain, which hub, which services. A worker trusts this file, not its pool (decision 31)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from fairgrid.errors import UsageError
+
+__all__ = ["Network", "load_network", "save_network"]
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """One network (decision 54). URLs have no trailing slash; ``hub_code_hash`` is keccak256 of the hub's code."""
+
+    name: str
+    chain_id: int
+    rpc: str
+    hub: str
+    hub_code_hash: str
+    rlc: str
+    market: str
+    storage: str
+    pool: str
+    pool_address: str
+
+
+_JSON_KEYS = {"chain_id": "chainId", "hub_code_hash": "hubCodeHash", "pool_address": "poolAddress"}
+
+
+def save_network(network: Network, path: Path) -> None:
+    """Write the file in one step, so that a reader never sees half of it."""
+    document = {_JSON_KEYS.get(name, name): value for name, value in asdict(network).items()}
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(document, indent=2) + "\n")
+    partial.replace(path)
+
+
+def load_network(path: Path) -> Network:
+    """Read a network file, or the ``network.json`` of a state folder.
+
+    Raises:
+        UsageError: there is no such file, or it is not a network file.
+    """
+    file = path / "network.json" if path.is_dir() else path
+    try:
+        document = json.loads(file.read_text())
+    except FileNotFoundError:
+        raise UsageError(f"There is no network at {file}. Start one with `fairgrid up`, or name its --dir.") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"The network file {file} cannot be read ({error}). Write it anew with `fairgrid up`."
+        ) from error
+    try:
+        values = {field.name: document[_JSON_KEYS.get(field.name, field.name)] for field in fields(Network)}
+    except (KeyError, TypeError):
+        raise UsageError(f"The network file {file} lacks a key. Write it anew with `fairgrid up`.") from None
+    return Network(**values)

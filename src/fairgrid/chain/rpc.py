@@ -1,0 +1,115 @@
+"""JSON-RPC over HTTP: keep-alive, time-outs, and one error for a node that does not answer."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from fairgrid.errors import ServiceError, ServiceUnavailable
+
+__all__ = ["JsonRpc", "RpcError"]
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class RpcError(ServiceError):
+    """The node answered with an error. ``data`` is what it says beside (a revert's data), or None."""
+
+    def __init__(self, method: str, code: int, message: str, data: Any = None) -> None:
+        self.method = method
+        self.code = code
+        self.message = message
+        self.data = data
+        super().__init__(f"The chain refuses {method}: {message} (code {code}).")
+
+
+class JsonRpc:
+    """A node's JSON-RPC endpoint; an async context manager."""
+
+    def __init__(self, url: str, *, timeout_s: float = 20.0, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        """``transport`` replaces the network, for tests."""
+        self.url = url.rstrip("/")
+        local = urlsplit(self.url).hostname in _LOOPBACK
+        self._client = httpx.AsyncClient(
+            timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, 5.0)),
+            limits=httpx.Limits(max_connections=16, max_keepalive_connections=8, keepalive_expiry=30.0),
+            verify=self.url.startswith("https:"),
+            trust_env=not local,  # a proxy of the environment cannot reach this machine's own chain
+            transport=transport,
+        )
+        self._ids = itertools.count(1)
+
+    async def __aenter__(self) -> JsonRpc:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def request(self, method: str, *parameters: Any) -> Any:
+        """The result of one call.
+
+        Raises:
+            RpcError: the node answers with an error.
+            ServiceUnavailable: it does not answer, not in time, or not in JSON-RPC.
+        """
+        return self._result(method, await self._post(self._body(method, parameters)))
+
+    async def batch(self, calls: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:
+        """The results of several calls in one request, in their order.
+
+        Raises:
+            RpcError: the node answers one of them with an error.
+            ServiceUnavailable: as for `request`.
+        """
+        if not calls:
+            return []
+        bodies = [self._body(method, parameters) for method, parameters in calls]
+        answers = await self._post(bodies)
+        if not isinstance(answers, list):
+            self._result("a batch", answers)
+            raise ServiceUnavailable("chain", self.url, "it does not answer batches")
+        by_id = {answer.get("id"): answer for answer in answers if isinstance(answer, dict)}
+        return [self._result(method, by_id.get(body["id"])) for (method, _), body in zip(calls, bodies, strict=True)]
+
+    def _body(self, method: str, parameters: Sequence[Any]) -> dict[str, Any]:
+        return {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": list(parameters)}
+
+    def _result(self, method: str, answer: Any) -> Any:
+        if isinstance(answer, dict):
+            error = answer.get("error")
+            if isinstance(error, dict):
+                raise RpcError(method, int(error.get("code", 0)), str(error.get("message")), error.get("data"))
+            if "result" in answer:
+                return answer["result"]
+        raise ServiceUnavailable("chain", self.url, f"its answer to {method} is not JSON-RPC")
+
+    async def _post(self, body: Any) -> Any:
+        try:
+            response = await self._send(body)
+        except httpx.TimeoutException:
+            raise ServiceUnavailable("chain", self.url, "no answer in time") from None
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            raise ServiceUnavailable("chain", self.url, str(error) or type(error).__name__) from error
+        try:
+            return response.json()
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            raise ServiceUnavailable("chain", self.url, f"HTTP status {response.status_code}, no JSON") from None
+
+    async def _send(self, body: Any) -> httpx.Response:
+        try:
+            return await self._client.post(self.url, json=body)
+        except (httpx.RemoteProtocolError, httpx.ReadError):
+            # A kept connection that the node had closed. Every call here may be sent twice, transactions too.
+            return await self._client.post(self.url, json=body)

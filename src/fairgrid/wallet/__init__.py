@@ -1,0 +1,3 @@
+"""Keys and signatures behind one `Signer`."""
+
+from __future__ import annotations
