@@ -1,0 +1,3 @@
+"""The order book: signed orders, each checked against the chain."""
+
+from __future__ import annotations

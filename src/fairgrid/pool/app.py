@@ -1,0 +1,204 @@
+"""The pool over HTTP: what it is, whom it has, how far a task is; and the websocket of its workers.
+
+Before consensus a task shows coarse phases and no names, and never a digest (decision 3).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
+
+from fairgrid import __version__
+from fairgrid.pool.phases import ReplicaPhase
+from fairgrid.pool.service import PoolService
+from fairgrid.pool.sessions import serve_worker
+from fairgrid.pool.state import Replica, StoryLine, TaskState
+from fairgrid.pool.store import StoredTask
+from fairgrid.protocol.hexes import is_hex32
+from fairgrid.protocol.trust import reachable_trust
+from fairgrid.protocol.views import TaskStatus
+from fairgrid.protocol.wire import PROTOCOL_VERSION
+
+__all__ = ["pool_application", "task_document", "trust_document"]
+
+_PAGE = 1_000
+_SILENT_CHAIN_S = 30.0
+_HEADERS = {"access-control-allow-origin": "*", "x-content-type-options": "nosniff"}
+
+
+def pool_application(service: PoolService) -> Starlette:
+    """The ASGI application of a running `PoolService`."""
+    rim = _Rim(service)
+    return Starlette(
+        routes=[
+            Route("/info", rim.info),
+            Route("/trust", rim.trust),
+            Route("/health", rim.health),
+            Route("/deals/{deal_id}", rim.deal),
+            Route("/tasks/{task_id}", rim.task),
+            Route("/tasks/{task_id}/story", rim.story),
+            WebSocketRoute("/worker", rim.worker),
+        ],
+        exception_handlers={404: _not_found},
+    )
+
+
+def trust_document(service: PoolService) -> dict[str, Any]:
+    """Each connected owner with the weight that its lightest worker has now, and the trust that all of them reach."""
+    owners = service.owners()
+    listed = [
+        {"owner": owner, "weight": worker.weight, "score": worker.score} for owner, worker in sorted(owners.items())
+    ]
+    return {"owners": listed, "reachable": reachable_trust([worker.weight for worker in owners.values()])}
+
+
+def task_document(stored: StoredTask) -> dict[str, Any]:
+    """What everybody may know of a task."""
+    task = stored.state
+    document: dict[str, Any] = {
+        "taskId": task.task_id,
+        "dealId": task.deal.deal_id,
+        "index": task.index,
+        "phase": task.phase.value,
+        "round": max(task.round, 0),
+        "trust": task.deal.trust,
+        "contributionDeadline": task.deal.contribution_deadline,
+        "finalDeadline": task.deal.final_deadline,
+        "createdAt": task.created_at,
+        "updatedAt": stored.updated_at,
+        "replicas": [_replica_document(task, number, replica) for number, replica in enumerate(task.replicas, 1)],
+    }
+    if task.facts.status >= TaskStatus.REVEALING:
+        document["resultDigest"] = task.facts.result_digest
+        document["cid"] = task.upload.cid if task.upload.verified else ""
+    return document
+
+
+def _replica_document(task: TaskState, number: int, replica: Replica) -> dict[str, Any]:
+    if not task.is_public:
+        return {"worker": f"worker {number}", "phase": _coarse_phase(replica)}
+    seen = task.facts.contribution(replica.worker)
+    return {
+        "worker": replica.worker,
+        "owner": replica.owner,
+        "phase": _coarse_phase(replica),
+        "resultHash": seen.result_hash if seen else "",
+        "digest": replica.digest,
+    }
+
+
+def _coarse_phase(replica: Replica) -> str:
+    match replica.phase:
+        case ReplicaPhase.LEASED:
+            return replica.shown_phase
+        case ReplicaPhase.AUTHORISED:
+            return "contributing"
+        case _:
+            return replica.phase.value
+
+
+def _line_document(line: StoryLine, *, public: bool) -> dict[str, Any]:
+    return {"number": line.number, "at": line.at, "text": line.text, "worker": line.worker if public else ""}
+
+
+class _Rim:
+    def __init__(self, service: PoolService) -> None:
+        self._service = service
+
+    async def info(self, request: Request) -> JSONResponse:
+        service = self._service
+        workers = service.machine.workers.values()
+        return _json(
+            {
+                "service": "pool",
+                "version": __version__,
+                "protocolVersion": PROTOCOL_VERSION,
+                "chainId": service.identity.chain_id,
+                "hub": service.identity.hub,
+                "workerpool": service.identity.workerpool,
+                "scheduler": service.scheduler,
+                "confirmations": service.policy.confirmations,
+                "heartbeatS": service.policy.heartbeat_s,
+                "workers": sum(1 for worker in workers if worker.ready),
+                "owners": len({worker.owner for worker in workers if worker.ready}),
+            }
+        )
+
+    async def trust(self, request: Request) -> JSONResponse:
+        return _json(trust_document(self._service))
+
+    async def health(self, request: Request) -> JSONResponse:
+        silence = self._service.chain_silence_s
+        healthy = silence < _SILENT_CHAIN_S
+        document = {
+            "status": "ok" if healthy else "the chain does not answer",
+            "chainTime": self._service.chain_time,
+            "chainSilenceS": round(silence, 3),
+            "liveTasks": len(self._service.machine.tasks),
+        }
+        return _json(document, status=200 if healthy else 503)
+
+    async def deal(self, request: Request) -> JSONResponse:
+        deal_id = request.path_params["deal_id"].lower()
+        limit, offset = _number(request, "limit", _PAGE), _number(request, "offset", 0)
+        if not is_hex32(deal_id) or limit is None or offset is None:
+            return _error(400, "Ask for /deals/0x… (32 bytes), with limit and offset as whole numbers.")
+        count, tasks = await self._service.tasks_of_deal(deal_id, limit=min(limit, _PAGE), offset=offset)
+        if not count:
+            return _error(404, f"This pool has no deal {deal_id}.")
+        return _json(
+            {
+                "dealId": deal_id,
+                "taskCount": count,
+                "tasks": [{"taskId": task_id, "index": index, "phase": phase} for task_id, index, phase in tasks],
+            }
+        )
+
+    async def task(self, request: Request) -> JSONResponse:
+        stored = await self._find(request)
+        return _unknown_task(request) if stored is None else _json(task_document(stored))
+
+    async def story(self, request: Request) -> JSONResponse:
+        stored = await self._find(request)
+        if stored is None:
+            return _unknown_task(request)
+        lines = await self._service.story(stored.state.task_id)
+        public = stored.state.is_public
+        return _json({"lines": [_line_document(line, public=public) for line in lines]})
+
+    async def worker(self, socket: WebSocket) -> None:
+        await serve_worker(self._service, socket)
+
+    async def _find(self, request: Request) -> StoredTask | None:
+        task_id = request.path_params["task_id"].lower()
+        return await self._service.task(task_id) if is_hex32(task_id) else None
+
+
+def _number(request: Request, name: str, default: int) -> int | None:
+    text = request.query_params.get(name, "")
+    if not text:
+        return default
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None
+
+
+def _json(document: dict[str, Any], *, status: int = 200) -> JSONResponse:
+    return JSONResponse(document, status_code=status, headers=_HEADERS)
+
+
+def _error(status: int, message: str) -> JSONResponse:
+    return _json({"error": message}, status=status)
+
+
+def _unknown_task(request: Request) -> JSONResponse:
+    return _error(404, f"This pool has no task {request.path_params['task_id'][:80]}.")
+
+
+async def _not_found(request: Request, error: Exception) -> JSONResponse:
+    return _error(
+        404, "There is nothing here. Ask for /info, /trust, /health, /deals/ID, /tasks/ID or /tasks/ID/story."
+    )

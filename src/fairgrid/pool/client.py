@@ -1,0 +1,245 @@
+"""`PoolClient`: ask a pool what it is, which trust it reaches, and how far a task is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, TypeVar
+
+import httpx
+
+from fairgrid.errors import ServiceRefused
+from fairgrid.seams.clock import Clock, SystemClock
+from fairgrid.seams.http import TRANSIENT_STATUS, Interrupted, one_line, open_http, retried, start_of
+
+__all__ = [
+    "DealView",
+    "OwnerWeight",
+    "PoolClient",
+    "PoolInfo",
+    "ReplicaView",
+    "StoryEntry",
+    "TaskSummary",
+    "TaskView",
+    "TrustListing",
+]
+
+_SERVICE = "pool"
+_Answer = TypeVar("_Answer")
+_MAX_ANSWER_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class PoolInfo:
+    """Which workerpool of which hub a pool serves, and how many it has connected."""
+
+    version: str
+    protocol_version: int
+    chain_id: int
+    hub: str
+    workerpool: str
+    scheduler: str
+    workers: int
+    owners: int
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerWeight:
+    """A connected owner, with weight and score of its lightest worker."""
+
+    owner: str
+    weight: int
+    score: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrustListing:
+    """Connected owners, and the highest trust that they reach if all agree (0 without owners)."""
+
+    owners: tuple[OwnerWeight, ...]
+    reachable: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaView:
+    """One worker's part in a task. Before the task is REVEALING ``worker`` is a number instead of an address, and all
+    fields after ``phase`` are empty; ``digest`` is what its opened seal said."""
+
+    worker: str
+    phase: str
+    owner: str = ""
+    result_hash: str = ""
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskView:
+    """How far a task is. ``result_digest`` and ``cid`` are empty until they are public. Fields ending in ``_at`` are
+    the pool's local time, deadlines are chain time, both in seconds."""
+
+    task_id: str
+    deal_id: str
+    index: int
+    phase: str
+    round: int
+    trust: int
+    contribution_deadline: int
+    final_deadline: int
+    created_at: float
+    updated_at: float
+    replicas: tuple[ReplicaView, ...]
+    result_digest: str
+    cid: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSummary:
+    task_id: str
+    index: int
+    phase: str
+
+
+@dataclass(frozen=True, slots=True)
+class DealView:
+    """A deal's tasks; ``tasks`` is one page of ``task_count``."""
+
+    deal_id: str
+    task_count: int
+    tasks: tuple[TaskSummary, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoryEntry:
+    """One thing that happened to a task; ``worker`` is empty until names are public, and where there is none."""
+
+    number: int
+    at: float
+    text: str
+    worker: str
+
+
+class PoolClient:
+    """A pool at ``url``. Use as an async context manager; lost connections are retried four times.
+
+    ``transport`` replaces the network, for example by ``httpx.ASGITransport(pool_application(service))``.
+    Every method raises `ServiceUnavailable` when nobody answers, and `ServiceRefused` when the pool says no (404: it
+    does not know the deal or task) or its answer cannot be understood.
+    """
+
+    def __init__(
+        self, url: str, *, transport: httpx.AsyncBaseTransport | None = None, clock: Clock | None = None
+    ) -> None:
+        self._url = url.rstrip("/")
+        self._clock = clock or SystemClock()
+        self._http = open_http(transport=transport)
+
+    async def __aenter__(self) -> PoolClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def info(self) -> PoolInfo:
+        """Which pool this is."""
+        return await self._ask("/info", _info)
+
+    async def trust(self) -> TrustListing:
+        """Which trust its connected owners reach now."""
+        return await self._ask("/trust", _trust)
+
+    async def task(self, task_id: str) -> TaskView:
+        """How far a task is."""
+        return await self._ask(f"/tasks/{task_id}", _task)
+
+    async def deal(self, deal_id: str, *, limit: int = 1_000, offset: int = 0) -> DealView:
+        """A deal's tasks by index, at most 1,000 at a time."""
+        return await self._ask(f"/deals/{deal_id}?limit={limit}&offset={offset}", _deal)
+
+    async def story(self, task_id: str) -> list[StoryEntry]:
+        """Everything that happened to a task, in order."""
+        return await self._ask(f"/tasks/{task_id}/story", _story)
+
+    async def _ask(self, path: str, read: Callable[[Mapping[str, Any]], _Answer]) -> _Answer:
+        async def attempt() -> tuple[int, bytes]:
+            async with self._http.stream("GET", self._url + path) as response:
+                if response.status_code in TRANSIENT_STATUS:
+                    raise Interrupted(f"status {response.status_code}")
+                return response.status_code, await start_of(response, limit=_MAX_ANSWER_BYTES)
+
+        status, body = await retried(attempt, service=_SERVICE, url=self._url, clock=self._clock)
+        try:
+            document = json.loads(body)
+            if status != 200:
+                raise ServiceRefused(_SERVICE, status, one_line(str(document["error"])))
+            return read(document)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ServiceRefused(_SERVICE, status, f"its answer to {path} cannot be understood") from error
+
+
+def _info(document: Mapping[str, Any]) -> PoolInfo:
+    return PoolInfo(
+        version=str(document["version"]),
+        protocol_version=int(document["protocolVersion"]),
+        chain_id=int(document["chainId"]),
+        hub=str(document["hub"]),
+        workerpool=str(document["workerpool"]),
+        scheduler=str(document["scheduler"]),
+        workers=int(document["workers"]),
+        owners=int(document["owners"]),
+    )
+
+
+def _trust(document: Mapping[str, Any]) -> TrustListing:
+    owners = tuple(
+        OwnerWeight(str(owner["owner"]), int(owner["weight"]), int(owner["score"])) for owner in document["owners"]
+    )
+    return TrustListing(owners, int(document["reachable"]))
+
+
+def _task(document: Mapping[str, Any]) -> TaskView:
+    return TaskView(
+        task_id=str(document["taskId"]),
+        deal_id=str(document["dealId"]),
+        index=int(document["index"]),
+        phase=str(document["phase"]),
+        round=int(document["round"]),
+        trust=int(document["trust"]),
+        contribution_deadline=int(document["contributionDeadline"]),
+        final_deadline=int(document["finalDeadline"]),
+        created_at=float(document["createdAt"]),
+        updated_at=float(document["updatedAt"]),
+        replicas=tuple(
+            ReplicaView(
+                worker=str(replica["worker"]),
+                phase=str(replica["phase"]),
+                owner=str(replica.get("owner", "")),
+                result_hash=str(replica.get("resultHash", "")),
+                digest=str(replica.get("digest", "")),
+            )
+            for replica in document["replicas"]
+        ),
+        result_digest=str(document.get("resultDigest", "")),
+        cid=str(document.get("cid", "")),
+    )
+
+
+def _deal(document: Mapping[str, Any]) -> DealView:
+    tasks = tuple(
+        TaskSummary(str(task["taskId"]), int(task["index"]), str(task["phase"])) for task in document["tasks"]
+    )
+    return DealView(str(document["dealId"]), int(document["taskCount"]), tasks)
+
+
+def _story(document: Mapping[str, Any]) -> list[StoryEntry]:
+    return [
+        StoryEntry(int(line["number"]), float(line["at"]), str(line["text"]), str(line["worker"]))
+        for line in document["lines"]
+    ]

@@ -1,0 +1,122 @@
+"""Who computes: how many workers a task needs, which ones, and never two of one owner."""
+
+from __future__ import annotations
+
+from fairgrid.pool.book import Book
+from fairgrid.pool.instructions import SendLease
+from fairgrid.pool.phases import EXPECTED_PHASES, Phase, ReplicaPhase
+from fairgrid.pool.state import Replica, TaskState, WorkerState
+from fairgrid.protocol.trust import FRESH_WEIGHT, replicas_to_request
+
+__all__ = ["fill", "fill_all", "seal_window"]
+
+
+def fill_all(book: Book) -> None:
+    """Lease free workers to the tasks that lack some, the most urgent task first."""
+    waiting = [task for task in book.tasks.values() if task.phase is Phase.SEALING]
+    if not waiting or not any(worker.ready and worker.free_slots > 0 for worker in book.workers.values()):
+        return
+    for task in sorted(waiting, key=lambda task: (task.deal.contribution_deadline, task.created_at, task.task_id)):
+        fill(book, task)
+
+
+def fill(book: Book, task: TaskState) -> None:
+    """Lease as many workers as the task still needs, or as there are.
+
+    Needed are as many as reach the deal's trust if all agree with the best result so far; in the first round at least
+    the policy's ``first_round_replicas``; and one, if nobody is expected and the chain still waits.
+    """
+    pending = task.pending_weights()
+    candidates = _candidates(book, task)
+    if not candidates:
+        return
+    weights = [worker.weight for worker in candidates]
+    count = replicas_to_request(task.facts.groups(), pending, weights, task.deal.trust)
+    if task.round == 0:
+        count = max(count, book.policy.first_round_replicas - len(pending))
+    if not pending:
+        count = max(count, 1)
+    for worker in candidates[:count]:
+        _lease(book, task, worker)
+
+
+def seal_window(book: Book, task: TaskState) -> float:
+    """Seconds from its lease within which a replica must send its seal (decision 42).
+
+    min(timeref, 2 × median time from lease to seal of the round), at least the policy's minimum. A worker that has not
+    sealed counts as infinitely slow in the median, so that a few very fast seals (which may be made up) do not shut the
+    others out; and the time is the pool's own measure, not the worker's word.
+    """
+    longest = max(float(task.deal.timeref), book.policy.seal_window_min_s)
+    round_replicas = [replica for replica in task.replicas if replica.round == task.round]
+    durations = sorted(replica.sealed_at - replica.leased_at for replica in round_replicas if replica.sealed_at > 0)
+    middle = len(round_replicas) // 2
+    if middle >= len(durations):
+        return longest
+    return min(longest, max(2.0 * durations[middle], book.policy.seal_window_min_s))
+
+
+def _candidates(book: Book, task: TaskState) -> list[WorkerState]:
+    """Workers that may take it: fewest failures and least used first, but an experienced one leads (decision 8)."""
+    taken = {replica.owner for replica in task.replicas} | {replica.worker for replica in task.replicas}
+    taken |= {seen.worker for seen in task.facts.contributions}
+    able = [
+        worker
+        for worker in book.workers.values()
+        if worker.ready
+        and worker.free_slots > 0
+        and worker.worker not in taken
+        and worker.owner not in taken
+        and not any(part.replica.owes_opening for part in book.parts_of(worker.worker))
+        and worker.stake >= _reserved(book, worker) + task.deal.worker_stake
+    ]
+    able.sort(key=lambda worker: (book.strikes.get(worker.worker, 0), worker.leases_given, worker.worker))
+    chosen: list[WorkerState] = []
+    owners: set[str] = set()
+    for worker in able:
+        if worker.owner not in owners:
+            owners.add(worker.owner)
+            chosen.append(worker)
+    if task.deal.trust > 1 and not any(replica.weight > FRESH_WEIGHT for replica in task.replicas):
+        experienced = next((worker for worker in chosen if worker.weight > FRESH_WEIGHT), None)
+        if experienced is not None:
+            chosen.remove(experienced)
+            chosen.insert(0, experienced)
+    return chosen
+
+
+def _reserved(book: Book, worker: WorkerState) -> int:
+    """Deposit (nRLC) that the worker will lock for what it already took on."""
+    return sum(
+        part.task.deal.worker_stake for part in book.parts_of(worker.worker) if part.replica.phase in EXPECTED_PHASES
+    )
+
+
+def _lease(book: Book, task: TaskState, worker: WorkerState) -> None:
+    task.leases += 1
+    window = max(float(task.deal.timeref), book.policy.seal_window_min_s)
+    replica = Replica(
+        lease_id=f"{task.task_id[2:34]}-{task.leases}",
+        worker=worker.worker,
+        owner=worker.owner,
+        round=task.round,
+        weight=worker.weight,
+        phase=ReplicaPhase.LEASED,
+        leased_at=book.now,
+        renewed_at=book.now,
+    )
+    book.add_replica(task, replica)
+    worker.free_slots -= 1
+    worker.leases_given += 1
+    book.tell(task, f"Leased to a worker (round {task.round}).", worker=worker.worker)
+    book.send(
+        SendLease(
+            task_id=task.task_id,
+            worker=worker.worker,
+            lease_id=replica.lease_id,
+            deal_id=task.deal.deal_id,
+            index=task.index,
+            round=replica.round,
+            seal_window_s=window,
+        )
+    )

@@ -1,0 +1,272 @@
+"""What happens to a pool: facts of the chain, words of workers, outcomes of its own effects, time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fairgrid.pool.state import ChainFacts, DealTerms
+
+__all__ = [
+    "ChainReconciled",
+    "ConsensusReached",
+    "ContributionMined",
+    "DealMatched",
+    "DealUndone",
+    "EffectFailed",
+    "Event",
+    "Held",
+    "LeaseFailed",
+    "OpeningReceived",
+    "PhaseReported",
+    "RevealMined",
+    "SealReceived",
+    "TaskClaimed",
+    "TaskFinalized",
+    "TaskInitialized",
+    "Tick",
+    "UploadRejected",
+    "UploadReported",
+    "UploadVerified",
+    "WorkerBeat",
+    "WorkerFacts",
+    "WorkerJoined",
+    "WorkerLost",
+    "WorkerReady",
+]
+
+
+# --- the chain ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class DealMatched:
+    """A deal for this pool: tasks ``bot_first`` to ``bot_first + bot_size - 1``."""
+
+    deal: DealTerms
+    bot_first: int
+    bot_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class DealUndone:
+    """A reorganisation took a deal back."""
+
+    deal_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskInitialized:
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContributionMined:
+    """``weight`` is the worker's exact weight (`protocol.trust.worker_weight`)."""
+
+    task_id: str
+    worker: str
+    result_hash: str
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConsensusReached:
+    task_id: str
+    consensus_value: str
+    reveal_deadline: int
+
+
+@dataclass(frozen=True, slots=True)
+class RevealMined:
+    task_id: str
+    worker: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFinalized:
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskClaimed:
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChainReconciled:
+    """What the chain's views say now. They win over all that was believed: an undone event is undone here."""
+
+    task_id: str
+    facts: ChainFacts
+
+
+# --- workers ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerJoined:
+    """A worker enrolled; its owner's signature, its own and the bans were checked by the rim."""
+
+    worker: str
+    owner: str
+    slots: int
+    score: int
+    stake: int
+    runtimes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerFacts:
+    """Score and free deposit (nRLC) of a connected worker, read again from the chain."""
+
+    worker: str
+    score: int
+    stake: int
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A lease that a worker says it holds."""
+
+    lease_id: str
+    task_id: str
+    phase: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReady:
+    """First report after joining: what it recovered. ``finished`` are held tasks that the store knows as settled."""
+
+    worker: str
+    held: tuple[Held, ...]
+    free_slots: int
+    finished: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerBeat:
+    """A heartbeat; it renews the leases that it names."""
+
+    worker: str
+    held: tuple[Held, ...]
+    free_slots: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLost:
+    """The connection is gone."""
+
+    worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseReported:
+    worker: str
+    lease_id: str
+    task_id: str
+    phase: str
+
+
+@dataclass(frozen=True, slots=True)
+class SealReceived:
+    """A seal whose signature the rim verified."""
+
+    worker: str
+    lease_id: str
+    task_id: str
+    round: int
+    seal: str
+    signature: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpeningReceived:
+    worker: str
+    lease_id: str
+    task_id: str
+    digest: str
+    salt: str
+
+
+@dataclass(frozen=True, slots=True)
+class UploadReported:
+    worker: str
+    lease_id: str
+    task_id: str
+    cid: str
+    callback_data: str = "0x"
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseFailed:
+    worker: str
+    lease_id: str
+    task_id: str
+    reason: str
+
+
+# --- the pool's own effects, and time -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class UploadVerified:
+    """The archive was downloaded and has the digest that the chain holds."""
+
+    task_id: str
+    lease_id: str
+    cid: str
+
+
+@dataclass(frozen=True, slots=True)
+class UploadRejected:
+    """``dishonest`` True: these bytes have another digest; False: they could not be had."""
+
+    task_id: str
+    lease_id: str
+    cid: str
+    reason: str
+    dishonest: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EffectFailed:
+    """A transaction was refused (``step``: initialize, finalize, claim), and the task compared with the chain."""
+
+    task_id: str
+    step: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time passes; ``chain_time`` is the newest block's, by which deadlines are judged."""
+
+    chain_time: int
+
+
+Event = (
+    DealMatched
+    | DealUndone
+    | TaskInitialized
+    | ContributionMined
+    | ConsensusReached
+    | RevealMined
+    | TaskFinalized
+    | TaskClaimed
+    | ChainReconciled
+    | WorkerJoined
+    | WorkerFacts
+    | WorkerReady
+    | WorkerBeat
+    | WorkerLost
+    | PhaseReported
+    | SealReceived
+    | OpeningReceived
+    | UploadReported
+    | LeaseFailed
+    | UploadVerified
+    | UploadRejected
+    | EffectFailed
+    | Tick
+)

@@ -1,0 +1,385 @@
+"""The scheduler of a workerpool as a pure state machine: events in, instructions out; no socket, database or clock."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+
+from fairgrid.pool import dispatch, presence, rounds, settlement
+from fairgrid.pool.book import Book
+from fairgrid.pool.events import (
+    ChainReconciled,
+    ConsensusReached,
+    ContributionMined,
+    DealMatched,
+    DealUndone,
+    EffectFailed,
+    Event,
+    LeaseFailed,
+    OpeningReceived,
+    PhaseReported,
+    RevealMined,
+    SealReceived,
+    TaskClaimed,
+    TaskFinalized,
+    TaskInitialized,
+    Tick,
+    UploadRejected,
+    UploadReported,
+    UploadVerified,
+    WorkerBeat,
+    WorkerFacts,
+    WorkerJoined,
+    WorkerLost,
+    WorkerReady,
+)
+from fairgrid.pool.instructions import (
+    Initialize,
+    Instruction,
+    SendAbort,
+)
+from fairgrid.pool.phases import Phase, ReplicaPhase
+from fairgrid.pool.policy import Policy
+from fairgrid.pool.state import (
+    Ban,
+    ChainFacts,
+    DealTerms,
+    PoolIdentity,
+    SeenContribution,
+    StoryLine,
+    TaskState,
+    Upload,
+    WorkerState,
+)
+from fairgrid.protocol.ids import task_id as id_of_task
+from fairgrid.protocol.views import ContributionStatus, TaskStatus
+
+__all__ = ["Outcome", "PoolMachine"]
+
+_PAST_REVEALING = (
+    Phase.REVEALING,
+    Phase.UPLOADING,
+    Phase.FINALIZING,
+    Phase.COMPLETED,
+    Phase.FAILED,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one event led to: store ``changed`` and ``lines`` in one transaction, and only then do ``instructions``."""
+
+    instructions: tuple[Instruction, ...]
+    changed: tuple[TaskState, ...] = ()
+    lines: tuple[StoryLine, ...] = ()
+
+
+class PoolMachine:
+    """Takes events, answers with instructions. The same events at the same times give the same instructions."""
+
+    def __init__(self, identity: PoolIdentity, policy: Policy) -> None:
+        self._book = Book(identity=identity, policy=policy)
+
+    @property
+    def tasks(self) -> dict[str, TaskState]:
+        """Live tasks by id; read only."""
+        return self._book.tasks
+
+    @property
+    def workers(self) -> dict[str, WorkerState]:
+        """Connected workers by address; read only."""
+        return self._book.workers
+
+    @property
+    def bans(self) -> dict[str, Ban]:
+        """Bans by the address of the worker and of its owner; read only."""
+        return self._book.bans
+
+    def is_banned(self, worker: str, owner: str) -> bool:
+        return self._book.is_banned(worker, owner)
+
+    def story(self, task_id: str) -> tuple[StoryLine, ...]:
+        """Everything that happened to a live task, in order; empty for one that is not here."""
+        task = self._book.tasks.get(task_id)
+        return tuple(task.story) if task else ()
+
+    def restore(
+        self, tasks: Iterable[TaskState], bans: Iterable[Ban], *, in_flight: Collection[str], now: float
+    ) -> Outcome:
+        """Take up what the store holds after the pool was away.
+
+        Nobody is connected; timers start anew, so that no worker pays for the pool's absence. ``in_flight`` are the
+        keys of transactions that the rim still has under way.
+        """
+        book = self._begin(now)
+        for ban in bans:
+            book.bans[ban.worker] = ban
+            book.bans.setdefault(ban.owner, ban)
+        for task in tasks:
+            book.add_task(task)
+            grace = book.policy.restart_grace_s - book.policy.reconnect_grace_s
+            for replica in task.replicas:
+                replica.lost_at = now + grace
+                replica.renewed_at = now
+                if replica.phase is ReplicaPhase.AUTHORISED:
+                    replica.authorised_at = now
+                if replica.owes_opening:
+                    replica.opening_asked_at = now
+            for name, step in task.steps.items():
+                step.issued = step.issued and f"{task.task_id}/{name}" in in_flight
+            if task.upload.lease_id:
+                task.upload.asked_at = now
+            if task.upload.verifying:
+                settlement.verify_again(book, task)
+        return self._outcome()
+
+    def handle(self, event: Event, *, now: float) -> Outcome:
+        """Take one event at local time ``now`` (seconds).
+
+        Raises:
+            InvalidTransition: the event does not fit the task's phase; compare the task with the chain and feed
+                `ChainReconciled`.
+        """
+        book = self._begin(now)
+        try:
+            self._take(event)
+            if book.dispatch_wanted:
+                book.dispatch_wanted = False
+                dispatch.fill_all(book)
+        finally:
+            book.reconciling = False
+        return self._outcome()
+
+    # --- one event ------------------------------------------------------------------------------------------------
+
+    def _begin(self, now: float) -> Book:
+        self._book.now = now
+        return self._book
+
+    def _outcome(self) -> Outcome:
+        book = self._book
+        changed = tuple(book.tasks[task_id] for task_id in sorted(book.changed))
+        outcome = Outcome(tuple(book.instructions), changed, tuple(book.lines))
+        book.instructions, book.lines, book.changed = [], [], set()
+        return outcome
+
+    def _tick(self, chain_time: int) -> None:
+        book = self._book
+        book.chain_time = chain_time
+        book.dispatch_wanted = True
+        book.count_room()
+        for task in list(book.tasks.values()):
+            self._advance(task)
+            over = task.is_settled and book.now >= task.finished_at + book.policy.keep_finished_s
+            if over and task.task_id not in book.changed:
+                book.drop_task(task)
+
+    def _take(self, event: Event) -> None:
+        book = self._book
+        match event:
+            case Tick():
+                self._tick(event.chain_time)
+            case DealMatched():
+                self._deal_matched(event)
+            case DealUndone():
+                self._deal_undone(event)
+            case WorkerJoined() | WorkerFacts() | WorkerReady() | WorkerBeat() | WorkerLost():
+                presence.take(book, event)
+            case _:
+                task_or_none = book.tasks.get(event.task_id)
+                if task_or_none is None:
+                    self._about_unknown_task(event)
+                    return
+                match event:
+                    case PhaseReported() | SealReceived() | OpeningReceived() | UploadReported() | LeaseFailed():
+                        self._worker_said(task_or_none, event)
+                    case UploadVerified():
+                        settlement.upload_verified(book, task_or_none, event)
+                    case UploadRejected():
+                        settlement.upload_rejected(book, task_or_none, event)
+                    case EffectFailed():
+                        book.step_failed(task_or_none, event.step, event.reason)
+                    case ChainReconciled():
+                        self._reconcile(task_or_none, event.facts)
+                    case _:
+                        self._chain_said(task_or_none, event)
+                self._advance(task_or_none)
+
+    def _advance(self, task: TaskState) -> None:
+        """Derive what to do next from the chain's facts, the time and what is known of the workers."""
+        book, facts, deal = self._book, task.facts, task.deal
+        settlement.check_openings(book, task)
+        if facts.status is TaskStatus.COMPLETED:
+            settlement.finish(book, task, Phase.COMPLETED)
+        elif facts.status is TaskStatus.FAILED:
+            settlement.finish(book, task, Phase.FAILED)
+        elif book.chain_time >= deal.final_deadline and deal.undone:
+            settlement.finish(book, task, Phase.FAILED)
+        elif book.chain_time >= deal.final_deadline:
+            settlement.claim(book, task)
+        elif facts.status is TaskStatus.REVEALING:
+            settlement.advance(book, task)
+        elif task.phase is Phase.ABANDONED:
+            return
+        elif deal.refusal or deal.undone:
+            settlement.abandon(book, task, deal.refusal or "The chain does not know its deal any more.")
+        elif book.chain_time >= deal.contribution_deadline:
+            settlement.abandon(book, task, "The contribution deadline passed without consensus.")
+        elif facts.status is TaskStatus.ACTIVE:
+            rounds.advance(book, task)
+        elif book.chain_time:
+            self._initialize(task)
+
+    def _initialize(self, task: TaskState) -> None:
+        book = self._book
+        if task.phase is Phase.RECEIVED:
+            if book.room <= 0:
+                return
+            book.room -= 1
+            book.enter(task, Phase.INITIALIZING, "The pool takes the task on.")
+        book.issue(task, "initialize", Initialize(task.task_id, task.deal.deal_id, task.index))
+
+    # --- facts of the chain ---------------------------------------------------------------------------------------
+
+    def _deal_matched(self, event: DealMatched) -> None:
+        book = self._book
+        book.count_room()
+        for index in range(event.bot_first, event.bot_first + event.bot_size):
+            task_id = id_of_task(event.deal.deal_id, index)
+            known = book.tasks.get(task_id)
+            if known is not None:
+                self._matched_again(known, event.deal)
+                continue
+            task = TaskState(task_id=task_id, index=index, deal=event.deal, created_at=book.now)
+            book.add_task(task)
+            book.tell(task, f"{Phase.RECEIVED.value}: Its deal was matched with trust {event.deal.trust}.")
+            self._advance(task)
+
+    def _matched_again(self, task: TaskState, deal: DealTerms) -> None:
+        """A deal that was taken back may come again in another block, with other deadlines."""
+        book = self._book
+        if task.deal == deal:
+            return
+        revived = task.deal.undone
+        task.deal = deal
+        book.tell(task, "Its deal was matched again after a reorganisation.")
+        if revived and task.phase is Phase.ABANDONED:
+            book.reconciling = True
+            book.enter(task, Phase.RECEIVED, "The deal is back.")
+        self._advance(task)
+
+    def _deal_undone(self, event: DealUndone) -> None:
+        for task in list(self._book.tasks.values()):
+            if task.deal.deal_id == event.deal_id and not task.is_final:
+                task.deal = replace(task.deal, undone=True)
+                task.facts = ChainFacts()
+                self._book.forget_step(task, "initialize")
+                self._book.tell(task, "A reorganisation took its deal back.")
+                self._advance(task)
+
+    def _chain_said(
+        self,
+        task: TaskState,
+        event: TaskInitialized | ContributionMined | ConsensusReached | RevealMined | TaskFinalized | TaskClaimed,
+    ) -> None:
+        """Take an event of the chain. It comes at least once, so it never takes a task back: that is reconciliation."""
+        book, facts = self._book, task.facts
+        match event:
+            case TaskInitialized():
+                status = TaskStatus.ACTIVE
+            case ContributionMined():
+                self._contributed(task, event)
+                return
+            case ConsensusReached():
+                status = TaskStatus.REVEALING
+                if facts.status < status:
+                    facts = replace(facts, consensus_value=event.consensus_value, reveal_deadline=event.reveal_deadline)
+            case RevealMined():
+                status = facts.status
+                seen = facts.contribution(event.worker)
+                if seen is not None and seen.status is not ContributionStatus.PROVED:
+                    facts = replace(facts, result_digest=event.digest).with_contribution(
+                        replace(seen, status=ContributionStatus.PROVED)
+                    )
+                    book.tell(task, "A winner revealed.", worker=event.worker)
+            case TaskFinalized():
+                status = TaskStatus.COMPLETED
+            case TaskClaimed():
+                status = TaskStatus.FAILED
+        task.facts = replace(facts, status=max(facts.status, status))
+        book.touch(task)
+
+    def _contributed(self, task: TaskState, event: ContributionMined) -> None:
+        book = self._book
+        known = task.facts.contribution(event.worker)
+        if known is None or known.result_hash != event.result_hash:
+            task.facts = task.facts.with_contribution(SeenContribution(event.worker, event.result_hash, event.weight))
+            task.last_contribution_at = book.now
+            book.tell(task, "A contribution was mined.", worker=event.worker)
+        replica = task.replica_of(event.worker)
+        if replica is not None and replica.phase is not ReplicaPhase.BANNED:
+            replica.phase = ReplicaPhase.CONTRIBUTED
+            replica.shown_phase = "contributing"
+            book.strikes.pop(event.worker, None)
+
+    def _reconcile(self, task: TaskState, facts: ChainFacts) -> None:
+        """The chain's views win over everything believed; what was undone is undone here."""
+        book = self._book
+        book.reconciling = True
+        if facts == task.facts:
+            return
+        before, task.facts = task.facts, facts
+        book.touch(task)
+        for replica in task.replicas:
+            contributed = facts.contribution(replica.worker) is not None
+            if replica.phase is ReplicaPhase.CONTRIBUTED and not contributed:
+                replica.phase = ReplicaPhase.AUTHORISED
+                replica.authorised_at = book.now
+                replica.opening_asked_at = 0.0
+            elif (
+                contributed and replica.phase is not ReplicaPhase.BANNED and task.replica_of(replica.worker) is replica
+            ):
+                replica.phase = ReplicaPhase.CONTRIBUTED
+        if facts.status < before.status:
+            book.tell(task, f"The chain took a step back: {before.status.name} became {facts.status.name}.")
+        if facts.status is TaskStatus.UNSET and task.phase not in (Phase.RECEIVED, Phase.ABANDONED, Phase.CLAIMING):
+            book.forget_step(task, "initialize")
+            book.enter(task, Phase.RECEIVED, "The chain does not know the task.")
+        elif facts.status is TaskStatus.ACTIVE and task.phase in _PAST_REVEALING:
+            book.forget_step(task, "finalize", "claim")
+            task.upload = Upload()
+            book.enter(task, Phase.CONTRIBUTING, "The chain knows no consensus.")
+        elif facts.status is TaskStatus.REVEALING and task.phase in (Phase.COMPLETED, Phase.FAILED):
+            book.forget_step(task, "finalize", "claim")
+            book.enter(task, Phase.REVEALING, "The chain says that the task is not over.")
+
+    # --- words of workers --------------------------------------------------------------------------------------------
+
+    def _worker_said(
+        self,
+        task: TaskState,
+        event: PhaseReported | SealReceived | OpeningReceived | UploadReported | LeaseFailed,
+    ) -> None:
+        book = self._book
+        replica = task.replica(event.lease_id)
+        if replica is None or replica.worker != event.worker:
+            book.send(SendAbort(task.task_id, event.worker, event.lease_id, "The pool does not know this lease."))
+            return
+        match event:
+            case PhaseReported():
+                if not replica.ended:
+                    replica.shown_phase = event.phase
+                    replica.renewed_at = book.now
+            case SealReceived():
+                rounds.seal_received(book, task, replica, event)
+            case OpeningReceived():
+                settlement.opening_received(book, task, replica, event)
+            case UploadReported():
+                settlement.upload_reported(book, task, replica, event)
+            case LeaseFailed():
+                rounds.lease_failed(book, task, replica, event)
+
+    def _about_unknown_task(self, event: Event) -> None:
+        """A task that is not here is none of this pool's, or long over; a worker that holds it is told to stop."""
+        if isinstance(event, PhaseReported | SealReceived | UploadReported | LeaseFailed):
+            self._book.send(SendAbort(event.task_id, event.worker, event.lease_id, "The pool does not know this task."))

@@ -1,0 +1,110 @@
+"""What a pool's operator decides: one small TOML file, every field with a default."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from fairgrid.errors import OrderError, UsageError
+from fairgrid.protocol.hexes import checksum
+
+__all__ = ["Policy", "load_policy"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """The pool's policy. Times are seconds of the pool's own clock unless a field says otherwise."""
+
+    first_round_replicas: int = 1
+    """Lease at least so many workers in a task's first round, even if its trust needs fewer."""
+    fill_wait_s: float = 30.0
+    """Wait so long for ``first_round_replicas``; then go on with what the deal's trust needs."""
+    authorisation_order: tuple[str, ...] = ()
+    """Workers that are authorised first, in this order; the others by weight (lightest first), then by seal time."""
+    seal_window_min_s: float = 30.0
+    """A seal is never late before so many seconds (decision 42)."""
+    authorisation_timeout_s: float = 60.0
+    """An authorised worker whose contribution is not mined within this is given up."""
+    opening_timeout_s: float = 60.0
+    """A contributor that does not open its seal within this is banned (decision 2)."""
+    upload_timeout_s: float = 60.0
+    """A winner that does not upload within this is passed over for the next."""
+    reconnect_grace_s: float = 10.0
+    """A worker that went away keeps its leases for so long."""
+    restart_grace_s: float = 30.0
+    """The same, after the pool itself was away."""
+    heartbeat_s: float = 5.0
+    """How often workers must speak; one that is silent three times as long is cut off."""
+    lease_ttl_s: float = 20.0
+    """A lease that its connected worker does not name in a heartbeat for so long is lost."""
+    max_active_tasks: int = 1_000
+    """So many tasks are worked on at once; others wait before they are initialised."""
+    max_bag_size: int = 10_000
+    """A deal for more tasks than this is not served; its requester claims its money back after the final deadline."""
+    max_workers: int = 10_000
+    """So many workers may be connected."""
+    confirmations: int = 0
+    """Blocks on top of an event before it is believed (decision 30)."""
+    start_block: int = 0
+    """Where a new database begins to read the chain: the block in which the workerpool was registered, or before."""
+    keep_finished_s: float = 300.0
+    """A finished task stays in memory for so long, for a reorganisation to undo it."""
+    max_archive_bytes: int = 1 << 30
+    """The largest result archive that is downloaded to be checked."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, tuple):
+                continue
+            if value < 0 or value != value:
+                raise UsageError(f"The pool policy's {field.name} is {value}; it cannot be negative.")
+        if self.first_round_replicas < 1:
+            raise UsageError("The pool policy's first_round_replicas must be at least 1.")
+        if self.heartbeat_s <= 0:
+            raise UsageError("The pool policy's heartbeat_s must be more than 0.")
+
+
+def load_policy(path: Path) -> Policy:
+    """Read a policy file (TOML, keys are the fields of `Policy`).
+
+    Raises:
+        UsageError: there is no such file, or it is not TOML, or a key is unknown or of the wrong type.
+    """
+    try:
+        document = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise UsageError(
+            f"There is no policy file at {path}. Name an existing one with --policy, or leave it out."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"The policy file {path} cannot be read ({error}). Mend it; it is TOML.") from error
+    known = {field.name: getattr(_DEFAULT, field.name) for field in fields(Policy)}
+    values: dict[str, Any] = {}
+    for name, value in document.items():
+        if name not in known:
+            raise UsageError(f"The policy file {path} has an unknown key {name!r}. Known keys: {', '.join(known)}.")
+        values[name] = _as_type_of(known[name], value, name, path)
+    return Policy(**values)
+
+
+_DEFAULT = Policy()
+
+
+def _as_type_of(default: object, value: object, name: str, path: Path) -> object:
+    if isinstance(default, tuple):
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            try:
+                return tuple(checksum(item) for item in value)
+            except OrderError as error:
+                raise UsageError(f"In the policy file {path}, {name} names no address: {error}") from error
+        raise UsageError(f"In the policy file {path}, {name} must be a list of addresses.")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UsageError(f"In the policy file {path}, {name} must be a number.")
+    if isinstance(default, float):
+        return float(value)
+    if not isinstance(value, int):
+        raise UsageError(f"In the policy file {path}, {name} must be a whole number.")
+    return value

@@ -1,0 +1,134 @@
+"""Rounds: lease, seal, then authorise one at a time (decision 2)."""
+
+from __future__ import annotations
+
+import re
+
+from fairgrid.pool import dispatch
+from fairgrid.pool.book import Book
+from fairgrid.pool.events import LeaseFailed, SealReceived
+from fairgrid.pool.instructions import SendAbort, SendAuthorisation
+from fairgrid.pool.phases import Phase, ReplicaPhase
+from fairgrid.pool.state import Replica, TaskState
+from fairgrid.protocol.trust import consensus_reached, needs_more_replicas
+
+__all__ = ["advance", "lease_failed", "seal_received"]
+
+_CONSENSUS_WAIT_S = 15.0
+_HEXADECIMAL = re.compile(r"(0x)?[0-9a-fA-F]{16,}")
+
+
+def advance(book: Book, task: TaskState) -> None:
+    """Take a task that is ACTIVE on chain, before its contribution deadline, as far as it goes now."""
+    if task.phase in (Phase.RECEIVED, Phase.INITIALIZING):
+        _open_round(book, task, "The task is active on chain")
+    _expire(book, task)
+    if task.phase is Phase.SEALING:
+        if _seals_are_in(book, task):
+            sealed = len(task.in_phase(ReplicaPhase.SEALED))
+            book.enter(task, Phase.CONTRIBUTING, f"All {sealed} seal(s) of round {task.round} are in.")
+        else:
+            book.dispatch_wanted = True
+    if task.phase is Phase.CONTRIBUTING:
+        _authorise(book, task)
+
+
+def seal_received(book: Book, task: TaskState, replica: Replica, event: SealReceived) -> None:
+    """Take a seal; a repeated one changes nothing, a second different one is refused."""
+    if replica.seal:
+        if replica.seal != event.seal and replica.phase is ReplicaPhase.SEALED:
+            book.end(task, replica, ReplicaPhase.DECLINED, "it sent a second, different seal")
+        return
+    # A worker that was cut off may have gone on computing; its seal is as good as before if its round is still open.
+    returned = replica.phase is ReplicaPhase.LOST and task.phase is Phase.SEALING and replica.round == task.round
+    if event.round != replica.round or not (replica.phase is ReplicaPhase.LEASED or returned):
+        book.send(SendAbort(task.task_id, event.worker, replica.lease_id, "This lease takes no seal any more."))
+        return
+    if not returned:
+        book.sealed(replica)
+    replica.phase = ReplicaPhase.SEALED
+    replica.sealed_at = book.now
+    replica.seal = event.seal
+    replica.seal_signature = event.signature
+    replica.shown_phase = "sealed"
+    book.tell(task, f"A seal of round {replica.round} came in.", worker=replica.worker)
+
+
+def lease_failed(book: Book, task: TaskState, replica: Replica, event: LeaseFailed) -> None:
+    """A worker gives a lease back; what it contributed already stands."""
+    if replica.phase in (ReplicaPhase.LEASED, ReplicaPhase.SEALED, ReplicaPhase.AUTHORISED):
+        book.end(task, replica, ReplicaPhase.DECLINED, _told(event.reason) or "its worker gave it back")
+
+
+def _told(reason: str) -> str:
+    """A stranger's words for the story, which is public: printable, and nothing that could be a digest."""
+    printable = "".join(character if character.isprintable() else " " for character in reason)
+    return " ".join(_HEXADECIMAL.sub("…", printable).split())
+
+
+def _open_round(book: Book, task: TaskState, why: str) -> None:
+    task.round += 1
+    task.round_opened_at = book.now
+    book.enter(task, Phase.SEALING, f"{why}; round {task.round} opens.")
+
+
+def _expire(book: Book, task: TaskState) -> None:
+    window = dispatch.seal_window(book, task)
+    for replica in task.in_phase(ReplicaPhase.LEASED, ReplicaPhase.SEALED):
+        if replica.lost_at and book.now >= replica.lost_at + book.policy.reconnect_grace_s:
+            book.end(task, replica, ReplicaPhase.LOST, "its worker is gone")
+        elif replica.phase is ReplicaPhase.SEALED:
+            continue
+        elif book.now >= replica.leased_at + window:
+            book.end(task, replica, ReplicaPhase.LATE, f"no seal within {window:.0f} s")
+        elif not replica.lost_at and book.now >= replica.renewed_at + book.policy.lease_ttl_s:
+            book.end(task, replica, ReplicaPhase.LOST, "its worker no longer names the lease")
+    for replica in task.in_phase(ReplicaPhase.AUTHORISED):
+        if book.now >= replica.authorised_at + book.policy.authorisation_timeout_s:
+            book.end(task, replica, ReplicaPhase.GIVEN_UP, "authorised, but no contribution was mined in time")
+
+
+def _seals_are_in(book: Book, task: TaskState) -> bool:
+    if task.in_phase(ReplicaPhase.LEASED):
+        return False
+    sealed = task.in_phase(ReplicaPhase.SEALED)
+    if not sealed:
+        return False
+    wanted = book.policy.first_round_replicas if task.round == 0 else 1
+    if len(sealed) < wanted and book.now < task.round_opened_at + book.policy.fill_wait_s:
+        return False
+    return not needs_more_replicas(task.facts.groups(), task.pending_product(), task.deal.trust)
+
+
+def _authorise(book: Book, task: TaskState) -> None:
+    if task.in_phase(ReplicaPhase.AUTHORISED) or _consensus_expected(book, task):
+        return
+    sealed = task.in_phase(ReplicaPhase.SEALED)
+    if not sealed:
+        _open_round(book, task, "The contributions do not agree enough")
+        return
+    present = [replica for replica in sealed if replica.worker in book.workers]
+    if not present:
+        return
+    order = {worker: place for place, worker in enumerate(book.policy.authorisation_order)}
+    chosen = min(
+        present,
+        key=lambda replica: (
+            order.get(replica.worker, len(order)),
+            replica.weight,
+            replica.sealed_at,
+            replica.lease_id,
+        ),
+    )
+    chosen.phase = ReplicaPhase.AUTHORISED
+    chosen.authorised_at = book.now
+    book.tell(task, "A worker is authorised to contribute.", worker=chosen.worker)
+    book.send(SendAuthorisation(task.task_id, chosen.worker, chosen.lease_id))
+
+
+def _consensus_expected(book: Book, task: TaskState) -> bool:
+    """True while the contributions should be a consensus, of which the chain's word is still on its way."""
+    groups = task.facts.groups()
+    total = 1 + sum(groups.values())
+    reached = any(consensus_reached(group, total, task.deal.trust) for group in groups.values())
+    return reached and book.now < task.last_contribution_at + _CONSENSUS_WAIT_S

@@ -1,0 +1,89 @@
+"""The scheduler's tables, as `fairgrid.pool.migrations` makes them; SQLite and PostgreSQL alike."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from fairgrid.seams.database import Uint256
+
+__all__ = ["bans", "bindings", "effects", "events", "metadata", "stories", "tasks"]
+
+metadata = sa.MetaData()
+
+bindings = sa.Table(
+    "pool_binding",
+    metadata,
+    sa.Column("name", sa.String(32), primary_key=True),
+    sa.Column("value", sa.String(200), nullable=False),
+)
+"""What the database belongs to, and how far the chain was read."""
+
+tasks = sa.Table(
+    "pool_task",
+    metadata,
+    sa.Column("task_id", sa.String(66), primary_key=True),
+    sa.Column("deal_id", sa.String(66), nullable=False),
+    sa.Column("task_index", Uint256, nullable=False),
+    sa.Column("phase", sa.String(16), nullable=False),
+    sa.Column("settled", sa.Boolean, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("updated_at", sa.Float, nullable=False),
+    sa.Column("document", sa.Text, nullable=False),
+    sa.Index("pool_task_deal", "deal_id", "task_index"),
+    sa.Index("pool_task_settled", "settled"),
+)
+"""One `TaskState` each, as JSON."""
+
+stories = sa.Table(
+    "pool_story",
+    metadata,
+    sa.Column("task_id", sa.String(66), sa.ForeignKey("pool_task.task_id"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("worker", sa.String(42), nullable=False),
+)
+
+events = sa.Table(
+    "pool_event",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("task_id", sa.String(66), nullable=False),
+    sa.Column("document", sa.Text, nullable=False),
+    sa.Index("pool_event_task", "task_id"),
+)
+"""Every event that led to something; ``task_id`` is empty for one about no task."""
+
+effects = sa.Table(
+    "pool_effect",
+    metadata,
+    sa.Column("key", sa.String(200), primary_key=True),
+    sa.Column("task_id", sa.String(66), nullable=False),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("document", sa.Text, nullable=False),
+    sa.Column("error", sa.Text, nullable=False),
+    sa.Column("tx_hash", sa.String(66), nullable=True),
+    sa.Column("raw", sa.LargeBinary, nullable=True),
+    sa.Column("sender", sa.String(42), nullable=True),
+    sa.Column("nonce", Uint256, nullable=True),
+    sa.Column("function", sa.String(64), nullable=True),
+    sa.Index("pool_effect_status", "status"),
+)
+"""Everything that the scheduler decided to do, by key; transactions with their signed bytes (decision 25)."""
+
+bans = sa.Table(
+    "pool_ban",
+    metadata,
+    sa.Column("worker", sa.String(42), primary_key=True),
+    sa.Column("owner", sa.String(42), nullable=False),
+    sa.Column("task_id", sa.String(66), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("evidence", sa.Text, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Index("pool_ban_owner", "owner"),
+)

@@ -1,0 +1,412 @@
+"""The scheduler's rim: one queue of events; events and effects are stored together, and only then acted on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Coroutine
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from fairgrid.chain.interface import Chain
+from fairgrid.errors import ServiceUnavailable, UsageError
+from fairgrid.pool.effects import ChainEffects
+from fairgrid.pool.events import EffectFailed, Event, WorkerFacts, WorkerLost
+from fairgrid.pool.instructions import (
+    BanWorker,
+    Claim,
+    Finalize,
+    Initialize,
+    Instruction,
+    RequestOpening,
+    RequestUpload,
+    SendAbort,
+    SendAuthorisation,
+    SendDone,
+    SendLease,
+    SendRevealNotice,
+    VerifyUpload,
+    WorkerInstruction,
+)
+from fairgrid.pool.machine import Outcome, PoolMachine
+from fairgrid.pool.phases import InvalidTransition
+from fairgrid.pool.policy import Policy
+from fairgrid.pool.sessions import Session
+from fairgrid.pool.state import PoolIdentity, StoryLine, TaskState, WorkerState
+from fairgrid.pool.store import Commit, PoolStore, StoredTask, TaskRow
+from fairgrid.pool.uploads import verify_upload
+from fairgrid.pool.watcher import ChainWatcher, Position
+from fairgrid.protocol import wire
+from fairgrid.protocol.hexes import ZERO_ADDRESS
+from fairgrid.protocol.ids import authorisation_message
+from fairgrid.protocol.views import WorkerpoolInfo
+from fairgrid.seams.clock import Clock
+from fairgrid.storage.client import StorageClient
+from fairgrid.wallet.signer import Signer
+
+__all__ = ["PoolService", "check_ownership"]
+
+_log = structlog.get_logger(__name__)
+
+_BATCH = 500
+_REFRESH_S = 10.0
+_CHECKS_AT_ONCE = 4
+
+
+async def check_ownership(chain: Chain, workerpool: str, signer: Signer) -> WorkerpoolInfo:
+    """Make sure that this key may authorise and finalize for the workerpool; gives the workerpool's terms.
+
+    Raises:
+        UsageError: there is no such workerpool, or another account owns it.
+        ServiceUnavailable: the chain does not answer.
+    """
+    if not await chain.is_registered("workerpool", workerpool):
+        raise UsageError(
+            f"There is no workerpool at {workerpool} on the hub {chain.hub}. Register one, and name it in the network "
+            f"file as poolAddress."
+        )
+    info = await chain.view_workerpool(workerpool)
+    if info.owner != signer.address:
+        raise UsageError(
+            f"The workerpool {workerpool} belongs to {info.owner}, but the key in this pool's folder is "
+            f"{signer.address}. Put the owner's keystore into --dir, or name a workerpool of {signer.address} in the "
+            f"network file."
+        )
+    return info
+
+
+class PoolService:
+    """One workerpool's scheduler at work. Use `running` around everything that asks it."""
+
+    def __init__(
+        self,
+        *,
+        chain: Chain,
+        signer: Signer,
+        workerpool: str,
+        store: PoolStore,
+        storage: StorageClient,
+        policy: Policy,
+        clock: Clock,
+        scratch: Path,
+    ) -> None:
+        """``scratch`` is a folder for uploads that are being checked. The caller opens and closes what it gives."""
+        self.identity = PoolIdentity(chain.chain_id, chain.hub, workerpool)
+        self.policy = policy
+        self.machine = PoolMachine(self.identity, policy)
+        self.scheduler = signer.address
+        self._chain = chain
+        self._signer = signer
+        self._store = store
+        self._storage = storage
+        self._clock = clock
+        self._scratch = scratch
+        self._queue: asyncio.Queue[Event | Position] = asyncio.Queue()
+        self._sessions: dict[str, Session] = {}
+        self._stake_ratio = 0
+        self._group: asyncio.TaskGroup | None = None
+        self._errands: set[asyncio.Task[None]] = set()
+        self._checks = asyncio.Semaphore(_CHECKS_AT_ONCE)
+        self._watcher = ChainWatcher(
+            chain=chain,
+            identity=self.identity,
+            policy=policy,
+            store=store,
+            clock=clock,
+            feed=self._queue.put_nowait,
+            taken=self._queue.join,
+            tasks=lambda: self.machine.tasks,
+        )
+        self._effects = ChainEffects(
+            chain=chain,
+            signer=signer,
+            store=store,
+            clock=clock,
+            callback_of=self._callback_of,
+            failed=self._effect_failed,
+        )
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[PoolService]:
+        """Take up what the store holds, compare it with the chain, and schedule until the block is left.
+
+        Raises:
+            UsageError: the key does not own the workerpool, or the store belongs to another pool.
+            ServiceUnavailable: the chain does not answer at start.
+        """
+        info = await check_ownership(self._chain, self.identity.workerpool, self._signer)
+        self._stake_ratio = info.worker_stake_ratio
+        await asyncio.to_thread(self._store.bind, self.identity)
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                loops = [group.create_task(loop, name=name) for name, loop in (await self._start()).items()]
+                try:
+                    yield self
+                finally:
+                    for session in list(self._sessions.values()):
+                        session.end("The pool is stopping; come back later.")
+                    for task in (*loops, *self._errands):
+                        task.cancel()
+        except BaseExceptionGroup as failures:
+            # One loop failed and took the others along: its error is the one to tell.
+            raise _first(failures) from failures
+        finally:
+            self._group = None
+
+    async def _start(self) -> dict[str, Coroutine[Any, Any, None]]:
+        under_way = await self._effects.resume()
+        tasks, bans = await asyncio.to_thread(lambda: (self._store.live_tasks(), self._store.bans()))
+        outcome = self.machine.restore(tasks, bans, in_flight=under_way, now=self._clock.now())
+        self._do(outcome.instructions)
+        if not self.policy.confirmations:
+            for task in tasks:
+                await self._watcher.reconcile(task.task_id)
+        return {
+            "work": self._work(),
+            "follow": self._watcher.follow(),
+            "time": self._watcher.keep_time(),
+            "compare": self._watcher.compare(),
+            "send": self._effects.send(),
+            "watch": self._effects.watch(),
+            "refresh": self._refresh(),
+        }
+
+    # --- the loop -------------------------------------------------------------------------------------------------
+
+    def feed(self, event: Event) -> None:
+        """Queue an event."""
+        self._queue.put_nowait(event)
+
+    async def _work(self) -> None:
+        while True:
+            batch = [await self._queue.get()]
+            while len(batch) < _BATCH and not self._queue.empty():
+                batch.append(self._queue.get_nowait())
+            await self._take(batch)
+            for _ in batch:
+                self._queue.task_done()
+
+    async def _take(self, batch: list[Event | Position]) -> None:
+        commit = Commit(at=self._clock.now())
+        changed: dict[str, TaskState] = {}
+        position: Position | None = None
+        for event in batch:
+            if isinstance(event, Position):
+                position = event
+                continue
+            outcome = self._handle(event)
+            if outcome is None:
+                continue
+            if outcome.instructions or outcome.changed:
+                commit.events.append(event)
+            commit.lines.extend(outcome.lines)
+            commit.instructions.extend(outcome.instructions)
+            changed.update({task.task_id: task for task in outcome.changed})
+        commit.tasks = {task_id: TaskRow.of(task) for task_id, task in changed.items()}
+        if not commit.is_empty:
+            await asyncio.to_thread(self._store.commit, commit)
+        if position is not None:
+            await asyncio.to_thread(self._store.set_position, position.block_number)
+        self._do(tuple(commit.instructions))
+
+    def _handle(self, event: Event) -> Outcome | None:
+        try:
+            return self.machine.handle(event, now=self._clock.now())
+        except InvalidTransition as error:
+            _log.warning("an event does not fit; the task is compared with the chain", reason=str(error))
+            self._spawn(self._reconcile_patiently(error.task_id))
+            return None
+        except Exception:
+            session = self._sessions.get(getattr(event, "worker", ""))
+            if session is None:
+                raise
+            # Whatever a stranger managed to say, the others go on.
+            _log.exception("a worker's message could not be taken", worker=session.worker)
+            session.end("The pool cannot take this message.")
+            return None
+
+    def _do(self, instructions: tuple[Instruction, ...]) -> None:
+        for instruction in instructions:
+            match instruction:
+                case Initialize() | Finalize() | Claim():
+                    self._effects.submit(instruction)
+                case VerifyUpload():
+                    self._spawn(self._verify(instruction))
+                case BanWorker():
+                    _log.warning("worker banned", worker=instruction.worker, reason=instruction.reason)
+                    for session in list(self._sessions.values()):
+                        if session.owner == instruction.owner:
+                            session.end(f"This pool bans this worker: {instruction.reason}.")
+                case _:
+                    session_or_none = self._sessions.get(instruction.worker)
+                    if session_or_none is not None:
+                        session_or_none.send(self._message(instruction))
+
+    def _message(self, instruction: WorkerInstruction) -> wire.PoolMessage:
+        match instruction:
+            case SendLease():
+                return wire.Lease(
+                    lease_id=instruction.lease_id,
+                    deal_id=instruction.deal_id,
+                    task_id=instruction.task_id,
+                    index=instruction.index,
+                    round=instruction.round,
+                    seal_window_s=instruction.seal_window_s,
+                )
+            case SendAuthorisation():
+                message = authorisation_message(instruction.worker, instruction.task_id)
+                return wire.Authorisation(
+                    lease_id=instruction.lease_id,
+                    task_id=instruction.task_id,
+                    enclave_challenge=ZERO_ADDRESS,
+                    signature=self._signer.sign_message(message),
+                )
+            case SendRevealNotice():
+                return wire.RevealNotice(task_id=instruction.task_id)
+            case RequestOpening():
+                return wire.OpeningRequest(lease_id=instruction.lease_id, task_id=instruction.task_id)
+            case RequestUpload():
+                return wire.UploadRequest(lease_id=instruction.lease_id, task_id=instruction.task_id)
+            case SendAbort():
+                return wire.Abort(lease_id=instruction.lease_id, task_id=instruction.task_id, reason=instruction.reason)
+            case SendDone():
+                return wire.TaskDone(task_id=instruction.task_id)
+
+    # --- effects --------------------------------------------------------------------------------------------------
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        assert self._group is not None
+        errand = self._group.create_task(work)
+        self._errands.add(errand)
+        errand.add_done_callback(self._errands.discard)
+
+    async def _reconcile_patiently(self, task_id: str) -> None:
+        while True:
+            try:
+                await self._watcher.reconcile(task_id)
+                return
+            except ServiceUnavailable:
+                await self._clock.sleep(1.0)
+
+    async def _effect_failed(self, event: EffectFailed) -> None:
+        await self._reconcile_patiently(event.task_id)
+        self.feed(event)
+
+    async def _verify(self, instruction: VerifyUpload) -> None:
+        async with self._checks:
+            self.feed(
+                await verify_upload(
+                    instruction, self._storage, scratch=self._scratch, max_bytes=self.policy.max_archive_bytes
+                )
+            )
+
+    def _callback_of(self, task_id: str) -> str:
+        task = self.machine.tasks.get(task_id)
+        return task.deal.callback if task else ZERO_ADDRESS
+
+    async def _refresh(self) -> None:
+        """Read scores and deposits of connected workers again, round and round."""
+        while True:
+            with contextlib.suppress(ServiceUnavailable):
+                self._stake_ratio = (await self._chain.view_workerpool(self.identity.workerpool)).worker_stake_ratio
+            workers = list(self.machine.workers)
+            for worker in workers:
+                await self._clock.sleep(max(_REFRESH_S / len(workers), 0.01))
+                try:
+                    score, stake = await self.worker_facts(worker)
+                except ServiceUnavailable:
+                    continue
+                self.feed(WorkerFacts(worker, score, stake))
+            if not workers:
+                await self._clock.sleep(_REFRESH_S)
+
+    # --- workers --------------------------------------------------------------------------------------------------
+
+    def now(self) -> float:
+        return self._clock.now()
+
+    def is_banned(self, worker: str, owner: str) -> bool:
+        return self.machine.is_banned(worker, owner)
+
+    def has_room(self) -> bool:
+        return len(self._sessions) < self.policy.max_workers
+
+    async def worker_facts(self, worker: str) -> tuple[int, int]:
+        return await self._chain.view_score(worker), (await self._chain.view_account(worker)).stake
+
+    async def finished_among(self, task_ids: list[str]) -> frozenset[str]:
+        if not task_ids:
+            return frozenset()
+        known = await asyncio.to_thread(self._store.known_tasks, task_ids)
+        return frozenset(task_id for task_id, settled in known.items() if settled)
+
+    async def attach(self, session: Session) -> None:
+        older = self._sessions.get(session.worker)
+        if older is not None:
+            self.detach(older)
+            older.end("This worker connected again.")
+        self._sessions[session.worker] = session
+        _log.info("worker enrolled", worker=session.worker, owner=session.owner)
+
+    def detach(self, session: Session) -> None:
+        if self._sessions.get(session.worker) is session:
+            del self._sessions[session.worker]
+            self.feed(WorkerLost(session.worker))
+
+    # --- asking ---------------------------------------------------------------------------------------------------
+
+    @property
+    def chain_time(self) -> int:
+        """Time of the newest block, in seconds; 0 before the first was seen."""
+        return self._watcher.chain_time
+
+    @property
+    def chain_silence_s(self) -> float:
+        """Seconds since the chain last answered."""
+        return max(self._clock.now() - self._watcher.answered_at, 0.0)
+
+    async def task(self, task_id: str) -> StoredTask | None:
+        """A task as it is now, or as it is stored if it is long over; None for one that is not known."""
+        live = self.machine.tasks.get(task_id)
+        if live is not None:
+            return StoredTask(live, live.story[-1].at if live.story else live.created_at)
+        return await asyncio.to_thread(self._store.task, task_id)
+
+    async def story(self, task_id: str) -> list[StoryLine]:
+        """Everything that happened to a task, in order."""
+        live = self.machine.story(task_id)
+        return list(live) or await asyncio.to_thread(self._store.story, task_id)
+
+    def owners(self) -> dict[str, WorkerState]:
+        """Of each owner that could get a task now, its lightest worker: any of them may get it.
+
+        Owners without a deposit are left out while the workerpool asks workers for a stake.
+        """
+        lightest: dict[str, WorkerState] = {}
+        for worker in self.machine.workers.values():
+            if worker.ready and (worker.stake or not self._stake_ratio):
+                known = lightest.get(worker.owner)
+                if known is None or worker.weight < known.weight:
+                    lightest[worker.owner] = worker
+        return lightest
+
+    async def tasks_of_deal(self, deal_id: str, *, limit: int, offset: int) -> tuple[int, list[tuple[str, int, str]]]:
+        """How many tasks the deal has, and id, index and phase of some of them."""
+        return await asyncio.to_thread(
+            lambda: (
+                self._store.count_tasks_of_deal(deal_id),
+                self._store.tasks_of_deal(deal_id, limit=limit, offset=offset),
+            )
+        )
+
+
+def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    for failure in failures.exceptions:
+        if isinstance(failure, BaseExceptionGroup):
+            return _first(failure)
+        return failure
+    return failures

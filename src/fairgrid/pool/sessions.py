@@ -1,0 +1,305 @@
+"""One worker's connection: challenge, enrolment, then frames, each checked before it reaches the scheduler.
+
+A worker is a stranger. A frame that is too large, breaks the schema, comes too fast or carries a wrong signature ends
+its own connection, and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import structlog
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from fairgrid import __version__
+from fairgrid.errors import FairgridError, OrderError, ServiceError
+from fairgrid.pool.events import (
+    Event,
+    Held,
+    LeaseFailed,
+    OpeningReceived,
+    PhaseReported,
+    SealReceived,
+    UploadReported,
+    WorkerBeat,
+    WorkerJoined,
+    WorkerReady,
+)
+from fairgrid.pool.policy import Policy
+from fairgrid.pool.state import PoolIdentity
+from fairgrid.protocol import wire
+from fairgrid.protocol.hexes import checksum, from_hex
+from fairgrid.protocol.seals import challenge_message, recover_message_signer, recover_typed_data_signer
+from fairgrid.protocol.typed_data import Domain, enrolment_typed_data
+
+__all__ = ["Desk", "Session", "serve_worker"]
+
+_log = structlog.get_logger(__name__)
+
+_ENROL_WITHIN_S = 10.0
+_LAST_WORD_S = 2.0
+_OUTBOX = 1_000
+_BURST = 200.0
+_FRAMES_PER_S = 50.0
+_MISSED_HEARTBEATS = 3
+_POLICY_VIOLATION = 1008
+
+
+class Desk(Protocol):
+    """What a connection needs of its pool."""
+
+    @property
+    def identity(self) -> PoolIdentity: ...
+    @property
+    def policy(self) -> Policy: ...
+
+    def now(self) -> float: ...
+    def feed(self, event: Event) -> None: ...
+    def is_banned(self, worker: str, owner: str) -> bool: ...
+    def has_room(self) -> bool: ...
+
+    async def worker_facts(self, worker: str) -> tuple[int, int]:
+        """Score and free deposit (nRLC) on chain."""
+        ...
+
+    async def finished_among(self, task_ids: list[str]) -> frozenset[str]:
+        """Those of these tasks that are settled."""
+        ...
+
+    async def attach(self, session: Session) -> None:
+        """Take a worker's connection, instead of an older one of the same worker."""
+        ...
+
+    def detach(self, session: Session) -> None: ...
+
+
+class _Turned(Exception):
+    """The worker is turned away; the text says why."""
+
+
+@dataclass(slots=True)
+class _Bucket:
+    """A rate limit: ``_BURST`` frames at once, ``_FRAMES_PER_S`` in the long run."""
+
+    tokens: float = _BURST
+    at: float = 0.0
+
+    def take(self, now: float) -> bool:
+        self.tokens = min(_BURST, self.tokens + max(now - self.at, 0.0) * _FRAMES_PER_S)
+        self.at = now
+        if self.tokens < 1:
+            return False
+        self.tokens -= 1
+        return True
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """An enrolled worker's connection. `send` never waits: a worker that does not read is cut off."""
+
+    worker: str
+    owner: str
+    outbox: asyncio.Queue[wire.PoolMessage | None] = field(default_factory=lambda: asyncio.Queue(_OUTBOX))
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    reason: str = ""
+
+    def send(self, message: wire.PoolMessage) -> None:
+        try:
+            self.outbox.put_nowait(message)
+        except asyncio.QueueFull:
+            self.end("This worker does not read what it is sent.")
+
+    def end(self, reason: str) -> None:
+        """Close the connection after telling the worker why."""
+        self.reason = self.reason or reason
+        self.ended.set()
+
+
+async def serve_worker(desk: Desk, socket: WebSocket) -> None:
+    """Serve one connection from challenge to end; never raises for what the other side does."""
+    await socket.accept()
+    try:
+        try:
+            session, joined = await _enrol(desk, socket)
+        except _Turned as turned:
+            await _refuse(socket, str(turned))
+            return
+        await desk.attach(session)
+        try:
+            desk.feed(joined)
+            reason = await _converse(desk, socket, session)
+        finally:
+            desk.detach(session)
+        _log.info("worker gone", worker=session.worker, reason=reason)
+        await _refuse(socket, reason)
+    except (WebSocketDisconnect, RuntimeError, OSError):
+        # The other side closed first; Starlette raises RuntimeError for a send after that.
+        return
+
+
+async def _enrol(desk: Desk, socket: WebSocket) -> tuple[Session, WorkerJoined]:
+    identity = desk.identity
+    nonce = "0x" + secrets.token_hex(32)
+    await socket.send_text(
+        wire.encode(
+            wire.Challenge(
+                nonce=nonce,
+                chain_id=identity.chain_id,
+                hub=identity.hub,
+                workerpool=identity.workerpool,
+                version=wire.PROTOCOL_VERSION,
+            )
+        )
+    )
+    try:
+        async with asyncio.timeout(_ENROL_WITHIN_S):
+            enrol = _decode(await _receive(socket))
+    except TimeoutError:
+        raise _Turned(f"No enrolment within {_ENROL_WITHIN_S:.0f} s of the challenge.") from None
+    if not isinstance(enrol, wire.Enrol):
+        raise _Turned(f"The first message must be 'enrol', not {enrol.kind!r}.")
+    if enrol.version != wire.PROTOCOL_VERSION:
+        raise _Turned(
+            f"This pool (fairgrid {__version__}) speaks protocol version {wire.PROTOCOL_VERSION}, the worker "
+            f"{enrol.version}: update one of them."
+        )
+    worker, owner = _checked_identity(identity, enrol, nonce)
+    if desk.is_banned(worker, owner):
+        raise _Turned("This worker or its owner was banned by this pool: it did not keep to what it had sealed.")
+    if not desk.has_room():
+        raise _Turned("This pool has as many workers as it takes; try again later.")
+    try:
+        score, stake = await desk.worker_facts(worker)
+    except ServiceError as error:
+        raise _Turned(f"The pool cannot read the chain just now ({error}); try again.") from error
+    joined = WorkerJoined(worker, owner, enrol.slots, score, stake, enrol.runtimes)
+    await socket.send_text(wire.encode(wire.Welcome(heartbeat_s=desk.policy.heartbeat_s)))
+    return Session(worker, owner), joined
+
+
+def _checked_identity(identity: PoolIdentity, enrol: wire.Enrol, nonce: str) -> tuple[str, str]:
+    try:
+        worker, owner = checksum(enrol.worker), checksum(enrol.owner)
+        document = enrolment_typed_data(owner, worker, identity.workerpool, Domain(identity.chain_id, identity.hub))
+        signed_by = recover_typed_data_signer(document, enrol.owner_signature)
+        answer = challenge_message(identity.chain_id, identity.hub, identity.workerpool, worker, nonce)
+        answered_by = recover_message_signer(answer, enrol.nonce_signature)
+    except OrderError as error:
+        raise _Turned(f"The enrolment is malformed: {error}") from error
+    if signed_by != owner:
+        raise _Turned(
+            f"The enrolment was not signed by the owner {owner} for this worker, workerpool, chain and hub. "
+            f"Sign it again for workerpool {identity.workerpool}."
+        )
+    if answered_by != worker:
+        raise _Turned(f"The challenge was not signed by the worker's key {worker}.")
+    return worker, owner
+
+
+async def _converse(desk: Desk, socket: WebSocket, session: Session) -> str:
+    """Read and write until one side ends it; gives the reason."""
+    tasks = [
+        asyncio.create_task(_read(desk, socket, session)),
+        asyncio.create_task(_write(socket, session)),
+        asyncio.create_task(_until_ended(session)),
+    ]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        error = task.exception()
+        if isinstance(error, _Turned):
+            return str(error)
+        if error is not None and not isinstance(error, WebSocketDisconnect | RuntimeError | OSError):
+            raise error
+    return session.reason or "The connection was closed."
+
+
+async def _until_ended(session: Session) -> None:
+    await session.ended.wait()
+
+
+async def _write(socket: WebSocket, session: Session) -> None:
+    while True:
+        message = await session.outbox.get()
+        if message is not None:
+            await socket.send_text(wire.encode(message))
+
+
+async def _read(desk: Desk, socket: WebSocket, session: Session) -> None:
+    bucket = _Bucket(at=desk.now())
+    silence = _MISSED_HEARTBEATS * desk.policy.heartbeat_s
+    while True:
+        try:
+            async with asyncio.timeout(silence):
+                text = await _receive(socket)
+        except TimeoutError:
+            raise _Turned(f"No heartbeat within {silence:g} s.") from None
+        if not bucket.take(desk.now()):
+            raise _Turned(f"More than {_FRAMES_PER_S:.0f} messages a second.")
+        await _take(desk, session, _decode(text))
+
+
+async def _take(desk: Desk, session: Session, message: wire.WorkerMessage) -> None:
+    worker = session.worker
+    match message:
+        case wire.Ready():
+            held = _held(message.held)
+            finished = await desk.finished_among([lease.task_id for lease in held])
+            desk.feed(WorkerReady(worker, held, message.free_slots, finished))
+        case wire.Heartbeat():
+            desk.feed(WorkerBeat(worker, _held(message.held), message.free_slots))
+        case wire.PhaseReport():
+            desk.feed(PhaseReported(worker, message.lease_id, message.task_id, message.phase))
+        case wire.Seal():
+            if recover_message_signer(from_hex(message.seal), message.signature) != worker:
+                raise _Turned("A seal was not signed by the worker's key.")
+            desk.feed(
+                SealReceived(worker, message.lease_id, message.task_id, message.round, message.seal, message.signature)
+            )
+        case wire.Opening():
+            desk.feed(OpeningReceived(worker, message.lease_id, message.task_id, message.digest, message.salt))
+        case wire.Uploaded():
+            desk.feed(UploadReported(worker, message.lease_id, message.task_id, message.cid, message.callback_data))
+        case wire.LeaseFailed():
+            desk.feed(LeaseFailed(worker, message.lease_id, message.task_id, message.reason))
+        case wire.Contributed() | wire.Revealed():
+            return  # Only the chain is believed, and it is read anyway.
+        case wire.Enrol():
+            raise _Turned("This worker is enrolled already.")
+
+
+def _held(leases: tuple[wire.HeldLease, ...]) -> tuple[Held, ...]:
+    return tuple(Held(lease.lease_id, lease.task_id, lease.phase) for lease in leases)
+
+
+def _decode(text: str) -> wire.WorkerMessage:
+    try:
+        return wire.decode_worker_message(text)
+    except FairgridError as error:
+        raise _Turned(str(error)) from error
+
+
+async def _receive(socket: WebSocket) -> str:
+    message = await socket.receive()
+    if message["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect(message.get("code", 1000))
+    text = message.get("text")
+    if text is None:
+        raise _Turned("Messages are text frames of JSON; a binary frame came.")
+    return str(text)
+
+
+async def _refuse(socket: WebSocket, reason: str) -> None:
+    """Say why and close; who does not read is not waited for."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LAST_WORD_S):
+            await socket.send_text(wire.encode(wire.Refused(reason=reason[:500])))
+            await socket.close(_POLICY_VIOLATION)

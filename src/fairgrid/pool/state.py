@@ -1,0 +1,264 @@
+"""What the scheduler remembers: tasks with their replicas (stored after every event), and workers (while connected)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+
+from fairgrid.pool.phases import ENDED_REPLICA_PHASES, EXPECTED_PHASES, FINAL_PHASES, Phase, ReplicaPhase
+from fairgrid.protocol import deadlines
+from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS
+from fairgrid.protocol.views import ContributionStatus, TaskStatus
+
+__all__ = [
+    "Ban",
+    "ChainFacts",
+    "ChainStep",
+    "DealTerms",
+    "PoolIdentity",
+    "Replica",
+    "SeenContribution",
+    "StoryLine",
+    "TaskState",
+    "Upload",
+    "WorkerState",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class PoolIdentity:
+    """Which hub on which chain, and which workerpool of it, this scheduler serves."""
+
+    chain_id: int
+    hub: str
+    workerpool: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoryLine:
+    """One thing that happened to a task. ``at`` is local time in seconds since the epoch.
+
+    ``text`` never holds a digest, and names no worker: that is ``worker``, which is shown from REVEALING on only.
+    """
+
+    task_id: str
+    number: int
+    at: float
+    text: str
+    worker: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DealTerms:
+    """What the scheduler needs of a deal; ``refusal`` says why this pool cannot serve it (empty: it can)."""
+
+    deal_id: str
+    trust: int
+    timeref: int
+    start_time: int
+    worker_stake: int
+    requester: str
+    callback: str = ZERO_ADDRESS
+    refusal: str = ""
+    undone: bool = False
+    """A reorganisation took the deal back; it may be matched again."""
+
+    @property
+    def contribution_deadline(self) -> int:
+        return deadlines.contribution_deadline(self.start_time, self.timeref)
+
+    @property
+    def final_deadline(self) -> int:
+        return deadlines.final_deadline(self.start_time, self.timeref)
+
+    @property
+    def has_callback(self) -> bool:
+        return self.callback != ZERO_ADDRESS
+
+
+@dataclass(frozen=True, slots=True)
+class SeenContribution:
+    """A contribution on chain; ``weight`` is the worker's exact weight (2 for a newcomer), not its logarithm."""
+
+    worker: str
+    result_hash: str
+    weight: int
+    status: ContributionStatus = ContributionStatus.CONTRIBUTED
+
+
+@dataclass(frozen=True, slots=True)
+class ChainFacts:
+    """What the chain says of a task, as far as the scheduler has seen it."""
+
+    status: TaskStatus = TaskStatus.UNSET
+    consensus_value: str = ZERO32
+    reveal_deadline: int = 0
+    result_digest: str = ZERO32
+    contributions: tuple[SeenContribution, ...] = ()
+
+    def contribution(self, worker: str) -> SeenContribution | None:
+        return next((seen for seen in self.contributions if seen.worker == worker), None)
+
+    def with_contribution(self, added: SeenContribution) -> ChainFacts:
+        """These facts with ``added`` in the place of what the same worker had before."""
+        if any(seen.worker == added.worker for seen in self.contributions):
+            kept = tuple(added if seen.worker == added.worker else seen for seen in self.contributions)
+        else:
+            kept = (*self.contributions, added)
+        return replace(self, contributions=kept)
+
+    def groups(self) -> dict[str, int]:
+        """The weight of each contributed result: the product of its contributors' weights."""
+        products: dict[str, int] = {}
+        for seen in self.contributions:
+            if seen.status is not ContributionStatus.REJECTED:
+                products[seen.result_hash] = products.get(seen.result_hash, 1) * seen.weight
+        return products
+
+    def winners(self) -> tuple[SeenContribution, ...]:
+        """Who agrees with the consensus, in the order of the chain."""
+        return tuple(
+            seen
+            for seen in self.contributions
+            if seen.result_hash == self.consensus_value and seen.status is not ContributionStatus.REJECTED
+        )
+
+    def revealed(self) -> tuple[SeenContribution, ...]:
+        return tuple(seen for seen in self.contributions if seen.status is ContributionStatus.PROVED)
+
+
+@dataclass(slots=True)
+class Replica:
+    """One worker's part in a task. Times are local seconds; 0 means not yet."""
+
+    lease_id: str
+    worker: str
+    owner: str
+    round: int
+    weight: int
+    phase: ReplicaPhase
+    leased_at: float
+    renewed_at: float
+    lost_at: float = 0.0
+    sealed_at: float = 0.0
+    authorised_at: float = 0.0
+    opening_asked_at: float = 0.0
+    opened: bool = False
+    digest: str = ""
+    """What its opening said; never known before the task is REVEALING."""
+    seal: str = ""
+    seal_signature: str = ""
+    shown_phase: str = "accepted"
+
+    @property
+    def ended(self) -> bool:
+        return self.phase in ENDED_REPLICA_PHASES
+
+    @property
+    def owes_opening(self) -> bool:
+        return self.opening_asked_at > 0 and not self.opened and self.phase is not ReplicaPhase.BANNED
+
+
+@dataclass(slots=True)
+class Upload:
+    """The search for a winner that uploads the result."""
+
+    lease_id: str = ""
+    worker: str = ""
+    asked_at: float = 0.0
+    cid: str = ""
+    callback_data: str = "0x"
+    verifying: bool = False
+    verified: bool = False
+    not_before: float = 0.0
+    failures: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class ChainStep:
+    """One of the pool's own transactions for a task."""
+
+    issued: bool = False
+    attempts: int = 0
+    retry_at: float = 0.0
+
+
+@dataclass(slots=True)
+class TaskState:
+    """Everything about one task. The store writes it as one document; ``story`` has a table of its own."""
+
+    task_id: str
+    index: int
+    deal: DealTerms
+    created_at: float
+    phase: Phase = Phase.RECEIVED
+    facts: ChainFacts = field(default_factory=ChainFacts)
+    round: int = -1
+    round_opened_at: float = 0.0
+    last_contribution_at: float = 0.0
+    leases: int = 0
+    replicas: list[Replica] = field(default_factory=list)
+    upload: Upload = field(default_factory=Upload)
+    steps: dict[str, ChainStep] = field(default_factory=dict)
+    finished_at: float = 0.0
+    story: list[StoryLine] = field(default_factory=list)
+
+    @property
+    def is_final(self) -> bool:
+        return self.phase in FINAL_PHASES
+
+    @property
+    def is_settled(self) -> bool:
+        """Final, and nobody owes an opening: nothing more is expected."""
+        return self.is_final and not any(replica.owes_opening for replica in self.replicas)
+
+    @property
+    def is_public(self) -> bool:
+        """True when who computed what may be told (decision 3): consensus is on chain, or the task is over."""
+        return self.facts.status >= TaskStatus.REVEALING
+
+    def replica(self, lease_id: str) -> Replica | None:
+        return next((replica for replica in self.replicas if replica.lease_id == lease_id), None)
+
+    def replica_of(self, worker: str) -> Replica | None:
+        """The newest replica of a worker."""
+        return next((replica for replica in reversed(self.replicas) if replica.worker == worker), None)
+
+    def in_phase(self, *phases: ReplicaPhase) -> list[Replica]:
+        return [replica for replica in self.replicas if replica.phase in phases]
+
+    def pending_weights(self) -> list[int]:
+        """Weights of those from whom a contribution may still come."""
+        return [replica.weight for replica in self.replicas if replica.phase in EXPECTED_PHASES]
+
+    def pending_product(self) -> int:
+        weights = self.pending_weights()
+        return math.prod(weights) if weights else 0
+
+
+@dataclass(slots=True)
+class WorkerState:
+    """A connected worker. ``stake`` is its free deposit on chain in nRLC."""
+
+    worker: str
+    owner: str
+    slots: int
+    score: int
+    weight: int
+    stake: int
+    runtimes: tuple[str, ...] = ()
+    free_slots: int = 0
+    ready: bool = False
+    leases_given: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ban:
+    """Why a worker, and its owner, get no more work here. ``evidence`` is JSON text."""
+
+    worker: str
+    owner: str
+    task_id: str
+    reason: str
+    evidence: str
+    at: float

@@ -1,0 +1,3 @@
+"""How a job runs in isolation."""
+
+from __future__ import annotations

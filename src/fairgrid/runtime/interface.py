@@ -1,0 +1,75 @@
+"""The sandbox seam: run a job with inputs, limits and no more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+__all__ = ["Limits", "Outcome", "Sandbox", "SandboxJob", "Stop"]
+
+
+class Stop(StrEnum):
+    """Why a job ended. All but WALL_CLOCK and HOST are deterministic, hence results (decision 6)."""
+
+    EXITED = "exited"
+    FUEL = "fuel"
+    MEMORY = "memory"
+    OUTPUT = "output"
+    WALL_CLOCK = "wall_clock"
+    HOST = "host"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits of one job."""
+
+    fuel: int
+    """Units of the engine's fuel; decision 47: 10^9 for each second of timeref by default."""
+    memory_bytes: int = 1 << 30
+    output_bytes: int = 256 << 20
+    output_files: int = 10_000
+    log_bytes: int = 1 << 20
+    """Bytes kept of each of stdout and stderr; the rest is cut with a marker line (decision 40)."""
+    wall_s: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxJob:
+    """What the sandbox is to run. Folders are on this machine; the job sees /iexec_in (read-only) and /iexec_out."""
+
+    script: Path
+    arguments: tuple[str, ...]
+    input_folder: Path
+    output_folder: Path
+    environment: dict[str, str]
+    seed: bytes
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a job ended. ``stdout`` and ``stderr`` are already cut to the log limit."""
+
+    stop: Stop
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+    fuel_used: int
+    wall_s: float
+    peak_memory_bytes: int
+    detail: str = ""
+
+
+class Sandbox(Protocol):
+    """Runs one job at a time per call, in a process of its own; cancelling the call kills the job."""
+
+    @property
+    def runtime_id(self) -> str:
+        """Engine, version and class, e.g. ``wasmtime-49/py312/deterministic`` (decision 13)."""
+        ...
+
+    async def run(self, job: SandboxJob) -> Outcome:
+        """Run to the end or to a limit. Never raises for what the job does; `HostFailure` if it cannot start."""
+        ...

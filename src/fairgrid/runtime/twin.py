@@ -1,0 +1,31 @@
+"""A sandbox without isolation, for tests of workers and clients: the "job" is a Python function in this process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from fairgrid.runtime.interface import Outcome, SandboxJob, Stop
+
+__all__ = ["FunctionSandbox"]
+
+
+class FunctionSandbox:
+    """Calls ``function(job)`` in a thread; it writes to ``job.output_folder`` and returns stdout, or an `Outcome`."""
+
+    def __init__(self, function: Callable[[SandboxJob], bytes | Outcome], *, runtime_id: str) -> None:
+        self._function = function
+        self._runtime_id = runtime_id
+
+    @property
+    def runtime_id(self) -> str:
+        """The runtime that this sandbox pretends to be."""
+        return self._runtime_id
+
+    async def run(self, job: SandboxJob) -> Outcome:
+        """Run the function; an exception becomes exit code 1 with its text as stderr."""
+        try:
+            answer = await asyncio.to_thread(self._function, job)
+        except Exception as error:
+            return Outcome(Stop.EXITED, 1, b"", f"{type(error).__name__}: {error}\n".encode(), 0, 0.0, 0)
+        return answer if isinstance(answer, Outcome) else Outcome(Stop.EXITED, 0, answer, b"", 0, 0.0, 0)

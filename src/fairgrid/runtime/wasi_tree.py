@@ -1,0 +1,406 @@
+"""The file system that a WebAssembly guest sees: a tree of our own, so that nothing of the host's shows through.
+
+Host inode numbers, device numbers, times, directory order, symbolic links and file system limits never reach the guest
+(decision 46): nodes are numbered in order of creation, folders list in byte order, times come from the logical clock.
+Contents lie in host files whose names the guest does not choose. What the guest writes is counted exactly, so two
+machines stop it at the same byte.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+from typing import TypeAlias
+
+__all__ = [
+    "MAX_NAME_BYTES",
+    "MAX_PATH_BYTES",
+    "Budget",
+    "Errno",
+    "FileNode",
+    "FolderNode",
+    "GuestError",
+    "HostTrouble",
+    "Node",
+    "OutputLimitReached",
+    "Tree",
+]
+
+MAX_NAME_BYTES = 255
+MAX_PATH_BYTES = 1024
+"""Longest path below a mount, in bytes of UTF-8: small enough that the host can hold it below any working folder."""
+
+
+class Errno(IntEnum):
+    """The error numbers of WASI preview 1 that this file system returns."""
+
+    SUCCESS = 0
+    BADF = 8
+    BUSY = 10
+    EXIST = 20
+    FAULT = 21
+    ILSEQ = 25
+    INVAL = 28
+    ISDIR = 31
+    MFILE = 33
+    NAMETOOLONG = 37
+    NOENT = 44
+    NOSYS = 52
+    NOTDIR = 54
+    NOTEMPTY = 55
+    NOTSOCK = 57
+    NOTSUP = 58
+    PERM = 63
+    ROFS = 69
+    SPIPE = 70
+    NOTCAPABLE = 76
+
+
+class GuestError(Exception):
+    """An error that the guest gets as the return value of its call."""
+
+    def __init__(self, errno: Errno) -> None:
+        self.errno = errno
+        super().__init__(errno.name)
+
+
+class OutputLimitReached(Exception):
+    """The guest wrote more than it may; ``what`` is ``bytes`` or ``files``. Two machines stop at the same call."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        super().__init__(what)
+
+
+class HostTrouble(Exception):
+    """This machine failed below the guest (disk full, I/O error): the run says nothing about the job."""
+
+
+@dataclass(slots=True)
+class Budget:
+    """What the guest may keep in its writable folders at any moment, all of them together."""
+
+    max_bytes: int
+    max_files: int
+    used_bytes: int = 0
+    used_files: int = 0
+
+    def take_bytes(self, count: int) -> None:
+        """Count ``count`` more bytes (negative gives back).
+
+        Raises:
+            OutputLimitReached: the limit would be passed.
+        """
+        if self.used_bytes + count > self.max_bytes:
+            raise OutputLimitReached("bytes")
+        self.used_bytes += count
+
+    def take_file(self) -> None:
+        """Count one more file or folder.
+
+        Raises:
+            OutputLimitReached: the limit would be passed.
+        """
+        if self.used_files + 1 > self.max_files:
+            raise OutputLimitReached("files")
+        self.used_files += 1
+
+
+@dataclass(slots=True, eq=False)
+class FileNode:
+    """A regular file; its content lies in the host file ``backing``."""
+
+    number: int
+    writable: bool
+    backing: Path
+    size: int
+    accessed_ns: int
+    modified_ns: int
+    opens: int = 0
+    linked: bool = True
+
+
+@dataclass(slots=True, eq=False)
+class FolderNode:
+    """A folder; the root of a mount is its own parent."""
+
+    number: int
+    writable: bool
+    accessed_ns: int
+    modified_ns: int
+    parent: FolderNode | None = None
+    name: str = ""
+    children: dict[str, FileNode | FolderNode] = field(default_factory=dict)
+
+    def listing(self) -> list[tuple[str, FileNode | FolderNode]]:
+        """Children in byte order of their UTF-8 names."""
+        return sorted(self.children.items(), key=lambda item: item[0].encode())
+
+    def path_bytes(self) -> int:
+        """Length of this folder's path below its mount, in bytes, with the trailing slash; 0 for the mount itself."""
+        length, folder = 0, self
+        while folder.parent is not None:
+            length += len(folder.name.encode()) + 1
+            folder = folder.parent
+        return length
+
+
+Node: TypeAlias = FileNode | FolderNode
+
+
+class Tree:
+    """Creates, finds, moves and removes nodes. Errors of the guest are `GuestError`, of the machine `HostTrouble`."""
+
+    def __init__(self, *, scratch: Path, budget: Budget, start_ns: int) -> None:
+        self._scratch = scratch
+        self._budget = budget
+        self._start_ns = start_ns
+        self._next_number = 1
+
+    def read_only_folder(self, host_folder: Path) -> FolderNode:
+        """A mount that shows the regular files below ``host_folder``.
+
+        Raises:
+            HostTrouble: there is a symbolic link or a special file, or the folder cannot be read.
+        """
+        root = self._folder(writable=False, now_ns=self._start_ns)
+        self._fill(root, host_folder)
+        return root
+
+    def read_only_files(self, files: dict[str, Path]) -> FolderNode:
+        """A mount that shows the given host files under the given names."""
+        root = self._folder(writable=False, now_ns=self._start_ns)
+        for name in sorted(files, key=str.encode):
+            root.children[name] = self._host_file(files[name])
+        return root
+
+    def writable_folder(self) -> FolderNode:
+        """An empty mount that the guest may write to; it does not count as a file."""
+        return self._folder(writable=True, now_ns=self._start_ns)
+
+    def find(self, start: FolderNode, path: str) -> Node:
+        """The node at ``path`` below ``start``."""
+        folder, name, must_be_folder = self.locate(start, path)
+        node: Node = folder
+        if name is not None:
+            try:
+                node = folder.children[name]
+            except KeyError:
+                raise GuestError(Errno.NOENT) from None
+        if must_be_folder and isinstance(node, FileNode):
+            raise GuestError(Errno.NOTDIR)
+        return node
+
+    def locate(self, start: FolderNode, path: str) -> tuple[FolderNode, str | None, bool]:
+        """The folder that holds the last part of ``path``, that part, and whether a folder is asked for.
+
+        The part is None when the path means the folder itself. A path never leaves ``start``: that is NOTCAPABLE.
+        """
+        if not path:
+            raise GuestError(Errno.NOENT)
+        if path.startswith("/"):
+            raise GuestError(Errno.NOTCAPABLE)
+        parts = [part for part in path.split("/") if part not in ("", ".")]
+        must_be_folder = path.endswith(("/", "/.")) or path == "."
+        folder, depth = start, 0
+        for position, part in enumerate(parts):
+            if len(part.encode()) > MAX_NAME_BYTES:
+                raise GuestError(Errno.NAMETOOLONG)
+            if part == "..":
+                if depth == 0 or folder.parent is None:
+                    raise GuestError(Errno.NOTCAPABLE)
+                folder, depth = folder.parent, depth - 1
+                continue
+            if position == len(parts) - 1:
+                return folder, part, must_be_folder
+            child = folder.children.get(part)
+            if child is None:
+                raise GuestError(Errno.NOENT)
+            if isinstance(child, FileNode):
+                raise GuestError(Errno.NOTDIR)
+            folder, depth = child, depth + 1
+        return folder, None, True
+
+    def create_file(self, folder: FolderNode, name: str, now_ns: int) -> FileNode:
+        """Add an empty file."""
+        self._check_new(folder, name)
+        self._budget.take_file()
+        number = self._take_number()
+        node = FileNode(number, True, self._scratch / str(number), 0, now_ns, now_ns)
+        try:
+            os.close(os.open(node.backing, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        except OSError as error:
+            raise HostTrouble(f"cannot create a file: {error}") from error
+        folder.children[name] = node
+        folder.modified_ns = now_ns
+        return node
+
+    def create_folder(self, folder: FolderNode, name: str, now_ns: int) -> FolderNode:
+        """Add an empty folder; it counts as one file of the budget."""
+        if name in folder.children:
+            raise GuestError(Errno.EXIST)
+        self._check_new(folder, name)
+        self._budget.take_file()
+        node = self._folder(writable=True, now_ns=now_ns)
+        node.parent, node.name = folder, name
+        folder.children[name] = node
+        folder.modified_ns = now_ns
+        return node
+
+    def resize(self, node: FileNode, size: int) -> None:
+        """Count ``size`` as the file's new size; the caller changes the host file."""
+        self._budget.take_bytes(size - node.size)
+        node.size = size
+
+    def unlink(self, folder: FolderNode, name: str, now_ns: int) -> None:
+        """Remove a file; what is open stays readable until it is closed."""
+        node = folder.children.get(name)
+        if node is None:
+            raise GuestError(Errno.NOENT)
+        if isinstance(node, FolderNode):
+            raise GuestError(Errno.ISDIR)
+        self._check_writable(folder)
+        del folder.children[name]
+        folder.modified_ns = now_ns
+        node.linked = False
+        self.release(node)
+
+    def remove_folder(self, folder: FolderNode, name: str, now_ns: int) -> None:
+        """Remove an empty folder."""
+        node = folder.children.get(name)
+        if node is None:
+            raise GuestError(Errno.NOENT)
+        if isinstance(node, FileNode):
+            raise GuestError(Errno.NOTDIR)
+        self._check_writable(folder)
+        if node.children:
+            raise GuestError(Errno.NOTEMPTY)
+        del folder.children[name]
+        folder.modified_ns = now_ns
+        node.parent, node.writable = None, False
+        self._budget.used_files -= 1
+
+    def rename(self, old: FolderNode, old_name: str, new: FolderNode, new_name: str, now_ns: int) -> None:
+        """Move a node, replacing a file by a file or an empty folder by a folder, as POSIX does."""
+        node = old.children.get(old_name)
+        if node is None:
+            raise GuestError(Errno.NOENT)
+        self._check_writable(old)
+        self._check_writable(new)
+        target = new.children.get(new_name)
+        if target is node:
+            return
+        if isinstance(node, FolderNode):
+            if any(folder is node for folder in _upwards(new)):
+                raise GuestError(Errno.INVAL)
+            if isinstance(target, FileNode):
+                raise GuestError(Errno.NOTDIR)
+        elif isinstance(target, FolderNode):
+            raise GuestError(Errno.ISDIR)
+        _check_name(new_name)
+        if new.path_bytes() + len(new_name.encode()) + _deepest(node) > MAX_PATH_BYTES:
+            raise GuestError(Errno.NAMETOOLONG)
+        if isinstance(target, FolderNode):
+            self.remove_folder(new, new_name, now_ns)
+        elif isinstance(target, FileNode):
+            self.unlink(new, new_name, now_ns)
+        del old.children[old_name]
+        new.children[new_name] = node
+        if isinstance(node, FolderNode):
+            node.parent, node.name = new, new_name
+        old.modified_ns = new.modified_ns = now_ns
+
+    def release(self, node: FileNode) -> None:
+        """Free the content of a file that is neither linked nor open any more."""
+        if node.linked or node.opens or not node.writable:
+            return
+        self._budget.used_files -= 1
+        self._budget.used_bytes -= node.size
+        try:
+            node.backing.unlink()
+        except OSError as error:
+            raise HostTrouble(f"cannot remove a file: {error}") from error
+
+    def hand_over(self, root: FolderNode, destination: Path) -> None:
+        """Move everything below the writable mount ``root`` into the host folder ``destination``, which must be empty.
+
+        Raises:
+            HostTrouble: the host cannot hold one of the names, or the disk failed.
+        """
+        try:
+            for name, node in root.listing():
+                if isinstance(node, FolderNode):
+                    (destination / name).mkdir()
+                    self.hand_over(node, destination / name)
+                elif (destination / name).exists():
+                    raise HostTrouble(f"this machine's file system cannot tell {name!r} from another output name")
+                else:
+                    node.backing.rename(destination / name)
+        except (OSError, ValueError) as error:
+            raise HostTrouble(f"cannot store the output: {error}") from error
+
+    def _fill(self, folder: FolderNode, host_folder: Path) -> None:
+        try:
+            with os.scandir(host_folder) as entries:
+                found = sorted(entries, key=lambda entry: os.fsencode(entry.name))
+            for entry in found:
+                if entry.is_dir(follow_symlinks=False):
+                    child = self._folder(writable=False, now_ns=self._start_ns)
+                    child.parent, child.name = folder, entry.name
+                    folder.children[entry.name] = child
+                    self._fill(child, Path(entry.path))
+                elif entry.is_file(follow_symlinks=False):
+                    folder.children[entry.name] = self._host_file(Path(entry.path))
+                else:
+                    raise HostTrouble(f"{entry.path} is neither a file nor a folder")
+        except OSError as error:
+            raise HostTrouble(f"cannot read {host_folder}: {error}") from error
+
+    def _host_file(self, path: Path) -> FileNode:
+        try:
+            size = path.stat().st_size
+        except OSError as error:
+            raise HostTrouble(f"cannot read {path}: {error}") from error
+        return FileNode(self._take_number(), False, path, size, self._start_ns, self._start_ns)
+
+    def _folder(self, *, writable: bool, now_ns: int) -> FolderNode:
+        return FolderNode(self._take_number(), writable, now_ns, now_ns)
+
+    def _take_number(self) -> int:
+        number = self._next_number
+        self._next_number += 1
+        return number
+
+    def _check_new(self, folder: FolderNode, name: str) -> None:
+        self._check_writable(folder)
+        _check_name(name)
+        if folder.path_bytes() + len(name.encode()) > MAX_PATH_BYTES:
+            raise GuestError(Errno.NAMETOOLONG)
+
+    @staticmethod
+    def _check_writable(folder: FolderNode) -> None:
+        if not folder.writable:
+            raise GuestError(Errno.ROFS)
+
+
+def _check_name(name: str) -> None:
+    """Names that a result may hold on every machine: no control characters (ILSEQ)."""
+    if any(character < " " for character in name):
+        raise GuestError(Errno.ILSEQ)
+
+
+def _upwards(folder: FolderNode) -> Iterator[FolderNode]:
+    current: FolderNode | None = folder
+    while current is not None:
+        yield current
+        current = current.parent
+
+
+def _deepest(node: Node) -> int:
+    """Bytes of the longest path below ``node``, with its leading slash; 0 for a file or an empty folder."""
+    if isinstance(node, FileNode) or not node.children:
+        return 0
+    return max(1 + len(name.encode()) + _deepest(child) for name, child in node.children.items())

@@ -1,0 +1,246 @@
+"""The storage service: `/api/v0/add` as IPFS nodes have it, `/ipfs/{cid}` as IPFS gateways have it, `/health`.
+
+Anyone who can reach it may store and read: content is public to whoever knows its CID (decision 34).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import structlog
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from fairgrid import __version__
+from fairgrid.errors import FairgridError, UsageError
+from fairgrid.protocol.cid import normal_cid
+from fairgrid.seams.service import drain
+from fairgrid.storage.store import BlobDamaged, BlobMissing, BlobStore, BlobTooLarge, StoreFull
+from fairgrid.storage.upload import UploadStalled, receive_files
+
+__all__ = ["VERIFIED_BEFORE_ANSWER_BYTES", "storage_application"]
+
+#: So much of a range is verified before the answer starts, so that damage is a clear 500. Damage further on ends the
+#: connection before the damaged chunk, and the length that was promised tells the client.
+VERIFIED_BEFORE_ANSWER_BYTES = 64 * 1024 * 1024
+
+_FORM_OVERHEAD_BYTES = 1024 * 1024
+_DRAIN_BYTES = 256 * 1024 * 1024
+_RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
+_PUBLIC_HEADERS = {
+    "access-control-allow-origin": "*",
+    "access-control-expose-headers": "content-length, content-range, etag, x-ipfs-path",
+    "content-security-policy": "default-src 'none'; sandbox",
+    "cross-origin-resource-policy": "cross-origin",
+    "x-content-type-options": "nosniff",
+}
+
+_log = structlog.get_logger("fairgrid.storage")
+
+
+def storage_application(
+    store: BlobStore, *, idle_s: float = 60, allowed_origins: frozenset[str] = frozenset()
+) -> Starlette:
+    """The ASGI application over ``store``, which the caller opens and closes.
+
+    ``idle_s``: an upload that sends nothing for so long is given up. ``allowed_origins``: web pages that may upload;
+    a browser that says it acts for another page is refused, so that no web site fills a local store.
+    """
+    service = _Storage(store, idle_s, allowed_origins)
+    return Starlette(
+        routes=[
+            Route("/api/v0/add", service.add, methods=["POST"]),
+            Route("/ipfs/{cid}", service.get, methods=["GET", "HEAD"]),
+            Route("/health", service.health, methods=["GET"]),
+        ],
+        exception_handlers={404: _not_found, 405: _not_allowed},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    start: int
+    length: int
+    asked: bool = True
+
+
+class _Storage:
+    def __init__(self, store: BlobStore, idle_s: float, allowed_origins: frozenset[str]) -> None:
+        self._store = store
+        self._idle_s = idle_s
+        self._allowed_origins = allowed_origins
+
+    async def health(self, request: Request) -> Response:
+        usage, limits = self._store.usage, self._store.limits
+        return JSONResponse(
+            {
+                "ok": True,
+                "service": "storage",
+                "version": __version__,
+                "blobs": usage.blobs,
+                "usedBytes": usage.used_bytes,
+                "quotaBytes": limits.quota_bytes,
+                "maxBlobBytes": limits.max_blob_bytes,
+            }
+        )
+
+    async def add(self, request: Request) -> Response:
+        body = request.stream()
+        try:
+            self._check_upload(request)
+            stored = await receive_files(
+                self._store, request.headers.get("content-type", ""), body, idle_s=self._idle_s
+            )
+        except ClientDisconnect:
+            return Response(status_code=400)
+        except (UsageError, StoreFull, UploadStalled) as error:
+            status = next(status for kind, status in _UPLOAD_STATUS if isinstance(error, kind))
+            _log.warning("upload_refused", status=status, reason=str(error))
+            if status != 408:
+                await drain(body, limit_bytes=_DRAIN_BYTES)
+            return _add_error(status, error)
+        lines = [
+            json.dumps({"Name": file.name, "Hash": file.blob.cid, "Size": str(file.blob.dag_size)}) for file in stored
+        ]
+        for file in stored:
+            _log.info("stored", cid=file.blob.cid, size=file.blob.size)
+        return Response("\n".join(lines) + "\n", media_type="application/json", headers=self._cors(request))
+
+    def _check_upload(self, request: Request) -> None:
+        origin = request.headers.get("origin")
+        if origin is not None and origin not in self._allowed_origins:
+            raise _OriginRefused(origin)
+        if request.query_params.get("cid-version", "1") != "1":
+            raise UsageError("Only CIDs of version 1 are made here. Leave cid-version out, or send cid-version=1.")
+        if request.query_params.get("wrap-with-directory", "false") == "true":
+            raise UsageError("Folders are not kept here. Send an archive, or leave wrap-with-directory out.")
+        limit = self._store.limits.max_blob_bytes
+        announced = request.headers.get("content-length", "")
+        if announced.isdecimal() and int(announced) > limit + _FORM_OVERHEAD_BYTES:
+            raise BlobTooLarge(limit, remedy="Split it, or ask the store's owner to raise --max-blob.")
+
+    def _cors(self, request: Request) -> dict[str, str]:
+        origin = request.headers.get("origin")
+        return {} if origin is None else {"access-control-allow-origin": origin, "vary": "origin"}
+
+    async def get(self, request: Request) -> Response:
+        try:
+            cid = normal_cid(request.path_params["cid"])
+        except UsageError as error:
+            return _text(400, str(error))
+        if "format" in request.query_params:
+            return _text(406, "Only whole files are served here. Leave the query key 'format' out.")
+        size = await self._store.size(cid)
+        if size is None:
+            return _text(404, f"{cid} is not in this store.")
+        headers = {
+            **_PUBLIC_HEADERS,
+            "accept-ranges": "bytes",
+            "cache-control": "public, max-age=29030400, immutable",
+            "content-disposition": _disposition(request.query_params),
+            "etag": f'"{cid}"',
+            "x-ipfs-path": f"/ipfs/{cid}",
+        }
+        if _matches(request.headers.get("if-none-match"), cid):
+            return Response(status_code=304, headers=headers)
+        wanted = _wanted_range(request.headers, cid, size)
+        if wanted is None:
+            return _text(416, f"{cid} has {size} bytes.", {**headers, "content-range": f"bytes */{size}"})
+        try:
+            await self._store.verify(cid, start=wanted.start, length=min(wanted.length, VERIFIED_BEFORE_ANSWER_BYTES))
+        except BlobMissing:
+            return _text(404, f"{cid} is not in this store.")
+        except BlobDamaged as error:
+            _log.error("blob_damaged", cid=cid)
+            return _text(500, str(error))
+        headers["content-length"] = str(wanted.length)
+        if wanted.asked:
+            headers["content-range"] = f"bytes {wanted.start}-{wanted.start + wanted.length - 1}/{size}"
+        status = 206 if wanted.asked else 200
+        media_type = "application/octet-stream"
+        if request.method == "HEAD":
+            return Response(status_code=status, headers=headers, media_type=media_type)
+        return StreamingResponse(self._body(cid, wanted), status_code=status, headers=headers, media_type=media_type)
+
+    async def _body(self, cid: str, wanted: _Range) -> AsyncIterator[bytes]:
+        try:
+            async for piece in self._store.read(cid, start=wanted.start, length=wanted.length):
+                yield piece
+        except BlobDamaged:
+            _log.error("blob_damaged", cid=cid)
+            raise
+
+
+class _OriginRefused(UsageError):
+    def __init__(self, origin: str) -> None:
+        super().__init__(f"Web pages of {origin} may not upload to this store. Its owner can allow them.")
+
+
+_UPLOAD_STATUS: tuple[tuple[type[FairgridError], int], ...] = (
+    (BlobTooLarge, 413),
+    (StoreFull, 507),
+    (UploadStalled, 408),
+    (_OriginRefused, 403),
+    (UsageError, 400),
+)
+
+
+def _wanted_range(headers: Mapping[str, str], cid: str, size: int) -> _Range | None:
+    """The one range to answer with; everything when none is asked or it is not understood; None: it cannot be met."""
+    whole = _Range(0, size, asked=False)
+    match = _RANGE.fullmatch(headers.get("range", ""))
+    if match is None or headers.get("if-range", f'"{cid}"') != f'"{cid}"':
+        return whole
+    first, last = match.groups()
+    if not first:
+        if not last:
+            return whole
+        length = min(int(last), size)
+        return _Range(size - length, length) if length else None
+    if last and int(last) < int(first):
+        return whole
+    start = int(first)
+    if start >= size:
+        return None
+    return _Range(start, (min(int(last) + 1, size) if last else size) - start)
+
+
+def _matches(if_none_match: str | None, cid: str) -> bool:
+    if if_none_match is None:
+        return False
+    tags = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
+    return "*" in tags or f'"{cid}"' in tags
+
+
+def _disposition(query: Mapping[str, str]) -> str:
+    """Always an attachment: nothing that a stranger stored is shown inside a page of this origin."""
+    name = query.get("filename", "")
+    return "attachment" if not name else f"attachment; filename*=UTF-8''{quote(name, safe='')}"
+
+
+def _text(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(
+        message + "\n", status_code=status, headers={**_PUBLIC_HEADERS, **(headers or {})}, media_type="text/plain"
+    )
+
+
+def _add_error(status: int, error: FairgridError) -> Response:
+    """The shape in which IPFS nodes report errors; the rest of a refused body is not waited for."""
+    return JSONResponse(
+        {"Message": str(error), "Code": 0, "Type": "error"}, status_code=status, headers={"connection": "close"}
+    )
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    return _text(404, "There is nothing at this path. Files are at /ipfs/CID.")
+
+
+async def _not_allowed(request: Request, error: Exception) -> Response:
+    headers = getattr(error, "headers", None) or {}
+    return _text(405, f"{request.method} is not possible at this path.", headers)

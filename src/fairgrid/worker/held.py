@@ -1,0 +1,151 @@
+"""What a worker holds: one record per task, its phases, and which phase may follow which.
+
+::
+
+    ACCEPTED ─► DOWNLOADING ─► COMPUTING ─► SEALED ⇄ CONTRIBUTING ⇄ CONTRIBUTED ⇄ REVEALING ⇄ REVEALED ⇄ UPLOADING
+                                                                                                 UPLOADED ◄─┘
+
+Records before SEALED can be handed back at any time and cost nobody anything. From SEALED on a record is kept on disk
+until the chain says that its task is over: it holds what a stake depends on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from fairgrid.chain.interface import SignedTransaction
+from fairgrid.protocol.wire import HeldLease
+from fairgrid.protocol.wire import Phase as WirePhase
+
+__all__ = ["TRANSITIONS", "WORKING", "HeldTask", "InvalidTransition", "Phase", "Step", "moved"]
+
+_STORY_LINES: Final = 60
+
+
+class Phase(StrEnum):
+    """How far a task is on this worker."""
+
+    ACCEPTED = "accepted"
+    """Leased; deal and app are read from the chain and held against the owner's policy."""
+    DOWNLOADING = "downloading"
+    COMPUTING = "computing"
+    SEALED = "sealed"
+    """The digest is stored and sealed; waits for the scheduler's authorisation."""
+    CONTRIBUTING = "contributing"
+    """The signed contribution is stored and on its way."""
+    CONTRIBUTED = "contributed"
+    """The contribution is on chain, the stake is locked; waits for consensus."""
+    REVEALING = "revealing"
+    """The signed reveal is stored and on its way."""
+    REVEALED = "revealed"
+    UPLOADING = "uploading"
+    UPLOADED = "uploaded"
+
+
+WORKING: Final = frozenset({Phase.ACCEPTED, Phase.DOWNLOADING, Phase.COMPUTING})
+"""Phases that occupy a slot, and that may be handed back to the pool."""
+
+TRANSITIONS: Final[dict[Phase, frozenset[Phase]]] = {
+    Phase.ACCEPTED: frozenset({Phase.DOWNLOADING}),
+    Phase.DOWNLOADING: frozenset({Phase.COMPUTING, Phase.ACCEPTED}),
+    Phase.COMPUTING: frozenset({Phase.SEALED, Phase.ACCEPTED}),
+    Phase.SEALED: frozenset({Phase.SEALED, Phase.CONTRIBUTING, Phase.CONTRIBUTED}),
+    Phase.CONTRIBUTING: frozenset({Phase.CONTRIBUTED, Phase.SEALED}),
+    Phase.CONTRIBUTED: frozenset({Phase.REVEALING, Phase.REVEALED, Phase.CONTRIBUTING}),
+    Phase.REVEALING: frozenset({Phase.REVEALED, Phase.CONTRIBUTED}),
+    Phase.REVEALED: frozenset({Phase.UPLOADING, Phase.REVEALING}),
+    Phase.UPLOADING: frozenset({Phase.UPLOADED, Phase.REVEALED}),
+    Phase.UPLOADED: frozenset({Phase.UPLOADING, Phase.REVEALING}),
+}
+"""Which phase may follow which. Ways back: a restart computes anew (to ACCEPTED); a contribution or reveal that the
+chain refused, or undid in a reorganisation, is made again."""
+
+_WIRE: Final[dict[Phase, WirePhase]] = {
+    Phase.ACCEPTED: "accepted",
+    Phase.DOWNLOADING: "downloading",
+    Phase.COMPUTING: "computing",
+    Phase.SEALED: "sealed",
+    Phase.CONTRIBUTING: "contributing",
+    Phase.CONTRIBUTED: "contributing",
+    Phase.REVEALING: "revealing",
+    Phase.REVEALED: "revealing",
+    Phase.UPLOADING: "uploading",
+    Phase.UPLOADED: "uploading",
+}
+
+
+class Step(StrEnum):
+    """The two transactions of a task."""
+
+    CONTRIBUTE = "contribute"
+    REVEAL = "reveal"
+
+
+@dataclass(frozen=True, slots=True)
+class HeldTask:
+    """One task on this worker. Empty text means: not known yet. Money in nRLC, times in seconds."""
+
+    lease_id: str
+    deal_id: str
+    task_id: str
+    index: int
+    round: int
+    phase: Phase = Phase.ACCEPTED
+    workerpool: str = ""
+    scheduler: str = ""
+    """The pool's owner in the deal: who must have signed the authorisation."""
+    worker_stake: int = 0
+    final_deadline: int = 0
+    digest: str = ""
+    callback_data: str = "0x"
+    compute_s: float = 0.0
+    salt: str = ""
+    seal: str = ""
+    seal_signature: str = ""
+    authorisation: str = ""
+    contribution: SignedTransaction | None = None
+    reveal: SignedTransaction | None = None
+    attempts: int = 0
+    """Transactions signed for the current step without success."""
+    cid: str = ""
+    opening_requested: bool = False
+    upload_requested: bool = False
+    done_requested: bool = False
+    story: tuple[str, ...] = ()
+
+    @property
+    def held_lease(self) -> HeldLease:
+        """What the pool is told of it: the coarse phase only (decision 3)."""
+        return HeldLease(lease_id=self.lease_id, task_id=self.task_id, phase=_WIRE[self.phase])
+
+    def transaction(self, step: Step) -> SignedTransaction | None:
+        """The stored transaction of a step."""
+        return self.contribution if step is Step.CONTRIBUTE else self.reveal
+
+    def told(self, line: str) -> tuple[str, ...]:
+        """The story with one more line; the oldest lines go when it grows over 60."""
+        return (*self.story, line)[-_STORY_LINES:]
+
+
+class InvalidTransition(Exception):
+    """The machine was asked for a step that it does not have: a bug in whoever fed it. Carries the whole story."""
+
+    def __init__(self, held: HeldTask, wanted: Phase, because: str) -> None:
+        self.held = held
+        self.wanted = wanted
+        story = "\n  ".join(held.story) or "(nothing yet)"
+        super().__init__(
+            f"Task {held.task_id} cannot go from {held.phase} to {wanted} ({because}). Its story:\n  {story}"
+        )
+
+
+def moved(held: HeldTask, phase: Phase, because: str) -> None:
+    """Check a change of phase.
+
+    Raises:
+        InvalidTransition: `TRANSITIONS` does not have it.
+    """
+    if phase not in TRANSITIONS[held.phase]:
+        raise InvalidTransition(held, phase, because)

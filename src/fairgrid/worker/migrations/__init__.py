@@ -1,0 +1,3 @@
+"""Revisions of the worker's own tables."""
+
+from __future__ import annotations

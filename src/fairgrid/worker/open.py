@@ -1,0 +1,142 @@
+"""Opens everything that a worker needs: its folder, key, store, chain, storage and runtimes."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Final
+
+from fairgrid.chain.client import JsonRpcChain
+from fairgrid.chain.network import Network, save_network
+from fairgrid.errors import HostFailure, UsageError
+from fairgrid.runtime.interpreters import RUNTIMES, find_runtime, interpreter_cid, interpreter_sha256
+from fairgrid.seams.clock import SystemClock
+from fairgrid.storage.client import StorageClient
+from fairgrid.wallet.keystore import open_or_create_key
+from fairgrid.worker.agent import AgentOptions, Announcer, WorkerAgent
+from fairgrid.worker.link import LinkOptions
+from fairgrid.worker.misbehave import LOCAL_CHAIN_ID, allowed
+from fairgrid.worker.policy import WorkerPolicy, load_policy
+from fairgrid.worker.store import WorkerStore
+from fairgrid.worker.work import LocalRuntime, LocalWork
+
+__all__ = ["DATABASE_NAME", "NETWORK_NAME", "POLICY_NAME", "exclusive", "installed_runtimes", "open_agent"]
+
+DATABASE_NAME: Final = "worker.sqlite"
+POLICY_NAME: Final = "policy.toml"
+NETWORK_NAME: Final = "network.json"
+"""A copy of the network file that the worker last started with, so that `fairgrid worker status` finds the chain."""
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Hold the worker's folder; only one process may, because two would sign with one key's nonces.
+
+    Raises:
+        UsageError: another process holds it.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(folder / "worker.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f"Another worker runs in {folder}. Stop it first, or give this one another --dir."
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def installed_runtimes(policy: WorkerPolicy) -> Mapping[str, LocalRuntime]:
+    """The runtimes that are installed here and that the policy allows.
+
+    Raises:
+        HostFailure: there is none.
+    """
+    found: dict[str, LocalRuntime] = {}
+    missing: list[str] = []
+    for runtime_id in RUNTIMES:
+        if policy.runtimes and runtime_id not in policy.runtimes:
+            continue
+        try:
+            installed = find_runtime(runtime_id)
+        except HostFailure as error:
+            missing.append(str(error))
+            continue
+        found[runtime_id] = LocalRuntime(
+            cid=interpreter_cid(runtime_id), sha256=interpreter_sha256(runtime_id), sandbox=installed.sandbox()
+        )
+    if not found:
+        raise HostFailure(missing[0] if missing else "The policy's runtimes list names no runtime that there is.")
+    return found
+
+
+@asynccontextmanager
+async def open_agent(
+    network: Network,
+    folder: Path,
+    *,
+    announcer: Announcer,
+    options: AgentOptions,
+    pool_url: str | None = None,
+) -> AsyncIterator[WorkerAgent]:
+    """A worker agent, ready to `run`; everything is closed when the block ends.
+
+    ``pool_url`` overrides the network's pool service, not which workerpool it must be (decision 31).
+
+    Raises:
+        UsageError: folder, key, policy, pool URL or network file cannot be used, or the folder belongs to another
+            network.
+        HostFailure: no runtime is installed.
+        ServiceUnavailable: the chain does not answer.
+        VerificationError: the hub's code is not the pinned one.
+    """
+    allowed(options.misbehaviour, network.chain_id)
+    signer = open_or_create_key(folder)
+
+    def policy() -> WorkerPolicy:
+        return load_policy(folder / POLICY_NAME)
+
+    with exclusive(folder):
+        runtimes = installed_runtimes(policy())
+        link = LinkOptions(
+            url=(pool_url or network.pool).rstrip("/"),
+            chain_id=network.chain_id,
+            hub=network.hub,
+            workerpool=network.pool_address,
+            runtimes=tuple(runtimes),
+            slots=options.slots,
+            longest_pause_s=2.0 if network.chain_id == LOCAL_CHAIN_ID else 15.0,
+        )
+        async with await JsonRpcChain.connect(network) as chain, StorageClient(network.storage) as storage:
+            store = WorkerStore.open(folder / DATABASE_NAME)
+            try:
+                store.bind(chain_id=network.chain_id, hub=network.hub, worker=signer.address)
+                save_network(network, folder / NETWORK_NAME)
+                clock = SystemClock()
+                work = LocalWork(
+                    folder,
+                    chain=chain,
+                    storage=storage,
+                    runtimes=runtimes,
+                    policy=policy,
+                    misbehaviour=options.misbehaviour,
+                )
+                yield WorkerAgent(
+                    link=link,
+                    chain=chain,
+                    signer=signer,
+                    store=store,
+                    work=work,
+                    policy=policy,
+                    clock=clock,
+                    announcer=announcer,
+                    options=options,
+                )
+            finally:
+                store.close()

@@ -1,0 +1,197 @@
+"""What the owner of a machine allows (decision 22), and what this kind of worker can do at all.
+
+``policy.toml`` in the worker's folder, every key optional::
+
+    max_stake = 5_000_000_000       # nRLC of the deposit that one task may lock
+    min_worker_share = 50           # percent of the pool's price that goes to workers
+    min_finalize_percent = 80       # of this worker's contributions that the pool finalized, after ten of them
+    runtimes = ["wasmtime-49/py312/deterministic"]   # only these; empty list: every installed one
+    apps = ["0x…"]                  # only these app addresses; empty list: every one
+    refused_apps = ["0x…"]
+    refused_requesters = ["0x…"]
+    max_input_bytes = 1_073_741_824 # of one task
+    cache_bytes = 8_589_934_592     # inputs kept for later tasks
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+from fairgrid.errors import OrderError, UsageError
+from fairgrid.protocol.hexes import ZERO_ADDRESS, checksum
+from fairgrid.protocol.ids import task_id
+from fairgrid.protocol.tags import FRAMEWORK_MASK, LANE_MASK, TEE_MASK
+from fairgrid.protocol.views import AppInfo, Deal, Task, TaskStatus
+from fairgrid.worker.store import PoolRecord
+
+__all__ = ["APP_TYPE", "Terms", "WorkerPolicy", "load_policy", "refusal_of_app", "refusal_of_deal"]
+
+APP_TYPE: Final = "WASM"
+"""Apps of this type are manifest jobs, and no others are (decision 44)."""
+_FINISHED_BEFORE_JUDGING: Final = 10
+_MAX_INDEX: Final = 1 << 63
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerPolicy:
+    """The owner's rules; a task that breaks one is handed back before anything is fetched or computed."""
+
+    max_stake: int | None = None
+    """Largest stake (nRLC) that one task may lock; None: whatever the deposit covers."""
+    min_worker_share: int = 0
+    """Least percent of the pool's price that is shared among workers."""
+    min_finalize_percent: int = 0
+    """Least percent of own contributions that the pool has finalized; counts after ten of them."""
+    runtimes: tuple[str, ...] = ()
+    """Runtime ids that may run here; empty: all installed ones."""
+    apps: tuple[str, ...] = ()
+    """App addresses that may run here; empty: all."""
+    refused_apps: tuple[str, ...] = ()
+    refused_requesters: tuple[str, ...] = ()
+    max_input_bytes: int = 1 << 30
+    """Largest sum of one task's inputs."""
+    cache_bytes: int = 8 << 30
+    """Disk that inputs of earlier tasks may take."""
+
+
+_ADDRESS_KEYS: Final = ("apps", "refused_apps", "refused_requesters")
+_NUMBERS: Final = {
+    "max_stake": (0, None),
+    "min_worker_share": (0, 100),
+    "min_finalize_percent": (0, 100),
+    "max_input_bytes": (0, None),
+    "cache_bytes": (0, None),
+}
+
+
+def load_policy(path: Path) -> WorkerPolicy:
+    """Read ``policy.toml``; a file that does not exist is the default policy.
+
+    Raises:
+        UsageError: it cannot be read, has an unknown key or a value out of range. Nothing is guessed: a mistyped rule
+            must not silently allow.
+    """
+    try:
+        document = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        return WorkerPolicy()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"The policy {path} cannot be read ({error}). Mend or remove the file.") from error
+    known = {field.name for field in fields(WorkerPolicy)}
+    unknown = sorted(set(document) - known)
+    if unknown:
+        raise UsageError(
+            f"The policy {path} has unknown keys: {', '.join(unknown)}. Known: {', '.join(sorted(known))}."
+        )
+    return WorkerPolicy(**{name: _checked(path, name, value) for name, value in document.items()})
+
+
+def _checked(path: Path, name: str, value: object) -> Any:
+    if name in _NUMBERS:
+        low, high = _NUMBERS[name]
+        if type(value) is not int or value < low or (high is not None and value > high):
+            limit = f"from {low} to {high}" if high is not None else f"of at least {low}"
+            raise UsageError(f"In the policy {path}, {name} must be a whole number {limit}, not {value!r}.")
+        return value
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise UsageError(f"In the policy {path}, {name} must be a list of texts, not {value!r}.")
+    if name not in _ADDRESS_KEYS:
+        return tuple(value)
+    try:
+        return tuple(checksum(item) for item in value)
+    except OrderError as error:
+        raise UsageError(f"In the policy {path}, {name}: {error}") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """Everything about a leased task that is judged; read from the chain, never from the pool."""
+
+    deal_id: str
+    leased_task_id: str
+    index: int
+    deal: Deal
+    task: Task
+    chain_time: int
+    workerpool: str
+    """The pool that this worker enrolled with."""
+    spendable_stake: int
+    """Deposit (nRLC) that is neither locked nor promised to other tasks held here."""
+    record: PoolRecord
+
+
+def refusal_of_deal(policy: WorkerPolicy, terms: Terms) -> str | None:
+    """Why this worker does not take (or does not go on with) a task; None when it does."""
+    deal, task = terms.deal, terms.task
+    if not deal.bot_first <= terms.index < deal.bot_first + deal.bot_size:
+        return f"Index {terms.index} is not of deal {terms.deal_id}."
+    if terms.index >= _MAX_INDEX:
+        return f"Index {terms.index} is beyond what a manifest can have."
+    if task_id(terms.deal_id, terms.index) != terms.leased_task_id:
+        return "The task id is not that of the deal and index."
+    if deal.workerpool.pointer != terms.workerpool:
+        return f"The deal was made with workerpool {deal.workerpool.pointer}, this worker serves {terms.workerpool}."
+    if task.status is not TaskStatus.ACTIVE:
+        return f"The task is {task.status.name} on chain, not ACTIVE."
+    if terms.chain_time >= task.contribution_deadline:
+        return "The task's contribution deadline has passed."
+    tag = int(deal.tag, 16)
+    if tag & (TEE_MASK | FRAMEWORK_MASK):
+        return "The deal asks for a trusted execution environment, which this worker does not have."
+    if tag & LANE_MASK:
+        return "The deal is in the batch lane, which this worker does not serve."
+    if deal.dataset.pointer != ZERO_ADDRESS:
+        return "The deal uses a registered dataset, which this worker does not serve: name inputs in the manifest."
+    return _refusal_by_owner(policy, terms)
+
+
+def _refusal_by_owner(policy: WorkerPolicy, terms: Terms) -> str | None:
+    deal = terms.deal
+    if policy.apps and deal.app.pointer not in policy.apps:
+        return f"The owner's policy does not list app {deal.app.pointer}."
+    if deal.app.pointer in policy.refused_apps:
+        return f"The owner's policy refuses app {deal.app.pointer}."
+    if deal.requester in policy.refused_requesters:
+        return f"The owner's policy refuses requester {deal.requester}."
+    share = 100 - deal.scheduler_reward_ratio
+    if share < policy.min_worker_share:
+        return f"Workers get {share} % of this pool's price; the owner's policy asks for {policy.min_worker_share} %."
+    if policy.max_stake is not None and deal.worker_stake > policy.max_stake:
+        return f"The stake is {deal.worker_stake} nRLC; the owner's policy allows {policy.max_stake}."
+    record = terms.record
+    judged = record.completed + record.failed >= _FINISHED_BEFORE_JUDGING
+    if judged and record.finalize_percent < policy.min_finalize_percent:
+        return (
+            f"This pool finalized {record.finalize_percent} % of this worker's contributions; "
+            f"the owner's policy asks for {policy.min_finalize_percent} %."
+        )
+    if deal.worker_stake > terms.spendable_stake:
+        return (
+            f"The stake is {deal.worker_stake} nRLC and only {terms.spendable_stake} of the deposit are free. "
+            f"Deposit more, or use fewer --slots."
+        )
+    return None
+
+
+def refusal_of_app(policy: WorkerPolicy, app: AppInfo, installed: Mapping[str, tuple[str, str]]) -> str | None:
+    """Why this worker does not run an app; None when it does.
+
+    ``installed`` maps runtime ids to CID and SHA-256 (0x-hex) of the interpreter that is installed here: the app must
+    name exactly that one (decision 44).
+    """
+    if app.type != APP_TYPE:
+        return f"The app's type is {app.type!r}; this worker runs {APP_TYPE} apps only."
+    if app.name not in installed:
+        return f"Runtime {app.name!r} is not installed here; installed: {', '.join(sorted(installed)) or 'none'}."
+    if policy.runtimes and app.name not in policy.runtimes:
+        return f"The owner's policy does not list runtime {app.name!r}."
+    cid, sha256 = installed[app.name]
+    if app.multiaddr != f"/ipfs/{cid}".encode() or app.checksum != sha256:
+        return f"The app names another interpreter than the one installed here for {app.name!r}."
+    if app.mrenclave:
+        return "The app is made for an enclave, which this worker does not have."
+    return None

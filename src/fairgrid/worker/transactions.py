@@ -1,0 +1,120 @@
+"""The worker's two transactions: what is checked before each is signed, and how stored bytes reach the chain."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import structlog
+
+from fairgrid.chain import calls
+from fairgrid.chain.interface import Chain, SignedTransaction
+from fairgrid.errors import FundsError, OrderError, ServiceUnavailable, TransactionFailed
+from fairgrid.protocol.hexes import to_hex32
+from fairgrid.protocol.ids import authorisation_message, result_hash, result_seal
+from fairgrid.protocol.seals import message_hash, recover_message_signer
+from fairgrid.protocol.views import Deal
+from fairgrid.seams.clock import Clock
+from fairgrid.wallet.signer import Signer
+from fairgrid.worker import events as ev
+from fairgrid.worker.held import HeldTask, Phase, Step
+
+__all__ = ["Transactions"]
+
+_log = structlog.get_logger(__name__)
+_RECEIPT_LOOKS_A_BROADCAST: Final = 20
+_WAITING: Final = {Phase.CONTRIBUTING: Step.CONTRIBUTE, Phase.REVEALING: Step.REVEAL}
+
+
+class Transactions:
+    """Signs, sends and waits for one worker; ``poll_s`` is the pause between looks for a receipt."""
+
+    def __init__(self, chain: Chain, signer: Signer, *, clock: Clock, poll_s: float) -> None:
+        self._chain = chain
+        self._signer = signer
+        self._clock = clock
+        self._poll_s = poll_s
+
+    async def refusal(self, held: HeldTask, deal: Deal) -> str | None:
+        """Why ``held.authorisation`` does not count; None when the deal's scheduler signed it.
+
+        Raises:
+            ServiceUnavailable: the chain had to be asked (the scheduler may be a contract) and does not answer.
+        """
+        message = authorisation_message(self._signer.address, held.task_id)
+        scheduler = deal.workerpool.owner
+        try:
+            if recover_message_signer(message, held.authorisation) == scheduler:
+                return None
+            # A scheduler that is a contract (ERC-1271) cannot be recovered: the hub itself says whether it signed.
+            with contextlib.suppress(TransactionFailed):
+                if await self._chain.verify_signature(scheduler, to_hex32(message_hash(message)), held.authorisation):
+                    return None
+        except OrderError as error:
+            return f"The authorisation is no signature: {error}"
+        return f"The authorisation is not signed by the pool's owner {scheduler}."
+
+    async def sign_contribution(self, held: HeldTask, others: Sequence[HeldTask]) -> SignedTransaction:
+        """Sign `contribute`; nothing of it is sent.
+
+        Raises:
+            ContractReverted: the hub would refuse it now.
+            FundsError: there is no coin for its gas.
+            ServiceUnavailable: the chain does not answer.
+        """
+        await self._send_again(others)
+        worker = self._signer.address
+        call = calls.contribute(
+            self._chain.hub,
+            held.task_id,
+            result_hash(held.task_id, held.digest),
+            result_seal(worker, held.task_id, held.digest),
+            held.authorisation,
+        )
+        return await self._chain.prepare(call, self._signer)
+
+    async def sign_reveal(self, held: HeldTask, others: Sequence[HeldTask]) -> SignedTransaction:
+        """Sign `reveal`; fails as `sign_contribution` does."""
+        await self._send_again(others)
+        return await self._chain.prepare(calls.reveal(self._chain.hub, held.task_id, held.digest), self._signer)
+
+    async def _send_again(self, others: Sequence[HeldTask]) -> None:
+        """Send what is stored and not mined, so that a node that forgot it cannot give its nonce away again."""
+        waiting = [
+            transaction
+            for held in others
+            if (step := _WAITING.get(held.phase)) is not None and (transaction := held.transaction(step)) is not None
+        ]
+        for transaction in sorted(waiting, key=lambda stored: stored.nonce):
+            with contextlib.suppress(TransactionFailed, FundsError):
+                await self._chain.broadcast(transaction)
+
+    async def deliver(
+        self, task_id: str, step: Step, transaction: SignedTransaction, *, wanted: Callable[[], bool]
+    ) -> ev.TransactionMined | ev.TransactionLost | None:
+        """Send stored bytes, again and again, until they are mined; None when ``wanted`` turned False meanwhile."""
+        while wanted():
+            try:
+                await self._chain.broadcast(transaction)
+            except (ServiceUnavailable, FundsError) as error:
+                _log.warning("transaction waits", task=task_id, step=step.value, reason=str(error))
+            except TransactionFailed as error:
+                mined = await self._mined(task_id, step, transaction)
+                return mined or ev.TransactionLost(task_id, step, error.reason)
+            for _ in range(_RECEIPT_LOOKS_A_BROADCAST):
+                if (mined := await self._mined(task_id, step, transaction)) is not None:
+                    return mined
+                if not wanted():
+                    return None
+                await self._clock.sleep(self._poll_s)
+        return None
+
+    async def _mined(self, task_id: str, step: Step, transaction: SignedTransaction) -> ev.TransactionMined | None:
+        try:
+            receipt = await self._chain.receipt(transaction.hash)
+        except ServiceUnavailable:
+            return None
+        if receipt is None:
+            return None
+        return ev.TransactionMined(task_id, step, transaction.hash, receipt.block.number, receipt.succeeded)

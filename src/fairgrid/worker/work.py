@@ -1,0 +1,236 @@
+"""The parts of a task that run on this computer: fetch, compute, archive, upload. Each task has a folder of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+import structlog
+
+from fairgrid.chain.interface import Chain
+from fairgrid.errors import HostFailure, ManifestError, VerificationError
+from fairgrid.protocol.archive import write_archive
+from fairgrid.protocol.digest import tree_digest_of_folder
+from fairgrid.protocol.hexes import from_hex, keccak, to_hex, to_hex32
+from fairgrid.protocol.manifest import MAX_MANIFEST_BYTES, Manifest, manifest_cid_of_params, parse_manifest
+from fairgrid.protocol.views import Deal, Task
+from fairgrid.runtime.interface import Sandbox
+from fairgrid.runtime.job import JobResult, TaskContext, run_job
+from fairgrid.worker.events import Computed
+from fairgrid.worker.held import HeldTask
+from fairgrid.worker.inputs import ContentSource, InputCache
+from fairgrid.worker.misbehave import Misbehaviour, flip_byte, flip_last_byte
+from fairgrid.worker.policy import WorkerPolicy, refusal_of_app
+
+__all__ = ["LocalRuntime", "LocalWork", "Storage"]
+
+_log = structlog.get_logger(__name__)
+_MANIFEST: Final = "manifest.json"
+_INPUTS: Final = "inputs"
+_RESULT: Final = "result"
+
+
+class Storage(ContentSource, Protocol):
+    """What is needed of `fairgrid.storage.client.StorageClient`."""
+
+    async def fetch_bytes(self, cid: str, *, max_bytes: int) -> bytes: ...
+    async def add_file(self, path: Path) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class LocalRuntime:
+    """A runtime that is installed here: the interpreter that an app must name, and the sandbox that runs it."""
+
+    cid: str
+    sha256: str
+    """0x-hex."""
+    sandbox: Sandbox
+
+
+class LocalWork:
+    """Implements `fairgrid.worker.agent.TaskWork` in ``folder``: ``tasks/<task id>/`` and ``cache/``."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        chain: Chain,
+        storage: Storage,
+        runtimes: Mapping[str, LocalRuntime],
+        policy: Callable[[], WorkerPolicy],
+        misbehaviour: Misbehaviour | None = None,
+    ) -> None:
+        self._tasks = folder / "tasks"
+        self._chain = chain
+        self._storage = storage
+        self._runtimes = dict(runtimes)
+        self._policy = policy
+        self._misbehaviour = misbehaviour
+        self._cache = InputCache(folder / "cache", storage, max_bytes=policy().cache_bytes)
+
+    async def check_app(self, deal: Deal) -> str | None:
+        """Why the deal's app is not run here; None when it is. Reads the app from the chain."""
+        app = await self._chain.view_app(deal.app.pointer)
+        installed = {runtime_id: (runtime.cid, runtime.sha256) for runtime_id, runtime in self._runtimes.items()}
+        refusal = refusal_of_app(self._policy(), app, installed)
+        if refusal is None and manifest_cid_of_params(deal.params) is None:
+            return "The deal's params do not name a manifest: they are not those of a job of this app."
+        return refusal
+
+    async def download(self, held: HeldTask, deal: Deal) -> None:
+        """Fetch manifest, script and inputs into the task's folder.
+
+        Raises:
+            HostFailure: the owner's limits do not allow them, or storage does not have them.
+            ManifestError: the manifest cannot be used.
+            ServiceUnavailable: storage does not answer.
+            VerificationError: storage sent something else.
+        """
+        folder = self._folder(held.task_id)
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        data = await self._storage.fetch_bytes(_manifest_cid(deal), max_bytes=MAX_MANIFEST_BYTES)
+        manifest = await asyncio.to_thread(parse_manifest, data)
+        app = await self._chain.view_app(deal.app.pointer)
+        if manifest.runtime != app.name:
+            raise ManifestError(f"The manifest asks for runtime {manifest.runtime!r}, its app is {app.name!r}.")
+        files = manifest.files_of(held.index)
+        limit = self._policy().max_input_bytes
+        if sum(file.size for file in files) > limit:
+            raise HostFailure(f"The inputs are larger than the {limit} bytes that this worker's owner allows.")
+        async with self._cache.holding([file.cid for file in files], max_bytes=limit) as paths:
+            for file in files:
+                size = paths[file.cid].stat().st_size
+                if size != file.size:
+                    raise ManifestError(f"The manifest says that {file.name!r} has {file.size} bytes; it has {size}.")
+            await asyncio.to_thread(_lay_out, folder, data, paths)
+
+    async def compute(self, held: HeldTask, deal: Deal, task: Task) -> Computed:
+        """Run the job; its result is in the task's folder afterwards.
+
+        Raises:
+            HostFailure: this machine could not run it, or not within the category's reference time.
+        """
+        folder = self._folder(held.task_id)
+        manifest_cid = _manifest_cid(deal)
+        manifest = await asyncio.to_thread(_read_manifest, folder)
+        runtime = self._runtimes.get(manifest.runtime)
+        if runtime is None:
+            raise HostFailure(f"Runtime {manifest.runtime!r} is not installed here. Run `fairgrid runtime install`.")
+        workdir = folder / "work"
+        await asyncio.to_thread(_make_anew, workdir)
+        started = time.monotonic()
+        result = await run_job(
+            manifest,
+            manifest_cid,
+            TaskContext(
+                deal_id=held.deal_id,
+                task_id=held.task_id,
+                index=held.index,
+                bot_first=deal.bot_first,
+                bot_size=deal.bot_size,
+                callback=deal.callback,
+            ),
+            inputs={file.cid: folder / _INPUTS / file.cid for file in manifest.files_of(held.index)},
+            workdir=workdir,
+            sandbox=runtime.sandbox,
+            wall_s=float(task.timeref),
+        )
+        compute_s = time.monotonic() - started
+        return await asyncio.to_thread(self._keep, held, result, folder, compute_s)
+
+    async def upload(self, held: HeldTask) -> str:
+        """Archive the result folder, upload the archive; gives its CID.
+
+        Raises:
+            HostFailure: the result on disk is not what was contributed.
+            ServiceUnavailable, ServiceRefused, VerificationError: storage did not take it.
+        """
+        archive = await asyncio.to_thread(self._archive, held)
+        return await self._storage.add_file(archive)
+
+    async def discard(self, task_id: str) -> None:
+        """Remove the task's folder."""
+        await asyncio.to_thread(shutil.rmtree, self._folder(task_id), ignore_errors=True)
+
+    async def sweep(self, held: set[str]) -> None:
+        """Remove the folders of all tasks that are not ``held``."""
+        if await asyncio.to_thread(self._tasks.is_dir):
+            for folder in await asyncio.to_thread(lambda: list(self._tasks.iterdir())):
+                if folder.name not in held:
+                    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+    def _folder(self, task_id: str) -> Path:
+        return self._tasks / to_hex32(from_hex(task_id))
+
+    def _keep(self, held: HeldTask, result: JobResult, folder: Path, compute_s: float) -> Computed:
+        kept = folder / _RESULT
+        shutil.rmtree(kept, ignore_errors=True)
+        result.result_folder.rename(kept)
+        shutil.rmtree(folder / "work", ignore_errors=True)
+        shutil.rmtree(folder / _INPUTS, ignore_errors=True)
+        digest, callback = result.digest, result.callback_data
+        if self._misbehaviour is Misbehaviour.FLIP_BYTE:
+            if callback is not None:
+                callback = flip_last_byte(callback)
+                digest = to_hex32(keccak(callback))
+            else:
+                flip_byte(kept)
+                digest = tree_digest_of_folder(kept)
+            _log.warning("misbehaves: changed a byte of the result", task=held.task_id)
+        return Computed(
+            task_id=held.task_id,
+            digest=digest,
+            callback_data=to_hex(callback) if callback is not None else "0x",
+            compute_s=compute_s,
+        )
+
+    def _archive(self, held: HeldTask) -> Path:
+        folder = self._folder(held.task_id)
+        result = folder / _RESULT
+        try:
+            same = held.digest in (tree_digest_of_folder(result), to_hex32(keccak(from_hex(held.callback_data))))
+        except (OSError, VerificationError) as error:
+            raise HostFailure(f"The result of task {held.task_id} is not on disk any more ({error}).") from error
+        if not same:
+            raise HostFailure(f"The result of task {held.task_id} was changed on disk: it is not what was contributed.")
+        if self._misbehaviour is Misbehaviour.UPLOAD_OTHER:
+            other = folder / "other"
+            shutil.rmtree(other, ignore_errors=True)
+            shutil.copytree(result, other)
+            flip_byte(other)
+            result = other
+            _log.warning("misbehaves: uploads something else", task=held.task_id)
+        archive = folder / "result.zip"
+        write_archive(result, archive)
+        return archive
+
+
+def _manifest_cid(deal: Deal) -> str:
+    cid = manifest_cid_of_params(deal.params)
+    if cid is None:
+        raise ManifestError("The deal's params do not name a manifest.")
+    return cid
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    return parse_manifest((folder / _MANIFEST).read_bytes())
+
+
+def _make_anew(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+
+
+def _lay_out(folder: Path, manifest: bytes, paths: Mapping[str, Path]) -> None:
+    inputs = folder / _INPUTS
+    inputs.mkdir(parents=True)
+    for cid, path in paths.items():
+        # A second name of the cached file: the cache may forget it, the task keeps it.
+        os.link(path, inputs / cid)
+    (folder / _MANIFEST).write_bytes(manifest)
