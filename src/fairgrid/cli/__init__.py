@@ -1,0 +1,3 @@
+"""The `fairgrid` command: a thin shell over the other rooms."""
+
+from __future__ import annotations

@@ -1,0 +1,129 @@
+"""`fairgrid contracts deploy`: token, registries and hub on any EVM chain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fairgrid.cli.output import console, emit_json, run_async
+from fairgrid.errors import UsageError
+
+if TYPE_CHECKING:
+    from fairgrid.chain.deploy import Deployment
+    from fairgrid.wallet.signer import Signer
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Deploy the contracts to a chain.")
+
+_PRIVATE_KEY_BYTES = 32
+
+
+@app.callback()
+def _contracts() -> None:
+    """Deploy the contracts to a chain."""
+
+
+@app.command("deploy")
+def deploy_contracts(
+    rpc: Annotated[str, typer.Option(metavar="URL", help="JSON-RPC endpoint of a node of the chain.")],
+    key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HEX",
+            envvar="FAIRGRID_KEY",
+            show_envvar=True,
+            help="Private key of the owner, who pays the gas. Others on this machine can see command lines: prefer the "
+            "environment variable or --keystore.",
+        ),
+    ] = None,
+    keystore: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Keystore (V3, JSON) of the owner, in place of --key.")
+    ] = None,
+    password_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="File with the keystore's password; asked for without it.")
+    ] = None,
+    rlc: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Use this RLC token; without it a test token is deployed.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object on stdout; progress stays on stderr.")
+    ] = False,
+) -> None:
+    """Deploy token, registries and hub, and leave them ready: names, five categories, owner, base URIs.
+
+    The same key gets the same addresses on every chain. Run it again at any time: what is there stays, what is missing
+    is added. The owner owns hub and registries and, unless --rlc names a token, the whole supply of the test token.
+
+    Without a key it deploys to a local chain (31337) only, for the first of its well-known test accounts.
+    """
+    from fairgrid.chain.deploy import deploy
+
+    signer = _signer(key, keystore, password_file)
+    people = console()
+
+    def tell(line: str) -> None:
+        people.print(line, markup=False)
+
+    deployment = run_async(lambda: deploy(rpc, signer, rlc=rlc, progress=tell))
+    if as_json:
+        emit_json(deployment.to_json())
+    else:
+        _show(deployment)
+
+
+def _signer(key: str | None, keystore: Path | None, password_file: Path | None) -> Signer | None:
+    """The owner's key, from whichever option names it; None for none.
+
+    Raises:
+        UsageError: two options name one, or it cannot be used.
+    """
+    from fairgrid.wallet.keys import KeySigner
+    from fairgrid.wallet.keystore import load_keystore
+
+    if keystore is None:
+        if password_file is not None:
+            raise UsageError("--password-file opens a keystore: name it with --keystore.")
+        return None if key is None else KeySigner(_key_bytes(key))
+    if key is not None:
+        raise UsageError("Both --key and --keystore name an owner. Give one of them.")
+    return load_keystore(keystore, _password(password_file))
+
+
+def _key_bytes(key: str) -> bytes:
+    try:
+        private_key = bytes.fromhex(key.strip().removeprefix("0x"))
+    except ValueError:
+        private_key = b""
+    if len(private_key) != _PRIVATE_KEY_BYTES:
+        raise UsageError("--key is not a private key: write 64 hexadecimal digits.")
+    return private_key
+
+
+def _password(password_file: Path | None) -> str:
+    if password_file is None:
+        return str(typer.prompt("Password of the keystore", hide_input=True, err=True))
+    try:
+        return password_file.read_text().rstrip("\r\n")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"The password file {password_file} cannot be read ({error}).") from error
+
+
+def _show(deployment: Deployment) -> None:
+    rows = [
+        ("chain", str(deployment.chain_id)),
+        ("owner", deployment.owner),
+        ("hub", deployment.hub),
+        ("RLC token", deployment.rlc),
+        ("app registry", deployment.app_registry),
+        ("dataset registry", deployment.dataset_registry),
+        ("workerpool registry", deployment.workerpool_registry),
+        *deployment.facets.items(),
+        ("hub code hash", deployment.hub_code_hash),
+        ("gas used", f"{sum(deployment.gas_used.values()):,}"),
+    ]
+    typer.echo("Already deployed; nothing to do." if deployment.already_deployed else "Deployed.")
+    for label, value in rows:
+        typer.echo(f"  {label:<20} {value}")

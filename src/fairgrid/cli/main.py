@@ -1,0 +1,98 @@
+"""`fairgrid`: assembles the commands of every room, and loads only the one that is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+import typer.main
+from typer.core import TyperGroup
+
+from fairgrid import __version__
+from fairgrid.cli.output import fail
+from fairgrid.errors import FairgridError
+
+__all__ = ["COMMANDS", "CommandPlace", "command_line", "main"]
+
+
+@dataclass(frozen=True, slots=True)
+class CommandPlace:
+    """Where a command lives: the ``app`` of ``module``; ``group`` True mounts the whole app under the name."""
+
+    module: str
+    summary: str
+    group: bool = False
+
+
+COMMANDS = {
+    "demo": CommandPlace("demo", "Run a real job on a throw-away local network, with one worker that lies."),
+    "up": CommandPlace("network", "Start a local network and keep it running."),
+    "down": CommandPlace("network", "Stop a local network."),
+    "status": CommandPlace("network", "Show a local network's services, workers and accounts."),
+    "run": CommandPlace("run", "Run a Python script on the network and bring back its verified result."),
+    "result": CommandPlace("run", "Fetch and verify the result of a deal that was made before."),
+    "claim": CommandPlace("run", "Take the money of a deal back when its deadline has passed without a result."),
+    "story": CommandPlace("pool", "Tell what happened to a task."),
+    "worker": CommandPlace("worker", "Offer this machine to a pool.", group=True),
+    "pool": CommandPlace("pool", "Run the scheduler of a workerpool.", group=True),
+    "market": CommandPlace("services", "Run an order book.", group=True),
+    "storage": CommandPlace("services", "Run a content-addressed store.", group=True),
+    "runtime": CommandPlace("runtime", "Install the interpreters that jobs run in.", group=True),
+    "contracts": CommandPlace("contracts", "Deploy the contracts to a chain.", group=True),
+}
+
+
+class _LazyGroup(TyperGroup):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        place = COMMANDS.get(cmd_name)
+        if place is None:
+            return None
+        module = importlib.import_module(f"fairgrid.cli.{place.module}")
+        if place.group:
+            return typer.main.get_command(getattr(module, f"{cmd_name}_app", None) or module.app)
+        loaded: Any = typer.main.get_command(getattr(module, f"{cmd_name}_app", None) or module.app)
+        return loaded.get_command(ctx, cmd_name) if hasattr(loaded, "get_command") else loaded
+
+
+command_line = typer.Typer(
+    cls=_LazyGroup,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"fairgrid {__version__}")
+        raise typer.Exit
+
+
+@command_line.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Fairgrid: anyone's machine runs your program; the result is verified before it is paid for.
+
+    Start with `fairgrid demo`. Then `fairgrid up --detach` and `fairgrid run my_script.py --input data.csv`.
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The console entry point: exit codes of decision 55."""
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        command_line(args=given, prog_name="fairgrid")
+    except FairgridError as error:
+        fail(error, as_json="--json" in given)

@@ -1,0 +1,136 @@
+"""`fairgrid pool start` and `fairgrid story`: the scheduler of a workerpool, and what happened to a task."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fairgrid.cli.output import console, emit_json, run_async
+from fairgrid.errors import ServiceRefused, UsageError
+from fairgrid.localnet.paths import default_directory
+
+__all__ = ["app", "pool_app"]
+
+pool_app = typer.Typer(no_args_is_help=True, add_completion=False, help="Run the scheduler of a workerpool.")
+app = typer.Typer(no_args_is_help=True, add_completion=False)
+
+
+@pool_app.callback()
+def _pool() -> None:
+    """Run the scheduler of a workerpool: it takes the pool's deals, hands tasks to workers, and finalizes."""
+
+
+@pool_app.command("start")
+def start_pool(
+    network: Annotated[Path, typer.Option("--network", help="The network file, or a folder with network.json.")],
+    directory: Annotated[Path, typer.Option("--dir", help="Folder with the workerpool owner's key and the database.")],
+    host: Annotated[
+        str,
+        typer.Option(help="Address to listen on. The default is reachable from this machine only; 0.0.0.0 is for all."),
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 0,
+    policy: Annotated[Path | None, typer.Option("--policy", help="The pool's policy, a TOML file.")] = None,
+) -> None:
+    """Schedule the tasks of the network file's workerpool until SIGTERM or Ctrl-C.
+
+    The key in DIR must own the workerpool. Prints one line `ready http://HOST:PORT` on stdout when it answers; logs go
+    to stderr. A restart goes on where it stopped.
+    """
+    from fairgrid.chain.client import JsonRpcChain
+    from fairgrid.chain.network import load_network
+    from fairgrid.pool.app import pool_application
+    from fairgrid.pool.policy import Policy, load_policy
+    from fairgrid.pool.service import PoolService
+    from fairgrid.pool.store import PoolStore
+    from fairgrid.protocol.wire import MAX_FRAME_BYTES
+    from fairgrid.seams.clock import SystemClock
+    from fairgrid.seams.service import configure_logging, run_service
+    from fairgrid.storage.client import StorageClient
+    from fairgrid.wallet.keystore import open_or_create_key
+
+    configure_logging("pool")
+    where = load_network(network)
+    rules = load_policy(policy) if policy else Policy()
+    signer = open_or_create_key(directory)
+
+    @asynccontextmanager
+    async def opener() -> AsyncIterator[Any]:
+        store = PoolStore.open(directory / "pool.db")
+        try:
+            async with (
+                await JsonRpcChain.connect(where) as chain,
+                StorageClient(where.storage) as storage,
+                PoolService(
+                    chain=chain,
+                    signer=signer,
+                    workerpool=where.pool_address,
+                    store=store,
+                    storage=storage,
+                    policy=rules,
+                    clock=SystemClock(),
+                    scratch=directory / "uploads",
+                ).running() as service,
+            ):
+                yield pool_application(service)
+        finally:
+            store.close()
+
+    run_service(opener, announce=typer.echo, host=host, port=port, ws_max_size=MAX_FRAME_BYTES)
+
+
+@app.command("story")
+def tell_story(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="A task's id (0x and 64 digits), or its deal's.")],
+    network: Annotated[Path | None, typer.Option("--network", help="The network file.")] = None,
+    directory: Annotated[
+        Path | None,
+        typer.Option("--dir", help="Folder of the local network. Default: $FAIRGRID_DIR or ~/.fairgrid/local."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Tell what happened to a task: phases, workers, transactions, in order.
+
+    Before consensus no worker is named, and a digest never is: answers must not leak.
+    """
+    from fairgrid.chain.network import load_network
+    from fairgrid.pool.client import PoolClient, StoryEntry, TaskView
+    from fairgrid.protocol.hexes import is_hex32
+
+    if not is_hex32(task):
+        raise UsageError(f"{task!r} is no task id: give 0x and 64 hexadecimal digits, as `fairgrid run` prints it.")
+    where = load_network(network or directory or default_directory())
+
+    async def ask() -> list[tuple[TaskView, list[StoryEntry]]]:
+        async with PoolClient(where.pool) as pool:
+            try:
+                ids = [summary.task_id for summary in (await pool.deal(task)).tasks]
+            except ServiceRefused as refused:
+                if refused.status != 404:
+                    raise
+                ids = [task]
+            return [(await pool.task(task_id), await pool.story(task_id)) for task_id in ids]
+
+    told = run_async(ask)
+    if as_json:
+        emit_json({"tasks": [_story_document(view, lines) for view, lines in told]})
+        return
+    screen = console()
+    for view, lines in told:
+        screen.print(f"Task {view.task_id}  {view.phase}", markup=False, style="bold")
+        for line in lines:
+            at = datetime.fromtimestamp(line.at).strftime("%H:%M:%S")
+            screen.print(f"  {at}  {line.text}  {line.worker}".rstrip(), markup=False)
+
+
+def _story_document(view: Any, lines: Any) -> dict[str, Any]:
+    return {
+        "taskId": view.task_id,
+        "dealId": view.deal_id,
+        "phase": view.phase,
+        "story": [{"number": line.number, "at": line.at, "text": line.text, "worker": line.worker} for line in lines],
+    }

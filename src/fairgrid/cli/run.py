@@ -1,0 +1,291 @@
+"""`fairgrid run`, `result` and `claim`: a script goes out, a verified result comes back, or the money does."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from fairgrid.chain.network import load_network
+from fairgrid.cli.live import live_progress
+from fairgrid.cli.output import console, emit_json, rlc, run_async
+from fairgrid.client.client import Client, TrustWish
+from fairgrid.client.follow import Ending
+from fairgrid.client.job import Job, parse_size
+from fairgrid.client.journal import DealRecord
+from fairgrid.client.progress import OnProgress
+from fairgrid.client.results import CollectedResult, prepare_out
+from fairgrid.client.settlement import Settlement
+from fairgrid.errors import JobError, ServiceError
+from fairgrid.localnet.paths import default_directory, requester_folder
+from fairgrid.protocol.results import describe_error
+from fairgrid.protocol.terminal import sanitise_terminal
+from fairgrid.runtime.interpreters import default_runtime_id
+from fairgrid.wallet.keystore import open_or_create_key
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, add_completion=False)
+
+DirectoryOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--dir", help="The network's folder (`fairgrid up --dir`). Default: $FAIRGRID_DIR or ~/.fairgrid/local."
+    ),
+]
+_REMEDIES = {
+    "fuel": "Does it loop for ever? Otherwise allow more with --fuel.",
+    "memory": "Allow more with --memory, or work in smaller pieces.",
+    "outputBytes": "Allow more with --output-limit, or write less.",
+    "outputFiles": "Write fewer files, for example one archive.",
+}
+
+KeyOption = Annotated[
+    Path | None,
+    typer.Option("--key-folder", help="Folder of the requester's key. Default: the network's own requester."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; progress stays on stderr.")]
+OutOption = Annotated[Path | None, typer.Option("--out", help="Folder for the result. Default: results/<deal>.")]
+
+
+@dataclass(frozen=True, slots=True)
+class _Finished:
+    """All that `run` and `result` report."""
+
+    record: DealRecord
+    result: CollectedResult
+    settlement: Settlement
+    seconds: float
+
+
+@app.command()
+def run(
+    script: Annotated[Path, typer.Argument(help="A Python file. It reads $IEXEC_IN and writes $IEXEC_OUT.")],
+    inputs: Annotated[
+        list[Path] | None, typer.Option("--input", help="A file that the script needs; may be given again.")
+    ] = None,
+    arguments: Annotated[
+        list[str] | None, typer.Option("--arg", help="An argument of the script; may be given again.")
+    ] = None,
+    trust: Annotated[str, typer.Option("--trust", help="How sure the result must be: 0 ≤ P < 1.")] = "0.9",
+    workers_at_least: Annotated[
+        int, typer.Option("--workers-at-least", min=1, help="How many different owners must agree, at least.")
+    ] = 1,
+    out: OutOption = None,
+    directory: DirectoryOption = None,
+    key_folder: KeyOption = None,
+    fuel: Annotated[
+        int | None,
+        typer.Option("--fuel", min=1, help="Limit of work, in units of fuel. Default: 10^9 a second of its category."),
+    ] = None,
+    memory: Annotated[str, typer.Option("--memory", help="Limit of memory, e.g. 512M or 2G.")] = "1G",
+    output_limit: Annotated[str, typer.Option("--output-limit", help="Limit of all output files, e.g. 64M.")] = "256M",
+    as_json: JsonOption = False,
+) -> None:
+    """Run a Python script on the network and bring back its verified result.
+
+    Nothing is paid before enough workers of different owners computed the same bits. Example:
+
+    fairgrid run my_script.py --input data.csv --arg 42 --trust 0.99 --out results
+    """
+    job = Job.from_files(
+        script,
+        inputs or [],
+        arguments or [],
+        runtime_id=default_runtime_id(),
+        fuel=fuel,
+        memory_bytes=parse_size(memory, "--memory"),
+        output_bytes=parse_size(output_limit, "--output-limit"),
+    )
+    wish = TrustWish(trust, workers_at_least)
+    screen = console()
+
+    async def main() -> _Finished:
+        started = time.monotonic()
+        async with _connected(directory, key_folder) as client:
+            with live_progress(screen) as on_progress:
+                if out is not None:
+                    prepare_out(out)
+                record = await client.submit(job, wish, on_progress=on_progress)
+                target = out or Path("results") / record.deal_id[:12]
+                return await _finish(client, record, target, on_progress, started, screen)
+
+    _report(run_async(main), as_json=as_json, screen=screen)
+
+
+@app.command()
+def result(
+    deal: Annotated[
+        str, typer.Argument(help="Beginning of a deal or task id, or `last`; without it, all are listed.")
+    ] = "",
+    out: OutOption = None,
+    directory: DirectoryOption = None,
+    key_folder: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fetch and verify the result of a deal that was made before, waiting for it if it still runs."""
+    screen = console()
+
+    async def main() -> _Finished | None:
+        started = time.monotonic()
+        async with _connected(directory, key_folder) as client:
+            if not deal:
+                await _list_deals(client, screen, as_json=as_json)
+                return None
+            record = client.journal.find(deal)
+            with live_progress(screen) as on_progress:
+                target = out or Path("results") / record.deal_id[:12]
+                return await _finish(client, record, target, on_progress, started, screen)
+
+    finished = run_async(main)
+    if finished is not None:
+        _report(finished, as_json=as_json, screen=screen)
+
+
+@app.command()
+def claim(
+    deal: Annotated[str, typer.Argument(help="Beginning of a deal or task id, or `last`.")],
+    directory: DirectoryOption = None,
+    key_folder: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take the money of a deal back when its deadline has passed without a result."""
+    screen = console()
+
+    async def main() -> DealRecord:
+        async with _connected(directory, key_folder) as client:
+            record = client.journal.find(deal)
+            with live_progress(screen) as on_progress:
+                await client.claim(record, on_progress=on_progress)
+            return record
+
+    record = run_async(main)
+    if as_json:
+        emit_json({"status": "refunded", "dealId": record.deal_id, "taskIds": list(record.task_ids), "exitCode": 0})
+    else:
+        screen.print(f"Claimed: {rlc(record.price)} of deal {record.deal_id} is back in your escrow.")
+
+
+def _connected(directory: Path | None, key_folder: Path | None) -> AbstractAsyncContextManager[Client]:
+    folder = directory or default_directory()
+    network = load_network(folder)
+    signer = open_or_create_key(key_folder or requester_folder(folder))
+    return Client.connect(network, signer, journal_folder=folder / "deals" / signer.address)
+
+
+async def _finish(
+    client: Client, record: DealRecord, out: Path, on_progress: OnProgress, started: float, screen: Console
+) -> _Finished:
+    try:
+        ending = await client.follow(record, on_progress=on_progress)
+        if ending is Ending.OVERDUE:
+            await client.claim(record, on_progress=on_progress)
+        if ending is not Ending.COMPLETED:
+            raise ServiceError(
+                f"The pool did not finish deal {record.deal_id} before its deadline. Your {record.price} nRLC are "
+                f"back in your escrow. `fairgrid story {record.task_ids[0]}` tells what happened; run it again."
+            )
+        collected = await client.collect(record, out, on_progress=on_progress)
+        settlement = await client.settlement(record)
+    except asyncio.CancelledError:
+        screen.print(
+            f"\nYou stopped waiting; deal {record.deal_id} goes on without you. "
+            f"`fairgrid result {record.deal_id[:12]}` fetches its result, "
+            f"`fairgrid claim {record.deal_id[:12]}` takes the money back after its deadline.",
+            markup=False,
+        )
+        raise
+    except ServiceError as error:
+        screen.print(
+            f"Deal {record.deal_id} stays on chain: `fairgrid result {record.deal_id[:12]}` goes on from here.",
+            markup=False,
+        )
+        raise error
+    return _Finished(record, collected, settlement, time.monotonic() - started)
+
+
+async def _list_deals(client: Client, screen: Console, *, as_json: bool) -> None:
+    records = client.journal.all()
+    rows = [(record, (await client.chain.view_task(record.task_ids[0])).status.name) for record in records]
+    if as_json:
+        emit_json(
+            {
+                "status": "ok",
+                "deals": [
+                    {"dealId": r.deal_id, "job": r.job_name, "task": status, "price": r.price} for r, status in rows
+                ],
+                "exitCode": 0,
+            }
+        )
+    elif not rows:
+        screen.print("No deals yet. Make one with `fairgrid run my_script.py`.")
+    for record, status in [] if as_json else rows:
+        screen.print(f"{record.deal_id[:12]}…  {status:<10} {record.job_name}  {rlc(record.price)}", markup=False)
+
+
+def _report(finished: _Finished, *, as_json: bool, screen: Console) -> None:
+    record, result_, settled = finished.record, finished.result, finished.settlement
+    exit_code = 0 if result_.error is None else JobError.exit_code
+    if as_json:
+        emit_json(
+            {
+                "status": "ok" if result_.error is None else "job_error",
+                "dealId": record.deal_id,
+                "taskIds": list(record.task_ids),
+                "resultDigest": result_.digest,
+                "resultCid": result_.cid,
+                "outDir": str(result_.folder),
+                "files": [entry.path for entry in result_.entries],
+                "jobError": result_.error,
+                "trust": record.trust,
+                "price": record.price,
+                "contributions": [line.to_json() for line in settled.contributions],
+                "payments": [line.to_json() for line in settled.payments],
+                "gas": {"total": settled.gas_used, "transactions": [line.to_json() for line in settled.gas]},
+                "seconds": round(finished.seconds, 3),
+                "exitCode": exit_code,
+            }
+        )
+    else:
+        _show(finished, screen)
+    if exit_code:
+        raise typer.Exit(exit_code)
+
+
+def _show(finished: _Finished, screen: Console) -> None:
+    result_, settled = finished.result, finished.settlement
+    agreed = sum(line.agreed for line in settled.contributions)
+    if result_.error is None:
+        screen.print(
+            f"[green]✓ verified[/] by {agreed} worker(s), {finished.seconds:.1f} s, {rlc(finished.record.price)}"
+        )
+        _show_log("stdout", result_.log("stdout.txt"), screen)
+        _show_log("stderr", result_.log("stderr.txt"), screen)
+    else:
+        _show_job_error(result_.error, agreed, screen)
+    screen.print(f"[dim]deal[/]   {finished.record.deal_id}\n[dim]digest[/] {result_.digest}")
+    screen.print(f"[dim]cid[/]    {result_.cid}\n[dim]files[/]  {result_.folder}", highlight=False)
+    for entry in result_.entries:
+        screen.print(f"         {entry.path}  [dim]{entry.size} bytes[/]", highlight=False)
+
+
+def _show_job_error(error: dict[str, Any], agreed: int, screen: Console) -> None:
+    remedy = _REMEDIES.get(error["kind"], "Mend the script and run it again.")
+    screen.print(f"[bold red]✗ the job failed[/], and {agreed} worker(s) agree:", highlight=False)
+    screen.print(f"{sanitise_terminal(describe_error(error))} {remedy}", markup=False, highlight=False)
+    for stream in ("stdout", "stderr"):
+        _show_log(stream, sanitise_terminal(error.get(stream, "")), screen)
+
+
+def _show_log(stream: str, text: str, screen: Console) -> None:
+    """What the job printed, on the stream that it printed to; ``text`` is safe for a terminal."""
+    if not text:
+        return
+    screen.print(f"[dim]── {stream} of the job[/]")
+    typer.echo(text, err=stream == "stderr", nl=not text.endswith("\n"))

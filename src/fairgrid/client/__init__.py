@@ -1,0 +1,3 @@
+"""The requester's side: plan, sign, match, follow, verify."""
+
+from __future__ import annotations

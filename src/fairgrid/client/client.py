@@ -1,0 +1,296 @@
+"""The requester's side of the network: quote, sign, match, follow, collect, and take the money back."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fairgrid.chain import calls
+from fairgrid.chain.client import JsonRpcChain
+from fairgrid.chain.interface import Chain
+from fairgrid.chain.network import Network
+from fairgrid.client.follow import Ending, follow_task
+from fairgrid.client.job import Job, PreparedJob, prepare_job
+from fairgrid.client.journal import DealRecord, Journal
+from fairgrid.client.orders import Offer, find_app_order, find_workerpool_order, offer_of, request_for
+from fairgrid.client.progress import OnProgress, Phase, Progress, ignore_progress
+from fairgrid.client.results import CollectedResult, collect_result
+from fairgrid.client.settlement import Settlement, collect_settlement
+from fairgrid.errors import FundsError, ServiceError, TransactionFailed, TrustUnreachable, UsageError
+from fairgrid.market.client import MarketClient
+from fairgrid.pool.client import PoolClient
+from fairgrid.protocol.ids import deal_id as deal_id_of
+from fairgrid.protocol.ids import task_id as task_id_of
+from fairgrid.protocol.manifest import params_for
+from fairgrid.protocol.trust import trust_for_workers, trust_from_confidence
+from fairgrid.protocol.typed_data import Domain, order_hash, order_typed_data
+from fairgrid.protocol.views import TaskStatus
+from fairgrid.seams.clock import Clock, SystemClock
+from fairgrid.storage.client import StorageClient
+from fairgrid.wallet.signer import Signer
+
+__all__ = ["Client", "Quote", "TrustWish"]
+
+DEFAULT_CATEGORY = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TrustWish:
+    """How sure the requester wants to be: a ``confidence`` (decimal text), and how many workers must agree at least."""
+
+    confidence: str = "0.9"
+    workers_at_least: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What a job will cost and how far it will be trusted, before anything is signed."""
+
+    offer: Offer
+    trust: int
+    category: int
+    timeref: int
+    stake: int
+    """What the requester has in escrow, free to spend (nRLC)."""
+
+    @property
+    def price(self) -> int:
+        """Price of the job (nRLC)."""
+        return self.offer.price
+
+
+class Client:
+    """One requester on one network. Make it with `Client.connect`."""
+
+    def __init__(
+        self,
+        network: Network,
+        signer: Signer,
+        *,
+        chain: Chain,
+        market: MarketClient,
+        storage: StorageClient,
+        pool: PoolClient,
+        journal: Journal,
+        clock: Clock | None = None,
+    ) -> None:
+        self.network = network
+        self.chain = chain
+        self.pool = pool
+        self.storage = storage
+        self._signer = signer
+        self._market = market
+        self._journal = journal
+        self._clock = clock or SystemClock()
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(cls, network: Network, signer: Signer, *, journal_folder: Path) -> AsyncIterator[Client]:
+        """Connect to every service of ``network``; the chain is checked against the network file (decision 31)."""
+        async with AsyncExitStack() as stack:
+            chain = await JsonRpcChain.connect(network)
+            await stack.enter_async_context(chain)
+            market = await stack.enter_async_context(MarketClient(network.market, network.chain_id, hub=network.hub))
+            storage = await stack.enter_async_context(StorageClient(network.storage))
+            pool = await stack.enter_async_context(PoolClient(network.pool))
+            journal = Journal(journal_folder)
+            yield cls(network, signer, chain=chain, market=market, storage=storage, pool=pool, journal=journal)
+
+    @property
+    def address(self) -> str:
+        """The requester."""
+        return self._signer.address
+
+    @property
+    def journal(self) -> Journal:
+        """The deals of this requester."""
+        return self._journal
+
+    async def quote(self, job: Job, wish: TrustWish, *, category: int = DEFAULT_CATEGORY) -> Quote:
+        """Find the orders, and refuse what cannot be reached or paid. Nothing is signed or sent.
+
+        Raises:
+            UsageError: an unknown trust or category.
+            TrustUnreachable: the pool's connected owners cannot reach the trust.
+            FundsError: escrow and wallet together do not cover the price.
+            OrderError: nobody offers what the job needs.
+        """
+        trust = trust_from_confidence(wish.confidence)
+        if category >= await self.chain.count_categories():
+            raise UsageError(f"There is no category {category} on this hub.")
+        info = await self.pool.info()
+        if info.hub != self.network.hub or info.workerpool != self.network.pool_address:
+            raise UsageError(
+                f"The pool at {self.network.pool} serves workerpool {info.workerpool} on hub {info.hub}, not the "
+                f"ones of this network file. Fetch the right file from your operator."
+            )
+        listing = await self.pool.trust()
+        weights = [owner.weight for owner in listing.owners]
+        if wish.workers_at_least > 1:
+            trust = max(trust, trust_for_workers(weights, wish.workers_at_least))
+        if trust > max(listing.reachable, 1) or not weights:
+            raise TrustUnreachable(asked=trust, reachable=listing.reachable, owners=len(weights))
+        app = await find_app_order(
+            self._market,
+            self.chain,
+            runtime_id=job.runtime.runtime_id,
+            interpreter_sha256=job.runtime.interpreter_sha256,
+            requester=self.address,
+        )
+        workerpool = await find_workerpool_order(
+            self._market,
+            self.chain,
+            workerpool=self.network.pool_address,
+            category=category,
+            trust=trust,
+            app=app.app,
+            requester=self.address,
+        )
+        offer = offer_of(app, workerpool)
+        stake = (await self.chain.view_account(self.address)).stake
+        wallet = await self.chain.rlc_balance(self.address)
+        if stake + wallet < offer.price:
+            raise FundsError(
+                f"The job costs {offer.price} nRLC and {self.address} has {stake} nRLC in escrow and {wallet} nRLC in "
+                f"its wallet. Nothing was signed. Send it at least {offer.price - stake - wallet} nRLC more."
+            )
+        if await self.chain.balance_wei(self.address) == 0:
+            raise FundsError(
+                f"{self.address} has no coin of chain {self.chain.chain_id} to pay gas with. Nothing was signed. "
+                f"Send it some; a match takes about 400,000 gas."
+            )
+        timeref = (await self.chain.view_category(category)).timeref
+        return Quote(offer, trust, category, timeref, stake)
+
+    async def submit(
+        self, job: Job, wish: TrustWish, *, category: int = DEFAULT_CATEGORY, on_progress: OnProgress = ignore_progress
+    ) -> DealRecord:
+        """Upload, sign, deposit what is missing, and match: one deal with one task. Returns when the deal is mined.
+
+        The signed transaction is in the journal before it is sent, so a cut at any moment loses nothing.
+
+        Raises:
+            everything of `quote`; ServiceUnavailable; ContractReverted.
+        """
+        on_progress(Progress(Phase.PREPARING, "asking pool and market for an offer"))
+        quote = await self.quote(job, wish, category=category)
+        on_progress(Progress(Phase.PREPARING, f"uploading {job.script.name} and {len(job.inputs)} input file(s)"))
+        prepared = await prepare_job(job, self.storage, timeref=quote.timeref)
+        await self._deposit_missing(quote, on_progress)
+        on_progress(Progress(Phase.SIGNING, f"trust {quote.trust}, {quote.price} nRLC"))
+        record = await self._sign_match(quote, prepared)
+        on_progress(Progress(Phase.MATCHING, f"deal {record.deal_id}"))
+        return await self._await_match(record)
+
+    async def _deposit_missing(self, quote: Quote, on_progress: OnProgress) -> None:
+        missing = quote.price - quote.stake
+        if missing <= 0:
+            return
+        on_progress(Progress(Phase.PREPARING, f"depositing {missing} nRLC in escrow"))
+        await self.chain.transact(calls.approve(self.network.rlc, self.network.hub, missing), self._signer)
+        await self.chain.transact(calls.deposit(self.network.hub, missing), self._signer)
+
+    async def _sign_match(self, quote: Quote, prepared: PreparedJob) -> DealRecord:
+        request = request_for(
+            quote.offer,
+            requester=self.address,
+            category=quote.category,
+            trust=quote.trust,
+            params=params_for(self.network.storage, prepared.manifest_cid),
+            salt=secrets.token_bytes(32),
+        )
+        domain = Domain(self.chain.chain_id, self.chain.hub)
+        request = request.signed(self._signer.sign_typed_data(order_typed_data(request, domain)))
+        match = calls.match_orders(
+            self.network.hub, quote.offer.app, quote.offer.dataset, quote.offer.workerpool, request
+        )
+        transaction = await self.chain.prepare(match, self._signer)
+        deal = deal_id_of(order_hash(request, domain), 0)
+        record = DealRecord(
+            deal_id=deal,
+            task_ids=(task_id_of(deal, 0),),
+            manifest_cid=prepared.manifest_cid,
+            job_name=prepared.name,
+            trust=quote.trust,
+            price=quote.price,
+            match_tx=transaction.hash,
+            match_raw="0x" + transaction.raw.hex(),
+            started_at=time.time(),
+        )
+        self._journal.write(record)
+        await self.chain.broadcast(transaction)
+        return record
+
+    async def _await_match(self, record: DealRecord, *, timeout_s: float = 120) -> DealRecord:
+        waited = 0.0
+        while (receipt := await self.chain.receipt(record.match_tx)) is None:
+            if waited >= timeout_s:
+                raise TransactionFailed(
+                    "matchOrders", f"it was not mined within {timeout_s:.0f} s", tx_hash=record.match_tx
+                )
+            await self._clock.sleep(0.1)
+            waited += 0.1
+        if not receipt.succeeded:
+            raise TransactionFailed("matchOrders", "it reverted on chain; nothing was locked", tx_hash=record.match_tx)
+        return self._journal.mark_mined(record, receipt.block.number)
+
+    async def follow(self, record: DealRecord, *, on_progress: OnProgress = ignore_progress) -> Ending:
+        """Wait until the deal's task is COMPLETED, FAILED, or past its final deadline (chain time).
+
+        A pool that does not answer is waited for; the chain is what counts.
+        """
+        if not record.mined:
+            record = await self._await_match(record)
+        return await follow_task(self.chain, self.pool, record, clock=self._clock, on_progress=on_progress)
+
+    async def collect(
+        self, record: DealRecord, out: Path, *, on_progress: OnProgress = ignore_progress
+    ) -> CollectedResult:
+        """Fetch the result of a COMPLETED task, compare its digest with the chain's, and only then write it to ``out``.
+
+        Raises:
+            VerificationError: it is not the result that was agreed; nothing was written.
+            ServiceUnavailable: the storage is down; the result can be fetched later.
+        """
+        on_progress(Progress(Phase.FETCHING, "comparing the result with the digest on chain"))
+        task = await self.chain.view_task(record.task_ids[0])
+        return await collect_result(self.storage, task, record.task_ids[0], out)
+
+    async def settlement(self, record: DealRecord) -> Settlement:
+        """Who contributed what and who was paid, from the chain; digests of losers as the pool had them opened."""
+        task = record.task_ids[0]
+        settled = await collect_settlement(self.chain, task, from_block=record.block_number, match_tx=record.match_tx)
+        try:
+            view = await self.pool.task(task)
+        except ServiceError:
+            return settled
+        openings = {replica.worker: replica.digest for replica in view.replicas if replica.digest}
+        return settled.digests_opened(task, openings)
+
+    async def claim(self, record: DealRecord, *, on_progress: OnProgress = ignore_progress) -> None:
+        """Take the money of an overdue deal back: initialize the task if nobody did, then claim it.
+
+        Raises:
+            UsageError: the deadline has not passed, or the task has ended.
+        """
+        deal = await self.chain.view_deal(record.deal_id)
+        if deal is None:
+            raise UsageError(
+                f"The hub does not know deal {record.deal_id}: nothing was locked, nothing is to be claimed."
+            )
+        task_id = record.task_ids[0]
+        task = await self.chain.view_task(task_id)
+        if task.status in (TaskStatus.COMPLETED, TaskStatus.FAILED):
+            raise UsageError(f"Task {task_id} is {task.status.name}: nothing is left to claim.")
+        timeref = (await self.chain.view_category(deal.category)).timeref
+        wait = deal.start_time + 10 * timeref - (await self.chain.head()).timestamp
+        if wait > 0:
+            raise UsageError(f"Task {task_id} still has {wait} s until its deadline. Claim it after that.")
+        on_progress(Progress(Phase.REFUNDING, f"claiming task {task_id}"))
+        if task.status is TaskStatus.UNSET:
+            await self.chain.transact(calls.initialize(self.network.hub, record.deal_id, deal.bot_first), self._signer)
+        await self.chain.transact(calls.claim(self.network.hub, task_id), self._signer)

@@ -1,0 +1,185 @@
+"""A job as its requester has it: files on this machine. Prepared, it is a manifest and blobs in storage."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fairgrid.errors import UsageError
+from fairgrid.protocol.cid import CidBuilder
+from fairgrid.protocol.manifest import FileRef, Manifest, Resources
+from fairgrid.protocol.paths import path_fault
+from fairgrid.runtime.interface import Sandbox
+from fairgrid.runtime.interpreters import interpreter_sha256
+from fairgrid.runtime.job import JobResult, TaskContext, run_job
+from fairgrid.storage.client import StorageClient
+
+__all__ = [
+    "FUEL_PER_SECOND",
+    "MAX_INPUT_BYTES",
+    "Job",
+    "JobRuntime",
+    "PreparedJob",
+    "parse_size",
+    "prepare_job",
+    "run_locally",
+]
+
+FUEL_PER_SECOND = 1_000_000_000
+"""Fuel that a job may use for each second of its category's timeref, by default (decision 47)."""
+
+MAX_INPUT_BYTES = 1 << 30
+"""Script and inputs together: what a worker takes under its default policy. More would be paid for by nobody."""
+
+_READ_BYTES = 1 << 20
+_SIZE = re.compile(r"(\d{1,12})\s*([KMG]?)I?B?", re.ASCII | re.IGNORECASE)
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+
+@dataclass(frozen=True, slots=True)
+class JobRuntime:
+    """The runtime that a job asks for, and the interpreter that this means."""
+
+    runtime_id: str
+    interpreter_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A script, its input files and its arguments. ``fuel`` None is the category's default."""
+
+    script: Path
+    inputs: tuple[Path, ...]
+    arguments: tuple[str, ...]
+    runtime: JobRuntime
+    fuel: int | None = None
+    memory_bytes: int = 1 << 30
+    output_bytes: int = 256 << 20
+
+    @classmethod
+    def from_files(
+        cls,
+        script: Path,
+        inputs: Sequence[Path],
+        arguments: Sequence[str],
+        *,
+        runtime_id: str,
+        fuel: int | None = None,
+        memory_bytes: int = 1 << 30,
+        output_bytes: int = 256 << 20,
+    ) -> Job:
+        """Look at every file now, so that nothing is signed for a job that cannot start.
+
+        Raises:
+            UsageError: a file is missing, unreadable or no file, or two inputs have one name, or they
+                are too large for workers.
+        """
+        _check_file(script, "script")
+        names: set[str] = set()
+        for path in inputs:
+            _check_file(path, "input")
+            fault = path_fault(path.name)
+            if fault is not None:
+                raise UsageError(f"The input {path} has a name that workers refuse: {fault}. Rename it.")
+            if path.name in names:
+                raise UsageError(f"Two inputs are named {path.name}: the script could not tell them apart. Rename one.")
+            names.add(path.name)
+        total = sum(path.stat().st_size for path in (script, *inputs))
+        if total > MAX_INPUT_BYTES:
+            raise UsageError(
+                f"Script and inputs have {total} bytes together, and workers take at most {MAX_INPUT_BYTES} bytes. "
+                f"Nothing was signed. Split the job, or give it less."
+            )
+        runtime = JobRuntime(runtime_id, interpreter_sha256(runtime_id))
+        return cls(script, tuple(inputs), tuple(arguments), runtime, fuel, memory_bytes, output_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedJob:
+    """A job whose files lie in storage, and the manifest that names them."""
+
+    name: str
+    manifest: Manifest
+    manifest_cid: str
+
+
+def parse_size(text: str, option: str) -> int:
+    """Bytes of ``512M``, ``2G``, ``4096``; K, M and G are powers of 1,024.
+
+    Raises:
+        UsageError: it is no size.
+    """
+    found = _SIZE.fullmatch(text.strip())
+    if found is None or int(found[1]) == 0:
+        raise UsageError(f"{option} {text!r} is not a size. Give one such as 512M or 2G.")
+    return int(found[1]) * _UNITS[found[2].upper()]
+
+
+def manifest_of(job: Job, *, timeref: int) -> Manifest:
+    """The manifest of a job; ``timeref`` in seconds gives the default fuel."""
+    return Manifest(
+        script=_file_ref(job.script),
+        runtime=job.runtime.runtime_id,
+        resources=Resources(
+            fuel=job.fuel if job.fuel is not None else FUEL_PER_SECOND * timeref,
+            memory_bytes=job.memory_bytes,
+            output_bytes=job.output_bytes,
+        ),
+        arguments=job.arguments,
+        inputs=tuple(sorted((_file_ref(path) for path in job.inputs), key=lambda reference: reference.name)),
+    )
+
+
+async def prepare_job(job: Job, storage: StorageClient, *, timeref: int) -> PreparedJob:
+    """Upload script, inputs and manifest; what storage has already is not sent again.
+
+    Raises:
+        ManifestError: a worker would refuse the job.
+        UsageError: a file changed while it was read.
+        ServiceError: storage is down, or refuses (too large, full).
+    """
+    manifest = manifest_of(job, timeref=timeref)
+    data = manifest.to_bytes()
+    for path, reference in _files(job, manifest):
+        if await storage.stat(reference.cid) == reference.size:
+            continue
+        if await storage.add_file(path) != reference.cid:
+            raise UsageError(f"{path} changed while it was being uploaded. Nothing was signed; run it again.")
+    return PreparedJob(job.script.name, manifest, await storage.add_bytes(data))
+
+
+async def run_locally(job: Job, *, timeref: int, index: int, workdir: Path, sandbox: Sandbox) -> JobResult:
+    """The same job in the same runtime with the same seed, on this machine: what workers' results are compared with.
+
+    Raises:
+        HostFailure: this machine cannot run it.
+    """
+    manifest = manifest_of(job, timeref=timeref)
+    files = {reference.cid: path for path, reference in _files(job, manifest)}
+    context = TaskContext(deal_id="0x" + "0" * 64, task_id="0x" + "0" * 64, index=index, bot_first=index, bot_size=1)
+    return await run_job(manifest, manifest.cid(), context, inputs=files, workdir=workdir, sandbox=sandbox)
+
+
+def _files(job: Job, manifest: Manifest) -> list[tuple[Path, FileRef]]:
+    references = {reference.name: reference for reference in manifest.inputs}
+    return [(job.script, manifest.script), *((path, references[path.name]) for path in job.inputs)]
+
+
+def _file_ref(path: Path) -> FileRef:
+    builder = CidBuilder()
+    try:
+        with open(path, "rb") as source:
+            while piece := source.read(_READ_BYTES):
+                builder.update(piece)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror}).") from error
+    return FileRef(path.name, builder.finish(), builder.size)
+
+
+def _check_file(path: Path, what: str) -> None:
+    if not path.exists():
+        raise UsageError(f"There is no {what} {path}. Nothing was signed; check the name.")
+    if not path.is_file():
+        raise UsageError(f"The {what} {path} is not a file. Nothing was signed; name a file.")

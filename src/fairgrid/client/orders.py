@@ -1,0 +1,129 @@
+"""Which orders to take: the cheapest that fit, from an order book that is never believed without looking."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fairgrid.chain.interface import Chain
+from fairgrid.errors import OrderError
+from fairgrid.market.client import MarketClient, PublishedOrder
+from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS, to_hex32
+from fairgrid.protocol.orders import NULL_DATASET_ORDER, AppOrder, DatasetOrder, Order, RequestOrder, WorkerpoolOrder
+from fairgrid.protocol.tags import covers
+from fairgrid.protocol.typed_data import Domain, order_hash
+
+__all__ = ["MANIFEST_APP_TYPE", "Offer", "find_app_order", "find_workerpool_order", "offer_of", "request_for"]
+
+MANIFEST_APP_TYPE = "WASM"
+"""Type of the generic app whose jobs are manifests (decision 44)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """The three signed orders that a request is matched with, and what one task costs (nRLC)."""
+
+    app: AppOrder
+    dataset: DatasetOrder
+    workerpool: WorkerpoolOrder
+
+    @property
+    def price(self) -> int:
+        """Price of one task."""
+        return self.app.appprice + self.dataset.datasetprice + self.workerpool.workerpoolprice
+
+
+def _open_to(restriction: str, account: str) -> bool:
+    return restriction in (ZERO_ADDRESS, account)
+
+
+async def find_app_order(
+    market: MarketClient, chain: Chain, *, runtime_id: str, interpreter_sha256: str, requester: str
+) -> AppOrder:
+    """The cheapest order of an app that is this runtime: named so, of type WASM, with this very interpreter.
+
+    Raises:
+        OrderError: nobody offers one.
+    """
+    published = await market.app_orders("any")
+    for candidate in sorted(published, key=lambda entry: entry.order.appprice):
+        order = candidate.order
+        if not _usable(candidate, chain) or not _open_to(order.requesterrestrict, requester) or order.tag != ZERO32:
+            continue
+        info = await chain.view_app(order.app)
+        if (
+            info.type == MANIFEST_APP_TYPE
+            and info.name == runtime_id
+            and info.checksum == interpreter_sha256
+            and await chain.view_consumed(order_hash(order, _domain(chain))) < order.volume
+        ):
+            return order
+    raise OrderError(
+        f"No app on this market runs {runtime_id} with the interpreter that is installed here. "
+        f"Ask the network's operator to publish one, or install the runtime that it has."
+    )
+
+
+async def find_workerpool_order(
+    market: MarketClient, chain: Chain, *, workerpool: str, category: int, trust: int, app: str, requester: str
+) -> WorkerpoolOrder:
+    """The cheapest order of ``workerpool`` in this category that offers at least ``trust``.
+
+    Raises:
+        OrderError: the pool offers none.
+    """
+    published = await market.workerpool_orders(category=category, workerpool=workerpool)
+    for candidate in sorted(published, key=lambda entry: entry.order.workerpoolprice):
+        order = candidate.order
+        if (
+            _usable(candidate, chain)
+            and order.workerpool == workerpool
+            and order.category == category
+            and order.trust >= trust
+            and _open_to(order.apprestrict, app)
+            and _open_to(order.datasetrestrict, ZERO_ADDRESS)
+            and _open_to(order.requesterrestrict, requester)
+            and covers(order.tag, ZERO32)
+            and await chain.view_consumed(order_hash(order, _domain(chain))) < order.volume
+        ):
+            return order
+    best = max((entry.order.trust for entry in published), default=None)
+    hint = f"its best offer is trust {best}" if best is not None else "it has no open order in this category"
+    raise OrderError(
+        f"The workerpool {workerpool} offers no trust {trust} in category {category}: {hint}. Ask for less."
+    )
+
+
+def _domain(chain: Chain) -> Domain:
+    return Domain(chain.chain_id, chain.hub)
+
+
+def _usable(entry: PublishedOrder[Order], chain: Chain) -> bool:
+    return entry.remaining > 0 and entry.order_hash == order_hash(entry.order, _domain(chain))
+
+
+def request_for(
+    offer: Offer, *, requester: str, category: int, trust: int, params: str, salt: bytes, volume: int = 1
+) -> RequestOrder:
+    """The unsigned request that this offer fulfils exactly: same app and pool, same prices, nobody else."""
+    return RequestOrder(
+        app=offer.app.app,
+        appmaxprice=offer.app.appprice,
+        dataset=ZERO_ADDRESS,
+        datasetmaxprice=0,
+        workerpool=offer.workerpool.workerpool,
+        workerpoolmaxprice=offer.workerpool.workerpoolprice,
+        requester=requester,
+        volume=volume,
+        tag=ZERO32,
+        category=category,
+        trust=trust,
+        beneficiary=requester,
+        callback=ZERO_ADDRESS,
+        params=params,
+        salt=to_hex32(salt),
+    )
+
+
+def offer_of(app: AppOrder, workerpool: WorkerpoolOrder) -> Offer:
+    """An offer without a dataset."""
+    return Offer(app, NULL_DATASET_ORDER, workerpool)

@@ -1,0 +1,3 @@
+"""A whole network on one machine, for users, demos and tests."""
+
+from __future__ import annotations
