@@ -1,0 +1,368 @@
+"""Deployment on a real chain: addresses, the state that it leaves, a second run, a broken-off run, refusals."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from fairgrid.chain.abi import contract_abi
+from fairgrid.chain.artifacts import artifact
+from fairgrid.chain.create2 import DEPLOY_SALT, DEPLOYER, create2_address
+from fairgrid.chain.deploy import Deployment, deploy, plan_contracts
+from fairgrid.cli.contracts import app as contracts_app
+from fairgrid.cli.main import main
+from fairgrid.errors import ContractReverted, FundsError, OrderError, ServiceUnavailable, UsageError
+from fairgrid.localnet.anvil import AnvilProcess
+from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS, from_hex, keccak, to_hex
+from fairgrid.wallet.keys import KeySigner, dev_signer
+from fairgrid.wallet.keystore import save_keystore
+
+LARGEST_CODE = 24_576
+OWNER = dev_signer(0)
+SUPPLY = 87_000_000 * 10**9
+
+
+def _call(anvil: AnvilProcess, contract: str, address: str, function: str, *arguments: Any) -> Any:
+    data = to_hex(contract_abi(contract).encode_call(function, arguments))
+    answer = anvil.request("eth_call", {"to": address, "data": data}, "latest")
+    values = contract_abi(contract).decode_answer(function, from_hex(answer))
+    return values[0] if len(values) == 1 else values
+
+
+def _send(anvil: AnvilProcess, to: str, data: bytes) -> int:
+    """A transaction of the owner, mined; the gas that it used."""
+    tx_hash = anvil.request("eth_sendTransaction", {"from": OWNER.address, "to": to, "data": to_hex(data)})
+    deadline = time.monotonic() + 20
+    while (receipt := anvil.request("eth_getTransactionReceipt", tx_hash)) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert receipt["status"] == "0x1"
+    return int(receipt["gasUsed"], 16)
+
+
+def _blocks(anvil: AnvilProcess) -> int:
+    return int(anvil.request("eth_blockNumber"), 16)
+
+
+def _addresses(deployment: Deployment) -> list[str]:
+    return [
+        deployment.hub,
+        deployment.rlc,
+        deployment.app_registry,
+        deployment.dataset_registry,
+        deployment.workerpool_registry,
+        *deployment.facets.values(),
+    ]
+
+
+@pytest.fixture
+def rich_signer(anvil: AnvilProcess) -> KeySigner:
+    """A key of nobody's, with coins on this chain."""
+    signer = KeySigner(bytes([7] * 32))
+    anvil.request("anvil_setBalance", signer.address, hex(10**18))
+    return signer
+
+
+# --- what a deployment leaves -----------------------------------------------------------------------------------
+
+
+async def test_local_deployment_leaves_the_state_of_the_specification(module_anvil: AnvilProcess) -> None:
+    deployment = await deploy(module_anvil.rpc_url)
+
+    hub = deployment.hub
+    assert deployment.chain_id == 31337
+    assert deployment.owner == OWNER.address == _call(module_anvil, "hub", hub, "owner")
+    assert _call(module_anvil, "hub", hub, "name") == "Staked RLC"
+    assert _call(module_anvil, "hub", hub, "symbol") == "SRLC"
+    assert _call(module_anvil, "hub", hub, "decimals") == 9
+    assert _call(module_anvil, "hub", hub, "token") == deployment.rlc
+    assert _call(module_anvil, "hub", hub, "appregistry") == deployment.app_registry
+    assert _call(module_anvil, "hub", hub, "datasetregistry") == deployment.dataset_registry
+    assert _call(module_anvil, "hub", hub, "workerpoolregistry") == deployment.workerpool_registry
+    assert _call(module_anvil, "hub", hub, "teebroker") == ZERO_ADDRESS
+    assert _call(module_anvil, "hub", hub, "callbackgas") == 200_000
+    categories = [_call(module_anvil, "hub", hub, "viewCategory", index) for index in range(5)]
+    assert categories == [
+        ("XS", '""', 300),
+        ("S", '""', 1_200),
+        ("M", '""', 3_600),
+        ("L", '""', 10_800),
+        ("XL", '""', 36_000),
+    ]
+    assert _call(module_anvil, "hub", hub, "countCategory") == 5
+    assert _call(module_anvil, "rlc", deployment.rlc, "balanceOf", OWNER.address) == SUPPLY
+    registries = {
+        "app": deployment.app_registry,
+        "dataset": deployment.dataset_registry,
+        "workerpool": deployment.workerpool_registry,
+    }
+    for entry, registry in registries.items():
+        name = f"{entry}_registry"
+        assert _call(module_anvil, name, registry, "owner") == OWNER.address
+        assert _call(module_anvil, name, registry, "initialized") is True
+        assert _call(module_anvil, name, registry, "previous") == ZERO_ADDRESS
+        uri = f"https://nfts-metadata.iex.ec/{entry}/31337/"
+        assert _call(module_anvil, name, registry, "baseURI") == uri
+        master = _call(module_anvil, name, registry, "master")
+        assert _call(module_anvil, entry, master, "registry") == registry
+
+
+async def test_every_contract_fits_the_chains_limit_and_the_hub_hash_is_of_its_code(
+    module_anvil: AnvilProcess,
+) -> None:
+    deployment = await deploy(module_anvil.rpc_url)
+    for address in _addresses(deployment):
+        code = from_hex(module_anvil.request("eth_getCode", address, "latest"))
+        assert 0 < len(code) <= LARGEST_CODE
+    hub_code = from_hex(module_anvil.request("eth_getCode", deployment.hub, "latest"))
+    assert deployment.hub_code_hash == to_hex(keccak(hub_code))
+
+
+async def test_addresses_are_known_before_anything_is_sent(module_anvil: AnvilProcess) -> None:
+    plan = plan_contracts(OWNER.address)
+    deployment = await deploy(module_anvil.rpc_url)
+    assert sorted(_addresses(deployment)) == sorted(contract.address for contract in plan.values())
+
+
+# --- a second run -----------------------------------------------------------------------------------------------
+
+
+async def test_second_run_sends_nothing_and_says_so(anvil: AnvilProcess) -> None:
+    steps: list[str] = []
+    first = await deploy(anvil.rpc_url, progress=steps.append)
+    assert not first.already_deployed
+    assert len(steps) == len(first.gas_used) == 13
+    blocks = _blocks(anvil)
+
+    steps.clear()
+    second = await deploy(anvil.rpc_url, progress=steps.append)
+    assert second == replace(first, gas_used={}, already_deployed=True)
+    assert _blocks(anvil) == blocks
+    assert steps == []
+
+
+async def test_broken_off_run_is_finished_by_the_next(anvil: AnvilProcess) -> None:
+    plan = plan_contracts(OWNER.address)
+    for name in ("rlc", "dataset_registry", "hub_views"):
+        _send(anvil, DEPLOYER, DEPLOY_SALT + plan[name].init_code)
+    initialize = contract_abi("dataset_registry").encode_call("initialize", (ZERO_ADDRESS,))
+    _send(anvil, plan["dataset_registry"].address, initialize)
+
+    deployment = await deploy(anvil.rpc_url)
+    assert not deployment.already_deployed
+    assert set(deployment.gas_used) == {
+        "app_registry",
+        "workerpool_registry",
+        "hub_orders",
+        "hub",
+        "app_registry.initialize",
+        "app_registry.setBaseURI",
+        "dataset_registry.setBaseURI",
+        "workerpool_registry.initialize",
+        "workerpool_registry.setBaseURI",
+    }
+    assert deployment.hub == plan["hub"].address
+    assert (await deploy(anvil.rpc_url)).already_deployed
+
+
+async def test_what_the_owner_changed_since_stays(anvil: AnvilProcess) -> None:
+    deployment = await deploy(anvil.rpc_url)
+    data = contract_abi("app_registry").encode_call("setBaseURI", ("https://example.org/",))
+    _send(anvil, deployment.app_registry, data)
+    assert (await deploy(anvil.rpc_url)).already_deployed
+    assert _call(anvil, "app_registry", deployment.app_registry, "baseURI") == "https://example.org/"
+
+
+# --- other owners, tokens, chains -------------------------------------------------------------------------------
+
+
+async def test_another_owner_gets_a_network_of_its_own(anvil: AnvilProcess, rich_signer: KeySigner) -> None:
+    first = await deploy(anvil.rpc_url)
+    second = await deploy(anvil.rpc_url, rich_signer)
+    assert not set(_addresses(first)) & set(_addresses(second))
+    assert _call(anvil, "hub", second.hub, "owner") == rich_signer.address
+    assert _call(anvil, "rlc", second.rlc, "balanceOf", rich_signer.address) == SUPPLY
+
+
+async def test_given_token_is_used_and_none_is_created(anvil: AnvilProcess, rich_signer: KeySigner) -> None:
+    token = (await deploy(anvil.rpc_url)).rlc
+    deployment = await deploy(anvil.rpc_url, rich_signer, rlc=token.lower())
+    assert deployment.rlc == token == _call(anvil, "hub", deployment.hub, "token")
+    assert "rlc" not in deployment.gas_used
+    own = plan_contracts(rich_signer.address)["rlc"].address
+    assert anvil.request("eth_getCode", own, "latest") == "0x"
+
+
+async def test_address_that_is_no_token_is_refused(anvil: AnvilProcess) -> None:
+    for address in (OWNER.address, DEPLOYER):
+        with pytest.raises(UsageError, match="no token with 9 decimals"):
+            await deploy(anvil.rpc_url, rlc=address)
+    with pytest.raises(OrderError, match="not an address"):
+        await deploy(anvil.rpc_url, rlc="0x1234")
+    assert _blocks(anvil) == 0
+
+
+async def test_chain_without_the_create2_deployer_is_refused(anvil: AnvilProcess) -> None:
+    anvil.request("anvil_setCode", DEPLOYER, "0x")
+    with pytest.raises(UsageError, match=f"no CREATE2 deployer at {DEPLOYER}"):
+        await deploy(anvil.rpc_url)
+    anvil.request("anvil_setCode", DEPLOYER, "0x00")
+    with pytest.raises(UsageError, match="Another contract than the CREATE2 deployer"):
+        await deploy(anvil.rpc_url)
+    assert _blocks(anvil) == 0
+
+
+async def test_other_chain_needs_a_key(anvil: AnvilProcess, rich_signer: KeySigner) -> None:
+    anvil.request("anvil_setChainId", 4242)
+    with pytest.raises(UsageError, match="Chain 4242 is not a local chain"):
+        await deploy(anvil.rpc_url)
+    deployment = await deploy(anvil.rpc_url, rich_signer)
+    assert deployment.chain_id == 4242
+    uri = _call(anvil, "app_registry", deployment.app_registry, "baseURI")
+    assert uri == "https://nfts-metadata.iex.ec/app/4242/"
+
+
+async def test_owner_without_coins_sends_nothing(anvil: AnvilProcess) -> None:
+    poor = KeySigner(bytes([9] * 32))
+    with pytest.raises(FundsError, match=rf"{poor.address} has 0\.000000"):
+        await deploy(anvil.rpc_url, poor)
+    assert _blocks(anvil) == 0
+
+
+async def test_owner_that_gave_its_registry_away_is_told_the_refusal(anvil: AnvilProcess) -> None:
+    plan = plan_contracts(OWNER.address)
+    registry = plan["app_registry"]
+    _send(anvil, DEPLOYER, DEPLOY_SALT + registry.init_code)
+    handover = contract_abi("app_registry").encode_call("transferOwnership", (dev_signer(1).address,))
+    _send(anvil, registry.address, handover)
+    with pytest.raises(ContractReverted, match=r"app_registry\.initialize failed: Ownable: caller is not the owner"):
+        await deploy(anvil.rpc_url)
+
+
+async def test_silent_node_is_named() -> None:
+    with pytest.raises(ServiceUnavailable, match=r"The chain at http://127\.0\.0\.1:1"):
+        await deploy("http://127.0.0.1:1")
+
+
+# --- gas of what users do ---------------------------------------------------------------------------------------
+
+
+async def test_creating_an_app_costs_at_most_300_000_gas(anvil: AnvilProcess) -> None:
+    deployment = await deploy(anvil.rpc_url)
+    content = ("VanityEth", "DOCKER", b"registry.hub.docker.com/iexechub/vanityeth:1.1.1", ZERO32, b"")
+    data = contract_abi("app_registry").encode_call("createApp", (OWNER.address, *content))
+    assert _send(anvil, deployment.app_registry, data) <= 300_000
+
+
+def test_create2_addresses_are_those_of_the_standard() -> None:
+    # EIP-1014, examples 0 and 2.
+    assert create2_address(ZERO_ADDRESS, bytes(32), b"\x00") == "0x4D1A2e2bB4F88F0250f26Ffff098B0b30B26BF38"
+    salt = from_hex("0x000000000000000000000000feed000000000000000000000000000000000000")
+    creator = "0xdeadbeef00000000000000000000000000000000"
+    assert create2_address(creator, salt, b"\x00") == "0xD04116cDd17beBE565EB2422F2497E06cC1C9833"
+
+
+# --- the command ------------------------------------------------------------------------------------------------
+
+
+def _run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        main(["contracts", "deploy", *arguments])
+    captured = capsys.readouterr()
+    return int(ended.value.code or 0), captured.out, captured.err
+
+
+def test_command_prints_one_object_and_a_second_run_says_already_deployed(
+    anvil: AnvilProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = _run(["--rpc", anvil.rpc_url, "--json"], capsys)
+    assert code == 0, err
+    first = json.loads(out)
+    assert "creating hub at" in err
+    for key in ("hub", "rlc", "appRegistry", "datasetRegistry", "workerpoolRegistry"):
+        assert anvil.request("eth_getCode", first[key], "latest") != "0x"
+    assert first["chainId"] == 31337
+    assert first["alreadyDeployed"] is False
+
+    code, out, err = _run(["--rpc", anvil.rpc_url, "--json"], capsys)
+    second = json.loads(out)
+    assert (code, err) == (0, "")
+    assert second == {**first, "gasUsed": 0, "gas": {}, "alreadyDeployed": True}
+
+
+def test_command_for_people_shows_the_addresses(anvil: AnvilProcess, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = _run(["--rpc", anvil.rpc_url], capsys)
+    assert code == 0
+    assert out.startswith("Deployed.")
+    assert plan_contracts(OWNER.address)["hub"].address in out
+
+
+@pytest.mark.parametrize("way", ["option", "environment", "keystore"])
+def test_command_takes_the_key_from_anywhere(
+    anvil: AnvilProcess,
+    rich_signer: KeySigner,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    way: str,
+) -> None:
+    key = rich_signer.private_key.hex()
+    arguments = ["--rpc", anvil.rpc_url, "--json"]
+    if way == "option":
+        arguments += ["--key", f"0x{key}"]
+    elif way == "environment":
+        monkeypatch.setenv("FAIRGRID_KEY", key)
+    else:
+        save_keystore(rich_signer, tmp_path / "key.json", "sesame", scrypt_n=2)
+        (tmp_path / "password").write_text("sesame\n")
+        arguments += ["--keystore", str(tmp_path / "key.json"), "--password-file", str(tmp_path / "password")]
+    code, out, err = _run(arguments, capsys)
+    assert code == 0
+    assert json.loads(out)["owner"] == rich_signer.address
+    assert key not in out + err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--key", "0x12"], "64 hexadecimal digits"),
+        (["--key", "00" * 32], "not a private key"),
+        (["--key", "11" * 32, "--keystore", "key.json"], "Give one of them"),
+        (["--password-file", "password"], "name it with --keystore"),
+        (["--keystore", "missing.json", "--password-file", "missing"], "missing"),
+        (["--rlc", "0x12"], "is not an address"),
+    ],
+)
+def test_command_refuses_bad_input_with_exit_code_2(
+    module_anvil: AnvilProcess, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    code, out, err = _run(["--rpc", module_anvil.rpc_url, *arguments], capsys)
+    assert (code, out) == (2, "")
+    assert message in " ".join(err.split())
+
+
+def test_command_ends_with_4_when_no_node_answers_and_3_without_coins(
+    module_anvil: AnvilProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = _run(["--rpc", "http://127.0.0.1:1", "--json"], capsys)
+    assert (code, json.loads(out)["exitCode"]) == (4, 4)
+    code, out, _ = _run(["--rpc", module_anvil.rpc_url, "--json", "--key", "09" * 32], capsys)
+    assert (code, json.loads(out)["error"]) == (3, "FundsError")
+
+
+def test_help_explains_what_a_run_does() -> None:
+    answer = CliRunner().invoke(contracts_app, ["deploy", "--help"])
+    assert answer.exit_code == 0
+    for word in ("--rpc", "--key", "--keystore", "--rlc", "--json"):
+        assert word in answer.output
+
+
+def test_shipped_hub_is_created_with_its_facets() -> None:
+    inputs = next(entry["inputs"] for entry in artifact("hub").abi if entry["type"] == "constructor")
+    assert [parameter["name"] for parameter in inputs] == ["hub_owner", "hub_orders", "hub_views"]

@@ -1,0 +1,223 @@
+"""Jobs from files: looked at before anything is signed, and named by their content."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from fairgrid.client.job import (
+    FUEL_PER_SECOND,
+    MAX_INPUT_BYTES,
+    Job,
+    manifest_of,
+    parse_size,
+    prepare_job,
+    run_locally,
+)
+from fairgrid.errors import ManifestError, ServiceRefused, UsageError
+from fairgrid.protocol.cid import cid_of
+from fairgrid.protocol.manifest import parse_manifest
+from fairgrid.runtime.interface import SandboxJob
+from fairgrid.runtime.interpreters import default_runtime_id, interpreter_sha256
+from fairgrid.runtime.twin import FunctionSandbox
+from fairgrid.storage.app import storage_application
+from fairgrid.storage.client import StorageClient
+from fairgrid.storage.store import MemoryStore, StoreLimits
+
+RUNTIME = default_runtime_id()
+TIMEREF = 300
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    path = tmp_path / "job.py"
+    path.write_text("print(1)")
+    return path
+
+
+@pytest.fixture
+async def storage() -> AsyncIterator[StorageClient]:
+    async with StorageClient("http://storage", transport=httpx.ASGITransport(storage_application(MemoryStore()))) as c:
+        yield c
+
+
+def file(folder: Path, name: str, content: bytes = b"x") -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("1", 1),
+        ("4096", 4096),
+        ("1K", 1 << 10),
+        ("512M", 512 << 20),
+        ("512m", 512 << 20),
+        ("2G", 2 << 30),
+        ("2GB", 2 << 30),
+        ("2 GiB", 2 << 30),
+        (" 64M ", 64 << 20),
+        ("10b", 10),
+    ],
+)
+def test_size_is_read_with_units_of_1024(text: str, size: int) -> None:
+    assert parse_size(text, "--memory") == size
+
+
+@pytest.mark.parametrize("text", ["", "0", "0G", "-1", "1.5G", "lots", "1T", "M", "1e9", "0x10", "٣", "9" * 13])
+def test_what_is_no_size_is_refused_with_its_option(text: str) -> None:
+    with pytest.raises(UsageError, match="--memory"):
+        parse_size(text, "--memory")
+
+
+def test_job_knows_its_interpreter(script: Path) -> None:
+    job = Job.from_files(script, [], ["a", ""], runtime_id=RUNTIME)
+    assert job.runtime.interpreter_sha256 == interpreter_sha256(RUNTIME)
+    assert job.arguments == ("a", "")
+
+
+def test_unknown_runtime_is_refused(script: Path) -> None:
+    with pytest.raises(UsageError):
+        Job.from_files(script, [], [], runtime_id="wasmtime-0/none")
+
+
+def test_missing_script_and_input_are_named(script: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no script .*nowhere\.py"):
+        Job.from_files(tmp_path / "nowhere.py", [], [], runtime_id=RUNTIME)
+    with pytest.raises(UsageError, match=r"no input .*nowhere\.csv"):
+        Job.from_files(script, [tmp_path / "nowhere.csv"], [], runtime_id=RUNTIME)
+
+
+def test_folder_is_no_script_and_no_input(script: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is not a file"):
+        Job.from_files(tmp_path, [], [], runtime_id=RUNTIME)
+    with pytest.raises(UsageError, match="is not a file"):
+        Job.from_files(script, [tmp_path], [], runtime_id=RUNTIME)
+
+
+def test_two_inputs_of_one_name_are_refused_also_from_different_folders(script: Path, tmp_path: Path) -> None:
+    twins = [file(tmp_path / "a", "data.csv"), file(tmp_path / "b", "data.csv")]
+    with pytest.raises(UsageError, match=r"Two inputs are named data\.csv"):
+        Job.from_files(script, twins, [], runtime_id=RUNTIME)
+    named_apart = [twins[0], file(tmp_path / "b", "other.csv")]
+    assert len(Job.from_files(script, named_apart, [], runtime_id=RUNTIME).inputs) == 2
+
+
+def test_input_may_have_the_name_of_the_script(script: Path, tmp_path: Path) -> None:
+    namesake = file(tmp_path / "a", script.name)
+    assert Job.from_files(script, [namesake], [], runtime_id=RUNTIME).inputs == (namesake,)
+
+
+def test_name_that_workers_refuse_is_refused_here(script: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="Rename it"):
+        Job.from_files(script, [file(tmp_path, "a\nb")], [], runtime_id=RUNTIME)
+
+
+def test_files_that_are_too_large_together_are_refused_and_at_the_limit_taken(script: Path, tmp_path: Path) -> None:
+    large = tmp_path / "large.bin"
+    with large.open("wb") as sparse:
+        sparse.truncate(MAX_INPUT_BYTES - script.stat().st_size)
+    Job.from_files(script, [large], [], runtime_id=RUNTIME)
+    with large.open("ab") as sparse:
+        sparse.write(b"x")
+    with pytest.raises(UsageError, match="workers take at most"):
+        Job.from_files(script, [large], [], runtime_id=RUNTIME)
+
+
+def test_manifest_does_not_depend_on_the_order_of_inputs_or_on_folders(script: Path, tmp_path: Path) -> None:
+    first, second = file(tmp_path / "x", "b.csv", b"b"), file(tmp_path / "y", "a.csv", b"a")
+    jobs = [Job.from_files(script, inputs, [], runtime_id=RUNTIME) for inputs in ([first, second], [second, first])]
+    manifests = [manifest_of(job, timeref=TIMEREF) for job in jobs]
+    assert manifests[0].to_bytes() == manifests[1].to_bytes()
+    assert [reference.name for reference in manifests[0].inputs] == ["a.csv", "b.csv"]
+    assert [reference.cid for reference in manifests[0].inputs] == [cid_of(b"a"), cid_of(b"b")]
+    assert str(tmp_path) not in manifests[0].to_bytes().decode()
+
+
+def test_default_fuel_comes_from_the_category_and_can_be_given(script: Path) -> None:
+    job = Job.from_files(script, [], [], runtime_id=RUNTIME)
+    assert manifest_of(job, timeref=TIMEREF).resources.fuel == FUEL_PER_SECOND * TIMEREF
+    assert manifest_of(replace(job, fuel=7), timeref=TIMEREF).resources.fuel == 7
+
+
+async def test_prepared_job_lies_in_storage_whole(storage: StorageClient, script: Path, tmp_path: Path) -> None:
+    data = file(tmp_path / "in", "dä ta.csv", b"1,2\n")
+    job = Job.from_files(script, [data], ["x"], runtime_id=RUNTIME, memory_bytes=64 << 20, output_bytes=1 << 20)
+    prepared = await prepare_job(job, storage, timeref=TIMEREF)
+    stored = parse_manifest(await storage.fetch_bytes(prepared.manifest_cid, max_bytes=100_000))
+    assert stored == prepared.manifest
+    assert prepared.name == "job.py"
+    assert await storage.fetch_bytes(stored.script.cid, max_bytes=1_000) == b"print(1)"
+    assert await storage.fetch_bytes(stored.inputs[0].cid, max_bytes=1_000) == b"1,2\n"
+    assert stored.arguments == ("x",)
+    assert (stored.resources.memory_bytes, stored.resources.output_bytes) == (64 << 20, 1 << 20)
+
+
+async def test_file_that_storage_has_is_not_sent_again(script: Path) -> None:
+    application = storage_application(MemoryStore())
+    posts: list[str] = []
+
+    class Counting(httpx.ASGITransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if request.method == "POST":
+                posts.append(request.url.path)
+            return await super().handle_async_request(request)
+
+    job = Job.from_files(script, [], [], runtime_id=RUNTIME)
+    async with StorageClient("http://storage", transport=Counting(application)) as storage:
+        first = await prepare_job(job, storage, timeref=TIMEREF)
+        assert len(posts) == 2
+        assert await prepare_job(job, storage, timeref=TIMEREF) == first
+        assert len(posts) == 3, "only the manifest is sent again"
+
+
+async def test_file_that_changes_while_it_is_sent_is_noticed(
+    storage: StorageClient, script: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = Job.from_files(script, [], [], runtime_id=RUNTIME)
+    upload = storage.add_file
+
+    async def change_and_upload(path: Path) -> str:
+        path.write_text("print(2)")
+        return await upload(path)
+
+    monkeypatch.setattr(storage, "add_file", change_and_upload)
+    with pytest.raises(UsageError, match="changed while it was being uploaded"):
+        await prepare_job(job, storage, timeref=TIMEREF)
+
+
+async def test_storage_that_is_full_refuses_the_job(script: Path, tmp_path: Path) -> None:
+    store = MemoryStore(StoreLimits(max_blob_bytes=10_000, quota_bytes=10_000))
+    job = Job.from_files(script, [file(tmp_path, "data.bin", bytes(20_000))], [], runtime_id=RUNTIME)
+    async with StorageClient("http://full", transport=httpx.ASGITransport(storage_application(store))) as full:
+        with pytest.raises(ServiceRefused):
+            await prepare_job(job, full, timeref=TIMEREF)
+
+
+async def test_limits_that_no_worker_takes_are_refused_before_the_upload(storage: StorageClient, script: Path) -> None:
+    job = replace(Job.from_files(script, [], [], runtime_id=RUNTIME), arguments=("a\x00b",))
+    with pytest.raises(ManifestError):
+        await prepare_job(job, storage, timeref=TIMEREF)
+    assert await storage.stat(cid_of(b"print(1)")) is None
+
+
+async def test_local_run_gets_the_jobs_files_and_arguments(script: Path, tmp_path: Path) -> None:
+    def add_up(sandbox_job: SandboxJob) -> bytes:
+        (sandbox_job.output_folder / "sum.txt").write_text("3")
+        return b"done\n"
+
+    job = Job.from_files(script, [file(tmp_path, "data.csv", b"1,2\n")], [], runtime_id=RUNTIME)
+    sandbox = FunctionSandbox(add_up, runtime_id=RUNTIME)
+    results = [
+        await run_locally(job, timeref=TIMEREF, index=0, workdir=tmp_path / name, sandbox=sandbox)
+        for name in ("first", "second")
+    ]
+    assert results[0].digest == results[1].digest
+    assert sorted(results[0].covered) == ["stdout.txt", "sum.txt"]

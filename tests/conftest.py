@@ -1,0 +1,53 @@
+"""Fixtures that every room may use: a real local chain."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from fairgrid.localnet.anvil import AnvilOptions, AnvilProcess, ensure_anvil, start_anvil
+from fairgrid.localnet.processes import Guardian
+
+
+@pytest.fixture(scope="session")
+def anvil_binary() -> Path:
+    """The anvil binary, fetched on first use."""
+    return ensure_anvil()
+
+
+@pytest.fixture(scope="session")
+def guardian() -> Iterator[Guardian]:
+    """Ends what tests started, even when the test run is killed."""
+    watcher = Guardian()
+    yield watcher
+    watcher.close()
+
+
+def _started(options: AnvilOptions, binary: Path, guardian: Guardian) -> AnvilProcess:
+    """Started in a thread, so that a test's running event loop is not in the way."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(lambda: asyncio.run(start_anvil(options, binary=binary, guardian=guardian))).result()
+
+
+@pytest.fixture
+def anvil(anvil_binary: Path, guardian: Guardian, tmp_path: Path) -> Iterator[AnvilProcess]:
+    """A fresh chain that mines a block for each transaction; its ten accounts are those of `dev_signer`."""
+    options = AnvilOptions(block_time=None, log=tmp_path / "anvil.log")
+    chain = _started(options, anvil_binary, guardian)
+    yield chain
+    chain.stop_now()
+
+
+@pytest.fixture(scope="module")
+def module_anvil(
+    anvil_binary: Path, guardian: Guardian, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[AnvilProcess]:
+    """Like `anvil`, one for all tests of a module."""
+    options = AnvilOptions(block_time=None, log=tmp_path_factory.mktemp("anvil") / "anvil.log")
+    chain = _started(options, anvil_binary, guardian)
+    yield chain
+    chain.stop_now()

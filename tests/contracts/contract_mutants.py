@@ -1,0 +1,269 @@
+"""Mutants of the contracts. See `tests.contracts.mutants`."""
+
+from __future__ import annotations
+
+from tests.contracts.mutant_runner import Mutant
+
+__all__ = ["CONTRACTS"]
+
+ON_TASKS = "tests/contracts/test_agreement_on_tasks.py::test_"
+ON_ORDERS = "tests/contracts/test_agreement_on_orders.py::test_"
+HUB, ORDERS, ESCROW = "contracts/hub.vy", "contracts/hub_orders.vy", "contracts/lib/escrow.vy"
+VIEWS, SCORES, SIGNATURES = "contracts/hub_views.vy", "contracts/lib/scores.vy", "contracts/lib/signatures.vy"
+
+
+def in_hub(name: str, text: str, replacement: str, killer: str) -> Mutant:
+    """A mistake in the life of a task."""
+    return Mutant(f"hub: {name}", HUB, text, replacement, ON_TASKS + killer, ("hub",))
+
+
+def in_orders(name: str, text: str, replacement: str, killer: str) -> Mutant:
+    """A mistake in matching or managing orders."""
+    return Mutant(f"hub_orders: {name}", ORDERS, text, replacement, ON_ORDERS + killer, ("hub_orders",))
+
+
+def in_views(name: str, text: str, replacement: str, killer: str, file: str = VIEWS) -> Mutant:
+    """A mistake in views and the token's surface."""
+    return Mutant(f"hub_views: {name}", file, text, replacement, ON_ORDERS + killer, ("hub_views",))
+
+
+def in_library(name: str, file: str, text: str, replacement: str, killer: str) -> Mutant:
+    """A mistake in what tasks stand on."""
+    return Mutant(f"{file[14:-3]}: {name}", file, text, replacement, ON_TASKS + killer, ("hub",))
+
+
+DEADLINES = "deadlines_hold_to_the_second"
+REOPENED = "a_silent_consensus_is_reopened"
+HAPPY = "the_happy_path_pays_everybody_to_the_last_nrlc"
+VETERANS = "veterans_weigh_more_earn_more_and_fall_by_a_third"
+KITTY = "the_kitty_keeps_stakes_of_failed_pools_and_rewards_the_next"
+RULES = "every_rule_of_matching_is_kept_and_in_order"
+CLAIMS = "claims_start_at_the_final_deadline"
+
+CONTRACTS = (
+    # deadlines off by one
+    in_hub(
+        "contribution at its deadline",
+        "assert block.timestamp < deals.contribution_deadline(deal)",
+        "assert block.timestamp <= deals.contribution_deadline(deal)",
+        DEADLINES,
+    ),
+    in_hub(
+        "reveal at its deadline",
+        "assert block.timestamp < task.reveal_deadline",
+        "assert block.timestamp <= task.reveal_deadline",
+        DEADLINES,
+    ),
+    in_hub(
+        "finalize at the final deadline",
+        "assert block.timestamp < deals.final_deadline(deal)\n    assert task.revealed == task.winners",
+        "assert block.timestamp <= deals.final_deadline(deal)\n    assert task.revealed == task.winners",
+        DEADLINES,
+    ),
+    in_hub(
+        "claim one second late",
+        "assert block.timestamp >= deals.final_deadline(deal)",
+        "assert block.timestamp > deals.final_deadline(deal)",
+        CLAIMS,
+    ),
+    in_hub(
+        "reopen one second late",
+        "assert block.timestamp >= task.reveal_deadline\n",
+        "assert block.timestamp > task.reveal_deadline\n",
+        REOPENED,
+    ),
+    in_hub(
+        "finalize without any reveal",
+        "task.revealed > 0 and block.timestamp >= task.reveal_deadline",
+        "block.timestamp >= task.reveal_deadline",
+        REOPENED,
+    ),
+    # who is paid, and what
+    in_hub(
+        "claim keeps the workers' stakes",
+        "escrow.unlock(packing.contribution_worker(state.contributions[_taskid][i]), worker_stake)",
+        "pass",
+        CLAIMS,
+    ),
+    in_hub(
+        "claim refunds the requester instead of the sponsor",
+        "escrow.unlock(options.sponsor, self._task_price(deal, options))",
+        "escrow.unlock(deals.requester(deal), self._task_price(deal, options))",
+        "a_sponsor_pays_and_gets_the_refund",
+    ),
+    in_hub(
+        "the pool's stake stays locked",
+        "escrow.unlock(pool_owner, deals.pool_stake(deal))",
+        "pass",
+        HAPPY,
+    ),
+    in_hub(
+        "the app's price goes to the pool",
+        "escrow.reward(deals.app_owner(deal), app_price, task_id)",
+        "escrow.reward(deals.pool_owner(deal), app_price, task_id)",
+        HAPPY,
+    ),
+    in_hub(
+        "shares are rounded up",
+        "* scores.log2(packing.contribution_weight(word)) // total_weight",
+        "* scores.log2(packing.contribution_weight(word)) // total_weight + 1",
+        HAPPY,
+    ),
+    in_hub(
+        "seized stakes are not shared",
+        "total_reward += stake",
+        "total_reward += 0",
+        HAPPY,
+    ),
+    in_hub(
+        "who did not prove keeps its stake locked",
+        "escrow.seize(worker, stake, task_id)",
+        "pass",
+        HAPPY,
+    ),
+    in_hub(
+        "the kitty gives less than one RLC",
+        "min(max(kitty * types.KITTY_RATIO // 100, types.KITTY_MIN), kitty)",
+        "kitty * types.KITTY_RATIO // 100",
+        KITTY,
+    ),
+    in_hub(
+        "the kitty pays without paying",
+        "escrow.seize(types.KITTY_ADDRESS, part, task_id)",
+        "pass",
+        KITTY,
+    ),
+    # consensus
+    in_hub(
+        "the threshold is reached at equality",
+        "group_weights[group] * trust > total * (trust - 1)",
+        "group_weights[group] * trust >= total * (trust - 1)",
+        "a_liar_raises_what_is_needed",
+    ),
+    in_hub(
+        "weights add up instead of multiplying",
+        "max(group_weights[other], 1) * packing.contribution_weight(word)",
+        "group_weights[other] + packing.contribution_weight(word)",
+        "consensus_needs_as_many_as_the_trust_says",
+    ),
+    in_hub(
+        "rejected contributions still count",
+        "if packing.contribution_status(word) == types.CONTRIBUTION_CONTRIBUTED:",
+        "if packing.contribution_status(word) != types.CONTRIBUTION_UNSET:",
+        "a_rejected_result_may_win_later_with_new_workers",
+    ),
+    # authorisation and commitments
+    in_hub(
+        "anybody authorises",
+        "authority, hashing.authorisation(msg.sender, _taskid, _enclaveChallenge), _authorizationSign\n    )",
+        "authority, hashing.authorisation(msg.sender, _taskid, _enclaveChallenge), _authorizationSign\n    ) or True",
+        "contributions_need_authorisation_and_happen_once",
+    ),
+    in_hub(
+        "a worker contributes twice",
+        "assert packing.contribution_worker(word) != msg.sender",
+        "pass",
+        "contributions_need_authorisation_and_happen_once",
+    ),
+    in_hub(
+        "an enclave is not asked for",
+        "assert has_challenge or deals.low_tag(deal) & types.TAG_TEE == 0",
+        "pass",
+        "enclaves_sign_and_the_broker_authorises_them",
+    ),
+    in_hub(
+        "a copied seal is revealed",
+        "assert state.seals[_taskid][i] == hashing.result_seal(msg.sender, _taskid, _resultDigest)",
+        "pass",
+        "only_winners_reveal_what_they_committed_to",
+    ),
+    in_hub(
+        "a loser reveals",
+        "assert packing.contribution_group(word) == task.consensus_group",
+        "pass",
+        "a_good_seal_beside_another_hash_is_not_revealed",
+    ),
+    # scores
+    in_hub(
+        "a score is earned alone", "if contributors > 1:", "if contributors > 0:", "alone_a_worker_earns_but_no_score"
+    ),
+    in_library("a fault costs a quarter", SCORES, "* 2 // 3", "* 3 // 4", VETERANS),
+    in_library(
+        "weights grow from the first point",
+        SCORES,
+        "max(self.score_of(worker) // 3, 3) - 1",
+        "max(self.score_of(worker) // 3, 1) + 1",
+        VETERANS,
+    ),
+    # escrow
+    in_library(
+        "a stake is taken but not locked",
+        ESCROW,
+        "        packing.account_frozen(word) + amount,\n        packing.account_score(word),",
+        "        packing.account_frozen(word),\n        packing.account_score(word),",
+        "a_contribution_locks_the_stake",
+    ),
+    # matching
+    in_orders(
+        "the pool's tag is not compared",
+        "assert tag & ~pool_tag == 0",
+        "assert tag & ~pool_tag & types.TAG_TEE == 0",
+        RULES,
+    ),
+    in_orders(
+        "the dataset's framework bits count",
+        "(convert(dataset_order.tag, uint256) & ~types.TAG_FRAMEWORKS)",
+        "convert(dataset_order.tag, uint256)",
+        "terms_at_their_edges_match",
+    ),
+    in_orders(
+        "the dataset's restriction to a requester is skipped",
+        "dataset_order.requesterrestrict, request_order.requester",
+        "dataset_order.requesterrestrict, dataset_order.requesterrestrict",
+        RULES,
+    ),
+    in_orders(
+        "the app order's signature is skipped",
+        "terms.app.owner, hashes.app, app_order.sign\n    )",
+        "terms.app.owner, hashes.app, app_order.sign\n    ) or True",
+        "each_order_needs_its_own_owners_signature",
+    ),
+    in_orders(
+        "the workerpool order is not consumed",
+        "state.consumed[hashes.workerpool] += volume",
+        "pass",
+        "orders_are_consumed_deal_by_deal",
+    ),
+    in_orders(
+        "a request in slices is not consumed",
+        "state.consumed[hashes.request] = terms.bot_first + volume",
+        "state.consumed[hashes.request] = volume",
+        "orders_are_consumed_deal_by_deal",
+    ),
+    in_orders(
+        "the pool's stake is rounded for all tasks at once",
+        "terms.workerpool.price * types.WORKERPOOL_STAKE_RATIO // 100 * volume",
+        "terms.workerpool.price * types.WORKERPOOL_STAKE_RATIO * volume // 100",
+        "stakes_are_rounded_down_task_by_task",
+    ),
+    in_orders(
+        "anybody closes an order",
+        "if msg.sender != order_owner:",
+        "if msg.sender == empty(address):",
+        "orders_are_presigned_and_closed",
+    ),
+    # the token's surface
+    in_views(
+        "an allowance is never used up",
+        "self._approve(sender, msg.sender, state.allowances[sender][msg.sender] - amount)",
+        "self._approve(sender, msg.sender, state.allowances[sender][msg.sender])",
+        "transfers_and_allowances_inside",
+    ),
+    in_views(
+        "a malleable signature holds",
+        "if s > HALF_CURVE_ORDER:",
+        "if s == 0:",
+        "signatures_of_every_form",
+        SIGNATURES,
+    ),
+)

@@ -1,0 +1,24 @@
+"""Mistakes that the tests must notice: each mutant is one wrong line of a contract or of the model, and who kills it.
+
+    .venv/bin/python -m tests.contracts.mutants              all of them; exit 1 if one survives
+    .venv/bin/python -m tests.contracts.mutants claim        those with this text in their name
+
+A mutant lives in a copy of the sources. A contract is compiled there, so that the test meets the mutated bytecode.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from tests.contracts.contract_mutants import CONTRACTS
+from tests.contracts.model_mutants import MODELS
+from tests.contracts.mutant_runner import run_all
+
+__all__ = ["CONTRACTS", "MODELS", "MUTANTS"]
+
+MUTANTS = (*CONTRACTS, *MODELS)
+
+
+if __name__ == "__main__":
+    wanted = " ".join(sys.argv[1:])
+    sys.exit(run_all([mutant for mutant in MUTANTS if wanted in mutant.name]))

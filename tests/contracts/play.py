@@ -1,0 +1,213 @@
+"""Short words for plays on `Twins`: funded people, orders that match but for one change, contributions by name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from fairgrid.protocol import ids
+from fairgrid.protocol.hexes import ZERO_ADDRESS
+from fairgrid.protocol.orders import NULL_DATASET_ORDER, AppOrder, DatasetOrder, RequestOrder, WorkerpoolOrder
+from fairgrid.protocol.rewards import KITTY_ADDRESS
+from fairgrid.protocol.trust import worker_weight
+from fairgrid.protocol.views import TaskStatus
+from tests.contracts.twins import Orders, Outcome, Twins
+from tests.protocol.actors import Actor
+from tests.protocol.scenario import BAD, GOOD
+
+__all__ = ["BAD", "ESCROWED", "GOOD", "Play"]
+
+OUTSIDE = 10**12
+ESCROWED = 10**11
+PRICE = 10_001
+
+Changes = Mapping[str, Mapping[str, Any]]
+
+
+class Play(Twins):
+    """Everybody has `ESCROWED` inside, RLC outside, and lets the hub take it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deals: list[str] = []
+        self.tasks: list[str] = []
+        self._salt = 0
+        admin = self.people.admin.address
+        for actor in self.people.all:
+            if actor is not self.people.admin:
+                assert self.rlc_transfer(admin, actor.address, OUTSIDE + ESCROWED).happened
+            assert self.rlc_approve(actor.address, self.deployed.hub, OUTSIDE + ESCROWED).happened
+            assert self.deposit(actor.address, ESCROWED).happened
+
+    # --- orders -------------------------------------------------------------------------------------------------
+
+    def unsigned(self, changes: Changes | None = None, *, with_dataset: bool = False, pool: int = 0) -> Orders:
+        """Four new orders that match, but for ``changes`` by kind."""
+        self._salt += 1
+        salt = f"0x{self._salt:064x}"
+        change = changes or {}
+        app = AppOrder(self.assets.apps[0], 103, 1_000, salt=salt)
+        dataset = DatasetOrder(self.assets.datasets[0], 57, 1_000, salt=salt) if with_dataset else NULL_DATASET_ORDER
+        workerpool = WorkerpoolOrder(self.assets.pools[pool], PRICE, 1_000, trust=1_000, salt=salt)
+        request = RequestOrder(
+            app.app,
+            103,
+            dataset.dataset,
+            57,
+            ZERO_ADDRESS,
+            PRICE,
+            self.people.requester.address,
+            1,
+            trust=3,
+            beneficiary=self.people.stranger.address,
+            params="{}",
+            salt=salt,
+        )
+        return (
+            replace(app, **change.get("app", {})),
+            replace(dataset, **change.get("dataset", {})),
+            replace(workerpool, **change.get("workerpool", {})),
+            replace(request, **change.get("request", {})),
+        )
+
+    @property
+    def owners(self) -> tuple[Actor, Actor, Actor, Actor]:
+        """Who signs app, dataset, workerpool and request order."""
+        people = self.people
+        return people.app_owner, people.dataset_owner, people.scheduler, people.requester
+
+    def sign(self, orders: Orders) -> Orders:
+        """The orders with good signatures (none for a null dataset order)."""
+        app, dataset, workerpool, request = orders
+        domain = self.model.domain
+        if dataset.dataset != ZERO_ADDRESS:
+            dataset = self.people.dataset_owner.sign_order(dataset, domain)
+        return (
+            self.people.app_owner.sign_order(app, domain),
+            dataset,
+            self.people.scheduler.sign_order(workerpool, domain),
+            self.people.requester.sign_order(request, domain),
+        )
+
+    def orders(self, changes: Changes | None = None, *, with_dataset: bool = False, pool: int = 0) -> Orders:
+        """Four new signed orders that match, but for ``changes`` by kind."""
+        return self.sign(self.unsigned(changes, with_dataset=with_dataset, pool=pool))
+
+    def match(self, orders: Orders, caller: Actor | None = None, *, sponsored: bool = False) -> Outcome:
+        """Match, and remember the deal."""
+        outcome = self.match_orders((caller or self.people.stranger).address, orders, sponsored=sponsored)
+        if outcome.happened:
+            self.deals.append(outcome.value)
+        return outcome
+
+    # --- tasks --------------------------------------------------------------------------------------------------
+
+    def open(self, deal: str, index: int) -> Outcome:
+        """Initialize, and remember the task."""
+        outcome = self.initialize(self.people.stranger.address, deal, index)
+        if outcome.happened:
+            self.tasks.append(outcome.value)
+        return outcome
+
+    def new_task(self, changes: Changes | None = None, *, with_dataset: bool = False, pool: int = 0) -> str:
+        """The first task of a new deal."""
+        deal = self.match(self.orders(changes, with_dataset=with_dataset, pool=pool))
+        assert deal.happened, deal.revert
+        task = self.open(deal.value, self.model.view_deal(deal.value).bot_first)
+        return str(task.value)
+
+    def contribution(
+        self,
+        worker: Actor,
+        task: str,
+        digest: str = GOOD,
+        *,
+        authority: Actor | None = None,
+        enclave: Actor | None = None,
+        seal_of: Actor | None = None,
+    ) -> Outcome:
+        """Contribute ``digest``, authorised by the scheduler unless somebody else is named."""
+        challenge = enclave.address if enclave else ZERO_ADDRESS
+        hash_ = ids.result_hash(task, digest)
+        seal = ids.result_seal((seal_of or worker).address, task, digest)
+        return self.contribute(
+            worker.address,
+            task,
+            hash_,
+            seal,
+            challenge,
+            enclave.sign_message(ids.enclave_message(hash_, seal)) if enclave else "0x",
+            (authority or self.people.scheduler).authorise(worker.address, task, challenge),
+        )
+
+    def contribute_all(self, task: str, digests: Mapping[int, str]) -> None:
+        """Each of these workers contributes its digest, and may."""
+        for index, digest in digests.items():
+            assert self.contribution(self.people.workers[index], task, digest).happened
+
+    def reveal_all(self, task: str, indexes: tuple[int, ...], digest: str = GOOD) -> None:
+        """Each of these workers reveals, and may."""
+        for index in indexes:
+            assert self.reveal(self.people.workers[index].address, task, digest).happened
+
+    def finish(self, task: str, results: bytes = b"results", callback: bytes = b"") -> Outcome:
+        """The scheduler finalizes."""
+        return self.finalize(self.people.scheduler.address, task, results, callback)
+
+    def completed(self, digests: Mapping[int, str], changes: Changes | None = None, **options: Any) -> str:
+        """A new task, finalized after all who contributed `GOOD` revealed."""
+        task = self.new_task(changes, **options)
+        self.contribute_all(task, digests)
+        self.reveal_all(task, tuple(index for index, digest in digests.items() if digest == GOOD))
+        outcome = self.finish(task)
+        assert outcome.happened, outcome.revert
+        return task
+
+    def make_veterans(self, workers: tuple[int, ...], tasks: int) -> None:
+        """These workers agree on so many tasks of one deal, and their scores grow by as much."""
+        left = tasks
+        while left:
+            scores = [self.model.view_score(self.people.workers[index].address) for index in workers]
+            # weights change at multiples of three: until then one trust needs the last worker, and no more than it
+            count = min(left, *(3 - score % 3 for score in scores))
+            trust = 1 + math.prod(worker_weight(score) for score in scores[:-1])
+            deal = self.match(self.orders({"request": {"trust": trust, "volume": count}}))
+            assert deal.happened, deal.revert
+            for index in range(count):
+                task = str(self.open(deal.value, index).value)
+                self.contribute_all(task, dict.fromkeys(workers, GOOD))
+                self.reveal_all(task, workers)
+                assert self.finish(task).happened
+            left -= count
+
+    # --- the end ------------------------------------------------------------------------------------------------
+
+    def settle_everything(self) -> None:
+        """Let every deadline pass, open and claim what is left: nobody's money stays locked but the kitty's."""
+        ends = [self.model.view_deal(deal).start_time + 10 * 36_000 for deal in self.deals]
+        self.now = max([self.now, *ends])
+        for deal in self.deals:
+            record = self.model.view_deal(deal)
+            for index in range(record.bot_first, record.bot_first + record.bot_size):
+                if self.model.view_task(ids.task_id(deal, index)).status == TaskStatus.UNSET:
+                    assert self.open(deal, index).happened
+        for task in self.tasks:
+            if self.model.view_task(task).status in (TaskStatus.ACTIVE, TaskStatus.REVEALING):
+                assert self.claim(self.people.stranger.address, task).happened
+            self.check_task(task)
+        for deal in self.deals:
+            self.check_deal(deal)
+        self.check_accounts()
+        self.check_money_adds_up()
+        model = self.model
+        assert {account for account in model.accounts if model.frozen_of(account)} <= {KITTY_ADDRESS}
+
+    def withdraw_everything(self) -> None:
+        """Everybody takes all there is; what stays is the kitty's."""
+        for actor in self.people.all:
+            assert self.withdraw(actor.address, self.model.balance_of(actor.address)).happened
+        model = self.model
+        assert model.total_supply == model.frozen_of(KITTY_ADDRESS)
+        self.check_accounts()

@@ -1,0 +1,164 @@
+"""The hand-kept ABI, the compiled facets and the published interface agree; sizes; layouts; the dispatch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import boa
+import pytest
+from vyper.compiler.output import build_layout_output
+
+from fairgrid.protocol.hexes import keccak, to_hex
+from tests.contracts.published_interface import ERRORS, EVENTS, FUNCTIONS
+from tests.contracts.registries import SOURCES, compiled
+from tests.contracts.test_hub_initialize import LANES_SLOT
+from tests.contracts.world import World
+
+FACETS = ("hub", "hub_orders", "hub_views")
+CODE_LIMIT = 24_576
+INIT_CODE_LIMIT = 49_152
+OWN_FUNCTIONS = {"blobData()"}
+"""Functions that are no part of the public ABI: called by our own records."""
+
+
+def _type(parameter: dict[str, Any]) -> str:
+    kind: str = parameter["type"]
+    if not kind.startswith("tuple"):
+        return kind
+    return f"({','.join(_type(component) for component in parameter['components'])}){kind[5:]}"
+
+
+def _signature(entry: dict[str, Any]) -> str:
+    return f"{entry['name']}({','.join(_type(parameter) for parameter in entry['inputs'])})"
+
+
+@cache
+def _public() -> list[dict[str, Any]]:
+    entries: list[dict[str, Any]] = json.loads((SOURCES / "abi" / "hub.json").read_text())
+    return entries
+
+
+def _of(entries: list[dict[str, Any]], kind: str) -> Iterator[dict[str, Any]]:
+    return (entry for entry in entries if entry["type"] == kind)
+
+
+@pytest.mark.parametrize(("kind", "published"), [("function", FUNCTIONS), ("event", EVENTS), ("error", ERRORS)])
+def test_the_public_abi_has_the_published_selectors_and_topics(kind: str, published: dict[str, str]) -> None:
+    ours = {}
+    for entry in _of(_public(), kind):
+        hash_ = keccak(_signature(entry).encode())
+        ours[to_hex(hash_ if kind == "event" else hash_[:4])] = _signature(entry)
+    assert ours == published
+
+
+def test_the_facets_together_have_every_function_once_and_no_other() -> None:
+    found: dict[str, tuple[str, list[str], str]] = {}
+    for facet in FACETS:
+        for entry in _of(compiled(facet).abi, "function"):
+            signature = _signature(entry)
+            assert signature not in found, f"{signature} is in two facets"
+            found[signature] = (facet, [_type(output) for output in entry["outputs"]], entry["stateMutability"])
+    for signature in OWN_FUNCTIONS:
+        del found[signature]
+    expected = {
+        _signature(entry): ([_type(output) for output in entry["outputs"]], entry["stateMutability"])
+        for entry in _of(_public(), "function")
+    }
+    assert {signature: value[1:] for signature, value in found.items()} == expected
+
+
+def test_the_facets_emit_the_public_events_and_no_other() -> None:
+    def shape(entry: dict[str, Any]) -> tuple[str, tuple[bool, ...]]:
+        return _signature(entry), tuple(bool(parameter["indexed"]) for parameter in entry["inputs"])
+
+    emitted = {shape(entry) for facet in FACETS for entry in _of(compiled(facet).abi, "event")}
+    assert emitted == {shape(entry) for entry in _of(_public(), "event")}
+
+
+def test_compiled_parameters_have_the_published_names() -> None:
+    """But for names that Vyper reserves."""
+    public = {_signature(entry): entry for entry in _of(_public(), "function")}
+    reserved = {"value": "amount"}
+    for facet in FACETS:
+        for entry in _of(compiled(facet).abi, "function"):
+            if _signature(entry) in OWN_FUNCTIONS:
+                continue
+            names = [parameter["name"] for parameter in entry["inputs"]]
+            published = [parameter["name"] for parameter in public[_signature(entry)]["inputs"]]
+            assert names == [reserved.get(name, name) for name in published], entry["name"]
+
+
+def test_every_function_is_reached_through_the_hub(world: World) -> None:
+    """Without arguments, so most revert; none is unknown."""
+    for selector, signature in FUNCTIONS.items():
+        computation = boa.env.execute_code(
+            to_address=world.hub.address, data=bytes.fromhex(selector[2:]) + bytes(1_500)
+        )
+        assert b"fallback-disabled" not in computation.output, signature
+
+
+@pytest.mark.parametrize("facet", FACETS)
+def test_every_function_of_the_sources_says_what_it_is(facet: str) -> None:
+    """NatSpec of each external function: a notice, which says the consequence."""
+    text = (SOURCES / f"{facet}.vy").read_text()
+    external = text.split("@external\n")[1:]
+    assert external
+    for part in external:
+        assert '"""\n    @notice' in part.split("@internal\n")[0], part.splitlines()[:4]
+
+
+# --- sizes ----------------------------------------------------------------------------------------------------------
+
+
+def test_deployed_code_fits_the_chain(world: World) -> None:
+    """Measured on what is deployed: immutables stand behind the compiled code."""
+    addresses = {"hub": world.hub.address}
+    addresses["hub_views"] = _facet(world, 1)
+    addresses["hub_orders"] = _facet(world, 0)
+    for name, address in addresses.items():
+        assert 5_000 < len(boa.env.get_code(address)) <= CODE_LIMIT, name
+        assert len(compiled(name).bytecode) <= INIT_CODE_LIMIT, name
+
+
+def _facet(world: World, number: int) -> str:
+    """The hub's immutables are the last two words of its code."""
+    code = boa.env.get_code(world.hub.address)
+    words = [code[-64:-32], code[-32:]]
+    return to_hex(words[number][12:])
+
+
+# --- storage --------------------------------------------------------------------------------------------------------
+
+
+@cache
+def _layout(name: str) -> dict[str, Any]:
+    data = boa.load_partial(str(SOURCES / f"{name}.vy")).compiler_data
+    return dict(build_layout_output(data))
+
+
+def test_all_facets_have_the_same_storage() -> None:
+    layouts = [_layout(facet)["storage_layout"] for facet in FACETS]
+    assert layouts[0] == layouts[1] == layouts[2]
+    assert list(layouts[0]) == ["state"], "storage outside of lib/state.vy"
+
+
+def test_all_facets_have_the_same_transient_storage() -> None:
+    for facet in FACETS:
+        transient = _layout(facet)["transient_storage_layout"]
+        lock = transient.pop("$.nonreentrant_key", {"slot": 0, "n_slots": 1, "type": "nonreentrant lock"})
+        assert lock["slot"] == 0
+        assert {name: (value["slot"], value["n_slots"]) for name, value in transient["state"].items()} == {
+            "blob": (1, 145)
+        }
+
+
+def test_the_layout_is_the_committed_one() -> None:
+    """Slots are for ever: new variables go behind these."""
+    slots = {name: value["slot"] for name, value in _layout("hub")["storage_layout"]["state"].items()}
+    committed = json.loads((Path(__file__).parent / "hub_layout.json").read_text())
+    assert slots == committed
+    assert slots["lanes"] == LANES_SLOT

@@ -1,0 +1,338 @@
+"""A pool at work: the scheduler on the chain's twin, behind a real socket, with storage and scripted workers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar, cast
+
+import httpx
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from fairgrid.chain import calls
+from fairgrid.chain.interface import Chain
+from fairgrid.chain.twin import ModelChain
+from fairgrid.errors import ContractReverted
+from fairgrid.pool.app import pool_application
+from fairgrid.pool.client import PoolClient
+from fairgrid.pool.policy import Policy
+from fairgrid.pool.service import PoolService
+from fairgrid.pool.store import PoolStore
+from fairgrid.protocol import wire
+from fairgrid.protocol.archive import archive_digest, write_archive
+from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS, from_hex, keccak
+from fairgrid.protocol.ids import result_hash, result_seal, task_id
+from fairgrid.protocol.orders import NULL_DATASET_ORDER, AppOrder, Order, RequestOrder, WorkerpoolOrder
+from fairgrid.protocol.seals import challenge_message, seal_hash
+from fairgrid.protocol.typed_data import Domain, enrolment_typed_data, order_typed_data
+from fairgrid.protocol.views import AppInfo, TaskStatus
+from fairgrid.seams.service import serving
+from fairgrid.storage.app import storage_application
+from fairgrid.storage.client import StorageClient
+from fairgrid.storage.store import MemoryStore
+from fairgrid.wallet.keys import KeySigner
+
+_AnyOrder = TypeVar("_AnyOrder", bound=Order)
+DEPOSIT = 10**12
+PRICE = 1_000
+
+
+def key(name: str) -> KeySigner:
+    return KeySigner(keccak(b"fairgrid/pool-test/" + name.encode()))
+
+
+class FastClock:
+    """Ten of its seconds are one of ours."""
+
+    def now(self) -> float:
+        return time.time() * 10
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds / 10)
+
+
+class Grid:
+    """Chain, storage, a workerpool and people with money. `pool` runs its scheduler."""
+
+    def __init__(self, folder: Path, *, policy: Policy | None = None, keep_states: int = 0) -> None:
+        self.folder = folder
+        self.policy = policy or Policy(seal_window_min_s=100, lease_ttl_s=1_000)
+        self.admin, self.scheduler, self.requester = key("admin"), key("scheduler"), key("requester")
+        self.chain = ModelChain.fresh(owner=self.admin.address, keep_states=keep_states)
+        self.domain = Domain(self.chain.chain_id, self.chain.hub)
+        for name in (self.scheduler, self.requester):
+            self.deposit(name.address)
+        registries = self.chain.model.registries
+        self.app = registries.apps.create(AppInfo(self.admin.address, "app", "WASM", b"", ZERO32, b""))
+        self.workerpool = registries.workerpools.create(self.scheduler.address, "pool")
+        self.chain.mine()
+        storage = storage_application(MemoryStore())
+        self.storage = StorageClient("http://storage", transport=httpx.ASGITransport(storage))
+        self.service: PoolService
+        self.client: PoolClient
+        self.url = ""
+        self._salt = 0
+
+    def deposit(self, address: str) -> None:
+        model, admin = self.chain.model, self.admin.address
+        model.token.approve(admin, model.address, DEPOSIT)
+        model.deposit_for(admin, DEPOSIT, address)
+
+    @contextlib.asynccontextmanager
+    async def pool(self, *, chain: Chain | None = None) -> AsyncIterator[Grid]:
+        """The scheduler and its HTTP service, on the same folder each time."""
+        store = PoolStore.open(self.folder / "pool.db")
+        try:
+            async with PoolService(
+                chain=chain or self.chain,
+                signer=self.scheduler,
+                workerpool=self.workerpool,
+                store=store,
+                storage=self.storage,
+                policy=self.policy,
+                clock=FastClock(),
+                scratch=self.folder / "uploads",
+            ).running() as self.service:
+                application = pool_application(self.service)
+                async with (
+                    serving(application, ws_max_size=wire.MAX_FRAME_BYTES) as self.url,
+                    PoolClient(self.url) as self.client,
+                ):
+                    yield self
+        finally:
+            store.close()
+
+    async def deal(self, trust: int, *, volume: int = 1, callback: str = ZERO_ADDRESS, tag: str = ZERO32) -> str:
+        """Match a deal; gives its id."""
+        self._salt += 1
+        salt = f"0x{self._salt:064x}"
+        app = AppOrder(self.app, 0, 100, tag=tag, salt=salt)
+        workerpool = WorkerpoolOrder(self.workerpool, PRICE, 100, tag=tag, trust=1_000, salt=salt)
+        request = RequestOrder(
+            self.app,
+            0,
+            ZERO_ADDRESS,
+            0,
+            ZERO_ADDRESS,
+            PRICE,
+            self.requester.address,
+            volume,
+            trust=trust,
+            beneficiary=self.requester.address,
+            callback=callback,
+            params="{}",
+            tag=tag,
+            salt=salt,
+        )
+        call = calls.match_orders(
+            self.chain.hub,
+            self._signed(app, self.admin),
+            NULL_DATASET_ORDER,
+            self._signed(workerpool, self.scheduler),
+            self._signed(request, self.requester),
+        )
+        receipt = await self.chain.transact(call, self.requester)
+        return str(next(event.arguments["dealid"] for event in receipt.events if event.name == "SchedulerNotice"))
+
+    async def task(self, trust: int, *, callback: str = ZERO_ADDRESS, tag: str = ZERO32) -> str:
+        """Match a deal for one task; gives the task's id."""
+        return task_id(await self.deal(trust, callback=callback, tag=tag), 0)
+
+    def _signed(self, order: _AnyOrder, signer: KeySigner) -> _AnyOrder:
+        return cast(_AnyOrder, order.signed(signer.sign_typed_data(order_typed_data(order, self.domain))))
+
+    async def until(self, condition: Callable[[], Awaitable[bool]], *, what: str = "it", seconds: float = 20) -> None:
+        """Wait until ``condition`` holds."""
+        deadline = time.monotonic() + seconds
+        while not await condition():
+            assert time.monotonic() < deadline, f"{what} did not happen"
+            await asyncio.sleep(0.02)
+
+    async def until_status(self, task: str, status: TaskStatus) -> None:
+        async def reached() -> bool:
+            return (await self.chain.view_task(task)).status is status
+
+        await self.until(reached, what=f"task {status.name}")
+
+    async def until_phase(self, task: str, phase: str) -> None:
+        async def reached() -> bool:
+            stored = await self.service.task(task)
+            return stored is not None and stored.state.phase == phase
+
+        await self.until(reached, what=f"phase {phase}")
+
+
+@dataclass
+class Script:
+    """What a scripted worker does otherwise than an honest one."""
+
+    content: bytes = b"right"
+    contributes: bytes | None = None
+    uploads: bytes | None = None
+    opens: bool = True
+    seals: bool = True
+    contributes_at_all: bool = True
+
+
+@dataclass
+class Scripted:
+    """A worker over a real websocket, with a real key, on the chain's twin."""
+
+    grid: Grid
+    name: str
+    script: Script = field(default_factory=Script)
+    received: list[wire.PoolMessage] = field(default_factory=list)
+    connection: ClientConnection | None = None
+
+    def __post_init__(self) -> None:
+        self.key = key(self.name)
+        self.grid.deposit(self.key.address)
+
+    @property
+    def address(self) -> str:
+        return self.key.address
+
+    @property
+    def salt(self) -> str:
+        return "0x" + keccak(self.name.encode()).hex()
+
+    def kinds(self) -> list[str]:
+        return [message.kind for message in self.received]
+
+    @contextlib.asynccontextmanager
+    async def connected(self) -> AsyncIterator[Scripted]:
+        """Enrolled, ready and at work."""
+        async with connect(f"{self.grid.url.replace('http', 'ws')}/worker", proxy=None) as self.connection:
+            await self.enrol()
+            await self.say(wire.Ready(held=(), free_slots=1))
+            loops = [asyncio.create_task(self._listen()), asyncio.create_task(self._beat())]
+            try:
+                yield self
+            finally:
+                for loop in loops:
+                    loop.cancel()
+                await asyncio.gather(*loops, return_exceptions=True)
+
+    async def enrol(self, **changes: object) -> wire.PoolMessage:
+        """Answer the challenge; gives the pool's answer."""
+        challenge = await self.hear()
+        assert isinstance(challenge, wire.Challenge)
+        document = enrolment_typed_data(self.address, self.address, challenge.workerpool, self.grid.domain)
+        values = {
+            "owner": self.address,
+            "worker": self.address,
+            "owner_signature": self.key.sign_typed_data(document),
+            "nonce_signature": self.key.sign_message(
+                challenge_message(
+                    challenge.chain_id, challenge.hub, challenge.workerpool, self.address, challenge.nonce
+                )
+            ),
+            "runtimes": ("test",),
+            "slots": 1,
+            "version": wire.PROTOCOL_VERSION,
+        } | changes
+        await self.say(wire.Enrol(**values))  # type: ignore[arg-type]
+        return await self.hear()
+
+    async def say(self, message: wire.WorkerMessage) -> None:
+        assert self.connection is not None
+        await self.connection.send(wire.encode(message))
+
+    async def hear(self) -> wire.PoolMessage:
+        assert self.connection is not None
+        async with asyncio.timeout(10):
+            message = wire.decode_pool_message(await self.connection.recv())
+        self.received.append(message)
+        return message
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(1)
+            with contextlib.suppress(ConnectionClosed):
+                await self.say(wire.Heartbeat(held=(), free_slots=1))
+
+    async def _listen(self) -> None:
+        assert self.connection is not None
+        try:
+            async for frame in self.connection:
+                message = wire.decode_pool_message(frame)
+                self.received.append(message)
+                await self._act(message)
+        except ConnectionClosed:
+            return
+
+    async def _act(self, message: wire.PoolMessage) -> None:
+        match message:
+            case wire.Lease():
+                if self.script.seals:
+                    await self.say(self.seal(message))
+            case wire.Authorisation() if self.script.contributes_at_all:
+                await self._contribute(message)
+            case wire.RevealNotice():
+                digest = self.digest(self.script.contributes or self.script.content)
+                with contextlib.suppress(ContractReverted):
+                    await self.grid.chain.transact(calls.reveal(self.grid.chain.hub, message.task_id, digest), self.key)
+            case wire.OpeningRequest() if self.script.opens:
+                await self.say(
+                    wire.Opening(
+                        lease_id=message.lease_id,
+                        task_id=message.task_id,
+                        digest=self.digest(self.script.content),
+                        salt=self.salt,
+                    )
+                )
+            case wire.UploadRequest():
+                archive = self._archive(self.script.uploads or self.script.content)
+                cid = await self.grid.storage.add_file(archive)
+                await self.say(wire.Uploaded(lease_id=message.lease_id, task_id=message.task_id, cid=cid))
+            case _:
+                return
+
+    def seal(self, lease: wire.Lease) -> wire.Seal:
+        chain = self.grid.chain
+        digest = self.digest(self.script.content)
+        seal = seal_hash(chain.chain_id, chain.hub, lease.task_id, lease.round, self.address, digest, self.salt)
+        return wire.Seal(
+            lease_id=lease.lease_id,
+            task_id=lease.task_id,
+            round=lease.round,
+            seal=seal,
+            signature=self.key.sign_message(from_hex(seal)),
+            compute_s=0.1,
+        )
+
+    async def _contribute(self, message: wire.Authorisation) -> None:
+        digest = self.digest(self.script.contributes or self.script.content)
+        call = calls.contribute(
+            self.grid.chain.hub,
+            message.task_id,
+            result_hash(message.task_id, digest),
+            result_seal(self.address, message.task_id, digest),
+            message.signature,
+        )
+        await self.grid.chain.transact(call, self.key)
+
+    def digest(self, content: bytes) -> str:
+        return archive_digest(self._archive(content))
+
+    def _archive(self, content: bytes) -> Path:
+        folder = self.grid.folder / "results" / content.hex()
+        archive = folder.with_suffix(".zip")
+        if not archive.exists():
+            folder.mkdir(parents=True)
+            (folder / "answer.txt").write_bytes(content)
+            write_archive(folder, archive)
+        return archive
+
+
+@contextlib.asynccontextmanager
+async def all_connected(workers: list[Scripted]) -> AsyncIterator[None]:
+    async with contextlib.AsyncExitStack() as stack:
+        for worker in workers:
+            await stack.enter_async_context(worker.connected())
+        yield

@@ -1,0 +1,317 @@
+"""A small world for the scheduler: a chain with the hub's consensus rule, and workers that do as they are told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from fairgrid.pool.events import (
+    ConsensusReached,
+    ContributionMined,
+    DealMatched,
+    Event,
+    Held,
+    OpeningReceived,
+    RevealMined,
+    SealReceived,
+    TaskClaimed,
+    TaskFinalized,
+    TaskInitialized,
+    Tick,
+    UploadRejected,
+    UploadReported,
+    UploadVerified,
+    WorkerJoined,
+    WorkerLost,
+    WorkerReady,
+)
+from fairgrid.pool.instructions import (
+    BanWorker,
+    Claim,
+    Finalize,
+    Initialize,
+    Instruction,
+    RequestOpening,
+    RequestUpload,
+    SendAbort,
+    SendAuthorisation,
+    SendDone,
+    SendLease,
+    SendRevealNotice,
+    VerifyUpload,
+)
+from fairgrid.pool.machine import PoolMachine
+from fairgrid.pool.policy import Policy
+from fairgrid.pool.state import ChainFacts, DealTerms, PoolIdentity, SeenContribution, TaskState
+from fairgrid.protocol.hexes import ZERO_ADDRESS, checksum, keccak, to_hex, to_hex32
+from fairgrid.protocol.ids import result_hash, task_id
+from fairgrid.protocol.seals import seal_hash
+from fairgrid.protocol.trust import consensus_reached, worker_weight
+from fairgrid.protocol.views import ContributionStatus, TaskStatus
+
+IDENTITY = PoolIdentity(31337, checksum("0x" + "aa" * 20), checksum("0x" + "bb" * 20))
+TIMEREF = 60
+START = 1_000_000
+
+_Found = TypeVar("_Found", bound=Instruction)
+
+
+def address(name: str) -> str:
+    return checksum(to_hex(keccak(name.encode())[:20]))
+
+
+def digest_of(text: str) -> str:
+    return to_hex32(keccak(b"digest of " + text.encode()))
+
+
+@dataclass
+class Fake:
+    """A worker: honest unless told otherwise."""
+
+    name: str
+    owner: str
+    score: int = 0
+    stake: int = 1_000
+    slots: int = 1
+    answer: str = "right"
+    contributes: str = ""
+    """What it contributes, if not what it sealed."""
+    seals: bool = True
+    obeys_authorisation: bool = True
+    reveals: bool = True
+    opens: bool = True
+    opens_as: str = ""
+    uploads: bool = True
+    uploads_as: str = ""
+    connected: bool = True
+    leases: dict[str, SendLease] = field(default_factory=dict)
+
+    @property
+    def address(self) -> str:
+        return address(self.name)
+
+    @property
+    def salt(self) -> str:
+        return to_hex32(keccak(b"salt of " + self.name.encode()))
+
+
+class World:
+    """Feeds the machine, obeys its instructions as far as the test lets it, and remembers all of them."""
+
+    def __init__(self, fakes: Iterable[Fake], policy: Policy | None = None) -> None:
+        self.policy = policy or Policy()
+        self.machine = PoolMachine(IDENTITY, self.policy)
+        self.now = float(START)
+        self.chain_time = START
+        self.fakes = {fake.address: fake for fake in fakes}
+        self.log: list[Instruction] = []
+        self.pending: list[Instruction] = []
+        self.chain: dict[str, ChainFacts] = {}
+        self.deals: dict[str, DealTerms] = {}
+        self.revealed_digest: dict[str, str] = {}
+        self.on_send: Callable[[Instruction], bool] = lambda instruction: False
+        self.tick()
+        for fake in self.fakes.values():
+            self.join(fake)
+
+    # --- feeding --------------------------------------------------------------------------------------------------
+
+    def feed(self, event: Event) -> tuple[Instruction, ...]:
+        outcome = self.machine.handle(event, now=self.now)
+        self.log.extend(outcome.instructions)
+        self.pending.extend(outcome.instructions)
+        return outcome.instructions
+
+    def tick(self, seconds: float = 0.0) -> tuple[Instruction, ...]:
+        self.now += seconds
+        self.chain_time += int(seconds)
+        return self.feed(Tick(self.chain_time))
+
+    def join(self, fake: Fake, held: tuple[Held, ...] | None = None) -> None:
+        fake.connected = True
+        if held is None:
+            held = tuple(Held(lease.lease_id, lease.task_id, "computing") for lease in fake.leases.values())
+        self.feed(WorkerJoined(fake.address, address(fake.owner), fake.slots, fake.score, fake.stake))
+        self.feed(WorkerReady(fake.address, held, fake.slots - len(held)))
+
+    def lose(self, fake: Fake) -> None:
+        fake.connected = False
+        self.feed(WorkerLost(fake.address))
+
+    def deal(
+        self,
+        trust: int,
+        *,
+        bot_size: int = 1,
+        worker_stake: int = 10,
+        name: str = "deal",
+        callback: str = ZERO_ADDRESS,
+        refusal: str = "",
+    ) -> str:
+        """Match a deal; gives the id of its first task."""
+        deal_id = to_hex32(keccak(name.encode()))
+        terms = DealTerms(
+            deal_id=deal_id,
+            trust=trust,
+            timeref=TIMEREF,
+            start_time=self.chain_time,
+            worker_stake=worker_stake,
+            requester=address("requester"),
+            callback=callback,
+            refusal=refusal,
+        )
+        for index in range(bot_size):
+            self.chain[task_id(deal_id, index)] = ChainFacts()
+            self.deals[task_id(deal_id, index)] = terms
+        self.feed(DealMatched(terms, 0, bot_size))
+        return task_id(deal_id, 0)
+
+    # --- obeying --------------------------------------------------------------------------------------------------
+
+    def step(self) -> bool:
+        """Obey the oldest instruction that is still pending; False if there is none."""
+        if not self.pending:
+            return False
+        self.obey(self.pending.pop(0))
+        return True
+
+    def run(self, limit: int = 2_000) -> None:
+        """Obey until nothing is pending."""
+        for _ in range(limit):
+            if not self.step():
+                return
+        raise AssertionError("the pool and its workers never come to rest")
+
+    def run_until_final(self, task: str, *, seconds: float = 5.0, limit: int = 1_000) -> TaskState:
+        """Obey, and let time pass, until the task is over."""
+        for _ in range(limit):
+            self.run()
+            state = self.machine.tasks[task]
+            if state.is_final:
+                return state
+            self.tick(seconds)
+        raise AssertionError(f"the task never ends: {[line.text for line in self.machine.story(task)]}")
+
+    def obey(self, instruction: Instruction) -> None:
+        if self.on_send(instruction):
+            return
+        match instruction:
+            case Initialize():
+                self._set(instruction.task_id, status=TaskStatus.ACTIVE)
+                self.feed(TaskInitialized(instruction.task_id))
+            case Finalize():
+                self._set(instruction.task_id, status=TaskStatus.COMPLETED)
+                self.feed(TaskFinalized(instruction.task_id))
+            case Claim():
+                assert self.chain_time >= self.deals[instruction.task_id].final_deadline
+                assert self.chain[instruction.task_id].status in (TaskStatus.ACTIVE, TaskStatus.REVEALING)
+                self._set(instruction.task_id, status=TaskStatus.FAILED)
+                self.feed(TaskClaimed(instruction.task_id))
+            case VerifyUpload():
+                self._verify(instruction)
+            case BanWorker():
+                for fake in self.fakes.values():
+                    if fake.address == instruction.worker:
+                        self.lose(fake)
+            case _:
+                fake = self.fakes[instruction.worker]
+                if fake.connected:
+                    self._worker(fake, instruction)
+
+    def _worker(self, fake: Fake, instruction: Instruction) -> None:
+        match instruction:
+            case SendLease():
+                fake.leases[instruction.lease_id] = instruction
+                if fake.seals:
+                    self.seal(fake, instruction)
+            case SendAuthorisation() if fake.obeys_authorisation:
+                self.contribute(fake, instruction.task_id)
+            case SendRevealNotice() if fake.reveals:
+                self.reveal(fake, instruction.task_id)
+            case RequestOpening() if fake.opens:
+                self.open(fake, instruction.task_id, instruction.lease_id)
+            case RequestUpload() if fake.uploads:
+                cid = f"cid:{fake.uploads_as or fake.answer}"
+                self.feed(UploadReported(fake.address, instruction.lease_id, instruction.task_id, cid))
+            case SendAbort():
+                fake.leases.pop(instruction.lease_id, None)
+            case SendDone():
+                for lease_id in [key for key, lease in fake.leases.items() if lease.task_id == instruction.task_id]:
+                    del fake.leases[lease_id]
+            case _:
+                pass
+
+    def seal(self, fake: Fake, lease: SendLease) -> tuple[Instruction, ...]:
+        seal = seal_hash(
+            IDENTITY.chain_id,
+            IDENTITY.hub,
+            lease.task_id,
+            lease.round,
+            fake.address,
+            digest_of(fake.answer),
+            fake.salt,
+        )
+        return self.feed(SealReceived(fake.address, lease.lease_id, lease.task_id, lease.round, seal, "0x" + "00" * 65))
+
+    def contribute(self, fake: Fake, task: str) -> None:
+        facts = self.chain[task]
+        if facts.status is not TaskStatus.ACTIVE or facts.contribution(fake.address) is not None:
+            return
+        if self.chain_time >= self.deals[task].contribution_deadline:
+            return
+        value = result_hash(task, digest_of(fake.contributes or fake.answer))
+        seen = SeenContribution(fake.address, value, worker_weight(fake.score))
+        facts = facts.with_contribution(seen)
+        self.chain[task] = facts
+        self.feed(ContributionMined(task, fake.address, value, seen.weight))
+        groups = facts.groups()
+        if consensus_reached(groups[value], 1 + sum(groups.values()), self.deals[task].trust):
+            deadline = self.chain_time + 2 * TIMEREF
+            self._set(task, status=TaskStatus.REVEALING, consensus_value=value, reveal_deadline=deadline)
+            self.feed(ConsensusReached(task, value, deadline))
+
+    def reveal(self, fake: Fake, task: str) -> None:
+        facts = self.chain[task]
+        seen = facts.contribution(fake.address)
+        digest = digest_of(fake.contributes or fake.answer)
+        if facts.status is not TaskStatus.REVEALING or self.chain_time >= facts.reveal_deadline:
+            return
+        if seen is None or seen.result_hash != facts.consensus_value or seen.status is ContributionStatus.PROVED:
+            return
+        self.chain[task] = replace(facts, result_digest=digest).with_contribution(
+            replace(seen, status=ContributionStatus.PROVED)
+        )
+        self.feed(RevealMined(task, fake.address, digest))
+
+    def open(self, fake: Fake, task: str, lease_id: str) -> None:
+        digest = digest_of(fake.opens_as or fake.answer)
+        self.feed(OpeningReceived(fake.address, lease_id, task, digest, fake.salt))
+
+    def _verify(self, instruction: VerifyUpload) -> None:
+        found = digest_of(instruction.cid.removeprefix("cid:"))
+        if instruction.cid == "cid:gone":
+            event: Event = UploadRejected(
+                instruction.task_id, instruction.lease_id, instruction.cid, "not in storage", False
+            )
+        elif found == instruction.digest:
+            event = UploadVerified(instruction.task_id, instruction.lease_id, instruction.cid)
+        else:
+            event = UploadRejected(instruction.task_id, instruction.lease_id, instruction.cid, "other digest", True)
+        self.feed(event)
+
+    def _set(self, task: str, **changes: object) -> None:
+        self.chain[task] = replace(self.chain[task], **changes)  # type: ignore[arg-type]
+
+    # --- asking ---------------------------------------------------------------------------------------------------
+
+    def given(self, kind: type[_Found], worker: Fake | None = None) -> list[_Found]:
+        """All instructions of a kind so far, for one worker if named."""
+        found: list[_Found] = [instruction for instruction in self.log if isinstance(instruction, kind)]
+        if worker is None:
+            return found
+        return [instruction for instruction in found if getattr(instruction, "worker", "") == worker.address]
+
+
+def honest(count: int, prefix: str = "worker") -> list[Fake]:
+    return [Fake(f"{prefix}{number}", owner=f"{prefix}{number}") for number in range(count)]

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from fairgrid.errors import ServiceRefused, ServiceUnavailable
+from fairgrid.pool.client import OwnerWeight, PoolClient, TrustListing
+
+_ID = "0x" + "11" * 32
+
+
+class _NoTime:
+    def now(self) -> float:
+        return 0.0
+
+    async def sleep(self, seconds: float) -> None:
+        return None
+
+
+def _client(answer: Callable[[httpx.Request], httpx.Response]) -> PoolClient:
+    return PoolClient("http://pool/", transport=httpx.MockTransport(answer), clock=_NoTime())
+
+
+def _answer(status: int, document: Any) -> httpx.Response:
+    return httpx.Response(status, stream=httpx.ByteStream(json.dumps(document).encode()))
+
+
+def _says(status: int, document: Any) -> Callable[[httpx.Request], httpx.Response]:
+    return lambda request: _answer(status, document)
+
+
+async def test_a_trust_beyond_64_bits_is_read_exactly() -> None:
+    listing = {"owners": [{"owner": "0xA", "weight": 2, "score": 0}], "reachable": 2**200}
+    async with _client(_says(200, listing)) as client:
+        assert await client.trust() == TrustListing((OwnerWeight("0xA", 2, 0),), 2**200)
+
+
+async def test_a_refusal_carries_status_and_the_pools_words() -> None:
+    async with _client(_says(404, {"error": "This pool has no task."})) as client:
+        with pytest.raises(ServiceRefused, match="has no task") as refused:
+            await client.task(_ID)
+    assert refused.value.status == 404
+
+
+@pytest.mark.parametrize("document", [{}, [], "text", 7, None, {"owners": [{}], "reachable": 1}, {"error": "x"}])
+async def test_an_answer_that_is_not_a_pools_is_refused(document: Any) -> None:
+    async with _client(_says(200, document)) as client:
+        for ask in (client.info, client.trust):
+            with pytest.raises(ServiceRefused, match="cannot be understood"):
+                await ask()
+
+
+async def test_an_answer_that_is_no_json_is_refused() -> None:
+    async with _client(lambda request: httpx.Response(200, stream=httpx.ByteStream(b"<html>"))) as client:
+        with pytest.raises(ServiceRefused, match="cannot be understood"):
+            await client.info()
+
+
+async def test_a_pool_that_cannot_answer_just_now_is_asked_again() -> None:
+    answers = iter([_answer(503, {}), _answer(200, {"owners": [], "reachable": 0})])
+    async with _client(lambda request: next(answers)) as client:
+        assert (await client.trust()).reachable == 0
+
+
+async def test_a_pool_that_is_not_there_is_unavailable_and_named() -> None:
+    async with PoolClient("http://127.0.0.1:1", clock=_NoTime()) as client:
+        with pytest.raises(ServiceUnavailable, match=r"pool at http://127\.0\.0\.1:1"):
+            await client.info()
+
+
+async def test_a_deal_is_asked_for_by_page() -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(str(request.url))
+        return _answer(200, {"dealId": _ID, "taskCount": 0, "tasks": []})
+
+    async with _client(answer) as client:
+        await client.deal(_ID, limit=5, offset=10)
+    assert asked == [f"http://pool/deals/{_ID}?limit=5&offset=10"]

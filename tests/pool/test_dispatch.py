@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import pytest
+
+from fairgrid.pool.events import (
+    LeaseFailed,
+    WorkerBeat,
+    WorkerFacts,
+)
+from fairgrid.pool.instructions import (
+    SendAuthorisation,
+    SendLease,
+)
+from fairgrid.pool.phases import Phase
+from fairgrid.pool.policy import Policy
+
+from .support import Fake, World, address, honest
+
+
+@pytest.mark.parametrize(("trust", "replicas"), [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3), (8, 3), (10, 4), (100, 7)])
+def test_as_many_fresh_workers_are_leased_as_the_trust_needs(trust: int, replicas: int) -> None:
+    world = World(honest(8))
+    task = world.deal(trust)
+    assert world.run_until_final(task).phase is Phase.COMPLETED
+    assert len(world.given(SendLease)) == replicas
+    assert len(world.given(SendAuthorisation)) == replicas
+
+
+def test_experienced_workers_count_with_their_exact_weight() -> None:
+    veteran = Fake("veteran", owner="veteran", score=30)
+    world = World([*honest(4), veteran])
+    task = world.deal(18)
+    world.run_until_final(task)
+    assert len(world.given(SendLease)) == 2
+    assert world.given(SendLease, veteran)
+
+
+def test_at_trust_above_one_the_lightest_is_authorised_first_so_that_no_veteran_decides_alone() -> None:
+    veteran = Fake("veteran", owner="veteran", score=30)
+    (fresh,) = honest(1)
+    world = World([veteran, fresh], Policy(first_round_replicas=2))
+    task = world.deal(3)
+    world.run_until_final(task)
+    assert [instruction.worker for instruction in world.given(SendAuthorisation)] == [fresh.address, veteran.address]
+
+
+def test_two_workers_of_one_owner_never_get_the_same_task() -> None:
+    fakes = [Fake(f"w{number}", owner="one owner") for number in range(3)]
+    world = World([*fakes, Fake("other", owner="other owner")])
+    task = world.deal(4)
+    world.run()
+    owners = [replica.owner for replica in world.machine.tasks[task].replicas]
+    assert sorted(owners) == sorted({address("one owner"), address("other owner")})
+
+
+def test_an_owner_whose_replica_failed_does_not_get_the_task_again_through_another_worker() -> None:
+    first, second = Fake("w1", owner="owner", seals=False), Fake("w2", owner="owner", seals=False)
+    world = World([first, second])
+    task = world.deal(1)
+    world.run()
+    (lease,) = world.given(SendLease)
+    world.feed(LeaseFailed(lease.worker, lease.lease_id, task, "disk full"))
+    world.tick(60)
+    assert len(world.given(SendLease)) == 1
+
+
+def test_the_first_round_leases_the_policys_minimum_even_if_fewer_would_do() -> None:
+    world = World(honest(6), Policy(first_round_replicas=6))
+    task = world.deal(10)
+    world.run_until_final(task)
+    assert len(world.given(SendLease)) == 6
+    assert len(world.given(SendAuthorisation)) == 4
+
+
+def test_the_first_round_waits_for_its_minimum_and_then_goes_on_without() -> None:
+    world = World(honest(2), Policy(first_round_replicas=4, fill_wait_s=30))
+    world.deal(4)
+    world.run()
+    world.tick(29)
+    world.run()
+    assert not world.given(SendAuthorisation)
+    world.tick(2)
+    assert len(world.given(SendAuthorisation)) == 1
+
+
+def test_a_worker_whose_deposit_does_not_cover_the_stake_gets_no_lease_until_it_does() -> None:
+    (poor,) = fakes = [Fake("poor", owner="poor", stake=9)]
+    world = World(fakes)
+    world.deal(1, worker_stake=10)
+    world.run()
+    assert not world.given(SendLease)
+    world.feed(WorkerFacts(poor.address, 0, 10))
+    world.tick(1)
+    assert world.given(SendLease, poor)
+
+
+def test_one_deposit_is_not_promised_to_two_tasks() -> None:
+    world = World([Fake("w", owner="w", stake=10, slots=2, seals=False)])
+    world.deal(1, bot_size=2, worker_stake=10)
+    world.run()
+    assert len(world.given(SendLease)) == 1
+
+
+def test_a_worker_gets_no_more_leases_than_it_has_slots() -> None:
+    world = World([Fake("w", owner="w", slots=2, seals=False)])
+    world.deal(1, bot_size=5)
+    world.run()
+    world.tick(1)
+    assert len(world.given(SendLease)) == 2
+
+
+def test_a_heartbeat_written_before_a_lease_arrived_does_not_make_a_slot_free() -> None:
+    (worker,) = fakes = [Fake("w", owner="w", seals=False)]
+    world = World(fakes)
+    world.deal(1, bot_size=2)
+    world.run()
+    world.feed(WorkerBeat(worker.address, (), 1))
+    world.tick(1)
+    assert len(world.given(SendLease)) == 1

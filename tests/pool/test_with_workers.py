@@ -1,0 +1,103 @@
+"""The real scheduler and real workers' agents in one process, over real sockets, on the chain's twin."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+from fairgrid.pool.app import pool_application
+from fairgrid.pool.phases import ReplicaPhase
+from fairgrid.pool.policy import Policy
+from fairgrid.pool.service import PoolService
+from fairgrid.pool.store import PoolStore
+from fairgrid.protocol import ids
+from fairgrid.protocol.views import TaskStatus
+from fairgrid.protocol.wire import MAX_FRAME_BYTES
+from fairgrid.seams.service import serving
+from fairgrid.wallet.keys import KeySigner
+from fairgrid.worker.agent import WorkerAgent
+from tests.worker.world import OTHER, SCHEDULER, THIRD, WORKER, AgentSetting, World, new_world, running
+
+from .grid import FastClock
+
+_SIGNERS = (WORKER, OTHER, THIRD)
+
+
+@contextlib.asynccontextmanager
+async def _pool(world: World, folder: Path, *, port: int = 0) -> AsyncIterator[tuple[PoolService, str]]:
+    store = PoolStore.open(folder / "pool.db")
+    try:
+        async with (
+            PoolService(
+                chain=world.chain,
+                signer=SCHEDULER,
+                workerpool=world.workerpool,
+                store=store,
+                storage=world.storage,
+                policy=Policy(first_round_replicas=3, seal_window_min_s=1_000, lease_ttl_s=1_000),
+                clock=FastClock(),
+                scratch=folder / "uploads",
+            ).running() as service,
+            serving(pool_application(service), port=port, ws_max_size=MAX_FRAME_BYTES) as url,
+        ):
+            yield service, url
+    finally:
+        store.close()
+
+
+async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
+    deadline = time.monotonic() + 30
+    while not await condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        await asyncio.sleep(0.05)
+
+
+def _agent(world: World, folder: Path, url: str, signer: KeySigner) -> AbstractAsyncContextManager[WorkerAgent]:
+    own = folder / signer.address
+    own.mkdir()
+    return running(world, AgentSetting(own, url, signer=signer))
+
+
+async def test_agents_of_three_owners_bring_a_task_from_deal_to_done(tmp_path: Path) -> None:
+    async with new_world() as world, contextlib.AsyncExitStack() as stack:
+        service, url = await stack.enter_async_context(_pool(world, tmp_path))
+        for signer in _SIGNERS:
+            await stack.enter_async_context(_agent(world, tmp_path, url, signer))
+        task = ids.task_id(await world.deal(trust=5), 0)
+
+        async def completed() -> bool:
+            return (await world.chain.view_task(task)).status is TaskStatus.COMPLETED
+
+        await _until(completed)
+        assert len((await world.chain.view_task(task)).contributors) == 3
+        assert not service.machine.bans
+
+
+async def test_a_pool_that_restarts_in_the_middle_goes_on_with_the_seals_it_had(tmp_path: Path) -> None:
+    async with new_world() as world, contextlib.AsyncExitStack() as stack:
+        pool = contextlib.AsyncExitStack()
+        service, url = await pool.enter_async_context(_pool(world, tmp_path))
+        for signer in _SIGNERS[:2]:
+            await stack.enter_async_context(_agent(world, tmp_path, url, signer))
+        task = ids.task_id(await world.deal(trust=5), 0)
+
+        async def sealed() -> bool:
+            state = service.machine.tasks.get(task)
+            return state is not None and len(state.in_phase(ReplicaPhase.SEALED)) == 2
+
+        async def completed() -> bool:
+            return (await world.chain.view_task(task)).status is TaskStatus.COMPLETED
+
+        await _until(sealed)
+        seals = {replica.worker: replica.seal for replica in service.machine.tasks[task].replicas}
+        await pool.aclose()
+        again, _ = await stack.enter_async_context(_pool(world, tmp_path, port=int(url.rsplit(":", 1)[1])))
+        await stack.enter_async_context(_agent(world, tmp_path, url, _SIGNERS[2]))
+        await _until(completed)
+        kept = {replica.worker: replica.seal for replica in again.machine.tasks[task].replicas}
+        assert seals.items() <= kept.items()
+        assert not again.machine.bans

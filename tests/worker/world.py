@@ -1,0 +1,252 @@
+"""A chain, a storage and a task in memory, and agents that work on it with a function as their sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from fairgrid.chain import calls
+from fairgrid.chain.twin import ModelChain
+from fairgrid.protocol import ids
+from fairgrid.protocol.cid import cid_of
+from fairgrid.protocol.hexes import ZERO_ADDRESS
+from fairgrid.protocol.manifest import FileRef, Item, Manifest, Resources, params_for
+from fairgrid.protocol.orders import NULL_DATASET_ORDER, AppOrder, Order, RequestOrder, WorkerpoolOrder
+from fairgrid.protocol.typed_data import order_typed_data
+from fairgrid.protocol.views import AppInfo
+from fairgrid.protocol.wire import Authorisation, Lease
+from fairgrid.runtime.interface import SandboxJob
+from fairgrid.runtime.twin import FunctionSandbox
+from fairgrid.seams.clock import SystemClock
+from fairgrid.storage.app import storage_application
+from fairgrid.storage.client import StorageClient
+from fairgrid.storage.store import MemoryStore
+from fairgrid.wallet.keys import KeySigner, dev_signer
+from fairgrid.worker.agent import AgentOptions, WorkerAgent
+from fairgrid.worker.link import LinkOptions
+from fairgrid.worker.policy import WorkerPolicy
+from fairgrid.worker.store import WorkerStore
+from fairgrid.worker.work import LocalRuntime, LocalWork
+
+RUNTIME = "wasmtime-49/py312/deterministic"
+INTERPRETER = b"an interpreter"
+INTERPRETER_SHA256 = "0x" + "1e" * 32
+SCRIPT = b"print('hello')"
+INPUT = b"1,2,3\n"
+DEPOSIT = 10_000
+STAKE = 30
+ADMIN, SCHEDULER, REQUESTER, WORKER, OTHER, THIRD = (dev_signer(index) for index in range(6))
+
+
+def honest(job: SandboxJob) -> bytes:
+    """The job: copies its input in capitals, and says so."""
+    text = (job.input_folder / "data.csv").read_text()
+    (job.output_folder / "out.txt").write_text(f"{text.upper()} {' '.join(job.arguments)}")
+    return b"done\n"
+
+
+@dataclass
+class Announced:
+    """Remembers what the owner was told."""
+
+    ready_urls: list[str] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+
+    def ready(self, url: str) -> None:
+        self.ready_urls.append(url)
+
+    def waiting(self, reason: str) -> None:
+        self.reasons.append(reason)
+
+
+class World:
+    """Everything but the pool's service. Money is in nRLC; each task costs 100 and locks a stake of `STAKE`."""
+
+    def __init__(self, chain: ModelChain, storage: StorageClient, app: str, workerpool: str) -> None:
+        self.chain = chain
+        self.storage = storage
+        self.app = app
+        self.workerpool = workerpool
+        self._salts = 0
+
+    async def deal(
+        self,
+        *,
+        trust: int = 1,
+        volume: int = 1,
+        manifest: Manifest | None = None,
+        manifest_bytes: bytes | None = None,
+        **request: Any,
+    ) -> str:
+        """Match a request for the job; its deal id."""
+        data = manifest_bytes or (manifest or await self.manifest()).to_bytes()
+        cid = await self.storage.add_bytes(data)
+        self._salts += 1
+        salt = f"0x{self._salts:064x}"
+        app = AppOrder(self.app, 0, volume, salt=salt)
+        pool = WorkerpoolOrder(self.workerpool, 100, volume, trust=1_000, salt=salt)
+        wanted = RequestOrder(
+            self.app,
+            0,
+            ZERO_ADDRESS,
+            0,
+            self.workerpool,
+            100,
+            REQUESTER.address,
+            volume,
+            trust=trust,
+            beneficiary=REQUESTER.address,
+            params=params_for("http://storage", cid),
+            salt=salt,
+        )
+        wanted = replace(wanted, **request)
+        orders = (
+            self._signed(app, ADMIN),
+            NULL_DATASET_ORDER,
+            self._signed(pool, SCHEDULER),
+            self._signed(wanted, REQUESTER),
+        )
+        receipt = await self.chain.transact(calls.match_orders(self.chain.hub, *orders), REQUESTER)
+        return next(str(event.arguments["dealid"]) for event in receipt.events if event.name == "OrdersMatched")
+
+    def _signed(self, order: Order, signer: KeySigner) -> Any:
+        return order.signed(signer.sign_typed_data(order_typed_data(order, self.chain.model.domain)))
+
+    async def manifest(self, **change: Any) -> Manifest:
+        """The job of `honest`: a script and an input, both in storage."""
+        script = FileRef("job.py", await self.storage.add_bytes(SCRIPT), len(SCRIPT))
+        data = FileRef("data.csv", await self.storage.add_bytes(INPUT), len(INPUT))
+        base = Manifest(
+            script=script, runtime=RUNTIME, resources=Resources(fuel=10**9), arguments=("go",), inputs=(data,)
+        )
+        return replace(base, **change)
+
+    async def task(self, *, index: int = 0, **deal: Any) -> Lease:
+        """A deal and its initialized task, as a lease."""
+        deal_id = await self.deal(**deal)
+        return await self.lease(deal_id, index)
+
+    async def lease(self, deal_id: str, index: int = 0) -> Lease:
+        """Initialize a task of a deal; the lease of it."""
+        await self.chain.transact(calls.initialize(self.chain.hub, deal_id, index), SCHEDULER)
+        task_id = ids.task_id(deal_id, index)
+        return Lease(f"lease-{task_id[2:10]}", deal_id, task_id, index, 0, 30.0)
+
+    def authorisation(self, lease: Lease, worker: KeySigner = WORKER, *, by: KeySigner = SCHEDULER) -> Authorisation:
+        """The scheduler's signature for a worker."""
+        message = ids.authorisation_message(worker.address, lease.task_id)
+        return Authorisation(lease.lease_id, lease.task_id, ZERO_ADDRESS, by.sign_message(message))
+
+    async def contribute(self, lease: Lease, digest: str, worker: KeySigner = OTHER) -> None:
+        """Another worker contributes."""
+        call = calls.contribute(
+            self.chain.hub,
+            lease.task_id,
+            ids.result_hash(lease.task_id, digest),
+            ids.result_seal(worker.address, lease.task_id, digest),
+            self.authorisation(lease, worker).signature,
+        )
+        await self.chain.transact(call, worker)
+
+    async def finalize(self, lease: Lease, results: bytes = b"") -> None:
+        """The scheduler ends the task."""
+        await self.chain.transact(calls.finalize(self.chain.hub, lease.task_id, results), SCHEDULER)
+
+
+@asynccontextmanager
+async def new_world(**chain_options: Any) -> AsyncIterator[World]:
+    """A fresh world; everybody has a deposit."""
+    chain = ModelChain.fresh(owner=ADMIN.address, **chain_options)
+    transport = httpx.ASGITransport(storage_application(MemoryStore()))
+    async with StorageClient("http://storage", transport=transport) as storage:
+        await chain.transact(calls.approve(chain.rlc, chain.hub, 10**15), ADMIN)
+        for signer in (SCHEDULER, REQUESTER, WORKER, OTHER, THIRD):
+            await chain.transact(calls.deposit_for(chain.hub, DEPOSIT, signer.address), ADMIN)
+        registries = chain.model.registries
+        app = registries.apps.create(
+            AppInfo(ADMIN.address, RUNTIME, "WASM", f"/ipfs/{cid_of(INTERPRETER)}".encode(), INTERPRETER_SHA256, b"")
+        )
+        workerpool = registries.workerpools.create(SCHEDULER.address, "pool")
+        await chain.transact(calls.change_policy(workerpool, stake_ratio=STAKE, scheduler_ratio=10), SCHEDULER)
+        yield World(chain, storage, app, workerpool)
+
+
+@dataclass
+class AgentSetting:
+    """How to build an agent; the defaults make an honest one that is fast."""
+
+    folder: Path
+    url: str
+    signer: KeySigner = WORKER
+    function: Callable[[SandboxJob], Any] = honest
+    policy: WorkerPolicy = field(default_factory=WorkerPolicy)
+    options: AgentOptions = field(
+        default_factory=lambda: AgentOptions(poll_s=0.03, receipt_poll_s=0.01, settled_poll_s=0.05, retry_for_s=1.0)
+    )
+    store: type[WorkerStore] = WorkerStore
+    announced: Announced = field(default_factory=Announced)
+
+
+def build_agent(world: World, setting: AgentSetting) -> tuple[WorkerAgent, WorkerStore]:
+    """An agent and its open store."""
+    store = setting.store.open(setting.folder / "worker.sqlite")
+    store.bind(chain_id=world.chain.chain_id, hub=world.chain.hub, worker=setting.signer.address)
+    sandbox = FunctionSandbox(setting.function, runtime_id=RUNTIME)
+    work = LocalWork(
+        setting.folder,
+        chain=world.chain,
+        storage=world.storage,
+        runtimes={RUNTIME: LocalRuntime(cid_of(INTERPRETER), INTERPRETER_SHA256, sandbox)},
+        policy=lambda: setting.policy,
+        misbehaviour=setting.options.misbehaviour,
+    )
+    link = LinkOptions(
+        url=setting.url,
+        chain_id=world.chain.chain_id,
+        hub=world.chain.hub,
+        workerpool=world.workerpool,
+        runtimes=(RUNTIME,),
+        slots=setting.options.slots,
+        first_pause_s=0.02,
+        longest_pause_s=0.1,
+    )
+    agent = WorkerAgent(
+        link=link,
+        chain=world.chain,
+        signer=setting.signer,
+        store=store,
+        work=work,
+        policy=lambda: setting.policy,
+        clock=SystemClock(),
+        announcer=setting.announced,
+        options=setting.options,
+    )
+    return agent, store
+
+
+@asynccontextmanager
+async def running(world: World, setting: AgentSetting) -> AsyncIterator[WorkerAgent]:
+    """An agent that works while the block runs; stopped as by SIGTERM afterwards."""
+    agent, store = build_agent(world, setting)
+    task = asyncio.create_task(agent.run())
+    try:
+        yield agent
+        agent.stop()
+        await asyncio.wait_for(task, 5)
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            await task
+        store.close()
+
+
+def bag(manifest: Manifest, count: int) -> Manifest:
+    """The same job with other arguments for each of ``count`` tasks."""
+    return replace(manifest, items=tuple(Item(arguments=(str(number),)) for number in range(count)))
