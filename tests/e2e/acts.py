@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
@@ -84,6 +85,10 @@ class Started:
             return found[1] if found else None
 
         return task_id(until(deal, "a deal"), 0)
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C."""
+        self._popen.send_signal(signal.SIGINT)
 
     def finish(self, within_s: float = 150) -> Answer:
         """Wait for its end."""

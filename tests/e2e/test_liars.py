@@ -16,6 +16,7 @@ from tests.e2e.acts import (
     advance_chain_to,
     books,
     check_money,
+    frozen,
     on_chain,
     recast,
     started,
@@ -143,6 +144,23 @@ def test_worker_that_never_reveals_loses_its_stake_and_the_task_completes_after_
     assert (network.scratch / "out" / "sum.txt").read_text() == "499500"
 
 
+def test_ctrl_c_while_the_workers_reveal_keeps_the_result_for_later(network: Network) -> None:
+    recast(network, {"worker-1": "no-reveal"})  # the task stays in this phase until the reveal deadline
+    script = network.script("sum.py", SUM)
+    with started(network, "run", script, "--trust", "0.9") as command:
+        task = command.task()
+        until(lambda: "revealing" in command.said, "the word that the workers reveal")
+        command.interrupt()
+        answer = command.finish()
+    assert answer.code == 130, answer.stderr
+    until(lambda: any("is what was agreed" in line for line in story(network, task)), "a checked upload")
+    advance_chain_to(network, task_on_chain(network, task).reveal_deadline + 1)
+    until(lambda: task_on_chain(network, task).status is TaskStatus.COMPLETED, "the task's end")
+    fetched = network.fairgrid("result", "last", "--out", "later")
+    assert fetched.code == 0, fetched.stderr
+    assert (network.scratch / "later" / "sum.txt").read_text() == "499500"
+
+
 def test_misbehaving_worker_is_refused_on_a_chain_that_is_not_local(network: Network) -> None:
     document = json.loads(network.local.folder.network.read_text()) | {"chainId": 1}
     foreign = network.scratch / "network.json"
@@ -155,19 +173,24 @@ def test_misbehaving_worker_is_refused_on_a_chain_that_is_not_local(network: Net
 
 def test_winner_that_uploads_something_else_is_caught_and_another_is_asked(network: Network) -> None:
     """Comes last: who is caught is banned from this pool for good."""
-    cheats = {"worker-1", "worker-2", "worker-3"}
-    recast(network, dict.fromkeys(cheats, "upload-other"))
-    caught: list[str] = []
-    for _ in range(3):  # the pool asks whoever revealed first, which may be the honest fourth
-        before = books(network)
-        document = _run(network, trust="0.9")
-        lines = story(network, document["taskIds"][0])
-        caught = [line for line in lines if "upload does not count: it has the digest" in line]
-        assert any("is what was agreed" in line for line in lines)
-        check_money(network, before, document)
-        if caught:
-            break
-    assert caught, "in three tasks no cheat was asked for its upload"
+    recast(network, dict.fromkeys(("worker-2", "worker-3", "worker-4"), "upload-other"))
+    honest = address(network, "worker-1")
+    before = books(network)
+    script = network.script("sum.py", SUM)
+    with started(network, "run", script, "--trust", "0.9", "--out", "out", "--json") as command:
+        task = command.task()
+        until(lambda: honest in task_on_chain(network, task).contributors, "the first contribution", every_s=0.02)
+        with frozen(network, honest):  # the pool asks whoever revealed first: one of the cheats
+            until(lambda: _caught(network, task), "a cheat that is caught")
+        answer = command.finish()
+    assert answer.code == 0, answer.stderr
+    assert (network.scratch / "out" / "sum.txt").read_text() == "499500"
+    assert any("is what was agreed" in line for line in story(network, task))
+    check_money(network, before, answer.document)
+
+
+def _caught(network: Network, task: str) -> bool:
+    return any("upload does not count: it has the digest" in line for line in story(network, task))
 
 
 def _run(network: Network, *, trust: str) -> dict[str, Any]:

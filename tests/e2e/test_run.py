@@ -163,9 +163,10 @@ def test_ctrl_c_before_the_deal_costs_nothing(network: Network) -> None:
     assert _escrow(network) == before
 
 
-@pytest.mark.parametrize("when", ["matching", "computing", "revealing"])
+@pytest.mark.parametrize("when", ["matching", "computing"])
 def test_ctrl_c_after_the_deal_keeps_the_result_for_later(network: Network, when: str) -> None:
-    script = network.script("later.py", "print('kept')")
+    """For Ctrl-C while the workers reveal see `test_liars.py`."""
+    script = network.script("later.py", "sum(range(50_000_000))\nprint('kept')")  # seconds: time enough for Ctrl-C
     answer = network.interrupted("run", script, "--trust", "0.5", when=when)
     assert answer.code == 130, answer.stderr
     fetched = network.fairgrid("result", "last", "--out", "later")

@@ -373,12 +373,19 @@ class LocalNetwork:
         return bool(self._book.names())
 
     def ended(self) -> dict[str, int | None]:
-        """Processes that were started and run no more, with their exit codes where they are ours to know."""
-        return {
-            record.name: self._running[record.name].exit_code() if record.name in self._running else None
-            for record in self._book.records()
-            if not record.running()
-        }
+        """Processes that were started and run no more, with their exit codes where they are ours to know.
+
+        A child of ours has ended when it can be waited for: the system shows a killed one as gone a moment before.
+        """
+        ended: dict[str, int | None] = {}
+        for record in self._book.records():
+            child = self._running.get(record.name)
+            if child is None:
+                if not record.running():
+                    ended[record.name] = None
+            elif (code := child.exit_code()) is not None:
+                ended[record.name] = code
+        return ended
 
     # --- stopping -----------------------------------------------------------------------------------------------
 
