@@ -5,8 +5,9 @@
 @title Fairgrid hub: escrow, settlement and reputation for computations by strangers
 @license Apache-2.0
 @notice One address holds the money, the deals, the tasks and the scores. This contract is that address: the life of a task is
-        here; everything else is in two facets, reached by delegatecall, that are fixed when it is deployed:
-        `hub_orders.vy` (matching, order management) and `hub_views.vy` (views, ERC-20 surface, deposits, administration).
+        here; everything else is in facets, reached by delegatecall, that are fixed when they are deployed: `hub_orders.vy` (matching,
+        order management), `hub_batch.vy` (runs of many tasks), `hub_boost.vy` (the fast path), `hub_escrow.vy` (ERC-20 surface,
+        deposits), `hub_views.vy` and `hub_admin.vy`.
 @dev Who can stop it: nobody. The hub's owner adds categories and names the TEE broker; it cannot change code, deals or balances.
      Conditions that fail revert without data, as the protocol says. Signatures of contracts are asked by static call; the only
      call that could re-enter is the callback at the very end of `finalize`.
@@ -33,14 +34,23 @@ initializes: ownable[state := state]
 initializes: scores[state := state]
 initializes: signatures[state := state]
 
-# Selectors of `hub_orders.vy`: matchOrders, sponsorMatchOrders, manageAppOrder, manageDatasetOrder,
-# manageWorkerpoolOrder, manageRequestOrder, computeDealVolume, appregistry, datasetregistry, workerpoolregistry.
+# Which facet a function is in, for those that cost somebody gas; everything else is asked of `hub_views.vy`, which passes on
+# what it does not know to `hub_admin.vy`, and that to the facet of the escrow.
+
+# matchOrders, sponsorMatchOrders, manageAppOrder, manageDatasetOrder, manageWorkerpoolOrder, manageRequestOrder,
+# computeDealVolume, appregistry, datasetregistry, workerpoolregistry.
 ORDER_SELECTORS: constant(bytes4[10]) = [
     0x156194d4, 0x2f391533, 0xb2b07e66, 0x4b747106, 0x7e34a077, 0x8dd971d5, 0x66517ca6, 0x45b637a9, 0xb1b11d2c, 0x90a0f546
 ]
-MAX_VIEW: constant(uint256) = 12288
+# transfer, transferFrom, approve, approveAndCall, deposit, depositFor, receiveApproval, withdraw, withdrawTo.
+ESCROW_SELECTORS: constant(bytes4[9]) = [
+    0xa9059cbb, 0x23b872dd, 0x095ea7b3, 0xcae9ca51, 0xb6b55f25, 0x36efd16f, 0x8f4ffcb1, 0x2e1a7d4d, 0xc86283c8
+]
 
 HUB_ORDERS: immutable(address)
+HUB_BATCH: immutable(address)
+HUB_BOOST: immutable(address)
+HUB_ESCROW: immutable(address)
 HUB_VIEWS: immutable(address)
 
 event TaskInitialize:
@@ -73,13 +83,26 @@ event TaskClaimed:
 
 
 @deploy
-def __init__(hub_owner: address, hub_orders: address, hub_views: address):
+def __init__(
+    hub_owner: address,
+    hub_orders: address,
+    hub_batch: address,
+    hub_boost: address,
+    hub_escrow: address,
+    hub_views: address,
+):
     """
     @dev Leaves a hub that is ready: owner, callback gas, the five categories of the protocol.
     """
     assert hub_orders.codesize != 0
+    assert hub_batch.codesize != 0
+    assert hub_boost.codesize != 0
+    assert hub_escrow.codesize != 0
     assert hub_views.codesize != 0
     HUB_ORDERS = hub_orders
+    HUB_BATCH = hub_batch
+    HUB_BOOST = hub_boost
+    HUB_ESCROW = hub_escrow
     HUB_VIEWS = hub_views
     ownable.set_owner(hub_owner)
     escrow.open_hub_account()
@@ -428,14 +451,17 @@ def blobData() -> Bytes[blob.MAX_BLOB]:
 @external
 @payable
 @raw_return
-def __default__() -> Bytes[MAX_VIEW]:
+def __default__() -> Bytes[types.MAX_ANSWER]:
     """
-    @notice Every other function: runs the facet's code on this contract's storage. What no facet knows, and plain coins, revert
-            with `fallback-disabled`.
-    @dev Payable only to reach that text: every function of the facets refuses value.
+    @notice Every other function: runs the facet's code on this contract's storage. What no facet knows is left to the escrow's
+            flavour: a token's refuses it with `fallback-disabled`, and so plain coins.
+    @dev Payable only to reach that text: every function of the facets refuses value but where it says so.
     """
-    if len(msg.data) >= 4:
-        if convert(slice(msg.data, 0, 4), bytes4) in ORDER_SELECTORS:
-            return raw_call(HUB_ORDERS, msg.data, max_outsize=32, is_delegate_call=True)
-        return raw_call(HUB_VIEWS, msg.data, max_outsize=MAX_VIEW, is_delegate_call=True)
-    raise "fallback-disabled"
+    if len(msg.data) < 4:
+        return raw_call(HUB_ESCROW, msg.data, max_outsize=32, is_delegate_call=True)
+    selector: bytes4 = convert(slice(msg.data, 0, 4), bytes4)
+    if selector in ORDER_SELECTORS:
+        return raw_call(HUB_ORDERS, msg.data, max_outsize=32, is_delegate_call=True)
+    if selector in ESCROW_SELECTORS:
+        return raw_call(HUB_ESCROW, msg.data, max_outsize=32, is_delegate_call=True)
+    return raw_call(HUB_VIEWS, msg.data, max_outsize=types.MAX_ANSWER, is_delegate_call=True)

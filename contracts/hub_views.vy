@@ -2,23 +2,18 @@
 # pragma evm-version prague
 # pragma optimize gas
 """
-@title Fairgrid hub, facet of accounts and views
+@title Fairgrid hub, facet of views
 @license Apache-2.0
-@notice Views on deals, tasks and scores, the ERC-20 surface of the escrow ("Staked RLC"), deposits and withdrawals, and the few
-        things that the hub's owner may do. Runs by delegatecall in the storage of the hub (`hub.vy`).
-@dev Who can stop it: nobody; there is no pause. The token is fixed when the facet is deployed. What calls the token is locked
-     against re-entry, over all facets: the lock is the same transient slot everywhere.
+@notice What deals, tasks, contributions, orders, scores, accounts and assets look like. Changes nothing. Runs by delegatecall in
+        the storage of the hub (`hub.vy`).
+@dev What this facet does not know goes on to the facet of administration.
 """
 
-from .interfaces import IApprovalReceiver
 from .interfaces import IAsset
-from .interfaces import IToken
 from .lib import blob
-from .lib import categories
 from .lib import deals
 from .lib import escrow
 from .lib import hashing
-from .lib import ownable
 from .lib import packing
 from .lib import scores
 from .lib import signatures
@@ -27,27 +22,20 @@ from .lib import types
 
 initializes: state
 initializes: blob[state := state]
-initializes: categories[state := state]
 initializes: deals[blob := blob, state := state]
 initializes: escrow[state := state]
-initializes: ownable[state := state]
 initializes: scores[state := state]
 initializes: signatures[state := state]
 
-TOKEN: immutable(address)
-
-event Approval:
-    owner: indexed(address)
-    spender: indexed(address)
-    value: uint256
+HUB_ADMIN: immutable(address)
 
 
 @deploy
-def __init__(base_token: address):
+def __init__(hub_admin: address):
     """
-    @dev The token in escrow, for ever.
+    @dev The facet that is asked next; it may be created later.
     """
-    TOKEN = base_token
+    HUB_ADMIN = hub_admin
 
 
 # ── Views: deals, tasks, contributions ─────────────────────────────────────────────────────────────────────────────
@@ -436,318 +424,13 @@ def groupmember_purpose() -> uint256:
     return types.GROUPMEMBER_PURPOSE
 
 
-# ── ERC-20 surface ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-@external
-@view
-def name() -> String[10]:
-    """
-    @notice Name of the escrowed token.
-    """
-    return "Staked RLC"
-
-
-@external
-@view
-def symbol() -> String[4]:
-    """
-    @notice Symbol of the escrowed token.
-    """
-    return "SRLC"
-
-
-@external
-@view
-def decimals() -> uint8:
-    """
-    @notice 9: amounts are in nRLC.
-    """
-    return 9
-
-
-@external
-@view
-def token() -> address:
-    """
-    @notice The token in escrow.
-    """
-    return TOKEN
-
-
-@external
-@view
-def totalSupply() -> uint256:
-    """
-    @notice All money in escrow, free and locked.
-    """
-    return state.total_supply
-
-
-@external
-@view
-def balanceOf(account: address) -> uint256:
-    """
-    @notice What an account can spend; for the hub itself, all that is locked.
-    """
-    return escrow.balance_of(account)
-
-
-@external
-@view
-def frozenOf(account: address) -> uint256:
-    """
-    @notice What is locked of an account.
-    """
-    return escrow.frozen_of(account)
-
-
-@external
-@view
-def allowance(account: address, spender: address) -> uint256:
-    """
-    @notice What a spender may still move out of an account.
-    """
-    return state.allowances[account][spender]
-
-
-@external
-def transfer(recipient: address, amount: uint256) -> bool:
-    """
-    @notice Moves the caller's free money inside the escrow; locked money cannot move.
-    """
-    self._transfer(msg.sender, recipient, amount)
-    return True
-
-
-@external
-def transferFrom(sender: address, recipient: address, amount: uint256) -> bool:
-    """
-    @notice Moves free money of somebody who approved the caller. The allowance always shrinks; none is unlimited.
-    """
-    self._transfer(sender, recipient, amount)
-    self._approve(sender, msg.sender, state.allowances[sender][msg.sender] - amount)
-    return True
-
-
-@external
-def approve(spender: address, amount: uint256) -> bool:
-    """
-    @notice Sets what a spender may move out of the caller's account.
-    """
-    self._approve(msg.sender, spender, amount)
-    return True
-
-
-@external
-def increaseAllowance(spender: address, addedValue: uint256) -> bool:
-    """
-    @notice Raises an allowance, whatever was spent of it meanwhile.
-    """
-    self._approve(msg.sender, spender, state.allowances[msg.sender][spender] + addedValue)
-    return True
-
-
-@external
-def decreaseAllowance(spender: address, subtractedValue: uint256) -> bool:
-    """
-    @notice Lowers an allowance; reverts without data below zero.
-    """
-    self._approve(msg.sender, spender, state.allowances[msg.sender][spender] - subtractedValue)
-    return True
-
-
-@external
-def approveAndCall(spender: address, amount: uint256, extraData: Bytes[types.MAX_CALL]) -> bool:
-    """
-    @notice Approves a spender and tells it so. The call is the last thing done, and the spender can do no more than anybody
-            whom the caller approved.
-    """
-    self._approve(msg.sender, spender, amount)
-    accepted: bool = extcall IApprovalReceiver(spender).receiveApproval(msg.sender, amount, self, extraData)
-    assert accepted, "approval-refused"
-    return True
-
-
-@internal
-def _transfer(sender: address, recipient: address, amount: uint256):
-    assert sender != empty(address), "ERC20: transfer from the zero address"
-    assert recipient != empty(address), "ERC20: transfer to the zero address"
-    escrow.move(sender, recipient, amount)
-    log escrow.Transfer(sender=sender, receiver=recipient, value=amount)
-
-
-@internal
-def _approve(account: address, spender: address, amount: uint256):
-    assert account != empty(address), "ERC20: approve from the zero address"
-    assert spender != empty(address), "ERC20: approve to the zero address"
-    state.allowances[account][spender] = amount
-    log Approval(owner=account, spender=spender, value=amount)
-
-
-# ── Deposits and withdrawals ───────────────────────────────────────────────────────────────────────────────────────
-
-@external
-@nonreentrant
-def deposit(amount: uint256) -> bool:
-    """
-    @notice Takes tokens that the caller approved into its escrow account.
-    """
-    self._deposit(msg.sender, amount, msg.sender)
-    return True
-
-
-@external
-@nonreentrant
-def depositFor(amount: uint256, target: address) -> bool:
-    """
-    @notice Takes tokens of the caller into somebody's escrow account.
-    """
-    self._deposit(msg.sender, amount, target)
-    return True
-
-
-@external
-@nonreentrant
-def receiveApproval(sender: address, amount: uint256, token: address, data: Bytes[types.MAX_CALL]) -> bool:
-    """
-    @notice Deposit in one transaction: the token calls this out of its own `approveAndCall`. Anybody may call it as well, which
-            can do no more than move what `sender` approved into the escrow account of `sender`.
-    @dev With data: custom error `UnsupportedOperation(bytes4)`; fewer than 4 bytes revert without data.
-    """
-    assert token == TOKEN, "wrong-token"
-    self._deposit(sender, amount, sender)
-    if len(data) != 0:
-        selector: bytes4 = convert(slice(data, 0, 4), bytes4)
-        raw_revert(abi_encode(selector, method_id=method_id("UnsupportedOperation(bytes4)")))
-    return True
-
-
-@external
-@nonreentrant
-def withdraw(amount: uint256) -> bool:
-    """
-    @notice Pays free money out to the caller.
-    """
-    self._withdraw(amount, msg.sender)
-    return True
-
-
-@external
-@nonreentrant
-def withdrawTo(amount: uint256, target: address) -> bool:
-    """
-    @notice Pays the caller's free money out to somebody.
-    """
-    self._withdraw(amount, target)
-    return True
-
-
-@external
-@nonreentrant
-def recover() -> uint256:
-    """
-    @notice Credits tokens that somebody sent to the hub without depositing them to the hub's owner. Cannot touch anybody's
-            account: only what exceeds the supply is credited.
-    """
-    ownable.check_owner()
-    amount: uint256 = staticcall IToken(TOKEN).balanceOf(self) - state.total_supply
-    escrow.mint(msg.sender, amount)
-    return amount
-
-
-@internal
-def _deposit(payer: address, amount: uint256, target: address):
-    """
-    @dev The tokens come before the credit; callers hold the lock, so a token that calls back finds the doors closed.
-    """
-    assert extcall IToken(TOKEN).transferFrom(payer, self, amount), "failed-transferFrom"
-    escrow.mint(target, amount)
-
-
-@internal
-def _withdraw(amount: uint256, target: address):
-    """
-    @dev The debit comes before the payment. Stricter than the protocol: a token that answers false reverts the withdrawal.
-    """
-    escrow.burn(msg.sender, amount)
-    assert extcall IToken(TOKEN).transfer(target, amount), "failed-transfer"
-
-
-# ── Administration ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-@external
-@view
-def owner() -> address:
-    """
-    @notice Who administers the hub; may be nobody.
-    """
-    return state.owner
-
-
-@external
-def transferOwnership(_newOwner: address):
-    """
-    @notice Hands the administration over, or ends it (zero address). Only the owner can.
-    """
-    if msg.sender != state.owner:
-        raw_revert(
-            abi_encode(msg.sender, state.owner, method_id=method_id("NotContractOwner(address,address)"))
-        )
-    ownable.set_owner(_newOwner)
-
-
-@external
-def createCategory(
-    name: String[types.MAX_TEXT], description: String[types.MAX_TEXT], workClockTimeRef: uint256
-) -> uint256:
-    """
-    @notice Appends a category; only the owner can. Existing ones never change.
-    @return Its id.
-    """
-    ownable.check_owner()
-    return categories.create(name, description, workClockTimeRef)
-
-
-@external
-@view
-def teebroker() -> address:
-    """
-    @notice Who authorises contributions of enclaves; the scheduler if zero.
-    """
-    return state.tee_broker
-
-
-@external
-def setTeeBroker(_teebroker: address):
-    """
-    @notice Names the TEE broker; only the owner can.
-    """
-    ownable.check_owner()
-    state.tee_broker = _teebroker
-
-
-@external
-@view
-def callbackgas() -> uint256:
-    """
-    @notice Gas that a callback gets.
-    """
-    return state.callback_gas
-
-
-@external
-def setCallbackGas(_callbackgas: uint256):
-    """
-    @notice Sets the gas of callbacks; only the owner can.
-    """
-    ownable.check_owner()
-    state.callback_gas = _callbackgas
-
+# ── Dispatch ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 @external
 @payable
-def __default__():
+@raw_return
+def __default__() -> Bytes[types.MAX_ANSWER]:
     """
-    @notice What nobody knows is refused.
+    @notice What this facet does not know is asked of the next.
     """
-    raise "fallback-disabled"
+    return raw_call(HUB_ADMIN, msg.data, max_outsize=types.MAX_ANSWER, is_delegate_call=True)

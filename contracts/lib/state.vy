@@ -51,5 +51,8 @@ owner: address
 tee_broker: address
 callback_gas: uint256
 
+# worker → its score was taken over from the hub before this one.
+imported_scores: HashMap[address, bool]
+
 # The bytes of the write-once record being created; the record's init code calls back for them (`blob.vy`).
 blob: transient(Bytes[4608])

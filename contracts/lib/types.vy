@@ -14,6 +14,7 @@ MAX_RESULT: constant(uint256) = 2048
 MAX_TEXT: constant(uint256) = 256
 MAX_METADATA: constant(uint256) = 1024
 MAX_CALL: constant(uint256) = 12288
+MAX_ANSWER: constant(uint256) = 12288
 MAX_CONTRIBUTORS: constant(uint256) = 64
 MAX_VOLUME: constant(uint256) = 2**32 - 1
 

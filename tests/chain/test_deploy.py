@@ -137,7 +137,7 @@ async def test_second_run_sends_nothing_and_says_so(anvil: AnvilProcess) -> None
     steps: list[str] = []
     first = await deploy(anvil.rpc_url, progress=steps.append)
     assert not first.already_deployed
-    assert len(steps) == len(first.gas_used) == 13
+    assert len(steps) == len(first.gas_used) == 17
     blocks = _blocks(anvil)
 
     steps.clear()
@@ -160,6 +160,10 @@ async def test_broken_off_run_is_finished_by_the_next(anvil: AnvilProcess) -> No
         "app_registry",
         "workerpool_registry",
         "hub_orders",
+        "hub_batch",
+        "hub_boost",
+        "hub_escrow",
+        "hub_admin",
         "hub",
         "app_registry.initialize",
         "app_registry.setBaseURI",
@@ -185,7 +189,10 @@ async def test_what_the_owner_changed_since_stays(anvil: AnvilProcess) -> None:
 async def test_another_owner_gets_a_network_of_its_own(anvil: AnvilProcess, rich_signer: KeySigner) -> None:
     first = await deploy(anvil.rpc_url)
     second = await deploy(anvil.rpc_url, rich_signer)
-    assert not set(_addresses(first)) & set(_addresses(second))
+    owned = [set(_addresses(deployment)) - set(deployment.facets.values()) for deployment in (first, second)]
+    assert not owned[0] & owned[1]
+    shared = {name for name, address in first.facets.items() if second.facets[name] == address}
+    assert shared == {"hub_batch", "hub_boost"}, "facets that know nobody, and keep nothing, serve every hub"
     assert _call(anvil, "hub", second.hub, "owner") == rich_signer.address
     assert _call(anvil, "rlc", second.rlc, "balanceOf", rich_signer.address) == SUPPLY
 
@@ -365,4 +372,11 @@ def test_help_explains_what_a_run_does() -> None:
 
 def test_shipped_hub_is_created_with_its_facets() -> None:
     inputs = next(entry["inputs"] for entry in artifact("hub").abi if entry["type"] == "constructor")
-    assert [parameter["name"] for parameter in inputs] == ["hub_owner", "hub_orders", "hub_views"]
+    assert [parameter["name"] for parameter in inputs] == [
+        "hub_owner",
+        "hub_orders",
+        "hub_batch",
+        "hub_boost",
+        "hub_escrow",
+        "hub_views",
+    ]

@@ -11,12 +11,12 @@ import platformdirs
 import pytest
 from boa import Env
 
+from tests.contracts.hub_parts import FACETS
 from tests.contracts.registries import compiled
 from tests.contracts.world import World, deploy_hub
 
 HERE = Path(__file__).parent
 CONTRACTS = ("rlc", "app", "dataset", "workerpool", "app_registry", "dataset_registry", "workerpool_registry")
-FACETS = ("hub_orders", "hub_views", "hub")
 
 START = 1_800_000_000
 
@@ -29,7 +29,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "compiled-contracts.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        for name in (*CONTRACTS, *FACETS):
+        for name in (*CONTRACTS, *FACETS, "hub"):
             compiled(name)
 
 

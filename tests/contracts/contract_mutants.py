@@ -9,6 +9,7 @@ __all__ = ["CONTRACTS"]
 ON_TASKS = "tests/contracts/test_agreement_on_tasks.py::test_"
 ON_ORDERS = "tests/contracts/test_agreement_on_orders.py::test_"
 HUB, ORDERS, ESCROW = "contracts/hub.vy", "contracts/hub_orders.vy", "contracts/lib/escrow.vy"
+SURFACE = "contracts/lib/erc20.vy"
 VIEWS, SCORES, SIGNATURES = "contracts/hub_views.vy", "contracts/lib/scores.vy", "contracts/lib/signatures.vy"
 
 
@@ -25,6 +26,11 @@ def in_orders(name: str, text: str, replacement: str, killer: str) -> Mutant:
 def in_views(name: str, text: str, replacement: str, killer: str, file: str = VIEWS) -> Mutant:
     """A mistake in views and the token's surface."""
     return Mutant(f"hub_views: {name}", file, text, replacement, ON_ORDERS + killer, ("hub_views",))
+
+
+def in_surface(name: str, text: str, replacement: str, killer: str) -> Mutant:
+    """A mistake in the token's surface."""
+    return Mutant(f"hub_escrow: {name}", SURFACE, text, replacement, ON_ORDERS + killer, ("hub_escrow",))
 
 
 def in_library(name: str, file: str, text: str, replacement: str, killer: str) -> Mutant:
@@ -253,7 +259,7 @@ CONTRACTS = (
         "orders_are_presigned_and_closed",
     ),
     # the token's surface
-    in_views(
+    in_surface(
         "an allowance is never used up",
         "self._approve(sender, msg.sender, state.allowances[sender][msg.sender] - amount)",
         "self._approve(sender, msg.sender, state.allowances[sender][msg.sender])",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import pyrevm
@@ -15,6 +15,7 @@ from fairgrid.chain.create2 import creation_code
 from fairgrid.chain.decode import decode_log, revert_reason
 from fairgrid.protocol.hexes import checksum, to_hex
 from fairgrid.protocol.model_state import Event
+from tests.contracts.hub_parts import create_hub
 
 __all__ = ["Deployed", "Revm", "RevmRevert"]
 
@@ -75,9 +76,8 @@ class Revm:
             kind: self._deploy(owner, f"{kind}_registry", registry_owner=owner, entry_initcode=artifact(kind).bytecode)
             for kind in _KINDS
         }
-        orders = self._deploy(owner, "hub_orders", **{f"{kind}_registry": registries[kind] for kind in _KINDS})
-        views = self._deploy(owner, "hub_views", base_token=rlc)
-        hub = self._deploy(owner, "hub", hub_owner=owner, hub_orders=orders, hub_views=views)
+        parts = create_hub(partial(self._deploy, owner), owner=owner, base_token=rlc, registries=registries)
+        hub = parts["hub"]
         names = {rlc: "rlc", hub: "hub", **{registries[kind]: f"{kind}_registry" for kind in _KINDS}}
         return Deployed(hub, rlc, registries, names)
 

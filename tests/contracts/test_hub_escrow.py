@@ -8,6 +8,7 @@ import boa
 import pytest
 
 from fairgrid.protocol.hexes import ZERO_ADDRESS
+from tests.contracts.hub_parts import create_hub
 from tests.contracts.registries import NO_DATA, ChainContract, deploy_contract, reverts, selector
 from tests.contracts.world import Person, World, mock, names
 
@@ -172,9 +173,14 @@ def test_the_owner_recovers_what_was_sent_without_a_deposit(world: World, holder
 def odd(world: World) -> tuple[ChainContract, Any]:
     """A hub over a token of our own making, in which the owner has 100."""
     token = mock("odd_token")
-    views = deploy_contract("hub_views", base_token=str(token.address))
-    orders = deploy_contract("hub_orders", **{f"{kind}_registry": at.address for kind, at in world.registries.items()})
-    hub = deploy_contract("hub", hub_owner=str(token.address), hub_orders=orders.address, hub_views=views.address)
+    registries = {kind: registry.address for kind, registry in world.registries.items()}
+    parts = create_hub(
+        lambda name, **arguments: deploy_contract(name, **arguments).address,
+        owner=str(token.address),
+        base_token=str(token.address),
+        registries=registries,
+    )
+    hub = ChainContract("hub", parts["hub"])
     token.give(world.owner.address, 100)
     return hub, token
 

@@ -24,6 +24,7 @@ from fairgrid.protocol.orders import (
 )
 from fairgrid.protocol.seals import message_hash
 from fairgrid.protocol.typed_data import Domain, operation_hash, order_hash
+from tests.contracts.hub_parts import create_hub
 from tests.contracts.registries import ChainContract, Log, compiled, deploy_contract, public_abi
 
 __all__ = [
@@ -114,6 +115,7 @@ class World:
         self.hub = hub
         self.rlc = rlc
         self.registries = registries
+        self.facets: dict[str, ChainContract] = {}
         self.owner = Person("owner")
         self.app_owner = Person("app owner")
         self.dataset_owner = Person("dataset owner")
@@ -382,15 +384,16 @@ def deploy_hub(
         kind: deploy(f"{kind}_registry", registry_owner=owner, entry_initcode=compiled(kind).bytecode)
         for kind in ("app", "dataset", "workerpool")
     }
-    orders = deploy(
-        "hub_orders",
-        app_registry=registries["app"].address,
-        dataset_registry=registries["dataset"].address,
-        workerpool_registry=registries["workerpool"].address,
-    )
-    views = deploy("hub_views", base_token=rlc.address)
-    hub = deploy("hub", hub_owner=owner, hub_orders=orders.address, hub_views=views.address)
-    world = world_class(hub, rlc, registries)
+    parts: dict[str, ChainContract] = {}
+
+    def create(name: str, **arguments: Any) -> str:
+        parts[name] = deploy(name, **arguments)
+        return parts[name].address
+
+    addresses = {kind: registry.address for kind, registry in registries.items()}
+    create_hub(create, owner=owner, base_token=rlc.address, registries=addresses)
+    world = world_class(parts.pop("hub"), rlc, registries)
+    world.facets = parts
     _ = world.app, world.dataset, world.pool
     return world
 

@@ -27,7 +27,8 @@ LOCAL_CHAIN_ID = 31337
 """The one chain on which a deployment needs no key: everybody has the money there."""
 
 _RLC_DECIMALS = 9
-_FACETS = ("hub_orders", "hub_views")
+_FACETS = ("hub_orders", "hub_batch", "hub_boost", "hub_escrow", "hub_admin", "hub_views")
+"""In the order of creation: each is given those before it by name."""
 _REGISTRY_ENTRIES = {"app_registry": "app", "dataset_registry": "dataset", "workerpool_registry": "workerpool"}
 
 

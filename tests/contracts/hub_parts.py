@@ -1,0 +1,25 @@
+"""The hub out of its parts, in the order in which each finds those that it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+__all__ = ["FACETS", "create_hub"]
+
+FACETS = ("hub_orders", "hub_batch", "hub_boost", "hub_escrow", "hub_admin", "hub_views")
+"""As in `fairgrid.chain.deploy`."""
+
+
+def create_hub(
+    create: Callable[..., str], *, owner: str, base_token: str, registries: Mapping[str, str]
+) -> dict[str, str]:
+    """Create facets and hub; their addresses by name.
+
+    ``create`` takes a contract's name and constructor arguments by name (more than it needs do no harm) and gives
+    its address; ``registries`` go by kind.
+    """
+    arguments = {"hub_owner": owner, "base_token": base_token}
+    arguments |= {f"{kind}_registry": address for kind, address in registries.items()}
+    for name in (*FACETS, "hub"):
+        arguments[name] = create(name, **arguments)
+    return {name: arguments[name] for name in (*FACETS, "hub")}
