@@ -11,7 +11,9 @@ import platformdirs
 import pytest
 from boa import Env
 
+from fairgrid.errors import HostFailure
 from tests.contracts.hub_parts import FACETS
+from tests.contracts.peer import PEER_NAME, PEER_VERSION, PeerPackage, ensure_peer
 from tests.contracts.registries import compiled
 from tests.contracts.world import World, deploy_hub
 
@@ -52,3 +54,12 @@ def world(deployed_world: World) -> Iterator[World]:
     with deployed_world.anchor():
         deployed_world.now = START
         yield deployed_world
+
+
+@pytest.fixture(scope="session")
+def peer_package() -> PeerPackage:
+    """The published contracts; tests that compare with them are skipped where they cannot be fetched."""
+    try:
+        return PeerPackage(ensure_peer())
+    except HostFailure as failure:
+        pytest.skip(f"{PEER_NAME} {PEER_VERSION} cannot be fetched: {failure}")
