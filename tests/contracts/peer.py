@@ -1,7 +1,7 @@
 """The published contracts that ours stand beside in tests: fetched as npm publishes them, never kept in the tree.
 
-The package is fetched once a machine into the cache folder, by its integrity hash, and read where it lies. What it holds
-is compared with or run beside our contracts; nothing of it is built into anything.
+The package is fetched once a machine into the cache folder, by its integrity hash, and read where it lies. What it
+holds is compared with or run beside our contracts; nothing of it is built into anything.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The published contracts and ours have the same functions, events and errors, but for what `peer_differences` lists."""
+"""The published contracts and ours have the same functions, events and errors, but for what is listed."""
 
 from __future__ import annotations
 
