@@ -134,7 +134,11 @@ def test_only_the_pools_owner_opens_runs_of_a_size_that_is_left_before_the_deadl
 
 def test_a_run_has_fewer_than_two_to_the_twentieth_tasks(scenario: Scenario) -> None:
     volume = {"volume": 2**21}
-    free = {"workerpool": {**volume, "workerpoolprice": 0}, "request": volume, "app": {**volume, "appprice": 0}}
+    free: dict[str, Any] = {
+        "workerpool": {**volume, "workerpoolprice": 0},
+        "request": volume,
+        "app": {**volume, "appprice": 0},
+    }
     batch = Batch(scenario, **free)
     assert refusal(batch.open, 2**20) is None
     batch.open(2**20 - 1)
