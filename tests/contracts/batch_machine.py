@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, invariant, multiple, rule
+from hypothesis.stateful import Bundle, initialize, invariant, multiple, rule
 
 from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS
 from fairgrid.protocol.views import TaskStatus
-from tests.contracts.batch_play import LANE, BatchPlay, answer
+from tests.contracts.batch_play import LANE, RESULTS, BatchPlay, answer
 from tests.contracts.hub_machine import HubMachine
 from tests.contracts.hub_strategies import BROKER, DIGESTS, ENCLAVE, people
 from tests.contracts.play import PRICE
@@ -84,6 +84,13 @@ class BatchMachine(HubMachine):
         """The scheduler, most of the time."""
         return self.play.people.scheduler if caller < 10 else self.everybody[caller]
 
+    # --- start --------------------------------------------------------------------------------------------------
+
+    @initialize(targets=(deals, bags), trust=st.sampled_from([1, 3]), with_dataset=st.booleans())
+    def there_is_a_bag(self, trust: int, with_dataset: bool) -> str:
+        """Every example has a bag of nine tasks."""
+        return self.play.new_deal({"request": {"trust": trust}}, volume=9, with_dataset=with_dataset)
+
     # --- deals and runs -----------------------------------------------------------------------------------------
 
     @rule(targets=(deals, bags), changes=bag_terms(), with_dataset=st.booleans(), sponsored=st.booleans())
@@ -129,7 +136,7 @@ class BatchMachine(HubMachine):
         outcome = self.note("splitRun", self.play.split(run, left, self.boss(caller)))
         return multiple(*outcome.value) if outcome.happened else multiple()
 
-    @rule(run=runs | tasks, version=versions, caller=people, results=st.sampled_from([b"/ipfs/manifest"] * 5 + [b""]))
+    @rule(run=runs | tasks, version=versions, caller=people, results=st.sampled_from([RESULTS] * 5 + [b""]))
     def finalize_run(self, run: str, version: int, caller: int, results: bytes) -> None:
         self.note("finalizeRun", self.play.finish_run(run, version, self.boss(caller), results))
 
@@ -139,7 +146,7 @@ class BatchMachine(HubMachine):
         count=counts,
         worker=workers,
         authority=authorities,
-        results=st.binary(max_size=40),
+        results=st.sampled_from([RESULTS, RESULTS, b"", b"x" * 65]),
     )
     def settle_run(self, deal: str, count: int, worker: int, authority: str, results: bytes) -> Any:
         enclave, broker = self.enclave_of(deal)
@@ -168,6 +175,16 @@ class BatchMachine(HubMachine):
             version,
             **(wrong[spoil] if spoil < len(wrong) else {}),
         )
+        self.note("materialise", outcome)
+        return outcome.value if outcome.happened else multiple()
+
+    @rule(target=tasks, run=runs, position=positions)
+    def materialise_what_is_there(self, run: str, position: int) -> Any:
+        """Prove a task of a run as it was finalized; once."""
+        view = self.play.model.view_run(run)
+        inside = position % view.count
+        called = self.play.model.view_deal(view.deal_id).callback != ZERO_ADDRESS
+        outcome = self.play.prove(run, inside, answer(view.first + inside) if called else b"")
         self.note("materialise", outcome)
         return outcome.value if outcome.happened else multiple()
 
@@ -227,6 +244,20 @@ class BatchMachine(HubMachine):
 
     # --- short cuts ---------------------------------------------------------------------------------------------
 
+    @rule(target=tasks, deal=bags, worker=workers)
+    def live_a_lone_task(self, deal: str, worker: int) -> Any:
+        """The next task of a bag, in the classic lane, by one worker in one transaction if the trust allows it."""
+        outcome = self.open_the_next_task(deal, 0)
+        if not isinstance(outcome, str):
+            return outcome
+        enclave, broker = self.enclave_of(deal)
+        who = self.play.people.workers[worker]
+        callback = b"callback" if self.play.model.view_deal(deal).callback != ZERO_ADDRESS else b""
+        digest = DIGESTS[-1] if callback else DIGESTS[0]
+        alone = self.play.contribute_alone(who, outcome, digest, callback, authority=broker, enclave=enclave)
+        self.note("contributeAndFinalize", alone)
+        return outcome
+
     @rule(
         targets=(tasks, runs),
         deal=bags,
@@ -237,7 +268,8 @@ class BatchMachine(HubMachine):
     def live_a_run(self, deal: str, count: int, votes: list[int], ending: str) -> Any:
         """A run from its opening to one of several endings."""
         play = self.play
-        opened = self.note("openRun", play.begin(deal, count))
+        left = len(play.unopened(deal))
+        opened = self.note("openRun", play.begin(deal, min(count, left) or 1))
         if not opened.happened:
             return multiple()
         run = str(opened.value)

@@ -32,6 +32,8 @@ class BatchPlay(BatchTwins, Play):
     def __init__(self) -> None:
         super().__init__()
         self.runs: list[str] = []
+        self.results: dict[str, bytes] = {}
+        """What a run was settled with, where it is not `RESULTS`."""
         self.settled: Counter[tuple[str, int]] = Counter()
         """How often each (deal, index) was settled or refunded, by what `count_settlements` has seen."""
         self._seen_events = len(self.model.events)
@@ -115,7 +117,10 @@ class BatchPlay(BatchTwins, Play):
         run = runs.run_id(deal, first, count)
         root = runs.tasks_root(self.digests_at(first, max(count, 1), version))
         signs = self.signs(worker, run, runs.run_digest(root, results), authority, enclave)
-        return self.remember(self.settle_run(worker.address, deal, count, root, results, *signs))
+        outcome = self.settle_run(worker.address, deal, count, root, results, *signs)
+        if outcome.happened:
+            self.results[run] = results
+        return self.remember(outcome)
 
     def contribute_alone(
         self,
@@ -155,7 +160,7 @@ class BatchPlay(BatchTwins, Play):
             "digest": digests[inside],
             "proof": runs.task_proof(digests, inside),
             "root": runs.tasks_root(digests),
-            "results_hash": to_hex32(keccak(RESULTS)),
+            "results_hash": to_hex32(keccak(self.results.get(run, RESULTS))),
             "callback": callback,
         }
         return self.materialise(**{**arguments, **changes})

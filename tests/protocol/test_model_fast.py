@@ -144,7 +144,7 @@ def test_an_array_opens_all_or_none(scenario: Scenario) -> None:
     assert refusal(hub.initialize_array, caller, [deal, deal], [0, 3]) is None
     assert refusal(hub.initialize_array, caller, [deal], [0, 1]) is None
     assert refusal(hub.initialize_array, caller, [deal, deal], [0, 0]) is None
-    assert len(hub.task_ids) == 0
+    assert not hub.view_task(ids.task_id(deal, 0)).status
     assert hub.initialize_array(caller, [deal, deal], [0, 2])
     assert hub.task_ids == (ids.task_id(deal, 0), ids.task_id(deal, 2))
     assert hub.initialize_array(caller, [], [])
