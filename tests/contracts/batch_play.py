@@ -10,7 +10,7 @@ from fairgrid.protocol import ids, runs
 from fairgrid.protocol.hexes import ZERO_ADDRESS, keccak, to_hex32
 from fairgrid.protocol.views import TaskStatus
 from tests.contracts.batch_twins import BatchTwins
-from tests.contracts.play import Changes, Play
+from tests.contracts.play import ESCROWED, Changes, Play
 from tests.contracts.twins import Outcome
 from tests.protocol.actors import Actor
 
@@ -164,6 +164,16 @@ class BatchPlay(BatchTwins, Play):
             "callback": callback,
         }
         return self.materialise(**{**arguments, **changes})
+
+    # --- looking ------------------------------------------------------------------------------------------------
+
+    def gains(self) -> dict[str, int]:
+        """Free money gained or lost since the start, by name."""
+        return {actor.name: self.model.balance_of(actor.address) - ESCROWED for actor in self.people.all}
+
+    def frozen_of_worker(self, index: int) -> int:
+        """What a worker has locked."""
+        return self.model.frozen_of(self.people.workers[index].address)
 
     # --- what was settled ---------------------------------------------------------------------------------------
 
