@@ -89,6 +89,10 @@ def test_a_task_is_settled_alone_only_once_and_only_if_nobody_contributed(scenar
     assert refusal(settle, scenario, ZERO32) is None
     begun = scenario.contributed_task({0: GOOD}, request={"trust": 1, "salt": "0x" + "01" * 32})
     assert refusal(settle, scenario, begun, worker=1) is None
+    scenario.hub.now = scenario.hub.view_task(begun).reveal_deadline
+    scenario.hub.reopen(scenario.people.scheduler.address, begun)
+    assert scenario.hub.view_task(begun).status == TaskStatus.ACTIVE
+    assert refusal(settle, scenario, begun, worker=1) is None
 
 
 @pytest.mark.parametrize(("trust", "allowed"), [(0, True), (1, True), (2, False)])
