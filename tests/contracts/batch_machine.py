@@ -23,6 +23,11 @@ positions = st.integers(0, 3)
 versions = st.sampled_from([0, 0, 0, 1])
 workers = st.integers(0, 5)
 run_votes = st.lists(versions, min_size=1, max_size=6) | st.sampled_from([[0] * 6, [1, 0, 0, 0, 0], [0, 1, 0, 0, 0]])
+endings = st.sampled_from(
+    ["finalize"] * 3
+    + ["settle"] * 3
+    + ["split", "disagree and split", "keep silent and split", "keep silent", "finalize late", "leave"]
+)
 authorities = st.sampled_from(["scheduler"] * 8 + ["stranger", "broker"])
 
 
@@ -86,10 +91,17 @@ class BatchMachine(HubMachine):
 
     # --- start --------------------------------------------------------------------------------------------------
 
-    @initialize(targets=(deals, bags), trust=st.sampled_from([1, 3]), with_dataset=st.booleans())
-    def there_is_a_bag(self, trust: int, with_dataset: bool) -> str:
-        """Every example has a bag of nine tasks."""
-        return self.play.new_deal({"request": {"trust": trust}}, volume=9, with_dataset=with_dataset)
+    @initialize(targets=(deals, bags), with_dataset=st.booleans(), votes=run_votes, ending=endings, rest=people)
+    def there_is_a_bag(self, with_dataset: bool, votes: list[int], ending: str, rest: int) -> str:
+        """Every example begins with a bag of nine tasks, of which a run of four has come to an ending."""
+        trust = 1 if ending == "settle" else 3
+        deal = self.play.new_deal({"request": {"trust": trust}}, volume=9, with_dataset=with_dataset)
+        self.live_a_run(deal, 4, votes, ending)
+        for run in self.play.runs:
+            self.materialise_what_is_there(run, len(votes))
+        if rest < 3:
+            self.refund_rest(deal, rest, wait=True)
+        return deal
 
     # --- deals and runs -----------------------------------------------------------------------------------------
 
@@ -117,6 +129,12 @@ class BatchMachine(HubMachine):
             return multiple()
         self.play.tasks.append(outcome.value)
         return outcome.value
+
+    @rule(targets=(tasks, runs), number=st.integers(0, 9))
+    def remember_a_run(self, number: int) -> Any:
+        """Runs that another rule brought about."""
+        known = self.play.runs
+        return known[number % len(known)] if known else multiple()
 
     @rule(run=runs, worker=workers, version=versions, authority=authorities)
     def contribute_to_a_run(self, run: str, worker: int, version: int, authority: str) -> None:
@@ -263,9 +281,7 @@ class BatchMachine(HubMachine):
         deal=bags,
         count=counts,
         votes=run_votes,
-        ending=st.sampled_from(
-            ["finalize"] * 3 + ["settle"] * 3 + ["finalize late", "keep silent", "keep silent and split", "leave"]
-        ),
+        ending=endings,
     )
     def live_a_run(self, deal: str, count: int, votes: list[int], ending: str) -> Any:
         """A run from its opening to one of several endings."""
@@ -280,15 +296,20 @@ class BatchMachine(HubMachine):
         if not opened.happened:
             return multiple()
         run = str(opened.value)
+        if ending == "split":
+            return self.split_in_the_middle(run)
+        if ending == "disagree and split":
+            votes = [0, 1]
         self.contribute_until_consensus(run, [play.run_digest(run, version) for version in votes])
+        if ending == "disagree and split":
+            return self.split_in_the_middle(run)
         if ending.startswith("finalize") and self.is_revealing(run):
             self.reveal_and_finalize_run(run, late=ending == "finalize late")
         elif ending.startswith("keep silent"):
             play.now = max(play.now, play.model.view_task(run).reveal_deadline)
             self.note("reopen", play.reopen(play.people.scheduler.address, run))
             if ending == "keep silent and split":
-                split = self.note("splitRun", play.split(run, max(size // 2, 1)))
-                return multiple(run, *(split.value or ()))
+                return self.split_in_the_middle(run)
             self.contribute_until_consensus(run, [play.run_digest(run, version) for version in reversed(votes)])
         return run
 
@@ -298,6 +319,16 @@ class BatchMachine(HubMachine):
         self.contribute_until_consensus(run, [self.play.run_digest(run)] * 6)
         if self.is_revealing(run):
             self.reveal_and_finalize_run(run, late=late)
+
+    def split_in_the_middle(self, run: str) -> Any:
+        """Split, as far as that goes; the first half is then lived to its end."""
+        outcome = self.note("splitRun", self.play.split(run, max(self.play.model.view_run(run).count // 2, 1)))
+        if not outcome.happened:
+            return run
+        self.contribute_until_consensus(outcome.value[0], [self.play.run_digest(outcome.value[0])] * 6)
+        if self.is_revealing(outcome.value[0]):
+            self.reveal_and_finalize_run(outcome.value[0], late=False)
+        return multiple(run, *outcome.value)
 
     def reveal_and_finalize_run(self, run: str, *, late: bool) -> None:
         """All winners reveal and the scheduler finalizes; or all but the first, and then it gets late."""
