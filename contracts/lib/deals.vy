@@ -36,6 +36,7 @@ FLAG_BENEFICIARY: constant(uint256) = 8
 FLAG_REQUESTER_IS_BENEFICIARY: constant(uint256) = 16
 FLAG_LONG_TAG: constant(uint256) = 32
 FLAG_BATCH_LANE: constant(uint256) = 64
+FLAG_BOOST: constant(uint256) = 128
 
 
 # The fixed part, as it is stored: words 0 to 4, then the 20 bytes at 160 as a number.
@@ -277,6 +278,18 @@ def find(deal_id: bytes32) -> Head:
         return empty(Head)
     head: Head = self.load(key)
     if self.id_of(key, head) != deal_id:
+        return empty(Head)
+    return head
+
+
+@internal
+@view
+def find_classic(deal_id: bytes32) -> Head:
+    """
+    @dev The same, but deals of boost are none: classic functions and views know nothing of them.
+    """
+    head: Head = self.find(deal_id)
+    if self.flags(head) & FLAG_BOOST != 0:
         return empty(Head)
     return head
 
