@@ -46,6 +46,8 @@ ORDER_SELECTORS: constant(bytes4[10]) = [
 ESCROW_SELECTORS: constant(bytes4[9]) = [
     0xa9059cbb, 0x23b872dd, 0x095ea7b3, 0xcae9ca51, 0xb6b55f25, 0x36efd16f, 0x8f4ffcb1, 0x2e1a7d4d, 0xc86283c8
 ]
+# matchOrdersBoost, sponsorMatchOrdersBoost, pushResultBoost, claimBoost, viewDealBoost.
+BOOST_SELECTORS: constant(bytes4[5]) = [0x8a8b3607, 0xc1f9a20e, 0x9bced28b, 0xaf24ba0b, 0x63fbac17]
 
 HUB_ORDERS: immutable(address)
 HUB_BATCH: immutable(address)
@@ -126,6 +128,7 @@ def initialize(_dealid: bytes32, idx: uint256) -> bytes32:
     key: uint256 = deals.key_of(_dealid)
     deal: deals.Head = deals.load(key)
     assert deals.id_of(key, deal) == _dealid
+    assert deals.flags(deal) & deals.FLAG_BOOST == 0
     first: uint256 = deals.bot_first(deal)
     assert idx >= first
     offset: uint256 = idx - first
@@ -464,4 +467,6 @@ def __default__() -> Bytes[types.MAX_ANSWER]:
         return raw_call(HUB_ORDERS, msg.data, max_outsize=32, is_delegate_call=True)
     if selector in ESCROW_SELECTORS:
         return raw_call(HUB_ESCROW, msg.data, max_outsize=32, is_delegate_call=True)
+    if selector in BOOST_SELECTORS:
+        return raw_call(HUB_BOOST, msg.data, max_outsize=448, is_delegate_call=True)
     return raw_call(HUB_VIEWS, msg.data, max_outsize=types.MAX_ANSWER, is_delegate_call=True)

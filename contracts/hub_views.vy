@@ -44,9 +44,9 @@ def __init__(hub_admin: address):
 @view
 def viewDeal(id: bytes32) -> types.Deal:
     """
-    @notice A deal's terms; all zero if there is no such deal.
+    @notice A deal's terms; all zero if there is no such deal, or if it is one of boost (`viewDealBoost`).
     """
-    head: deals.Head = deals.find(id)
+    head: deals.Head = deals.find_classic(id)
     if head.location == empty(address):
         return empty(types.Deal)
     options: deals.Options = deals.options(head)
@@ -88,7 +88,7 @@ def viewDeal(id: bytes32) -> types.Deal:
 @view
 def viewTask(id: bytes32) -> types.Task:
     """
-    @notice Where a task stands; all zero if it was never initialized.
+    @notice Where a task stands; all zero if it was never initialized. Of a task of boost only the status is shown.
     """
     task: packing.TaskFields = packing.unpack_task(state.tasks[id])
     if task.status == types.TASK_UNSET:
@@ -96,6 +96,9 @@ def viewTask(id: bytes32) -> types.Task:
     head: deals.Head = deals.load(task.deal_key)
     shown: types.Task = empty(types.Task)
     shown.status = convert(task.status, uint8)
+    if deals.flags(head) & deals.FLAG_BOOST != 0:
+        # The protocol knows nothing else of these.
+        return shown
     shown.dealid = deals.id_of(task.deal_key, head)
     shown.idx = deals.bot_first(head) + task.offset
     shown.timeref = deals.time_reference(head)

@@ -8,7 +8,9 @@ __all__ = ["CONTRACTS"]
 
 ON_TASKS = "tests/contracts/test_agreement_on_tasks.py::test_"
 ON_ORDERS = "tests/contracts/test_agreement_on_orders.py::test_"
+ON_BOOST = "tests/contracts/test_agreement_on_boost.py::test_"
 HUB, ORDERS, ESCROW = "contracts/hub.vy", "contracts/hub_orders.vy", "contracts/lib/escrow.vy"
+BOOST, MATCHING = "contracts/hub_boost.vy", "contracts/lib/matching.vy"
 SURFACE = "contracts/lib/erc20.vy"
 VIEWS, SCORES, SIGNATURES = "contracts/hub_views.vy", "contracts/lib/scores.vy", "contracts/lib/signatures.vy"
 
@@ -18,9 +20,14 @@ def in_hub(name: str, text: str, replacement: str, killer: str) -> Mutant:
     return Mutant(f"hub: {name}", HUB, text, replacement, ON_TASKS + killer, ("hub",))
 
 
-def in_orders(name: str, text: str, replacement: str, killer: str) -> Mutant:
+def in_orders(name: str, text: str, replacement: str, killer: str, file: str = ORDERS) -> Mutant:
     """A mistake in matching or managing orders."""
-    return Mutant(f"hub_orders: {name}", ORDERS, text, replacement, ON_ORDERS + killer, ("hub_orders",))
+    return Mutant(f"hub_orders: {name}", file, text, replacement, ON_ORDERS + killer, ("hub_orders",))
+
+
+def in_boost(name: str, text: str, replacement: str, killer: str) -> Mutant:
+    """A mistake in the fast path."""
+    return Mutant(f"hub_boost: {name}", BOOST, text, replacement, ON_BOOST + killer, ("hub_boost",))
 
 
 def in_views(name: str, text: str, replacement: str, killer: str, file: str = VIEWS) -> Mutant:
@@ -236,15 +243,17 @@ CONTRACTS = (
     ),
     in_orders(
         "the workerpool order is not consumed",
-        "state.consumed[hashes.workerpool] += volume",
+        "state.consumed[hashes.workerpool] += units",
         "pass",
         "orders_are_consumed_deal_by_deal",
+        MATCHING,
     ),
     in_orders(
         "a request in slices is not consumed",
-        "state.consumed[hashes.request] = terms.bot_first + volume",
-        "state.consumed[hashes.request] = volume",
+        "state.consumed[hashes.request] = request_consumed + units",
+        "state.consumed[hashes.request] = units",
         "orders_are_consumed_deal_by_deal",
+        MATCHING,
     ),
     in_orders(
         "the pool's stake is rounded for all tasks at once",
