@@ -144,8 +144,6 @@ def test_error_that_cannot_arise_is_not_in_the_interface(error: str) -> None:
         "claimArray(bytes32[])",
         "initializeAndClaimArray(bytes32[],uint256[])",
         "depositForArray(uint256[],address[])",
-        "pushResultBoost(bytes32,uint256,bytes,bytes,bytes,address,bytes)",
-        "viewDealBoost(bytes32)",
         "viewDealABILegacy_pt1(bytes32)",
         "viewCategoryABILegacy(uint256)",
         "broadcastAppOrder((address,uint256,uint256,bytes32,address,address,address,bytes32,bytes))",
