@@ -267,6 +267,67 @@ CONTRACTS = (
         "if msg.sender == empty(address):",
         "orders_are_presigned_and_closed",
     ),
+    # boost
+    in_boost(
+        "the requester is charged for the sponsor's deal",
+        "escrow.seize(options.sponsor, app_price",
+        "escrow.seize(deals.requester(deal), app_price",
+        "a_sponsor_is_charged_and_the_requesters_other_money_is_not",
+    ),
+    in_boost(
+        "a claim refunds the requester instead of the sponsor",
+        "escrow.unlock(options.sponsor,",
+        "escrow.unlock(deals.requester(deal),",
+        "a_sponsor_is_charged_and_the_requesters_other_money_is_not",
+    ),
+    in_boost(
+        "a push at the deadline",
+        "assert block.timestamp < deals.contribution_deadline(deal)",
+        "assert block.timestamp <= deals.contribution_deadline(deal)",
+        "claims_start_where_pushes_end",
+    ),
+    in_boost(
+        "a claim one second late",
+        "assert block.timestamp >= deals.contribution_deadline(deal)",
+        "assert block.timestamp > deals.contribution_deadline(deal)",
+        "claims_start_where_pushes_end",
+    ),
+    in_boost(
+        "the dataset's framework bits are ignored",
+        "app_tag | convert(dataset_order.tag, uint256) |",
+        "app_tag | (convert(dataset_order.tag, uint256) & ~types.TAG_FRAMEWORKS) |",
+        RULES,
+    ),
+    in_boost(
+        "a price of 97 bits is no matter",
+        "self._check_width(app_order.appprice, 96)",
+        "self._check_width(app_order.appprice, 97)",
+        "numbers_that_do_not_fit_are_named",
+    ),
+    in_boost(
+        "anybody authorises",
+        "authority, hashing.authorisation(msg.sender, task_id, enclaveChallenge), authorizationSign\n    )",
+        "authority, hashing.authorisation(msg.sender, task_id, enclaveChallenge), authorizationSign\n    ) or True",
+        "an_authorisation_is_for_one_worker_task_and_enclave",
+    ),
+    in_boost(
+        "the enclave signs the results of a deal with a callback",
+        "keccak256(resultsCallback) if has_callback else keccak256(results)",
+        "keccak256(results)",
+        "a_callback_needs_data_and_the_enclave_signs_it",
+    ),
+    in_boost(
+        "a task ends twice",
+        'assert state.tasks[task_id] == 0, "PocoBoost: Task status not unset"\n    assert block.timestamp <',
+        "assert block.timestamp <",
+        "conditions_of_a_push_are_named_in_their_order",
+    ),
+    in_boost(
+        "the kitty pays without paying",
+        "escrow.seize(types.KITTY_ADDRESS, part, task_id)",
+        "pass",
+        KITTY,
+    ),
     # the token's surface
     in_surface(
         "an allowance is never used up",

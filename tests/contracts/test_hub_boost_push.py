@@ -156,9 +156,10 @@ def test_with_a_callback_the_enclave_signs_what_is_called_back(world: World) -> 
 def test_the_broker_authorises_enclaves_and_nobody_else(world: World) -> None:
     deal = boost_deal(world, request={"volume": 2})
     world.hub.call("setTeeBroker", BROKER.address, sender=world.owner.address)
-    for options in ({"enclave": ENCLAVE}, {"authority": BROKER}):
-        with reverts(BAD_AUTHORISATION):
-            push(world, deal, **options)
+    with reverts(BAD_AUTHORISATION):
+        push(world, deal, enclave=ENCLAVE)
+    with reverts(BAD_AUTHORISATION):
+        push(world, deal, authority=BROKER)
     push(world, deal, enclave=ENCLAVE, authority=BROKER)
     push(world, deal, index=1)
 
@@ -260,7 +261,7 @@ def test_a_sponsored_deal_of_a_requester_without_money_is_finished(world: World)
     ("price", "part"), [(10**9, 3 * 10**8), (10**10, 10**9), (10**12, 3 * 10**10)], ids=["all", "least", "tenth"]
 )
 def test_a_success_takes_from_the_kitty_in_one_reward(world: World, price: int, part: int) -> None:
-    changes = {"workerpool": {"workerpoolprice": price}, "request": {"workerpoolmaxprice": price}}
+    changes: dict[str, Any] = {"workerpool": {"workerpoolprice": price}, "request": {"workerpoolmaxprice": price}}
     failed = boost_deal(world, **changes)
     world.now += 7 * TIMEREF
     claim(world, failed)
@@ -283,9 +284,10 @@ def test_no_score_is_earned(world: World) -> None:
 
 def test_results_beyond_our_bound_revert(world: World) -> None:
     deal = boost_deal(world, request={"volume": 2})
-    for options in ({"results": b"x" * 2049}, {"callback": b"x" * 2049}):
-        with reverts(NO_DATA):
-            push(world, deal, **options)
+    with reverts(NO_DATA):
+        push(world, deal, results=b"x" * 2049)
+    with reverts(NO_DATA):
+        push(world, deal, callback=b"x" * 2049)
     logs = push(world, deal, results=b"x" * 2048, callback=b"y" * 2048)
     assert logs[-1].arguments["results"] == b"x" * 2048
 
