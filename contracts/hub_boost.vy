@@ -15,20 +15,26 @@
 
 from .interfaces import IRegistry
 from .lib import blob
+from .lib import callbacks
 from .lib import deals
 from .lib import escrow
 from .lib import hashing
 from .lib import matching
 from .lib import packing
+from .lib import scores
+from .lib import settlement
 from .lib import signatures
 from .lib import state
 from .lib import types
 
 initializes: state
 initializes: blob[state := state]
+initializes: callbacks[state := state]
 initializes: deals[blob := blob, state := state]
 initializes: escrow[state := state]
 initializes: matching[state := state]
+initializes: scores[state := state]
+initializes: settlement[blob := blob, escrow := escrow, scores := scores, state := state]
 initializes: signatures[state := state]
 
 # The low three bytes of a tag: all that the deal keeps of it.
@@ -338,36 +344,23 @@ def pushResultBoost(
 
     self._end_task(task_id, dealId, index, types.TASK_COMPLETED)
     app_price: uint256 = deals.app_price(deal)
-    pool_price: uint256 = deals.pool_price(deal)
     worker_reward: uint256 = self._worker_reward(deal)
-    escrow.seize(options.sponsor, app_price + options.dataset_price + pool_price, task_id)
+    escrow.seize(options.sponsor, settlement.price_of(deal, options), task_id)
     escrow.reward(msg.sender, worker_reward, task_id)
     if app_price > 0:
         escrow.reward(deals.app_owner(deal), app_price, task_id)
     if options.dataset_price > 0:
         escrow.reward(options.dataset_owner, options.dataset_price, task_id)
     escrow.unlock(pool_owner, deals.pool_stake(deal))
-    scheduler_reward: uint256 = pool_price - worker_reward
-    kitty: uint256 = escrow.frozen_of(types.KITTY_ADDRESS)
-    if kitty > 0:
-        part: uint256 = min(max(kitty * types.KITTY_RATIO // 100, types.KITTY_MIN), kitty)
-        escrow.seize(types.KITTY_ADDRESS, part, task_id)
-        scheduler_reward += part
-    escrow.reward(pool_owner, scheduler_reward, task_id)
+    kitty_part: uint256 = settlement.take_from_kitty(task_id)
+    escrow.reward(pool_owner, deals.pool_price(deal) - worker_reward + kitty_part, task_id)
     log ResultPushedBoost(dealId=dealId, index=index, results=results)
 
     if has_callback:
         assert len(resultsCallback) > 0, "PocoBoost: Callback requires data"
-        callback_gas: uint256 = state.callback_gas
-        # Whether it succeeds is the callback's own affair.
-        success: bool = raw_call(
-            options.callback,
-            abi_encode(task_id, resultsCallback, method_id=method_id("receiveResult(bytes32,bytes)")),
-            gas=callback_gas,
-            revert_on_failure=False,
-        )
-        # Nobody can starve the callback: had it got less than its gas, less than this would be left.
-        assert msg.gas > callback_gas // 63, "PocoBoost: Not enough gas after callback"
+        assert callbacks.call(
+            options.callback, task_id, resultsCallback
+        ), "PocoBoost: Not enough gas after callback"
 
 
 @external
@@ -383,11 +376,7 @@ def claimBoost(dealId: bytes32, index: uint256):
     assert block.timestamp >= deals.contribution_deadline(deal), "PocoBoost: Deadline not reached"
 
     self._end_task(task_id, dealId, index, types.TASK_FAILED)
-    options: deals.Options = deals.options(deal)
-    pool_stake: uint256 = deals.pool_stake(deal)
-    escrow.unlock(options.sponsor, deals.app_price(deal) + options.dataset_price + deals.pool_price(deal))
-    escrow.seize(deals.pool_owner(deal), pool_stake, task_id)
-    escrow.freeze_for_kitty(pool_stake, task_id)
+    settlement.refund(task_id, deal, deals.options(deal), 1)
     log TaskClaimed(taskid=task_id)
 
 

@@ -17,6 +17,9 @@ MAX_CALL: constant(uint256) = 12288
 MAX_ANSWER: constant(uint256) = 12288
 MAX_CONTRIBUTORS: constant(uint256) = 64
 MAX_VOLUME: constant(uint256) = 2**32 - 1
+MAX_ARRAY: constant(uint256) = 256
+MAX_RUN: constant(uint256) = 2**20 - 1
+MAX_PROOF: constant(uint256) = 20
 
 # ── Status of a task ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -25,6 +28,7 @@ TASK_ACTIVE: constant(uint256) = 1
 TASK_REVEALING: constant(uint256) = 2
 TASK_COMPLETED: constant(uint256) = 3
 TASK_FAILED: constant(uint256) = 4
+TASK_SPLIT: constant(uint256) = 5  # a run in whose place two others came
 
 # ── Status of a contribution ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -201,6 +205,17 @@ struct Contribution:
     resultSeal: bytes32
     enclaveChallenge: address
     weight: uint256
+
+struct Run:
+    dealid: bytes32
+    first: uint256
+    count: uint256
+    status: uint8
+
+struct Lane:
+    inBatchLane: bool
+    cursor: uint256
+    refunded: bool
 
 struct Account:
     stake: uint256

@@ -270,15 +270,15 @@ CONTRACTS = (
     # boost
     in_boost(
         "the requester is charged for the sponsor's deal",
-        "escrow.seize(options.sponsor, app_price",
-        "escrow.seize(deals.requester(deal), app_price",
+        "escrow.seize(options.sponsor,",
+        "escrow.seize(deals.requester(deal),",
         "a_sponsor_is_charged_and_the_requesters_other_money_is_not",
     ),
     in_boost(
-        "a claim refunds the requester instead of the sponsor",
-        "escrow.unlock(options.sponsor,",
-        "escrow.unlock(deals.requester(deal),",
-        "a_sponsor_is_charged_and_the_requesters_other_money_is_not",
+        "a claim names the deal instead of the task",
+        "settlement.refund(task_id,",
+        "settlement.refund(dealId,",
+        "claims_start_where_pushes_end",
     ),
     in_boost(
         "a push at the deadline",
@@ -323,9 +323,9 @@ CONTRACTS = (
         "conditions_of_a_push_are_named_in_their_order",
     ),
     in_boost(
-        "the kitty pays without paying",
-        "escrow.seize(types.KITTY_ADDRESS, part, task_id)",
-        "pass",
+        "the kitty's part stays with the hub",
+        "- worker_reward + kitty_part,",
+        "- worker_reward,",
         KITTY,
     ),
     # the token's surface

@@ -105,11 +105,22 @@ class Play(Twins):
     # --- tasks --------------------------------------------------------------------------------------------------
 
     def open(self, deal: str, index: int) -> Outcome:
-        """Initialize, and remember the task."""
-        outcome = self.initialize(self.people.stranger.address, deal, index)
+        """Initialize, as somebody who may, and remember the task."""
+        in_lane = self.model.view_lane(deal).in_batch_lane
+        opener = self.people.scheduler if in_lane else self.people.stranger
+        outcome = self.initialize(opener.address, deal, index)
         if outcome.happened:
             self.tasks.append(outcome.value)
         return outcome
+
+    def unopened(self, deal: str) -> list[int]:
+        """The indexes of a deal that may still be opened, in the order in which they may."""
+        record, lane = self.model.view_deal(deal), self.model.view_lane(deal)
+        end = record.bot_first + record.bot_size
+        if lane.in_batch_lane:
+            return [] if lane.refunded else list(range(lane.cursor, end))
+        states = {index: self.model.view_task(ids.task_id(deal, index)) for index in range(record.bot_first, end)}
+        return [index for index, state in states.items() if state.status == TaskStatus.UNSET]
 
     def new_task(self, changes: Changes | None = None, *, with_dataset: bool = False, pool: int = 0) -> str:
         """The first task of a new deal."""
@@ -189,10 +200,7 @@ class Play(Twins):
         ends = [self.model.view_deal(deal).start_time + 10 * 36_000 for deal in self.deals]
         self.now = max([self.now, *ends])
         for deal in self.deals:
-            record = self.model.view_deal(deal)
-            for index in range(record.bot_first, record.bot_first + record.bot_size):
-                if self.model.view_task(ids.task_id(deal, index)).status == TaskStatus.UNSET:
-                    assert self.open(deal, index).happened
+            self.open_the_rest(deal)
         for task in self.tasks:
             if self.model.view_task(task).status in (TaskStatus.ACTIVE, TaskStatus.REVEALING):
                 assert self.claim(self.people.stranger.address, task).happened
@@ -203,6 +211,11 @@ class Play(Twins):
         self.check_money_adds_up()
         model = self.model
         assert {account for account in model.accounts if model.frozen_of(account)} <= {KITTY_ADDRESS}
+
+    def open_the_rest(self, deal: str) -> None:
+        """Open every task that was never opened."""
+        for index in self.unopened(deal):
+            assert self.open(deal, index).happened
 
     def withdraw_everything(self) -> None:
         """Everybody takes all there is; what stays is the kitty's."""

@@ -1,10 +1,10 @@
-"""Selectors and topics of the published interface (spec/poco.md, appendix A), as far as the hub has it today."""
+"""Selectors and topics of the published interface (spec/poco.md, appendix A), as far as the hub has it, and our own."""
 
 from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["ERRORS", "EVENTS", "FUNCTIONS"]
+__all__ = ["ERRORS", "EVENTS", "FUNCTIONS", "OWN_EVENTS", "OWN_FUNCTIONS"]
 
 FUNCTIONS: Final[dict[str, str]] = {
     "0x156194d4": (
@@ -60,7 +60,11 @@ FUNCTIONS: Final[dict[str, str]] = {
     "0xfc334e8c": "reveal(bytes32,bytes32)",
     "0xf6c68e10": "reopen(bytes32)",
     "0x8fc375e5": "finalize(bytes32,bytes,bytes)",
+    "0x5facd761": "contributeAndFinalize(bytes32,bytes32,bytes,bytes,address,bytes,bytes)",
     "0xbd66528a": "claim(bytes32)",
+    "0xb504681d": "initializeArray(bytes32[],uint256[])",
+    "0xfa055d7e": "claimArray(bytes32[])",
+    "0xf722cb32": "initializeAndClaimArray(bytes32[],uint256[])",
     "0x01751998": "verifySignature(address,bytes32,bytes)",
     "0xc87b582a": "verifyPresignature(address,bytes32)",
     "0xbf36994e": "verifyPresignatureOrSignature(address,bytes32,bytes)",
@@ -164,3 +168,29 @@ ERRORS: Final[dict[str, str]] = {
     "0x6dfcc650": "SafeCastOverflowedUintDowncast(uint8,uint256)",
     "0xde6168e5": "UnsupportedOperation(bytes4)",
 }
+
+OWN_FUNCTIONS: Final[dict[str, str]] = {
+    "0xb75f7560": "openRun(bytes32,uint256)",
+    "0xaae74347": "splitRun(bytes32,uint256)",
+    "0xedfaabe7": "finalizeRun(bytes32,bytes32,bytes)",
+    "0x102efb17": "settleRun(bytes32,uint256,bytes32,bytes,address,bytes,bytes)",
+    "0xf76c9aeb": "materialise(bytes32,uint256,bytes32,bytes32[],bytes32,bytes32,bytes)",
+    "0x31228414": "refundRest(bytes32)",
+    "0x36d3c007": "viewRun(bytes32)",
+    "0x1397c9c6": "viewLane(bytes32)",
+    "0x88e8b920": "computeRunId(bytes32,uint256,uint256)",
+}
+"""What the hub offers beyond the published interface."""
+
+OWN_EVENTS: Final[dict[str, str]] = {
+    "0x5d07738fc4b7db09b04ae786f2ef0f63a716a54bf0f310bedd5c91c41b533dc8": "RunOpen(bytes32,bytes32,uint256,uint256)",
+    "0x2ae377941950bac353d20f15f88b92a63a907729c13e5d67234063e6525db65c": "RunSplit(bytes32,bytes32,bytes32)",
+    "0xe60126f1f052a92b80c10ee55ff16d1bb258ed09b1e21798dbbabf89b87fcc40": (
+        "RunFinalize(bytes32,bytes32,uint256,bytes,address[])"
+    ),
+    "0x77607a8d764c5ea89a616b1940aa69914c955e3019c581f92e6b2b60987d3a6a": (
+        "TaskMaterialise(bytes32,bytes32,uint256,bytes32)"
+    ),
+    "0xa78b009ce9db38ad061e4366fd75c02dc9e7b48e0bde3326b0a496d4a66b8810": "DealRefund(bytes32,uint256,uint256)",
+}
+"""What it tells beyond the published interface."""

@@ -14,7 +14,7 @@ from vyper.compiler.output import build_layout_output
 
 from fairgrid.protocol.hexes import keccak, to_hex
 from tests.contracts.hub_parts import FACETS as PARTS
-from tests.contracts.published_interface import ERRORS, EVENTS, FUNCTIONS
+from tests.contracts.published_interface import ERRORS, EVENTS, FUNCTIONS, OWN_EVENTS, OWN_FUNCTIONS
 from tests.contracts.registries import SOURCES, compiled
 from tests.contracts.test_hub_initialize import LANES_SLOT
 from tests.contracts.world import World
@@ -22,7 +22,7 @@ from tests.contracts.world import World
 FACETS = ("hub", *PARTS)
 CODE_LIMIT = 24_576
 INIT_CODE_LIMIT = 49_152
-OWN_FUNCTIONS = {"blobData()"}
+INTERNAL_FUNCTIONS = {"blobData()"}
 """Functions that are no part of the public ABI: called by our own records."""
 
 
@@ -47,13 +47,30 @@ def _of(entries: list[dict[str, Any]], kind: str) -> Iterator[dict[str, Any]]:
     return (entry for entry in entries if entry["type"] == kind)
 
 
-@pytest.mark.parametrize(("kind", "published"), [("function", FUNCTIONS), ("event", EVENTS), ("error", ERRORS)])
-def test_the_public_abi_has_the_published_selectors_and_topics(kind: str, published: dict[str, str]) -> None:
-    ours = {}
+def _public_by_hash(kind: str) -> dict[str, str]:
+    found = {}
     for entry in _of(_public(), kind):
         hash_ = keccak(_signature(entry).encode())
-        ours[to_hex(hash_ if kind == "event" else hash_[:4])] = _signature(entry)
-    assert ours == published
+        found[to_hex(hash_ if kind == "event" else hash_[:4])] = _signature(entry)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("kind", "published", "own"),
+    [("function", FUNCTIONS, OWN_FUNCTIONS), ("event", EVENTS, OWN_EVENTS), ("error", ERRORS, {})],
+)
+def test_the_public_abi_is_the_published_one_and_our_own(
+    kind: str, published: dict[str, str], own: dict[str, str]
+) -> None:
+    assert _public_by_hash(kind) == published | own
+
+
+def test_our_own_interface_takes_no_published_name() -> None:
+    """A superset: nothing of ours overloads a function or an event that foreign clients know."""
+    for published, own in ((FUNCTIONS, OWN_FUNCTIONS), (EVENTS, OWN_EVENTS)):
+        names = {signature.partition("(")[0] for signature in published.values()}
+        assert not names & {signature.partition("(")[0] for signature in own.values()}
+        assert not set(published) & set(own)
 
 
 def test_the_facets_together_have_every_function_once_and_no_other() -> None:
@@ -63,7 +80,7 @@ def test_the_facets_together_have_every_function_once_and_no_other() -> None:
             signature = _signature(entry)
             assert signature not in found, f"{signature} is in two facets"
             found[signature] = (facet, [_type(output) for output in entry["outputs"]], entry["stateMutability"])
-    for signature in OWN_FUNCTIONS:
+    for signature in INTERNAL_FUNCTIONS:
         del found[signature]
     expected = {
         _signature(entry): ([_type(output) for output in entry["outputs"]], entry["stateMutability"])
@@ -86,7 +103,7 @@ def test_compiled_parameters_have_the_published_names() -> None:
     reserved = {"value": "amount"}
     for facet in FACETS:
         for entry in _of(compiled(facet).abi, "function"):
-            if _signature(entry) in OWN_FUNCTIONS:
+            if _signature(entry) in INTERNAL_FUNCTIONS:
                 continue
             names = [parameter["name"] for parameter in entry["inputs"]]
             published = [parameter["name"] for parameter in public[_signature(entry)]["inputs"]]
@@ -95,7 +112,7 @@ def test_compiled_parameters_have_the_published_names() -> None:
 
 def test_every_function_is_reached_through_the_hub(world: World) -> None:
     """Without arguments, so most revert; none is unknown."""
-    for selector, signature in FUNCTIONS.items():
+    for selector, signature in (FUNCTIONS | OWN_FUNCTIONS).items():
         computation = boa.env.execute_code(
             to_address=world.hub.address, data=bytes.fromhex(selector[2:]) + bytes(1_500)
         )

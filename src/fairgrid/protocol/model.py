@@ -11,6 +11,8 @@ Every call either happens or raises `Revert` with the exact text; `Hub.events` i
 `model_orders`       signatures, presigned and closed orders, categories
 `model_deals`        matching
 `model_tasks`        initialize, contribute, reveal, reopen, finalize, claim, scores
+`model_fast`         contributeAndFinalize, array forms
+`model_batch`        the batch lane: runs
 `model_boost`        the fast path: deals of boost, pushed results, claims
 ===================  ===========================================================================
 
@@ -20,7 +22,8 @@ Every call either happens or raises `Revert` with the exact text; `Hub.events` i
 
 Foreign contracts have no code here: ERC-1271 signatures are not modelled, and restrictions to groups are
 `Hub.group_members`. Callbacks of deals are not called; nothing of the hub depends on them. The model has none of the
-contracts' bounds (prices below 2**96, volumes and trust below 2**32, 64 contributors a task): stay within them.
+contracts' bounds (prices below 2**96, volumes and trust below 2**32, 64 contributors a task, 2,048 bytes of results):
+stay within them.
 """
 
 from __future__ import annotations

@@ -13,9 +13,10 @@ from typing import Final
 from fairgrid.protocol import deadlines, ids, rewards
 from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS, from_hex, keccak, to_hex32
 from fairgrid.protocol.matching import Kind, authorised, deal_volume
+from fairgrid.protocol.model_batch import RunBook
 from fairgrid.protocol.model_registry import Registries
 from fairgrid.protocol.model_state import Revert, Table, World, require, transaction
-from fairgrid.protocol.model_tasks import NO_TASK, TaskBook
+from fairgrid.protocol.model_tasks import NO_TASK
 from fairgrid.protocol.model_token import Rlc
 from fairgrid.protocol.orders import AppOrder, DatasetOrder, Order, RequestOrder, WorkerpoolOrder
 from fairgrid.protocol.rewards import KITTY_ADDRESS
@@ -49,7 +50,7 @@ NO_DEAL_BOOST = DealBoost(
 """What `view_deal_boost` shows of an id that is no deal of boost."""
 
 
-class BoostBook(TaskBook):
+class BoostBook(RunBook):
     """Deals of boost and their tasks."""
 
     def __init__(
