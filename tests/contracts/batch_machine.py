@@ -263,13 +263,20 @@ class BatchMachine(HubMachine):
         deal=bags,
         count=counts,
         votes=run_votes,
-        ending=st.sampled_from(["finalize"] * 4 + ["finalize late", "keep silent", "keep silent and split", "leave"]),
+        ending=st.sampled_from(
+            ["finalize"] * 3 + ["settle"] * 3 + ["finalize late", "keep silent", "keep silent and split", "leave"]
+        ),
     )
     def live_a_run(self, deal: str, count: int, votes: list[int], ending: str) -> Any:
         """A run from its opening to one of several endings."""
         play = self.play
-        left = len(play.unopened(deal))
-        opened = self.note("openRun", play.begin(deal, min(count, left) or 1))
+        size = min(count, len(play.unopened(deal))) or 1
+        if ending == "settle":
+            enclave, broker = self.enclave_of(deal)
+            outcome = play.settle(deal, size, play.people.workers[len(votes) - 1], authority=broker, enclave=enclave)
+            self.note("settleRun", outcome)
+            return outcome.value if outcome.happened else multiple()
+        opened = self.note("openRun", play.begin(deal, size))
         if not opened.happened:
             return multiple()
         run = str(opened.value)
@@ -280,7 +287,7 @@ class BatchMachine(HubMachine):
             play.now = max(play.now, play.model.view_task(run).reveal_deadline)
             self.note("reopen", play.reopen(play.people.scheduler.address, run))
             if ending == "keep silent and split":
-                split = self.note("splitRun", play.split(run, max(count // 2, 1)))
+                split = self.note("splitRun", play.split(run, max(size // 2, 1)))
                 return multiple(run, *(split.value or ()))
             self.contribute_until_consensus(run, [play.run_digest(run, version) for version in reversed(votes)])
         return run

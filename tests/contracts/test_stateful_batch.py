@@ -15,12 +15,12 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from tests.contracts.batch_machine import BatchMachine
 
-EXAMPLES = int(os.environ.get("FAIRGRID_EXAMPLES", "30"))
+EXAMPLES = int(os.environ.get("FAIRGRID_EXAMPLES", "100"))
 ROUNDS = 3
 STEPS = 30
 
 
-@pytest.mark.timeout(60 if EXAMPLES <= 30 else 0)
+@pytest.mark.timeout(60 if EXAMPLES <= 100 else 0)
 @pytest.mark.parametrize("round_", range(ROUNDS))
 def test_random_calls_in_both_lanes_leave_contracts_and_model_alike(round_: int) -> None:
     BatchMachine.reached.clear()
@@ -34,7 +34,7 @@ def test_random_calls_in_both_lanes_leave_contracts_and_model_alike(round_: int)
             print_blob=True,
         ),
     )
-    if EXAMPLES >= 30:
+    if EXAMPLES >= 100:
         reached = BatchMachine.reached
         for name in ("openRun", "contribute", "finalizeRun", "settleRun", "splitRun", "refundRest", "materialise"):
             assert reached[f"{name} happened"] >= 1, (name, reached)

@@ -6,7 +6,7 @@
 
 hub: public(address)
 plans: DynArray[Bytes[4096], 16]
-outcomes: public(DynArray[bool, 16])
+done: DynArray[bool, 16]
 pushes: public(uint256)
 inside: bool
 
@@ -34,6 +34,15 @@ def plan(data: Bytes[4096]):
 
 @external
 @view
+def outcomes() -> DynArray[bool, 16]:
+    """
+    @notice Which of the planned calls happened.
+    """
+    return self.done
+
+
+@external
+@view
 def isValidSignature(hash: bytes32, signature: Bytes[1024]) -> bytes4:
     return 0x1626ba7e
 
@@ -45,5 +54,5 @@ def receiveResult(id: bytes32, result: Bytes[2048]):
         return
     self.inside = True
     for data: Bytes[4096] in self.plans:
-        self.outcomes.append(raw_call(self.hub, data, revert_on_failure=False))
+        self.done.append(raw_call(self.hub, data, revert_on_failure=False))
     self.inside = False
