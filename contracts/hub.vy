@@ -58,6 +58,8 @@ ESCROW_SELECTORS: constant(bytes4[9]) = [
 BATCH_SELECTORS: constant(bytes4[9]) = [
     0xb75f7560, 0xaae74347, 0xedfaabe7, 0x102efb17, 0xf76c9aeb, 0x31228414, 0x36d3c007, 0x1397c9c6, 0x88e8b920
 ]
+# matchOrdersBoost, sponsorMatchOrdersBoost, pushResultBoost, claimBoost, viewDealBoost.
+BOOST_SELECTORS: constant(bytes4[5]) = [0x8a8b3607, 0xc1f9a20e, 0x9bced28b, 0xaf24ba0b, 0x63fbac17]
 
 HUB_ORDERS: immutable(address)
 HUB_BATCH: immutable(address)
@@ -459,4 +461,6 @@ def __default__() -> Bytes[types.MAX_ANSWER]:
         return raw_call(HUB_ESCROW, msg.data, max_outsize=32, is_delegate_call=True)
     if selector in BATCH_SELECTORS:
         return raw_call(HUB_BATCH, msg.data, max_outsize=128, is_delegate_call=True)
+    if selector in BOOST_SELECTORS:
+        return raw_call(HUB_BOOST, msg.data, max_outsize=448, is_delegate_call=True)
     return raw_call(HUB_VIEWS, msg.data, max_outsize=types.MAX_ANSWER, is_delegate_call=True)

@@ -28,8 +28,16 @@ def push(callback: address, task_id: bytes32, data: Bytes[types.MAX_RESULT]):
     @notice Calls `receiveResult`, if there is a callback, with the gas that the hub's owner set.
     @dev Whether it succeeds is the callback's own affair. Reverts without data if it got less than its gas.
     """
-    if callback == empty(address):
-        return
+    if callback != empty(address):
+        assert self.call(callback, task_id, data)
+
+
+@internal
+def call(callback: address, task_id: bytes32, data: Bytes[types.MAX_RESULT]) -> bool:
+    """
+    @notice The same, of a callback that there is.
+    @return False if it got less than its gas: then the caller must revert.
+    """
     callback_gas: uint256 = state.callback_gas
     success: bool = raw_call(
         callback,
@@ -38,4 +46,4 @@ def push(callback: address, task_id: bytes32, data: Bytes[types.MAX_RESULT]):
         revert_on_failure=False,
     )
     # Nobody can starve the callback: had it got less than its gas, less than this would be left.
-    assert msg.gas > callback_gas // 63
+    return msg.gas > callback_gas // 63

@@ -67,7 +67,7 @@ def pay_sellers(ref: bytes32, deal: deals.Head, options: deals.Options, units: u
             of which there is one whatever the units.
     @dev What is left with the hub is the pool's price, for one of the two functions that follow.
     """
-    escrow.seize(options.sponsor, self._price(deal, options) * units, ref)
+    escrow.seize(options.sponsor, self.price_of(deal, options) * units, ref)
     app_price: uint256 = deals.app_price(deal)
     if app_price > 0:
         escrow.reward(deals.app_owner(deal), app_price * units, ref)
@@ -75,11 +75,23 @@ def pay_sellers(ref: bytes32, deal: deals.Head, options: deals.Options, units: u
         escrow.reward(options.dataset_owner, options.dataset_price * units, ref)
     pool_owner: address = deals.pool_owner(deal)
     escrow.unlock(pool_owner, deals.pool_stake(deal) * units)
-    kitty: uint256 = escrow.frozen_of(types.KITTY_ADDRESS)
-    if kitty > 0:
-        part: uint256 = min(max(kitty * types.KITTY_RATIO // 100, types.KITTY_MIN), kitty)
-        escrow.seize(types.KITTY_ADDRESS, part, ref)
+    part: uint256 = self.take_from_kitty(ref)
+    if part > 0:
         escrow.reward(pool_owner, part, ref)
+
+
+@internal
+def take_from_kitty(ref: bytes32) -> uint256:
+    """
+    @notice Takes what a success takes out of the kitty; the caller pays it to the scheduler.
+    @return Zero only if the kitty is empty.
+    """
+    kitty: uint256 = escrow.frozen_of(types.KITTY_ADDRESS)
+    if kitty == 0:
+        return 0
+    part: uint256 = min(max(kitty * types.KITTY_RATIO // 100, types.KITTY_MIN), kitty)
+    escrow.seize(types.KITTY_ADDRESS, part, ref)
+    return part
 
 
 @internal
@@ -133,12 +145,15 @@ def refund(ref: bytes32, deal: deals.Head, options: deals.Options, units: uint25
     @notice Gives the price back to who paid, and the scheduler's stake to the kitty.
     """
     pool_stake: uint256 = deals.pool_stake(deal) * units
-    escrow.unlock(options.sponsor, self._price(deal, options) * units)
+    escrow.unlock(options.sponsor, self.price_of(deal, options) * units)
     escrow.seize(deals.pool_owner(deal), pool_stake, ref)
     escrow.freeze_for_kitty(pool_stake, ref)
 
 
 @internal
 @pure
-def _price(deal: deals.Head, options: deals.Options) -> uint256:
+def price_of(deal: deals.Head, options: deals.Options) -> uint256:
+    """
+    @dev What the sponsor pays for one task.
+    """
     return deals.app_price(deal) + options.dataset_price + deals.pool_price(deal)

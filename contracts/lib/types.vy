@@ -166,6 +166,22 @@ struct Deal:
     schedulerRewardRatio: uint256
     sponsor: address
 
+struct DealBoost:
+    appOwner: address
+    appPrice: uint96
+    datasetOwner: address
+    datasetPrice: uint96
+    workerpoolOwner: address
+    workerpoolPrice: uint96
+    requester: address
+    workerReward: uint96
+    callback: address
+    deadline: uint40
+    botFirst: uint16
+    botSize: uint16
+    shortTag: bytes3
+    sponsor: address
+
 struct Task:
     status: uint8
     dealid: bytes32

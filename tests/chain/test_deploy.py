@@ -192,7 +192,7 @@ async def test_another_owner_gets_a_network_of_its_own(anvil: AnvilProcess, rich
     owned = [set(_addresses(deployment)) - set(deployment.facets.values()) for deployment in (first, second)]
     assert not owned[0] & owned[1]
     shared = {name for name, address in first.facets.items() if second.facets[name] == address}
-    assert shared == {"hub_batch", "hub_boost"}, "facets that know nobody, and keep nothing, serve every hub"
+    assert shared == {"hub_batch"}, "facets that know nobody, and keep nothing, serve every hub"
     assert _call(anvil, "hub", second.hub, "owner") == rich_signer.address
     assert _call(anvil, "rlc", second.rlc, "balanceOf", rich_signer.address) == SUPPLY
 

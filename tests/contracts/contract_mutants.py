@@ -8,9 +8,11 @@ __all__ = ["CONTRACTS"]
 
 ON_TASKS = "tests/contracts/test_agreement_on_tasks.py::test_"
 ON_ORDERS = "tests/contracts/test_agreement_on_orders.py::test_"
+ON_BOOST = "tests/contracts/test_agreement_on_boost.py::test_"
 HUB, ORDERS, ESCROW = "contracts/hub.vy", "contracts/hub_orders.vy", "contracts/lib/escrow.vy"
 SURFACE, SETTLEMENT = "contracts/lib/erc20.vy", "contracts/lib/settlement.vy"
 CONTRIBUTIONS = "contracts/lib/contributions.vy"
+BOOST, MATCHING = "contracts/hub_boost.vy", "contracts/lib/matching.vy"
 VIEWS, SCORES, SIGNATURES = "contracts/hub_views.vy", "contracts/lib/scores.vy", "contracts/lib/signatures.vy"
 
 
@@ -19,9 +21,14 @@ def in_hub(name: str, text: str, replacement: str, killer: str) -> Mutant:
     return Mutant(f"hub: {name}", HUB, text, replacement, ON_TASKS + killer, ("hub",))
 
 
-def in_orders(name: str, text: str, replacement: str, killer: str) -> Mutant:
+def in_orders(name: str, text: str, replacement: str, killer: str, file: str = ORDERS) -> Mutant:
     """A mistake in matching or managing orders."""
-    return Mutant(f"hub_orders: {name}", ORDERS, text, replacement, ON_ORDERS + killer, ("hub_orders",))
+    return Mutant(f"hub_orders: {name}", file, text, replacement, ON_ORDERS + killer, ("hub_orders",))
+
+
+def in_boost(name: str, text: str, replacement: str, killer: str) -> Mutant:
+    """A mistake in the fast path."""
+    return Mutant(f"hub_boost: {name}", BOOST, text, replacement, ON_BOOST + killer, ("hub_boost",))
 
 
 def in_views(name: str, text: str, replacement: str, killer: str, file: str = VIEWS) -> Mutant:
@@ -244,15 +251,17 @@ CONTRACTS = (
     ),
     in_orders(
         "the workerpool order is not consumed",
-        "state.consumed[hashes.workerpool] += volume",
+        "state.consumed[hashes.workerpool] += units",
         "pass",
         "orders_are_consumed_deal_by_deal",
+        MATCHING,
     ),
     in_orders(
         "a request in slices is not consumed",
-        "state.consumed[hashes.request] = terms.bot_first + volume",
-        "state.consumed[hashes.request] = volume",
+        "state.consumed[hashes.request] = request_consumed + units",
+        "state.consumed[hashes.request] = units",
         "orders_are_consumed_deal_by_deal",
+        MATCHING,
     ),
     in_orders(
         "the pool's stake is rounded for all tasks at once",
@@ -265,6 +274,67 @@ CONTRACTS = (
         "if msg.sender != order_owner:",
         "if msg.sender == empty(address):",
         "orders_are_presigned_and_closed",
+    ),
+    # boost
+    in_boost(
+        "the requester is charged for the sponsor's deal",
+        "escrow.seize(options.sponsor,",
+        "escrow.seize(deals.requester(deal),",
+        "a_sponsor_is_charged_and_the_requesters_other_money_is_not",
+    ),
+    in_boost(
+        "a claim names the deal instead of the task",
+        "settlement.refund(task_id,",
+        "settlement.refund(dealId,",
+        "claims_start_where_pushes_end",
+    ),
+    in_boost(
+        "a push at the deadline",
+        "assert block.timestamp < deals.contribution_deadline(deal)",
+        "assert block.timestamp <= deals.contribution_deadline(deal)",
+        "claims_start_where_pushes_end",
+    ),
+    in_boost(
+        "a claim one second late",
+        "assert block.timestamp >= deals.contribution_deadline(deal)",
+        "assert block.timestamp > deals.contribution_deadline(deal)",
+        "claims_start_where_pushes_end",
+    ),
+    in_boost(
+        "the dataset's framework bits are ignored",
+        "app_tag | convert(dataset_order.tag, uint256) |",
+        "app_tag | (convert(dataset_order.tag, uint256) & ~types.TAG_FRAMEWORKS) |",
+        RULES,
+    ),
+    in_boost(
+        "a price of 97 bits is no matter",
+        "self._check_width(app_order.appprice, 96)",
+        "self._check_width(app_order.appprice, 97)",
+        "numbers_that_do_not_fit_are_named",
+    ),
+    in_boost(
+        "anybody authorises",
+        "authority, hashing.authorisation(msg.sender, task_id, enclaveChallenge), authorizationSign\n    )",
+        "authority, hashing.authorisation(msg.sender, task_id, enclaveChallenge), authorizationSign\n    ) or True",
+        "an_authorisation_is_for_one_worker_task_and_enclave",
+    ),
+    in_boost(
+        "the enclave signs the results of a deal with a callback",
+        "keccak256(resultsCallback) if has_callback else keccak256(results)",
+        "keccak256(results)",
+        "a_callback_needs_data_and_the_enclave_signs_it",
+    ),
+    in_boost(
+        "a task ends twice",
+        'assert state.tasks[task_id] == 0, "PocoBoost: Task status not unset"\n    assert block.timestamp <',
+        "assert block.timestamp <",
+        "conditions_of_a_push_are_named_in_their_order",
+    ),
+    in_boost(
+        "the kitty's part stays with the hub",
+        "- worker_reward + kitty_part,",
+        "- worker_reward,",
+        KITTY,
     ),
     # the token's surface
     in_surface(

@@ -39,6 +39,22 @@ FUNCTIONS: Final[dict[str, str]] = {
         "es32,uint256,uint256,address,address,address,bytes32,bytes),(address,uint256,address,uint256,ad"
         "dress,uint256,address,uint256,bytes32,uint256,uint256,address,address,string,bytes32,bytes))"
     ),
+    "0x8a8b3607": (
+        "matchOrdersBoost((address,uint256,uint256,bytes32,address,address,address,bytes32,bytes),(addre"
+        "ss,uint256,uint256,bytes32,address,address,address,bytes32,bytes),(address,uint256,uint256,byte"
+        "s32,uint256,uint256,address,address,address,bytes32,bytes),(address,uint256,address,uint256,add"
+        "ress,uint256,address,uint256,bytes32,uint256,uint256,address,address,string,bytes32,bytes))"
+    ),
+    "0xc1f9a20e": (
+        "sponsorMatchOrdersBoost((address,uint256,uint256,bytes32,address,address,address,bytes32,bytes)"
+        ",(address,uint256,uint256,bytes32,address,address,address,bytes32,bytes),(address,uint256,uint2"
+        "56,bytes32,uint256,uint256,address,address,address,bytes32,bytes),(address,uint256,address,uint"
+        "256,address,uint256,address,uint256,bytes32,uint256,uint256,address,address,string,bytes32,byte"
+        "s))"
+    ),
+    "0x9bced28b": "pushResultBoost(bytes32,uint256,bytes,bytes,bytes,address,bytes)",
+    "0xaf24ba0b": "claimBoost(bytes32,uint256)",
+    "0x63fbac17": "viewDealBoost(bytes32)",
     "0x5b36c66b": "initialize(bytes32,uint256)",
     "0x34623484": "contribute(bytes32,bytes32,bytes32,address,bytes,bytes)",
     "0xfc334e8c": "reveal(bytes32,bytes32)",
@@ -113,6 +129,11 @@ EVENTS: Final[dict[str, str]] = {
     ),
     "0x692ad61076dceddd0f1a861f737553dd61fc8501cf4190d29c4e90af6607f765": "SchedulerNotice(address,bytes32)",
     "0x81eec3d5401bb1693dbef61f0800bc16602905d6677d691c1262d6f08456e9a0": "DealSponsored(bytes32,address)",
+    "0x90edec6d368fb8a52f3cba8ef8adbc79511b2b7a6d1df663e38ae6f4775c11a6": (
+        "SchedulerNoticeBoost(address,bytes32,address,address,uint256,bytes32,string,address)"
+    ),
+    "0x30d8c59de5f54b676eb3410d971831f2cd83fcf445559b287cecadb1900fc454": "DealSponsoredBoost(bytes32,address)",
+    "0xfbd7641f7e58d072f2d358846c1b7880d83d9293a71a4b04880b8eaf7e54306f": "ResultPushedBoost(bytes32,uint256,bytes)",
     "0x252992fb0468d68d6a5784ec03214f0d0a362083f2d7ebd157af43b017a22e06": "TaskInitialize(bytes32,address)",
     "0x3fdb8d7797562d49a81078dbf7fa1771958ea452f8b13d1148383bd9506aecfb": "TaskContribute(bytes32,address,bytes32)",
     "0xf6d49bf3e05d33a4bc497d3c793fb5756388bb96b947cf51bb60aaecb0e022e3": "TaskConsensus(bytes32,bytes32)",
@@ -144,6 +165,7 @@ EVENTS: Final[dict[str, str]] = {
 
 ERRORS: Final[dict[str, str]] = {
     "0xff4127cb": "NotContractOwner(address,address)",
+    "0x6dfcc650": "SafeCastOverflowedUintDowncast(uint8,uint256)",
     "0xde6168e5": "UnsupportedOperation(bytes4)",
 }
 

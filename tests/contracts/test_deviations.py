@@ -140,8 +140,6 @@ def test_error_that_cannot_arise_is_not_in_the_interface(error: str) -> None:
         "configure(address,string,string,uint8,address,address,address,address)",
         "changeRegistries(address,address,address)",
         "depositForArray(uint256[],address[])",
-        "pushResultBoost(bytes32,uint256,bytes,bytes,bytes,address,bytes)",
-        "viewDealBoost(bytes32)",
         "viewDealABILegacy_pt1(bytes32)",
         "viewCategoryABILegacy(uint256)",
         "broadcastAppOrder((address,uint256,uint256,bytes32,address,address,address,bytes32,bytes))",

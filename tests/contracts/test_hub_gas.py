@@ -14,7 +14,8 @@ import pytest
 
 from fairgrid.chain.create2 import creation_code
 from fairgrid.localnet.anvil import AnvilProcess
-from fairgrid.protocol.hexes import checksum, from_hex, to_hex
+from fairgrid.protocol import ids
+from fairgrid.protocol.hexes import ZERO_ADDRESS, checksum, from_hex, to_hex
 from tests.contracts.registries import ChainContract, Log, compiled, public_abi
 from tests.contracts.world import World, bytes32, deploy_hub
 
@@ -173,3 +174,39 @@ def test_sponsored_deal_without_dataset_and_claim(hub_on_anvil: AnvilWorld, spen
     world.chain.request("evm_mine")
     world.hub.call("claim", task, sender=world.stranger.address)
     _compare({"sponsorMatchOrders": spent["sponsorMatchOrders"][0], "claim": spent["claim"][0]})
+
+
+def test_boost_match_and_push(hub_on_anvil: AnvilWorld, spent: dict[str, list[int]]) -> None:
+    """The published contracts: match 452,069 without and 539,820 with dataset, push 174,226."""
+    world = hub_on_anvil
+    _pay_in(world)
+    for with_dataset in (False, True):
+        orders = world.orders(with_dataset=with_dataset, request={"trust": 1, **REQUEST})
+        deal = world.hub.call("matchOrdersBoost", *orders.arguments, sender=world.stranger.address)
+        worker = world.worker(int(with_dataset))
+        sign = world.authorisation(ids.task_id(deal, 0), worker)
+        push = (deal, 0, RESULTS_84, b"", sign, ZERO_ADDRESS, b"")
+        world.hub.call("pushResultBoost", *push, sender=worker.address)
+    plain, with_data = spent["matchOrdersBoost"]
+    assert plain <= 452_069 * 2 // 3
+    assert with_data <= 539_820 * 2 // 3
+    pushed = spent["pushResultBoost"]
+    assert max(pushed) <= 174_226
+    _compare(
+        {
+            "boost: match": plain,
+            "boost: match with dataset": with_data,
+            "boost: push": pushed[0],
+            "boost: push with dataset": pushed[1],
+            "boost: match and push": plain + pushed[0],
+        }
+    )
+    deal = world.hub.call(
+        "sponsorMatchOrdersBoost",
+        *world.orders(request={"trust": 1, "params": ""}).arguments,
+        sender=world.worker(0).address,
+    )
+    world.chain.request("evm_increaseTime", 2_101)
+    world.chain.request("evm_mine")
+    world.hub.call("claimBoost", deal, 0, sender=world.stranger.address)
+    _compare({"boost: sponsored match": spent["sponsorMatchOrdersBoost"][0], "boost: claim": spent["claimBoost"][0]})

@@ -13,6 +13,7 @@ Every call either happens or raises `Revert` with the exact text; `Hub.events` i
 `model_tasks`        initialize, contribute, reveal, reopen, finalize, claim, scores
 `model_fast`         contributeAndFinalize, array forms
 `model_batch`        the batch lane: runs
+`model_boost`        the fast path: deals of boost, pushed results, claims
 ===================  ===========================================================================
 
     hub = Hub.deploy(chain_id=31337, owner=owner)
@@ -30,7 +31,7 @@ from __future__ import annotations
 from typing import Final
 
 from fairgrid.protocol.hexes import checksum, keccak, to_hex
-from fairgrid.protocol.model_batch import RunBook
+from fairgrid.protocol.model_boost import BoostBook
 from fairgrid.protocol.model_registry import AppRegistry, DatasetRegistry, Registries, WorkerpoolRegistry
 from fairgrid.protocol.model_state import Event, Revert, World
 from fairgrid.protocol.model_token import Rlc
@@ -41,7 +42,7 @@ DEFAULT_CATEGORIES: Final = (("XS", 300), ("S", 1_200), ("M", 3_600), ("L", 10_8
 """Name and time reference (seconds) of the categories of a fresh deployment; their description is two quote marks."""
 
 
-class Hub(RunBook):
+class Hub(BoostBook):
     """The hub with its token and registries. See `Hub.deploy` for a fresh one as the contracts leave it."""
 
     name: Final = "Staked RLC"

@@ -17,6 +17,7 @@ __all__ = [
     "ContributionStatus",
     "DatasetInfo",
     "Deal",
+    "DealBoost",
     "Lane",
     "Resource",
     "Run",
@@ -75,6 +76,30 @@ class Deal:
     bot_size: int
     worker_stake: int
     scheduler_reward_ratio: int
+    sponsor: str
+
+
+@dataclass(frozen=True, slots=True)
+class DealBoost:
+    """A deal of boost: money locked for ``bot_size`` tasks with indexes 0 to ``bot_size - 1``."""
+
+    app_owner: str
+    app_price: int
+    dataset_owner: str
+    dataset_price: int
+    workerpool_owner: str
+    workerpool_price: int
+    requester: str
+    worker_reward: int
+    """What the worker gets of the pool's price for one task."""
+    callback: str
+    deadline: int
+    """Results are accepted before this; from then on anybody may claim the refund."""
+    bot_first: int
+    """Units of the request that deals before this one took. It does not offset the indexes of tasks."""
+    bot_size: int
+    short_tag: str
+    """The low three bytes of the tag, 0x-hex."""
     sponsor: str
 
 
