@@ -7,7 +7,7 @@
 @notice One address holds the money, the deals, the tasks and the scores. This contract is that address: the life of a task is
         here; everything else is in facets, reached by delegatecall, that are fixed when they are deployed: `hub_orders.vy` (matching,
         order management), `hub_batch.vy` (runs of many tasks), `hub_boost.vy` (the fast path), `hub_escrow.vy` (ERC-20 surface,
-        deposits), `hub_views.vy` and `hub_admin.vy`.
+        deposits), `hub_views.vy`, `hub_legacy.vy` and `hub_admin.vy`.
 @dev Who can stop it: nobody. The hub's owner adds categories and names the TEE broker; it cannot change code, deals or balances.
      Conditions that fail revert without data, as the protocol says. Signatures of contracts are asked by static call; the only
      call that could re-enter is the callback at the very end of `finalize` and `contributeAndFinalize`.
@@ -43,12 +43,22 @@ initializes: settlement[blob := blob, escrow := escrow, scores := scores, state 
 initializes: signatures[state := state]
 
 # Which facet a function is in, for those that cost somebody gas; everything else is asked of `hub_views.vy`, which passes on
-# what it does not know to `hub_admin.vy`, and that to the facet of the escrow.
+# what it does not know to `hub_legacy.vy`, that to `hub_admin.vy`, and that to the facet of the escrow.
 
 # matchOrders, sponsorMatchOrders, manageAppOrder, manageDatasetOrder, manageWorkerpoolOrder, manageRequestOrder,
-# computeDealVolume, appregistry, datasetregistry, workerpoolregistry.
-ORDER_SELECTORS: constant(bytes4[10]) = [
-    0x156194d4, 0x2f391533, 0xb2b07e66, 0x4b747106, 0x7e34a077, 0x8dd971d5, 0x66517ca6, 0x45b637a9, 0xb1b11d2c, 0x90a0f546
+# computeDealVolume, assertDatasetDealCompatibility, appregistry, datasetregistry, workerpoolregistry.
+ORDER_SELECTORS: constant(bytes4[11]) = [
+    0x156194d4,
+    0x2f391533,
+    0xb2b07e66,
+    0x4b747106,
+    0x7e34a077,
+    0x8dd971d5,
+    0x66517ca6,
+    0x80f03425,
+    0x45b637a9,
+    0xb1b11d2c,
+    0x90a0f546,
 ]
 # transfer, transferFrom, approve, approveAndCall, deposit, depositFor, receiveApproval, withdraw, withdrawTo.
 ESCROW_SELECTORS: constant(bytes4[9]) = [

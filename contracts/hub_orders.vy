@@ -147,6 +147,43 @@ def computeDealVolume(
     return min(types.MAX_VOLUME, volume)
 
 
+@external
+@view
+def assertDatasetDealCompatibility(datasetOrder: types.DatasetOrder, dealId: bytes32):
+    """
+    @notice Reverts with `IncompatibleDatasetOrder(reason)` unless a deal without a dataset may use this one (bulk processing).
+            Nothing is consumed or paid.
+    @dev Price, registration and the restrictions of the deal's own orders are not looked at, as in the protocol.
+    """
+    order_hash: bytes32 = hashing.typed_hash(hashing.domain_separator(), hashing.dataset_order(datasetOrder))
+    if deals.consumed_by_request(order_hash) >= datasetOrder.volume:
+        self._refuse_dataset("Dataset order is revoked or fully consumed")
+    dataset_owner: address = staticcall IEntry(datasetOrder.dataset).owner()
+    if not signatures.is_signed_or_presigned(dataset_owner, order_hash, datasetOrder.sign):
+        self._refuse_dataset("Invalid dataset order signature")
+    deal: deals.Head = deals.find_classic(dealId)
+    if deal.location == empty(address):
+        self._refuse_dataset("Deal not found")
+    if deals.flags(deal) & deals.FLAG_DATASET != 0:
+        self._refuse_dataset("Deal already has a dataset")
+    if not signatures.is_authorised(datasetOrder.apprestrict, deals.app(deal)):
+        self._refuse_dataset("App restriction not satisfied")
+    if not signatures.is_authorised(datasetOrder.workerpoolrestrict, deals.pool(deal)):
+        self._refuse_dataset("Workerpool restriction not satisfied")
+    if not signatures.is_authorised(datasetOrder.requesterrestrict, deals.requester(deal)):
+        self._refuse_dataset("Requester restriction not satisfied")
+    options: deals.Options = deals.options(deal)
+    tag: uint256 = convert(datasetOrder.tag, uint256) & ~types.TAG_FRAMEWORKS
+    if tag & ~convert(options.tag, uint256) != 0:
+        self._refuse_dataset("Tag compatibility not satisfied")
+
+
+@internal
+@pure
+def _refuse_dataset(reason: String[42]):
+    raw_revert(abi_encode(reason, method_id=method_id("IncompatibleDatasetOrder(string)")))
+
+
 @internal
 def _match(
     app_order: types.AppOrder,

@@ -6,11 +6,12 @@
 @license Apache-2.0
 @notice What deals, tasks, contributions, orders, scores, accounts and assets look like. Changes nothing. Runs by delegatecall in
         the storage of the hub (`hub.vy`).
-@dev What this facet does not know goes on to the facet of administration.
+@dev What this facet does not know goes on to the facet of legacy accessors.
 """
 
 from .interfaces import IAsset
 from .lib import blob
+from .lib import deal_views
 from .lib import deals
 from .lib import escrow
 from .lib import hashing
@@ -29,15 +30,15 @@ initializes: scores[state := state]
 initializes: signatures[state := state]
 initializes: task_views[state := state]
 
-HUB_ADMIN: immutable(address)
+HUB_LEGACY: immutable(address)
 
 
 @deploy
-def __init__(hub_admin: address):
+def __init__(hub_legacy: address):
     """
     @dev The facet that is asked next; it may be created later.
     """
-    HUB_ADMIN = hub_admin
+    HUB_LEGACY = hub_legacy
 
 
 # ── Views: deals, tasks, contributions ─────────────────────────────────────────────────────────────────────────────
@@ -48,42 +49,7 @@ def viewDeal(id: bytes32) -> types.Deal:
     """
     @notice A deal's terms; all zero if there is no such deal, or if it is one of boost (`viewDealBoost`).
     """
-    head: deals.Head = deals.find_classic(id)
-    if head.location == empty(address):
-        return empty(types.Deal)
-    options: deals.Options = deals.options(head)
-    return types.Deal(
-        app=types.Resource(pointer=deals.app(head), owner=deals.app_owner(head), price=deals.app_price(head)),
-        dataset=types.Resource(
-            pointer=options.dataset, owner=options.dataset_owner, price=options.dataset_price
-        ),
-        workerpool=types.Resource(
-            pointer=deals.pool(head), owner=deals.pool_owner(head), price=deals.pool_price(head)
-        ),
-        trust=deals.trust(head),
-        category=deals.category(head),
-        tag=options.tag,
-        requester=deals.requester(head),
-        beneficiary=options.beneficiary,
-        callback=options.callback,
-        params=convert(
-            convert(
-                blob.read(
-                    head.location,
-                    options.params_start,
-                    head.location.codesize - 1 - options.params_start,
-                ),
-                Bytes[types.MAX_PARAMS],
-            ),
-            String[types.MAX_PARAMS],
-        ),
-        startTime=deals.start_time(head),
-        botFirst=deals.bot_first(head),
-        botSize=deals.bot_size(head),
-        workerStake=deals.worker_stake(head),
-        schedulerRewardRatio=deals.scheduler_reward_ratio(head),
-        sponsor=options.sponsor,
-    )
+    return deal_views.deal_of(id)
 
 
 @external
@@ -280,6 +246,15 @@ def eip712domain_separator() -> bytes32:
     return hashing.domain_separator()
 
 
+@external
+@view
+def eip712Domain() -> (bytes1, String[16], String[8], uint256, address, bytes32, DynArray[uint256, 1]):
+    """
+    @notice The same domain in the form of EIP-5267: fields (name, version, chain, contract), their values, no salt, no extensions.
+    """
+    return 0x0f, hashing.DOMAIN_NAME, hashing.DOMAIN_VERSION, chain.id, self, empty(bytes32), empty(DynArray[uint256, 1])
+
+
 # ── Views: constants ───────────────────────────────────────────────────────────────────────────────────────────────
 
 @external
@@ -363,4 +338,4 @@ def __default__() -> Bytes[types.MAX_ANSWER]:
     """
     @notice What this facet does not know is asked of the next.
     """
-    return raw_call(HUB_ADMIN, msg.data, max_outsize=types.MAX_ANSWER, is_delegate_call=True)
+    return raw_call(HUB_LEGACY, msg.data, max_outsize=types.MAX_ANSWER, is_delegate_call=True)

@@ -35,6 +35,7 @@ CONTRACTS = (
     "hub_boost",
     "hub_escrow",
     "hub_admin",
+    "hub_legacy",
     "hub_views",
     "app_registry",
     "dataset_registry",

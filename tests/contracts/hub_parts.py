@@ -4,21 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from fairgrid.protocol.hexes import ZERO_ADDRESS
+
 __all__ = ["FACETS", "create_hub"]
 
-FACETS = ("hub_orders", "hub_batch", "hub_boost", "hub_escrow", "hub_admin", "hub_views")
+FACETS = ("hub_orders", "hub_batch", "hub_boost", "hub_escrow", "hub_admin", "hub_legacy", "hub_views")
 """As in `fairgrid.chain.deploy`."""
 
 
 def create_hub(
-    create: Callable[..., str], *, owner: str, base_token: str, registries: Mapping[str, str]
+    create: Callable[..., str],
+    *,
+    owner: str,
+    base_token: str,
+    registries: Mapping[str, str],
+    v3_hub: str = ZERO_ADDRESS,
 ) -> dict[str, str]:
     """Create facets and hub; their addresses by name.
 
     ``create`` takes a contract's name and constructor arguments by name (more than it needs do no harm) and gives
     its address; ``registries`` go by kind.
     """
-    arguments = {"hub_owner": owner, "base_token": base_token}
+    arguments = {"hub_owner": owner, "base_token": base_token, "v3_hub": v3_hub}
     arguments |= {f"{kind}_registry": address for kind, address in registries.items()}
     for name in (*FACETS, "hub"):
         arguments[name] = create(name, **arguments)

@@ -121,6 +121,32 @@ FUNCTIONS: Final[dict[str, str]] = {
     "0xaefb52b4": "setTeeBroker(address)",
     "0x8da5cb5b": "owner()",
     "0xf2fde38b": "transferOwnership(address)",
+    "0xb5521817": "configure(address,string,string,uint8,address,address,address,address)",
+    "0x0e7c4033": "changeRegistries(address,address,address)",
+    "0x89ccfe89": "updateDomainSeparator()",
+    "0xa9b20cee": "importScore(address)",
+    "0x01ffc9a7": "supportsInterface(bytes4)",
+    "0xc52e9de1": "broadcastAppOrder((address,uint256,uint256,bytes32,address,address,address,bytes32,bytes))",
+    "0x4c4692de": "broadcastDatasetOrder((address,uint256,uint256,bytes32,address,address,address,bytes32,bytes))",
+    "0x947f5178": (
+        "broadcastWorkerpoolOrder((address,uint256,uint256,bytes32,uint256,uint256,address,address,addres"
+        "s,bytes32,bytes))"
+    ),
+    "0x4693d172": (
+        "broadcastRequestOrder((address,uint256,address,uint256,address,uint256,address,uint256,bytes32,u"
+        "int256,uint256,address,address,string,bytes32,bytes))"
+    ),
+    "0xbd19a4f3": "viewDealABILegacy_pt1(bytes32)",
+    "0xce5f7895": "viewDealABILegacy_pt2(bytes32)",
+    "0xd5922f50": "viewConfigABILegacy(bytes32)",
+    "0x5b3ae3e4": "viewAccountABILegacy(address)",
+    "0x248ad6a0": "viewTaskABILegacy(bytes32)",
+    "0x11e35aba": "viewContributionABILegacy(bytes32,address)",
+    "0xf9353b8d": "viewCategoryABILegacy(uint256)",
+    "0x80f03425": (
+        "assertDatasetDealCompatibility((address,uint256,uint256,bytes32,address,address,address,bytes32,"
+        "bytes),bytes32)"
+    ),
 }
 
 EVENTS: Final[dict[str, str]] = {
@@ -161,12 +187,27 @@ EVENTS: Final[dict[str, str]] = {
         "CreateCategory(uint256,string,string,uint256)"
     ),
     "0x8be0079c531659141344cd1fd0a4f28419497f9722a3daafe3b4186f6b6457e0": "OwnershipTransferred(address,address)",
+    "0x6fd493f856b22df174df46975d6dcf0895c7dfb3c63d20179c0dcd5563e2f565": (
+        "BroadcastAppOrder((address,uint256,uint256,bytes32,address,address,address,bytes32,bytes))"
+    ),
+    "0xc56d982ad2fd39ebadca073cc88d9bdaee0f4c8e7b2b6be50227169daefc7b3f": (
+        "BroadcastDatasetOrder((address,uint256,uint256,bytes32,address,address,address,bytes32,bytes))"
+    ),
+    "0xaf81a046e31ebb2be305579e585ac6b2ee3fdc2dc9dba806bb826879bb2c7851": (
+        "BroadcastWorkerpoolOrder((address,uint256,uint256,bytes32,uint256,uint256,address,address,addres"
+        "s,bytes32,bytes))"
+    ),
+    "0x54bee205d9b03332d6dc82bc907476dfef6ed4fd86058d49a72994baee781175": (
+        "BroadcastRequestOrder((address,uint256,address,uint256,address,uint256,address,uint256,bytes32,u"
+        "int256,uint256,address,address,string,bytes32,bytes))"
+    ),
 }
 
 ERRORS: Final[dict[str, str]] = {
     "0xff4127cb": "NotContractOwner(address,address)",
     "0x6dfcc650": "SafeCastOverflowedUintDowncast(uint8,uint256)",
     "0xde6168e5": "UnsupportedOperation(bytes4)",
+    "0x0afd9382": "IncompatibleDatasetOrder(string)",
 }
 
 OWN_FUNCTIONS: Final[dict[str, str]] = {
@@ -179,6 +220,7 @@ OWN_FUNCTIONS: Final[dict[str, str]] = {
     "0x36d3c007": "viewRun(bytes32)",
     "0x1397c9c6": "viewLane(bytes32)",
     "0x88e8b920": "computeRunId(bytes32,uint256,uint256)",
+    "0x84b0196e": "eip712Domain()",
 }
 """What the hub offers beyond the published interface."""
 

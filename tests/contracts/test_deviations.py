@@ -136,13 +136,7 @@ def test_error_that_cannot_arise_is_not_in_the_interface(error: str) -> None:
         "diamondCut((address,uint8,bytes4[])[],address,bytes)",
         "facets()",
         "facetAddress(bytes4)",
-        "supportsInterface(bytes4)",
-        "configure(address,string,string,uint8,address,address,address,address)",
-        "changeRegistries(address,address,address)",
         "depositForArray(uint256[],address[])",
-        "viewDealABILegacy_pt1(bytes32)",
-        "viewCategoryABILegacy(uint256)",
-        "broadcastAppOrder((address,uint256,uint256,bytes32,address,address,address,bytes32,bytes))",
         "renounceOwnership()",
     ],
 )

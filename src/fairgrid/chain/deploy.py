@@ -27,7 +27,7 @@ LOCAL_CHAIN_ID = 31337
 """The one chain on which a deployment needs no key: everybody has the money there."""
 
 _RLC_DECIMALS = 9
-_FACETS = ("hub_orders", "hub_batch", "hub_boost", "hub_escrow", "hub_admin", "hub_views")
+_FACETS = ("hub_orders", "hub_batch", "hub_boost", "hub_escrow", "hub_admin", "hub_legacy", "hub_views")
 """In the order of creation: each is given those before it by name."""
 _REGISTRY_ENTRIES = {"app_registry": "app", "dataset_registry": "dataset", "workerpool_registry": "workerpool"}
 
@@ -87,7 +87,12 @@ def plan_contracts(owner: str, *, rlc: str | None = None) -> dict[str, PlannedCo
     """
     plan: dict[str, PlannedContract] = {}
     # By the names of the constructors' arguments.
-    arguments: dict[str, Any] = {"token_owner": owner, "registry_owner": owner, "hub_owner": owner}
+    arguments: dict[str, Any] = {
+        "token_owner": owner,
+        "registry_owner": owner,
+        "hub_owner": owner,
+        "v3_hub": ZERO_ADDRESS,
+    }
 
     def add(name: str, **own_arguments: Any) -> str:
         init_code = creation_code(artifact(name), arguments | own_arguments)

@@ -18,6 +18,7 @@ NAMES = (
     "hub_boost",
     "hub_escrow",
     "hub_admin",
+    "hub_legacy",
     "hub_views",
     "app_registry",
     "dataset_registry",
