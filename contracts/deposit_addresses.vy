@@ -28,15 +28,15 @@ target: public(immutable(address))
 
 
 @deploy
-def __init__(hub_address: address, base_token: address, deposit_initcode: Bytes[_MAX_INITCODE]):
+def __init__(hub_address: address, base_token: address, clone_initcode: Bytes[_MAX_INITCODE]):
     """
     @param hub_address The hub of all deposits; it may come later, or never.
     @param base_token What that hub takes.
-    @param deposit_initcode Creates `deposit_address.vy`.
+    @param clone_initcode Creates `deposit_address.vy`.
     """
     hub = hub_address
     token = base_token
-    target = raw_create(deposit_initcode, hub_address, base_token)
+    target = raw_create(clone_initcode, hub_address, base_token)
 
 
 @external

@@ -31,11 +31,11 @@ _by_name: HashMap[bytes32, DynArray[address, _LIST_BOUND]]
 
 
 @deploy
-def __init__(group_initcode: Bytes[_MAX_INITCODE]):
+def __init__(clone_initcode: Bytes[_MAX_INITCODE]):
     """
-    @param group_initcode Creates `group.vy`, which takes its creator for the registry.
+    @param clone_initcode Creates `group.vy`, which takes its creator for the registry.
     """
-    target = raw_create(group_initcode)
+    target = raw_create(clone_initcode)
 
 
 @external

@@ -27,13 +27,13 @@ target: public(immutable(address))
 
 
 @deploy
-def __init__(hub_address: address, account_initcode: Bytes[_MAX_INITCODE]):
+def __init__(hub_address: address, clone_initcode: Bytes[_MAX_INITCODE]):
     """
     @param hub_address The hub of all accounts; it may come later.
-    @param account_initcode Creates `role_account.vy`.
+    @param clone_initcode Creates `role_account.vy`.
     """
     hub = hub_address
-    target = raw_create(account_initcode, hub_address)
+    target = raw_create(clone_initcode, hub_address)
 
 
 @external

@@ -29,18 +29,18 @@ BOTH = WORKER | SCHEDULER
 
 def role_accounts(hub: str) -> ChainContract:
     """A factory of role accounts for that hub."""
-    return deploy_contract("role_accounts", hub_address=hub, account_initcode=compiled("role_account").bytecode)
+    return deploy_contract("role_accounts", hub_address=hub, clone_initcode=compiled("role_account").bytecode)
 
 
 def deposit_addresses(hub: str, token: str) -> ChainContract:
     """A factory of deposit addresses for that hub and token."""
     code = compiled("deposit_address").bytecode
-    return deploy_contract("deposit_addresses", hub_address=hub, base_token=token, deposit_initcode=code)
+    return deploy_contract("deposit_addresses", hub_address=hub, base_token=token, clone_initcode=code)
 
 
 def groups() -> ChainContract:
     """A registry of groups."""
-    return deploy_contract("groups", group_initcode=compiled("group").bytecode)
+    return deploy_contract("groups", clone_initcode=compiled("group").bytecode)
 
 
 def authorisation_preimage(worker: str, task: str, challenge: str = ZERO_ADDRESS) -> bytes:

@@ -32,8 +32,8 @@ NAMES = (
     "group",
     "groups",
 )
-"""Every contract of the package. ``app``, ``dataset`` and ``workerpool`` are the entries of their registries; ``role_account``,
-``deposit_address`` and ``group`` are what the clones of their factories delegate to."""
+"""Every contract of the package. ``app``, ``dataset`` and ``workerpool`` are the entries of their registries;
+``role_account``, ``deposit_address`` and ``group`` are what the clones of their factories delegate to."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
