@@ -130,7 +130,9 @@ async def test_contract_that_is_gone_is_reported(anvil: AnvilProcess, deployment
 
 
 async def test_unfinished_deployment_is_reported(anvil: AnvilProcess) -> None:
-    for contract in plan_contracts(OWNER).values():
+    # Facets that are alike are one contract.
+    by_address = {contract.address: contract for contract in plan_contracts(OWNER).values()}
+    for contract in by_address.values():
         _send(anvil, DEPLOYER, DEPLOY_SALT + contract.init_code)
     registries = ("app_registry", "dataset_registry", "workerpool_registry")
     expected = {f"{name} {what}" for name in registries for what in ("initialised", "base URI")}

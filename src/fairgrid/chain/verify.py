@@ -109,9 +109,8 @@ async def verify(
         planned = plan_contracts(deployed_for, rlc=None if rlc is None else checksum(rlc))
         address = planned["hub"].address if hub is None else checksum(hub)
         inspector = _Inspector(rpc, chain_id, address, holder)
-        if not await inspector.code(address):
-            checks = (Check("hub code", False, f"There is no contract at {address}."),)
-        else:
+        checks: tuple[Check, ...] = (Check("hub code", False, f"There is no contract at {address}."),)
+        if await inspector.code(address):
             checks = await inspector.everything(deployed_for)
         return Verification(chain_id=chain_id, hub=address, owner=holder, checks=checks)
 
