@@ -6,8 +6,9 @@
 @license Apache-2.0
 @notice Makes role accounts (`role_account.vy`) for anybody. An account's address follows from this factory (which follows from
         the hub), owner, operator, roles and salt, so it can be funded and named in orders before it exists.
-@dev Who can stop it: nobody; it has no owner and no state. Clones, because each costs a twentieth of a contract of its own and pays
-     2.7 k gas more a call, which hundreds of calls do not make up for.
+@dev Who can stop it: nobody; it has no owner and no state. Accounts are clones: one costs a tenth of a contract of its own (79 k gas
+     against 815 k) and 2.7 k more for each call, which some 270 calls make up for. Until then a newcomer has earned
+     something, and in the batch lane one call settles a thousand tasks.
 """
 
 from .lib import clones
