@@ -43,6 +43,12 @@ CONTRACTS = (
     "app",
     "dataset",
     "workerpool",
+    "role_account",
+    "role_accounts",
+    "deposit_address",
+    "deposit_addresses",
+    "group",
+    "groups",
 )
 """Everything that is deployed, by the name of its source file."""
 

@@ -17,6 +17,7 @@ from tests.contracts.world import World, deploy_hub
 
 HERE = Path(__file__).parent
 CONTRACTS = ("rlc", "app", "dataset", "workerpool", "app_registry", "dataset_registry", "workerpool_registry")
+AROUND = ("role_account", "role_accounts", "deposit_address", "deposit_addresses", "group", "groups")
 
 START = 1_800_000_000
 
@@ -29,7 +30,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "compiled-contracts.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        for name in (*CONTRACTS, *FACETS, "hub"):
+        for name in (*CONTRACTS, *AROUND, *FACETS, "hub"):
             compiled(name)
 
 

@@ -26,8 +26,15 @@ NAMES = (
     "app",
     "dataset",
     "workerpool",
+    "role_account",
+    "role_accounts",
+    "deposit_address",
+    "deposit_addresses",
+    "group",
+    "groups",
 )
-"""Every contract of the package. ``app``, ``dataset`` and ``workerpool`` are the entries of their registries."""
+"""Every contract of the package. ``app``, ``dataset`` and ``workerpool`` are the entries of their registries;
+``role_account``, ``deposit_address`` and ``group`` are what the clones of their factories delegate to."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
