@@ -16,6 +16,7 @@ from fairgrid.chain.create2 import creation_code
 from fairgrid.localnet.anvil import AnvilProcess
 from fairgrid.protocol import ids
 from fairgrid.protocol.hexes import ZERO_ADDRESS, checksum, from_hex, to_hex
+from tests.contracts.batch import BATCH_LANE, agree, answers, finalize_run, open_run, settle_run
 from tests.contracts.registries import ChainContract, Log, compiled, public_abi
 from tests.contracts.world import World, bytes32, deploy_hub
 
@@ -103,6 +104,10 @@ RESULTS_84 = b'{"storage":"ipfs","location":"/ipfs/' + b"Q" * 46 + b'"}'
 REQUEST: dict[str, Any] = {"params": PARAMS_133}
 
 
+BARS = {"matchOrders": 310_000, "initialize": 53_000, "contribute": 130_000, "reveal": 43_000, "finalize": 186_000}
+"""What the issue allows each transaction of one worker's task with a data set."""
+
+
 def _pay_in(world: World) -> None:
     """Everybody has an account, as people who were here before; what is measured is their next deal."""
     for person in (world.requester, world.scheduler, *(world.worker(i) for i in range(3))):
@@ -112,10 +117,12 @@ def _pay_in(world: World) -> None:
     world.fund(world.dataset_owner, 1)
 
 
+WORK = ("matchOrders", "initialize", "contribute", "reveal", "finalize", "openRun", "finalizeRun", "settleRun")
+
+
 def _total(spent: dict[str, list[int]]) -> int:
-    """Gas of a deal with its task, deposits left out."""
-    functions = ("matchOrders", "initialize", "contribute", "reveal", "finalize")
-    return sum(sum(spent.get(function, [])) for function in functions)
+    """Gas of a deal with its tasks, deposits and views left out."""
+    return sum(sum(spent.get(function, [])) for function in WORK)
 
 
 @cache
@@ -139,7 +146,8 @@ def test_deal_with_dataset_and_one_task(hub_on_anvil: AnvilWorld, spent: dict[st
     world.contribute(task, worker, bytes32(1), fund=False)
     world.reveal(task, worker, bytes32(1))
     world.finalize(task, RESULTS_84)
-    assert spent["matchOrders"][0] <= 310_000
+    for function, bar in BARS.items():
+        assert spent[function][0] <= bar, function
     assert _total(spent) <= 720_000
     names = ("matchOrders", "initialize", "contribute", "reveal", "finalize")
     _compare({f"one worker: {name}": spent[name][0] for name in names})
@@ -210,3 +218,42 @@ def test_boost_match_and_push(hub_on_anvil: AnvilWorld, spent: dict[str, list[in
     world.chain.request("evm_mine")
     world.hub.call("claimBoost", deal, 0, sender=world.stranger.address)
     _compare({"boost: sponsored match": spent["sponsorMatchOrdersBoost"][0], "boost: claim": spent["claimBoost"][0]})
+
+
+BAG = 1_000
+
+
+def _match_bag(world: World, *, trust: int) -> str:
+    """A thousand tasks in the batch lane, with a data set, first use of all orders; the deal."""
+    return world.match(
+        world.orders(
+            with_dataset=True,
+            workerpool={"trust": trust, "tag": BATCH_LANE},
+            request={"trust": trust, "volume": BAG, "tag": BATCH_LANE, **REQUEST},
+        )
+    )
+
+
+def test_a_thousand_tasks_settled_in_one_transaction(hub_on_anvil: AnvilWorld, spent: dict[str, list[int]]) -> None:
+    world = hub_on_anvil
+    _pay_in(world)
+    settle_run(world, _match_bag(world, trust=1), answers(BAG, results=RESULTS_84))
+    assert _total(spent) <= 450 * BAG
+    _compare({"settleRun": spent["settleRun"][0], "1,000 tasks, one transaction: gas per task": _total(spent) // BAG})
+
+
+def test_a_thousand_tasks_computed_by_three_workers(hub_on_anvil: AnvilWorld, spent: dict[str, list[int]]) -> None:
+    world = hub_on_anvil
+    _pay_in(world)
+    result = answers(BAG, results=RESULTS_84)
+    run = open_run(world, _match_bag(world, trust=8), BAG)
+    agree(world, run, result, *(world.worker(number) for number in range(3)))
+    finalize_run(world, run, result)
+    assert _total(spent) <= 1_100 * BAG
+    _compare(
+        {
+            "openRun": spent["openRun"][0],
+            "three workers: finalizeRun": spent["finalizeRun"][0],
+            "1,000 tasks, three workers: gas per task": _total(spent) // BAG,
+        }
+    )
