@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import boa
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS, keccak, to_hex, to_hex32
 from tests.contracts.around import groups
@@ -101,6 +104,29 @@ def test_removal_moves_the_last_into_the_gap(group: ChainContract) -> None:
     assert group.call("members", 0) == (account(2), account(4), account(1))
     remove(group, account(1), account(4), account(2))
     assert group.call("members", 0) == ()
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(st.tuples(st.booleans(), st.lists(st.integers(0, 5), max_size=4)), max_size=8))
+@example(steps=[(False, [0, 5])])
+def test_any_comings_and_goings_leave_who_should_be_in(
+    group: ChainContract, steps: list[tuple[bool, list[int]]]
+) -> None:
+    with boa.env.anchor():
+        expected: list[str] = []
+        for joins, numbers in [(True, list(range(6))), *steps]:
+            for who in (account(number) for number in numbers):
+                if joins and who not in expected:
+                    expected.append(who)
+                elif not joins and who in expected:
+                    # The last comes into the gap.
+                    expected[expected.index(who)] = expected[-1]
+                    expected.pop()
+            (add if joins else remove)(group, *(account(number) for number in numbers))
+            assert group.call("members", 0) == tuple(expected)
+            assert group.call("memberCount") == len(expected)
+        for number in range(6):
+            assert group.call("isMember", account(number)) is (account(number) in expected)
 
 
 def test_256_accounts_a_call_and_pages_of_256(group: ChainContract) -> None:
