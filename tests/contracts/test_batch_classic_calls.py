@@ -1,4 +1,4 @@
-"""`contribute`, `reveal`, `reopen` and `claim` with the id of a run: as for a task, stakes and prices times its tasks."""
+"""`contribute`, `reveal`, `reopen` and `claim` with the id of a run: stakes and prices times its tasks."""
 
 from __future__ import annotations
 

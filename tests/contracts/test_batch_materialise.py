@@ -84,10 +84,10 @@ def test_contributions_are_shown_as_they_would_be_for_the_task(world: World) -> 
     assert (proved.status, proved.weight) == (2, 1)
     assert proved.resultHash == ids.result_hash(task, digest)
     assert proved.resultSeal == ids.result_seal(honest.address, task, digest)
-    for worker, given in ((liar, bytes32(666)), (silent, RESULT.digest)):
+    for worker, claimed in ((liar, bytes32(666)), (silent, RESULT.digest)):
         shown = world.view_contribution(task, worker)
-        assert (shown.status, shown.resultHash) == (1, ids.result_hash(run, given))
-        assert shown.resultSeal == ids.result_seal(worker.address, run, given)
+        assert (shown.status, shown.resultHash) == (1, ids.result_hash(run, claimed))
+        assert shown.resultSeal == ids.result_seal(worker.address, run, claimed)
     assert world.view_contribution(task, world.worker(9)).status == 0
     assert len(world.view_task(task).contributors) == 4
 

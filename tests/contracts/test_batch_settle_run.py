@@ -21,7 +21,7 @@ from tests.contracts.batch import (
     view_run,
 )
 from tests.contracts.registries import NO_DATA, reverts
-from tests.contracts.world import RICH, Person, World, bytes32, mock, names
+from tests.contracts.world import Person, World, bytes32, mock, names
 
 RESULT = answers(7)
 TEE_LANE = bytes32(1 << 16 | 1)

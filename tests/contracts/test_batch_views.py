@@ -128,7 +128,7 @@ def test_a_completed_task_of_boost_has_no_callback_data(world: World) -> None:
     _make_boost(world, deal)
     task = ids.task_id(deal, 0)
     tasks_slot = 6
-    slot = int.from_bytes(keccak(from_hex(task) + tasks_slot.to_bytes(32, "big")), "big")
+    slot = int.from_bytes(keccak(tasks_slot.to_bytes(32, "big") + from_hex(task)), "big")
     boa.env.set_storage(world.hub.address, slot, 3 | (int(deal, 16) >> 128) << 128)
     assert world.view_task(task).status == 3
     assert world.hub.call("resultFor", task) == b""
