@@ -79,7 +79,7 @@ def test_creation_code_needs_every_constructor_argument() -> None:
         creation_code(artifact("rlc"), {"other": 1})
 
 
-@pytest.mark.parametrize("name", PUBLIC)
+@pytest.mark.parametrize("name", [*PUBLIC, "hub_escrow_native"])
 def test_public_abi_is_what_the_contract_answers_to(name: str) -> None:
     public = json.loads((ROOT / "contracts" / "abi" / f"{name}.json").read_text())
     compiled = _compiled_abi(name)
@@ -87,7 +87,7 @@ def test_public_abi_is_what_the_contract_answers_to(name: str) -> None:
     assert _events(public) == _events(compiled)
 
 
-@pytest.mark.parametrize("name", [*PUBLIC, "hub"])
+@pytest.mark.parametrize("name", [*PUBLIC, "hub", "hub_escrow_native"])
 def test_artifact_carries_the_public_abi(name: str) -> None:
     public = json.loads((ROOT / "contracts" / "abi" / f"{name}.json").read_text())
     shipped = [entry for entry in artifact(name).abi if entry["type"] != "constructor"]

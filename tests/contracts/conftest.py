@@ -13,8 +13,9 @@ import pytest
 from boa import Env
 
 from tests.contracts.hub_parts import FACETS, NATIVE_ESCROW, create_hub
+from tests.contracts.native_world import NativeWorld, deploy_native_hub
 from tests.contracts.registries import ChainContract, compiled, deploy_contract
-from tests.contracts.world import NativeWorld, Person, World, deploy_hub, mock
+from tests.contracts.world import Person, World, deploy_hub, mock
 
 HERE = Path(__file__).parent
 CONTRACTS = ("rlc", "app", "dataset", "workerpool", "app_registry", "dataset_registry", "workerpool_registry")
@@ -58,9 +59,7 @@ def world(deployed_world: World) -> Iterator[World]:
 @pytest.fixture(scope="module")
 def deployed_native_world(chain: Env) -> NativeWorld:
     """A hub of native coins as it is deployed; never changed."""
-    world = deploy_hub(world_class=NativeWorld, native=True)
-    assert isinstance(world, NativeWorld)
-    return world
+    return deploy_native_hub()
 
 
 @pytest.fixture

@@ -45,9 +45,7 @@ def test_a_permit_of_somebody_else_is_no_use(world: World, holder: Person) -> No
     """Not even when that somebody had approved the hub: only the caller's money moves."""
     world.rlc.call("approve", world.hub.address, 60, sender=holder.address)
     with reverts(NO_DATA):
-        world.hub.call(
-            "depositWithPermit", 60, FOREVER, *permit(world, holder, 60), sender=world.stranger.address
-        )
+        world.hub.call("depositWithPermit", 60, FOREVER, *permit(world, holder, 60), sender=world.stranger.address)
     assert (world.balance(holder), world.balance(world.stranger)) == (0, 0)
 
 

@@ -1,4 +1,4 @@
-"""`receiveApproval`: what a token's `approveAndCall` does with the hub: a deposit, and a match of orders if it says so."""
+"""`receiveApproval`, called out of a token's `approveAndCall`: a deposit, and a match of orders if the data say so."""
 
 from __future__ import annotations
 
@@ -72,9 +72,7 @@ def test_the_escrows_own_shares_cannot_be_deposited(world: World, requester: Per
         world.hub.call("approveAndCall", world.hub.address, 9, b"", sender=requester.address)
 
 
-def test_anybody_can_deposit_what_somebody_approved_and_only_into_its_account(
-    world: World, requester: Person
-) -> None:
+def test_anybody_can_deposit_what_somebody_approved_and_only_into_its_account(world: World, requester: Person) -> None:
     world.rlc.call("approve", world.hub.address, 9, sender=requester.address)
     arguments = (requester.address, 9, world.rlc.address, b"")
     assert world.hub.call("receiveApproval", *arguments, sender=world.stranger.address) is True
@@ -176,9 +174,13 @@ def test_the_deposit_comes_before_the_operation_is_looked_at(world: World, reque
         send(world, requester, 10 * PRICE + 1, b"\x01\x02\x03\x04")
 
 
+def word(number: int) -> bytes:
+    """A number as ABI-encoded."""
+    return number.to_bytes(32, "big")
+
+
 def _malformed(world: World, which: str) -> bytes:
     good = match_call(world.orders())
-    word = lambda number: int(number).to_bytes(32, "big")  # noqa: E731
     return {
         "nothing": good[:4],
         "one word": good[:36],
@@ -210,12 +212,13 @@ def test_orders_beyond_our_bounds_are_malformed(world: World, requester: Person)
     long_sign = replace(world.orders(), app=world.orders().app.signed("0x" + "00" * 1025))
     with reverts(NO_DATA):
         send(world, requester, PRICE, match_call(long_sign))
-    unsigned = world.orders(with_dataset=True, request={"params": "p" * 4096})
+    signature = "0x" + "00" * 1024
+    long = world.orders(with_dataset=True, request={"params": "p" * 4096})
     largest = Orders(
-        *(
-            replace(order, sign="0x" + "00" * 1024)
-            for order in (unsigned.app, unsigned.dataset, unsigned.workerpool, unsigned.request)
-        )
+        long.app.signed(signature),
+        long.dataset.signed(signature),
+        long.workerpool.signed(signature),
+        long.request.signed(signature),
     )
     with reverts("invalid-signature-format"):
         send(world, requester, PRICE, match_call(largest))
@@ -283,15 +286,11 @@ def test_a_long_reason_is_passed_on_up_to_1024_bytes(world: World, requester: Pe
         assert embedded.value.data == plain.value.data[:1024]
 
 
-def test_a_match_that_cannot_happen_because_its_facet_is_not_there_is_refused(
-    world: World, requester: Person
-) -> None:
+def test_a_match_that_cannot_happen_because_its_facet_is_not_there_is_refused(world: World, requester: Person) -> None:
     """Called by itself, and created with nobody in the place of the facet of orders."""
     facet = deploy_contract("hub_escrow", base_token=world.rlc.address, hub_orders=world.stranger.address)
     with reverts("OperationFailed()"):
-        world.rlc.call(
-            "approveAndCall", facet.address, PRICE, match_call(world.orders()), sender=requester.address
-        )
+        world.rlc.call("approveAndCall", facet.address, PRICE, match_call(world.orders()), sender=requester.address)
 
 
 # --- re-entry -------------------------------------------------------------------------------------------------------

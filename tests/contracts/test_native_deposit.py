@@ -8,8 +8,9 @@ import boa
 import pytest
 
 from fairgrid.protocol.hexes import ZERO_ADDRESS, from_hex
+from tests.contracts.native_world import WEI_PER_NRLC, NativeWorld
 from tests.contracts.registries import NO_DATA, Log, Reverted, public_abi, reverts, selector
-from tests.contracts.world import WEI_PER_NRLC, NativeWorld, Person, bytes32, mock
+from tests.contracts.world import Person, bytes32, mock
 
 COINS = 10**18
 GWEI = WEI_PER_NRLC
@@ -169,9 +170,7 @@ INNER: dict[str, tuple[str, tuple[Any, ...]]] = {
 
 @pytest.mark.parametrize("inner", [*INNER, "plain", "unknown"])
 @pytest.mark.parametrize("outer", ["deposit", "plain", "depositFor", "depositForArray"])
-def test_who_is_given_change_finds_the_doors_closed(
-    native: NativeWorld, receiver: Any, outer: str, inner: str
-) -> None:
+def test_who_is_given_change_finds_the_doors_closed(native: NativeWorld, receiver: Any, outer: str, inner: str) -> None:
     abi, address = public_abi("hub_escrow_native"), str(receiver.address)
     inside = {"plain": b"", "unknown": b"\xde\xad\xbe\xef"}
     data = inside[inner] if inner in inside else abi.encode_call(*INNER[inner])

@@ -8,8 +8,9 @@ import boa
 import pytest
 
 from fairgrid.protocol.hexes import ZERO_ADDRESS, checksum
+from tests.contracts.native_world import WEI_PER_NRLC, NativeWorld
 from tests.contracts.registries import NO_DATA, reverts
-from tests.contracts.world import WEI_PER_NRLC, NativeWorld, Person, mock, names
+from tests.contracts.world import Person, mock, names
 
 COINS = 10**18
 GWEI = WEI_PER_NRLC

@@ -6,8 +6,8 @@ import boa
 import pytest
 
 from fairgrid.protocol.hexes import ZERO_ADDRESS, from_hex
+from tests.contracts.native_world import WEI_PER_NRLC, NativeWorld
 from tests.contracts.registries import Log, reverts
-from tests.contracts.world import WEI_PER_NRLC, NativeWorld
 
 GWEI = WEI_PER_NRLC
 

@@ -8,8 +8,9 @@ import boa
 import pytest
 
 from fairgrid.protocol.hexes import ZERO_ADDRESS
+from tests.contracts.native_world import WEI_PER_NRLC, NativeWorld
 from tests.contracts.registries import NO_DATA, Log, Reverted, public_abi, reverts
-from tests.contracts.world import WEI_PER_NRLC, NativeWorld, mock
+from tests.contracts.world import mock
 
 GWEI = WEI_PER_NRLC
 

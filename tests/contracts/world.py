@@ -25,15 +25,13 @@ from fairgrid.protocol.orders import (
 from fairgrid.protocol.rewards import KITTY_ADDRESS
 from fairgrid.protocol.seals import message_hash
 from fairgrid.protocol.typed_data import Domain, operation_hash, order_hash
-from tests.contracts.hub_parts import NATIVE_ESCROW, create_hub
+from tests.contracts.hub_parts import create_hub
 from tests.contracts.registries import ChainContract, Log, compiled, deploy_contract, public_abi
 
 __all__ = [
     "PARAMS",
     "RICH",
     "TEE_TAG",
-    "WEI_PER_NRLC",
-    "NativeWorld",
     "Orders",
     "Person",
     "Tuple",
@@ -48,7 +46,6 @@ __all__ = [
 TEE_TAG = "0x" + "00" * 31 + "01"
 PARAMS = '{"iexec_args":"hello","iexec_result_storage_provider":"ipfs"}'
 MOCKS = Path(__file__).parent / "mocks"
-WEI_PER_NRLC = 10**9
 RICH = 1_000_000 * 10**9
 """What `World.fund` gives when nothing else is said (nRLC)."""
 
@@ -372,7 +369,7 @@ class World:
         return word & (2**96 - 1), word >> 96 & (2**96 - 1)
 
     def check_money(self, *others: Person | str) -> None:
-        """Σ balances = supply ≤ what is held; Σ frozen = what the hub holds for others. ``others`` have accounts too."""
+        """Σ balances = supply ≤ what is held; Σ frozen = the hub's own balance. ``others`` have accounts too."""
         hub = self.hub.address
         people = (self.owner, self.app_owner, self.dataset_owner, self.scheduler, self.requester, self.stranger)
         known = {person if isinstance(person, str) else person.address for person in (*people, *others)}
@@ -391,33 +388,6 @@ class World:
         """What happens inside is undone at the end."""
         with boa.env.anchor():
             yield
-
-
-class NativeWorld(World):
-    """A hub whose escrow is of the chain's own coins. `rlc` has nothing to do with it."""
-
-    @property
-    def escrow(self) -> ChainContract:
-        """The hub by the interface of its escrow."""
-        return ChainContract(NATIVE_ESCROW, self.hub.address)
-
-    def fund(self, person: Person | str, amount: int = RICH) -> None:
-        """Put ``amount`` nRLC into an escrow account, in coins that the owner gets for it."""
-        target = person if isinstance(person, str) else person.address
-        self.give_coins(self.owner, amount * WEI_PER_NRLC)
-        self.escrow.call("depositFor", target, sender=self.owner.address, value=amount * WEI_PER_NRLC)
-
-    def give_coins(self, person: Person | str, wei: int) -> None:
-        """Let an account have ``wei`` more."""
-        address = person if isinstance(person, str) else person.address
-        boa.env.set_balance(address, self.coins(address) + wei)
-
-    def coins(self, person: Person | str) -> int:
-        """Wei that an account has."""
-        return int(boa.env.get_balance(person if isinstance(person, str) else person.address))
-
-    def held(self) -> int:
-        return self.coins(self.hub.address) // WEI_PER_NRLC
 
 
 def deploy_hub(
