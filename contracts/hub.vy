@@ -60,9 +60,11 @@ ORDER_SELECTORS: constant(bytes4[11]) = [
     0xb1b11d2c,
     0x90a0f546,
 ]
-# transfer, transferFrom, approve, approveAndCall, deposit, depositFor, receiveApproval, withdraw, withdrawTo.
-ESCROW_SELECTORS: constant(bytes4[9]) = [
-    0xa9059cbb, 0x23b872dd, 0x095ea7b3, 0xcae9ca51, 0xb6b55f25, 0x36efd16f, 0x8f4ffcb1, 0x2e1a7d4d, 0xc86283c8
+# transfer, transferFrom, approve, approveAndCall, deposit, depositFor, receiveApproval, withdraw, withdrawTo,
+# depositForArray, depositWithPermit; deposit() and depositFor(address) of the native flavour.
+ESCROW_SELECTORS: constant(bytes4[13]) = [
+    0xa9059cbb, 0x23b872dd, 0x095ea7b3, 0xcae9ca51, 0xb6b55f25, 0x36efd16f, 0x8f4ffcb1, 0x2e1a7d4d, 0xc86283c8,
+    0x3354f8a5, 0x4a970be7, 0xd0e30db0, 0xaa67c919
 ]
 # openRun, splitRun, finalizeRun, settleRun, materialise, refundRest, viewRun, viewLane, computeRunId.
 BATCH_SELECTORS: constant(bytes4[9]) = [

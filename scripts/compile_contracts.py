@@ -34,6 +34,7 @@ CONTRACTS = (
     "hub_batch",
     "hub_boost",
     "hub_escrow",
+    "hub_escrow_native",
     "hub_admin",
     "hub_legacy",
     "hub_views",

@@ -15,6 +15,7 @@ MAX_TEXT: constant(uint256) = 256
 MAX_METADATA: constant(uint256) = 1024
 MAX_CALL: constant(uint256) = 12288
 MAX_ANSWER: constant(uint256) = 12288
+MAX_ARRAY: constant(uint256) = 256
 MAX_CONTRIBUTORS: constant(uint256) = 64
 MAX_VOLUME: constant(uint256) = 2**32 - 1
 MAX_ARRAY: constant(uint256) = 256
@@ -109,6 +110,13 @@ struct RequestOrder:
     params: String[MAX_PARAMS]
     salt: bytes32
     sign: Bytes[MAX_SIGNATURE]
+
+# The arguments of a match, as they stand in calldata.
+struct Orders:
+    app: AppOrder
+    dataset: DatasetOrder
+    workerpool: WorkerpoolOrder
+    request: RequestOrder
 
 # ── Operations on orders ───────────────────────────────────────────────────────────────────────────────────────────
 

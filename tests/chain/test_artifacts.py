@@ -80,7 +80,7 @@ def test_creation_code_needs_every_constructor_argument() -> None:
         creation_code(artifact("rlc"), {"other": 1})
 
 
-@pytest.mark.parametrize("name", [*PUBLIC, *AROUND])
+@pytest.mark.parametrize("name", [*PUBLIC, *AROUND, "hub_escrow_native"])
 def test_public_abi_is_what_the_contract_answers_to(name: str) -> None:
     public = json.loads((ROOT / "contracts" / "abi" / f"{name}.json").read_text())
     compiled = _compiled_abi(name)
@@ -109,6 +109,9 @@ def test_public_abi_of_a_role_account_adds_what_it_passes_on_to_the_hub() -> Non
 
 
 @pytest.mark.parametrize("name", [*PUBLIC, *AROUND, "role_account", "hub"])
+
+
+@pytest.mark.parametrize("name", [*PUBLIC, "hub", "hub_escrow_native"])
 def test_artifact_carries_the_public_abi(name: str) -> None:
     public = json.loads((ROOT / "contracts" / "abi" / f"{name}.json").read_text())
     shipped = [entry for entry in artifact(name).abi if entry["type"] != "constructor"]

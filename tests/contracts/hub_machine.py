@@ -117,7 +117,7 @@ class HubMachine(RuleBasedStateMachine):
 
     # --- money --------------------------------------------------------------------------------------------------
 
-    @rule(caller=people, other=people, amount=amounts, how=st.integers(0, 9))
+    @rule(caller=people, other=people, amount=amounts, how=st.integers(0, 12))
     def move_money(self, caller: int, other: int, amount: int, how: int) -> None:
         """In, out, and about."""
         play, me, you = self.play, self.who(caller), self.who(other)
@@ -132,6 +132,9 @@ class HubMachine(RuleBasedStateMachine):
             lambda: play.transfer(me, you, amount),
             lambda: play.approve(me, you, amount),
             lambda: play.transfer_from(me, you, self.who(0), amount),
+            lambda: play.deposit_for_array(me, (amount, 1), (you, me)),
+            lambda: play.deposit_with_permit(self.everybody[caller], amount),
+            lambda: play.deposit_with_permit(self.everybody[caller], amount, spoilt=True),
         )
         self.note("move money", moves[how]())
         play.check_allowance(me, you)
@@ -181,6 +184,14 @@ class HubMachine(RuleBasedStateMachine):
     def match(self, orders: Orders, caller: int, sponsored: bool) -> Any:
         outcome = self.note("match", self.play.match(orders, self.everybody[caller], sponsored=sponsored))
         return outcome.value if outcome.happened else multiple()
+
+    @rule(target=deals, orders=orders, amount=amounts, caller=people)
+    def pay_and_match(self, orders: Orders, amount: int, caller: int) -> Any:
+        """Deposit and match at once; mostly as the requester."""
+        who = self.play.people.requester if caller < 9 else self.everybody[caller]
+        before = len(self.play.deals)
+        self.note("pay and match", self.play.pay_and_match(orders, amount, who))
+        return self.play.deals[-1] if len(self.play.deals) > before else multiple()
 
     @rule(target=deals, first=orders, second=orders, kind=st.integers(0, 3))
     def match_a_mixture(self, first: Orders, second: Orders, kind: int) -> Any:

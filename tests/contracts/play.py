@@ -17,7 +17,7 @@ from tests.contracts.twins import Orders, Outcome, Twins
 from tests.protocol.actors import Actor
 from tests.protocol.scenario import BAD, GOOD
 
-__all__ = ["BAD", "ESCROWED", "GOOD", "Play"]
+__all__ = ["BAD", "ESCROWED", "GOOD", "PRICE", "Play"]
 
 OUTSIDE = 10**12
 ESCROWED = 10**11
@@ -100,6 +100,16 @@ class Play(Twins):
         outcome = self.match_orders((caller or self.people.stranger).address, orders, sponsored=sponsored)
         if outcome.happened:
             self.deals.append(outcome.value)
+        return outcome
+
+    def pay_and_match(self, orders: Orders, amount: int, caller: Actor | None = None) -> Outcome:
+        """Deposit and match in one transaction of RLC, and remember the deal."""
+        before = set(self.model.deal_ids)
+        outcome = self.approve_and_deposit((caller or self.people.requester).address, amount, orders)
+        for deal in self.model.deal_ids:
+            if deal not in before:
+                self.check_deal(deal)
+                self.deals.append(deal)
         return outcome
 
     # --- tasks --------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["ERRORS", "EVENTS", "FUNCTIONS", "OWN_EVENTS", "OWN_FUNCTIONS"]
+__all__ = ["ERRORS", "EVENTS", "FUNCTIONS", "NATIVE_FUNCTIONS", "OWN_EVENTS", "OWN_FUNCTIONS"]
 
 FUNCTIONS: Final[dict[str, str]] = {
     "0x156194d4": (
@@ -112,6 +112,7 @@ FUNCTIONS: Final[dict[str, str]] = {
     "0xcae9ca51": "approveAndCall(address,uint256,bytes)",
     "0xb6b55f25": "deposit(uint256)",
     "0x36efd16f": "depositFor(uint256,address)",
+    "0x3354f8a5": "depositForArray(uint256[],address[])",
     "0x2e1a7d4d": "withdraw(uint256)",
     "0xc86283c8": "withdrawTo(uint256,address)",
     "0x8f4ffcb1": "receiveApproval(address,uint256,address,bytes)",
@@ -208,6 +209,8 @@ ERRORS: Final[dict[str, str]] = {
     "0x6dfcc650": "SafeCastOverflowedUintDowncast(uint8,uint256)",
     "0xde6168e5": "UnsupportedOperation(bytes4)",
     "0x0afd9382": "IncompatibleDatasetOrder(string)",
+    "0x74a0583f": "CallerIsNotTheRequester()",
+    "0x0364eed2": "OperationFailed()",
 }
 
 OWN_FUNCTIONS: Final[dict[str, str]] = {
@@ -221,6 +224,7 @@ OWN_FUNCTIONS: Final[dict[str, str]] = {
     "0x1397c9c6": "viewLane(bytes32)",
     "0x88e8b920": "computeRunId(bytes32,uint256,uint256)",
     "0x84b0196e": "eip712Domain()",
+    "0x4a970be7": "depositWithPermit(uint256,uint256,uint8,bytes32,bytes32)",
 }
 """What the hub offers beyond the published interface."""
 
@@ -236,3 +240,19 @@ OWN_EVENTS: Final[dict[str, str]] = {
     "0xa78b009ce9db38ad061e4366fd75c02dc9e7b48e0bde3326b0a496d4a66b8810": "DealRefund(bytes32,uint256,uint256)",
 }
 """What it tells beyond the published interface."""
+
+NATIVE_FUNCTIONS: Final[dict[str, str]] = {
+    **{
+        selector: signature
+        for selector, signature in FUNCTIONS.items()
+        if signature.partition("(")[0]
+        in {
+            *("name", "symbol", "decimals", "totalSupply", "balanceOf", "frozenOf", "allowance", "token"),
+            *("transfer", "transferFrom", "approve", "increaseAllowance", "decreaseAllowance", "approveAndCall"),
+            *("depositForArray", "withdraw", "withdrawTo", "recover"),
+        }
+    },
+    "0xd0e30db0": "deposit()",
+    "0xaa67c919": "depositFor(address)",
+}
+"""The published escrow in native coins, with its ERC-20 surface."""

@@ -14,7 +14,15 @@ from vyper.compiler.output import build_layout_output
 
 from fairgrid.protocol.hexes import keccak, to_hex
 from tests.contracts.hub_parts import FACETS as PARTS
-from tests.contracts.published_interface import ERRORS, EVENTS, FUNCTIONS, OWN_EVENTS, OWN_FUNCTIONS
+from tests.contracts.hub_parts import NATIVE_ESCROW
+from tests.contracts.published_interface import (
+    ERRORS,
+    EVENTS,
+    FUNCTIONS,
+    NATIVE_FUNCTIONS,
+    OWN_EVENTS,
+    OWN_FUNCTIONS,
+)
 from tests.contracts.registries import SOURCES, compiled
 from tests.contracts.world import World
 
@@ -73,6 +81,14 @@ def test_our_own_interface_takes_no_published_name() -> None:
         assert not names & {signature.partition("(")[0] for signature in own.values()}
 
 
+def test_the_native_escrow_has_the_published_selectors() -> None:
+    """And answers as its ABI says: `tests/chain/test_artifacts.py` compares the two."""
+    entries = json.loads((SOURCES / "abi" / f"{NATIVE_ESCROW}.json").read_text())
+    assert _keys(entries, "function") == NATIVE_FUNCTIONS
+    assert _keys(entries, "event").items() <= EVENTS.items()
+    assert {entry["type"] for entry in entries} == {"function", "event", "fallback", "receive"}
+
+
 def test_the_facets_together_have_every_function_once_and_no_other() -> None:
     found: dict[str, tuple[str, list[str], str]] = {}
     for facet in FACETS:
@@ -119,7 +135,7 @@ def test_every_function_is_reached_through_the_hub(world: World) -> None:
         assert b"fallback-disabled" not in computation.output, signature
 
 
-@pytest.mark.parametrize("facet", FACETS)
+@pytest.mark.parametrize("facet", [*FACETS, NATIVE_ESCROW])
 def test_every_function_of_the_sources_says_what_it_is(facet: str) -> None:
     """NatSpec of each external function: a notice, which says the consequence."""
     text = (SOURCES / f"{facet}.vy").read_text()
@@ -132,10 +148,12 @@ def test_every_function_of_the_sources_says_what_it_is(facet: str) -> None:
 # --- sizes ----------------------------------------------------------------------------------------------------------
 
 
-def test_deployed_code_fits_the_chain(world: World) -> None:
+def test_deployed_code_fits_the_chain(world: World, native: World) -> None:
     """Measured on what is deployed: immutables stand behind the compiled code."""
     addresses = {"hub": world.hub.address, **{name: facet.address for name, facet in world.facets.items()}}
     assert set(addresses) == set(FACETS)
+    addresses[NATIVE_ESCROW] = native.facets[NATIVE_ESCROW].address
+    addresses["rlc"] = world.rlc.address
     for name, address in addresses.items():
         assert 0 < len(boa.env.get_code(address)) <= CODE_LIMIT, name
         assert len(compiled(name).bytecode) <= INIT_CODE_LIMIT, name
@@ -151,13 +169,13 @@ def _layout(name: str) -> dict[str, Any]:
 
 
 def test_all_facets_have_the_same_storage() -> None:
-    layouts = [_layout(facet)["storage_layout"] for facet in FACETS]
+    layouts = [_layout(facet)["storage_layout"] for facet in (*FACETS, NATIVE_ESCROW)]
     assert all(layout == layouts[0] for layout in layouts)
     assert list(layouts[0]) == ["state"], "storage outside of lib/state.vy"
 
 
 def test_all_facets_have_the_same_transient_storage() -> None:
-    for facet in FACETS:
+    for facet in (*FACETS, NATIVE_ESCROW):
         transient = _layout(facet)["transient_storage_layout"]
         lock = transient.pop("$.nonreentrant_key", {"slot": 0, "n_slots": 1, "type": "nonreentrant lock"})
         assert lock["slot"] == 0

@@ -9,8 +9,8 @@ from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS
 from fairgrid.protocol.matching import REVERT_PREFIX, Kind, deal_volume, first_violation
 from fairgrid.protocol.model_orders import OrderBook
 from fairgrid.protocol.model_registry import Registries
-from fairgrid.protocol.model_state import Revert, Table, World, checked, transaction
-from fairgrid.protocol.model_token import Rlc
+from fairgrid.protocol.model_state import Revert, Table, World, checked, require, transaction
+from fairgrid.protocol.model_token import MatchedOrders, Rlc
 from fairgrid.protocol.orders import AppOrder, DatasetOrder, Order, RequestOrder, WorkerpoolOrder
 from fairgrid.protocol.rewards import pool_stake, task_price, worker_stake
 from fairgrid.protocol.tags import has_lane, union_tag
@@ -122,6 +122,21 @@ class DealBook(OrderBook):
         deal = self._match(caller, app, dataset, workerpool, request)
         self.world.emit(self.address, "DealSponsored", dealId=deal, sponsor=caller)
         return deal
+
+    @transaction
+    def receive_approval(
+        self, caller: str, sender: str, amount: int, token: str, orders: MatchedOrders | None = None
+    ) -> bool:
+        """Deposit for ``sender``, then match its request if there are ``orders`` (`approveAndCall` of RLC)."""
+        super().receive_approval(caller, sender, amount, token)
+        if orders is not None:
+            request = orders[-1]
+            require(request.requester == sender, "CallerIsNotTheRequester()")
+            try:
+                self.match_orders(caller, *orders)
+            except Revert as revert:
+                raise Revert("OperationFailed()" if revert.text is None else revert.text) from revert
+        return True
 
     def _match(
         self, payer: str, app: AppOrder, dataset: DatasetOrder, workerpool: WorkerpoolOrder, request: RequestOrder

@@ -17,6 +17,7 @@ NAMES = (
     "hub_batch",
     "hub_boost",
     "hub_escrow",
+    "hub_escrow_native",
     "hub_admin",
     "hub_legacy",
     "hub_views",
