@@ -18,7 +18,6 @@ MAX_ANSWER: constant(uint256) = 12288
 MAX_ARRAY: constant(uint256) = 256
 MAX_CONTRIBUTORS: constant(uint256) = 64
 MAX_VOLUME: constant(uint256) = 2**32 - 1
-MAX_ARRAY: constant(uint256) = 256
 MAX_RUN: constant(uint256) = 2**20 - 1
 MAX_PROOF: constant(uint256) = 20
 

@@ -109,8 +109,6 @@ def test_public_abi_of_a_role_account_adds_what_it_passes_on_to_the_hub() -> Non
 
 
 @pytest.mark.parametrize("name", [*PUBLIC, *AROUND, "role_account", "hub"])
-
-
 @pytest.mark.parametrize("name", [*PUBLIC, "hub", "hub_escrow_native"])
 def test_artifact_carries_the_public_abi(name: str) -> None:
     public = json.loads((ROOT / "contracts" / "abi" / f"{name}.json").read_text())
