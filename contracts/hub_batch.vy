@@ -12,7 +12,7 @@
      Each task is settled or refunded once: both lanes open tasks at the deal's frontier only and move it past them, a run is
      split only while it is open and is over then, and `refundRest` closes the frontier for ever.
      No two runs have the same id: those that a deal opens start at different tasks, and the halves of a run are smaller than it.
-     Signatures of contracts are asked by static call before the first write; the only call that could re-enter is the callback
+     Signatures of contracts are asked by static call, which can change nothing; the only call that could re-enter is the callback
      at the very end of `materialise`.
 """
 
@@ -257,8 +257,7 @@ def materialise(
     task_id: bytes32 = hashing.task_id(deals.id_of(run.deal_key, deal), idx)
     assert state.tasks[task_id] == 0
     callback: address = deals.options(deal).callback
-    if callback != empty(address) or len(resultsCallback) != 0:
-        assert keccak256(resultsCallback) == resultDigest
+    callbacks.check_data(callback, resultsCallback, resultDigest)
 
     task: packing.TaskFields = empty(packing.TaskFields)
     task.status = types.TASK_COMPLETED

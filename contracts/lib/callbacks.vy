@@ -12,6 +12,17 @@ uses: state
 
 
 @internal
+@pure
+def check_data(callback: address, data: Bytes[types.MAX_RESULT], digest: bytes32):
+    """
+    @dev A deal with a callback demands the very bytes whose hash was agreed on; without, they may be left out.
+         Reverts without data.
+    """
+    if callback != empty(address) or len(data) != 0:
+        assert keccak256(data) == digest
+
+
+@internal
 def push(callback: address, task_id: bytes32, data: Bytes[types.MAX_RESULT]):
     """
     @notice Calls `receiveResult`, if there is a callback, with the gas that the hub's owner set.

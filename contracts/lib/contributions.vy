@@ -29,10 +29,10 @@ def check_authorised(
             enclaves takes nothing else.
     @dev Reverts without data otherwise.
     """
+    has_challenge: bool = challenge != empty(address)
+    assert has_challenge or deals.low_tag(deal) & types.TAG_TEE == 0
     authority: address = deals.pool_owner(deal)
-    if challenge == empty(address):
-        assert deals.low_tag(deal) & types.TAG_TEE == 0
-    elif state.tee_broker != empty(address):
+    if has_challenge and state.tee_broker != empty(address):
         authority = state.tee_broker
     assert signatures.is_signed(
         authority, hashing.authorisation(msg.sender, task_id, challenge), authorisation_sign

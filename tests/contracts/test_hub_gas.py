@@ -244,8 +244,8 @@ def test_a_thousand_tasks_computed_by_three_workers(hub_on_anvil: AnvilWorld, sp
     assert _total(spent) <= 1_100 * BAG
     _compare(
         {
-            "openRun": spent["openRun"][0],
-            "three workers: finalizeRun": spent["finalizeRun"][0],
+            "1,000 tasks, three workers: openRun": spent["openRun"][0],
+            "1,000 tasks, three workers: finalizeRun": spent["finalizeRun"][0],
             "1,000 tasks, three workers: gas per task": _total(spent) // BAG,
         }
     )
