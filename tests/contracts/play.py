@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from fairgrid.protocol import ids
-from fairgrid.protocol.hexes import ZERO_ADDRESS
+from fairgrid.protocol.hexes import ZERO_ADDRESS, keccak
 from fairgrid.protocol.orders import NULL_DATASET_ORDER, AppOrder, DatasetOrder, RequestOrder, WorkerpoolOrder
 from fairgrid.protocol.rewards import KITTY_ADDRESS
 from fairgrid.protocol.trust import worker_weight
@@ -44,7 +44,7 @@ class Play(Twins):
     # --- orders -------------------------------------------------------------------------------------------------
 
     def unsigned(self, changes: Changes | None = None, *, with_dataset: bool = False, pool: int = 0) -> Orders:
-        """Four new orders that match, but for ``changes`` by kind."""
+        """Four new orders that match, but for ``changes`` by kind; a callback's number is that of `Assets.callbacks`."""
         self._salt += 1
         salt = f"0x{self._salt:064x}"
         change = changes or {}
@@ -65,11 +65,14 @@ class Play(Twins):
             params="{}",
             salt=salt,
         )
+        requested = dict(change.get("request", {}))
+        if isinstance(requested.get("callback"), int):
+            requested["callback"] = self.assets.callbacks[requested["callback"]]
         return (
             replace(app, **change.get("app", {})),
             replace(dataset, **change.get("dataset", {})),
             replace(workerpool, **change.get("workerpool", {})),
-            replace(request, **change.get("request", {})),
+            replace(request, **requested),
         )
 
     @property
@@ -216,6 +219,15 @@ class Play(Twins):
         """Open every task that was never opened."""
         for index in self.unopened(deal):
             assert self.open(deal, index).happened
+
+    def check_callbacks_did_nothing(self) -> None:
+        """All that a callback tried from inside was refused. (That failing changed nothing, the model shows.)"""
+        for number in range(len(self.assets.callbacks)):
+            assert not int.from_bytes(self.ask_callback(number, "meddled()"), "big")
+
+    def ask_callback(self, number: int, getter: str) -> bytes:
+        """What a getter of one of `Assets.callbacks` answers."""
+        return self.chain.raw_view(self.assets.callbacks[number], keccak(getter.encode())[:4])
 
     def withdraw_everything(self) -> None:
         """Everybody takes all there is; what stays is the kitty's."""
