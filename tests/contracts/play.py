@@ -44,7 +44,7 @@ class Play(Twins):
     # --- orders -------------------------------------------------------------------------------------------------
 
     def unsigned(self, changes: Changes | None = None, *, with_dataset: bool = False, pool: int = 0) -> Orders:
-        """Four new orders that match, but for ``changes`` by kind; a callback's number is that of `Assets.callbacks`."""
+        """Four new orders that match, but for ``changes`` by kind; a callback may be a number in `Assets.callbacks`."""
         self._salt += 1
         salt = f"0x{self._salt:064x}"
         change = changes or {}

@@ -129,7 +129,7 @@ def money_adds_up(greed: Greed) -> bool:
     free, frozen = zip(*(world.stored_account(address) for address in addresses), strict=True)
     supply = int(world.hub.call("totalSupply"))
     held = int(world.rlc.call("balanceOf", world.hub.address))
-    return sum(free) == supply <= held and sum(frozen) == world.balance(world.hub.address)
+    return bool(sum(free) == supply <= held and sum(frozen) == world.balance(world.hub.address))
 
 
 @ways
