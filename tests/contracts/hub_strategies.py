@@ -37,7 +37,7 @@ people = st.integers(0, 11)
 amounts = st.integers(0, 20_000) | st.sampled_from([0, 1, ESCROWED, 2 * ESCROWED, 10**12, 2**96, 2**256 - 1])
 bits = st.sampled_from([0, 0, 0, 1, 3, 0x0E, 0x10, 0x10000, 1 << 255])
 callbacks = st.sampled_from([ZERO_ADDRESS] * 7 + [BROKER.address, 0, 1, 2, 3])
-"""Mostly none; a number is one of the contracts of `Assets.callbacks`."""
+"""Mostly none; a number is a mode of `Play.callback`."""
 
 ways_to_sign = st.sampled_from(
     ["signed"] * 8

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from vyper import compile_code
-
-from fairgrid.protocol.hexes import ZERO32, from_hex
+from fairgrid.protocol.hexes import ZERO32
 from fairgrid.protocol.model import Hub
 from fairgrid.protocol.views import AppInfo, DatasetInfo
 from tests.contracts.revm import Deployed, Revm
@@ -16,7 +13,6 @@ from tests.protocol.scenario import CHAIN_ID, make_people
 
 __all__ = ["START", "Assets", "Base"]
 
-MOCKS = Path(__file__).parent / "mocks"
 START = 1_800_000_000
 
 
@@ -27,8 +23,6 @@ class Assets:
     apps: tuple[str, ...]
     datasets: tuple[str, ...]
     pools: tuple[str, ...]
-    callbacks: tuple[str, ...]
-    """Contracts that results are pushed to: one keeps them, one fails, one burns its gas, one calls the hub back."""
 
 
 class Base:
@@ -47,11 +41,7 @@ class Base:
             self._dataset(DatasetInfo(people.dataset_owner.address, f"dataset {n}", b"y", ZERO32)) for n in range(2)
         )
         pools = tuple(self._pool(people.scheduler.address, f"pool {n}") for n in range(2))
-        code = compile_code((MOCKS / "callback.vy").read_text(), output_formats=["bytecode"])["bytecode"]
-        callbacks = tuple(
-            self.chain.deploy(people.admin.address, from_hex(code) + mode.to_bytes(32, "big")) for mode in range(4)
-        )
-        self.assets = Assets(apps, datasets, pools, callbacks)
+        self.assets = Assets(apps, datasets, pools)
         self.mark = self.chain.snapshot()
 
     def restore(self) -> Hub:
