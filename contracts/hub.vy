@@ -218,11 +218,10 @@ def contribute(
             if other == group:
                 winners += 1
 
-    contributions.check_authorised(
-        _taskid, deal, _resultHash, _resultSeal, _enclaveChallenge, _enclaveSign, _authorizationSign
-    )
+    contributions.check_authorised(_taskid, deal, _enclaveChallenge, _authorizationSign)
     has_challenge: bool = _enclaveChallenge != empty(address)
     if has_challenge:
+        contributions.check_enclave(_enclaveChallenge, _resultHash, _resultSeal, _enclaveSign)
         state.challenges[_taskid][position] = _enclaveChallenge
 
     weight: uint256 = scores.weight_of(msg.sender)
@@ -329,7 +328,11 @@ def finalize(
     deal: deals.Head = deals.load(task.deal_key)
     settlement.check_finalizable(task, deal)
     options: deals.Options = deals.options(deal)
-    callbacks.check_data(options.callback, _resultsCallback, state.groups[_taskid][task.consensus_group])
+    if options.callback != empty(address) or len(_resultsCallback) != 0:
+        # Only then: reading the digest costs 2,100 gas.
+        callbacks.check_data(
+            options.callback, _resultsCallback, state.groups[_taskid][task.consensus_group]
+        )
 
     task.status = types.TASK_COMPLETED
     state.tasks[_taskid] = packing.pack_task(task)

@@ -12,7 +12,7 @@
      Each task is settled or refunded once: both lanes open tasks at the deal's frontier only and move it past them, a run is
      split only while it is open and is over then, and `refundRest` closes the frontier for ever.
      No two runs have the same id: those that a deal opens start at different tasks, and the halves of a run are smaller than it.
-     Signatures of contracts are asked by static call before the first write; the only call that could re-enter is the callback
+     Signatures of contracts are asked by static call, which can change nothing; the only call that could re-enter is the callback
      at the very end of `materialise`.
 """
 

@@ -21,15 +21,12 @@ uses: state
 def check_authorised(
     task_id: bytes32,
     deal: deals.Head,
-    result_hash: bytes32,
-    result_seal: bytes32,
     challenge: address,
-    enclave_sign: Bytes[types.MAX_SIGNATURE],
     authorisation_sign: Bytes[types.MAX_SIGNATURE],
 ):
     """
-    @notice The scheduler lets the caller contribute; of an enclave it is the TEE broker, if there is one, and the enclave vouches
-            for the result.
+    @notice The scheduler lets the caller contribute; of an enclave it is the TEE broker, if there is one. A deal that asks for
+            enclaves takes nothing else.
     @dev Reverts without data otherwise.
     """
     has_challenge: bool = challenge != empty(address)
@@ -40,12 +37,20 @@ def check_authorised(
     assert signatures.is_signed(
         authority, hashing.authorisation(msg.sender, task_id, challenge), authorisation_sign
     )
-    if has_challenge:
-        assert signatures.is_signed(
-            challenge,
-            hashing.signed_message(keccak256(concat(result_hash, result_seal))),
-            enclave_sign,
-        )
+
+
+@internal
+@view
+def check_enclave(
+    challenge: address, result_hash: bytes32, result_seal: bytes32, enclave_sign: Bytes[types.MAX_SIGNATURE]
+):
+    """
+    @notice The enclave vouches for the result.
+    @dev Reverts without data otherwise.
+    """
+    assert signatures.is_signed(
+        challenge, hashing.signed_message(keccak256(concat(result_hash, result_seal))), enclave_sign
+    )
 
 
 @internal
@@ -64,16 +69,13 @@ def prove_alone(
     @dev `task` says which task or run it is; all else of its word is written here. Pays nobody.
     @return The result hash.
     """
+    self.check_authorised(task_id, deal, challenge, authorisation_sign)
     result_hash: bytes32 = hashing.result_hash(task_id, digest)
-    self.check_authorised(
-        task_id,
-        deal,
-        result_hash,
-        hashing.result_seal(msg.sender, task_id, digest),
-        challenge,
-        enclave_sign,
-        authorisation_sign,
-    )
+    has_challenge: bool = challenge != empty(address)
+    if has_challenge:
+        self.check_enclave(
+            challenge, result_hash, hashing.result_seal(msg.sender, task_id, digest), enclave_sign
+        )
     done: packing.TaskFields = task
     done.status = types.TASK_COMPLETED
     done.contributors = 1
@@ -82,7 +84,6 @@ def prove_alone(
     done.groups = 1
     done.reveal_deadline = block.timestamp + types.REVEAL_DEADLINE_RATIO * deals.time_reference(deal)
     state.tasks[task_id] = packing.pack_task(done)
-    has_challenge: bool = challenge != empty(address)
     state.contributions[task_id][0] = packing.contribution(
         types.CONTRIBUTION_PROVED, 0, has_challenge, 0, msg.sender
     )

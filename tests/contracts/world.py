@@ -272,9 +272,9 @@ class World:
         """A task that takes contributions, in a deal of its own."""
         return self.initialize(self.deal(with_dataset=with_dataset, **changes), index)
 
-    def initialize(self, deal: str, index: int = 0) -> str:
+    def initialize(self, deal: str, index: int = 0, sender: Person | None = None) -> str:
         """Initialize; the task id."""
-        return str(self.hub.call("initialize", deal, index, sender=self.stranger.address))
+        return str(self.hub.call("initialize", deal, index, sender=(sender or self.stranger).address))
 
     def authorisation(
         self, task: str, worker: Person, challenge: str = ZERO_ADDRESS, signer: Person | None = None
