@@ -11,7 +11,7 @@ from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS
 from fairgrid.protocol.views import TaskStatus
 from tests.contracts.batch_play import LANE, RESULTS, BatchPlay, answer
 from tests.contracts.hub_machine import HubMachine
-from tests.contracts.hub_strategies import BROKER, DIGESTS, ENCLAVE, people
+from tests.contracts.hub_strategies import BROKER, DIGESTS, ENCLAVE, callbacks, people
 from tests.contracts.play import PRICE
 from tests.protocol.actors import Actor
 
@@ -46,7 +46,7 @@ def bag_terms(draw: st.DrawFn) -> dict[str, dict[str, Any]]:
             "trust": draw(st.sampled_from([0, 1, 1, 2, 3, 3, 4])),
             "workerpoolmaxprice": max(price, PRICE),
             "tag": LANE["tag"],
-            "callback": draw(st.sampled_from([ZERO_ADDRESS] * 3 + [BROKER.address])),
+            "callback": draw(callbacks),
         },
     }
 

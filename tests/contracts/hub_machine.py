@@ -384,3 +384,4 @@ class HubMachine(RuleBasedStateMachine):
             assert play.model.view_consumed(hash_) <= order.volume
         play.settle_everything()
         play.withdraw_everything()
+        play.check_callbacks_did_nothing()

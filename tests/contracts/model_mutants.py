@@ -196,7 +196,7 @@ MODELS = (
         "model_tasks",
         "return max(self._run_counts[task_id], 1)",
         "return 1",
-        "model_batch.py::test_a_run_pays_everybody_for_all_its_tasks_to_the_last_nrlc",
+        "model_batch_endings.py::test_a_run_pays_everybody_for_all_its_tasks_to_the_last_nrlc",
     ),
     in_model(
         "anybody opens single tasks of the batch lane",
@@ -266,14 +266,14 @@ MODELS = (
         "model_batch",
         "require(runs.run_digest(root, results) == task.result_digest)",
         "require(True)",
-        "model_batch.py::test_a_run_is_finalized_by_the_pools_owner_once_revealed_in_time_and_with_what_was_agreed_on",
+        "model_batch_endings.py::test_a_run_is_finalized_by_the_pools_owner_once_revealed_in_time_and_with_what_was_agreed_on",
     ),
     in_model(
         "a task is materialised twice",
         "model_batch",
         "require(self._tasks[task_id].status == TaskStatus.UNSET)",
         "require(True)",
-        "model_batch.py::test_a_task_of_a_completed_run_is_proved_once_and_then_looks_like_a_task",
+        "model_batch_endings.py::test_a_task_of_a_completed_run_is_proved_once_and_then_looks_like_a_task",
     ),
     in_model(
         "the rest is refunded twice",

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fairgrid.protocol import ids, runs
-from fairgrid.protocol.hexes import MAX_UINT256, ZERO32, keccak, to_hex32
+from fairgrid.protocol.hexes import MAX_UINT256, ZERO32, from_hex, keccak, to_hex32
 from fairgrid.protocol.rewards import KITTY_ADDRESS
 from fairgrid.protocol.views import TaskStatus
 from tests.contracts.batch_play import LANE, RESULTS, BatchPlay, answer
@@ -208,6 +208,27 @@ def test_a_deal_with_a_callback_gets_the_bytes_of_each_digest(play: BatchPlay, s
         assert play.model.result_for(task) == answers[position]
         play.check_task(task)
     play.settle_everything()
+
+
+@pytest.mark.parametrize("callback", range(4))
+def test_a_callback_that_fails_burns_its_gas_or_calls_back_changes_nothing(play: BatchPlay, callback: int) -> None:
+    data, worker = answer(0), play.people.workers[0]
+    terms = {"request": {"trust": 1, "callback": callback}}
+    run = str(play.settle(play.new_deal(terms), 3, worker).value)
+    digest = play.digests(run)[0]
+    proved = str(play.prove(run, 0, data).value)
+    alone, finalized = play.new_task(terms), play.new_task(terms)
+    called = callback in (0, 3)
+    assert (play.ask_callback(callback, "task()") == from_hex(proved)) == called
+    assert play.contribute_alone(worker, alone, digest, data).happened
+    assert (play.ask_callback(callback, "task()") == from_hex(alone)) == called
+    play.contribute_all(finalized, {1: digest})
+    play.reveal_all(finalized, (1,), digest)
+    assert play.finish(finalized, b"results", data).happened
+    assert (play.ask_callback(callback, "task()") == from_hex(finalized)) == called
+    play.settle_everything()
+    play.withdraw_everything()
+    play.check_callbacks_did_nothing()
 
 
 def test_an_enclaves_run_shows_its_challenge_on_each_task(play: BatchPlay) -> None:

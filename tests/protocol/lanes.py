@@ -7,9 +7,9 @@ from typing import Any
 from fairgrid.protocol import ids, runs
 from fairgrid.protocol.hexes import ZERO_ADDRESS, keccak, to_hex32
 from tests.protocol.actors import Actor
-from tests.protocol.scenario import Scenario
+from tests.protocol.scenario import DEPOSIT, Scenario
 
-__all__ = ["LANE", "RESULTS", "Batch", "digests_of"]
+__all__ = ["LANE", "RESULTS", "Batch", "digests_of", "gains"]
 
 LANE = {"tag": f"0x{1 << 16:064x}"}
 RESULTS = b"/ipfs/manifest"
@@ -19,6 +19,11 @@ SALT = "0x" + "ba" * 32
 def digests_of(count: int, version: int = 0) -> tuple[str, ...]:
     """What the tasks of a run compute; another ``version`` is another answer."""
     return tuple(to_hex32(keccak(bytes([version]) + number.to_bytes(32, "big"))) for number in range(count))
+
+
+def gains(scenario: Scenario) -> dict[str, int]:
+    """Free money gained or lost since the start, by name."""
+    return {actor.name: scenario.stake(actor) - DEPOSIT for actor in scenario.people.all}
 
 
 class Batch:
