@@ -1,4 +1,4 @@
-"""Compile the example consumers into ``examples/consumers/build``: Vyper as everything here, Solidity with npm's solc.
+"""Compile the example consumers into ``examples/consumers/compiled``: Vyper as everything here, Solidity with npm's solc.
 
     .venv/bin/python scripts/compile_consumers.py            write what has changed
     .venv/bin/python scripts/compile_consumers.py --check    write nothing; exit 1 if a committed file differs
@@ -23,11 +23,11 @@ from vyper.compiler.settings import OptimizationLevel, Settings
 
 from fairgrid.localnet.download import cache_folder, fetch_package, npm_command, unpack_binary, verify_integrity
 
-__all__ = ["BUILD", "COMPILERS", "compile_solidity", "compile_vyper", "encode", "main"]
+__all__ = ["COMPILED", "COMPILERS", "compile_solidity", "compile_vyper", "encode", "main"]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CONSUMERS = REPOSITORY / "examples" / "consumers"
-BUILD = CONSUMERS / "build"
+COMPILED = CONSUMERS / "compiled"
 
 SOLC_VERSION = "0.8.30"
 SOLC_INTEGRITY = "sha512-9Srk/gndtBmoUbg4CE6ypAzPQlElv8ntbnl6SigUBAzgXKn35v87sj04uZeoZWjtDkdzT0qKFcIo/wl63UMxdw=="
@@ -90,7 +90,7 @@ def compile_solidity() -> dict[str, Any]:
 
 
 COMPILERS: dict[str, Callable[[], dict[str, Any]]] = {"vyper": compile_vyper, "solidity": compile_solidity}
-"""By the name of the file in ``build``."""
+"""By the name of the file in ``compiled``."""
 
 
 def encode(artifact: dict[str, Any]) -> str:
@@ -129,12 +129,12 @@ def main() -> int:
     options = parser.parse_args()
     stale = []
     for name, compiler in COMPILERS.items():
-        file, fresh = BUILD / f"{name}.json", encode(compiler())
+        file, fresh = COMPILED / f"{name}.json", encode(compiler())
         if file.exists() and file.read_text() == fresh:
             continue
         stale.append(name)
         if not options.check:
-            BUILD.mkdir(exist_ok=True)
+            COMPILED.mkdir(exist_ok=True)
             file.write_text(fresh)
             sys.stdout.write(f"wrote {file.relative_to(REPOSITORY)}\n")
     if options.check and stale:

@@ -69,7 +69,7 @@ def main():
         print(line, file=sys.stderr)
 
     # A contract with money of its own at the hub.
-    compiled = json.loads((HERE / "build" / f"{options.contract}.json").read_text())
+    compiled = json.loads((HERE / "compiled" / f"{options.contract}.json").read_text())
     creation = w3.eth.contract(abi=compiled["abi"], bytecode=compiled["bytecode"])
     address = send(creation.constructor(network.hub, TRUST, HIGHEST_PRICE)).contractAddress
     consumer = w3.eth.contract(address, abi=compiled["abi"])

@@ -22,7 +22,7 @@ from tests.contracts.registries import NO_DATA, Reverted, public_abi, reverts
 from tests.contracts.world import Person, World, as_tuple, bytes32
 
 REPOSITORY = Path(__file__).parents[2]
-BUILD = REPOSITORY / "examples" / "consumers" / "build"
+COMPILED = REPOSITORY / "examples" / "consumers" / "compiled"
 TRUST, HIGHEST_PRICE = 8, 11_001
 PRICE = 11_001
 """Of the default offers of `World`: app and pool."""
@@ -76,7 +76,7 @@ class Consumer:
 
 @cache
 def artifact(compiler: str) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads((BUILD / f"{compiler}.json").read_text())
+    document: dict[str, Any] = json.loads((COMPILED / f"{compiler}.json").read_text())
     return document
 
 
@@ -227,7 +227,7 @@ def test_committed_artifact_is_what_its_source_compiles_to(compiler: str) -> Non
         fresh = script().COMPILERS[compiler]()
     except HostFailure as failure:
         pytest.skip(f"solc cannot be had here: {failure}")
-    assert (BUILD / f"{compiler}.json").read_text() == script().encode(fresh)
+    assert (COMPILED / f"{compiler}.json").read_text() == script().encode(fresh)
 
 
 def test_both_compilers_make_the_same_interface() -> None:
