@@ -136,7 +136,6 @@ def test_error_that_cannot_arise_is_not_in_the_interface(error: str) -> None:
         "diamondCut((address,uint8,bytes4[])[],address,bytes)",
         "facets()",
         "facetAddress(bytes4)",
-        "depositForArray(uint256[],address[])",
         "renounceOwnership()",
     ],
 )

@@ -197,15 +197,6 @@ def test_boost_match_and_push(hub_on_anvil: AnvilWorld, spent: dict[str, list[in
             "boost: match and push": plain + pushed[0],
         }
     )
-    deal = world.hub.call(
-        "sponsorMatchOrdersBoost",
-        *world.orders(request={"trust": 1, "params": ""}).arguments,
-        sender=world.worker(0).address,
-    )
-    world.chain.request("evm_increaseTime", 2_101)
-    world.chain.request("evm_mine")
-    world.hub.call("claimBoost", deal, 0, sender=world.stranger.address)
-    _compare({"boost: sponsored match": spent["sponsorMatchOrdersBoost"][0], "boost: claim": spent["claimBoost"][0]})
 
 
 BAG = 1_000
@@ -262,3 +253,18 @@ def test_sponsored_deal_without_dataset_and_claim(hub_on_anvil: AnvilWorld, spen
     world.chain.request("evm_mine")
     world.hub.call("claim", task, sender=world.stranger.address)
     _compare({"sponsorMatchOrders": spent["sponsorMatchOrders"][0], "claim": spent["claim"][0]})
+
+
+def test_boost_sponsored_and_claimed(hub_on_anvil: AnvilWorld, spent: dict[str, list[int]]) -> None:
+    """After the others, for the same reason."""
+    world = hub_on_anvil
+    _pay_in(world)
+    deal = world.hub.call(
+        "sponsorMatchOrdersBoost",
+        *world.orders(request={"trust": 1, "params": ""}).arguments,
+        sender=world.worker(0).address,
+    )
+    world.chain.request("evm_increaseTime", 2_101)
+    world.chain.request("evm_mine")
+    world.hub.call("claimBoost", deal, 0, sender=world.stranger.address)
+    _compare({"boost: sponsored match": spent["sponsorMatchOrdersBoost"][0], "boost: claim": spent["claimBoost"][0]})
