@@ -54,11 +54,15 @@ class HubMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.play = Play()
+        self.play = self.new_play()
         self.everybody = self.play.people.all
         self.used_orders: set[Order] = set()
 
     # --- helpers ------------------------------------------------------------------------------------------------
+
+    def new_play(self) -> Play:
+        """Where it is played."""
+        return Play()
 
     def note(self, name: str, outcome: Outcome) -> Outcome:
         """Count an outcome."""
@@ -302,15 +306,13 @@ class HubMachine(RuleBasedStateMachine):
     @rule(target=tasks, deal=deals, digests=votes, finalize=st.booleans())
     def live_the_next_task(self, deal: str, digests: list[str], finalize: bool) -> Any:
         """The next task of a bag."""
-        record = self.play.model.view_deal(deal)
-        for index in range(record.bot_first, record.bot_first + record.bot_size):
-            if self.play.model.view_task(ids.task_id(deal, index)).status == TaskStatus.UNSET:
-                task = str(self.note("initialize", self.play.open(deal, index)).value)
-                self.contribute_until_consensus(task, digests)
-                if finalize and self.is_revealing(task):
-                    self.reveal_and_finalize(task, late=False)
-                return task
-        self.note("initialize", self.play.open(deal, record.bot_first))
+        for index in self.play.unopened(deal)[:1]:
+            task = str(self.note("initialize", self.play.open(deal, index)).value)
+            self.contribute_until_consensus(task, digests)
+            if finalize and self.is_revealing(task):
+                self.reveal_and_finalize(task, late=False)
+            return task
+        self.note("initialize", self.play.open(deal, self.play.model.view_deal(deal).bot_first))
         return multiple()
 
     def contribute_until_consensus(self, task: str, digests: list[str]) -> None:
@@ -371,3 +373,4 @@ class HubMachine(RuleBasedStateMachine):
             assert play.model.view_consumed(hash_) <= order.volume
         play.settle_everything()
         play.withdraw_everything()
+        play.check_callbacks_did_nothing()

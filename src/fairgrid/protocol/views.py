@@ -17,7 +17,9 @@ __all__ = [
     "ContributionStatus",
     "DatasetInfo",
     "Deal",
+    "Lane",
     "Resource",
+    "Run",
     "Task",
     "TaskStatus",
     "WorkerpoolInfo",
@@ -32,6 +34,8 @@ class TaskStatus(IntEnum):
     REVEALING = 2
     COMPLETED = 3
     FAILED = 4
+    SPLIT = 5
+    """Only a run of the batch lane: two runs took its place."""
 
 
 class ContributionStatus(IntEnum):
@@ -93,6 +97,29 @@ class Task:
     results: bytes
     results_timestamp: int
     results_callback: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Tasks ``first`` to ``first + count - 1`` of a deal in the batch lane, settled as one; zeros for no run."""
+
+    deal_id: str
+    first: int
+    count: int
+    status: TaskStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """How far a deal's batch lane is: ``cursor`` is the index of the first task that was never opened.
+
+    ``refunded`` is true once the tasks from there on were refunded together. For a deal of the classic lane the
+    cursor stays at the deal's first index; all is zero for an unknown deal.
+    """
+
+    in_batch_lane: bool
+    cursor: int
+    refunded: bool
 
 
 @dataclass(frozen=True, slots=True)
