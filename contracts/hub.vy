@@ -26,7 +26,6 @@ from .lib import ownable
 from .lib import packing
 from .lib import scores
 from .lib import settlement
-from .lib import signatures
 from .lib import state
 from .lib import types
 
@@ -40,7 +39,6 @@ initializes: escrow[state := state]
 initializes: ownable[state := state]
 initializes: scores[state := state]
 initializes: settlement[blob := blob, escrow := escrow, scores := scores, state := state]
-initializes: signatures[state := state]
 
 # Which facet a function is in, for those that cost somebody gas; everything else is asked of `hub_views.vy`, which passes on
 # what it does not know to `hub_legacy.vy`, that to `hub_admin.vy`, and that to the facet of the escrow.

@@ -26,7 +26,6 @@ from .lib import merkle
 from .lib import packing
 from .lib import scores
 from .lib import settlement
-from .lib import signatures
 from .lib import state
 from .lib import types
 
@@ -38,7 +37,6 @@ initializes: deals[blob := blob, state := state]
 initializes: escrow[state := state]
 initializes: scores[state := state]
 initializes: settlement[blob := blob, escrow := escrow, scores := scores, state := state]
-initializes: signatures[state := state]
 
 event RunOpen:
     runid: indexed(bytes32)
