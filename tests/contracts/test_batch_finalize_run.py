@@ -222,7 +222,7 @@ def test_the_kitty_pays_once_for_a_run(world: World) -> None:
 
 
 def test_stakes_are_rounded_for_one_task_and_then_multiplied(world: World) -> None:
-    price = {"workerpool": {"workerpoolprice": 9}, "request": {"workerpoolmaxprice": 9}}
+    price: dict[str, Any] = {"workerpool": {"workerpoolprice": 9}, "request": {"workerpoolmaxprice": 9}}
     run = open_run(world, batch_deal(world, 7, **price), 7)
     agree(world, run, RESULT)
     logs = finalize_run(world, run, RESULT)

@@ -16,7 +16,7 @@ from tests.contracts.registries import NO_DATA, Log, public_abi, reverts
 from tests.contracts.world import RICH, TEE_TAG, Person, World, bytes32, mock, names
 
 DIGEST = bytes32(7)
-TEE: dict[str, dict[str, Any]] = {"app": {"tag": TEE_TAG}, "workerpool": {"tag": TEE_TAG}, "request": {"tag": TEE_TAG}}
+TEE: dict[str, Any] = {"app": {"tag": TEE_TAG}, "workerpool": {"tag": TEE_TAG}, "request": {"tag": TEE_TAG}}
 
 
 @dataclass(frozen=True)
