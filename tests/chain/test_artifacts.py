@@ -108,8 +108,7 @@ def test_public_abi_of_a_role_account_adds_what_it_passes_on_to_the_hub() -> Non
     assert _events(public) == _events(compiled)
 
 
-@pytest.mark.parametrize("name", [*PUBLIC, *AROUND, "role_account", "hub"])
-@pytest.mark.parametrize("name", [*PUBLIC, "hub", "hub_escrow_native"])
+@pytest.mark.parametrize("name", [*PUBLIC, *AROUND, "role_account", "hub", "hub_escrow_native"])
 def test_artifact_carries_the_public_abi(name: str) -> None:
     public = json.loads((ROOT / "contracts" / "abi" / f"{name}.json").read_text())
     shipped = [entry for entry in artifact(name).abi if entry["type"] != "constructor"]

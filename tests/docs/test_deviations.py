@@ -16,6 +16,7 @@ INTERNAL = {
     "MAX_FIELD": "the longest field of an entry, bounded when it is created",
     "MAX_INITIALIZER": "the sum of an entry's fields",
     "MAX_METADATA": "the sum of an entry's fields",
+    "MAX_REASON": "the longest words of a match that is refused",
     "MAX_REWARD_RATIO": "100 percent, as published",
 }
 
