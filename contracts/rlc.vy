@@ -54,8 +54,6 @@ initialSupply: public(constant(uint256)) = SUPPLY_NRLC
 # The published token could not be moved during its sale; this one always can.
 locked: public(constant(bool)) = False
 
-CHAIN_ID: immutable(uint256)
-SEPARATOR: immutable(bytes32)
 
 owner: public(address)
 totalSupply: public(uint256)
@@ -71,8 +69,6 @@ def __init__(token_owner: address):
     @param token_owner Who receives the whole supply (the sender of a CREATE2 deployment is the deployer contract).
     """
     assert token_owner != empty(address)
-    CHAIN_ID = chain.id
-    SEPARATOR = self._separator_here()
     self.owner = token_owner
     self.totalSupply = SUPPLY_NRLC
     self.balanceOf[token_owner] = SUPPLY_NRLC
@@ -229,14 +225,6 @@ def _is_signed(account: address, digest: bytes32, v: uint8, r: bytes32, s: bytes
 @view
 def _separator() -> bytes32:
     """
-    @notice Follows the chain's id: what was signed for one chain is worthless on a fork of it.
+    @notice Computed at each use, so it follows the chain's id: what was signed for one chain is worthless on a fork of it.
     """
-    if chain.id == CHAIN_ID:
-        return SEPARATOR
-    return self._separator_here()
-
-
-@internal
-@view
-def _separator_here() -> bytes32:
     return keccak256(abi_encode(DOMAIN_TYPEHASH, keccak256(name), keccak256(DOMAIN_VERSION), chain.id, self))

@@ -1,4 +1,4 @@
-"""Compile the example consumers into ``examples/consumers/compiled``: Vyper as everything here, Solidity with npm's solc.
+"""Compile the example consumers into ``examples/consumers/compiled``: Vyper here, Solidity with npm's solc.
 
     .venv/bin/python scripts/compile_consumers.py            write what has changed
     .venv/bin/python scripts/compile_consumers.py --check    write nothing; exit 1 if a committed file differs

@@ -106,8 +106,8 @@ CONTRACTS = (
     ),
     in_settlement(
         "claim refunds the requester instead of the sponsor",
-        "escrow.unlock(options.sponsor, self._price(deal, options) * units)",
-        "escrow.unlock(deals.requester(deal), self._price(deal, options) * units)",
+        "escrow.unlock(options.sponsor, self.price_of(deal, options) * units)",
+        "escrow.unlock(deals.requester(deal), self.price_of(deal, options) * units)",
         "a_sponsor_pays_and_gets_the_refund",
     ),
     in_settlement(

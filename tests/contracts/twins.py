@@ -139,7 +139,7 @@ class Twins:
         owner, hub, rlc = caller.address, self.deployed.hub, self.deployed.rlc
         nonce = int(self.chain.view("rlc", rlc, "nonces", owner))
         chain_id = self.model.domain.chain_id
-        hash_ = permit_hash(rlc, chain_id, owner, hub, amount + 1 if spoilt else amount, nonce=nonce)
+        hash_ = permit_hash(rlc, chain_id, owner, hub, amount ^ 1 if spoilt else amount, nonce=nonce)
         on_model = self.model.deposit if spoilt else self.model.deposit_with_permit
         return self._compare(
             lambda: on_model(owner, amount),
