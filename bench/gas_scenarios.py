@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fairgrid.protocol import ids
-from fairgrid.protocol.hexes import ZERO_ADDRESS, keccak, to_hex, to_hex32
 from tests.contracts.anvil_world import AnvilWorld
 from tests.contracts.world import TEE_TAG, Orders, Person, bytes32
+
+from fairgrid.protocol import ids
+from fairgrid.protocol.hexes import ZERO_ADDRESS, keccak, to_hex, to_hex32
 
 __all__ = ["AGAIN", "FIRST", "PLAYS", "Figures", "Play"]
 

@@ -7,45 +7,69 @@
 @notice One address holds the money, the deals, the tasks and the scores. This contract is that address: the life of a task is
         here; everything else is in facets, reached by delegatecall, that are fixed when they are deployed: `hub_orders.vy` (matching,
         order management), `hub_batch.vy` (runs of many tasks), `hub_boost.vy` (the fast path), `hub_escrow.vy` (ERC-20 surface,
-        deposits), `hub_views.vy` and `hub_admin.vy`.
+        deposits), `hub_views.vy`, `hub_legacy.vy` and `hub_admin.vy`.
 @dev Who can stop it: nobody. The hub's owner adds categories and names the TEE broker; it cannot change code, deals or balances.
      Conditions that fail revert without data, as the protocol says. Signatures of contracts are asked by static call; the only
-     call that could re-enter is the callback at the very end of `finalize`.
+     call that could re-enter is the callback at the very end of `finalize` and `contributeAndFinalize`.
+     `contribute`, `reveal`, `reopen` and `claim` take the id of a run of the batch lane as well: what they do for a task they do
+     for the run, and stakes and prices count once for each of its tasks.
 """
 
 from .lib import blob
+from .lib import callbacks
 from .lib import categories
+from .lib import contributions
 from .lib import deals
 from .lib import escrow
 from .lib import hashing
 from .lib import ownable
 from .lib import packing
 from .lib import scores
-from .lib import signatures
+from .lib import settlement
 from .lib import state
 from .lib import types
 
 initializes: state
 initializes: blob[state := state]
+initializes: callbacks[state := state]
 initializes: categories[state := state]
+initializes: contributions[state := state]
 initializes: deals[blob := blob, state := state]
 initializes: escrow[state := state]
 initializes: ownable[state := state]
 initializes: scores[state := state]
-initializes: signatures[state := state]
+initializes: settlement[blob := blob, escrow := escrow, scores := scores, state := state]
 
 # Which facet a function is in, for those that cost somebody gas; everything else is asked of `hub_views.vy`, which passes on
-# what it does not know to `hub_admin.vy`, and that to the facet of the escrow.
+# what it does not know to `hub_legacy.vy`, that to `hub_admin.vy`, and that to the facet of the escrow.
 
 # matchOrders, sponsorMatchOrders, manageAppOrder, manageDatasetOrder, manageWorkerpoolOrder, manageRequestOrder,
-# computeDealVolume, appregistry, datasetregistry, workerpoolregistry.
-ORDER_SELECTORS: constant(bytes4[10]) = [
-    0x156194d4, 0x2f391533, 0xb2b07e66, 0x4b747106, 0x7e34a077, 0x8dd971d5, 0x66517ca6, 0x45b637a9, 0xb1b11d2c, 0x90a0f546
+# computeDealVolume, assertDatasetDealCompatibility, appregistry, datasetregistry, workerpoolregistry.
+ORDER_SELECTORS: constant(bytes4[11]) = [
+    0x156194d4,
+    0x2f391533,
+    0xb2b07e66,
+    0x4b747106,
+    0x7e34a077,
+    0x8dd971d5,
+    0x66517ca6,
+    0x80f03425,
+    0x45b637a9,
+    0xb1b11d2c,
+    0x90a0f546,
 ]
-# transfer, transferFrom, approve, approveAndCall, deposit, depositFor, receiveApproval, withdraw, withdrawTo.
-ESCROW_SELECTORS: constant(bytes4[9]) = [
-    0xa9059cbb, 0x23b872dd, 0x095ea7b3, 0xcae9ca51, 0xb6b55f25, 0x36efd16f, 0x8f4ffcb1, 0x2e1a7d4d, 0xc86283c8
+# transfer, transferFrom, approve, approveAndCall, deposit, depositFor, receiveApproval, withdraw, withdrawTo,
+# depositForArray, depositWithPermit; deposit() and depositFor(address) of the native flavour.
+ESCROW_SELECTORS: constant(bytes4[13]) = [
+    0xa9059cbb, 0x23b872dd, 0x095ea7b3, 0xcae9ca51, 0xb6b55f25, 0x36efd16f, 0x8f4ffcb1, 0x2e1a7d4d, 0xc86283c8,
+    0x3354f8a5, 0x4a970be7, 0xd0e30db0, 0xaa67c919
 ]
+# openRun, splitRun, finalizeRun, settleRun, materialise, refundRest, viewRun, viewLane, computeRunId.
+BATCH_SELECTORS: constant(bytes4[9]) = [
+    0xb75f7560, 0xaae74347, 0xedfaabe7, 0x102efb17, 0xf76c9aeb, 0x31228414, 0x36d3c007, 0x1397c9c6, 0x88e8b920
+]
+# matchOrdersBoost, sponsorMatchOrdersBoost, pushResultBoost, claimBoost, viewDealBoost.
+BOOST_SELECTORS: constant(bytes4[5]) = [0x8a8b3607, 0xc1f9a20e, 0x9bced28b, 0xaf24ba0b, 0x63fbac17]
 
 HUB_ORDERS: immutable(address)
 HUB_BATCH: immutable(address)
@@ -120,23 +144,43 @@ def __init__(
 def initialize(_dealid: bytes32, idx: uint256) -> bytes32:
     """
     @notice Opens task `idx` of a deal for contributions. Anybody may, at any time: the deal's money was locked for it when the
-            deal was made, and each index opens once.
+            deal was made, and each index opens once. In a deal of the batch lane it opens the next task only, and before the
+            final deadline only for the scheduler, who may want it in a run.
     @return The task id.
     """
-    key: uint256 = deals.key_of(_dealid)
+    return self._initialize(_dealid, idx)
+
+
+@external
+def initializeArray(_dealid: DynArray[bytes32, types.MAX_ARRAY], _idx: DynArray[uint256, types.MAX_ARRAY]) -> bool:
+    """
+    @notice `initialize` for each pair of deal and index, in order; all or nothing.
+    """
+    assert len(_dealid) == len(_idx)
+    for i: uint256 in range(len(_idx), bound=types.MAX_ARRAY):
+        self._initialize(_dealid[i], _idx[i])
+    return True
+
+
+@internal
+def _initialize(deal_id: bytes32, idx: uint256) -> bytes32:
+    key: uint256 = deals.key_of(deal_id)
     deal: deals.Head = deals.load(key)
-    assert deals.id_of(key, deal) == _dealid
+    assert deals.id_of(key, deal) == deal_id
+    assert deals.flags(deal) & deals.FLAG_BOOST == 0
     first: uint256 = deals.bot_first(deal)
     assert idx >= first
     offset: uint256 = idx - first
     assert offset < deals.bot_size(deal)
-    task_id: bytes32 = hashing.task_id(_dealid, idx)
+    task_id: bytes32 = hashing.task_id(deal_id, idx)
     assert state.tasks[task_id] == 0
     if deals.flags(deal) & deals.FLAG_BATCH_LANE != 0:
-        # The lanes exclude each other: what the batch lane settled or refunded cannot be opened here.
+        # The lanes exclude each other: both open tasks at the frontier only, and move it.
         lane: uint256 = state.lanes[key]
         assert not packing.lane_refunded(lane)
-        assert offset >= packing.lane_cursor(lane)
+        assert offset == packing.lane_cursor(lane)
+        assert msg.sender == deals.pool_owner(deal) or block.timestamp >= deals.final_deadline(deal)
+        state.lanes[key] = packing.lane(offset + 1, False)
     task: packing.TaskFields = empty(packing.TaskFields)
     task.status = types.TASK_ACTIVE
     task.offset = offset
@@ -186,21 +230,10 @@ def contribute(
             if other == group:
                 winners += 1
 
-    # Authorisation, and the enclave's word if there is one.
+    contributions.check_authorised(_taskid, deal, _enclaveChallenge, _authorizationSign)
     has_challenge: bool = _enclaveChallenge != empty(address)
-    assert has_challenge or deals.low_tag(deal) & types.TAG_TEE == 0
-    authority: address = deals.pool_owner(deal)
-    if has_challenge and state.tee_broker != empty(address):
-        authority = state.tee_broker
-    assert signatures.is_signed(
-        authority, hashing.authorisation(msg.sender, _taskid, _enclaveChallenge), _authorizationSign
-    )
     if has_challenge:
-        assert signatures.is_signed(
-            _enclaveChallenge,
-            hashing.signed_message(keccak256(concat(_resultHash, _resultSeal))),
-            _enclaveSign,
-        )
+        contributions.check_enclave(_enclaveChallenge, _resultHash, _resultSeal, _enclaveSign)
         state.challenges[_taskid][position] = _enclaveChallenge
 
     weight: uint256 = scores.weight_of(msg.sender)
@@ -212,7 +245,7 @@ def contribute(
     if group == task.groups:
         state.groups[_taskid][group] = _resultHash
         task.groups += 1
-    escrow.lock(msg.sender, deals.worker_stake(deal))
+    escrow.lock(msg.sender, deals.worker_stake(deal) * settlement.units_of(task.count))
     log TaskContribute(taskid=_taskid, worker=msg.sender, hash=_resultHash)
 
     trust: uint256 = deals.trust(deal)
@@ -303,35 +336,61 @@ def finalize(
          that the hub's owner set, and cannot make the task fail.
     """
     task: packing.TaskFields = packing.unpack_task(state.tasks[_taskid])
-    assert task.status == types.TASK_REVEALING
+    assert task.count == 0
     deal: deals.Head = deals.load(task.deal_key)
-    assert msg.sender == deals.pool_owner(deal)
-    assert block.timestamp < deals.final_deadline(deal)
-    assert task.revealed == task.winners or (
-        task.revealed > 0 and block.timestamp >= task.reveal_deadline
-    )
+    settlement.check_finalizable(task, deal)
     options: deals.Options = deals.options(deal)
     if options.callback != empty(address) or len(_resultsCallback) != 0:
-        assert keccak256(_resultsCallback) == state.groups[_taskid][task.consensus_group]
+        # Only then: reading the digest costs 2,100 gas.
+        callbacks.check_data(
+            options.callback, _resultsCallback, state.groups[_taskid][task.consensus_group]
+        )
 
     task.status = types.TASK_COMPLETED
     state.tasks[_taskid] = packing.pack_task(task)
-    self._store_results(_taskid, _results, _resultsCallback)
-    self._pay_sellers(_taskid, deal, options)
-    self._pay_workers(_taskid, deal, task.contributors)
+    settlement.store_results(_taskid, _results, _resultsCallback)
+    settlement.pay_sellers(_taskid, deal, options, 1)
+    settlement.pay_workers(_taskid, deal, task.contributors, 1)
     log TaskFinalize(taskid=_taskid, results=_results)
+    callbacks.push(options.callback, _taskid, _resultsCallback)
 
-    if options.callback != empty(address):
-        callback_gas: uint256 = state.callback_gas
-        # Whether it succeeds is the callback's own affair.
-        success: bool = raw_call(
-            options.callback,
-            abi_encode(_taskid, _resultsCallback, method_id=method_id("receiveResult(bytes32,bytes)")),
-            gas=callback_gas,
-            revert_on_failure=False,
-        )
-        # Nobody can starve the callback: had it got less than its gas, less than this would be left.
-        assert msg.gas > callback_gas // 63
+
+@external
+def contributeAndFinalize(
+    _taskid: bytes32,
+    _resultDigest: bytes32,
+    _results: Bytes[types.MAX_RESULT],
+    _resultsCallback: Bytes[types.MAX_RESULT],
+    _enclaveChallenge: address,
+    _enclaveSign: Bytes[types.MAX_SIGNATURE],
+    _authorizationSign: Bytes[types.MAX_SIGNATURE],
+):
+    """
+    @notice The caller, a worker that the scheduler (or, for an enclave, the TEE broker) authorised, delivers the result of a task
+            of trust 1 that nobody contributed to, and everybody is paid. It locks no stake and its score stays: nothing but
+            the scheduler's choice of the worker, or the enclave, stands behind the result.
+    @dev The callback runs last, as in `finalize`.
+    """
+    task: packing.TaskFields = packing.unpack_task(state.tasks[_taskid])
+    assert task.status == types.TASK_ACTIVE
+    assert task.count == 0
+    deal: deals.Head = deals.load(task.deal_key)
+    assert block.timestamp < deals.contribution_deadline(deal)
+    assert task.contributors == 0
+    assert deals.trust(deal) == 1
+    options: deals.Options = deals.options(deal)
+    callbacks.check_data(options.callback, _resultsCallback, _resultDigest)
+    result_hash: bytes32 = contributions.prove_alone(
+        _taskid, task, deal, _resultDigest, _enclaveChallenge, _enclaveSign, _authorizationSign
+    )
+    settlement.store_results(_taskid, _results, _resultsCallback)
+    settlement.pay_sellers(_taskid, deal, options, 1)
+    settlement.pay_lone_worker(_taskid, deal, msg.sender, 1)
+    log TaskContribute(taskid=_taskid, worker=msg.sender, hash=result_hash)
+    log TaskConsensus(taskid=_taskid, consensus=result_hash)
+    log TaskReveal(taskid=_taskid, worker=msg.sender, digest=_resultDigest)
+    log TaskFinalize(taskid=_taskid, results=_results)
+    callbacks.push(options.callback, _taskid, _resultsCallback)
 
 
 @external
@@ -340,99 +399,48 @@ def claim(_taskid: bytes32):
     @notice Ends a task that was not finalized in time. Anybody may: the money goes back to who paid, every worker gets its stake
             back, and the scheduler's stake goes to the kitty.
     """
-    word: uint256 = state.tasks[_taskid]
+    self._claim(_taskid)
+
+
+@external
+def claimArray(_taskid: DynArray[bytes32, types.MAX_ARRAY]) -> bool:
+    """
+    @notice `claim` for each task, in order; all or nothing.
+    """
+    for task_id: bytes32 in _taskid:
+        self._claim(task_id)
+    return True
+
+
+@external
+def initializeAndClaimArray(
+    _dealid: DynArray[bytes32, types.MAX_ARRAY], _idx: DynArray[uint256, types.MAX_ARRAY]
+) -> bool:
+    """
+    @notice `initialize`, then `claim`, for each pair of deal and index, in order; all or nothing: refunds tasks that the
+            scheduler never opened.
+    """
+    assert len(_dealid) == len(_idx)
+    for i: uint256 in range(len(_idx), bound=types.MAX_ARRAY):
+        self._claim(self._initialize(_dealid[i], _idx[i]))
+    return True
+
+
+@internal
+def _claim(task_id: bytes32):
+    word: uint256 = state.tasks[task_id]
     status: uint256 = packing.task_status(word)
     assert status == types.TASK_ACTIVE or status == types.TASK_REVEALING
     deal: deals.Head = deals.load(packing.task_deal_key(word))
     assert block.timestamp >= deals.final_deadline(deal)
-    state.tasks[_taskid] = packing.with_task_status(word, types.TASK_FAILED)
+    state.tasks[task_id] = packing.with_task_status(word, types.TASK_FAILED)
 
-    options: deals.Options = deals.options(deal)
-    pool_stake: uint256 = deals.pool_stake(deal)
-    escrow.unlock(options.sponsor, self._task_price(deal, options))
-    escrow.seize(deals.pool_owner(deal), pool_stake, _taskid)
-    escrow.freeze_for_kitty(pool_stake, _taskid)
-    worker_stake: uint256 = deals.worker_stake(deal)
+    units: uint256 = settlement.units_of(packing.task_count(word))
+    settlement.refund(task_id, deal, deals.options(deal), units)
+    worker_stake: uint256 = deals.worker_stake(deal) * units
     for i: uint256 in range(packing.task_contributors(word), bound=types.MAX_CONTRIBUTORS):
-        escrow.unlock(packing.contribution_worker(state.contributions[_taskid][i]), worker_stake)
-    log TaskClaimed(taskid=_taskid)
-
-
-# ── Settlement ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-@internal
-@pure
-def _task_price(deal: deals.Head, options: deals.Options) -> uint256:
-    return deals.app_price(deal) + options.dataset_price + deals.pool_price(deal)
-
-
-@internal
-def _store_results(
-    task_id: bytes32, results: Bytes[types.MAX_RESULT], results_callback: Bytes[types.MAX_RESULT]
-):
-    """
-    @dev Record `task_id`: length of the results (2 bytes), results, callback data. No record if both are empty.
-    """
-    if len(results) == 0 and len(results_callback) == 0:
-        return
-    state.blob = concat(
-        convert(convert(len(results), uint16), bytes2), results, results_callback
-    )
-    blob.create(task_id)
-
-
-@internal
-def _pay_sellers(task_id: bytes32, deal: deals.Head, options: deals.Options):
-    """
-    @dev Takes the price from the sponsor, pays app and dataset, gives the scheduler its stake back and its part of the kitty.
-         What is left with the hub is the pool's price, for `_pay_workers`.
-    """
-    escrow.seize(options.sponsor, self._task_price(deal, options), task_id)
-    app_price: uint256 = deals.app_price(deal)
-    if app_price > 0:
-        escrow.reward(deals.app_owner(deal), app_price, task_id)
-    if options.dataset_price > 0:
-        escrow.reward(options.dataset_owner, options.dataset_price, task_id)
-    pool_owner: address = deals.pool_owner(deal)
-    escrow.unlock(pool_owner, deals.pool_stake(deal))
-    kitty: uint256 = escrow.frozen_of(types.KITTY_ADDRESS)
-    if kitty > 0:
-        part: uint256 = min(max(kitty * types.KITTY_RATIO // 100, types.KITTY_MIN), kitty)
-        escrow.seize(types.KITTY_ADDRESS, part, task_id)
-        escrow.reward(pool_owner, part, task_id)
-
-
-@internal
-def _pay_workers(task_id: bytes32, deal: deals.Head, contributors: uint256):
-    """
-    @dev Shares the pool's price and the seized stakes among who proved, by the logarithm of their weights; the scheduler gets its
-         ratio and what rounding leaves. At least one worker proved: `finalize` demands a reveal.
-    """
-    stake: uint256 = deals.worker_stake(deal)
-    total_reward: uint256 = deals.pool_price(deal)
-    total_weight: uint256 = 0
-    words: DynArray[uint256, types.MAX_CONTRIBUTORS] = []
-    for i: uint256 in range(contributors, bound=types.MAX_CONTRIBUTORS):
-        word: uint256 = state.contributions[task_id][i]
-        words.append(word)
-        if packing.contribution_status(word) == types.CONTRIBUTION_PROVED:
-            total_weight += scores.log2(packing.contribution_weight(word))
-        else:
-            total_reward += stake
-    workers_reward: uint256 = total_reward * (100 - deals.scheduler_reward_ratio(deal)) // 100
-    for word: uint256 in words:
-        worker: address = packing.contribution_worker(word)
-        if packing.contribution_status(word) == types.CONTRIBUTION_PROVED:
-            share: uint256 = workers_reward * scores.log2(packing.contribution_weight(word)) // total_weight
-            total_reward -= share
-            escrow.unlock(worker, stake)
-            escrow.reward(worker, share, task_id)
-            if contributors > 1:
-                scores.raise_score(worker, task_id)
-        else:
-            escrow.seize(worker, stake, task_id)
-            scores.cut_score(worker, task_id)
-    escrow.reward(deals.pool_owner(deal), total_reward, task_id)
+        escrow.unlock(packing.contribution_worker(state.contributions[task_id][i]), worker_stake)
+    log TaskClaimed(taskid=task_id)
 
 
 # ── Facets and records ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -464,4 +472,8 @@ def __default__() -> Bytes[types.MAX_ANSWER]:
         return raw_call(HUB_ORDERS, msg.data, max_outsize=32, is_delegate_call=True)
     if selector in ESCROW_SELECTORS:
         return raw_call(HUB_ESCROW, msg.data, max_outsize=32, is_delegate_call=True)
+    if selector in BATCH_SELECTORS:
+        return raw_call(HUB_BATCH, msg.data, max_outsize=128, is_delegate_call=True)
+    if selector in BOOST_SELECTORS:
+        return raw_call(HUB_BOOST, msg.data, max_outsize=448, is_delegate_call=True)
     return raw_call(HUB_VIEWS, msg.data, max_outsize=types.MAX_ANSWER, is_delegate_call=True)

@@ -25,15 +25,21 @@ initializes: erc20[escrow := escrow, state := state]
 
 exports: erc20.__interface__
 
+MATCH_ORDERS: constant(bytes4) = 0x156194d4
+# As much of the reason why a match failed is passed on; the longest of our own has 100 bytes.
+MAX_REASON: constant(uint256) = 1024
+
 TOKEN: immutable(address)
+HUB_ORDERS: immutable(address)
 
 
 @deploy
-def __init__(base_token: address):
+def __init__(base_token: address, hub_orders: address):
     """
-    @dev The token in escrow, for ever.
+    @dev The token in escrow, for ever, and the facet that matches orders; that may be created later.
     """
     TOKEN = base_token
+    HUB_ORDERS = hub_orders
 
 
 @external
@@ -69,17 +75,57 @@ def depositFor(amount: uint256, target: address) -> bool:
 
 @external
 @nonreentrant
+def depositForArray(
+    amounts: DynArray[uint256, types.MAX_ARRAY], targets: DynArray[address, types.MAX_ARRAY]
+) -> bool:
+    """
+    @notice Takes tokens of the caller into the escrow accounts of several, in one transfer each; all or nothing.
+    """
+    assert len(amounts) == len(targets), "invalid-array-length"
+    for i: uint256 in range(len(amounts), bound=types.MAX_ARRAY):
+        self._deposit(msg.sender, amounts[i], targets[i])
+    return True
+
+
+@external
+@nonreentrant
+def depositWithPermit(amount: uint256, deadline: uint256, v: uint8, r: bytes32, s: bytes32) -> bool:
+    """
+    @notice Deposit in one transaction by the caller's signed permit (EIP-2612), for tokens that know one. Only the caller's
+            own tokens move, and only into its own account.
+    @dev Anybody may have shown the permit to the token before, to spoil this call: so it is not asked whether the token took
+         it. Whether the allowance is there decides, as in `deposit`.
+    """
+    permitted: bool = raw_call(
+        TOKEN,
+        abi_encode(
+            msg.sender,
+            self,
+            amount,
+            deadline,
+            v,
+            r,
+            s,
+            method_id=method_id("permit(address,address,uint256,uint256,uint8,bytes32,bytes32)"),
+        ),
+        revert_on_failure=False,
+    )
+    self._deposit(msg.sender, amount, msg.sender)
+    return True
+
+
+@external
+@nonreentrant
 def receiveApproval(sender: address, amount: uint256, token: address, data: Bytes[types.MAX_CALL]) -> bool:
     """
-    @notice Deposit in one transaction: the token calls this out of its own `approveAndCall`. Anybody may call it as well, which
-            can do no more than move what `sender` approved into the escrow account of `sender`.
-    @dev With data: custom error `UnsupportedOperation(bytes4)`; fewer than 4 bytes revert without data.
+    @notice Deposit, and match orders if `data` is a call of `matchOrders`, in one transaction: the token calls this out of its own
+            `approveAndCall`. Anybody may call it as well, which can do no more than move what `sender` approved into the escrow
+            account of `sender`, and match a request that `sender` signed.
     """
     assert token == TOKEN, "wrong-token"
     self._deposit(sender, amount, sender)
     if len(data) != 0:
-        selector: bytes4 = convert(slice(data, 0, 4), bytes4)
-        raw_revert(abi_encode(selector, method_id=method_id("UnsupportedOperation(bytes4)")))
+        self._match(sender, data)
     return True
 
 
@@ -123,6 +169,35 @@ def _deposit(payer: address, amount: uint256, target: address):
     """
     assert extcall IToken(TOKEN).transferFrom(payer, self, amount), "failed-transferFrom"
     escrow.mint(target, amount)
+
+
+@internal
+def _match(requester: address, data: Bytes[types.MAX_CALL]):
+    """
+    @notice `matchOrders`, for a request of the one who deposited; as there, the requester pays whoever calls.
+    @dev Refuses in this order: fewer than 4 bytes (no data), another function (`UnsupportedOperation(bytes4)`), bytes that are not
+         four orders (no data), the request of somebody else (`CallerIsNotTheRequester()`), and then what the match refuses,
+         in its own words, or `OperationFailed()` if it has none.
+         Safe under the lock that the caller holds: the facet of orders runs on this storage and takes no lock itself, uses
+         neither caller nor coins, and calls foreign contracts by static call only, before its first write. Whom it asks sees a
+         deposit that is complete, and finds the doors of the escrow closed.
+    """
+    selector: bytes4 = convert(slice(data, 0, 4), bytes4)
+    if selector != MATCH_ORDERS:
+        raw_revert(abi_encode(selector, method_id=method_id("UnsupportedOperation(bytes4)")))
+    orders: types.Orders = abi_decode(slice(data, 4, len(data) - 4), types.Orders, unwrap_tuple=False)
+    if orders.request.requester != requester:
+        raw_revert(method_id("CallerIsNotTheRequester()"))
+    success: bool = False
+    answer: Bytes[MAX_REASON] = b""
+    success, answer = raw_call(
+        HUB_ORDERS, data, max_outsize=MAX_REASON, is_delegate_call=True, revert_on_failure=False
+    )
+    if len(answer) == 0:
+        # A match that happened answers with the deal's id.
+        raw_revert(method_id("OperationFailed()"))
+    if not success:
+        raw_revert(answer)
 
 
 @internal

@@ -15,6 +15,7 @@ from .lib import blob
 from .lib import deals
 from .lib import escrow
 from .lib import hashing
+from .lib import matching
 from .lib import packing
 from .lib import signatures
 from .lib import state
@@ -24,6 +25,7 @@ initializes: state
 initializes: blob[state := state]
 initializes: deals[blob := blob, state := state]
 initializes: escrow[state := state]
+initializes: matching[state := state]
 initializes: signatures[state := state]
 
 APP_REGISTRY: immutable(address)
@@ -69,14 +71,6 @@ event ClosedWorkerpoolOrder:
 
 event ClosedRequestOrder:
     requestHash: bytes32
-
-
-# The EIP-712 hashes of the four orders of a match; `dataset` is zero when there is no dataset.
-struct Hashes:
-    app: bytes32
-    dataset: bytes32
-    workerpool: bytes32
-    request: bytes32
 
 
 @deploy
@@ -134,7 +128,7 @@ def computeDealVolume(
     @notice How many tasks a match of these orders would take now; nothing else is checked.
     """
     separator: bytes32 = hashing.domain_separator()
-    hashes: Hashes = Hashes(
+    hashes: matching.Hashes = matching.Hashes(
         app=hashing.typed_hash(separator, hashing.app_order(appOrder)),
         dataset=empty(bytes32),
         workerpool=hashing.typed_hash(separator, hashing.workerpool_order(workerpoolOrder)),
@@ -142,7 +136,7 @@ def computeDealVolume(
     )
     if datasetOrder.dataset != empty(address):
         hashes.dataset = hashing.typed_hash(separator, hashing.dataset_order(datasetOrder))
-    return self._volume(
+    volume: uint256 = matching.volume(
         hashes,
         appOrder.volume,
         datasetOrder.volume,
@@ -150,26 +144,44 @@ def computeDealVolume(
         requestOrder.volume,
         deals.consumed_by_request(hashes.request),
     )
+    return min(types.MAX_VOLUME, volume)
+
+
+@external
+@view
+def assertDatasetDealCompatibility(datasetOrder: types.DatasetOrder, dealId: bytes32):
+    """
+    @notice Reverts with `IncompatibleDatasetOrder(reason)` unless a deal without a dataset may use this one (bulk processing).
+            Nothing is consumed or paid.
+    @dev Price, registration and the restrictions of the deal's own orders are not looked at, as in the protocol.
+    """
+    order_hash: bytes32 = hashing.typed_hash(hashing.domain_separator(), hashing.dataset_order(datasetOrder))
+    if deals.consumed_by_request(order_hash) >= datasetOrder.volume:
+        self._refuse_dataset("Dataset order is revoked or fully consumed")
+    dataset_owner: address = staticcall IEntry(datasetOrder.dataset).owner()
+    if not signatures.is_signed_or_presigned(dataset_owner, order_hash, datasetOrder.sign):
+        self._refuse_dataset("Invalid dataset order signature")
+    deal: deals.Head = deals.find_classic(dealId)
+    if deal.location == empty(address):
+        self._refuse_dataset("Deal not found")
+    if deals.flags(deal) & deals.FLAG_DATASET != 0:
+        self._refuse_dataset("Deal already has a dataset")
+    if not signatures.is_authorised(datasetOrder.apprestrict, deals.app(deal)):
+        self._refuse_dataset("App restriction not satisfied")
+    if not signatures.is_authorised(datasetOrder.workerpoolrestrict, deals.pool(deal)):
+        self._refuse_dataset("Workerpool restriction not satisfied")
+    if not signatures.is_authorised(datasetOrder.requesterrestrict, deals.requester(deal)):
+        self._refuse_dataset("Requester restriction not satisfied")
+    options: deals.Options = deals.options(deal)
+    tag: uint256 = convert(datasetOrder.tag, uint256) & ~types.TAG_FRAMEWORKS
+    if tag & ~convert(options.tag, uint256) != 0:
+        self._refuse_dataset("Tag compatibility not satisfied")
 
 
 @internal
-@view
-def _volume(
-    hashes: Hashes,
-    app_volume: uint256,
-    dataset_volume: uint256,
-    workerpool_volume: uint256,
-    request_volume: uint256,
-    request_consumed: uint256,
-) -> uint256:
-    """
-    @dev The smallest rest of the orders, at most 2^32 - 1 at a time.
-    """
-    volume: uint256 = min(types.MAX_VOLUME, app_volume - state.consumed[hashes.app])
-    if hashes.dataset != empty(bytes32):
-        volume = min(volume, dataset_volume - state.consumed[hashes.dataset])
-    volume = min(volume, workerpool_volume - state.consumed[hashes.workerpool])
-    return min(volume, request_volume - request_consumed)
+@pure
+def _refuse_dataset(reason: String[42]):
+    raw_revert(abi_encode(reason, method_id=method_id("IncompatibleDatasetOrder(string)")))
 
 
 @internal
@@ -230,7 +242,7 @@ def _match(
 
     # Owners, registration and signatures.
     terms: deals.Terms = empty(deals.Terms)
-    hashes: Hashes = empty(Hashes)
+    hashes: matching.Hashes = empty(matching.Hashes)
     separator: bytes32 = hashing.domain_separator()
     unused: uint256 = 0
 
@@ -268,22 +280,19 @@ def _match(
 
     # Volume. Nothing below calls a foreign contract.
     terms.bot_first = deals.consumed_by_request(hashes.request)
-    volume: uint256 = self._volume(
-        hashes,
-        app_order.volume,
-        dataset_order.volume,
-        workerpool_order.volume,
-        request_order.volume,
-        terms.bot_first,
+    volume: uint256 = min(
+        types.MAX_VOLUME,
+        matching.volume(
+            hashes,
+            app_order.volume,
+            dataset_order.volume,
+            workerpool_order.volume,
+            request_order.volume,
+            terms.bot_first,
+        ),
     )
     assert volume > 0, "iExecV5-matchOrders-0x60"
-    state.consumed[hashes.app] += volume
-    if has_dataset:
-        state.consumed[hashes.dataset] += volume
-    state.consumed[hashes.workerpool] += volume
-    if terms.bot_first != 0 or volume != request_order.volume:
-        # A request that is filled at once needs no entry: the deal itself proves it (`deals.consumed_by_request`).
-        state.consumed[hashes.request] = terms.bot_first + volume
+    matching.consume(hashes, volume, request_order.volume, terms.bot_first)
 
     terms.app.pointer = app_order.app
     terms.app.price = app_order.appprice

@@ -6,11 +6,12 @@
 @license Apache-2.0
 @notice What deals, tasks, contributions, orders, scores, accounts and assets look like. Changes nothing. Runs by delegatecall in
         the storage of the hub (`hub.vy`).
-@dev What this facet does not know goes on to the facet of administration.
+@dev What this facet does not know goes on to the facet of legacy accessors.
 """
 
 from .interfaces import IAsset
 from .lib import blob
+from .lib import deal_views
 from .lib import deals
 from .lib import escrow
 from .lib import hashing
@@ -18,6 +19,7 @@ from .lib import packing
 from .lib import scores
 from .lib import signatures
 from .lib import state
+from .lib import task_views
 from .lib import types
 
 initializes: state
@@ -26,16 +28,17 @@ initializes: deals[blob := blob, state := state]
 initializes: escrow[state := state]
 initializes: scores[state := state]
 initializes: signatures[state := state]
+initializes: task_views[state := state]
 
-HUB_ADMIN: immutable(address)
+HUB_LEGACY: immutable(address)
 
 
 @deploy
-def __init__(hub_admin: address):
+def __init__(hub_legacy: address):
     """
     @dev The facet that is asked next; it may be created later.
     """
-    HUB_ADMIN = hub_admin
+    HUB_LEGACY = hub_legacy
 
 
 # ── Views: deals, tasks, contributions ─────────────────────────────────────────────────────────────────────────────
@@ -44,145 +47,38 @@ def __init__(hub_admin: address):
 @view
 def viewDeal(id: bytes32) -> types.Deal:
     """
-    @notice A deal's terms; all zero if there is no such deal.
+    @notice A deal's terms; all zero if there is no such deal, or if it is one of boost (`viewDealBoost`).
     """
-    head: deals.Head = deals.find(id)
-    if head.location == empty(address):
-        return empty(types.Deal)
-    options: deals.Options = deals.options(head)
-    return types.Deal(
-        app=types.Resource(pointer=deals.app(head), owner=deals.app_owner(head), price=deals.app_price(head)),
-        dataset=types.Resource(
-            pointer=options.dataset, owner=options.dataset_owner, price=options.dataset_price
-        ),
-        workerpool=types.Resource(
-            pointer=deals.pool(head), owner=deals.pool_owner(head), price=deals.pool_price(head)
-        ),
-        trust=deals.trust(head),
-        category=deals.category(head),
-        tag=options.tag,
-        requester=deals.requester(head),
-        beneficiary=options.beneficiary,
-        callback=options.callback,
-        params=convert(
-            convert(
-                blob.read(
-                    head.location,
-                    options.params_start,
-                    head.location.codesize - 1 - options.params_start,
-                ),
-                Bytes[types.MAX_PARAMS],
-            ),
-            String[types.MAX_PARAMS],
-        ),
-        startTime=deals.start_time(head),
-        botFirst=deals.bot_first(head),
-        botSize=deals.bot_size(head),
-        workerStake=deals.worker_stake(head),
-        schedulerRewardRatio=deals.scheduler_reward_ratio(head),
-        sponsor=options.sponsor,
-    )
+    return deal_views.deal_of(id)
 
 
 @external
 @view
 def viewTask(id: bytes32) -> types.Task:
     """
-    @notice Where a task stands; all zero if it was never initialized.
+    @notice Where a task stands, or a run as if it were one task; all zero if it was never opened. Of a task of boost only the
+            status is shown, of a task that was settled in a run nothing before it is materialised.
     """
-    task: packing.TaskFields = packing.unpack_task(state.tasks[id])
-    if task.status == types.TASK_UNSET:
-        return empty(types.Task)
-    head: deals.Head = deals.load(task.deal_key)
-    shown: types.Task = empty(types.Task)
-    shown.status = convert(task.status, uint8)
-    shown.dealid = deals.id_of(task.deal_key, head)
-    shown.idx = deals.bot_first(head) + task.offset
-    shown.timeref = deals.time_reference(head)
-    shown.contributionDeadline = deals.contribution_deadline(head)
-    shown.revealDeadline = task.reveal_deadline
-    shown.finalDeadline = deals.final_deadline(head)
-    shown.revealCounter = task.revealed
-    shown.winnerCounter = task.winners
-    if task.winners > 0:
-        shown.consensusValue = self._group_hash(id, task, task.consensus_group)
-    if task.revealed > 0:
-        shown.resultDigest = state.groups[id][task.consensus_group]
-    for i: uint256 in range(task.contributors, bound=types.MAX_CONTRIBUTORS):
-        shown.contributors.append(packing.contribution_worker(state.contributions[id][i]))
-    if task.status == types.TASK_COMPLETED:
-        shown.results = self._results(id)
-        shown.resultsCallback = self._results_callback(id)
-    return shown
+    return task_views.task_of(id)
 
 
 @external
 @view
 def viewContribution(_taskid: bytes32, _worker: address) -> types.Contribution:
     """
-    @notice What a worker contributed to a task; all zero if nothing.
+    @notice What a worker contributed to a task or a run; all zero if nothing.
     """
-    task: packing.TaskFields = packing.unpack_task(state.tasks[_taskid])
-    for i: uint256 in range(task.contributors, bound=types.MAX_CONTRIBUTORS):
-        word: uint256 = state.contributions[_taskid][i]
-        if packing.contribution_worker(word) != _worker:
-            continue
-        shown: types.Contribution = empty(types.Contribution)
-        status: uint256 = packing.contribution_status(word)
-        shown.status = convert(status, uint8)
-        shown.resultHash = self._group_hash(_taskid, task, packing.contribution_group(word))
-        shown.resultSeal = state.seals[_taskid][i]
-        if status == types.CONTRIBUTION_PROVED:
-            shown.resultSeal = hashing.result_seal(
-                _worker, _taskid, state.groups[_taskid][task.consensus_group]
-            )
-        if packing.contribution_has_challenge(word):
-            shown.enclaveChallenge = state.challenges[_taskid][i]
-        shown.weight = scores.log2(packing.contribution_weight(word))
-        return shown
-    return empty(types.Contribution)
+    return task_views.contribution_of(_taskid, _worker)
 
 
 @external
 @view
 def resultFor(id: bytes32) -> Bytes[types.MAX_RESULT]:
     """
-    @notice The callback data of a completed task (ERC-1154 pull).
+    @notice The callback data of a completed task (ERC-1154 pull); none of a task of boost or of a run.
     """
     assert packing.task_status(state.tasks[id]) == types.TASK_COMPLETED, "task-pending"
-    return self._results_callback(id)
-
-
-@internal
-@view
-def _group_hash(task_id: bytes32, task: packing.TaskFields, group: uint256) -> bytes32:
-    """
-    @dev The result hash of a group. After the first reveal the winning group's place holds the digest.
-    """
-    stored: bytes32 = state.groups[task_id][group]
-    if task.revealed > 0 and group == task.consensus_group:
-        return hashing.result_hash(task_id, stored)
-    return stored
-
-
-@internal
-@view
-def _results(task_id: bytes32) -> Bytes[types.MAX_RESULT]:
-    location: address = blob.location_of(task_id)
-    if location.codesize == 0:
-        return b""
-    length: uint256 = convert(convert(slice(location.code, 1, 2), bytes2), uint256)
-    return convert(blob.read(location, 2, length), Bytes[types.MAX_RESULT])
-
-
-@internal
-@view
-def _results_callback(task_id: bytes32) -> Bytes[types.MAX_RESULT]:
-    location: address = blob.location_of(task_id)
-    if location.codesize == 0:
-        return b""
-    length: uint256 = convert(convert(slice(location.code, 1, 2), bytes2), uint256)
-    return convert(blob.read(location, 2 + length, location.codesize - 3 - length), Bytes[types.MAX_RESULT])
+    return task_views.callback_data_of(id)
 
 
 # ── Views: orders, scores, accounts, categories ────────────────────────────────────────────────────────────────────
@@ -350,6 +246,15 @@ def eip712domain_separator() -> bytes32:
     return hashing.domain_separator()
 
 
+@external
+@view
+def eip712Domain() -> (bytes1, String[16], String[8], uint256, address, bytes32, DynArray[uint256, 1]):
+    """
+    @notice The same domain in the form of EIP-5267: fields (name, version, chain, contract), their values, no salt, no extensions.
+    """
+    return 0x0f, hashing.DOMAIN_NAME, hashing.DOMAIN_VERSION, chain.id, self, empty(bytes32), empty(DynArray[uint256, 1])
+
+
 # ── Views: constants ───────────────────────────────────────────────────────────────────────────────────────────────
 
 @external
@@ -433,4 +338,4 @@ def __default__() -> Bytes[types.MAX_ANSWER]:
     """
     @notice What this facet does not know is asked of the next.
     """
-    return raw_call(HUB_ADMIN, msg.data, max_outsize=types.MAX_ANSWER, is_delegate_call=True)
+    return raw_call(HUB_LEGACY, msg.data, max_outsize=types.MAX_ANSWER, is_delegate_call=True)

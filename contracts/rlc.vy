@@ -5,7 +5,8 @@
 @title RLC test token
 @license Apache-2.0
 @dev The ERC-20 token of local and test networks, call for call what the published RLC token offers to users:
-     9 decimals, a fixed supply of 87,000,000 RLC, `approveAndCall`. Every failure reverts without data.
+     9 decimals, a fixed supply of 87,000,000 RLC, `approveAndCall`. And more: signed permits (EIP-2612) that describe
+     their domain (EIP-5267). Every failure reverts without data.
 @notice Nobody can stop this token, mint it or take it from its holders. The owner has no power over balances; the
         role exists because the published interface has it.
 """
@@ -32,6 +33,19 @@ SUPPLY_NRLC: constant(uint256) = 87_000_000 * 10**9
 # A call of `matchOrders` with four full-size orders fits.
 MAX_EXTRA_DATA: constant(uint256) = 12_288
 
+DOMAIN_TYPEHASH: constant(bytes32) = keccak256(
+    "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
+)
+PERMIT_TYPEHASH: constant(bytes32) = keccak256(
+    "Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)"
+)
+# Not `version`, which is that of the published token's code.
+DOMAIN_VERSION: constant(String[1]) = "1"
+# Name, version, chain id and contract; neither salt nor extensions.
+DOMAIN_FIELDS: constant(bytes1) = 0x0f
+IS_VALID_SIGNATURE: constant(bytes4) = 0x1626ba7e
+HALF_CURVE_ORDER: constant(uint256) = 57896044618658097711785492504343953926418782139537452191302581570759080747168
+
 name: public(constant(String[15])) = "iExec RLC Token"
 symbol: public(constant(String[3])) = "RLC"
 decimals: public(constant(uint8)) = 9
@@ -40,10 +54,13 @@ initialSupply: public(constant(uint256)) = SUPPLY_NRLC
 # The published token could not be moved during its sale; this one always can.
 locked: public(constant(bool)) = False
 
+
 owner: public(address)
 totalSupply: public(uint256)
 balanceOf: public(HashMap[address, uint256])
 allowance: public(HashMap[address, HashMap[address, uint256]])
+# How many permits of an account were used; the next one names this number.
+nonces: public(HashMap[address, uint256])
 
 
 @deploy
@@ -83,7 +100,7 @@ def approve(_spender: address, _value: uint256) -> bool:
     """
     @dev Allow `_spender` to move `_value` nRLC of the sender; replaces an earlier allowance.
     """
-    self._approve(_spender, _value)
+    self._approve(msg.sender, _spender, _value)
     return True
 
 
@@ -93,7 +110,7 @@ def approveAndCall(_spender: address, _value: uint256, _extraData: Bytes[MAX_EXT
     @dev Allow `_spender` and tell it in the same transaction: `receiveApproval(sender, value, token, data)`.
     @notice The spender's revert data is passed on; what it returns is not looked at, as in the published token.
     """
-    self._approve(_spender, _value)
+    self._approve(msg.sender, _spender, _value)
     assert _spender.is_contract
     raw_call(
         _spender,
@@ -105,6 +122,46 @@ def approveAndCall(_spender: address, _value: uint256, _extraData: Bytes[MAX_EXT
             method_id=method_id("receiveApproval(address,uint256,address,bytes)"),
         ),
     )
+
+
+@external
+def permit(owner: address, spender: address, amount: uint256, deadline: uint256, v: uint8, r: bytes32, s: bytes32):
+    """
+    @dev Allow `spender` to move `amount` nRLC of `owner`, who signed so (EIP-2612); replaces an earlier allowance.
+    @notice Anybody may show a permit to the token, until its deadline and once: the nonce is part of what is signed.
+            `owner` may be a contract that vouches for the signature (ERC-1271; r, s and v in 65 bytes).
+    """
+    assert owner != empty(address)
+    assert block.timestamp <= deadline
+    nonce: uint256 = self.nonces[owner]
+    self.nonces[owner] = nonce + 1
+    digest: bytes32 = keccak256(
+        concat(
+            x"1901",
+            self._separator(),
+            keccak256(abi_encode(PERMIT_TYPEHASH, owner, spender, amount, nonce, deadline)),
+        )
+    )
+    assert self._is_signed(owner, digest, v, r, s)
+    self._approve(owner, spender, amount)
+
+
+@external
+@view
+def DOMAIN_SEPARATOR() -> bytes32:
+    """
+    @dev What every permit's hash contains.
+    """
+    return self._separator()
+
+
+@external
+@view
+def eip712Domain() -> (bytes1, String[15], String[1], uint256, address, bytes32, DynArray[uint256, 1]):
+    """
+    @dev The domain of permits (EIP-5267): fields, name, version, chain id, contract, salt, extensions.
+    """
+    return DOMAIN_FIELDS, name, DOMAIN_VERSION, chain.id, self, empty(bytes32), []
 
 
 @external
@@ -137,6 +194,37 @@ def _transfer(sender: address, receiver: address, amount: uint256):
 
 
 @internal
-def _approve(spender: address, amount: uint256):
-    self.allowance[msg.sender][spender] = amount
-    log Approval(owner=msg.sender, spender=spender, value=amount)
+def _approve(holder: address, spender: address, amount: uint256):
+    self.allowance[holder][spender] = amount
+    log Approval(owner=holder, spender=spender, value=amount)
+
+
+@internal
+@view
+def _is_signed(account: address, digest: bytes32, v: uint8, r: bytes32, s: bytes32) -> bool:
+    """
+    @dev The key is tried before the contract: since EIP-7702 an account with a key may have code as well.
+    """
+    if convert(s, uint256) <= HALF_CURVE_ORDER and ecrecover(digest, v, r, s) == account:
+        return True
+    if not account.is_contract:
+        return False
+    success: bool = False
+    answer: Bytes[32] = b""
+    success, answer = raw_call(
+        account,
+        abi_encode(digest, concat(r, s, convert(v, bytes1)), method_id=IS_VALID_SIGNATURE),
+        max_outsize=32,
+        is_static_call=True,
+        revert_on_failure=False,
+    )
+    return success and len(answer) == 32 and convert(slice(answer, 0, 4), bytes4) == IS_VALID_SIGNATURE
+
+
+@internal
+@view
+def _separator() -> bytes32:
+    """
+    @notice Computed at each use, so it follows the chain's id: what was signed for one chain is worthless on a fork of it.
+    """
+    return keccak256(abi_encode(DOMAIN_TYPEHASH, keccak256(name), keccak256(DOMAIN_VERSION), chain.id, self))

@@ -34,7 +34,9 @@ CONTRACTS = (
     "hub_batch",
     "hub_boost",
     "hub_escrow",
+    "hub_escrow_native",
     "hub_admin",
+    "hub_legacy",
     "hub_views",
     "app_registry",
     "dataset_registry",
@@ -42,6 +44,12 @@ CONTRACTS = (
     "app",
     "dataset",
     "workerpool",
+    "role_account",
+    "role_accounts",
+    "deposit_address",
+    "deposit_addresses",
+    "group",
+    "groups",
 )
 """Everything that is deployed, by the name of its source file."""
 

@@ -36,6 +36,7 @@ FLAG_BENEFICIARY: constant(uint256) = 8
 FLAG_REQUESTER_IS_BENEFICIARY: constant(uint256) = 16
 FLAG_LONG_TAG: constant(uint256) = 32
 FLAG_BATCH_LANE: constant(uint256) = 64
+FLAG_BOOST: constant(uint256) = 128
 
 
 # The fixed part, as it is stored: words 0 to 4, then the 20 bytes at 160 as a number.
@@ -68,6 +69,7 @@ struct Terms:
     scheduler_reward_ratio: uint256
     time_reference: uint256
     in_batch_lane: bool
+    in_boost: bool
 
 
 # What is only there if its flag is set. `params_start` is where the params begin.
@@ -283,6 +285,30 @@ def find(deal_id: bytes32) -> Head:
 
 @internal
 @view
+def find_classic(deal_id: bytes32) -> Head:
+    """
+    @dev The same, but deals of boost are none: classic functions and views know nothing of them.
+    """
+    head: Head = self.find(deal_id)
+    if self.flags(head) & FLAG_BOOST != 0:
+        return empty(Head)
+    return head
+
+
+@internal
+@view
+def find_boost(deal_id: bytes32) -> Head:
+    """
+    @dev The same, but only deals of boost are any.
+    """
+    head: Head = self.find(deal_id)
+    if self.flags(head) & FLAG_BOOST == 0:
+        return empty(Head)
+    return head
+
+
+@internal
+@view
 def options(head: Head) -> Options:
     """
     @dev The optional part, with the values that an absent field stands for.
@@ -383,6 +409,8 @@ def write(deal_id: bytes32, terms: Terms, params: String[types.MAX_PARAMS]):
         tag_part = concat(convert(terms.tag, bytes32), b"")
     if terms.in_batch_lane:
         present |= FLAG_BATCH_LANE
+    if terms.in_boost:
+        present |= FLAG_BOOST
     pool_terms: uint256 = (
         (terms.start_time << 56) | (terms.bot_size << 24) | (terms.scheduler_reward_ratio << 16) | present
     )

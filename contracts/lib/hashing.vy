@@ -165,6 +165,24 @@ def task_id(deal_id: bytes32, index: uint256) -> bytes32:
 
 @internal
 @pure
+def run_id(deal_id: bytes32, first: uint256, count: uint256) -> bytes32:
+    """
+    @dev 96 bytes are hashed, 64 for a task: no run has the id of a task.
+    """
+    return keccak256(concat(deal_id, convert(first, bytes32), convert(count, bytes32)))
+
+
+@internal
+@pure
+def run_digest(root: bytes32, results_hash: bytes32) -> bytes32:
+    """
+    @dev What the workers of a run agree on: the Merkle root of its tasks' digests, and the bytes that are finalized.
+    """
+    return keccak256(concat(root, results_hash))
+
+
+@internal
+@pure
 def result_hash(task_id: bytes32, digest: bytes32) -> bytes32:
     return keccak256(concat(task_id, digest))
 

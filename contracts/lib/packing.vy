@@ -8,8 +8,8 @@
 
 @dev account       balance [0,95] · frozen [96,191] · score [192,255]
      task          status [0,2] · contributors [3,9] · winners [10,16] · revealed [17,23] · groups [24,30]
-                   · consensus group [31,36] · reveal deadline [37,74] · count [75,94] · spare [95] · offset [96,127]
-                   · deal key [128,255]
+                   · consensus group [31,36] · reveal deadline [37,74] · count [75,94] · materialised [95]
+                   · offset [96,127] · deal key [128,255]
      contribution  status [0,1] · group [2,7] · has challenge [8] · spare [9,15] · weight [16,79] · spare [80,95]
                    · worker [96,255]
      category      time reference [0,31] · exists [255]
@@ -69,8 +69,9 @@ struct TaskFields:
     groups: uint256  # how many different result hashes were contributed
     consensus_group: uint256  # which of them won; meaningful while winners > 0
     reveal_deadline: uint256
-    count: uint256  # tasks settled together by the batch lane; 0 stands for one task of the classic lane
-    offset: uint256  # idx - botFirst
+    count: uint256  # tasks of a run of the batch lane; 0 if this is a task
+    materialised: bool  # a task that was settled in a run, and whose digest was proved afterwards
+    offset: uint256  # idx - botFirst; of a run, that of its first task
     deal_key: uint256  # upper 128 bits of the deal id
 
 
@@ -84,6 +85,12 @@ def task_status(word: uint256) -> uint256:
 @pure
 def task_contributors(word: uint256) -> uint256:
     return (word >> 3) & MASK_7
+
+
+@internal
+@pure
+def task_count(word: uint256) -> uint256:
+    return (word >> 75) & MASK_20
 
 
 @internal
@@ -114,6 +121,7 @@ def unpack_task(word: uint256) -> TaskFields:
         consensus_group=(word >> 31) & 63,
         reveal_deadline=(word >> 37) & MASK_38,
         count=(word >> 75) & MASK_20,
+        materialised=(word >> 95) & 1 == 1,
         offset=(word >> 96) & MASK_32,
         deal_key=word >> 128,
     )
@@ -144,6 +152,7 @@ def pack_task(fields: TaskFields) -> uint256:
         | (fields.consensus_group << 31)
         | (fields.reveal_deadline << 37)
         | (fields.count << 75)
+        | (convert(fields.materialised, uint256) << 95)
         | (fields.offset << 96)
         | (fields.deal_key << 128)
     )
@@ -249,7 +258,8 @@ def lane(cursor: uint256, refunded: bool) -> uint256:
 @pure
 def lane_cursor(word: uint256) -> uint256:
     """
-    @dev Tasks of the deal below this offset belong to the batch lane for ever.
+    @dev The frontier of a deal in the batch lane: each task below this offset was opened exactly once, in one of the lanes; no
+         task from it on ever was.
     """
     return word & MASK_32
 

@@ -60,6 +60,16 @@ def _set(worker: address, score: uint256):
 
 
 @internal
+def set_at_least(worker: address, score: uint256):
+    """
+    @notice Lifts a score to `score`, or leaves it.
+    @dev Reverts without data beyond 64 bits.
+    """
+    if score > self.score_of(worker):
+        self._set(worker, score)
+
+
+@internal
 def raise_score(worker: address, task_id: bytes32):
     """
     @notice The worker proved a result that others contributed to as well.

@@ -22,10 +22,11 @@ presigned: HashMap[bytes32, address]
 # (see `deals.consumed_by_request`).
 consumed: HashMap[bytes32, uint256]
 
-# deal key → progress of the batch lane (packing: lane). Zero for every deal of the classic lane.
+# deal key → frontier of a deal in the batch lane (packing: lane). Zero for every deal of the classic lane.
 lanes: HashMap[uint256, uint256]
 
-# task id → the whole state machine of the task in one word (packing: task).
+# task id or run id → the whole state machine of the task, or of the run, in one word (packing: task). The same ids are the keys
+# of the four mappings that follow.
 tasks: HashMap[bytes32, uint256]
 
 # task id → one word per contributor, in order of arrival (packing: contribution).
@@ -38,7 +39,7 @@ seals: HashMap[bytes32, bytes32[64]]
 challenges: HashMap[bytes32, address[64]]
 
 # task id → result hash of each group of agreeing contributors. The first reveal replaces the winning group's hash by the
-# digest, from which the hash follows.
+# digest, from which the hash follows. Of a materialised task: [0] its digest, [1] its run.
 groups: HashMap[bytes32, bytes32[64]]
 
 # category → existence and time reference (packing: category), and its texts.

@@ -15,8 +15,11 @@ MAX_TEXT: constant(uint256) = 256
 MAX_METADATA: constant(uint256) = 1024
 MAX_CALL: constant(uint256) = 12288
 MAX_ANSWER: constant(uint256) = 12288
+MAX_ARRAY: constant(uint256) = 256
 MAX_CONTRIBUTORS: constant(uint256) = 64
 MAX_VOLUME: constant(uint256) = 2**32 - 1
+MAX_RUN: constant(uint256) = 2**20 - 1
+MAX_PROOF: constant(uint256) = 20
 
 # ── Status of a task ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -25,6 +28,7 @@ TASK_ACTIVE: constant(uint256) = 1
 TASK_REVEALING: constant(uint256) = 2
 TASK_COMPLETED: constant(uint256) = 3
 TASK_FAILED: constant(uint256) = 4
+TASK_SPLIT: constant(uint256) = 5  # a run in whose place two others came
 
 # ── Status of a contribution ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -106,6 +110,13 @@ struct RequestOrder:
     salt: bytes32
     sign: Bytes[MAX_SIGNATURE]
 
+# The arguments of a match, as they stand in calldata.
+struct Orders:
+    app: AppOrder
+    dataset: DatasetOrder
+    workerpool: WorkerpoolOrder
+    request: RequestOrder
+
 # ── Operations on orders ───────────────────────────────────────────────────────────────────────────────────────────
 
 OPERATION_SIGN: constant(uint8) = 0
@@ -162,6 +173,22 @@ struct Deal:
     schedulerRewardRatio: uint256
     sponsor: address
 
+struct DealBoost:
+    appOwner: address
+    appPrice: uint96
+    datasetOwner: address
+    datasetPrice: uint96
+    workerpoolOwner: address
+    workerpoolPrice: uint96
+    requester: address
+    workerReward: uint96
+    callback: address
+    deadline: uint40
+    botFirst: uint16
+    botSize: uint16
+    shortTag: bytes3
+    sponsor: address
+
 struct Task:
     status: uint8
     dealid: bytes32
@@ -185,6 +212,17 @@ struct Contribution:
     resultSeal: bytes32
     enclaveChallenge: address
     weight: uint256
+
+struct Run:
+    dealid: bytes32
+    first: uint256
+    count: uint256
+    status: uint8
+
+struct Lane:
+    inBatchLane: bool
+    cursor: uint256
+    refunded: bool
 
 struct Account:
     stake: uint256

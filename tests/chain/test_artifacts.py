@@ -14,6 +14,7 @@ from fairgrid.protocol.hexes import ZERO_ADDRESS
 
 ROOT = Path(__file__).parents[2]
 PUBLIC = ("rlc", "app_registry", "dataset_registry", "workerpool_registry", "app", "dataset", "workerpool")
+AROUND = ("role_accounts", "deposit_address", "deposit_addresses", "group", "groups")
 LARGEST_CREATION_CODE = 49_152
 
 
@@ -79,7 +80,7 @@ def test_creation_code_needs_every_constructor_argument() -> None:
         creation_code(artifact("rlc"), {"other": 1})
 
 
-@pytest.mark.parametrize("name", PUBLIC)
+@pytest.mark.parametrize("name", [*PUBLIC, *AROUND, "hub_escrow_native"])
 def test_public_abi_is_what_the_contract_answers_to(name: str) -> None:
     public = json.loads((ROOT / "contracts" / "abi" / f"{name}.json").read_text())
     compiled = _compiled_abi(name)
@@ -87,7 +88,27 @@ def test_public_abi_is_what_the_contract_answers_to(name: str) -> None:
     assert _events(public) == _events(compiled)
 
 
-@pytest.mark.parametrize("name", [*PUBLIC, "hub"])
+def test_public_abi_of_a_role_account_adds_what_it_passes_on_to_the_hub() -> None:
+    public = json.loads((ROOT / "contracts" / "abi" / "role_account.json").read_text())
+    compiled = _compiled_abi("role_account")
+    assert _functions(compiled).items() <= _functions(public).items()
+    passed_on = {signature.partition("(")[0] for signature in _functions(public).keys() - _functions(compiled).keys()}
+    assert passed_on == {
+        "contribute",
+        "contributeAndFinalize",
+        "reveal",
+        "settleRun",
+        "initialize",
+        "finalize",
+        "reopen",
+        "openRun",
+        "splitRun",
+        "finalizeRun",
+    }
+    assert _events(public) == _events(compiled)
+
+
+@pytest.mark.parametrize("name", [*PUBLIC, *AROUND, "role_account", "hub", "hub_escrow_native"])
 def test_artifact_carries_the_public_abi(name: str) -> None:
     public = json.loads((ROOT / "contracts" / "abi" / f"{name}.json").read_text())
     shipped = [entry for entry in artifact(name).abi if entry["type"] != "constructor"]

@@ -25,6 +25,8 @@ from fairgrid.wallet.keystore import save_keystore
 
 LARGEST_CODE = 24_576
 OWNER = dev_signer(0)
+SETTINGS = 6
+"""`initialize` and `setBaseURI` of three registries."""
 SUPPLY = 87_000_000 * 10**9
 
 
@@ -57,6 +59,9 @@ def _addresses(deployment: Deployment) -> list[str]:
         deployment.app_registry,
         deployment.dataset_registry,
         deployment.workerpool_registry,
+        deployment.role_accounts,
+        deployment.deposit_addresses,
+        deployment.groups,
         *deployment.facets.values(),
     ]
 
@@ -137,7 +142,7 @@ async def test_second_run_sends_nothing_and_says_so(anvil: AnvilProcess) -> None
     steps: list[str] = []
     first = await deploy(anvil.rpc_url, progress=steps.append)
     assert not first.already_deployed
-    assert len(steps) == len(first.gas_used) == 17
+    assert len(steps) == len(first.gas_used) == len(plan_contracts(OWNER.address)) + SETTINGS
     blocks = _blocks(anvil)
 
     steps.clear()
@@ -164,7 +169,11 @@ async def test_broken_off_run_is_finished_by_the_next(anvil: AnvilProcess) -> No
         "hub_boost",
         "hub_escrow",
         "hub_admin",
+        "hub_legacy",
         "hub",
+        "role_accounts",
+        "deposit_addresses",
+        "groups",
         "app_registry.initialize",
         "app_registry.setBaseURI",
         "dataset_registry.setBaseURI",
@@ -183,16 +192,42 @@ async def test_what_the_owner_changed_since_stays(anvil: AnvilProcess) -> None:
     assert _call(anvil, "app_registry", deployment.app_registry, "baseURI") == "https://example.org/"
 
 
+async def test_creation_codes_lead_to_the_addresses(module_anvil: AnvilProcess) -> None:
+    deployment = await deploy(module_anvil.rpc_url)
+    codes = deployment.to_json()["creationCodes"]
+    planned = codes["token"] | codes["registries"] | codes["facets"] | codes["factories"] | {"hub": codes["hub"]}
+    assert set(planned) == set(plan_contracts(OWNER.address))
+    reached = {create2_address(DEPLOYER, DEPLOY_SALT, from_hex(code)) for code in planned.values()}
+    assert reached == set(_addresses(deployment))
+    assert set(codes["entries"]) == {"app", "dataset", "workerpool"}
+    assert set(codes["clones"]) == {"role_account", "deposit_address", "group"}
+    for kind in ("app", "dataset", "workerpool"):
+        registry = getattr(deployment, f"{kind}_registry")
+        assert _call(module_anvil, f"{kind}_registry", registry, "proxyCode") == from_hex(codes["entryProxy"])
+
+
+async def test_factories_serve_this_hub(module_anvil: AnvilProcess) -> None:
+    deployment = await deploy(module_anvil.rpc_url)
+    for name, factory in (
+        ("role_accounts", deployment.role_accounts),
+        ("deposit_addresses", deployment.deposit_addresses),
+    ):
+        assert _call(module_anvil, name, factory, "hub") == deployment.hub
+    assert _call(module_anvil, "deposit_addresses", deployment.deposit_addresses, "token") == deployment.rlc
+
+
 # --- other owners, tokens, chains -------------------------------------------------------------------------------
 
 
 async def test_another_owner_gets_a_network_of_its_own(anvil: AnvilProcess, rich_signer: KeySigner) -> None:
     first = await deploy(anvil.rpc_url)
     second = await deploy(anvil.rpc_url, rich_signer)
-    owned = [set(_addresses(deployment)) - set(deployment.facets.values()) for deployment in (first, second)]
+    shared_by_all = {first.groups, *first.facets.values(), *second.facets.values()}
+    owned = [set(_addresses(deployment)) - shared_by_all for deployment in (first, second)]
     assert not owned[0] & owned[1]
+    assert first.groups == second.groups
     shared = {name for name, address in first.facets.items() if second.facets[name] == address}
-    assert shared == {"hub_batch", "hub_boost"}, "facets that know nobody, and keep nothing, serve every hub"
+    assert shared == {"hub_batch"}, "facets that know nobody, and keep nothing, serve every hub"
     assert _call(anvil, "hub", second.hub, "owner") == rich_signer.address
     assert _call(anvil, "rlc", second.rlc, "balanceOf", rich_signer.address) == SUPPLY
 
@@ -292,7 +327,8 @@ def test_command_prints_one_object_and_a_second_run_says_already_deployed(
     assert code == 0, err
     first = json.loads(out)
     assert "creating hub at" in err
-    for key in ("hub", "rlc", "appRegistry", "datasetRegistry", "workerpoolRegistry"):
+    around = ("roleAccounts", "depositAddresses", "groups")
+    for key in ("hub", "rlc", "appRegistry", "datasetRegistry", "workerpoolRegistry", *around):
         assert anvil.request("eth_getCode", first[key], "latest") != "0x"
     assert first["chainId"] == 31337
     assert first["alreadyDeployed"] is False

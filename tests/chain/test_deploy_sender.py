@@ -47,9 +47,11 @@ async def test_first_failure_is_raised_when_the_others_have_ended() -> None:
 
 async def test_transaction_that_is_not_mined_is_named_and_the_next_run_waits_for_it(anvil: AnvilProcess) -> None:
     anvil.request("evm_setAutomine", False)
-    with pytest.raises(TransactionFailed, match=r"rlc failed in transaction 0x\w{64}: not mined within 0 s"):
+    with pytest.raises(TransactionFailed, match=r"\w+ failed in transaction 0x\w{64}: not mined within 0 s"):
         await deploy(anvil.rpc_url, timeout_s=0.2)
-    with pytest.raises(TransactionFailed, match=r"6 earlier transaction\(s\) of 0xf39F\w+ were not mined within 0 s"):
+    all_but_the_hub = len(plan_contracts(OWNER.address)) - 1
+    waiting = rf"{all_but_the_hub} earlier transaction\(s\) of 0xf39F\w+ were not mined within 0 s"
+    with pytest.raises(TransactionFailed, match=waiting):
         await deploy(anvil.rpc_url, timeout_s=0.2)
     running = asyncio.ensure_future(deploy(anvil.rpc_url))
     await asyncio.sleep(0.2)

@@ -6,9 +6,12 @@ from collections.abc import AsyncIterator
 import pytest
 
 from fairgrid.chain import calls
+from fairgrid.chain.abi import contract_abi
 from fairgrid.chain.interface import Call, ChainEvent
 from fairgrid.chain.twin import ModelChain
 from fairgrid.errors import ContractReverted, ServiceUnavailable, UsageError
+from fairgrid.protocol.hexes import ZERO_ADDRESS
+from fairgrid.protocol.orders import NULL_DATASET_ORDER, AppOrder, RequestOrder, WorkerpoolOrder
 from fairgrid.wallet.keys import dev_signer
 
 OWNER, FRIEND = dev_signer(0), dev_signer(1)
@@ -170,3 +173,23 @@ async def test_a_call_at_the_wrong_address_or_with_coins_reverts() -> None:
         await chain.prepare(Call("hub", chain.hub, "deposit", (0,), value_wei=1), OWNER)
     with pytest.raises(ContractReverted):
         await chain.prepare(calls.approve_and_call(chain.rlc, FRIEND.address, 1), OWNER)
+
+
+async def test_the_data_of_an_approval_is_a_match_or_is_refused() -> None:
+    chain = chain_with()
+    orders = (
+        AppOrder(FRIEND.address, 0, 1),
+        NULL_DATASET_ORDER,
+        WorkerpoolOrder(FRIEND.address, 0, 1),
+        RequestOrder(FRIEND.address, 0, ZERO_ADDRESS, 0, ZERO_ADDRESS, 0, FRIEND.address, 1),
+    )
+    match = contract_abi("hub").encode_call("matchOrders", tuple(order.abi_tuple() for order in orders))
+    refusals = {
+        match: r"CallerIsNotTheRequester\(\)",
+        match[:-40]: r"no data",
+        b"\x01\x02\x03": r"no data",
+        b"\x01\x02\x03\x04": r"UnsupportedOperation\(0x01020304\)",
+    }
+    for data, reason in refusals.items():
+        with pytest.raises(ContractReverted, match=reason):
+            await chain.prepare(Call("rlc", chain.rlc, "approveAndCall", (chain.hub, 0, data)), OWNER)

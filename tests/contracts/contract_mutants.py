@@ -8,8 +8,11 @@ __all__ = ["CONTRACTS"]
 
 ON_TASKS = "tests/contracts/test_agreement_on_tasks.py::test_"
 ON_ORDERS = "tests/contracts/test_agreement_on_orders.py::test_"
+ON_BOOST = "tests/contracts/test_agreement_on_boost.py::test_"
 HUB, ORDERS, ESCROW = "contracts/hub.vy", "contracts/hub_orders.vy", "contracts/lib/escrow.vy"
-SURFACE = "contracts/lib/erc20.vy"
+SURFACE, SETTLEMENT = "contracts/lib/erc20.vy", "contracts/lib/settlement.vy"
+CONTRIBUTIONS = "contracts/lib/contributions.vy"
+BOOST, MATCHING = "contracts/hub_boost.vy", "contracts/lib/matching.vy"
 VIEWS, SCORES, SIGNATURES = "contracts/hub_views.vy", "contracts/lib/scores.vy", "contracts/lib/signatures.vy"
 
 
@@ -18,9 +21,14 @@ def in_hub(name: str, text: str, replacement: str, killer: str) -> Mutant:
     return Mutant(f"hub: {name}", HUB, text, replacement, ON_TASKS + killer, ("hub",))
 
 
-def in_orders(name: str, text: str, replacement: str, killer: str) -> Mutant:
+def in_orders(name: str, text: str, replacement: str, killer: str, file: str = ORDERS) -> Mutant:
     """A mistake in matching or managing orders."""
-    return Mutant(f"hub_orders: {name}", ORDERS, text, replacement, ON_ORDERS + killer, ("hub_orders",))
+    return Mutant(f"hub_orders: {name}", file, text, replacement, ON_ORDERS + killer, ("hub_orders",))
+
+
+def in_boost(name: str, text: str, replacement: str, killer: str) -> Mutant:
+    """A mistake in the fast path."""
+    return Mutant(f"hub_boost: {name}", BOOST, text, replacement, ON_BOOST + killer, ("hub_boost",))
 
 
 def in_views(name: str, text: str, replacement: str, killer: str, file: str = VIEWS) -> Mutant:
@@ -38,6 +46,11 @@ def in_library(name: str, file: str, text: str, replacement: str, killer: str) -
     return Mutant(f"{file[14:-3]}: {name}", file, text, replacement, ON_TASKS + killer, ("hub",))
 
 
+def in_settlement(name: str, text: str, replacement: str, killer: str) -> Mutant:
+    """A mistake in who is paid."""
+    return in_library(name, SETTLEMENT, text, replacement, killer)
+
+
 DEADLINES = "deadlines_hold_to_the_second"
 REOPENED = "a_silent_consensus_is_reopened"
 HAPPY = "the_happy_path_pays_everybody_to_the_last_nrlc"
@@ -50,8 +63,8 @@ CONTRACTS = (
     # deadlines off by one
     in_hub(
         "contribution at its deadline",
-        "assert block.timestamp < deals.contribution_deadline(deal)",
-        "assert block.timestamp <= deals.contribution_deadline(deal)",
+        "assert block.timestamp < deals.contribution_deadline(deal)\n    position",
+        "assert block.timestamp <= deals.contribution_deadline(deal)\n    position",
         DEADLINES,
     ),
     in_hub(
@@ -60,7 +73,7 @@ CONTRACTS = (
         "assert block.timestamp <= task.reveal_deadline",
         DEADLINES,
     ),
-    in_hub(
+    in_settlement(
         "finalize at the final deadline",
         "assert block.timestamp < deals.final_deadline(deal)\n    assert task.revealed == task.winners",
         "assert block.timestamp <= deals.final_deadline(deal)\n    assert task.revealed == task.winners",
@@ -78,7 +91,7 @@ CONTRACTS = (
         "assert block.timestamp > task.reveal_deadline\n",
         REOPENED,
     ),
-    in_hub(
+    in_settlement(
         "finalize without any reveal",
         "task.revealed > 0 and block.timestamp >= task.reveal_deadline",
         "block.timestamp >= task.reveal_deadline",
@@ -87,55 +100,55 @@ CONTRACTS = (
     # who is paid, and what
     in_hub(
         "claim keeps the workers' stakes",
-        "escrow.unlock(packing.contribution_worker(state.contributions[_taskid][i]), worker_stake)",
+        "escrow.unlock(packing.contribution_worker(state.contributions[task_id][i]), worker_stake)",
         "pass",
         CLAIMS,
     ),
-    in_hub(
+    in_settlement(
         "claim refunds the requester instead of the sponsor",
-        "escrow.unlock(options.sponsor, self._task_price(deal, options))",
-        "escrow.unlock(deals.requester(deal), self._task_price(deal, options))",
+        "escrow.unlock(options.sponsor, self.price_of(deal, options) * units)",
+        "escrow.unlock(deals.requester(deal), self.price_of(deal, options) * units)",
         "a_sponsor_pays_and_gets_the_refund",
     ),
-    in_hub(
+    in_settlement(
         "the pool's stake stays locked",
-        "escrow.unlock(pool_owner, deals.pool_stake(deal))",
+        "escrow.unlock(pool_owner, deals.pool_stake(deal) * units)",
         "pass",
         HAPPY,
     ),
-    in_hub(
+    in_settlement(
         "the app's price goes to the pool",
-        "escrow.reward(deals.app_owner(deal), app_price, task_id)",
-        "escrow.reward(deals.pool_owner(deal), app_price, task_id)",
+        "escrow.reward(deals.app_owner(deal), app_price * units, ref)",
+        "escrow.reward(deals.pool_owner(deal), app_price * units, ref)",
         HAPPY,
     ),
-    in_hub(
+    in_settlement(
         "shares are rounded up",
         "* scores.log2(packing.contribution_weight(word)) // total_weight",
         "* scores.log2(packing.contribution_weight(word)) // total_weight + 1",
         HAPPY,
     ),
-    in_hub(
+    in_settlement(
         "seized stakes are not shared",
         "total_reward += stake",
         "total_reward += 0",
         HAPPY,
     ),
-    in_hub(
+    in_settlement(
         "who did not prove keeps its stake locked",
-        "escrow.seize(worker, stake, task_id)",
+        "escrow.seize(worker, stake, ref)",
         "pass",
         HAPPY,
     ),
-    in_hub(
+    in_settlement(
         "the kitty gives less than one RLC",
         "min(max(kitty * types.KITTY_RATIO // 100, types.KITTY_MIN), kitty)",
         "kitty * types.KITTY_RATIO // 100",
         KITTY,
     ),
-    in_hub(
+    in_settlement(
         "the kitty pays without paying",
-        "escrow.seize(types.KITTY_ADDRESS, part, task_id)",
+        "escrow.seize(types.KITTY_ADDRESS, part, ref)",
         "pass",
         KITTY,
     ),
@@ -159,10 +172,11 @@ CONTRACTS = (
         "a_rejected_result_may_win_later_with_new_workers",
     ),
     # authorisation and commitments
-    in_hub(
+    in_library(
         "anybody authorises",
-        "authority, hashing.authorisation(msg.sender, _taskid, _enclaveChallenge), _authorizationSign\n    )",
-        "authority, hashing.authorisation(msg.sender, _taskid, _enclaveChallenge), _authorizationSign\n    ) or True",
+        CONTRIBUTIONS,
+        "authority, hashing.authorisation(msg.sender, task_id, challenge), authorisation_sign\n    )",
+        "authority, hashing.authorisation(msg.sender, task_id, challenge), authorisation_sign\n    ) or True",
         "contributions_need_authorisation_and_happen_once",
     ),
     in_hub(
@@ -171,8 +185,9 @@ CONTRACTS = (
         "pass",
         "contributions_need_authorisation_and_happen_once",
     ),
-    in_hub(
+    in_library(
         "an enclave is not asked for",
+        CONTRIBUTIONS,
         "assert has_challenge or deals.low_tag(deal) & types.TAG_TEE == 0",
         "pass",
         "enclaves_sign_and_the_broker_authorises_them",
@@ -190,7 +205,7 @@ CONTRACTS = (
         "a_good_seal_beside_another_hash_is_not_revealed",
     ),
     # scores
-    in_hub(
+    in_settlement(
         "a score is earned alone", "if contributors > 1:", "if contributors > 0:", "alone_a_worker_earns_but_no_score"
     ),
     in_library("a fault costs a quarter", SCORES, "* 2 // 3", "* 3 // 4", VETERANS),
@@ -236,15 +251,17 @@ CONTRACTS = (
     ),
     in_orders(
         "the workerpool order is not consumed",
-        "state.consumed[hashes.workerpool] += volume",
+        "state.consumed[hashes.workerpool] += units",
         "pass",
         "orders_are_consumed_deal_by_deal",
+        MATCHING,
     ),
     in_orders(
         "a request in slices is not consumed",
-        "state.consumed[hashes.request] = terms.bot_first + volume",
-        "state.consumed[hashes.request] = volume",
+        "state.consumed[hashes.request] = request_consumed + units",
+        "state.consumed[hashes.request] = units",
         "orders_are_consumed_deal_by_deal",
+        MATCHING,
     ),
     in_orders(
         "the pool's stake is rounded for all tasks at once",
@@ -257,6 +274,67 @@ CONTRACTS = (
         "if msg.sender != order_owner:",
         "if msg.sender == empty(address):",
         "orders_are_presigned_and_closed",
+    ),
+    # boost
+    in_boost(
+        "the requester is charged for the sponsor's deal",
+        "escrow.seize(options.sponsor,",
+        "escrow.seize(deals.requester(deal),",
+        "a_sponsor_is_charged_and_the_requesters_other_money_is_not",
+    ),
+    in_boost(
+        "a claim names the deal instead of the task",
+        "settlement.refund(task_id,",
+        "settlement.refund(dealId,",
+        "claims_start_where_pushes_end",
+    ),
+    in_boost(
+        "a push at the deadline",
+        "assert block.timestamp < deals.contribution_deadline(deal)",
+        "assert block.timestamp <= deals.contribution_deadline(deal)",
+        "claims_start_where_pushes_end",
+    ),
+    in_boost(
+        "a claim one second late",
+        "assert block.timestamp >= deals.contribution_deadline(deal)",
+        "assert block.timestamp > deals.contribution_deadline(deal)",
+        "claims_start_where_pushes_end",
+    ),
+    in_boost(
+        "the dataset's framework bits are ignored",
+        "app_tag | convert(dataset_order.tag, uint256) |",
+        "app_tag | (convert(dataset_order.tag, uint256) & ~types.TAG_FRAMEWORKS) |",
+        RULES,
+    ),
+    in_boost(
+        "a price of 97 bits is no matter",
+        "self._check_width(app_order.appprice, 96)",
+        "self._check_width(app_order.appprice, 97)",
+        "numbers_that_do_not_fit_are_named",
+    ),
+    in_boost(
+        "anybody authorises",
+        "authority, hashing.authorisation(msg.sender, task_id, enclaveChallenge), authorizationSign\n    )",
+        "authority, hashing.authorisation(msg.sender, task_id, enclaveChallenge), authorizationSign\n    ) or True",
+        "an_authorisation_is_for_one_worker_task_and_enclave",
+    ),
+    in_boost(
+        "the enclave signs the results of a deal with a callback",
+        "keccak256(resultsCallback) if has_callback else keccak256(results)",
+        "keccak256(results)",
+        "a_callback_needs_data_and_the_enclave_signs_it",
+    ),
+    in_boost(
+        "a task ends twice",
+        'assert state.tasks[task_id] == 0, "PocoBoost: Task status not unset"\n    assert block.timestamp <',
+        "assert block.timestamp <",
+        "conditions_of_a_push_are_named_in_their_order",
+    ),
+    in_boost(
+        "the kitty's part stays with the hub",
+        "- worker_reward + kitty_part,",
+        "- worker_reward,",
+        KITTY,
     ),
     # the token's surface
     in_surface(

@@ -54,11 +54,15 @@ class HubMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.play = Play()
+        self.play = self.new_play()
         self.everybody = self.play.people.all
         self.used_orders: set[Order] = set()
 
     # --- helpers ------------------------------------------------------------------------------------------------
+
+    def new_play(self) -> Play:
+        """Where it is played."""
+        return Play()
 
     def note(self, name: str, outcome: Outcome) -> Outcome:
         """Count an outcome."""
@@ -113,7 +117,7 @@ class HubMachine(RuleBasedStateMachine):
 
     # --- money --------------------------------------------------------------------------------------------------
 
-    @rule(caller=people, other=people, amount=amounts, how=st.integers(0, 9))
+    @rule(caller=people, other=people, amount=amounts, how=st.integers(0, 12))
     def move_money(self, caller: int, other: int, amount: int, how: int) -> None:
         """In, out, and about."""
         play, me, you = self.play, self.who(caller), self.who(other)
@@ -128,6 +132,9 @@ class HubMachine(RuleBasedStateMachine):
             lambda: play.transfer(me, you, amount),
             lambda: play.approve(me, you, amount),
             lambda: play.transfer_from(me, you, self.who(0), amount),
+            lambda: play.deposit_for_array(me, (amount, 1), (you, me)),
+            lambda: play.deposit_with_permit(self.everybody[caller], amount),
+            lambda: play.deposit_with_permit(self.everybody[caller], amount, spoilt=True),
         )
         self.note("move money", moves[how]())
         play.check_allowance(me, you)
@@ -177,6 +184,14 @@ class HubMachine(RuleBasedStateMachine):
     def match(self, orders: Orders, caller: int, sponsored: bool) -> Any:
         outcome = self.note("match", self.play.match(orders, self.everybody[caller], sponsored=sponsored))
         return outcome.value if outcome.happened else multiple()
+
+    @rule(target=deals, orders=orders, amount=amounts, caller=people)
+    def pay_and_match(self, orders: Orders, amount: int, caller: int) -> Any:
+        """Deposit and match at once; mostly as the requester."""
+        who = self.play.people.requester if caller < 9 else self.everybody[caller]
+        before = len(self.play.deals)
+        self.note("pay and match", self.play.pay_and_match(orders, amount, who))
+        return self.play.deals[-1] if len(self.play.deals) > before else multiple()
 
     @rule(target=deals, first=orders, second=orders, kind=st.integers(0, 3))
     def match_a_mixture(self, first: Orders, second: Orders, kind: int) -> Any:
@@ -302,15 +317,13 @@ class HubMachine(RuleBasedStateMachine):
     @rule(target=tasks, deal=deals, digests=votes, finalize=st.booleans())
     def live_the_next_task(self, deal: str, digests: list[str], finalize: bool) -> Any:
         """The next task of a bag."""
-        record = self.play.model.view_deal(deal)
-        for index in range(record.bot_first, record.bot_first + record.bot_size):
-            if self.play.model.view_task(ids.task_id(deal, index)).status == TaskStatus.UNSET:
-                task = str(self.note("initialize", self.play.open(deal, index)).value)
-                self.contribute_until_consensus(task, digests)
-                if finalize and self.is_revealing(task):
-                    self.reveal_and_finalize(task, late=False)
-                return task
-        self.note("initialize", self.play.open(deal, record.bot_first))
+        for index in self.play.unopened(deal)[:1]:
+            task = str(self.note("initialize", self.play.open(deal, index)).value)
+            self.contribute_until_consensus(task, digests)
+            if finalize and self.is_revealing(task):
+                self.reveal_and_finalize(task, late=False)
+            return task
+        self.note("initialize", self.play.open(deal, self.play.model.view_deal(deal).bot_first))
         return multiple()
 
     def contribute_until_consensus(self, task: str, digests: list[str]) -> None:
@@ -371,3 +384,4 @@ class HubMachine(RuleBasedStateMachine):
             assert play.model.view_consumed(hash_) <= order.volume
         play.settle_everything()
         play.withdraw_everything()
+        play.check_callbacks_did_nothing()

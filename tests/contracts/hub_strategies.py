@@ -21,6 +21,7 @@ __all__ = [
     "amounts",
     "at_an_edge",
     "bits",
+    "callbacks",
     "people",
     "terms",
     "votes",
@@ -35,6 +36,9 @@ DIGESTS = (GOOD, GOOD, GOOD, BAD, to_hex32(keccak(CALLBACK_DATA)))
 people = st.integers(0, 11)
 amounts = st.integers(0, 20_000) | st.sampled_from([0, 1, ESCROWED, 2 * ESCROWED, 10**12, 2**96, 2**256 - 1])
 bits = st.sampled_from([0, 0, 0, 1, 3, 0x0E, 0x10, 0x10000, 1 << 255])
+callbacks = st.sampled_from([ZERO_ADDRESS] * 7 + [BROKER.address, 0, 1, 2, 3])
+"""Mostly none; a number is a mode of `Play.callback`."""
+
 ways_to_sign = st.sampled_from(
     ["signed"] * 8
     + ["compact", "presigned", "presigned for", "forged", "malleable", "empty", "presigned by a stranger"]
@@ -79,7 +83,7 @@ def terms(draw: st.DrawFn) -> dict[str, dict[str, Any]]:
             "trust": trust,
             "workerpoolmaxprice": max(price, PRICE),
             "tag": f"0x{request_tag:064x}",
-            "callback": draw(st.sampled_from([ZERO_ADDRESS] * 5 + [BROKER.address])),
+            "callback": draw(callbacks),
             "params": draw(st.sampled_from(["", "{}", "ä", "x" * 70])),
             "beneficiary": draw(st.sampled_from([ZERO_ADDRESS, BROKER.address])),
         },

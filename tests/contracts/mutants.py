@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import sys
 
+from tests.contracts.batch_mutants import BATCH
 from tests.contracts.contract_mutants import CONTRACTS
 from tests.contracts.model_mutants import MODELS
 from tests.contracts.mutant_runner import run_all
 
-__all__ = ["CONTRACTS", "MODELS", "MUTANTS"]
+__all__ = ["BATCH", "CONTRACTS", "MODELS", "MUTANTS"]
 
-MUTANTS = (*CONTRACTS, *MODELS)
+MUTANTS = (*CONTRACTS, *BATCH, *MODELS)
 
 
 if __name__ == "__main__":

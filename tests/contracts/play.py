@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from fairgrid.protocol import ids
-from fairgrid.protocol.hexes import ZERO_ADDRESS
+from fairgrid.protocol.hexes import ZERO_ADDRESS, from_hex, keccak
 from fairgrid.protocol.orders import NULL_DATASET_ORDER, AppOrder, DatasetOrder, RequestOrder, WorkerpoolOrder
 from fairgrid.protocol.rewards import KITTY_ADDRESS
 from fairgrid.protocol.trust import worker_weight
@@ -17,13 +19,22 @@ from tests.contracts.twins import Orders, Outcome, Twins
 from tests.protocol.actors import Actor
 from tests.protocol.scenario import BAD, GOOD
 
-__all__ = ["BAD", "ESCROWED", "GOOD", "Play"]
+__all__ = ["BAD", "ESCROWED", "GOOD", "PRICE", "Play"]
 
 OUTSIDE = 10**12
 ESCROWED = 10**11
 PRICE = 10_001
 
 Changes = Mapping[str, Mapping[str, Any]]
+
+
+@cache
+def _callback_code() -> bytes:
+    # the compiler takes half a second to import: only who needs it waits
+    from vyper import compile_code
+
+    source = (Path(__file__).parent / "mocks" / "callback.vy").read_text()
+    return from_hex(compile_code(source, output_formats=["bytecode"])["bytecode"])
 
 
 class Play(Twins):
@@ -34,6 +45,7 @@ class Play(Twins):
         self.deals: list[str] = []
         self.tasks: list[str] = []
         self._salt = 0
+        self._callbacks: dict[int, str] = {}
         admin = self.people.admin.address
         for actor in self.people.all:
             if actor is not self.people.admin:
@@ -41,10 +53,17 @@ class Play(Twins):
             assert self.rlc_approve(actor.address, self.deployed.hub, OUTSIDE + ESCROWED).happened
             assert self.deposit(actor.address, ESCROWED).happened
 
+    def callback(self, mode: int) -> str:
+        """A receiver of results: it keeps them (mode 0), fails (1), burns its gas (2), or calls the hub back (3)."""
+        if mode not in self._callbacks:
+            code = _callback_code() + mode.to_bytes(32, "big")
+            self._callbacks[mode] = self.chain.deploy(self.people.admin.address, code)
+        return self._callbacks[mode]
+
     # --- orders -------------------------------------------------------------------------------------------------
 
     def unsigned(self, changes: Changes | None = None, *, with_dataset: bool = False, pool: int = 0) -> Orders:
-        """Four new orders that match, but for ``changes`` by kind."""
+        """Four new orders that match, but for ``changes`` by kind; a number as callback is a mode of `callback`."""
         self._salt += 1
         salt = f"0x{self._salt:064x}"
         change = changes or {}
@@ -65,11 +84,14 @@ class Play(Twins):
             params="{}",
             salt=salt,
         )
+        requested = dict(change.get("request", {}))
+        if isinstance(requested.get("callback"), int):
+            requested["callback"] = self.callback(requested["callback"])
         return (
             replace(app, **change.get("app", {})),
             replace(dataset, **change.get("dataset", {})),
             replace(workerpool, **change.get("workerpool", {})),
-            replace(request, **change.get("request", {})),
+            replace(request, **requested),
         )
 
     @property
@@ -102,14 +124,35 @@ class Play(Twins):
             self.deals.append(outcome.value)
         return outcome
 
+    def pay_and_match(self, orders: Orders, amount: int, caller: Actor | None = None) -> Outcome:
+        """Deposit and match in one transaction of RLC, and remember the deal."""
+        before = set(self.model.deal_ids)
+        outcome = self.approve_and_deposit((caller or self.people.requester).address, amount, orders)
+        for deal in self.model.deal_ids:
+            if deal not in before:
+                self.check_deal(deal)
+                self.deals.append(deal)
+        return outcome
+
     # --- tasks --------------------------------------------------------------------------------------------------
 
     def open(self, deal: str, index: int) -> Outcome:
-        """Initialize, and remember the task."""
-        outcome = self.initialize(self.people.stranger.address, deal, index)
+        """Initialize, as somebody who may, and remember the task."""
+        in_lane = self.model.view_lane(deal).in_batch_lane
+        opener = self.people.scheduler if in_lane else self.people.stranger
+        outcome = self.initialize(opener.address, deal, index)
         if outcome.happened:
             self.tasks.append(outcome.value)
         return outcome
+
+    def unopened(self, deal: str) -> list[int]:
+        """The indexes of a deal that may still be opened, in the order in which they may."""
+        record, lane = self.model.view_deal(deal), self.model.view_lane(deal)
+        end = record.bot_first + record.bot_size
+        if lane.in_batch_lane:
+            return [] if lane.refunded else list(range(lane.cursor, end))
+        states = {index: self.model.view_task(ids.task_id(deal, index)) for index in range(record.bot_first, end)}
+        return [index for index, state in states.items() if state.status == TaskStatus.UNSET]
 
     def new_task(self, changes: Changes | None = None, *, with_dataset: bool = False, pool: int = 0) -> str:
         """The first task of a new deal."""
@@ -189,10 +232,7 @@ class Play(Twins):
         ends = [self.model.view_deal(deal).start_time + 10 * 36_000 for deal in self.deals]
         self.now = max([self.now, *ends])
         for deal in self.deals:
-            record = self.model.view_deal(deal)
-            for index in range(record.bot_first, record.bot_first + record.bot_size):
-                if self.model.view_task(ids.task_id(deal, index)).status == TaskStatus.UNSET:
-                    assert self.open(deal, index).happened
+            self.open_the_rest(deal)
         for task in self.tasks:
             if self.model.view_task(task).status in (TaskStatus.ACTIVE, TaskStatus.REVEALING):
                 assert self.claim(self.people.stranger.address, task).happened
@@ -203,6 +243,20 @@ class Play(Twins):
         self.check_money_adds_up()
         model = self.model
         assert {account for account in model.accounts if model.frozen_of(account)} <= {KITTY_ADDRESS}
+
+    def open_the_rest(self, deal: str) -> None:
+        """Open every task that was never opened."""
+        for index in self.unopened(deal):
+            assert self.open(deal, index).happened
+
+    def check_callbacks_did_nothing(self) -> None:
+        """All that a callback tried from inside was refused. (That failing changed nothing, the model shows.)"""
+        for mode in self._callbacks:
+            assert not int.from_bytes(self.ask_callback(mode, "meddled()"), "big")
+
+    def ask_callback(self, mode: int, getter: str) -> bytes:
+        """What a getter of a `callback` answers."""
+        return self.chain.raw_view(self.callback(mode), keccak(getter.encode())[:4])
 
     def withdraw_everything(self) -> None:
         """Everybody takes all there is; what stays is the kitty's."""

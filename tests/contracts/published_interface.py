@@ -1,10 +1,10 @@
-"""Selectors and topics of the published interface (spec/poco.md, appendix A), as far as the hub has it today."""
+"""Selectors and topics of the published interface (spec/poco.md, appendix A), as far as the hub has it, and our own."""
 
 from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["ERRORS", "EVENTS", "FUNCTIONS"]
+__all__ = ["ERRORS", "EVENTS", "FUNCTIONS", "NATIVE_FUNCTIONS", "OWN_EVENTS", "OWN_FUNCTIONS"]
 
 FUNCTIONS: Final[dict[str, str]] = {
     "0x156194d4": (
@@ -39,12 +39,32 @@ FUNCTIONS: Final[dict[str, str]] = {
         "es32,uint256,uint256,address,address,address,bytes32,bytes),(address,uint256,address,uint256,ad"
         "dress,uint256,address,uint256,bytes32,uint256,uint256,address,address,string,bytes32,bytes))"
     ),
+    "0x8a8b3607": (
+        "matchOrdersBoost((address,uint256,uint256,bytes32,address,address,address,bytes32,bytes),(addre"
+        "ss,uint256,uint256,bytes32,address,address,address,bytes32,bytes),(address,uint256,uint256,byte"
+        "s32,uint256,uint256,address,address,address,bytes32,bytes),(address,uint256,address,uint256,add"
+        "ress,uint256,address,uint256,bytes32,uint256,uint256,address,address,string,bytes32,bytes))"
+    ),
+    "0xc1f9a20e": (
+        "sponsorMatchOrdersBoost((address,uint256,uint256,bytes32,address,address,address,bytes32,bytes)"
+        ",(address,uint256,uint256,bytes32,address,address,address,bytes32,bytes),(address,uint256,uint2"
+        "56,bytes32,uint256,uint256,address,address,address,bytes32,bytes),(address,uint256,address,uint"
+        "256,address,uint256,address,uint256,bytes32,uint256,uint256,address,address,string,bytes32,byte"
+        "s))"
+    ),
+    "0x9bced28b": "pushResultBoost(bytes32,uint256,bytes,bytes,bytes,address,bytes)",
+    "0xaf24ba0b": "claimBoost(bytes32,uint256)",
+    "0x63fbac17": "viewDealBoost(bytes32)",
     "0x5b36c66b": "initialize(bytes32,uint256)",
     "0x34623484": "contribute(bytes32,bytes32,bytes32,address,bytes,bytes)",
     "0xfc334e8c": "reveal(bytes32,bytes32)",
     "0xf6c68e10": "reopen(bytes32)",
     "0x8fc375e5": "finalize(bytes32,bytes,bytes)",
+    "0x5facd761": "contributeAndFinalize(bytes32,bytes32,bytes,bytes,address,bytes,bytes)",
     "0xbd66528a": "claim(bytes32)",
+    "0xb504681d": "initializeArray(bytes32[],uint256[])",
+    "0xfa055d7e": "claimArray(bytes32[])",
+    "0xf722cb32": "initializeAndClaimArray(bytes32[],uint256[])",
     "0x01751998": "verifySignature(address,bytes32,bytes)",
     "0xc87b582a": "verifyPresignature(address,bytes32)",
     "0xbf36994e": "verifyPresignatureOrSignature(address,bytes32,bytes)",
@@ -92,6 +112,7 @@ FUNCTIONS: Final[dict[str, str]] = {
     "0xcae9ca51": "approveAndCall(address,uint256,bytes)",
     "0xb6b55f25": "deposit(uint256)",
     "0x36efd16f": "depositFor(uint256,address)",
+    "0x3354f8a5": "depositForArray(uint256[],address[])",
     "0x2e1a7d4d": "withdraw(uint256)",
     "0xc86283c8": "withdrawTo(uint256,address)",
     "0x8f4ffcb1": "receiveApproval(address,uint256,address,bytes)",
@@ -101,6 +122,32 @@ FUNCTIONS: Final[dict[str, str]] = {
     "0xaefb52b4": "setTeeBroker(address)",
     "0x8da5cb5b": "owner()",
     "0xf2fde38b": "transferOwnership(address)",
+    "0xb5521817": "configure(address,string,string,uint8,address,address,address,address)",
+    "0x0e7c4033": "changeRegistries(address,address,address)",
+    "0x89ccfe89": "updateDomainSeparator()",
+    "0xa9b20cee": "importScore(address)",
+    "0x01ffc9a7": "supportsInterface(bytes4)",
+    "0xc52e9de1": "broadcastAppOrder((address,uint256,uint256,bytes32,address,address,address,bytes32,bytes))",
+    "0x4c4692de": "broadcastDatasetOrder((address,uint256,uint256,bytes32,address,address,address,bytes32,bytes))",
+    "0x947f5178": (
+        "broadcastWorkerpoolOrder((address,uint256,uint256,bytes32,uint256,uint256,address,address,addres"
+        "s,bytes32,bytes))"
+    ),
+    "0x4693d172": (
+        "broadcastRequestOrder((address,uint256,address,uint256,address,uint256,address,uint256,bytes32,u"
+        "int256,uint256,address,address,string,bytes32,bytes))"
+    ),
+    "0xbd19a4f3": "viewDealABILegacy_pt1(bytes32)",
+    "0xce5f7895": "viewDealABILegacy_pt2(bytes32)",
+    "0xd5922f50": "viewConfigABILegacy(bytes32)",
+    "0x5b3ae3e4": "viewAccountABILegacy(address)",
+    "0x248ad6a0": "viewTaskABILegacy(bytes32)",
+    "0x11e35aba": "viewContributionABILegacy(bytes32,address)",
+    "0xf9353b8d": "viewCategoryABILegacy(uint256)",
+    "0x80f03425": (
+        "assertDatasetDealCompatibility((address,uint256,uint256,bytes32,address,address,address,bytes32,"
+        "bytes),bytes32)"
+    ),
 }
 
 EVENTS: Final[dict[str, str]] = {
@@ -109,6 +156,11 @@ EVENTS: Final[dict[str, str]] = {
     ),
     "0x692ad61076dceddd0f1a861f737553dd61fc8501cf4190d29c4e90af6607f765": "SchedulerNotice(address,bytes32)",
     "0x81eec3d5401bb1693dbef61f0800bc16602905d6677d691c1262d6f08456e9a0": "DealSponsored(bytes32,address)",
+    "0x90edec6d368fb8a52f3cba8ef8adbc79511b2b7a6d1df663e38ae6f4775c11a6": (
+        "SchedulerNoticeBoost(address,bytes32,address,address,uint256,bytes32,string,address)"
+    ),
+    "0x30d8c59de5f54b676eb3410d971831f2cd83fcf445559b287cecadb1900fc454": "DealSponsoredBoost(bytes32,address)",
+    "0xfbd7641f7e58d072f2d358846c1b7880d83d9293a71a4b04880b8eaf7e54306f": "ResultPushedBoost(bytes32,uint256,bytes)",
     "0x252992fb0468d68d6a5784ec03214f0d0a362083f2d7ebd157af43b017a22e06": "TaskInitialize(bytes32,address)",
     "0x3fdb8d7797562d49a81078dbf7fa1771958ea452f8b13d1148383bd9506aecfb": "TaskContribute(bytes32,address,bytes32)",
     "0xf6d49bf3e05d33a4bc497d3c793fb5756388bb96b947cf51bb60aaecb0e022e3": "TaskConsensus(bytes32,bytes32)",
@@ -136,9 +188,71 @@ EVENTS: Final[dict[str, str]] = {
         "CreateCategory(uint256,string,string,uint256)"
     ),
     "0x8be0079c531659141344cd1fd0a4f28419497f9722a3daafe3b4186f6b6457e0": "OwnershipTransferred(address,address)",
+    "0x6fd493f856b22df174df46975d6dcf0895c7dfb3c63d20179c0dcd5563e2f565": (
+        "BroadcastAppOrder((address,uint256,uint256,bytes32,address,address,address,bytes32,bytes))"
+    ),
+    "0xc56d982ad2fd39ebadca073cc88d9bdaee0f4c8e7b2b6be50227169daefc7b3f": (
+        "BroadcastDatasetOrder((address,uint256,uint256,bytes32,address,address,address,bytes32,bytes))"
+    ),
+    "0xaf81a046e31ebb2be305579e585ac6b2ee3fdc2dc9dba806bb826879bb2c7851": (
+        "BroadcastWorkerpoolOrder((address,uint256,uint256,bytes32,uint256,uint256,address,address,addres"
+        "s,bytes32,bytes))"
+    ),
+    "0x54bee205d9b03332d6dc82bc907476dfef6ed4fd86058d49a72994baee781175": (
+        "BroadcastRequestOrder((address,uint256,address,uint256,address,uint256,address,uint256,bytes32,u"
+        "int256,uint256,address,address,string,bytes32,bytes))"
+    ),
 }
 
 ERRORS: Final[dict[str, str]] = {
     "0xff4127cb": "NotContractOwner(address,address)",
+    "0x6dfcc650": "SafeCastOverflowedUintDowncast(uint8,uint256)",
     "0xde6168e5": "UnsupportedOperation(bytes4)",
+    "0x0afd9382": "IncompatibleDatasetOrder(string)",
+    "0x74a0583f": "CallerIsNotTheRequester()",
+    "0x0364eed2": "OperationFailed()",
 }
+
+OWN_FUNCTIONS: Final[dict[str, str]] = {
+    "0xb75f7560": "openRun(bytes32,uint256)",
+    "0xaae74347": "splitRun(bytes32,uint256)",
+    "0xedfaabe7": "finalizeRun(bytes32,bytes32,bytes)",
+    "0x102efb17": "settleRun(bytes32,uint256,bytes32,bytes,address,bytes,bytes)",
+    "0xf76c9aeb": "materialise(bytes32,uint256,bytes32,bytes32[],bytes32,bytes32,bytes)",
+    "0x31228414": "refundRest(bytes32)",
+    "0x36d3c007": "viewRun(bytes32)",
+    "0x1397c9c6": "viewLane(bytes32)",
+    "0x88e8b920": "computeRunId(bytes32,uint256,uint256)",
+    "0x84b0196e": "eip712Domain()",
+    "0x4a970be7": "depositWithPermit(uint256,uint256,uint8,bytes32,bytes32)",
+}
+"""What the hub offers beyond the published interface."""
+
+OWN_EVENTS: Final[dict[str, str]] = {
+    "0x5d07738fc4b7db09b04ae786f2ef0f63a716a54bf0f310bedd5c91c41b533dc8": "RunOpen(bytes32,bytes32,uint256,uint256)",
+    "0x2ae377941950bac353d20f15f88b92a63a907729c13e5d67234063e6525db65c": "RunSplit(bytes32,bytes32,bytes32)",
+    "0xe60126f1f052a92b80c10ee55ff16d1bb258ed09b1e21798dbbabf89b87fcc40": (
+        "RunFinalize(bytes32,bytes32,uint256,bytes,address[])"
+    ),
+    "0x77607a8d764c5ea89a616b1940aa69914c955e3019c581f92e6b2b60987d3a6a": (
+        "TaskMaterialise(bytes32,bytes32,uint256,bytes32)"
+    ),
+    "0xa78b009ce9db38ad061e4366fd75c02dc9e7b48e0bde3326b0a496d4a66b8810": "DealRefund(bytes32,uint256,uint256)",
+}
+"""What it tells beyond the published interface."""
+
+NATIVE_FUNCTIONS: Final[dict[str, str]] = {
+    **{
+        selector: signature
+        for selector, signature in FUNCTIONS.items()
+        if signature.partition("(")[0]
+        in {
+            *("name", "symbol", "decimals", "totalSupply", "balanceOf", "frozenOf", "allowance", "token"),
+            *("transfer", "transferFrom", "approve", "increaseAllowance", "decreaseAllowance", "approveAndCall"),
+            *("depositForArray", "withdraw", "withdrawTo", "recover"),
+        }
+    },
+    "0xd0e30db0": "deposit()",
+    "0xaa67c919": "depositFor(address)",
+}
+"""The published escrow in native coins, with its ERC-20 surface."""

@@ -81,6 +81,10 @@ class Revm:
         names = {rlc: "rlc", hub: "hub", **{registries[kind]: f"{kind}_registry" for kind in _KINDS}}
         return Deployed(hub, rlc, registries, names)
 
+    def deploy(self, deployer: str, code: bytes) -> str:
+        """The address of what this creation code makes."""
+        return checksum(self._evm.deploy(deployer, code))
+
     def transact(
         self, contract: str, address: str, sender: str, function: str, *arguments: Any
     ) -> tuple[Any, list[Event]]:
@@ -124,7 +128,7 @@ class Revm:
             raise RevmRevert(bytes.fromhex(revert[1][2:])) from None
 
     def _deploy(self, deployer: str, name: str, **arguments: Any) -> str:
-        return checksum(self._evm.deploy(deployer, creation_code(artifact(name), arguments)))
+        return self.deploy(deployer, creation_code(artifact(name), arguments))
 
 
 # What is asked again and again is encoded and decoded once: nine tenths of the time went there.

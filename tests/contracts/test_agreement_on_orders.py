@@ -11,7 +11,7 @@ import pytest
 
 from fairgrid.protocol.hexes import MAX_UINT256, ZERO32, ZERO_ADDRESS, from_hex
 from fairgrid.protocol.typed_data import CLOSE, SIGN, order_hash
-from tests.contracts.play import ESCROWED, GOOD, Play
+from tests.contracts.play import ESCROWED, GOOD, PRICE, Play
 from tests.protocol.actors import Actor, compact, malleable
 
 PREFIX = "iExecV5-matchOrders-"
@@ -52,6 +52,43 @@ def test_deposits_and_withdrawals(play: Play) -> None:
     play.check_allowance(worker, play.deployed.hub)
     play.check_accounts()
     play.check_money_adds_up()
+    play.withdraw_everything()
+
+
+def test_deposits_of_several_and_by_permit(play: Play) -> None:
+    worker, stranger = play.people.workers[0], play.people.stranger.address
+    assert play.deposit_for_array(worker.address, (7, 0, 3), (stranger, worker.address, stranger)).happened
+    assert play.deposit_for_array(worker.address, (), ()).happened
+    assert play.deposit_for_array(worker.address, (1,), ()).revert == "invalid-array-length"
+    assert not play.deposit_for_array(worker.address, (1, MAX_UINT256), (stranger, stranger)).happened
+    assert play.deposit_with_permit(worker, 11).happened
+    assert not play.deposit_with_permit(worker, 1, spoilt=True).happened, "the permit before left no allowance"
+    assert play.rlc_approve(worker.address, play.deployed.hub, 5).happened
+    assert play.deposit_with_permit(worker, 5, spoilt=True).happened
+    assert not play.deposit_with_permit(worker, 10**15).happened
+    play.check_accounts()
+    play.check_money_adds_up()
+    play.withdraw_everything()
+
+
+def test_a_deposit_with_a_match(play: Play) -> None:
+    requester, stranger = play.people.requester.address, play.people.stranger.address
+    assert play.withdraw(requester, ESCROWED).happened
+    price = 103 + 57 + PRICE
+    orders = play.orders(with_dataset=True, changes={"request": {"volume": 2}})
+    assert play.pay_and_match(orders, 2 * price - 1).revert == "IexecEscrow: Transfer amount exceeds balance"
+    assert play.pay_and_match(orders, 2 * price, play.people.stranger).revert == "CallerIsNotTheRequester()"
+    assert play.pay_and_match(orders, 2 * price).happened
+    assert play.pay_and_match(orders, 2 * price).revert == f"{PREFIX}0x60"
+    assert (play.model.balance_of(requester), play.model.frozen_of(requester)) == (0, 2 * price)
+    unknown = {"app": stranger}
+    assert play.pay_and_match(play.orders({"app": unknown, "request": unknown}), 1).revert == "OperationFailed()"
+    assert play.rlc_approve(requester, play.deployed.hub, price).happened
+    again = play.orders(with_dataset=True)
+    assert play.receive_approval(stranger, stranger, 0, play.deployed.rlc, again).revert == "CallerIsNotTheRequester()"
+    assert play.receive_approval(stranger, requester, price, play.deployed.rlc, again).happened
+    play.deals.append(play.model.deal_ids[-1])
+    play.settle_everything()
     play.withdraw_everything()
 
 

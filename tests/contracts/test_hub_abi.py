@@ -14,15 +14,22 @@ from vyper.compiler.output import build_layout_output
 
 from fairgrid.protocol.hexes import keccak, to_hex
 from tests.contracts.hub_parts import FACETS as PARTS
-from tests.contracts.published_interface import ERRORS, EVENTS, FUNCTIONS
+from tests.contracts.hub_parts import NATIVE_ESCROW
+from tests.contracts.published_interface import (
+    ERRORS,
+    EVENTS,
+    FUNCTIONS,
+    NATIVE_FUNCTIONS,
+    OWN_EVENTS,
+    OWN_FUNCTIONS,
+)
 from tests.contracts.registries import SOURCES, compiled
-from tests.contracts.test_hub_initialize import LANES_SLOT
 from tests.contracts.world import World
 
 FACETS = ("hub", *PARTS)
 CODE_LIMIT = 24_576
 INIT_CODE_LIMIT = 49_152
-OWN_FUNCTIONS = {"blobData()"}
+INTERNAL_FUNCTIONS = {"blobData()"}
 """Functions that are no part of the public ABI: called by our own records."""
 
 
@@ -47,13 +54,39 @@ def _of(entries: list[dict[str, Any]], kind: str) -> Iterator[dict[str, Any]]:
     return (entry for entry in entries if entry["type"] == kind)
 
 
-@pytest.mark.parametrize(("kind", "published"), [("function", FUNCTIONS), ("event", EVENTS), ("error", ERRORS)])
-def test_the_public_abi_has_the_published_selectors_and_topics(kind: str, published: dict[str, str]) -> None:
-    ours = {}
-    for entry in _of(_public(), kind):
+def _keys(entries: list[dict[str, Any]], kind: str) -> dict[str, str]:
+    """Signatures by selector or topic."""
+    keys = {}
+    for entry in _of(entries, kind):
         hash_ = keccak(_signature(entry).encode())
-        ours[to_hex(hash_ if kind == "event" else hash_[:4])] = _signature(entry)
-    assert ours == published
+        keys[to_hex(hash_ if kind == "event" else hash_[:4])] = _signature(entry)
+    return keys
+
+
+@pytest.mark.parametrize(
+    ("kind", "published", "own"),
+    [("function", FUNCTIONS, OWN_FUNCTIONS), ("event", EVENTS, OWN_EVENTS), ("error", ERRORS, {})],
+)
+def test_the_public_abi_has_the_published_selectors_and_topics_and_our_own(
+    kind: str, published: dict[str, str], own: dict[str, str]
+) -> None:
+    assert not published.keys() & own.keys()
+    assert _keys(_public(), kind) == published | own
+
+
+def test_our_own_interface_takes_no_published_name() -> None:
+    """A superset: nothing of ours overloads a function or an event that foreign clients know."""
+    for published, own in ((FUNCTIONS, OWN_FUNCTIONS), (EVENTS, OWN_EVENTS)):
+        names = {signature.partition("(")[0] for signature in published.values()}
+        assert not names & {signature.partition("(")[0] for signature in own.values()}
+
+
+def test_the_native_escrow_has_the_published_selectors() -> None:
+    """And answers as its ABI says: `tests/chain/test_artifacts.py` compares the two."""
+    entries = json.loads((SOURCES / "abi" / f"{NATIVE_ESCROW}.json").read_text())
+    assert _keys(entries, "function") == NATIVE_FUNCTIONS
+    assert _keys(entries, "event").items() <= EVENTS.items()
+    assert {entry["type"] for entry in entries} == {"function", "event", "fallback", "receive"}
 
 
 def test_the_facets_together_have_every_function_once_and_no_other() -> None:
@@ -63,7 +96,7 @@ def test_the_facets_together_have_every_function_once_and_no_other() -> None:
             signature = _signature(entry)
             assert signature not in found, f"{signature} is in two facets"
             found[signature] = (facet, [_type(output) for output in entry["outputs"]], entry["stateMutability"])
-    for signature in OWN_FUNCTIONS:
+    for signature in INTERNAL_FUNCTIONS:
         del found[signature]
     expected = {
         _signature(entry): ([_type(output) for output in entry["outputs"]], entry["stateMutability"])
@@ -86,7 +119,7 @@ def test_compiled_parameters_have_the_published_names() -> None:
     reserved = {"value": "amount"}
     for facet in FACETS:
         for entry in _of(compiled(facet).abi, "function"):
-            if _signature(entry) in OWN_FUNCTIONS:
+            if _signature(entry) in INTERNAL_FUNCTIONS:
                 continue
             names = [parameter["name"] for parameter in entry["inputs"]]
             published = [parameter["name"] for parameter in public[_signature(entry)]["inputs"]]
@@ -95,14 +128,14 @@ def test_compiled_parameters_have_the_published_names() -> None:
 
 def test_every_function_is_reached_through_the_hub(world: World) -> None:
     """Without arguments, so most revert; none is unknown."""
-    for selector, signature in FUNCTIONS.items():
+    for selector, signature in (FUNCTIONS | OWN_FUNCTIONS).items():
         computation = boa.env.execute_code(
             to_address=world.hub.address, data=bytes.fromhex(selector[2:]) + bytes(1_500)
         )
         assert b"fallback-disabled" not in computation.output, signature
 
 
-@pytest.mark.parametrize("facet", FACETS)
+@pytest.mark.parametrize("facet", [*FACETS, NATIVE_ESCROW])
 def test_every_function_of_the_sources_says_what_it_is(facet: str) -> None:
     """NatSpec of each external function: a notice, which says the consequence."""
     text = (SOURCES / f"{facet}.vy").read_text()
@@ -115,10 +148,12 @@ def test_every_function_of_the_sources_says_what_it_is(facet: str) -> None:
 # --- sizes ----------------------------------------------------------------------------------------------------------
 
 
-def test_deployed_code_fits_the_chain(world: World) -> None:
+def test_deployed_code_fits_the_chain(world: World, native: World) -> None:
     """Measured on what is deployed: immutables stand behind the compiled code."""
     addresses = {"hub": world.hub.address, **{name: facet.address for name, facet in world.facets.items()}}
     assert set(addresses) == set(FACETS)
+    addresses[NATIVE_ESCROW] = native.facets[NATIVE_ESCROW].address
+    addresses["rlc"] = world.rlc.address
     for name, address in addresses.items():
         assert 0 < len(boa.env.get_code(address)) <= CODE_LIMIT, name
         assert len(compiled(name).bytecode) <= INIT_CODE_LIMIT, name
@@ -134,13 +169,13 @@ def _layout(name: str) -> dict[str, Any]:
 
 
 def test_all_facets_have_the_same_storage() -> None:
-    layouts = [_layout(facet)["storage_layout"] for facet in FACETS]
+    layouts = [_layout(facet)["storage_layout"] for facet in (*FACETS, NATIVE_ESCROW)]
     assert all(layout == layouts[0] for layout in layouts)
     assert list(layouts[0]) == ["state"], "storage outside of lib/state.vy"
 
 
 def test_all_facets_have_the_same_transient_storage() -> None:
-    for facet in FACETS:
+    for facet in (*FACETS, NATIVE_ESCROW):
         transient = _layout(facet)["transient_storage_layout"]
         lock = transient.pop("$.nonreentrant_key", {"slot": 0, "n_slots": 1, "type": "nonreentrant lock"})
         assert lock["slot"] == 0
@@ -154,4 +189,3 @@ def test_the_layout_is_the_committed_one() -> None:
     slots = {name: value["slot"] for name, value in _layout("hub")["storage_layout"]["state"].items()}
     committed = json.loads((Path(__file__).parent / "hub_layout.json").read_text())
     assert slots == committed
-    assert slots["lanes"] == LANES_SLOT

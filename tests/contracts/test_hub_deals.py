@@ -43,6 +43,7 @@ class Terms:
     scheduler_reward_ratio: int
     time_reference: int
     in_batch_lane: bool
+    in_boost: bool
 
     def values(self) -> tuple[Any, ...]:
         return tuple(vars(self).values())
@@ -69,6 +70,7 @@ def terms(draw: st.DrawFn) -> Terms:
         scheduler_reward_ratio=draw(st.integers(0, 100)),
         time_reference=draw(numbers(32)),
         in_batch_lane=draw(st.booleans()),
+        in_boost=draw(st.booleans()),
     )
 
 
@@ -90,6 +92,7 @@ EXAMPLE = Terms(
     scheduler_reward_ratio=1,
     time_reference=300,
     in_batch_lane=False,
+    in_boost=False,
 )
 
 
@@ -128,6 +131,7 @@ def test_every_term_comes_back(harness: Any, deal: Terms, params: str, number: i
         assert (terms_word >> 56, terms_word >> 24 & (2**32 - 1)) == (deal.start_time, deal.bot_size)
         assert terms_word >> 16 & 255 == deal.scheduler_reward_ratio
         assert bool(terms_word & 64) == deal.in_batch_lane
+        assert bool(terms_word & 128) == deal.in_boost
         assert (app_word >> 64, app_word >> 40 & (2**24 - 1)) == (deal.trust, deal.category)
         assert head.tail >> 64 & (2**64 - 1) == deal.bot_first
         assert head.tail >> 32 & (2**32 - 1) == deal.time_reference

@@ -1,4 +1,4 @@
-"""Deposits and withdrawals: `deposit`, `depositFor`, `receiveApproval`, `withdraw`, `withdrawTo`, `recover`."""
+"""Deposits and withdrawals: `deposit`, `depositFor`, `withdraw`, `withdrawTo`, `recover`."""
 
 from __future__ import annotations
 
@@ -7,20 +7,11 @@ from typing import Any
 import boa
 import pytest
 
-from fairgrid.protocol.hexes import ZERO_ADDRESS
-from tests.contracts.hub_parts import create_hub
-from tests.contracts.registries import NO_DATA, ChainContract, deploy_contract, reverts, selector
-from tests.contracts.world import Person, World, mock, names
+from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS
+from tests.contracts.registries import NO_DATA, ChainContract, public_abi, reverts, selector
+from tests.contracts.world import Person, World, names
 
 RLC = 10**9
-
-
-@pytest.fixture
-def holder(world: World) -> Person:
-    """Somebody with 100 RLC outside the escrow."""
-    person = Person("holder")
-    world.rlc.call("transfer", person.address, 100 * RLC, sender=world.owner.address)
-    return person
 
 
 def _outside(world: World, person: Person | str) -> int:
@@ -79,44 +70,6 @@ def test_a_deposit_for_nobody_is_refused(world: World, holder: Person) -> None:
     assert _outside(world, holder) == 100 * RLC
 
 
-# --- approveAndCall of the token ------------------------------------------------------------------------------------
-
-
-def test_one_transaction_of_the_token_approves_and_deposits(world: World, holder: Person) -> None:
-    world.rlc.call("approveAndCall", world.hub.address, 9, b"", sender=holder.address)
-    assert (world.balance(holder), _outside(world, holder)) == (9, 100 * RLC - 9)
-
-
-def test_another_token_is_refused(world: World, holder: Person) -> None:
-    _approve(world, holder, 9)
-    with reverts("wrong-token"):
-        world.hub.call("receiveApproval", holder.address, 9, world.stranger.address, b"", sender=world.rlc.address)
-
-
-def test_anybody_can_deposit_what_somebody_approved_and_only_into_its_account(world: World, holder: Person) -> None:
-    _approve(world, holder, 9)
-    arguments = (holder.address, 9, world.rlc.address, b"")
-    assert world.hub.call("receiveApproval", *arguments, sender=world.stranger.address) is True
-    assert (world.balance(holder), world.balance(world.stranger)) == (9, 0)
-    with reverts(NO_DATA):
-        world.hub.call("receiveApproval", *arguments, sender=world.stranger.address)
-
-
-@pytest.mark.parametrize("data", [b"\x01\x02\x03\x04", b"\x01\x02\x03\x04" + bytes(100)])
-def test_data_names_an_operation_that_does_not_exist(world: World, holder: Person, data: bytes) -> None:
-    _approve(world, holder, 9)
-    with reverts("UnsupportedOperation(0x01020304)"):
-        world.hub.call("receiveApproval", holder.address, 9, world.rlc.address, data, sender=world.rlc.address)
-    assert world.balance(holder) == 0
-
-
-@pytest.mark.parametrize("data", [b"\x01", b"\x01\x02\x03"])
-def test_data_too_short_for_an_operation_reverts_without_data(world: World, holder: Person, data: bytes) -> None:
-    _approve(world, holder, 9)
-    with reverts(NO_DATA):
-        world.hub.call("receiveApproval", holder.address, 9, world.rlc.address, data, sender=world.rlc.address)
-
-
 # --- withdraw -------------------------------------------------------------------------------------------------------
 
 
@@ -169,22 +122,6 @@ def test_the_owner_recovers_what_was_sent_without_a_deposit(world: World, holder
 # --- tokens that behave oddly ---------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def odd(world: World) -> tuple[ChainContract, Any]:
-    """A hub over a token of our own making, in which the owner has 100."""
-    token = mock("odd_token")
-    registries = {kind: registry.address for kind, registry in world.registries.items()}
-    parts = create_hub(
-        lambda name, **arguments: deploy_contract(name, **arguments).address,
-        owner=str(token.address),
-        base_token=str(token.address),
-        registries=registries,
-    )
-    hub = ChainContract("hub", parts["hub"])
-    token.give(world.owner.address, 100)
-    return hub, token
-
-
 def test_a_token_that_answers_false_moves_nothing(world: World, odd: tuple[ChainContract, Any]) -> None:
     hub, token = odd
     hub.call("deposit", 50, sender=world.owner.address)
@@ -196,18 +133,58 @@ def test_a_token_that_answers_false_moves_nothing(world: World, odd: tuple[Chain
     assert hub.call("balanceOf", world.owner.address) == hub.call("totalSupply") == 50
 
 
-@pytest.mark.parametrize("mode", [2, 3, 4])
+def test_what_a_token_reverts_with_is_passed_on(world: World, odd: tuple[ChainContract, Any]) -> None:
+    hub, token = odd
+    hub.call("deposit", 50, sender=world.owner.address)
+    token.set_mode(2)
+    for function in ("deposit", "withdraw"):
+        with reverts("odd"):
+            hub.call(function, 10, sender=world.owner.address)
+    assert hub.call("balanceOf", world.owner.address) == hub.call("totalSupply") == 50
+
+
+LOCKED: list[tuple[str, tuple[Any, ...]]] = [
+    ("deposit", (0,)),
+    ("depositFor", (0, ZERO_ADDRESS)),
+    ("depositForArray", ([], [])),
+    ("depositWithPermit", (0, 0, 27, ZERO32, ZERO32)),
+    ("receiveApproval", (ZERO_ADDRESS, 0, ZERO_ADDRESS, b"")),
+    ("withdraw", (0,)),
+    ("withdrawTo", (0, ZERO_ADDRESS)),
+    ("recover", ()),
+]
+
+
+@pytest.mark.parametrize(("inner", "arguments"), LOCKED, ids=[name for name, _ in LOCKED])
 @pytest.mark.parametrize("function", ["deposit", "withdraw"])
 def test_a_token_that_calls_back_finds_the_doors_closed(
-    world: World, odd: tuple[ChainContract, Any], mode: int, function: str
+    world: World, odd: tuple[ChainContract, Any], inner: str, arguments: tuple[Any, ...], function: str
 ) -> None:
     hub, token = odd
     hub.call("deposit", 50, sender=world.owner.address)
-    token.set_mode(mode)
+    token.call_back(public_abi("hub").encode_call(inner, arguments), False)
     with reverts(NO_DATA):
         hub.call(function, 10, sender=world.owner.address)
+    assert hub.call("totalSupply") == 50
     token.set_mode(0)
     hub.call(function, 10, sender=world.owner.address)
+
+
+@pytest.mark.parametrize("function", ["deposit", "withdraw"])
+def test_a_token_that_moves_money_inside_meanwhile_finds_the_books_in_order(
+    world: World, odd: tuple[ChainContract, Any], function: str
+) -> None:
+    """Transfers inside the escrow take no lock: debits stand before, and credits come after, the token is called."""
+    hub, token = odd
+    hub.call("deposit", 50, sender=world.owner.address)
+    hub.call("approve", str(token.address), 50, sender=world.owner.address)
+    take_all = (world.owner.address, world.stranger.address, 50)
+    token.call_back(public_abi("hub").encode_call("transferFrom", take_all), True)
+    hub.call(function, 10, sender=world.owner.address)
+    assert token.succeeded() is (function == "deposit")
+    mine, theirs = (hub.call("balanceOf", person.address) for person in (world.owner, world.stranger))
+    assert (mine, theirs) == ((10, 50) if function == "deposit" else (40, 0))
+    assert mine + theirs == hub.call("totalSupply") == token.balanceOf(hub.address)
 
 
 def test_the_supply_stays_below_its_bound(world: World, odd: tuple[ChainContract, Any]) -> None:

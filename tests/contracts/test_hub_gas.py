@@ -12,8 +12,12 @@ from typing import Any
 import pytest
 
 from fairgrid.localnet.anvil import AnvilProcess
+from fairgrid.protocol import ids
+from fairgrid.protocol.hexes import ZERO_ADDRESS
 from tests.contracts.anvil_world import AnvilWorld, deploy_on_anvil
+from tests.contracts.batch import BATCH_LANE, agree, answers, finalize_run, open_run, settle_run
 from tests.contracts.world import World, bytes32
+
 
 @pytest.fixture(scope="module")
 def hub_on_anvil(module_anvil: AnvilProcess) -> AnvilWorld:
@@ -32,6 +36,10 @@ RESULTS_84 = b'{"storage":"ipfs","location":"/ipfs/' + b"Q" * 46 + b'"}'
 REQUEST: dict[str, Any] = {"params": PARAMS_133}
 
 
+BARS = {"matchOrders": 310_000, "initialize": 53_000, "contribute": 130_000, "reveal": 43_000, "finalize": 186_000}
+"""What the issue allows each transaction of one worker's task with a data set."""
+
+
 def _pay_in(world: World) -> None:
     """Everybody has an account, as people who were here before; what is measured is their next deal."""
     for person in (world.requester, world.scheduler, *(world.worker(i) for i in range(3))):
@@ -41,10 +49,12 @@ def _pay_in(world: World) -> None:
     world.fund(world.dataset_owner, 1)
 
 
+WORK = ("matchOrders", "initialize", "contribute", "reveal", "finalize", "openRun", "finalizeRun", "settleRun")
+
+
 def _total(spent: dict[str, list[int]]) -> int:
-    """Gas of a deal with its task, deposits left out."""
-    functions = ("matchOrders", "initialize", "contribute", "reveal", "finalize")
-    return sum(sum(spent.get(function, [])) for function in functions)
+    """Gas of a deal with its tasks, deposits and views left out."""
+    return sum(sum(spent.get(function, [])) for function in WORK)
 
 
 @cache
@@ -68,7 +78,8 @@ def test_deal_with_dataset_and_one_task(hub_on_anvil: AnvilWorld, spent: dict[st
     world.contribute(task, worker, bytes32(1), fund=False)
     world.reveal(task, worker, bytes32(1))
     world.finalize(task, RESULTS_84)
-    assert spent["matchOrders"][0] <= 310_000
+    for function, bar in BARS.items():
+        assert spent[function][0] <= bar, function
     assert _total(spent) <= 720_000
     names = ("matchOrders", "initialize", "contribute", "reveal", "finalize")
     _compare({f"one worker: {name}": spent[name][0] for name in names})
@@ -93,7 +104,78 @@ def test_deal_with_dataset_and_three_workers(hub_on_anvil: AnvilWorld, spent: di
     _compare({"three workers: finalize": spent["finalize"][0], "three workers: deal and task": _total(spent)})
 
 
+def test_boost_match_and_push(hub_on_anvil: AnvilWorld, spent: dict[str, list[int]]) -> None:
+    """The published contracts: match 452,069 without and 539,820 with dataset, push 174,226."""
+    world = hub_on_anvil
+    _pay_in(world)
+    for with_dataset in (False, True):
+        orders = world.orders(with_dataset=with_dataset, request={"trust": 1, **REQUEST})
+        deal = world.hub.call("matchOrdersBoost", *orders.arguments, sender=world.stranger.address)
+        worker = world.worker(int(with_dataset))
+        sign = world.authorisation(ids.task_id(deal, 0), worker)
+        push = (deal, 0, RESULTS_84, b"", sign, ZERO_ADDRESS, b"")
+        world.hub.call("pushResultBoost", *push, sender=worker.address)
+    plain, with_data = spent["matchOrdersBoost"]
+    assert plain <= 452_069 * 2 // 3
+    assert with_data <= 539_820 * 2 // 3
+    pushed = spent["pushResultBoost"]
+    assert max(pushed) <= 174_226
+    _compare(
+        {
+            "boost: match": plain,
+            "boost: match with dataset": with_data,
+            "boost: push": pushed[0],
+            "boost: push with dataset": pushed[1],
+            "boost: match and push": plain + pushed[0],
+        }
+    )
+
+
+BAG = 1_000
+
+
+def _match_bag(world: World, *, trust: int, with_dataset: bool) -> str:
+    """A thousand tasks in the batch lane, first use of all orders; the deal."""
+    return world.match(
+        world.orders(
+            with_dataset=with_dataset,
+            workerpool={"trust": trust, "tag": BATCH_LANE},
+            request={"trust": trust, "volume": BAG, "tag": BATCH_LANE, **REQUEST},
+        )
+    )
+
+
+@pytest.mark.parametrize(("with_dataset", "bar"), [(False, 450), (True, 510)])
+def test_a_thousand_tasks_settled_in_one_transaction(
+    hub_on_anvil: AnvilWorld, spent: dict[str, list[int]], with_dataset: bool, bar: int
+) -> None:
+    world = hub_on_anvil
+    _pay_in(world)
+    settle_run(world, _match_bag(world, trust=1, with_dataset=with_dataset), answers(BAG, results=RESULTS_84))
+    assert _total(spent) <= bar * BAG
+    name = "1,000 tasks with data set, one transaction" if with_dataset else "1,000 tasks, one transaction"
+    _compare({f"{name}: settleRun": spent["settleRun"][0], f"{name}: gas per task": _total(spent) // BAG})
+
+
+def test_a_thousand_tasks_computed_by_three_workers(hub_on_anvil: AnvilWorld, spent: dict[str, list[int]]) -> None:
+    world = hub_on_anvil
+    _pay_in(world)
+    result = answers(BAG, results=RESULTS_84)
+    run = open_run(world, _match_bag(world, trust=8, with_dataset=True), BAG)
+    agree(world, run, result, *(world.worker(number) for number in range(3)))
+    finalize_run(world, run, result)
+    assert _total(spent) <= 1_100 * BAG
+    _compare(
+        {
+            "1,000 tasks, three workers: openRun": spent["openRun"][0],
+            "1,000 tasks, three workers: finalizeRun": spent["finalizeRun"][0],
+            "1,000 tasks, three workers: gas per task": _total(spent) // BAG,
+        }
+    )
+
+
 def test_sponsored_deal_without_dataset_and_claim(hub_on_anvil: AnvilWorld, spent: dict[str, list[int]]) -> None:
+    """The last one: from here on there is a kitty, and who settles pays for drawing from it."""
     world = hub_on_anvil
     _pay_in(world)
     orders = world.orders(request={"params": ""})
@@ -102,3 +184,17 @@ def test_sponsored_deal_without_dataset_and_claim(hub_on_anvil: AnvilWorld, spen
     world.wait(3_001)
     world.hub.call("claim", task, sender=world.stranger.address)
     _compare({"sponsorMatchOrders": spent["sponsorMatchOrders"][0], "claim": spent["claim"][0]})
+
+
+def test_boost_sponsored_and_claimed(hub_on_anvil: AnvilWorld, spent: dict[str, list[int]]) -> None:
+    """After the others, for the same reason."""
+    world = hub_on_anvil
+    _pay_in(world)
+    deal = world.hub.call(
+        "sponsorMatchOrdersBoost",
+        *world.orders(request={"trust": 1, "params": ""}).arguments,
+        sender=world.worker(0).address,
+    )
+    world.wait(2_101)
+    world.hub.call("claimBoost", deal, 0, sender=world.stranger.address)
+    _compare({"boost: sponsored match": spent["sponsorMatchOrdersBoost"][0], "boost: claim": spent["claimBoost"][0]})

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import boa
 import pytest
 
 from fairgrid.protocol import ids
-from fairgrid.protocol.hexes import ZERO32, keccak
+from fairgrid.protocol.hexes import ZERO32
+from tests.contracts.batch import BATCH_LANE, batch_deal, open_run, view_lane
 from tests.contracts.registries import NO_DATA, reverts
 from tests.contracts.world import World, bytes32, names
-
-LANES_SLOT = 5  # test_hub_layout compares it with the compiler's layout
-BATCH_LANE = bytes32(1 << 16)
 
 
 def test_a_task_opens_with_deadlines_that_count_from_the_deal(world: World) -> None:
@@ -88,35 +85,66 @@ def test_a_deal_id_that_shares_only_the_upper_half_is_unknown(world: World) -> N
         assert world.view_deal(bytes32(deal ^ (1 << bit))).botSize == 0
 
 
-def _set_lane(world: World, deal: str, word: int) -> None:
-    """What the batch lane will write: its word of this deal."""
-    key = int(deal, 16) >> 128
-    slot = int.from_bytes(keccak(LANES_SLOT.to_bytes(32, "big") + key.to_bytes(32, "big")), "big")
-    boa.env.set_storage(world.hub.address, slot, word)
-
-
-def _batch_deal(world: World) -> str:
-    return world.deal(request={"volume": 4, "tag": BATCH_LANE}, workerpool={"tag": BATCH_LANE})
-
-
-def test_what_the_batch_lane_settled_does_not_open(world: World) -> None:
-    deal = _batch_deal(world)
-    _set_lane(world, deal, 2)
+def test_in_the_batch_lane_only_the_next_task_opens(world: World) -> None:
+    deal = batch_deal(world, 4)
+    for index in (1, 3):
+        with reverts(NO_DATA):
+            world.initialize(deal, index, world.scheduler)
+    for index in (0, 1):
+        assert world.view_task(world.initialize(deal, index, world.scheduler)).idx == index
+        assert view_lane(world, deal).cursor == index + 1
+    for index in (0, 1, 3):
+        with reverts(NO_DATA):
+            world.initialize(deal, index, world.scheduler)
+    for index in (2, 3):
+        world.initialize(deal, index, world.scheduler)
     with reverts(NO_DATA):
-        world.initialize(deal, 1)
-    assert world.view_task(world.initialize(deal, 2)).status == 1
+        world.initialize(deal, 4, world.scheduler)
+
+
+def test_in_the_batch_lane_the_scheduler_opens_until_the_final_deadline_then_anybody(world: World) -> None:
+    deal = batch_deal(world, 4)
+    world.now += 3_000 - 1
+    for person in (world.stranger, world.requester, world.app_owner, world.worker()):
+        with reverts(NO_DATA):
+            world.initialize(deal, 0, person)
+    world.initialize(deal, 0, world.scheduler)
+    world.now += 1
+    for index, person in ((1, world.stranger), (2, world.requester), (3, world.scheduler)):
+        world.initialize(deal, index, person)
+
+
+def test_what_a_run_took_does_not_open(world: World) -> None:
+    deal = batch_deal(world, 4)
+    open_run(world, deal, 2)
+    for index in (0, 1):
+        with reverts(NO_DATA):
+            world.initialize(deal, index, world.scheduler)
+    assert world.view_task(world.initialize(deal, 2, world.scheduler)).status == 1
 
 
 def test_what_the_batch_lane_refunded_does_not_open(world: World) -> None:
-    deal = _batch_deal(world)
-    _set_lane(world, deal, 1 << 32)
-    with reverts(NO_DATA):
-        world.initialize(deal, 3)
+    deal = batch_deal(world, 4)
+    world.initialize(deal, 0, world.scheduler)
+    world.now += 3_000
+    world.hub.call("refundRest", deal, sender=world.stranger.address)
+    for index in (1, 3):
+        with reverts(NO_DATA):
+            world.initialize(deal, index, world.scheduler)
+
+
+def test_the_frontier_is_no_matter_of_the_classic_lane(world: World) -> None:
+    deal = world.deal(request={"volume": 4})
+    for index in (3, 0):
+        assert world.view_task(world.initialize(deal, index)).status == 1
+    assert (view_lane(world, deal).inBatchLane, view_lane(world, deal).cursor) == (False, 0)
 
 
 def test_a_matcher_cannot_inject_the_batch_lane(world: World) -> None:
     """The lane bit counts only where requester and scheduler both signed it."""
     deal = world.deal(app={"tag": BATCH_LANE}, workerpool={"tag": BATCH_LANE}, request={"volume": 4})
     assert world.view_deal(deal).tag == BATCH_LANE
-    _set_lane(world, deal, 2 | 1 << 32)
-    assert world.view_task(world.initialize(deal, 0)).status == 1
+    assert not view_lane(world, deal).inBatchLane
+    with reverts(NO_DATA):
+        open_run(world, deal, 4)
+    assert world.view_task(world.initialize(deal, 3)).status == 1

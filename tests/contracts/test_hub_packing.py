@@ -21,6 +21,7 @@ TASK = {
     "consensus_group": 6,
     "reveal_deadline": 38,
     "count": 20,
+    "materialised": 1,
     "offset": 32,
     "deal_key": 128,
 }
@@ -28,7 +29,7 @@ CONTRIBUTION = {"status": 2, "group": 6, "has_challenge": 1, "weight": 64, "work
 LANE = {"cursor": 32, "refunded": 1}
 PAIR = {"party": 160, "number": 96}
 WORDS = {"account": ACCOUNT, "task": TASK, "contribution": CONTRIBUTION, "lane": LANE, "pair": PAIR}
-FLAGS = {"has_challenge", "refunded"}
+FLAGS = {"has_challenge", "materialised", "refunded"}
 ADDRESSES = {"worker", "party"}
 
 MANY = settings(max_examples=100, deadline=None)
@@ -112,7 +113,7 @@ def test_a_new_status_changes_nothing_else_of_a_task(harness: Any) -> None:
     def holds(values: tuple[int, ...], status: int) -> None:
         word = int(harness.with_task_status(_pack(harness, "task", values), status))
         assert _unpack(harness, "task", word) == (status, *values[1:])
-        assert tuple(harness.task_shortcuts(word)) == (status, values[1], values[9])
+        assert tuple(harness.task_shortcuts(word)) == (status, values[1], values[7], values[10])
 
     holds()
 

@@ -10,16 +10,20 @@ from typing import Any
 from fairgrid.chain.abi import contract_abi
 from fairgrid.protocol.hexes import ZERO_ADDRESS
 from fairgrid.protocol.model import Event, Revert
-from fairgrid.protocol.orders import AppOrder, DatasetOrder, Order, RequestOrder, WorkerpoolOrder
+from fairgrid.protocol.model_state import OVERFLOW
+from fairgrid.protocol.model_token import MatchedOrders
+from fairgrid.protocol.orders import Order
 from fairgrid.protocol.rewards import KITTY_ADDRESS
 from fairgrid.protocol.views import Account
+from tests.contracts.permits import FOREVER, permit_hash, split
 from tests.contracts.revm import RevmRevert
 from tests.contracts.twin_base import Base
+from tests.protocol.actors import Actor
 from tests.protocol.scenario import People
 
 __all__ = ["Outcome", "Twins"]
 
-Orders = tuple[AppOrder, DatasetOrder, WorkerpoolOrder, RequestOrder]
+Orders = MatchedOrders
 
 _MANAGE = {
     "app": "manageAppOrder",
@@ -51,6 +55,23 @@ def _account_call(address: str) -> bytes:
 @cache
 def _balance_call(address: str) -> bytes:
     return contract_abi("rlc").encode_call("balanceOf", (address,))
+
+
+def _match_call(orders: Orders | None) -> bytes:
+    """The data of an approval; empty without orders."""
+    if orders is None:
+        return b""
+    return contract_abi("hub").encode_call("matchOrders", tuple(order.abi_tuple() for order in orders))
+
+
+def _embedded(call: Callable[[], Any], orders: Orders | None) -> Any:
+    """What panics in an embedded match has no data on our chain, and so gets the text of a match without reason."""
+    try:
+        return call()
+    except Revert as revert:
+        if orders is not None and revert.text == OVERFLOW:
+            raise Revert("OperationFailed()") from revert
+        raise
 
 
 _base: Base | None = None
@@ -86,20 +107,22 @@ class Twins:
         """Take allowed RLC."""
         return self._rlc(caller, "transferFrom", self.model.token.transfer_from, owner, to, amount)
 
-    def approve_and_deposit(self, caller: str, amount: int) -> Outcome:
-        """`approveAndCall` of RLC with empty data."""
+    def approve_and_deposit(self, caller: str, amount: int, orders: Orders | None = None) -> Outcome:
+        """`approveAndCall` of RLC: a deposit, and a match of ``orders``."""
         return self._compare(
-            lambda: self.model.token.approve_and_call(caller, self.model, amount),
+            lambda: _embedded(lambda: self.model.token.approve_and_call(caller, self.model, amount, orders), orders),
             lambda: self.chain.transact(
-                "rlc", self.deployed.rlc, caller, "approveAndCall", self.deployed.hub, amount, b""
+                "rlc", self.deployed.rlc, caller, "approveAndCall", self.deployed.hub, amount, _match_call(orders)
             ),
         )
 
-    def receive_approval(self, caller: str, sender: str, amount: int, token: str) -> Outcome:
+    def receive_approval(
+        self, caller: str, sender: str, amount: int, token: str, orders: Orders | None = None
+    ) -> Outcome:
         """What RLC calls on the hub; anybody may."""
         return self._compare(
-            lambda: self.model.receive_approval(caller, sender, amount, token),
-            lambda: self._hub_transact(caller, "receiveApproval", sender, amount, token, b""),
+            lambda: _embedded(lambda: self.model.receive_approval(caller, sender, amount, token, orders), orders),
+            lambda: self._hub_transact(caller, "receiveApproval", sender, amount, token, _match_call(orders)),
         )
 
     def deposit(self, caller: str, amount: int) -> Outcome:
@@ -107,6 +130,21 @@ class Twins:
 
     def deposit_for(self, caller: str, amount: int, target: str) -> Outcome:
         return self._hub(caller, "depositFor", self.model.deposit_for, amount, target)
+
+    def deposit_for_array(self, caller: str, amounts: tuple[int, ...], targets: tuple[str, ...]) -> Outcome:
+        return self._hub(caller, "depositForArray", self.model.deposit_for_array, amounts, targets)
+
+    def deposit_with_permit(self, caller: Actor, amount: int, *, spoilt: bool = False) -> Outcome:
+        """Deposit with a permit that holds, or, if ``spoilt``, with one for another amount."""
+        owner, hub, rlc = caller.address, self.deployed.hub, self.deployed.rlc
+        nonce = int(self.chain.view("rlc", rlc, "nonces", owner))
+        chain_id = self.model.domain.chain_id
+        hash_ = permit_hash(rlc, chain_id, owner, hub, amount ^ 1 if spoilt else amount, nonce=nonce)
+        on_model = self.model.deposit if spoilt else self.model.deposit_with_permit
+        return self._compare(
+            lambda: on_model(owner, amount),
+            lambda: self._hub_transact(owner, "depositWithPermit", amount, FOREVER, *split(caller.sign_hash(hash_))),
+        )
 
     def withdraw(self, caller: str, amount: int) -> Outcome:
         return self._hub(caller, "withdraw", self.model.withdraw, amount)

@@ -22,6 +22,7 @@ from fairgrid.protocol.orders import (
     RequestOrder,
     WorkerpoolOrder,
 )
+from fairgrid.protocol.rewards import KITTY_ADDRESS
 from fairgrid.protocol.seals import message_hash
 from fairgrid.protocol.typed_data import Domain, operation_hash, order_hash
 from tests.contracts.hub_parts import create_hub
@@ -272,9 +273,9 @@ class World:
         """A task that takes contributions, in a deal of its own."""
         return self.initialize(self.deal(with_dataset=with_dataset, **changes), index)
 
-    def initialize(self, deal: str, index: int = 0) -> str:
+    def initialize(self, deal: str, index: int = 0, sender: Person | None = None) -> str:
         """Initialize; the task id."""
-        return str(self.hub.call("initialize", deal, index, sender=self.stranger.address))
+        return str(self.hub.call("initialize", deal, index, sender=(sender or self.stranger).address))
 
     def authorisation(
         self, task: str, worker: Person, challenge: str = ZERO_ADDRESS, signer: Person | None = None
@@ -367,6 +368,21 @@ class World:
         word = boa.env.get_storage(self.hub.address, _account_slot(address))
         return word & (2**96 - 1), word >> 96 & (2**96 - 1)
 
+    def check_money(self, *others: Person | str) -> None:
+        """Σ balances = supply ≤ what is held; Σ frozen = the hub's own balance. ``others`` have accounts too."""
+        hub = self.hub.address
+        people = (self.owner, self.app_owner, self.dataset_owner, self.scheduler, self.requester, self.stranger)
+        known = {person if isinstance(person, str) else person.address for person in (*people, *others)}
+        accounts = {address: self.stored_account(address) for address in {*known, KITTY_ADDRESS, hub}}
+        supply = int(self.hub.call("totalSupply"))
+        assert sum(balance for balance, _ in accounts.values()) == supply
+        assert sum(frozen for _, frozen in accounts.values()) == accounts[hub][0]
+        assert supply <= self.held()
+
+    def held(self) -> int:
+        """nRLC that the hub has outside."""
+        return int(self.rlc.call("balanceOf", self.hub.address))
+
     @contextmanager
     def anchor(self) -> Iterator[None]:
         """What happens inside is undone at the end."""
@@ -375,7 +391,10 @@ class World:
 
 
 def deploy_hub(
-    deploy: Callable[..., ChainContract] = deploy_contract, world_class: Callable[..., World] = World
+    deploy: Callable[..., ChainContract] = deploy_contract,
+    world_class: Callable[..., World] = World,
+    *,
+    native: bool = False,
 ) -> World:
     """Everything deployed as `fairgrid contracts deploy` does it, and no deal yet."""
     owner = Person("owner").address
@@ -391,7 +410,7 @@ def deploy_hub(
         return parts[name].address
 
     addresses = {kind: registry.address for kind, registry in registries.items()}
-    create_hub(create, owner=owner, base_token=rlc.address, registries=addresses)
+    create_hub(create, owner=owner, base_token=None if native else rlc.address, registries=addresses)
     world = world_class(parts.pop("hub"), rlc, registries)
     world.facets = parts
     _ = world.app, world.dataset, world.pool

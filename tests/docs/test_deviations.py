@@ -10,13 +10,14 @@ from tests.docs.references import REPOSITORY, missing, references, rows
 
 PAGE = (REPOSITORY / "docs" / "deviations.md").read_text()
 INTERNAL = {
+    "MAX_ANSWER": "the longest answer of a facet",
     "MAX_BLOB": "a record that the hub writes itself",
     "MAX_ENTRY_INITCODE": "given once, when a registry is created",
     "MAX_FIELD": "the longest field of an entry, bounded when it is created",
     "MAX_INITIALIZER": "the sum of an entry's fields",
     "MAX_METADATA": "the sum of an entry's fields",
+    "MAX_REASON": "the longest words of a match that is refused",
     "MAX_REWARD_RATIO": "100 percent, as published",
-    "MAX_VIEW": "the longest answer of a facet",
 }
 
 

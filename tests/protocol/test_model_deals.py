@@ -47,6 +47,24 @@ def test_a_sponsor_pays_instead_of_the_requester(scenario: Scenario) -> None:
     assert scenario.hub.events[-1].arguments == {"dealId": deal_id, "sponsor": people.stranger.address}
 
 
+def test_a_deposit_may_come_with_a_match_of_ones_own_request(scenario: Scenario) -> None:
+    hub, people = scenario.hub, scenario.people
+    requester, stranger = people.requester.address, people.stranger.address
+    hub.token.transfer(people.admin.address, requester, 10)
+    orders = scenario.orders()
+    assert refusal(hub.token.approve_and_call, stranger, hub, 0, orders) == "CallerIsNotTheRequester()"
+    free = hub.balance_of(requester)
+    hub.token.approve_and_call(requester, hub, 10, orders)
+    assert hub.balance_of(requester) == free + 10 - scenario.locked(people.requester)
+    assert scenario.locked(people.requester) == 2 * 1_100
+    assert hub.view_deal(hub.deal_ids[-1]).sponsor == requester
+    assert refusal(hub.token.approve_and_call, requester, hub, 0, orders) == "iExecV5-matchOrders-0x60"
+    nobody = {"app": stranger}
+    unknown = scenario.orders(app=nobody, request=nobody)
+    assert refusal(hub.token.approve_and_call, requester, hub, 0, unknown) == "OperationFailed()"
+    assert hub.token.allowance(requester, hub.address) == 0
+
+
 def test_a_deal_without_dataset_records_none(scenario: Scenario) -> None:
     deal = scenario.hub.view_deal(scenario.deal(dataset={"datasetprice": 50, "volume": 0}))
     assert deal.dataset == Resource(ZERO_ADDRESS, ZERO_ADDRESS, 0)

@@ -64,6 +64,20 @@ def test_an_open_allowance_may_be_deposited_by_anybody(hub: Hub) -> None:
     assert hub.balance_of(ALICE) == 105
 
 
+def test_deposits_of_an_array_happen_all_or_not_at_all(hub: Hub) -> None:
+    assert hub.deposit_for_array(ALICE, (5, 0, 6), (BOB, ADMIN, BOB))
+    assert (hub.balance_of(BOB), hub.balance_of(ADMIN), hub.balance_of(ALICE)) == (11, 0, 100)
+    assert refusal(hub.deposit_for_array, ALICE, (5, 585), (BOB, BOB)) is None
+    assert refusal(hub.deposit_for_array, ALICE, (5,), (BOB, BOB)) == "invalid-array-length"
+    assert (hub.balance_of(BOB), hub.total_supply) == (11, 111)
+
+
+def test_a_deposit_with_a_permit_needs_no_allowance_and_leaves_none(hub: Hub) -> None:
+    assert hub.deposit_with_permit(ALICE, 900)
+    assert (hub.balance_of(ALICE), hub.token.allowance(ALICE, hub.address)) == (1_000, 0)
+    assert refusal(hub.deposit_with_permit, ALICE, 101) is None
+
+
 def test_a_withdrawal_burns_and_pays_out(hub: Hub) -> None:
     hub.withdraw(ALICE, 30)
     hub.withdraw_to(ALICE, 20, BOB)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from fairgrid.errors import OrderError
-from fairgrid.protocol.tags import LANE_BIT, covers, has_lane, requires_tee, union_tag
+from fairgrid.protocol.tags import LANE_BIT, covers, has_lane, join_tags, requires_tee, union_tag
 
 
 def tag(bits: int) -> str:
@@ -42,3 +42,9 @@ def test_the_lane_bit_is_bit_sixteen() -> None:
 def test_a_tag_is_32_bytes_of_hex() -> None:
     with pytest.raises(OrderError, match="bytes32"):
         requires_tee("0x1")
+
+
+def test_joined_tags_have_every_bit_of_each() -> None:
+    tags = [f"0x{bits:064x}" for bits in (1, 0x0E, 1 << 255)]
+    assert join_tags(*tags) == f"0x{1 << 255 | 0x0F:064x}"
+    assert join_tags() == f"0x{0:064x}"

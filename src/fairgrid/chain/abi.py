@@ -20,7 +20,22 @@ from fairgrid.protocol.hexes import checksum, from_hex, keccak, to_hex
 
 __all__ = ["CONTRACTS", "Abi", "Entry", "contract_abi"]
 
-CONTRACTS = ("hub", "app_registry", "dataset_registry", "workerpool_registry", "app", "dataset", "workerpool", "rlc")
+CONTRACTS = (
+    "hub",
+    "app_registry",
+    "dataset_registry",
+    "workerpool_registry",
+    "app",
+    "dataset",
+    "workerpool",
+    "rlc",
+    "role_account",
+    "role_accounts",
+    "deposit_address",
+    "deposit_addresses",
+    "group",
+    "groups",
+)
 """Contracts by the name that `Call.contract` uses, the hub first."""
 
 _ARRAY = re.compile(r"(.*)\[\d*\]$")

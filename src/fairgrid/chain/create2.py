@@ -10,7 +10,7 @@ from eth_abi.abi import encode
 from fairgrid.chain.artifacts import Artifact
 from fairgrid.protocol.hexes import address_bytes, checksum, keccak, to_hex
 
-__all__ = ["DEPLOYER", "DEPLOYER_CODE_HASH", "DEPLOY_SALT", "create2_address", "creation_code"]
+__all__ = ["DEPLOYER", "DEPLOYER_CODE_HASH", "DEPLOY_SALT", "ENTRY_PROXY_CODE", "create2_address", "creation_code"]
 
 DEPLOYER = "0x4e59b44847b379578588920cA78FbF26c0B4956C"
 """The CREATE2 deployer: call it with a salt and creation code. The same address on every chain that has it."""
@@ -19,6 +19,9 @@ DEPLOYER_CODE_HASH = "0x2fa86add0aed31f33a762c9d88e807c475bd51d0f52bd0955754b260
 """keccak256 of its code."""
 
 DEPLOY_SALT = keccak(b"fairgrid/1")
+
+ENTRY_PROXY_CODE = bytes.fromhex("63f0d92c4760e01b5f525f5f60045f335afa503d5f5f3e3d5ff3")
+"""Creation code of every app, dataset and workerpool: what a registry's ``proxyCode`` answers."""
 
 
 def create2_address(creator: str, salt: bytes, init_code: bytes) -> str:

@@ -7,13 +7,20 @@ anywhere and run again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from fairgrid.chain.abi import contract_abi
 from fairgrid.chain.artifacts import artifact
-from fairgrid.chain.create2 import DEPLOY_SALT, DEPLOYER, DEPLOYER_CODE_HASH, create2_address, creation_code
+from fairgrid.chain.create2 import (
+    DEPLOY_SALT,
+    DEPLOYER,
+    DEPLOYER_CODE_HASH,
+    ENTRY_PROXY_CODE,
+    create2_address,
+    creation_code,
+)
 from fairgrid.chain.deploy_sender import Step, StepSender, gather_all
 from fairgrid.chain.rpc import JsonRpc, RpcError
 from fairgrid.errors import UsageError
@@ -21,15 +28,28 @@ from fairgrid.protocol.hexes import ZERO_ADDRESS, checksum, from_hex, keccak, to
 from fairgrid.wallet.keys import dev_signer
 from fairgrid.wallet.signer import Signer
 
-__all__ = ["LOCAL_CHAIN_ID", "Deployment", "PlannedContract", "deploy", "plan_contracts"]
+__all__ = [
+    "FACETS",
+    "FACTORIES",
+    "LOCAL_CHAIN_ID",
+    "REGISTRY_ENTRIES",
+    "Deployment",
+    "PlannedContract",
+    "creation_codes",
+    "deploy",
+    "plan_contracts",
+]
 
 LOCAL_CHAIN_ID = 31337
 """The one chain on which a deployment needs no key: everybody has the money there."""
 
 _RLC_DECIMALS = 9
-_FACETS = ("hub_orders", "hub_batch", "hub_boost", "hub_escrow", "hub_admin", "hub_views")
+FACETS = ("hub_orders", "hub_batch", "hub_boost", "hub_escrow", "hub_admin", "hub_legacy", "hub_views")
 """In the order of creation: each is given those before it by name."""
-_REGISTRY_ENTRIES = {"app_registry": "app", "dataset_registry": "dataset", "workerpool_registry": "workerpool"}
+REGISTRY_ENTRIES = {"app_registry": "app", "dataset_registry": "dataset", "workerpool_registry": "workerpool"}
+"""The registries, each with the contract that its entries delegate to."""
+FACTORIES = {"role_accounts": "role_account", "deposit_addresses": "deposit_address", "groups": "group"}
+"""What stands around the hub, each with the contract that its clones delegate to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +75,13 @@ class Deployment:
     workerpool_registry: str
     facets: Mapping[str, str]
     """Contracts that the hub delegates to, by name."""
+    role_accounts: str
+    deposit_addresses: str
+    groups: str
     hub_code_hash: str
     """keccak256 of the hub's code, for network files (decision 31)."""
+    creation_codes: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """What each contract was created with, arguments included; see `creation_codes`."""
     gas_used: Mapping[str, int] = field(default_factory=dict)
     """Gas of each transaction that this run sent, by what it did; empty if everything was there."""
     already_deployed: bool
@@ -70,6 +95,9 @@ class Deployment:
             "appRegistry": self.app_registry,
             "datasetRegistry": self.dataset_registry,
             "workerpoolRegistry": self.workerpool_registry,
+            "roleAccounts": self.role_accounts,
+            "depositAddresses": self.deposit_addresses,
+            "groups": self.groups,
             "chainId": self.chain_id,
             "owner": self.owner,
             "hubCodeHash": self.hub_code_hash,
@@ -77,6 +105,7 @@ class Deployment:
             "gasUsed": sum(self.gas_used.values()),
             "gas": dict(self.gas_used),
             "alreadyDeployed": self.already_deployed,
+            "creationCodes": dict(self.creation_codes),
         }
 
 
@@ -87,7 +116,12 @@ def plan_contracts(owner: str, *, rlc: str | None = None) -> dict[str, PlannedCo
     """
     plan: dict[str, PlannedContract] = {}
     # By the names of the constructors' arguments.
-    arguments: dict[str, Any] = {"token_owner": owner, "registry_owner": owner, "hub_owner": owner}
+    arguments: dict[str, Any] = {
+        "token_owner": owner,
+        "registry_owner": owner,
+        "hub_owner": owner,
+        "v3_hub": ZERO_ADDRESS,
+    }
 
     def add(name: str, **own_arguments: Any) -> str:
         init_code = creation_code(artifact(name), arguments | own_arguments)
@@ -95,12 +129,39 @@ def plan_contracts(owner: str, *, rlc: str | None = None) -> dict[str, PlannedCo
         return plan[name].address
 
     arguments["base_token"] = rlc if rlc is not None else add("rlc")
-    for registry, entry in _REGISTRY_ENTRIES.items():
+    for registry, entry in REGISTRY_ENTRIES.items():
         arguments[registry] = add(registry, entry_initcode=artifact(entry).bytecode)
-    for facet in _FACETS:
+    for facet in FACETS:
         arguments[facet] = add(facet)
-    add("hub")
+    arguments["hub_address"] = add("hub")
+    for factory, target in FACTORIES.items():
+        add(factory, clone_initcode=artifact(target).bytecode)
     return plan
+
+
+def creation_codes(plan: Mapping[str, PlannedContract]) -> dict[str, Any]:
+    """Creation codes as 0x-hex: of what is planned with constructor arguments, of what these create without.
+
+    keccak256 of the first kind, with deployer and salt, gives the address. ``entryProxy`` creates every app, dataset
+    and workerpool; ``entries`` and ``clones`` are what entries, and the clones of the factories, delegate to.
+    """
+
+    def planned(names: Iterable[str]) -> dict[str, str]:
+        return {name: to_hex(plan[name].init_code) for name in names if name in plan}
+
+    def created(names: Iterable[str]) -> dict[str, str]:
+        return {name: to_hex(artifact(name).bytecode) for name in names}
+
+    return {
+        "token": planned(["rlc"]),
+        "registries": planned(REGISTRY_ENTRIES),
+        "entries": created(REGISTRY_ENTRIES.values()),
+        "entryProxy": to_hex(ENTRY_PROXY_CODE),
+        "facets": planned(FACETS),
+        "hub": to_hex(plan["hub"].init_code),
+        "factories": planned(FACTORIES),
+        "clones": created(FACTORIES.values()),
+    }
 
 
 async def deploy(
@@ -146,8 +207,12 @@ async def deploy(
             app_registry=plan["app_registry"].address,
             dataset_registry=plan["dataset_registry"].address,
             workerpool_registry=plan["workerpool_registry"].address,
-            facets={name: plan[name].address for name in _FACETS},
+            facets={name: plan[name].address for name in FACETS},
+            role_accounts=plan["role_accounts"].address,
+            deposit_addresses=plan["deposit_addresses"].address,
+            groups=plan["groups"].address,
             hub_code_hash=to_hex(keccak(hub_code)),
+            creation_codes=creation_codes(plan),
             gas_used=gas,
             already_deployed=not gas,
         )
@@ -229,4 +294,4 @@ async def _missing_settings(rpc: JsonRpc, chain_id: int, plan: Mapping[str, Plan
         steps = [] if initialized else [setting(registry, "initialize", ZERO_ADDRESS)]
         return steps if base_uri else [*steps, setting(registry, "setBaseURI", uri)]
 
-    return [step for name, entry in _REGISTRY_ENTRIES.items() for step in await of_registry(name, entry)]
+    return [step for name, entry in REGISTRY_ENTRIES.items() for step in await of_registry(name, entry)]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fairgrid.chain.abi import contract_abi
+from fairgrid.chain.abi import contract_abi, decode_values
 from fairgrid.chain.interface import Call
 from fairgrid.errors import UsageError
 from fairgrid.protocol.hexes import to_hex
 from fairgrid.protocol.model import Hub, Revert
+from fairgrid.protocol.model_token import MatchedOrders
 from fairgrid.protocol.orders import AppOrder, DatasetOrder, Order, RequestOrder, WorkerpoolOrder
 from fairgrid.protocol.views import AppInfo, DatasetInfo
 
@@ -75,10 +76,27 @@ def _contribute(hub: Hub, caller: str, call: Call, arguments: tuple[Any, ...]) -
 
 
 def _approve_and_call(hub: Hub, caller: str, call: Call, arguments: tuple[Any, ...]) -> object:
-    spender, amount, _ = arguments
+    spender, amount, data = arguments
     if spender != hub.address:
         raise Revert
-    return hub.token.approve_and_call(caller, hub, amount)
+    return hub.token.approve_and_call(caller, hub, amount, _embedded_orders(data) if data else None)
+
+
+def _embedded_orders(data: bytes) -> MatchedOrders:
+    """The orders of an encoded call of `matchOrders`."""
+    match = contract_abi("hub").function("matchOrders")
+    if data[:4] != match.selector:
+        raise Revert(f"UnsupportedOperation({to_hex(data[:4])})" if len(data) >= len(match.selector) else None)
+    try:
+        app, dataset, workerpool, request = decode_values(match.inputs, data[4:], "matchOrders")
+    except UsageError as error:
+        raise Revert from error
+    return (
+        _order(AppOrder, app),
+        _order(DatasetOrder, dataset),
+        _order(WorkerpoolOrder, workerpool),
+        _order(RequestOrder, request),
+    )
 
 
 def _create_app(hub: Hub, caller: str, call: Call, arguments: tuple[Any, ...]) -> object:
@@ -112,6 +130,7 @@ _HANDLERS: dict[tuple[str, str], _Handler] = {
     ("hub", "claim"): _plain(Hub.claim),
     ("hub", "deposit"): _plain(Hub.deposit),
     ("hub", "depositFor"): _plain(Hub.deposit_for),
+    ("hub", "depositForArray"): _plain(Hub.deposit_for_array),
     ("hub", "withdraw"): _plain(Hub.withdraw),
     ("hub", "withdrawTo"): _plain(Hub.withdraw_to),
     ("hub", "transfer"): _plain(Hub.transfer),

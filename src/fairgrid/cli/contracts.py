@@ -1,4 +1,4 @@
-"""`fairgrid contracts deploy`: token, registries and hub on any EVM chain."""
+"""`fairgrid contracts deploy` and `verify`: token, registries, hub and what stands around it, on any EVM chain."""
 
 from __future__ import annotations
 
@@ -12,18 +12,21 @@ from fairgrid.errors import UsageError
 
 if TYPE_CHECKING:
     from fairgrid.chain.deploy import Deployment
+    from fairgrid.chain.verify import Verification
     from fairgrid.wallet.signer import Signer
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Deploy the contracts to a chain.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Deploy the contracts to a chain, and verify them there."
+)
 
 _PRIVATE_KEY_BYTES = 32
 
 
 @app.callback()
 def _contracts() -> None:
-    """Deploy the contracts to a chain."""
+    """Deploy the contracts to a chain, and verify them there."""
 
 
 @app.command("deploy")
@@ -74,6 +77,57 @@ def deploy_contracts(
         _show(deployment)
 
 
+@app.command("verify")
+def verify_contracts(
+    rpc: Annotated[
+        str, typer.Option(metavar="URL", help="JSON-RPC endpoint of a node of the chain; what it says is believed.")
+    ],
+    hub: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="The hub; without it, where this package deploys the owner's.")
+    ] = None,
+    owner: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Who should own hub and registries; on a local chain the first well-known test account by default.",
+        ),
+    ] = None,
+    first_owner: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Whom it was deployed for, if that is not the owner any more.")
+    ] = None,
+    rlc: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="The RLC token that it was deployed with; needed only without --hub."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+) -> None:
+    """Check a live deployment against this package: code, owners, categories, domain, registries, token.
+
+    Code must be what this package's creation code leaves at that address; the node works that out in a call that
+    changes nothing. Nothing is signed or sent.
+
+    Exit code 0 if every check holds, 5 if one does not, 4 if no node answers.
+    """
+    from fairgrid.chain.verify import verify
+
+    found = run_async(lambda: verify(rpc, hub=hub, owner=owner, first_owner=first_owner, rlc=rlc))
+    if as_json:
+        emit_json(found.to_json())
+    else:
+        _show_checks(found)
+    if not found.ok:
+        raise typer.Exit(found.exit_code)
+
+
+def _show_checks(found: Verification) -> None:
+    typer.echo(f"Hub {found.hub} on chain {found.chain_id}, owner {found.owner}")
+    for check in found.checks:
+        typer.echo(f"  {'ok  ' if check.ok else 'FAIL'}  {check.name:<30} {check.detail}")
+    failed = sum(not check.ok for check in found.checks)
+    total = len(found.checks)
+    typer.echo(f"All {total} checks hold." if found.ok else f"{failed} of {total} checks FAILED.")
+
+
 def _signer(key: str | None, keystore: Path | None, password_file: Path | None) -> Signer | None:
     """The owner's key, from whichever option names it; None for none.
 
@@ -120,6 +174,9 @@ def _show(deployment: Deployment) -> None:
         ("app registry", deployment.app_registry),
         ("dataset registry", deployment.dataset_registry),
         ("workerpool registry", deployment.workerpool_registry),
+        ("role accounts", deployment.role_accounts),
+        ("deposit addresses", deployment.deposit_addresses),
+        ("groups", deployment.groups),
         *deployment.facets.items(),
         ("hub code hash", deployment.hub_code_hash),
         ("gas used", f"{sum(deployment.gas_used.values()):,}"),

@@ -41,7 +41,7 @@ COMMANDS = {
     "market": CommandPlace("services", "Run an order book.", group=True),
     "storage": CommandPlace("services", "Run a content-addressed store.", group=True),
     "runtime": CommandPlace("runtime", "Install the interpreters that jobs run in.", group=True),
-    "contracts": CommandPlace("contracts", "Deploy the contracts to a chain.", group=True),
+    "contracts": CommandPlace("contracts", "Deploy the contracts to a chain, and verify them there.", group=True),
 }
 
 

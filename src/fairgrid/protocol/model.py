@@ -11,6 +11,9 @@ Every call either happens or raises `Revert` with the exact text; `Hub.events` i
 `model_orders`       signatures, presigned and closed orders, categories
 `model_deals`        matching
 `model_tasks`        initialize, contribute, reveal, reopen, finalize, claim, scores
+`model_fast`         contributeAndFinalize, array forms
+`model_batch`        the batch lane: runs
+`model_boost`        the fast path: deals of boost, pushed results, claims
 ===================  ===========================================================================
 
     hub = Hub.deploy(chain_id=31337, owner=owner)
@@ -19,7 +22,8 @@ Every call either happens or raises `Revert` with the exact text; `Hub.events` i
 
 Foreign contracts have no code here: ERC-1271 signatures are not modelled, and restrictions to groups are
 `Hub.group_members`. Callbacks of deals are not called; nothing of the hub depends on them. The model has none of the
-contracts' bounds (prices below 2**96, volumes and trust below 2**32, 64 contributors a task): stay within them.
+contracts' bounds (prices below 2**96, volumes and trust below 2**32, 64 contributors a task, 2,048 bytes of results):
+stay within them.
 """
 
 from __future__ import annotations
@@ -27,9 +31,9 @@ from __future__ import annotations
 from typing import Final
 
 from fairgrid.protocol.hexes import checksum, keccak, to_hex
+from fairgrid.protocol.model_boost import BoostBook
 from fairgrid.protocol.model_registry import AppRegistry, DatasetRegistry, Registries, WorkerpoolRegistry
 from fairgrid.protocol.model_state import Event, Revert, World
-from fairgrid.protocol.model_tasks import TaskBook
 from fairgrid.protocol.model_token import Rlc
 
 __all__ = ["DEFAULT_CATEGORIES", "Event", "Hub", "Revert", "World"]
@@ -38,7 +42,7 @@ DEFAULT_CATEGORIES: Final = (("XS", 300), ("S", 1_200), ("M", 3_600), ("L", 10_8
 """Name and time reference (seconds) of the categories of a fresh deployment; their description is two quote marks."""
 
 
-class Hub(TaskBook):
+class Hub(BoostBook):
     """The hub with its token and registries. See `Hub.deploy` for a fresh one as the contracts leave it."""
 
     name: Final = "Staked RLC"

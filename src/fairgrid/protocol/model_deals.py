@@ -9,11 +9,11 @@ from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS
 from fairgrid.protocol.matching import REVERT_PREFIX, Kind, deal_volume, first_violation
 from fairgrid.protocol.model_orders import OrderBook
 from fairgrid.protocol.model_registry import Registries
-from fairgrid.protocol.model_state import Revert, Table, World, checked, transaction
-from fairgrid.protocol.model_token import Rlc
+from fairgrid.protocol.model_state import Revert, Table, World, checked, require, transaction
+from fairgrid.protocol.model_token import MatchedOrders, Rlc
 from fairgrid.protocol.orders import AppOrder, DatasetOrder, Order, RequestOrder, WorkerpoolOrder
 from fairgrid.protocol.rewards import pool_stake, task_price, worker_stake
-from fairgrid.protocol.tags import union_tag
+from fairgrid.protocol.tags import has_lane, union_tag
 from fairgrid.protocol.typed_data import order_hash
 from fairgrid.protocol.views import Deal, Resource
 
@@ -44,9 +44,10 @@ NO_DEAL = Deal(
 
 @dataclass(frozen=True, slots=True)
 class DealRecord:
-    """A deal as it is stored; the last three fields have room in the chain's layout for the batch lane (decision 18).
+    """A deal as it is stored; the last three fields are of the batch lane (decision 18).
 
-    A deal of the classic lane keeps ``batch_cursor`` 0 (tasks settled by runs) and ``batch_refunded`` False.
+    Every task at an offset below ``batch_cursor`` was opened exactly once, in exactly one lane, and no other was;
+    ``batch_refunded`` says that the others were refunded together. A deal of the classic lane keeps 0 and False.
     """
 
     deal: Deal
@@ -122,6 +123,21 @@ class DealBook(OrderBook):
         self.world.emit(self.address, "DealSponsored", dealId=deal, sponsor=caller)
         return deal
 
+    @transaction
+    def receive_approval(
+        self, caller: str, sender: str, amount: int, token: str, orders: MatchedOrders | None = None
+    ) -> bool:
+        """Deposit for ``sender``, then match its request if there are ``orders`` (`approveAndCall` of RLC)."""
+        super().receive_approval(caller, sender, amount, token)
+        if orders is not None:
+            request = orders[-1]
+            require(request.requester == sender, "CallerIsNotTheRequester()")
+            try:
+                self.match_orders(caller, *orders)
+            except Revert as revert:
+                raise Revert("OperationFailed()" if revert.text is None else revert.text) from revert
+        return True
+
     def _match(
         self, payer: str, app: AppOrder, dataset: DatasetOrder, workerpool: WorkerpoolOrder, request: RequestOrder
     ) -> str:
@@ -134,7 +150,7 @@ class DealBook(OrderBook):
         request_hash = order_hash(request, self.domain)
         deal_id = ids.deal_id(request_hash, self._consumed[request_hash])
         deal = self._new_deal(payer, volume, app, dataset, workerpool, request)
-        self._deals[deal_id] = DealRecord(deal)
+        self._deals[deal_id] = DealRecord(deal, in_batch_lane=has_lane(request.tag) and has_lane(workerpool.tag))
 
         hashes = {order.KIND: order_hash(order, self.domain) for order in (app, dataset, workerpool, request)}
         for kind, hash_ in hashes.items():

@@ -6,6 +6,8 @@ and the hub holds at least ``total_supply`` of the token.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fairgrid.protocol.hexes import ZERO_ADDRESS
 from fairgrid.protocol.model_state import Cell, Table, World, checked, require, transaction
 from fairgrid.protocol.model_token import Rlc
@@ -77,8 +79,22 @@ class Escrow:
         return True
 
     @transaction
+    def deposit_for_array(self, caller: str, amounts: Sequence[int], targets: Sequence[str]) -> bool:
+        """Bring ``amounts`` of the caller's RLC into the accounts of ``targets``: all of them, or none."""
+        require(len(amounts) == len(targets), "invalid-array-length")
+        for amount, target in zip(amounts, targets, strict=True):
+            self.deposit_for(caller, amount, target)
+        return True
+
+    @transaction
+    def deposit_with_permit(self, caller: str, amount: int) -> bool:
+        """Bring ``amount`` of RLC in by a good permit of the caller. With a bad one it is a plain `deposit`."""
+        self.token.approve(caller, self.address, amount)
+        return self.deposit(caller, amount)
+
+    @transaction
     def receive_approval(self, caller: str, sender: str, amount: int, token: str) -> bool:
-        """Deposit for ``sender`` when it approved the hub (`approveAndCall` of RLC, empty data). Anybody may call."""
+        """Deposit for ``sender`` when it approved the hub (`approveAndCall` of RLC). Anybody may call."""
         require(token == self.token.address, "wrong-token")
         require(self.token.transfer_from(self.address, sender, self.address, amount), "failed-transferFrom")
         self._mint(sender, amount)

@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from fairgrid.protocol.model_state import Table, World, require, transaction
+from fairgrid.protocol.orders import AppOrder, DatasetOrder, RequestOrder, WorkerpoolOrder
 
-__all__ = ["RLC_SUPPLY_NRLC", "ApprovalReceiver", "Rlc"]
+__all__ = ["RLC_SUPPLY_NRLC", "ApprovalReceiver", "MatchedOrders", "Rlc"]
+
+MatchedOrders = tuple[AppOrder, DatasetOrder, WorkerpoolOrder, RequestOrder]
+"""What a match takes, in its order."""
 
 RLC_SUPPLY_NRLC: Final = 87_000_000 * 10**9
 
@@ -17,7 +21,9 @@ class ApprovalReceiver(Protocol):
     @property
     def address(self) -> str: ...
 
-    def receive_approval(self, caller: str, sender: str, amount: int, token: str) -> bool: ...
+    def receive_approval(
+        self, caller: str, sender: str, amount: int, token: str, orders: MatchedOrders | None = None
+    ) -> bool: ...
 
 
 class Rlc:
@@ -62,10 +68,12 @@ class Rlc:
         return True
 
     @transaction
-    def approve_and_call(self, caller: str, spender: ApprovalReceiver, amount: int) -> None:
-        """Approve ``spender`` and tell it at once (with empty data): a deposit in one transaction."""
+    def approve_and_call(
+        self, caller: str, spender: ApprovalReceiver, amount: int, orders: MatchedOrders | None = None
+    ) -> None:
+        """Approve ``spender`` and tell it at once: a deposit in one transaction, and a match of ``orders``."""
         self.approve(caller, spender.address, amount)
-        spender.receive_approval(self.address, caller, amount, self.address)
+        spender.receive_approval(self.address, caller, amount, self.address, orders)
 
     def _move(self, sender: str, to: str, amount: int) -> None:
         require(amount <= self._balances[sender])

@@ -6,6 +6,8 @@ all other bits are opaque to the chain.
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import or_
 from typing import Final
 
 from fairgrid.protocol.hexes import hex32
@@ -21,6 +23,7 @@ __all__ = [
     "TEE_MASK",
     "covers",
     "has_lane",
+    "join_tags",
     "requires_tee",
     "union_tag",
 ]
@@ -43,6 +46,11 @@ def _number(tag: str) -> int:
 def union_tag(app: str, dataset: str, request: str) -> str:
     """The tag of a deal: all bits of the three orders, but the framework bits of the dataset, which are ignored."""
     return f"0x{_number(app) | (_number(dataset) & ~FRAMEWORK_MASK) | _number(request):064x}"
+
+
+def join_tags(*tags: str) -> str:
+    """Every bit of any of these tags: the tag of a deal of boost, where no bit of the dataset is ignored."""
+    return f"0x{reduce(or_, map(_number, tags), 0):064x}"
 
 
 def covers(outer: str, inner: str) -> bool:

@@ -17,7 +17,10 @@ __all__ = [
     "ContributionStatus",
     "DatasetInfo",
     "Deal",
+    "DealBoost",
+    "Lane",
     "Resource",
+    "Run",
     "Task",
     "TaskStatus",
     "WorkerpoolInfo",
@@ -32,6 +35,8 @@ class TaskStatus(IntEnum):
     REVEALING = 2
     COMPLETED = 3
     FAILED = 4
+    SPLIT = 5
+    """Only a run of the batch lane: two runs took its place."""
 
 
 class ContributionStatus(IntEnum):
@@ -75,6 +80,30 @@ class Deal:
 
 
 @dataclass(frozen=True, slots=True)
+class DealBoost:
+    """A deal of boost: money locked for ``bot_size`` tasks with indexes 0 to ``bot_size - 1``."""
+
+    app_owner: str
+    app_price: int
+    dataset_owner: str
+    dataset_price: int
+    workerpool_owner: str
+    workerpool_price: int
+    requester: str
+    worker_reward: int
+    """What the worker gets of the pool's price for one task."""
+    callback: str
+    deadline: int
+    """Results are accepted before this; from then on anybody may claim the refund."""
+    bot_first: int
+    """Units of the request that deals before this one took. It does not offset the indexes of tasks."""
+    bot_size: int
+    short_tag: str
+    """The low three bytes of the tag, 0x-hex."""
+    sponsor: str
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """A task; every field is zero or empty while its status is UNSET."""
 
@@ -93,6 +122,29 @@ class Task:
     results: bytes
     results_timestamp: int
     results_callback: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Tasks ``first`` to ``first + count - 1`` of a deal in the batch lane, settled as one; zeros for no run."""
+
+    deal_id: str
+    first: int
+    count: int
+    status: TaskStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """How far a deal's batch lane is: ``cursor`` is the index of the first task that was never opened.
+
+    ``refunded`` is true once the tasks from there on were refunded together. For a deal of the classic lane the
+    cursor stays at the deal's first index; all is zero for an unknown deal.
+    """
+
+    in_batch_lane: bool
+    cursor: int
+    refunded: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,8 +32,13 @@ def task_fields(word: uint256) -> packing.TaskFields:
 
 @external
 @pure
-def task_shortcuts(word: uint256) -> (uint256, uint256, uint256):
-    return packing.task_status(word), packing.task_contributors(word), packing.task_deal_key(word)
+def task_shortcuts(word: uint256) -> (uint256, uint256, uint256, uint256):
+    return (
+        packing.task_status(word),
+        packing.task_contributors(word),
+        packing.task_count(word),
+        packing.task_deal_key(word),
+    )
 
 
 @external

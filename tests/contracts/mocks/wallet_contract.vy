@@ -9,11 +9,11 @@ FAIL: constant(uint256) = 2
 TOO_SHORT: constant(uint256) = 3
 
 mode: public(uint256)
-password: Bytes[64]
+password: Bytes[65]
 
 
 @deploy
-def __init__(mode: uint256, password: Bytes[64]):
+def __init__(mode: uint256, password: Bytes[65]):
     self.mode = mode
     self.password = password
 

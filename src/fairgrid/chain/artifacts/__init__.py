@@ -17,7 +17,9 @@ NAMES = (
     "hub_batch",
     "hub_boost",
     "hub_escrow",
+    "hub_escrow_native",
     "hub_admin",
+    "hub_legacy",
     "hub_views",
     "app_registry",
     "dataset_registry",
@@ -25,8 +27,15 @@ NAMES = (
     "app",
     "dataset",
     "workerpool",
+    "role_account",
+    "role_accounts",
+    "deposit_address",
+    "deposit_addresses",
+    "group",
+    "groups",
 )
-"""Every contract of the package. ``app``, ``dataset`` and ``workerpool`` are the entries of their registries."""
+"""Every contract of the package. ``app``, ``dataset`` and ``workerpool`` are the entries of their registries;
+``role_account``, ``deposit_address`` and ``group`` are what the clones of their factories delegate to."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
