@@ -22,6 +22,8 @@ __all__ = ["AnvilContract", "AnvilWorld", "Chain", "deploy_on_anvil", "deploy_pe
 
 CALLER = "0x00000000000000000000000000000000000CA11E"
 _GAS_LIMIT = hex(29_000_000)
+_CROWDED_GAS = hex(5_000_000)
+_CROWDED_BLOCK = hex(10**10)
 _RICH = hex(10**24)
 
 
@@ -61,7 +63,10 @@ class Chain:
         return receipt
 
     def send_many(self, label: str, calls: Iterable[dict[str, Any]]) -> None:
-        """Mine transactions that do not wait for one another; all must succeed. Their gas is not kept."""
+        """Mine transactions that do not wait for one another in one block; all must succeed. Their gas is not kept."""
+        limit = self.process.request("eth_getBlockByNumber", "latest", False)["gasLimit"]
+        self.process.request("evm_setAutomine", False)
+        self.process.request("evm_setBlockGasLimit", _CROWDED_BLOCK)
         sent = []
         nonces: dict[str, int] = {}
         for call in calls:
@@ -69,11 +74,15 @@ class Chain:
             self._pay_gas(sender)
             if sender not in nonces:
                 nonces[sender] = int(self.process.request("eth_getTransactionCount", sender, "latest"), 16)
-            numbered = call | {"gas": _GAS_LIMIT, "nonce": hex(nonces[sender])}
+            numbered = call | {"gas": _CROWDED_GAS, "nonce": hex(nonces[sender])}
             sent.append(self.process.request("eth_sendTransaction", numbered))
             nonces[sender] += 1
-        for transaction in reversed(sent):
-            assert self._receipt(transaction)["status"] == "0x1", f"{label} failed"
+        self.process.request("evm_mine", timeout_s=60.0)
+        mined = self.process.request("eth_getBlockReceipts", "latest", timeout_s=60.0)
+        done = {receipt["transactionHash"] for receipt in mined if receipt["status"] == "0x1"}
+        assert done == set(sent), f"{label} failed"
+        self.process.request("evm_setBlockGasLimit", limit)
+        self.process.request("evm_setAutomine", True)
 
     def create(self, label: str, sender: str, code: bytes) -> str:
         """Create a contract; its address."""
@@ -85,7 +94,7 @@ class Chain:
             self._rich.add(sender)
 
     def _receipt(self, transaction: str) -> dict[str, Any]:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while (receipt := self.process.request("eth_getTransactionReceipt", transaction)) is None:
             assert time.monotonic() < deadline, "the transaction is not mined"
             time.sleep(0.002)

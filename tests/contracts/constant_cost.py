@@ -17,6 +17,7 @@ CROWD = 1_000
 _LANE_TAG = bytes32(1 << 16)
 _DIGEST = bytes32(5)
 _FINAL_DEADLINE = 3_001
+_CHUNK = 50
 
 
 def cost_beside(world: AnvilWorld, crowd: int) -> dict[str, int]:
@@ -37,8 +38,13 @@ def _open_deals(world: AnvilWorld, count: int) -> None:
     world.fund(world.scheduler)
     owner = world.owner.address
     chain.send_many("approve", [rlc.message("approve", hub.address, 10**15, sender=owner)])
+    accounts = [person.address for person in (*requesters, *workers)]
     chain.send_many(
-        "depositFor", (hub.message("depositFor", 10**6, who.address, sender=owner) for who in (*requesters, *workers))
+        "depositForArray",
+        (
+            hub.message("depositForArray", [10**6] * len(chunk), chunk, sender=owner)
+            for chunk in (accounts[start : start + _CHUNK] for start in range(0, len(accounts), _CHUNK))
+        ),
     )
     requests: list[RequestOrder] = []
 
@@ -53,14 +59,11 @@ def _open_deals(world: AnvilWorld, count: int) -> None:
                 as_tuple(world.sign(orders.workerpool, world.scheduler)),
                 as_tuple(request),
             )
-            yield hub.message("matchOrders", *arguments, sender=requester.address)
+            yield hub.message("matchOrders", *arguments)
 
     chain.send_many("matchOrders", matches())
     deals = [ids.deal_id(world.order_hash(request), 0) for request in requests]
-    chain.send_many(
-        "initialize",
-        (hub.message("initialize", deal, 0, sender=who.address) for deal, who in zip(deals, requesters, strict=True)),
-    )
+    chain.send_many("initialize", (hub.message("initialize", deal, 0) for deal in deals))
     tasks = [ids.task_id(deal, 0) for deal in deals]
     chain.send_many(
         "contribute",
