@@ -16,7 +16,7 @@ _SETTLED_BY_WORKERS = ("matchOrders", "openRun", "contribute", "reveal", "finali
 
 
 def batch_figures(world: AnvilWorld, params: str) -> dict[str, dict[int, int]]:
-    """Gas of a whole deal by how it was settled and by its number of tasks; first use of everything."""
+    """Gas of a whole deal by how it was settled and by its number of tasks; first use of all orders."""
     figures: dict[str, dict[int, int]] = {}
     for size in SIZES:
         for with_dataset in (False, True):
@@ -35,7 +35,8 @@ def _spent(world: AnvilWorld, functions: tuple[str, ...]) -> int:
 
 
 def _bag(world: AnvilWorld, size: int, params: str, *, trust: int, with_dataset: bool) -> str:
-    for person in (world.requester, world.scheduler):
+    workers = (world.worker(number) for number in range(3))
+    for person in (world.requester, world.scheduler, world.app_owner, world.dataset_owner, *workers):
         world.fund(person)
     request: dict[str, Any] = {"trust": trust, "volume": size, "tag": BATCH_LANE, "params": params}
     world.gas.clear()

@@ -1,7 +1,8 @@
 """What `bench/gas.py` measures: plays of one hub, the same for the published contracts and for ours.
 
-Each play starts on a fresh deployment. ``FIRST`` is the first use of everything: orders, accounts (the payers' deposits
-are there, everybody else was never paid). ``AGAIN`` is the same a second time: the same people, the offers used before.
+Each play starts on a fresh deployment. ``FIRST`` is the first use of all orders, by people who have an account.
+``AGAIN`` is the same a second time: the same people, the offers used before. Who is paid for the first time costs
+17,100 more, there and here; `_newcomers` shows it.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ class Play:
 
 
 def _fund(world: AnvilWorld, *people: Person) -> None:
-    for person in (world.requester, world.scheduler, *people):
+    """Open an account for everybody who pays, stakes or is paid: orders are new in a play, people are not."""
+    for person in (world.requester, world.scheduler, world.app_owner, world.dataset_owner, *people):
         world.fund(person)
 
 
@@ -95,6 +97,14 @@ def _one_worker(world: AnvilWorld) -> Figures:
         figures["deal and task, one worker", state] = sum(_last(world, step) for step in steps)
         orders = _once_more(world, orders)
     return figures
+
+
+def _newcomers(world: AnvilWorld) -> Figures:
+    worker = world.worker()
+    for person in (world.requester, world.scheduler, worker):
+        world.fund(person)
+    _one_task(world, world.initialize(world.match(_orders(world, with_dataset=True))), (worker,))
+    return {("finalize, app and data set paid for the first time", FIRST): _last(world, "finalize")}
 
 
 def _three_workers(world: AnvilWorld) -> Figures:
@@ -345,6 +355,7 @@ def _boost(world: AnvilWorld) -> Figures:
 
 PLAYS: Mapping[str, Play] = {
     "a task with one worker": Play(_one_worker),
+    "newcomers": Play(_newcomers),
     "a task with three workers": Play(_three_workers),
     "callback": Play(_callback),
     "one transaction": Play(_contribute_and_finalize, ("contributeAndFinalize",)),

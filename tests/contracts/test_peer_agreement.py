@@ -233,7 +233,7 @@ def orders_that_do_not_fit(record: Record) -> None:
     world = record.world
     _ready(record)
     stranger = world.stranger.address
-    for changes in (
+    changes_of: tuple[dict[str, Any], ...] = (
         {"request": {"category": 1}},
         {"request": {"category": 9}, "workerpool": {"category": 9}},
         {"request": {"trust": 5}, "workerpool": {"trust": 4}},
@@ -249,7 +249,8 @@ def orders_that_do_not_fit(record: Record) -> None:
         *({"dataset": {name: stranger}} for name in ("apprestrict", "workerpoolrestrict", "requesterrestrict")),
         *({"workerpool": {name: stranger}} for name in ("apprestrict", "datasetrestrict", "requesterrestrict")),
         {"app": {"volume": 0}},
-    ):
+    )
+    for changes in changes_of:
         record.note("changed", sorted(changes))
         _match(record, **changes)
     orders = world.orders(with_dataset=True)
