@@ -12,8 +12,10 @@ import platformdirs
 import pytest
 from boa import Env
 
+from fairgrid.errors import HostFailure
 from tests.contracts.hub_parts import FACETS, NATIVE_ESCROW, create_hub
 from tests.contracts.native_world import NativeWorld, deploy_native_hub
+from tests.contracts.peer import PEER_NAME, PEER_VERSION, PeerPackage, ensure_peer
 from tests.contracts.registries import ChainContract, compiled, deploy_contract
 from tests.contracts.world import Person, World, deploy_hub, mock
 
@@ -55,6 +57,15 @@ def world(deployed_world: World) -> Iterator[World]:
     with deployed_world.anchor():
         deployed_world.now = START
         yield deployed_world
+
+
+@pytest.fixture(scope="session")
+def peer_package() -> PeerPackage:
+    """The published contracts; tests that compare with them are skipped where they cannot be fetched."""
+    try:
+        return PeerPackage(ensure_peer())
+    except HostFailure as failure:
+        pytest.skip(f"{PEER_NAME} {PEER_VERSION} cannot be fetched: {failure}")
 
 
 @pytest.fixture(scope="module")
