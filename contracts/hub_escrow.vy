@@ -25,6 +25,10 @@ initializes: erc20[escrow := escrow, state := state]
 
 exports: erc20.__interface__
 
+MATCH_ORDERS: constant(bytes4) = 0x156194d4
+# As much of the reason why a match failed is passed on; the longest of our own has 100 bytes.
+MAX_REASON: constant(uint256) = 1024
+
 TOKEN: immutable(address)
 HUB_ORDERS: immutable(address)
 
@@ -116,23 +120,35 @@ def receiveApproval(sender: address, amount: uint256, token: address, data: Byte
     """
     @notice Deposit, and match orders if `data` is a call of `matchOrders`, in one transaction: the token calls this out of its own
             `approveAndCall`. Anybody may call it as well, which can do no more than move what `sender` approved into the escrow
-            account of `sender`, and match a request that `sender` signed.
-    @dev The match is left to the facet of orders as a whole, so that a mere deposit does not pay for the room that orders need.
-         Safe under the lock: that facet takes none itself, and what it asks foreign contracts (static calls, before its first
-         write) sees a deposit that is complete, and the doors of the escrow closed.
+            account of `sender`, and match a request that `sender` signed. As in `matchOrders`, the requester pays.
+    @dev After the deposit it refuses, in this order: fewer than 4 bytes (no data), another function
+         (`UnsupportedOperation(bytes4)`), bytes that are not four orders (no data), the request of somebody else
+         (`CallerIsNotTheRequester()`), and then what the match refuses, in its own words, or `OperationFailed()` if it has none.
+         Matching is safe under the lock that is held here: the facet of orders runs on this storage and takes no lock itself, uses
+         neither caller nor coins, and calls foreign contracts by static call only, before its first write. Whom it asks sees a
+         deposit that is complete, and finds the doors of the escrow closed.
+         All in one function: the room for four orders then lies behind everything else, and a plain deposit does not pay for it.
     """
     assert token == TOKEN, "wrong-token"
     self._deposit(sender, amount, sender)
-    if len(data) != 0:
-        deal: Bytes[32] = raw_call(
-            HUB_ORDERS,
-            abi_encode(sender, data, method_id=method_id("matchApproved(address,bytes)")),
-            max_outsize=32,
-            is_delegate_call=True,
-        )
-        if len(deal) == 0:
-            # A facet that is not there answers nothing.
-            raw_revert(method_id("OperationFailed()"))
+    if len(data) == 0:
+        return True
+    selector: bytes4 = convert(slice(data, 0, 4), bytes4)
+    if selector != MATCH_ORDERS:
+        raw_revert(abi_encode(selector, method_id=method_id("UnsupportedOperation(bytes4)")))
+    orders: types.Orders = abi_decode(slice(data, 4, len(data) - 4), types.Orders, unwrap_tuple=False)
+    if orders.request.requester != sender:
+        raw_revert(method_id("CallerIsNotTheRequester()"))
+    success: bool = False
+    answer: Bytes[MAX_REASON] = b""
+    success, answer = raw_call(
+        HUB_ORDERS, data, max_outsize=MAX_REASON, is_delegate_call=True, revert_on_failure=False
+    )
+    if len(answer) == 0:
+        # A match that happened answers with the deal's id.
+        raw_revert(method_id("OperationFailed()"))
+    if not success:
+        raw_revert(answer)
     return True
 
 

@@ -28,10 +28,6 @@ initializes: escrow[state := state]
 initializes: matching[state := state]
 initializes: signatures[state := state]
 
-MATCH_ORDERS: constant(bytes4) = 0x156194d4
-# As much of the reason why a match failed is passed on; the longest of our own has 100 bytes.
-MAX_REASON: constant(uint256) = 1024
-
 APP_REGISTRY: immutable(address)
 DATASET_REGISTRY: immutable(address)
 WORKERPOOL_REGISTRY: immutable(address)
@@ -118,33 +114,6 @@ def sponsorMatchOrders(
     deal_id: bytes32 = self._match(_apporder, _datasetorder, _workerpoolorder, _requestorder, msg.sender)
     log DealSponsored(dealId=deal_id, sponsor=msg.sender)
     return deal_id
-
-
-@external
-def matchApproved(requester: address, data: Bytes[types.MAX_CALL]) -> bytes32:
-    """
-    @notice `matchOrders` out of an approval (`receiveApproval`), for a request of the one who deposited; as there, the requester pays
-            whoever calls. No part of the hub's interface: only the facet of the escrow asks for it.
-    @dev Refuses in this order: fewer than 4 bytes (no data), another function (`UnsupportedOperation(bytes4)`), bytes that are not
-         four orders (no data), the request of somebody else (`CallerIsNotTheRequester()`), and then what the match refuses,
-         in its own words, or `OperationFailed()` if it has none.
-    @return The deal id.
-    """
-    selector: bytes4 = convert(slice(data, 0, 4), bytes4)
-    if selector != MATCH_ORDERS:
-        raw_revert(abi_encode(selector, method_id=method_id("UnsupportedOperation(bytes4)")))
-    orders: types.Orders = abi_decode(slice(data, 4, len(data) - 4), types.Orders, unwrap_tuple=False)
-    if orders.request.requester != requester:
-        raw_revert(method_id("CallerIsNotTheRequester()"))
-    success: bool = False
-    answer: Bytes[MAX_REASON] = b""
-    success, answer = raw_call(self, data, max_outsize=MAX_REASON, revert_on_failure=False)
-    if len(answer) == 0:
-        # A match that happened answers with the deal's id.
-        raw_revert(method_id("OperationFailed()"))
-    if not success:
-        raw_revert(answer)
-    return extract32(answer, 0)
 
 
 @external

@@ -29,7 +29,7 @@ from tests.contracts.world import World
 FACETS = ("hub", *PARTS)
 CODE_LIMIT = 24_576
 INIT_CODE_LIMIT = 49_152
-INTERNAL_FUNCTIONS = {"blobData()", "matchApproved(address,bytes)"}
+INTERNAL_FUNCTIONS = {"blobData()"}
 """Functions that are no part of the public ABI: called by our own records."""
 
 

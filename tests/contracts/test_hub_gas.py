@@ -16,7 +16,8 @@ from fairgrid.protocol import ids
 from fairgrid.protocol.hexes import ZERO_ADDRESS
 from tests.contracts.anvil_world import AnvilWorld, deploy_on_anvil
 from tests.contracts.batch import BATCH_LANE, agree, answers, finalize_run, open_run, settle_run
-from tests.contracts.world import World, bytes32
+from tests.contracts.registries import public_abi
+from tests.contracts.world import Person, World, bytes32
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +103,63 @@ def test_deal_with_dataset_and_three_workers(hub_on_anvil: AnvilWorld, spent: di
     world.finalize(task, RESULTS_84)
     assert _total(spent) <= 1_120_000
     _compare({"three workers: finalize": spent["finalize"][0], "three workers: deal and task": _total(spent)})
+
+
+PUBLISHED_ESCROW = {
+    "RLC: transfer to a fresh account": 51_842,
+    "RLC: approve": 46_075,
+    "deposit, first of the account": 82_646,
+    "deposit, next": 65_179,
+    "depositFor a fresh account": 82_646,
+    "depositForArray, two fresh accounts": 111_973,
+    "withdraw": 59_413,
+    "transfer": 41_937,
+    "approveAndCall, first deposit of the account": 84_917,
+    "approveAndCall, next deposit": 70_174,
+    "approveAndCall, deposit and match": 830_261,
+}
+"""What the published contracts take for the same, on the same chain; the first deposit as that for a fresh account."""
+
+
+def test_money_costs_less_than_in_the_published_escrow(hub_on_anvil: AnvilWorld, spent: dict[str, list[int]]) -> None:
+    world = hub_on_anvil
+    _pay_in(world)
+    rlc, hub, owner = world.rlc, world.hub, world.owner.address
+    one, two = (Person(name).address for name in ("first saver", "second saver"))
+    fresh = [Person(f"fresh account {number}").address for number in range(3)]
+    for person in (one, two, world.requester.address):
+        rlc.call("transfer", person, 10**12, sender=owner)
+    rlc.call("approve", hub.address, 10**11, sender=one)
+    spent.pop("deposit", None)
+    spent.pop("depositFor", None)
+    for _ in range(2):
+        hub.call("deposit", 1_000, sender=one)
+    hub.call("depositFor", 1_000, fresh[0], sender=one)
+    hub.call("depositForArray", [1_000, 1_000], fresh[1:], sender=one)
+    hub.call("withdraw", 10, sender=one)
+    hub_only = len(spent.get("transfer", []))
+    hub.call("transfer", fresh[0], 10, sender=one)
+    for _ in range(2):
+        rlc.call("approveAndCall", hub.address, 1_000, b"", sender=two)
+    orders = world.orders(request=REQUEST)
+    match = public_abi("hub").encode_call("matchOrders", orders.arguments)
+    rlc.call("approveAndCall", hub.address, 11_001, match, sender=world.requester.address)
+    measured = {
+        "RLC: transfer to a fresh account": spent["transfer"][0],
+        "RLC: approve": spent["approve"][-1],
+        "deposit, first of the account": spent["deposit"][0],
+        "deposit, next": spent["deposit"][1],
+        "depositFor a fresh account": spent["depositFor"][0],
+        "depositForArray, two fresh accounts": spent["depositForArray"][0],
+        "withdraw": spent["withdraw"][0],
+        "transfer": spent["transfer"][hub_only],
+        "approveAndCall, first deposit of the account": spent["approveAndCall"][0],
+        "approveAndCall, next deposit": spent["approveAndCall"][1],
+        "approveAndCall, deposit and match": spent["approveAndCall"][2],
+    }
+    for name, gas in measured.items():
+        assert gas <= PUBLISHED_ESCROW[name], f"{name}: {gas}"
+    _compare(measured)
 
 
 def test_boost_match_and_push(hub_on_anvil: AnvilWorld, spent: dict[str, list[int]]) -> None:
