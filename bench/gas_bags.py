@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from fairgrid.protocol.views import TaskStatus
 from tests.contracts.anvil_world import AnvilWorld
 from tests.contracts.world import Person
 
 from bench.gas_scenarios import FIRST, PARAMS, RESULTS, Figures, Play
 from fairgrid.protocol import ids
 from fairgrid.protocol.hexes import ZERO_ADDRESS, keccak, to_hex32
+from fairgrid.protocol.views import TaskStatus
 
 __all__ = ["BAG_PLAYS"]
 
