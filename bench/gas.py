@@ -28,6 +28,7 @@ from tests.contracts.anvil_world import AnvilWorld, deploy_on_anvil, deploy_peer
 from tests.contracts.constant_cost import CROWD, cost_beside
 from tests.contracts.peer import PEER_NAME, PEER_VERSION, PeerPackage, ensure_peer
 
+from bench.gas_bags import BAG_PLAYS
 from bench.gas_batch import SIZES, batch_figures
 from bench.gas_scenarios import AGAIN, FIRST, PARAMS, PLAYS, Figures
 from fairgrid.errors import FairgridError
@@ -49,6 +50,9 @@ BARS = {
 
 BATCH_BARS = {"one transaction, no data set": 450, "three workers, with data set": 1_100}
 """Gas a task in a bag of 1,000."""
+
+
+PUBLISHED, OURS = "published", "ours"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +106,8 @@ def _chain(folder: Path, name: str) -> Iterator[AnvilProcess]:
 
 def _play_all(world: AnvilWorld, console: Console, who: str) -> Figures:
     figures: Figures = {}
-    for name, play in PLAYS.items():
-        if not world.has(*play.functions):
+    for name, play in {**PLAYS, **BAG_PLAYS}.items():
+        if not world.has(*play.functions) or (who == PUBLISHED and not play.published):
             continue
         console.print(f"[dim]{who}: {name}[/]")
         with world.chain.undone():
@@ -120,10 +124,10 @@ def measure(console: Console) -> Report:
     package = PeerPackage(ensure_peer())
     with tempfile.TemporaryDirectory() as folder:
         with _chain(Path(folder), "peer") as process:
-            peer = _play_all(deploy_peer_on_anvil(process, package), console, "published")
+            peer = _play_all(deploy_peer_on_anvil(process, package), console, PUBLISHED)
         with _chain(Path(folder), "ours") as process:
             world = deploy_on_anvil(process)
-            ours = _play_all(world, console, "ours")
+            ours = _play_all(world, console, OURS)
             console.print("[dim]ours: batch lane[/]")
             batch = batch_figures(world, PARAMS)
             console.print(f"[dim]ours: beside {CROWD} open deals[/]")
@@ -191,6 +195,9 @@ more, there and here. Zero bytes in hashes and signatures move a figure by some 
 
 ## Calls
 
+*A task in a bag* is the whole deal over its number of tasks, match included, five workers in turn. The package
+{PEER_VERSION} does not match out of an approval.
+
 {_markdown(_HEAD, _rows(report))}
 
 ## The batch lane, gas a task
@@ -219,7 +226,7 @@ def main() -> int:
     except FairgridError as error:
         console.print(f"[red]{error}[/]")
         return error.exit_code
-    show(report, Console())
+    show(report, Console(width=None if sys.stdout.isatty() else 140))
     if options.write:
         options.write.write_text(page(report))
     if options.json:

@@ -42,6 +42,8 @@ class Play:
 
     act: Callable[[AnvilWorld], Figures]
     functions: tuple[str, ...] = ()
+    published: bool = True
+    """False: the published package has these functions, but cannot do this with them."""
 
 
 def _fund(world: AnvilWorld, *people: Person) -> None:
@@ -287,6 +289,23 @@ def _deposit_for_array(world: AnvilWorld) -> Figures:
     return figures
 
 
+def _approve_and_match(world: AnvilWorld) -> Figures:
+    figures: Figures = {}
+    _fund(world)
+    world.rlc.call("transfer", world.requester.address, 10**12, sender=world.owner.address)
+    abi = world.interface.abi
+    for with_dataset in (False, True):
+        orders = _orders(world, with_dataset=with_dataset)
+        name = f"RLC.approveAndCall: deposit and match, {'data set' if with_dataset else 'no data set'}"
+        for state in (FIRST, AGAIN):
+            data = abi.encode_call("matchOrders", orders.arguments)
+            arguments = (world.hub.address, 10**6, data)
+            world.rlc.call("approveAndCall", *arguments, sender=world.requester.address)
+            figures[name, state] = _last(world, "approveAndCall")
+            orders = _once_more(world, orders)
+    return figures
+
+
 # --- arrays, boost --------------------------------------------------------------------------------------------------
 
 
@@ -364,6 +383,7 @@ PLAYS: Mapping[str, Play] = {
     "presigned orders": Play(_presigning),
     "entries": Play(_entries),
     "escrow": Play(_escrow),
+    "matches out of an approval": Play(_approve_and_match, published=False),
     "deposits of many": Play(_deposit_for_array, ("depositForArray",)),
     "arrays": Play(_arrays, ("initializeArray", "claimArray", "initializeAndClaimArray")),
     "boost": Play(_boost, ("matchOrdersBoost", "pushResultBoost", "claimBoost")),

@@ -146,7 +146,7 @@ class AnvilWorld(World):
         assert isinstance(hub, AnvilContract)
         super().__init__(hub, rlc, registries)
         self.chain = hub.chain
-        self.functions = frozenset(hub.interface.abi.functions)
+        self.interface = hub.interface
 
     @property
     def chain_id(self) -> int:
@@ -159,7 +159,7 @@ class AnvilWorld(World):
 
     def has(self, *functions: str) -> bool:
         """Whether the hub's ABI has all of these."""
-        return self.functions.issuperset(functions)
+        return all(function in self.interface.abi.functions for function in functions)
 
     def contract(self, name: str, address: str) -> ChainContract:
         return AnvilContract(name, address, self.chain, _public(name))

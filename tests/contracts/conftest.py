@@ -16,6 +16,7 @@ from fairgrid.errors import HostFailure
 from tests.contracts.hub_parts import FACETS, NATIVE_ESCROW, create_hub
 from tests.contracts.native_world import NativeWorld, deploy_native_hub
 from tests.contracts.peer import PEER_NAME, PEER_VERSION, PeerPackage, ensure_peer
+from tests.contracts.peer_record import deploy_peer_world
 from tests.contracts.registries import ChainContract, compiled, deploy_contract
 from tests.contracts.world import Person, World, deploy_hub, mock
 
@@ -102,3 +103,9 @@ def odd(world: World) -> tuple[ChainContract, Any]:
     )
     token.give(world.owner.address, 100)
     return ChainContract("hub", parts["hub"]), token
+
+
+@pytest.fixture(scope="module")
+def worlds(peer_package: PeerPackage, chain: Env) -> tuple[World, World]:
+    """The published contracts, and ours, on one chain."""
+    return deploy_peer_world(peer_package), deploy_hub()

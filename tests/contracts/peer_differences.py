@@ -16,7 +16,6 @@ _NO_CUT = "the hub's facets are fixed by its code: no cut, no loupe (docs/deviat
 _NEWER = "specification 6.2.0, which the package 6.1.0 does not have"
 _ABSENT = "promised by the published interface, in no facet of the peer either (specification, section 25)"
 _INTERNAL = "an error of a library that can never arise here"
-_ERRORS = "the peer reverts with it, its published ABI does not list it"
 _WHOLE_ENTRY = "an entry's content is its code, which the hub and later registries ask the registry for"
 _FIXED_CODE = "the proxy's code is a constant here"
 _BATCH = "the batch lane, a superset (docs/batch-lane.md)"
@@ -74,7 +73,7 @@ EXPECTED: Final[dict[tuple[str, ...], dict[str, tuple[str, ...]]]] = {
         _MORE: ("+ function depositWithPermit", "+ function eip712Domain"),
     },
     _REGISTRIES: {
-        _ERRORS: (
+        _NEWER: (
             "+ error ERC721IncorrectOwner",
             "+ error ERC721InsufficientApproval",
             "+ error ERC721InvalidApprover",
