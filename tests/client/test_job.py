@@ -97,9 +97,9 @@ def test_missing_script_and_input_are_named(script: Path, tmp_path: Path) -> Non
 
 def test_path_that_cannot_be_looked_at_is_named(script: Path, tmp_path: Path) -> None:
     too_long = tmp_path / ("x" * 300)
-    with pytest.raises(UsageError, match="script .* cannot be read"):
+    with pytest.raises(UsageError, match=r"script .* cannot be read"):
         Job.from_files(too_long, [], [], runtime_id=RUNTIME)
-    with pytest.raises(UsageError, match="input .* cannot be read"):
+    with pytest.raises(UsageError, match=r"input .* cannot be read"):
         Job.from_files(script, [too_long], [], runtime_id=RUNTIME)
 
 
