@@ -12,11 +12,12 @@ from typing import Any, cast
 import pytest
 from rich.console import Console
 
-from fairgrid.cli.run import _finish
+from fairgrid.cli.run import _finish, _show_job_error
 from fairgrid.client.client import Client
 from fairgrid.client.journal import DealRecord
 from fairgrid.client.progress import OnProgress, ignore_progress
 from fairgrid.errors import FairgridError, ServiceUnavailable, TransactionFailed, UsageError
+from fairgrid.protocol.results import describe_error, exit_error, limit_error
 
 RECORD = DealRecord(
     deal_id="0x" + "ab" * 32,
@@ -93,3 +94,23 @@ async def test_what_fails_after_the_signature_says_how_to_go_on(requester: Reque
 async def test_match_that_was_refused_promises_nothing(tmp_path: Path) -> None:
     refused = TransactionFailed("matchOrders", "it reverted on chain; nothing was locked")
     assert await told(Requester(match=refused), TransactionFailed) == ""
+
+
+@pytest.mark.parametrize(
+    ("document", "remedy"),
+    [
+        (limit_error("fuel", 5), "--fuel"),
+        (limit_error("memory", 5), "--memory"),
+        (limit_error("outputBytes", 5), "--output-limit"),
+        (limit_error("outputFiles", 5), "Write fewer"),
+        (exit_error(3, b"", b""), "Mend the script"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_failed_job_has_its_remedy_once(document: dict[str, Any], remedy: str) -> None:
+    screen = Console(file=io.StringIO(), width=1_000)
+    _show_job_error(document, 3, screen)
+    assert isinstance(screen.file, io.StringIO)
+    lines = screen.file.getvalue().splitlines()
+    assert [line.count(remedy) for line in lines] == [0, 1]
+    assert lines[1] == describe_error(document)

@@ -39,13 +39,6 @@ DirectoryOption = Annotated[
         "--dir", help="The network's folder (`fairgrid up --dir`). Default: $FAIRGRID_DIR or ~/.fairgrid/local."
     ),
 ]
-_REMEDIES = {
-    "fuel": "Does it loop for ever? Otherwise allow more with --fuel.",
-    "memory": "Allow more with --memory, or work in smaller pieces.",
-    "outputBytes": "Allow more with --output-limit, or write less.",
-    "outputFiles": "Write fewer files, for example one archive.",
-}
-
 KeyOption = Annotated[
     Path | None,
     typer.Option("--key-folder", help="Folder of the requester's key. Default: the network's own requester."),
@@ -289,9 +282,8 @@ def _show(finished: _Finished, screen: Console) -> None:
 
 
 def _show_job_error(error: dict[str, Any], agreed: int, screen: Console) -> None:
-    remedy = _REMEDIES.get(error["kind"], "Mend the script and run it again.")
     screen.print(f"[bold red]✗ the job failed[/], and {agreed} worker(s) agree:", highlight=False)
-    screen.print(f"{sanitise_terminal(describe_error(error))} {remedy}", markup=False, highlight=False)
+    screen.print(sanitise_terminal(describe_error(error)), markup=False, highlight=False)
     for stream in ("stdout", "stderr"):
         _show_log(stream, sanitise_terminal(error.get(stream, "")), screen)
 

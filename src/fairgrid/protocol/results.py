@@ -35,8 +35,9 @@ _LIMIT_KINDS = {
     "fuel": "The job used up its fuel ({limit} units). Does it loop for ever? Else give it more with --fuel.",
     "memory": "The job needed more memory than its limit of {limit} bytes. Give it more with --memory.",
     "outputBytes": "The job wrote more than its limit of {limit} bytes. Allow more with --output-limit.",
-    "outputFiles": "The job made more than {limit} files and folders.",
+    "outputFiles": "The job made more than {limit} files and folders. Write fewer, for example one archive.",
 }
+_MEND = "Mend the script and run it again."
 _RULE_KINDS = ("callback", "computed", "files", "logName")
 
 
@@ -123,13 +124,13 @@ def error_in_folder(folder: Path) -> dict[str, Any] | None:
 
 
 def describe_error(document: dict[str, Any]) -> str:
-    """A sentence for the user."""
+    """What happened and what to do, once each, for the user."""
     kind = document["kind"]
     if kind == "exit":
-        return f"The job ended with exit code {document['exitCode']}."
+        return f"The job ended with exit code {document['exitCode']}. {_MEND}"
     if kind in _LIMIT_KINDS:
         return _LIMIT_KINDS[kind].format(limit=document["limit"])
-    return str(document["message"])
+    return f"{document['message']} {_MEND}"
 
 
 _EXIT_KEYS = ({"exitCode"}, {"exitCode", "stdout", "stderr"})
