@@ -58,6 +58,29 @@ def test_path_that_cannot_be_looked_at_is_a_usage_error(
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--trust", "1"], "below 1"),
+        (["--trust", "high"], "not a number"),
+        (["--memory", "lots"], "not a size"),
+        (["--out", "."], "not empty"),
+    ],
+)
+def test_what_can_be_known_to_be_wrong_is_refused_before_anything_is_asked(
+    options: list[str],
+    says: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "job.py").write_text("print(1)")
+    code, out, _ = ended(["run", "job.py", *options, "--dir", "no-network", "--json"], capsys)
+    assert code == 2
+    assert says in document(out)["message"]
+
+
 def fail_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every command raises ``error``."""
 

@@ -43,10 +43,17 @@ _REBROADCAST_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class TrustWish:
-    """How sure the requester wants to be: a ``confidence`` (decimal text), and how many workers must agree at least."""
+    """How sure the requester wants to be: a ``confidence`` (decimal text), and how many workers must agree at least.
+
+    Raises:
+        UsageError: no deal can carry the confidence (see `trust_from_confidence`).
+    """
 
     confidence: str = "0.9"
     workers_at_least: int = 1
+
+    def __post_init__(self) -> None:
+        trust_from_confidence(self.confidence)
 
 
 @dataclass(frozen=True, slots=True)
