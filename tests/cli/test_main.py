@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, cast
 
 import pytest
 
+from fairgrid.__main__ import start
 from fairgrid.cli import main as entry
 from fairgrid.cli.main import main
-from fairgrid.cli.output import UNEXPECTED
+from fairgrid.cli.output import INTERRUPTED, UNEXPECTED
 
 UNREADABLE = "x" * 300
 """No system has so long a name, so looking at it is an error, and not only an absence."""
@@ -102,3 +105,72 @@ def test_failure_that_nobody_foresaw_is_no_verified_job_error(
     code, out, err = ended(["run", "job.py"], capsys)
     assert (code, out) == (UNEXPECTED, "")
     assert "No space left" in err and "fairgrid result" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["run", "job.py", "--bogus"], "--bogus"),
+        (["run", "job.py", "--workers-at-least", "0"], "workers-at-least"),
+        (["run"], "script"),
+        (["nothing"], "nothing"),
+        (["worker", "nothing"], "nothing"),
+    ],
+)
+def test_wrong_command_line_is_told_as_json_too(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = ended([*arguments, "--json"], capsys)
+    assert code == 2
+    answer = document(out)
+    assert (answer["status"], answer["error"], answer["exitCode"]) == ("error", "UsageError", 2)
+    assert says in answer["message"]
+    code, out, err = ended(arguments, capsys)
+    assert (code, out) == (2, "")
+    assert says in err
+
+
+def test_exit_code_that_a_command_chose_is_kept(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FAIRGRID_CACHE", str(tmp_path))
+    assert ended(["runtime", "list", "--json"], capsys)[0] == 0
+    for chosen in (0, 1, 4):
+        monkeypatch.setattr(entry, "command_line", lambda code=chosen, **options: code)
+        assert ended(["run", "--json"], capsys) == (chosen, "", "")
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_ctrl_c_while_a_command_is_loaded_ends_it_as_interrupted(
+    as_json: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fairgrid.cli.main.importlib.import_module", load)
+    code, out, err = ended(["status", *(["--json"] if as_json else [])], capsys)
+    assert code == INTERRUPTED
+    assert "Traceback" not in err
+    if as_json:
+        assert (document(out)["status"], document(out)["exitCode"]) == ("interrupted", INTERRUPTED)
+
+
+class Unloaded:
+    """A module whose loading is interrupted."""
+
+    def __getattr__(self, name: str) -> None:
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_before_anything_is_loaded_ends_as_interrupted(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "fairgrid.cli.main", cast(ModuleType, Unloaded()))
+    for words in (["fairgrid", "status", "--json"], ["fairgrid", "status"]):
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as caught:
+            start()
+        assert caught.value.code == INTERRUPTED
+        said = capsys.readouterr()
+        assert said.err == ""
+        assert (document(said.out)["status"] == "interrupted") if "--json" in words else said.out == ""

@@ -13,8 +13,8 @@ import typer.main
 from typer.core import TyperGroup
 
 from fairgrid import __version__
-from fairgrid.cli.output import Unexpected, fail
-from fairgrid.errors import FairgridError
+from fairgrid.cli.output import INTERRUPTED, Interrupted, Unexpected, fail
+from fairgrid.errors import FairgridError, UsageError
 
 __all__ = ["COMMANDS", "CommandPlace", "command_line", "main"]
 
@@ -95,9 +95,17 @@ def main(arguments: list[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else arguments
     as_json = "--json" in given
     try:
-        command_line(args=given, prog_name="fairgrid")
+        # With --json what is wrong with the command line must come back here, to be told on stdout.
+        code = command_line(args=given, prog_name="fairgrid", standalone_mode=not as_json)
+    except typer.TyperException as error:
+        fail(UsageError(error.format_message()), as_json=as_json)
+    except KeyboardInterrupt:
+        fail(Interrupted("Interrupted."), as_json=as_json)
     except FairgridError as error:
         fail(error, as_json=as_json)
     except Exception as error:
         traceback.print_exc()
         fail(Unexpected(error), as_json=as_json)
+    if code == INTERRUPTED:
+        fail(Interrupted("Interrupted."), as_json=as_json)
+    sys.exit(code if isinstance(code, int) else 0)
