@@ -229,3 +229,22 @@ async def test_local_run_gets_the_jobs_files_and_arguments(script: Path, tmp_pat
     ]
     assert results[0].digest == results[1].digest
     assert sorted(results[0].covered) == ["stdout.txt", "sum.txt"]
+
+
+async def test_local_run_is_told_the_ids_of_the_deal_that_it_is_compared_with(script: Path, tmp_path: Path) -> None:
+    def ids(sandbox_job: SandboxJob) -> bytes:
+        names = ("IEXEC_DEAL_ID", "IEXEC_TASK_ID")
+        return " ".join(sandbox_job.environment[name] for name in names).encode()
+
+    job = Job.from_files(script, [], [], runtime_id=RUNTIME)
+    deal, task = "0x" + "0d" * 32, "0x" + "0e" * 32
+    result = await run_locally(
+        job,
+        timeref=TIMEREF,
+        index=0,
+        workdir=tmp_path / "run",
+        sandbox=FunctionSandbox(ids, runtime_id=RUNTIME),
+        deal_id=deal,
+        task_id=task,
+    )
+    assert (result.result_folder / "stdout.txt").read_text() == f"{deal} {task}"

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from tests.client.deals import BAD, GOOD, Deals
 
 from fairgrid.client.client import Client
+from fairgrid.client.job import Job
 from fairgrid.client.journal import DealRecord
 from fairgrid.client.results import CollectedResult
 from fairgrid.client.settlement import Payment, Settlement, collect_settlement
@@ -165,3 +166,25 @@ async def test_report_holds_only_if_every_check_does(shown: Shown) -> None:
             start_seconds=1.0,
         )
         assert report.holds is holds
+
+
+@pytest.mark.parametrize("digest", [GOOD, BAD])
+async def test_local_run_has_the_deals_own_ids_and_its_digest_is_compared(
+    digest: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deals = Deals(tmp_path)
+    record = await deals.record(1)
+    asked: dict[str, Any] = {}
+
+    async def run_locally(job: Job, **options: Any) -> SimpleNamespace:
+        asked.update(options)
+        return SimpleNamespace(digest=GOOD)
+
+    monkeypatch.setattr(demo, "run_locally", run_locally)
+    monkeypatch.setattr(demo, "find_runtime", lambda name: SimpleNamespace(sandbox=lambda: None))
+    client = cast(Client, SimpleNamespace(chain=deals.chain))
+    job = cast(Job, SimpleNamespace(runtime=SimpleNamespace(runtime_id="any")))
+    result = CollectedResult(tmp_path, "bafy", digest, (), None)
+    check = await demo._equals_local_run(client, job, record, result, tmp_path / "run")
+    assert check.holds is (digest == GOOD)
+    assert (asked["deal_id"], asked["task_id"]) == (record.deal_id, record.task_ids[0])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fairgrid.errors import UsageError
 from fairgrid.protocol.cid import CidBuilder
+from fairgrid.protocol.hexes import ZERO32
 from fairgrid.protocol.manifest import FileRef, Manifest, Resources
 from fairgrid.protocol.paths import path_fault
 from fairgrid.runtime.interface import Sandbox
@@ -150,15 +151,26 @@ async def prepare_job(job: Job, storage: StorageClient, *, timeref: int) -> Prep
     return PreparedJob(job.script.name, manifest, await storage.add_bytes(data))
 
 
-async def run_locally(job: Job, *, timeref: int, index: int, workdir: Path, sandbox: Sandbox) -> JobResult:
+async def run_locally(
+    job: Job,
+    *,
+    timeref: int,
+    index: int,
+    workdir: Path,
+    sandbox: Sandbox,
+    deal_id: str = ZERO32,
+    task_id: str = ZERO32,
+) -> JobResult:
     """The same job in the same runtime with the same seed, on this machine: what workers' results are compared with.
+
+    A script that reads ``$IEXEC_DEAL_ID`` or ``$IEXEC_TASK_ID`` gives the same result only with the deal's own ids.
 
     Raises:
         HostFailure: this machine cannot run it.
     """
     manifest = manifest_of(job, timeref=timeref)
     files = {reference.cid: path for path, reference in _files(job, manifest)}
-    context = TaskContext(deal_id="0x" + "0" * 64, task_id="0x" + "0" * 64, index=index, bot_first=index, bot_size=1)
+    context = TaskContext(deal_id=deal_id, task_id=task_id, index=index, bot_first=index, bot_size=1)
     return await run_job(manifest, manifest.cid(), context, inputs=files, workdir=workdir, sandbox=sandbox)
 
 
