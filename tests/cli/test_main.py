@@ -67,7 +67,6 @@ def test_path_that_cannot_be_looked_at_is_a_usage_error(
         (["--trust", "1"], "below 1"),
         (["--trust", "high"], "not a number"),
         (["--memory", "lots"], "not a size"),
-        (["--out", "."], "not empty"),
     ],
 )
 def test_what_can_be_known_to_be_wrong_is_refused_before_anything_is_asked(
