@@ -7,7 +7,7 @@ WORKERS ?= auto
 # A test has 60 s; a machine that others share may need more, so the whole suite is more patient.
 TEST_TIMEOUT ?= 240
 
-.PHONY: help demo test check format lock contracts mutants bench clean
+.PHONY: help demo test check format lock contracts mutants bench gas clean
 
 help:
 	@echo "make demo       install what is needed and run a real job end to end on a local network"
@@ -16,6 +16,7 @@ help:
 	@echo "make contracts  compile the contracts anew into the package"
 	@echo "make mutants    break contracts and model on purpose; a named test must notice each"
 	@echo "make bench      measure the phases of one task"
+	@echo "make gas        measure every call of the contracts beside the published ones"
 	@echo "make lock       make the hashed pins anew"
 
 $(VENV)/.bootstrap: requirements/bootstrap.txt
@@ -63,6 +64,9 @@ mutants: $(VENV)/.dev
 
 bench: $(VENV)/.runtime
 	$(BIN)/python bench/first_light.py
+
+gas: $(VENV)/.dev
+	$(BIN)/python -m bench.gas --write docs/gas.md
 
 lock: $(VENV)/.bootstrap
 	$(UV) compile -q --universal --generate-hashes --no-header --python-version 3.11 requirements/bootstrap.in -o requirements/bootstrap.txt

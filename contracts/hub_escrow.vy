@@ -120,12 +120,35 @@ def receiveApproval(sender: address, amount: uint256, token: address, data: Byte
     """
     @notice Deposit, and match orders if `data` is a call of `matchOrders`, in one transaction: the token calls this out of its own
             `approveAndCall`. Anybody may call it as well, which can do no more than move what `sender` approved into the escrow
-            account of `sender`, and match a request that `sender` signed.
+            account of `sender`, and match a request that `sender` signed. As in `matchOrders`, the requester pays.
+    @dev After the deposit it refuses, in this order: fewer than 4 bytes (no data), another function
+         (`UnsupportedOperation(bytes4)`), bytes that are not four orders (no data), the request of somebody else
+         (`CallerIsNotTheRequester()`), and then what the match refuses, in its own words, or `OperationFailed()` if it has none.
+         Matching is safe under the lock that is held here: the facet of orders runs on this storage and takes no lock itself, uses
+         neither caller nor coins, and calls foreign contracts by static call only, before its first write. Whom it asks sees a
+         deposit that is complete, and finds the doors of the escrow closed.
+         All in one function: the room for four orders then lies behind everything else, and a plain deposit does not pay for it.
     """
     assert token == TOKEN, "wrong-token"
     self._deposit(sender, amount, sender)
-    if len(data) != 0:
-        self._match(sender, data)
+    if len(data) == 0:
+        return True
+    selector: bytes4 = convert(slice(data, 0, 4), bytes4)
+    if selector != MATCH_ORDERS:
+        raw_revert(abi_encode(selector, method_id=method_id("UnsupportedOperation(bytes4)")))
+    orders: types.Orders = abi_decode(slice(data, 4, len(data) - 4), types.Orders, unwrap_tuple=False)
+    if orders.request.requester != sender:
+        raw_revert(method_id("CallerIsNotTheRequester()"))
+    success: bool = False
+    answer: Bytes[MAX_REASON] = b""
+    success, answer = raw_call(
+        HUB_ORDERS, data, max_outsize=MAX_REASON, is_delegate_call=True, revert_on_failure=False
+    )
+    if len(answer) == 0:
+        # A match that happened answers with the deal's id.
+        raw_revert(method_id("OperationFailed()"))
+    if not success:
+        raw_revert(answer)
     return True
 
 
@@ -169,35 +192,6 @@ def _deposit(payer: address, amount: uint256, target: address):
     """
     assert extcall IToken(TOKEN).transferFrom(payer, self, amount), "failed-transferFrom"
     escrow.mint(target, amount)
-
-
-@internal
-def _match(requester: address, data: Bytes[types.MAX_CALL]):
-    """
-    @notice `matchOrders`, for a request of the one who deposited; as there, the requester pays whoever calls.
-    @dev Refuses in this order: fewer than 4 bytes (no data), another function (`UnsupportedOperation(bytes4)`), bytes that are not
-         four orders (no data), the request of somebody else (`CallerIsNotTheRequester()`), and then what the match refuses,
-         in its own words, or `OperationFailed()` if it has none.
-         Safe under the lock that the caller holds: the facet of orders runs on this storage and takes no lock itself, uses
-         neither caller nor coins, and calls foreign contracts by static call only, before its first write. Whom it asks sees a
-         deposit that is complete, and finds the doors of the escrow closed.
-    """
-    selector: bytes4 = convert(slice(data, 0, 4), bytes4)
-    if selector != MATCH_ORDERS:
-        raw_revert(abi_encode(selector, method_id=method_id("UnsupportedOperation(bytes4)")))
-    orders: types.Orders = abi_decode(slice(data, 4, len(data) - 4), types.Orders, unwrap_tuple=False)
-    if orders.request.requester != requester:
-        raw_revert(method_id("CallerIsNotTheRequester()"))
-    success: bool = False
-    answer: Bytes[MAX_REASON] = b""
-    success, answer = raw_call(
-        HUB_ORDERS, data, max_outsize=MAX_REASON, is_delegate_call=True, revert_on_failure=False
-    )
-    if len(answer) == 0:
-        # A match that happened answers with the deal's id.
-        raw_revert(method_id("OperationFailed()"))
-    if not success:
-        raw_revert(answer)
 
 
 @internal

@@ -54,7 +54,6 @@ initialSupply: public(constant(uint256)) = SUPPLY_NRLC
 # The published token could not be moved during its sale; this one always can.
 locked: public(constant(bool)) = False
 
-
 owner: public(address)
 totalSupply: public(uint256)
 balanceOf: public(HashMap[address, uint256])

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from fairgrid.chain.abi import contract_abi
 from fairgrid.chain.artifacts import artifact
 from fairgrid.chain.create2 import DEPLOY_SALT, DEPLOYER, create2_address
-from fairgrid.chain.deploy import Deployment, deploy, plan_contracts
+from fairgrid.chain.deploy import FACETS, NATIVE_ESCROW, Deployment, deploy, plan_contracts
 from fairgrid.cli.contracts import app as contracts_app
 from fairgrid.cli.main import main
 from fairgrid.errors import ContractReverted, FundsError, OrderError, ServiceUnavailable, UsageError
@@ -37,9 +37,10 @@ def _call(anvil: AnvilProcess, contract: str, address: str, function: str, *argu
     return values[0] if len(values) == 1 else values
 
 
-def _send(anvil: AnvilProcess, to: str, data: bytes) -> int:
+def _send(anvil: AnvilProcess, to: str, data: bytes, *, wei: int = 0) -> int:
     """A transaction of the owner, mined; the gas that it used."""
-    tx_hash = anvil.request("eth_sendTransaction", {"from": OWNER.address, "to": to, "data": to_hex(data)})
+    call = {"from": OWNER.address, "to": to, "data": to_hex(data), "value": hex(wei)}
+    tx_hash = anvil.request("eth_sendTransaction", call)
     deadline = time.monotonic() + 20
     while (receipt := anvil.request("eth_getTransactionReceipt", tx_hash)) is None:
         assert time.monotonic() < deadline
@@ -241,6 +242,40 @@ async def test_given_token_is_used_and_none_is_created(anvil: AnvilProcess, rich
     assert anvil.request("eth_getCode", own, "latest") == "0x"
 
 
+async def test_native_flavour_has_no_token_and_takes_coins(anvil: AnvilProcess) -> None:
+    token_flavour = await deploy(anvil.rpc_url)
+    deployment = await deploy(anvil.rpc_url, native=True)
+    assert (token_flavour.flavour, deployment.flavour) == ("token", "native")
+    assert deployment.rlc == deployment.deposit_addresses == ZERO_ADDRESS
+    assert _call(anvil, "hub", deployment.hub, "token") == ZERO_ADDRESS
+    assert _call(anvil, "hub", deployment.hub, "owner") == OWNER.address
+    assert deployment.hub != token_flavour.hub
+    assert deployment.app_registry == token_flavour.app_registry, "registries know no hub"
+    assert set(deployment.facets) == {*FACETS, NATIVE_ESCROW} - {"hub_escrow"}
+    assert set(deployment.creation_codes["facets"]) == set(deployment.facets)
+    assert deployment.creation_codes["token"] == {}
+    plan = plan_contracts(OWNER.address, native=True)
+    assert {"rlc", "hub_escrow", "deposit_addresses"}.isdisjoint(plan)
+    assert deployment.facets[NATIVE_ESCROW] == plan[NATIVE_ESCROW].address
+    for contract in plan.values():
+        assert 0 < len(from_hex(anvil.request("eth_getCode", contract.address, "latest"))) <= LARGEST_CODE
+
+    _send(anvil, deployment.hub, b"", wei=7 * 10**9 + 5)
+    assert _call(anvil, "hub", deployment.hub, "balanceOf", OWNER.address) == 7
+    assert int(anvil.request("eth_getBalance", deployment.hub, "latest"), 16) == 7 * 10**9
+    _send(anvil, deployment.hub, contract_abi("hub").encode_call("withdraw", (7,)))
+    assert int(anvil.request("eth_getBalance", deployment.hub, "latest"), 16) == 0
+    assert (await deploy(anvil.rpc_url, native=True)).already_deployed
+
+
+async def test_native_flavour_of_a_token_is_refused(anvil: AnvilProcess) -> None:
+    token = (await deploy(anvil.rpc_url)).rlc
+    blocks = _blocks(anvil)
+    with pytest.raises(UsageError, match="leave --rlc or --native out"):
+        await deploy(anvil.rpc_url, rlc=token, native=True)
+    assert _blocks(anvil) == blocks
+
+
 async def test_address_that_is_no_token_is_refused(anvil: AnvilProcess) -> None:
     for address in (OWNER.address, DEPLOYER):
         with pytest.raises(UsageError, match="no token with 9 decimals"):
@@ -330,13 +365,24 @@ def test_command_prints_one_object_and_a_second_run_says_already_deployed(
     around = ("roleAccounts", "depositAddresses", "groups")
     for key in ("hub", "rlc", "appRegistry", "datasetRegistry", "workerpoolRegistry", *around):
         assert anvil.request("eth_getCode", first[key], "latest") != "0x"
-    assert first["chainId"] == 31337
+    assert (first["chainId"], first["flavour"]) == (31337, "token")
     assert first["alreadyDeployed"] is False
 
     code, out, err = _run(["--rpc", anvil.rpc_url, "--json"], capsys)
     second = json.loads(out)
     assert (code, err) == (0, "")
     assert second == {**first, "gasUsed": 0, "gas": {}, "alreadyDeployed": True}
+
+
+def test_command_deploys_the_native_flavour(anvil: AnvilProcess, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = _run(["--rpc", anvil.rpc_url, "--native", "--json"], capsys)
+    assert code == 0, err
+    told = json.loads(out)
+    assert (told["flavour"], told["rlc"]) == ("native", ZERO_ADDRESS)
+    assert told["hub"] == plan_contracts(OWNER.address, native=True)["hub"].address
+    code, out, _ = _run(["--rpc", anvil.rpc_url, "--native"], capsys)
+    assert code == 0
+    assert "native" in out
 
 
 def test_command_for_people_shows_the_addresses(anvil: AnvilProcess, capsys: pytest.CaptureFixture[str]) -> None:
@@ -380,6 +426,7 @@ def test_command_takes_the_key_from_anywhere(
         (["--password-file", "password"], "name it with --keystore"),
         (["--keystore", "missing.json", "--password-file", "missing"], "missing"),
         (["--rlc", "0x12"], "is not an address"),
+        (["--native", "--rlc", OWNER.address], "leave --rlc or --native out"),
     ],
 )
 def test_command_refuses_bad_input_with_exit_code_2(
@@ -402,7 +449,7 @@ def test_command_ends_with_4_when_no_node_answers_and_3_without_coins(
 def test_help_explains_what_a_run_does() -> None:
     answer = CliRunner().invoke(contracts_app, ["deploy", "--help"])
     assert answer.exit_code == 0
-    for word in ("--rpc", "--key", "--keystore", "--rlc", "--json"):
+    for word in ("--rpc", "--key", "--keystore", "--rlc", "--native", "--json"):
         assert word in answer.output
 
 

@@ -176,10 +176,10 @@ async def test_a_prepared_transaction_that_is_never_sent_blocks_its_nonce_for_a_
 ) -> None:
     payer = someone(module_anvil)
     call = calls.approve(rlc, dev_signer(1).address, 1)
-    async with chain_of(module_anvil, rlc, options=SenderOptions(reserve_s=0.3)) as chain:
+    async with chain_of(module_anvil, rlc, options=SenderOptions(reserve_s=3)) as chain:
         assert (await chain.prepare(call, payer)).nonce == 0
         assert (await chain.prepare(call, payer)).nonce == 1
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(3.5)
         assert (await chain.prepare(call, payer)).nonce == 0
 
 

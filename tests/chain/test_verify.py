@@ -25,9 +25,10 @@ HEIR = dev_signer(1).address
 LAYOUT = json.loads((Path(__file__).parents[1] / "contracts" / "hub_layout.json").read_text())
 
 
-def _send(anvil: AnvilProcess, to: str, data: bytes) -> None:
+def _send(anvil: AnvilProcess, to: str, data: bytes, *, wei: int = 0) -> None:
     """A transaction of the owner, mined."""
-    tx_hash = anvil.request("eth_sendTransaction", {"from": OWNER, "to": to, "data": to_hex(data)})
+    call = {"from": OWNER, "to": to, "data": to_hex(data), "value": hex(wei)}
+    tx_hash = anvil.request("eth_sendTransaction", call)
     deadline = time.monotonic() + 20
     while (receipt := anvil.request("eth_getTransactionReceipt", tx_hash)) is None:
         assert time.monotonic() < deadline
@@ -158,6 +159,22 @@ async def test_deployment_with_a_given_token_is_found_by_hub_or_by_token(
         assert _failed(found) == set()
         assert found.hub == other.hub
         assert "rlc code" not in {check.name for check in found.checks}
+
+
+async def test_native_flavour_passes_by_hub_or_by_name_and_must_hold_what_it_owes(anvil: AnvilProcess) -> None:
+    native = await deploy(anvil.rpc_url, native=True)
+    _send(anvil, native.hub, b"", wei=3 * 10**9)
+    for found in (await verify(anvil.rpc_url, hub=native.hub), await verify(anvil.rpc_url, native=True)):
+        assert _failed(found) == set()
+        assert found.hub == native.hub
+        names = {check.name for check in found.checks}
+        assert "hub_escrow_native code" in names
+        assert {"rlc code", "hub_escrow code", "deposit_address code", "RLC supply"}.isdisjoint(names)
+        assert _detail(found, "escrow covered") == "3"
+    anvil.request("anvil_setBalance", native.hub, hex(3 * 10**9 - 1))
+    found = await verify(anvil.rpc_url, native=True)
+    assert _failed(found) == {"escrow covered"}
+    assert _detail(found, "escrow covered") == "It is 2; it should be at least 3."
 
 
 async def test_address_without_a_hub_is_reported(anvil: AnvilProcess, deployment: Deployment) -> None:

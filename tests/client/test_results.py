@@ -85,7 +85,7 @@ async def refused(storage: StorageClient, view: Task, out: Path, error: type[Fai
     with pytest.raises(error) as caught:
         await collect_result(storage, view, TASK_ID, out)
     assert (sorted(out.rglob("*")) if out.exists() else []) == before
-    assert not [path for path in out.parent.iterdir() if path.name.startswith(".fairgrid-")]
+    assert not list(out.parent.rglob(".fairgrid-*"))
     return caught.value
 
 
@@ -98,6 +98,23 @@ async def test_agreed_result_is_written(storage: StorageClient, tmp_path: Path, 
     assert result.log("stdout.txt") == "said\n"
     assert result.log("stderr.txt") == ""
     assert sorted(path.name for path in out.parent.iterdir()) == ["out", "worker"]
+
+
+async def test_nothing_is_written_beside_the_folder_which_may_be_all_that_is_writable(
+    storage: StorageClient, tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = await completed(storage, tmp_path / "worker", FILES)
+    beside: list[str] = []
+    fetch = storage.fetch
+
+    async def watched(cid: str, target: Path, *, max_bytes: int) -> None:
+        await fetch(cid, target, max_bytes=max_bytes)
+        beside.extend(path.name for path in out.parent.iterdir())
+
+    monkeypatch.setattr(storage, "fetch", watched)
+    await collect_result(storage, view, TASK_ID, out)
+    assert sorted(beside) == ["out", "worker"]
+    assert not list(out.rglob(".fairgrid-*"))
 
 
 async def test_empty_result_is_a_result(storage: StorageClient, tmp_path: Path, out: Path) -> None:

@@ -12,8 +12,11 @@ import platformdirs
 import pytest
 from boa import Env
 
+from fairgrid.errors import HostFailure
 from tests.contracts.hub_parts import FACETS, NATIVE_ESCROW, create_hub
 from tests.contracts.native_world import NativeWorld, deploy_native_hub
+from tests.contracts.peer import PEER_NAME, PEER_VERSION, PeerPackage, ensure_peer
+from tests.contracts.peer_record import deploy_peer_world
 from tests.contracts.registries import ChainContract, compiled, deploy_contract
 from tests.contracts.world import Person, World, deploy_hub, mock
 
@@ -57,6 +60,15 @@ def world(deployed_world: World) -> Iterator[World]:
         yield deployed_world
 
 
+@pytest.fixture(scope="session")
+def peer_package() -> PeerPackage:
+    """The published contracts; tests that compare with them are skipped where they cannot be fetched."""
+    try:
+        return PeerPackage(ensure_peer())
+    except HostFailure as failure:
+        pytest.skip(f"{PEER_NAME} {PEER_VERSION} cannot be fetched: {failure}")
+
+
 @pytest.fixture(scope="module")
 def deployed_native_world(chain: Env) -> NativeWorld:
     """A hub of native coins as it is deployed; never changed."""
@@ -91,3 +103,9 @@ def odd(world: World) -> tuple[ChainContract, Any]:
     )
     token.give(world.owner.address, 100)
     return ChainContract("hub", parts["hub"]), token
+
+
+@pytest.fixture(scope="module")
+def worlds(peer_package: PeerPackage, chain: Env) -> tuple[World, World]:
+    """The published contracts, and ours, on one chain."""
+    return deploy_peer_world(peer_package), deploy_hub()

@@ -11,6 +11,7 @@ ON_ORDERS = "tests/contracts/test_agreement_on_orders.py::test_"
 ON_BOOST = "tests/contracts/test_agreement_on_boost.py::test_"
 HUB, ORDERS, ESCROW = "contracts/hub.vy", "contracts/hub_orders.vy", "contracts/lib/escrow.vy"
 SURFACE, SETTLEMENT = "contracts/lib/erc20.vy", "contracts/lib/settlement.vy"
+DEPOSITS = "contracts/hub_escrow.vy"
 CONTRIBUTIONS = "contracts/lib/contributions.vy"
 BOOST, MATCHING = "contracts/hub_boost.vy", "contracts/lib/matching.vy"
 VIEWS, SCORES, SIGNATURES = "contracts/hub_views.vy", "contracts/lib/scores.vy", "contracts/lib/signatures.vy"
@@ -39,6 +40,11 @@ def in_views(name: str, text: str, replacement: str, killer: str, file: str = VI
 def in_surface(name: str, text: str, replacement: str, killer: str) -> Mutant:
     """A mistake in the token's surface."""
     return Mutant(f"hub_escrow: {name}", SURFACE, text, replacement, ON_ORDERS + killer, ("hub_escrow",))
+
+
+def in_deposits(name: str, text: str, replacement: str, killer: str) -> Mutant:
+    """A mistake in what brings tokens in and out."""
+    return Mutant(f"hub_escrow: {name}", DEPOSITS, text, replacement, ON_ORDERS + killer, ("hub_escrow",))
 
 
 def in_library(name: str, file: str, text: str, replacement: str, killer: str) -> Mutant:
@@ -337,6 +343,30 @@ CONTRACTS = (
         KITTY,
     ),
     # the token's surface
+    in_deposits(
+        "a deposit for several credits the caller",
+        "self._deposit(msg.sender, amounts[i], targets[i])",
+        "self._deposit(msg.sender, amounts[i], msg.sender)",
+        "deposits_of_several_and_by_permit",
+    ),
+    in_deposits(
+        "a spoilt permit is not forgiven",
+        "revert_on_failure=False,\n    )\n    self._deposit(",
+        "revert_on_failure=False,\n    )\n    assert permitted\n    self._deposit(",
+        "deposits_of_several_and_by_permit",
+    ),
+    in_deposits(
+        "anybody's request may be matched with a deposit",
+        "if orders.request.requester != sender:",
+        "if False:",
+        "a_deposit_with_a_match",
+    ),
+    in_deposits(
+        "a match that failed is taken for one that happened",
+        "    if not success:\n        raw_revert(answer)\n    return True",
+        "    return True",
+        "a_deposit_with_a_match",
+    ),
     in_surface(
         "an allowance is never used up",
         "self._approve(sender, msg.sender, state.allowances[sender][msg.sender] - amount)",

@@ -3,93 +3,26 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fairgrid.chain.create2 import creation_code
 from fairgrid.localnet.anvil import AnvilProcess
 from fairgrid.protocol import ids
-from fairgrid.protocol.hexes import ZERO_ADDRESS, checksum, from_hex, to_hex
+from fairgrid.protocol.hexes import ZERO_ADDRESS
+from tests.contracts.anvil_world import AnvilWorld, deploy_on_anvil
 from tests.contracts.batch import BATCH_LANE, agree, answers, finalize_run, open_run, settle_run
-from tests.contracts.registries import ChainContract, Log, compiled, public_abi
-from tests.contracts.world import World, bytes32, deploy_hub
-
-CALLER = "0x00000000000000000000000000000000000CA11E"
-GAS_LIMIT = hex(16_000_000)
-
-
-@dataclass(frozen=True, slots=True)
-class AnvilContract(ChainContract):
-    """A contract on a local chain that lets anybody send."""
-
-    chain: AnvilProcess
-    gas: dict[str, list[int]]
-
-    def transact(
-        self, function: str, *arguments: Any, sender: str | None = None, value: int = 0
-    ) -> tuple[Any, list[Log]]:
-        abi = public_abi(self.name)
-        call = {
-            "from": sender or CALLER,
-            "to": self.address,
-            "value": hex(value),
-            "data": to_hex(abi.encode_call(function, arguments)),
-        }
-        answer = abi.decode_answer(function, from_hex(self.chain.request("eth_call", call, "pending")))
-        receipt = _send(self.chain, call)
-        self.gas.setdefault(function, []).append(int(receipt["gasUsed"], 16))
-        return (answer[0] if len(answer) == 1 else answer or None), []
-
-
-class AnvilWorld(World):
-    """The hub on a local chain."""
-
-    chain: AnvilProcess
-    gas: dict[str, list[int]]
-
-    @property
-    def chain_id(self) -> int:
-        return int(self.chain.request("eth_chainId"), 16)
-
-    def contract(self, name: str, address: str) -> ChainContract:
-        return AnvilContract(name, address, self.chain, self.gas)
-
-
-def _send(chain: AnvilProcess, call: dict[str, Any]) -> dict[str, Any]:
-    chain.request("anvil_setBalance", call["from"], hex(10**24))
-    transaction = chain.request("eth_sendTransaction", call | {"gas": GAS_LIMIT})
-    deadline = time.monotonic() + 20
-    while (receipt := chain.request("eth_getTransactionReceipt", transaction)) is None:
-        assert time.monotonic() < deadline, "the transaction is not mined"
-        time.sleep(0.005)
-    assert receipt["status"] == "0x1"
-    return dict(receipt)
+from tests.contracts.registries import public_abi
+from tests.contracts.world import Person, World, bytes32
 
 
 @pytest.fixture(scope="module")
 def hub_on_anvil(module_anvil: AnvilProcess) -> AnvilWorld:
-    gas: dict[str, list[int]] = {}
-    module_anvil.request("anvil_autoImpersonateAccount", True)
-
-    def deploy(name: str, **arguments: Any) -> ChainContract:
-        code = to_hex(creation_code(compiled(name), arguments))
-        receipt = _send(module_anvil, {"from": CALLER, "data": code})
-        gas[f"deploy {name}"] = [int(receipt["gasUsed"], 16)]
-        return AnvilContract(name, checksum(receipt["contractAddress"]), module_anvil, gas)
-
-    class Here(AnvilWorld):
-        chain = module_anvil
-
-    Here.gas = gas
-    world = deploy_hub(deploy, Here)
-    assert isinstance(world, AnvilWorld)
-    return world
+    return deploy_on_anvil(module_anvil)
 
 
 @pytest.fixture
@@ -172,6 +105,63 @@ def test_deal_with_dataset_and_three_workers(hub_on_anvil: AnvilWorld, spent: di
     _compare({"three workers: finalize": spent["finalize"][0], "three workers: deal and task": _total(spent)})
 
 
+PUBLISHED_ESCROW = {
+    "RLC: transfer to a fresh account": 51_842,
+    "RLC: approve": 46_075,
+    "deposit, first of the account": 82_646,
+    "deposit, next": 65_179,
+    "depositFor a fresh account": 82_646,
+    "depositForArray, two fresh accounts": 111_973,
+    "withdraw": 59_413,
+    "transfer": 41_937,
+    "approveAndCall, first deposit of the account": 84_917,
+    "approveAndCall, next deposit": 70_174,
+    "approveAndCall, deposit and match": 830_261,
+}
+"""What the published contracts take for the same, on the same chain; the first deposit as that for a fresh account."""
+
+
+def test_money_costs_less_than_in_the_published_escrow(hub_on_anvil: AnvilWorld, spent: dict[str, list[int]]) -> None:
+    world = hub_on_anvil
+    _pay_in(world)
+    rlc, hub, owner = world.rlc, world.hub, world.owner.address
+    one, two = (Person(name).address for name in ("first saver", "second saver"))
+    fresh = [Person(f"fresh account {number}").address for number in range(3)]
+    for person in (one, two, world.requester.address):
+        rlc.call("transfer", person, 10**12, sender=owner)
+    rlc.call("approve", hub.address, 10**11, sender=one)
+    spent.pop("deposit", None)
+    spent.pop("depositFor", None)
+    for _ in range(2):
+        hub.call("deposit", 1_000, sender=one)
+    hub.call("depositFor", 1_000, fresh[0], sender=one)
+    hub.call("depositForArray", [1_000, 1_000], fresh[1:], sender=one)
+    hub.call("withdraw", 10, sender=one)
+    hub_only = len(spent.get("transfer", []))
+    hub.call("transfer", fresh[0], 10, sender=one)
+    for _ in range(2):
+        rlc.call("approveAndCall", hub.address, 1_000, b"", sender=two)
+    orders = world.orders(request=REQUEST)
+    match = public_abi("hub").encode_call("matchOrders", orders.arguments)
+    rlc.call("approveAndCall", hub.address, 11_001, match, sender=world.requester.address)
+    measured = {
+        "RLC: transfer to a fresh account": spent["transfer"][0],
+        "RLC: approve": spent["approve"][-1],
+        "deposit, first of the account": spent["deposit"][0],
+        "deposit, next": spent["deposit"][1],
+        "depositFor a fresh account": spent["depositFor"][0],
+        "depositForArray, two fresh accounts": spent["depositForArray"][0],
+        "withdraw": spent["withdraw"][0],
+        "transfer": spent["transfer"][hub_only],
+        "approveAndCall, first deposit of the account": spent["approveAndCall"][0],
+        "approveAndCall, next deposit": spent["approveAndCall"][1],
+        "approveAndCall, deposit and match": spent["approveAndCall"][2],
+    }
+    for name, gas in measured.items():
+        assert gas <= PUBLISHED_ESCROW[name], f"{name}: {gas}"
+    _compare(measured)
+
+
 def test_boost_match_and_push(hub_on_anvil: AnvilWorld, spent: dict[str, list[int]]) -> None:
     """The published contracts: match 452,069 without and 539,820 with dataset, push 174,226."""
     world = hub_on_anvil
@@ -249,8 +239,7 @@ def test_sponsored_deal_without_dataset_and_claim(hub_on_anvil: AnvilWorld, spen
     orders = world.orders(request={"params": ""})
     deal = world.hub.call("sponsorMatchOrders", *orders.arguments, sender=world.worker(0).address)
     task = world.initialize(deal)
-    world.chain.request("evm_increaseTime", 3_001)
-    world.chain.request("evm_mine")
+    world.wait(3_001)
     world.hub.call("claim", task, sender=world.stranger.address)
     _compare({"sponsorMatchOrders": spent["sponsorMatchOrders"][0], "claim": spent["claim"][0]})
 
@@ -264,7 +253,6 @@ def test_boost_sponsored_and_claimed(hub_on_anvil: AnvilWorld, spent: dict[str, 
         *world.orders(request={"trust": 1, "params": ""}).arguments,
         sender=world.worker(0).address,
     )
-    world.chain.request("evm_increaseTime", 2_101)
-    world.chain.request("evm_mine")
+    world.wait(2_101)
     world.hub.call("claimBoost", deal, 0, sender=world.stranger.address)
     _compare({"boost: sponsored match": spent["sponsorMatchOrdersBoost"][0], "boost: claim": spent["claimBoost"][0]})

@@ -199,7 +199,7 @@ class HubMachine(RuleBasedStateMachine):
         assert [world.frozen(person) for person in self.people] == [0] * len(self.people)
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(240)
 def test_no_sequence_of_calls_makes_or_loses_money(deployed_world: World) -> None:
     class Here(HubMachine):
         def __init__(self) -> None:

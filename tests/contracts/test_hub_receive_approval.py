@@ -73,6 +73,7 @@ def test_the_escrows_own_shares_cannot_be_deposited(world: World, requester: Per
 
 
 def test_anybody_can_deposit_what_somebody_approved_and_only_into_its_account(world: World, requester: Person) -> None:
+    """Weakness C10 of the protocol, kept: the caller is not checked, so an open allowance can be pushed in."""
     world.rlc.call("approve", world.hub.address, 9, sender=requester.address)
     arguments = (requester.address, 9, world.rlc.address, b"")
     assert world.hub.call("receiveApproval", *arguments, sender=world.stranger.address) is True
@@ -272,6 +273,16 @@ def test_a_match_that_fails_without_a_reason_gets_one(world: World, requester: P
     assert nothing_moved(world, requester)
 
 
+def test_a_match_that_overflows_fails_without_a_reason_of_its_own(world: World, requester: Person) -> None:
+    """Deviation: the published contracts pass a panic on; here arithmetic reverts without data."""
+    dear: dict[str, Any] = {"app": {"appprice": 2**255}, "request": {"appmaxprice": 2**255, "volume": 2}}
+    with reverts(NO_DATA):
+        world.match(world.orders(**dear))
+    with reverts("OperationFailed()"):
+        send(world, requester, PRICE, match_call(world.orders(**dear)))
+    assert nothing_moved(world, requester)
+
+
 def test_a_long_reason_is_passed_on_up_to_1024_bytes(world: World, requester: Person) -> None:
     """An entry that nobody registered, asked for its owner, reverts as it likes."""
     for length in (1024, 1025):
@@ -378,8 +389,7 @@ def test_orders_in_another_order_in_the_bytes_are_the_same_orders(world: World, 
     assert world.frozen(requester) == PRICE
 
 
-def test_a_used_salt_matters_not_the_caller(world: World, requester: Person) -> None:
-    """Two embedded matches of one request that is filled in two steps."""
+def test_a_request_is_filled_by_two_deposits(world: World, requester: Person) -> None:
     request = {"volume": 2, "salt": bytes32(77)}
     first = world.orders(app={"volume": 1}, request=request)
     second = world.orders(request=request)

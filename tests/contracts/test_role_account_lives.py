@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from fairgrid.protocol import ids
+from fairgrid.protocol import ids, runs
 from fairgrid.protocol.hexes import ZERO_ADDRESS
 from tests.contracts.around import SCHEDULER, WORKER, RoleAccount, role_accounts
+from tests.contracts.batch import BATCH_LANE, answers
 from tests.contracts.registries import NO_DATA, ChainContract, reverts
 from tests.contracts.world import RICH, Person, World, bytes32
 
@@ -97,6 +98,37 @@ def test_scheduler_reopens_a_consensus_that_nobody_revealed(
         worker.work("reopen", task)
     scheduler.work("reopen", task)
     assert world.view_task(task).status == 1
+
+
+@pytest.fixture
+def bag(world: World, scheduler: RoleAccount) -> str:
+    """A deal of six tasks in the batch lane, with the scheduler account's own pool."""
+    pool = str(world.registries["workerpool"].call("createWorkerpool", scheduler.address, "a pool for bags"))
+    world.fund(world.requester)
+    orders = world.unsigned_orders(
+        workerpool={"workerpool": pool, "tag": BATCH_LANE}, request={"tag": BATCH_LANE, "volume": 6}
+    )
+    pool_order = orders.workerpool.signed(scheduler.sign(world.order_hash(orders.workerpool)))
+    return world.match(replace(world.sign_all(orders), workerpool=pool_order))
+
+
+def test_runs_live_through_role_accounts(world: World, scheduler: RoleAccount, worker: RoleAccount, bag: str) -> None:
+    world.fund(worker.address, 2 * STAKE)
+    scheduler.work("openRun", bag, 4)
+    left, right = runs.run_id(bag, 0, 2), runs.run_id(bag, 2, 2)
+    scheduler.work("splitRun", runs.run_id(bag, 0, 4), 2)
+    result = answers(2)
+    for run in (left, right):
+        worker.work("contribute", *_contribution(scheduler, run, worker, result.digest))
+        worker.work("reveal", run, result.digest)
+        scheduler.work("finalizeRun", run, result.root, result.results)
+        assert world.view_task(run).status == 3
+    last = runs.run_id(bag, 4, 2)
+    authorisation = scheduler.authorise(worker.address, last)
+    worker.work("settleRun", bag, 2, result.root, result.results, ZERO_ADDRESS, b"", authorisation)
+    assert world.view_task(last).status == 3
+    assert world.frozen(worker.address) == world.frozen(scheduler.address) == world.frozen(world.requester) == 0
+    assert world.balance(worker.address) == 3 * STAKE + 3 * (2 * PRICE * 99 // 100)
 
 
 def test_accounts_of_one_factory_do_not_disturb_each_other(

@@ -20,7 +20,7 @@ ROUNDS = 3
 STEPS = 30
 
 
-@pytest.mark.timeout(60 if EXAMPLES <= 60 else 0)
+@pytest.mark.timeout(240 if EXAMPLES <= 60 else 0)
 @pytest.mark.parametrize("round_", range(ROUNDS))
 def test_random_calls_in_both_lanes_leave_contracts_and_model_alike(round_: int) -> None:
     BatchMachine.reached.clear()

@@ -33,7 +33,7 @@ from tests.e2e.network import Answer, Network, running_network
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 WORKERS = honest_workers(5)
-IMPATIENT = {"reconnect_grace_s": 3.0, "restart_grace_s": 15.0, "authorisation_timeout_s": 20.0}
+IMPATIENT = {"reconnect_grace_s": 3.0, "restart_grace_s": 60.0, "authorisation_timeout_s": 20.0}
 """Trust 10 takes four of the five workers; one that is gone for three seconds is replaced by the fifth."""
 
 FOUR_AGREE = ("--trust", "0.9")
@@ -117,9 +117,11 @@ def test_pool_killed_in_any_phase_goes_on_after_its_restart_and_pays_once(networ
     with _job(network, steps, *FOUR_AGREE) as command:
         with _held_in_phase(network, command, phase) as task:
             stop_and_wait(network, "pool", kill=True)
-            assert task_on_chain(network, task).status is (
-                TaskStatus.REVEALING if phase == "revealing" else TaskStatus.ACTIVE
-            )
+            status = task_on_chain(network, task).status
+            if phase == "contributing":  # the contribution that was on its way may be the last that is needed
+                assert status in (TaskStatus.ACTIVE, TaskStatus.REVEALING)
+            else:
+                assert status is (TaskStatus.REVEALING if phase == "revealing" else TaskStatus.ACTIVE)
         network.wait(network.local.restart("pool"))
         answer = command.finish()
     _completed(network, answer, steps)

@@ -165,7 +165,7 @@ def test_a_directory_in_which_nothing_was_started_has_no_network(tmp_path: Path)
 
 def fairgrid(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "fairgrid", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=55, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
 
 
 def up_attached(directory: Path) -> tuple[subprocess.Popen[str], dict[str, Any]]:
@@ -202,7 +202,7 @@ def test_whatever_ends_an_attached_network_ends_all_of_it(tmp_path: Path, number
         found = [entry["pid"] for entry in status["processes"]]
         assert len(found) == 4
         process.send_signal(number)
-        process.communicate(timeout=30)
+        process.communicate(timeout=120)
     assert process.returncode == (130 if number != signal.SIGKILL else -signal.SIGKILL)
     wait_until_gone(found)
 

@@ -53,12 +53,14 @@ async def test_a_process_that_ends_at_once_shows_its_last_words(tmp_path: Path) 
 
 
 async def test_a_process_that_never_gets_ready_is_ended(tmp_path: Path) -> None:
-    pid_file = tmp_path / "pid"
-    code = f"import os, time; open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    pids: list[int] = []
     with pytest.raises(ProcessFailed, match=r"not ready after 1\.5 s.*It said nothing"):
-        await start_process(spec(tmp_path, code, timeout_s=1.5))
+        await start_process(
+            spec(tmp_path, "import time; time.sleep(60)", timeout_s=1.5),
+            started=lambda process: pids.append(process.record.pid),
+        )
     with pytest.raises(ProcessLookupError):
-        os.kill(int(pid_file.read_text()), 0)
+        os.kill(pids[0], 0)
 
 
 async def test_a_program_that_does_not_exist_is_a_clear_error(tmp_path: Path) -> None:
@@ -71,7 +73,7 @@ async def test_a_process_that_ignores_sigterm_is_killed_after_the_grace_time(tmp
     process = await start_process(spec(tmp_path, STUBBORN, ready="ready"))
     begun = time.monotonic()
     await end_processes([process.record], grace_s=0.5)
-    assert 0.5 <= time.monotonic() - begun < 5
+    assert 0.5 <= time.monotonic() - begun < 40
     assert await process.stop() == -signal.SIGKILL
 
 

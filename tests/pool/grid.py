@@ -61,7 +61,13 @@ class Grid:
 
     def __init__(self, folder: Path, *, policy: Policy | None = None, keep_states: int = 0) -> None:
         self.folder = folder
-        self.policy = policy or Policy(seal_window_min_s=100, lease_ttl_s=1_000)
+        self.policy = policy or Policy(
+            seal_window_min_s=100,
+            lease_ttl_s=1_000,
+            restart_grace_s=1_000,
+            fill_wait_s=1_000,
+            authorisation_timeout_s=1_000,
+        )
         self.admin, self.scheduler, self.requester = key("admin"), key("scheduler"), key("requester")
         self.chain = ModelChain.fresh(owner=self.admin.address, keep_states=keep_states)
         self.domain = Domain(self.chain.chain_id, self.chain.hub)
@@ -177,6 +183,7 @@ class Script:
     opens: bool = True
     seals: bool = True
     contributes_at_all: bool = True
+    reveals_after_s: float = 0.0
 
 
 @dataclass
@@ -276,6 +283,7 @@ class Scripted:
             case wire.RevealNotice():
                 digest = self.digest(self.script.contributes or self.script.content)
                 with contextlib.suppress(ContractReverted):
+                    await asyncio.sleep(self.script.reveals_after_s)
                     await self.grid.chain.transact(calls.reveal(self.grid.chain.hub, message.task_id, digest), self.key)
             case wire.OpeningRequest() if self.script.opens:
                 await self.say(

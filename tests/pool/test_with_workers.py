@@ -38,7 +38,16 @@ async def _pool(world: World, folder: Path, *, port: int = 0) -> AsyncIterator[t
                 workerpool=world.workerpool,
                 store=store,
                 storage=world.storage,
-                policy=Policy(first_round_replicas=3, seal_window_min_s=1_000, lease_ttl_s=1_000),
+                policy=Policy(
+                    first_round_replicas=3,
+                    seal_window_min_s=1_000,
+                    lease_ttl_s=1_000,
+                    restart_grace_s=1_000,
+                    fill_wait_s=1_000,
+                    authorisation_timeout_s=1_000,
+                    opening_timeout_s=1_000,
+                    upload_timeout_s=1_000,
+                ),
                 clock=FastClock(),
                 scratch=folder / "uploads",
             ).running() as service,
@@ -50,7 +59,7 @@ async def _pool(world: World, folder: Path, *, port: int = 0) -> AsyncIterator[t
 
 
 async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not await condition():
         assert time.monotonic() < deadline, "it did not happen"
         await asyncio.sleep(0.05)

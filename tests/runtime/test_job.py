@@ -14,7 +14,7 @@ from fairgrid.protocol.cid import cid_of
 from fairgrid.protocol.digest import tree_digest_of_folder
 from fairgrid.protocol.hexes import keccak, to_hex32
 from fairgrid.protocol.manifest import FileRef, Item, Manifest, Resources, hashed_name
-from fairgrid.protocol.results import error_in_folder, parse_error
+from fairgrid.protocol.results import MAX_CALLBACK_BYTES, error_in_folder, parse_error
 from fairgrid.runtime.interface import Outcome, SandboxJob, Stop
 from fairgrid.runtime.job import JobResult, TaskContext, run_job, task_environment
 from fairgrid.runtime.twin import FunctionSandbox
@@ -321,12 +321,21 @@ async def test_callback_bytes_are_what_the_digest_covers(bench: Bench) -> None:
     assert result.covered == () and (result.result_folder / "a").exists()
 
 
-@pytest.mark.parametrize("data", [None, 5, "00ff", "0x0", "0xzz", "0x" + "00" * 4097])
+async def test_callback_bytes_may_be_as_long_as_the_hub_takes_and_no_longer(bench: Bench) -> None:
+    types = (Path(__file__).parents[2] / "contracts" / "lib" / "types.vy").read_text()
+    assert f"MAX_RESULT: constant(uint256) = {MAX_CALLBACK_BYTES}\n" in types
+    longest = b"\x5a" * MAX_CALLBACK_BYTES
+    computed = json.dumps({"callback-data": "0x" + longest.hex()})
+    result = await bench.run_function(lambda job: write(job, {"computed.json": computed}), CALLBACK_CONTEXT)
+    assert (result.error, result.callback_data) == (None, longest)
+
+
+@pytest.mark.parametrize("data", [None, 5, "00ff", "0x0", "0xzz", "0x" + "00" * (MAX_CALLBACK_BYTES + 1)])
 async def test_callback_without_usable_bytes_is_an_error_that_fits_the_chain(bench: Bench, data: object) -> None:
     files = {} if data is None else {"computed.json": json.dumps({"callback-data": data})}
     result = await bench.run_function(lambda job: write(job, files), CALLBACK_CONTEXT)
     assert result.error is not None and result.error["kind"] == "callback"
-    assert result.callback_data is not None and len(result.callback_data) <= 4096
+    assert result.callback_data is not None and len(result.callback_data) <= MAX_CALLBACK_BYTES
     assert parse_error(result.callback_data) == result.error
     assert result.digest == to_hex32(keccak(result.callback_data))
 

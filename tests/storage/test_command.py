@@ -41,8 +41,8 @@ async def test_the_service_says_ready_serves_and_ends_cleanly_with_all_its_files
         cid = await client.add_bytes(content(500_000))
     first.send_signal(number)
     began = time.monotonic()
-    out, _ = await asyncio.to_thread(first.communicate, None, 10)
-    assert time.monotonic() - began < 5
+    out, _ = await asyncio.to_thread(first.communicate, None, 60)
+    assert time.monotonic() - began < 30
     assert (first.returncode, out) == (0, "")
 
     second = start(tmp_path)
@@ -64,7 +64,7 @@ async def test_a_taken_port_or_folder_is_a_clear_error_with_exit_code_2(tmp_path
         assert "--port" in said or "--dir" in said
         assert "Traceback" not in said
     first.terminate()
-    await asyncio.to_thread(first.communicate, None, 10)
+    await asyncio.to_thread(first.communicate, None, 60)
 
 
 async def test_the_limits_are_taken_from_the_command_line(tmp_path: Path) -> None:

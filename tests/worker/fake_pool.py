@@ -88,13 +88,13 @@ class FakePool:
         assert self._current is not None
         await self._current.send(frame)
 
-    async def until(self, condition: Any, *, timeout_s: float = 20.0) -> None:
+    async def until(self, condition: Any, *, timeout_s: float = 60.0) -> None:
         """Wait until ``condition()`` is true."""
         async with asyncio.timeout(timeout_s):
             while not condition():
                 await _moment()
 
-    async def expect(self, kind: type[Message], *, timeout_s: float = 20.0) -> Message:
+    async def expect(self, kind: type[Message], *, timeout_s: float = 60.0) -> Message:
         """The first message of this kind that was not taken yet, taken."""
 
         def found() -> list[Any]:

@@ -239,7 +239,7 @@ async def running(world: World, setting: AgentSetting) -> AsyncIterator[WorkerAg
     try:
         yield agent
         agent.stop()
-        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(task, 60)
     finally:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError, Exception):

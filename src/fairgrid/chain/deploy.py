@@ -32,6 +32,7 @@ __all__ = [
     "FACETS",
     "FACTORIES",
     "LOCAL_CHAIN_ID",
+    "NATIVE_ESCROW",
     "REGISTRY_ENTRIES",
     "Deployment",
     "PlannedContract",
@@ -46,6 +47,8 @@ LOCAL_CHAIN_ID = 31337
 _RLC_DECIMALS = 9
 FACETS = ("hub_orders", "hub_batch", "hub_boost", "hub_escrow", "hub_admin", "hub_legacy", "hub_views")
 """In the order of creation: each is given those before it by name."""
+NATIVE_ESCROW = "hub_escrow_native"
+"""In the place of ``hub_escrow`` where the chain's own coin is escrowed."""
 REGISTRY_ENTRIES = {"app_registry": "app", "dataset_registry": "dataset", "workerpool_registry": "workerpool"}
 """The registries, each with the contract that its entries delegate to."""
 FACTORIES = {"role_accounts": "role_account", "deposit_addresses": "deposit_address", "groups": "group"}
@@ -68,8 +71,11 @@ class Deployment:
     chain_id: int
     owner: str
     """Whose deployment it is: first owner of hub and registries, and of a new token's whole supply."""
+    flavour: str
+    """What is escrowed: ``token`` (RLC) or ``native`` (the chain's own coin)."""
     hub: str
     rlc: str
+    """The zero address in the native flavour."""
     app_registry: str
     dataset_registry: str
     workerpool_registry: str
@@ -77,6 +83,7 @@ class Deployment:
     """Contracts that the hub delegates to, by name."""
     role_accounts: str
     deposit_addresses: str
+    """The zero address in the native flavour, where plain coins sent to the hub are a deposit."""
     groups: str
     hub_code_hash: str
     """keccak256 of the hub's code, for network files (decision 31)."""
@@ -98,6 +105,7 @@ class Deployment:
             "roleAccounts": self.role_accounts,
             "depositAddresses": self.deposit_addresses,
             "groups": self.groups,
+            "flavour": self.flavour,
             "chainId": self.chain_id,
             "owner": self.owner,
             "hubCodeHash": self.hub_code_hash,
@@ -109,11 +117,16 @@ class Deployment:
         }
 
 
-def plan_contracts(owner: str, *, rlc: str | None = None) -> dict[str, PlannedContract]:
+def plan_contracts(owner: str, *, rlc: str | None = None, native: bool = False) -> dict[str, PlannedContract]:
     """Every contract by name, in the order of creation, with the address that it will have on any chain.
 
-    ``rlc`` names a token that exists already; then none is planned.
+    ``rlc`` names a token that exists already; then none is planned. ``native`` escrows the chain's own coin: there is
+    no token then, and there are no deposit addresses.
+
+    Raises:
+        UsageError: both are given.
     """
+    _check_flavour(rlc, native=native)
     plan: dict[str, PlannedContract] = {}
     # By the names of the constructors' arguments.
     arguments: dict[str, Any] = {
@@ -128,14 +141,16 @@ def plan_contracts(owner: str, *, rlc: str | None = None) -> dict[str, PlannedCo
         plan[name] = PlannedContract(name, create2_address(DEPLOYER, DEPLOY_SALT, init_code), init_code)
         return plan[name].address
 
-    arguments["base_token"] = rlc if rlc is not None else add("rlc")
+    if not native:
+        arguments["base_token"] = rlc if rlc is not None else add("rlc")
     for registry, entry in REGISTRY_ENTRIES.items():
         arguments[registry] = add(registry, entry_initcode=artifact(entry).bytecode)
     for facet in FACETS:
-        arguments[facet] = add(facet)
+        arguments[facet] = add(NATIVE_ESCROW if native and facet == "hub_escrow" else facet)
     arguments["hub_address"] = add("hub")
     for factory, target in FACTORIES.items():
-        add(factory, clone_initcode=artifact(target).bytecode)
+        if not native or factory != "deposit_addresses":
+            add(factory, clone_initcode=artifact(target).bytecode)
     return plan
 
 
@@ -157,7 +172,7 @@ def creation_codes(plan: Mapping[str, PlannedContract]) -> dict[str, Any]:
         "registries": planned(REGISTRY_ENTRIES),
         "entries": created(REGISTRY_ENTRIES.values()),
         "entryProxy": to_hex(ENTRY_PROXY_CODE),
-        "facets": planned(FACETS),
+        "facets": planned((*FACETS, NATIVE_ESCROW)),
         "hub": to_hex(plan["hub"].init_code),
         "factories": planned(FACTORIES),
         "clones": created(FACTORIES.values()),
@@ -169,27 +184,31 @@ async def deploy(
     signer: Signer | None = None,
     *,
     rlc: str | None = None,
+    native: bool = False,
     progress: Callable[[str], None] | None = None,
     timeout_s: float = 180.0,
 ) -> Deployment:
     """Create what is missing and set what is not set yet; the signer owns all of it and pays the gas.
 
-    ``rlc`` is a token to use in place of a new one. Without ``signer`` the first well-known test account is used, on
-    chain 31337 only. ``progress`` is told each step; ``timeout_s`` bounds the wait for each transaction.
+    ``rlc`` is a token to use in place of a new one; ``native`` escrows the chain's own coin and no token. Without
+    ``signer`` the first well-known test account is used, on chain 31337 only. ``progress`` is told each step;
+    ``timeout_s`` bounds the wait for each transaction.
 
     Raises:
-        UsageError: no signer for a chain that is not local, no CREATE2 deployer on this chain, or ``rlc`` is no token.
+        UsageError: no signer for a chain that is not local, no CREATE2 deployer on this chain, ``rlc`` is no token, or
+            both a token and the native coin are to be escrowed.
         FundsError: the signer cannot pay the gas; nothing was sent.
         ServiceUnavailable: no node answers.
         TransactionFailed: a transaction was refused, failed on chain, or was not mined in time. Run it again.
     """
+    _check_flavour(rlc, native=native)
     tell = progress or (lambda _line: None)
     async with JsonRpc(rpc_url) as rpc:
         chain_id = int(await rpc.request("eth_chainId"), 16)
         signer = signer or _local_signer(chain_id)
         await _check_deployer(rpc, chain_id)
         token = None if rlc is None else await _check_token(rpc, rlc)
-        plan = plan_contracts(signer.address, rlc=token)
+        plan = plan_contracts(signer.address, rlc=token, native=native)
         sender = StepSender(rpc, signer, chain_id, tell=tell, timeout_s=timeout_s)
 
         await sender.settle()
@@ -199,23 +218,30 @@ async def deploy(
         last = [_creation(contract) for contract in missing if contract.name == "hub"]
         gas |= await sender.send([*last, *await _missing_settings(rpc, chain_id, plan)])
         hub_code = await _code(rpc, plan["hub"].address)
+        places = {name: contract.address for name, contract in plan.items()}
         return Deployment(
             chain_id=chain_id,
             owner=signer.address,
-            hub=plan["hub"].address,
-            rlc=token or plan["rlc"].address,
-            app_registry=plan["app_registry"].address,
-            dataset_registry=plan["dataset_registry"].address,
-            workerpool_registry=plan["workerpool_registry"].address,
-            facets={name: plan[name].address for name in FACETS},
-            role_accounts=plan["role_accounts"].address,
-            deposit_addresses=plan["deposit_addresses"].address,
-            groups=plan["groups"].address,
+            flavour="native" if native else "token",
+            hub=places["hub"],
+            rlc=token or places.get("rlc", ZERO_ADDRESS),
+            app_registry=places["app_registry"],
+            dataset_registry=places["dataset_registry"],
+            workerpool_registry=places["workerpool_registry"],
+            facets={name: address for name, address in places.items() if name in (*FACETS, NATIVE_ESCROW)},
+            role_accounts=places["role_accounts"],
+            deposit_addresses=places.get("deposit_addresses", ZERO_ADDRESS),
+            groups=places["groups"],
             hub_code_hash=to_hex(keccak(hub_code)),
             creation_codes=creation_codes(plan),
             gas_used=gas,
             already_deployed=not gas,
         )
+
+
+def _check_flavour(rlc: str | None, *, native: bool) -> None:
+    if native and rlc is not None:
+        raise UsageError("An escrow of the chain's own coin has no token: leave --rlc or --native out.")
 
 
 def _local_signer(chain_id: int) -> Signer:

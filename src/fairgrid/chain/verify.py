@@ -39,6 +39,7 @@ _CANARY = ("0x00000000000000000000000000000000000Ca7A2", "0x602a5f5360015ff3", "
 _DECIMALS = 9
 _OWN_SUPPLY = 87_000_000 * 10**_DECIMALS
 _SUPPLY_BOUND = 2**96
+_WEI_PER_NRLC = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +90,17 @@ async def verify(
     owner: str | None = None,
     first_owner: str | None = None,
     rlc: str | None = None,
+    native: bool = False,
 ) -> Verification:
     """Look at everything that `fairgrid.chain.deploy.deploy` leaves.
 
     ``owner`` should own hub and registries (default: on chain 31337 the first well-known test account);
     ``first_owner`` is whom they were deployed for, if that was somebody else. ``hub`` is where the hub is, by default
-    where its planned address is, for the token ``rlc`` if that was not deployed with it.
+    where its planned address is, for the token ``rlc`` if that was not deployed with it, or for ``native`` coins.
 
     Raises:
-        UsageError: an address is none, or no owner is named on a chain that is not local.
+        UsageError: an address is none, no owner is named on a chain that is not local, or both ``rlc`` and ``native``
+            are given.
         ServiceUnavailable: no node answers.
     """
     async with JsonRpc(rpc_url) as rpc:
@@ -106,7 +109,7 @@ async def verify(
             raise UsageError(f"Chain {chain_id} is not a local chain ({LOCAL_CHAIN_ID}): say with --owner who owns it.")
         holder = dev_signer(0).address if owner is None else checksum(owner)
         deployed_for = holder if first_owner is None else checksum(first_owner)
-        planned = plan_contracts(deployed_for, rlc=None if rlc is None else checksum(rlc))
+        planned = plan_contracts(deployed_for, rlc=None if rlc is None else checksum(rlc), native=native)
         address = planned["hub"].address if hub is None else checksum(hub)
         inspector = _Inspector(rpc, chain_id, address, holder)
         checks: tuple[Check, ...] = (Check("hub code", False, f"There is no contract at {address}."),)
@@ -131,8 +134,9 @@ class _Inspector:
         token = await self.ask("hub", self.hub, "token")
         own_token = plan_contracts(deployed_for)["rlc"].address
         # A hub that lies about its token has other code than the plan for that token.
-        rlc = token if isinstance(token, str) and token != own_token else None
-        plan = plan_contracts(deployed_for, rlc=rlc)
+        native = token == ZERO_ADDRESS
+        rlc = token if isinstance(token, str) and token not in (own_token, ZERO_ADDRESS) else None
+        plan = plan_contracts(deployed_for, rlc=rlc, native=native)
         live = {name: contract.address for name, contract in plan.items()} | {"hub": self.hub}
         live["rlc"] = token if isinstance(token, str) else ZERO_ADDRESS
         for entry, function in (
@@ -144,7 +148,8 @@ class _Inspector:
             live[f"{entry}_registry"] = told if isinstance(told, str) else ZERO_ADDRESS
 
         checks = await gather_all(self.code_of(contract, live[name]) for name, contract in plan.items())
-        checks += await gather_all(self.code_of_target(name, live) for name in (*REGISTRY_ENTRIES, *FACTORIES))
+        makers = (name for name in (*REGISTRY_ENTRIES, *FACTORIES) if name in plan)
+        checks += await gather_all(self.code_of_target(name, live) for name in makers)
         names = ("hub", *REGISTRY_ENTRIES)
         checks += await gather_all(
             self.value(f"{name} owner", name, live[name], "owner", lambda found: found == self.owner, self.owner)
@@ -154,7 +159,7 @@ class _Inspector:
         checks += await self.domain()
         for registry in REGISTRY_ENTRIES:
             checks += await self.registry(registry, live[registry])
-        checks += await self.token(live["rlc"], own=rlc is None)
+        checks += [await self.coins()] if native else await self.token(live["rlc"], own=rlc is None)
         return tuple(checks)
 
     # --- code ---------------------------------------------------------------------------------------------------
@@ -304,6 +309,13 @@ class _Inspector:
                 self.hub,
             ),
         ]
+
+    async def coins(self) -> Check:
+        """In the native flavour: that the hub holds what it owes."""
+        owed = await self.ask("hub", self.hub, "totalSupply")
+        held = int(await self.rpc.request("eth_getBalance", self.hub, "latest"), 16) // _WEI_PER_NRLC
+        ok = isinstance(owed, int) and held >= owed
+        return Check("escrow covered", ok, f"{held}" if ok else f"It is {held}; it should be at least {owed}.")
 
 
 def _first_child(creator: str) -> str:

@@ -51,6 +51,10 @@ def deploy_contracts(
     rlc: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Use this RLC token; without it a test token is deployed.")
     ] = None,
+    native: Annotated[
+        bool,
+        typer.Option("--native", help="Escrow the chain's own coin (1 nRLC is 10^9 wei); then there is no token."),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object on stdout; progress stays on stderr.")
     ] = False,
@@ -70,7 +74,7 @@ def deploy_contracts(
     def tell(line: str) -> None:
         people.print(line, markup=False)
 
-    deployment = run_async(lambda: deploy(rpc, signer, rlc=rlc, progress=tell))
+    deployment = run_async(lambda: deploy(rpc, signer, rlc=rlc, native=native, progress=tell))
     if as_json:
         emit_json(deployment.to_json())
     else:
@@ -99,6 +103,10 @@ def verify_contracts(
         str | None,
         typer.Option(metavar="ADDRESS", help="The RLC token that it was deployed with; needed only without --hub."),
     ] = None,
+    native: Annotated[
+        bool,
+        typer.Option("--native", help="It escrows the chain's own coin and no token; needed only without --hub."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
 ) -> None:
     """Check a live deployment against this package: code, owners, categories, domain, registries, token.
@@ -110,7 +118,7 @@ def verify_contracts(
     """
     from fairgrid.chain.verify import verify
 
-    found = run_async(lambda: verify(rpc, hub=hub, owner=owner, first_owner=first_owner, rlc=rlc))
+    found = run_async(lambda: verify(rpc, hub=hub, owner=owner, first_owner=first_owner, rlc=rlc, native=native))
     if as_json:
         emit_json(found.to_json())
     else:
@@ -169,6 +177,7 @@ def _show(deployment: Deployment) -> None:
     rows = [
         ("chain", str(deployment.chain_id)),
         ("owner", deployment.owner),
+        ("flavour", deployment.flavour),
         ("hub", deployment.hub),
         ("RLC token", deployment.rlc),
         ("app registry", deployment.app_registry),

@@ -78,7 +78,7 @@ async def collect_result(storage: StorageClient, task: Task, task_id: str, out: 
             f"{task.result_digest}; ask the pool's workers for the archive with that digest."
         )
     prepare_out(out)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".fairgrid-") as scratch:
+    with tempfile.TemporaryDirectory(dir=out, prefix=".fairgrid-") as scratch:
         archive = Path(scratch) / "result.zip"
         await storage.fetch(cid, archive, max_bytes=MAX_RESULT_BYTES)
         found = archive_digest(archive)

@@ -8,6 +8,7 @@ and stakes then count once for each task of the run, everything else is as for o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from fairgrid.protocol import deadlines, ids, rewards
@@ -59,6 +60,9 @@ class TaskBook(DealBook):
         self._contributions: Table[tuple[str, str], Contribution] = Table(world, NO_CONTRIBUTION)
         self._consensus: Table[str, ConsensusState] = Table(world, ConsensusState())
         self._scores: Table[str, int] = Table(world, 0)
+        self._imported: Table[str, bool] = Table(world, False)
+        self.old_scores: Mapping[str, int] | None = None
+        """Scores of the hub before this one, if there was one."""
         self._run_counts: Table[str, int] = Table(world, 0)
 
     # --- views --------------------------------------------------------------------------------------------------
@@ -259,6 +263,15 @@ class TaskBook(DealBook):
     def _check_callback(self, deal: Deal, results_callback: bytes, digest: str) -> None:
         no_callback = deal.callback == ZERO_ADDRESS and not results_callback
         require(no_callback or to_hex32(keccak(results_callback)) == digest)
+
+    @transaction
+    def import_score(self, caller: str, worker: str) -> None:
+        """Take a worker's score over from the hub before this one (`old_scores`), once, if it is higher."""
+        require(not self._imported[worker], "score-already-imported")
+        self._imported[worker] = True
+        require(self.old_scores is not None)
+        assert self.old_scores is not None
+        self._scores[worker] = max(self._scores[worker], self.old_scores.get(worker, 0))
 
     # --- inside the chain ---------------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 ERROR_FILE = "error.json"
-MAX_CALLBACK_BYTES = 4096
+MAX_CALLBACK_BYTES = 2048
 
 _LOCATION = "/ipfs/"
 _VERSION = "error/1"

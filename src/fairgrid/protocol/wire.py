@@ -284,7 +284,7 @@ class Uploaded:
     lease_id: str
     task_id: Hex32
     cid: Annotated[str, Field(min_length=1, max_length=128)]
-    callback_data: Annotated[str, Field(pattern=r"^0x([0-9a-f]{2})*$", max_length=8194)] = "0x"
+    callback_data: Annotated[str, Field(pattern=r"^0x([0-9a-f]{2})*$", max_length=4098)] = "0x"
     kind: Literal["uploaded"] = "uploaded"
 
 

@@ -57,7 +57,7 @@ class LinkOptions:
     runtimes: tuple[str, ...]
     slots: int
     first_pause_s: float = 0.2
-    longest_pause_s: float = 15.0
+    longest_pause_s: float = 5.0
     answer_s: float = 20.0
     """How long the pool may take to answer during enrolment."""
 

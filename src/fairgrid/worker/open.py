@@ -111,7 +111,7 @@ async def open_agent(
             workerpool=network.pool_address,
             runtimes=tuple(runtimes),
             slots=options.slots,
-            longest_pause_s=2.0 if network.chain_id == LOCAL_CHAIN_ID else 15.0,
+            longest_pause_s=2.0 if network.chain_id == LOCAL_CHAIN_ID else 5.0,
         )
         async with await JsonRpcChain.connect(network) as chain, StorageClient(network.storage) as storage:
             store = WorkerStore.open(folder / DATABASE_NAME)
