@@ -24,8 +24,8 @@ HEAD = """\
 Made by `scripts/write_command_docs.py` from the commands themselves; `fairgrid COMMAND --help` says the same.
 
 Exit codes: 0 ok, 1 the job failed and the network agreed that it did, 2 usage or input, 3 funds or trust,
-4 a service or the chain is down, 5 verification failed, 130 Ctrl-C. With `--json` there is one JSON object on stdout,
-and progress is on stderr.
+4 a service or the chain is down, 5 verification failed, 70 a failure that the program does not know, 130 Ctrl-C.
+With `--json` there is one JSON object on stdout, and progress is on stderr.
 """
 
 

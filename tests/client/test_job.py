@@ -95,6 +95,14 @@ def test_missing_script_and_input_are_named(script: Path, tmp_path: Path) -> Non
         Job.from_files(script, [tmp_path / "nowhere.csv"], [], runtime_id=RUNTIME)
 
 
+def test_path_that_cannot_be_looked_at_is_named(script: Path, tmp_path: Path) -> None:
+    too_long = tmp_path / ("x" * 300)
+    with pytest.raises(UsageError, match=r"script .* cannot be read"):
+        Job.from_files(too_long, [], [], runtime_id=RUNTIME)
+    with pytest.raises(UsageError, match=r"input .* cannot be read"):
+        Job.from_files(script, [too_long], [], runtime_id=RUNTIME)
+
+
 def test_folder_is_no_script_and_no_input(script: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not a file"):
         Job.from_files(tmp_path, [], [], runtime_id=RUNTIME)

@@ -15,6 +15,7 @@ import typer.main
 
 import fairgrid.errors
 from fairgrid.cli.main import command_line
+from fairgrid.cli.output import INTERRUPTED, UNEXPECTED
 from fairgrid.errors import FairgridError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -179,7 +180,7 @@ def test_exit_codes_are_documented(page: Path) -> None:
     said = re.search(r"Exit codes: (.*?130 Ctrl-C)", page.read_text(), re.DOTALL)
     assert said is not None
     documented = {int(code): words for code, words in re.findall(r"(?:^|,\s+)(\d+) ([^,]+)", said[1])}
-    assert set(documented) == {0, 130} | {error.exit_code for error in ERRORS}
+    assert set(documented) == {0, UNEXPECTED, INTERRUPTED} | {error.exit_code for error in ERRORS}
     meanings = {
         0: "ok",
         1: "job failed",
@@ -187,6 +188,7 @@ def test_exit_codes_are_documented(page: Path) -> None:
         3: "funds or trust",
         4: "service",
         5: "verification",
-        130: "Ctrl-C",
+        UNEXPECTED: "does not know",
+        INTERRUPTED: "Ctrl-C",
     }
     assert {code: word for code, word in meanings.items() if word not in documented[code]} == {}

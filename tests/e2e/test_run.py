@@ -169,6 +169,7 @@ def test_ctrl_c_after_the_deal_keeps_the_result_for_later(network: Network, when
     script = network.script("later.py", "sum(range(50_000_000))\nprint('kept')")  # seconds: time enough for Ctrl-C
     answer = network.interrupted("run", script, "--trust", "0.5", when=when)
     assert answer.code == 130, answer.stderr
+    assert "`fairgrid result 0x" in answer.stderr and "`fairgrid claim 0x" in answer.stderr
     fetched = network.fairgrid("result", "last", "--out", "later")
     assert fetched.code == 0, fetched.stderr
     assert "kept" in fetched.stdout

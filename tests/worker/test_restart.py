@@ -202,7 +202,9 @@ async def test_a_contribution_that_waits_in_the_nodes_queue_is_sent_again_with_t
             (held,) = store.load()
             store.close()
             assert held.contribution is not None
+            pool.messages.clear()
             async with running(world, setting):
+                await pool.expect(Ready)  # who contributed and revealed before that tells of the reveal only
                 world.chain.automine = True
                 world.chain.mine()
                 contributed = await pool.expect(Contributed)

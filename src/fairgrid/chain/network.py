@@ -42,10 +42,11 @@ def load_network(path: Path) -> Network:
     """Read a network file, or the ``network.json`` of a state folder.
 
     Raises:
-        UsageError: there is no such file, or it is not a network file.
+        UsageError: there is no such file, it cannot be read, or it is not a network file.
     """
-    file = path / "network.json" if path.is_dir() else path
+    file = path
     try:
+        file = path / "network.json" if path.is_dir() else path
         document = json.loads(file.read_text())
     except FileNotFoundError:
         raise UsageError(f"There is no network at {file}. Start one with `fairgrid up`, or name its --dir.") from None

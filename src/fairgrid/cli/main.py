@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import traceback
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ import typer.main
 from typer.core import TyperGroup
 
 from fairgrid import __version__
-from fairgrid.cli.output import fail
+from fairgrid.cli.output import Unexpected, fail
 from fairgrid.errors import FairgridError
 
 __all__ = ["COMMANDS", "CommandPlace", "command_line", "main"]
@@ -90,9 +91,13 @@ def _root(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The console entry point: exit codes of decision 55."""
+    """The console entry point: exit codes 0 to 5, 70 and 130, whatever happens."""
     given = sys.argv[1:] if arguments is None else arguments
+    as_json = "--json" in given
     try:
         command_line(args=given, prog_name="fairgrid")
     except FairgridError as error:
-        fail(error, as_json="--json" in given)
+        fail(error, as_json=as_json)
+    except Exception as error:
+        traceback.print_exc()
+        fail(Unexpected(error), as_json=as_json)

@@ -112,7 +112,13 @@ def down(
 ) -> None:
     """Stop a local network. Its state stays, and `fairgrid up` goes on with it."""
     folder = directory or default_directory()
-    if not folder.is_dir():
+    try:
+        there = folder.is_dir()
+    except OSError as error:
+        raise UsageError(
+            f"{folder} cannot be looked into ({error.strerror}). Name another folder with --dir."
+        ) from error
+    if not there:
         raise UsageError(f"There is no network in {folder}. Name its folder with --dir.")
     local = LocalNetwork(folder)
     stopped = [name for name in local.names() if name not in local.ended()]

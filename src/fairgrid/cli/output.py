@@ -13,12 +13,15 @@ from rich.console import Console
 
 from fairgrid.errors import FairgridError
 
-__all__ = ["INTERRUPTED", "Interrupted", "console", "emit_json", "fail", "rlc", "run_async"]
+__all__ = ["INTERRUPTED", "UNEXPECTED", "Interrupted", "Unexpected", "console", "emit_json", "fail", "rlc", "run_async"]
 
 _Value = TypeVar("_Value")
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
+
+UNEXPECTED = 70
+"""Exit code after a failure that nobody foresaw: neither a verified job error nor one of the others."""
 
 _LOG_WIDTH = 120
 _NRLC_PER_RLC = 1_000_000_000
@@ -42,6 +45,19 @@ class Interrupted(FairgridError):
     """The user pressed Ctrl-C, or the command was told to stop."""
 
     exit_code = INTERRUPTED
+
+
+class Unexpected(FairgridError):
+    """Something failed that the program does not know a remedy for."""
+
+    exit_code = UNEXPECTED
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(
+            f"Fairgrid failed in a way that it does not know: {type(cause).__name__}: {cause}. If a deal was made, it "
+            f"goes on: `fairgrid result` lists deals. Look at the traceback on stderr; if it is none of your folders "
+            f"or disks, please report it."
+        )
 
 
 def fail(error: FairgridError, *, as_json: bool) -> NoReturn:

@@ -22,7 +22,7 @@ from fairgrid.client.journal import DealRecord
 from fairgrid.client.progress import OnProgress
 from fairgrid.client.results import CollectedResult, prepare_out
 from fairgrid.client.settlement import Settlement
-from fairgrid.errors import JobError, ServiceError
+from fairgrid.errors import JobError, ServiceError, TransactionFailed, UsageError
 from fairgrid.localnet.paths import default_directory, requester_folder
 from fairgrid.protocol.results import describe_error
 from fairgrid.protocol.terminal import sanitise_terminal
@@ -112,7 +112,7 @@ def run(
             with live_progress(screen) as on_progress:
                 if out is not None:
                     prepare_out(out)
-                record = await client.submit(job, wish, on_progress=on_progress)
+                record = await client.sign(job, wish, on_progress=on_progress)
                 target = out or Path("results") / record.deal_id[:12]
                 return await _finish(client, record, target, on_progress, started, screen)
 
@@ -182,7 +182,10 @@ def _connected(directory: Path | None, key_folder: Path | None) -> AbstractAsync
 async def _finish(
     client: Client, record: DealRecord, out: Path, on_progress: OnProgress, started: float, screen: Console
 ) -> _Finished:
+    """Everything after the signature: the deal is in the journal, so whatever ends this leaves a hint how to go on."""
+    short = record.deal_id[:12]
     try:
+        record = await client.match(record, on_progress)
         ending = await client.follow(record, on_progress=on_progress)
         if ending is Ending.OVERDUE:
             await client.claim(record, on_progress=on_progress)
@@ -194,20 +197,30 @@ async def _finish(
         collected = await client.collect(record, out, on_progress=on_progress)
         settlement = await client.settlement(record)
     except asyncio.CancelledError:
-        screen.print(
-            f"\nYou stopped waiting; deal {record.deal_id} goes on without you. "
-            f"`fairgrid result {record.deal_id[:12]}` fetches its result, "
-            f"`fairgrid claim {record.deal_id[:12]}` takes the money back after its deadline.",
-            markup=False,
+        stopped = (
+            f"You stopped waiting; deal {record.deal_id} goes on without you. "
+            f"`fairgrid result {short}` fetches its result"
+            if record.mined
+            else f"You stopped while deal {record.deal_id} was being matched, and it may go on without you. "
+            f"`fairgrid result {short}` sends it again if it was lost, and fetches its result"
         )
+        screen.print(f"\n{stopped}, `fairgrid claim {short}` takes the money back after its deadline.", markup=False)
         raise
-    except ServiceError as error:
-        screen.print(
-            f"Deal {record.deal_id} stays on chain: `fairgrid result {record.deal_id[:12]}` goes on from here.",
-            markup=False,
-        )
-        raise error
+    except TransactionFailed:
+        if record.mined:
+            _hint_at_result(record, screen)
+        raise
+    except (ServiceError, UsageError):
+        _hint_at_result(record, screen)
+        raise
     return _Finished(record, collected, settlement, time.monotonic() - started)
+
+
+def _hint_at_result(record: DealRecord, screen: Console) -> None:
+    where = "stays on chain" if record.mined else "is signed and kept"
+    screen.print(
+        f"Deal {record.deal_id} {where}: `fairgrid result {record.deal_id[:12]}` goes on from here.", markup=False
+    )
 
 
 async def _list_deals(client: Client, screen: Console, *, as_json: bool) -> None:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from fairgrid.chain import calls
 from fairgrid.chain.client import JsonRpcChain
-from fairgrid.chain.interface import Chain
+from fairgrid.chain.interface import Chain, SignedTransaction
 from fairgrid.chain.network import Network
+from fairgrid.chain.sender import NonceTaken
 from fairgrid.client.follow import Ending, follow_task
 from fairgrid.client.job import Job, PreparedJob, prepare_job
 from fairgrid.client.journal import DealRecord, Journal
@@ -23,6 +24,7 @@ from fairgrid.client.settlement import Settlement, collect_settlement
 from fairgrid.errors import FundsError, ServiceError, TransactionFailed, TrustUnreachable, UsageError
 from fairgrid.market.client import MarketClient
 from fairgrid.pool.client import PoolClient
+from fairgrid.protocol.hexes import from_hex
 from fairgrid.protocol.ids import deal_id as deal_id_of
 from fairgrid.protocol.ids import task_id as task_id_of
 from fairgrid.protocol.manifest import params_for
@@ -36,6 +38,7 @@ from fairgrid.wallet.signer import Signer
 __all__ = ["Client", "Quote", "TrustWish"]
 
 DEFAULT_CATEGORY = 0
+_REBROADCAST_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,9 +172,19 @@ class Client:
     async def submit(
         self, job: Job, wish: TrustWish, *, category: int = DEFAULT_CATEGORY, on_progress: OnProgress = ignore_progress
     ) -> DealRecord:
-        """Upload, sign, deposit what is missing, and match: one deal with one task. Returns when the deal is mined.
+        """`sign`, then `match`: one deal with one task. Returns when the deal is mined.
 
-        The signed transaction is in the journal before it is sent, so a cut at any moment loses nothing.
+        Raises:
+            everything of the two.
+        """
+        return await self.match(await self.sign(job, wish, category=category, on_progress=on_progress), on_progress)
+
+    async def sign(
+        self, job: Job, wish: TrustWish, *, category: int = DEFAULT_CATEGORY, on_progress: OnProgress = ignore_progress
+    ) -> DealRecord:
+        """Upload, deposit what is missing, and sign the match of a deal with one task; it is in the journal, not sent.
+
+        From here on `match` can be called at any time, also by another process: a cut at any moment loses nothing.
 
         Raises:
             everything of `quote`; ServiceUnavailable; ContractReverted.
@@ -182,9 +195,7 @@ class Client:
         prepared = await prepare_job(job, self.storage, timeref=quote.timeref)
         await self._deposit_missing(quote, on_progress)
         on_progress(Progress(Phase.SIGNING, f"trust {quote.trust}, {quote.price} nRLC"))
-        record = await self._sign_match(quote, prepared)
-        on_progress(Progress(Phase.MATCHING, f"deal {record.deal_id}"))
-        return await self._await_match(record)
+        return await self._sign_match(quote, prepared)
 
     async def _deposit_missing(self, quote: Quote, on_progress: OnProgress) -> None:
         missing = quote.price - quote.stake
@@ -219,32 +230,60 @@ class Client:
             price=quote.price,
             match_tx=transaction.hash,
             match_raw="0x" + transaction.raw.hex(),
+            match_nonce=transaction.nonce,
             started_at=time.time(),
         )
         self._journal.write(record)
-        await self.chain.broadcast(transaction)
         return record
 
-    async def _await_match(self, record: DealRecord, *, timeout_s: float = 120) -> DealRecord:
-        waited = 0.0
+    async def match(
+        self, record: DealRecord, on_progress: OnProgress = ignore_progress, *, timeout_s: float = 120
+    ) -> DealRecord:
+        """Send the match of a signed deal and wait until it is mined; a mined one is given back at once.
+
+        The same bytes are sent again while they are not mined: a node that restarts forgets them.
+
+        Raises:
+            TransactionFailed: it was not mined in time, it reverted, or another transaction took its place.
+        """
+        if record.mined:
+            return record
+        on_progress(Progress(Phase.MATCHING, f"deal {record.deal_id}"))
+        sent = SignedTransaction(
+            from_hex(record.match_raw), record.match_tx, self.address, record.match_nonce, "matchOrders"
+        )
+        waited, send_at = 0.0, 0.0
         while (receipt := await self.chain.receipt(record.match_tx)) is None:
             if waited >= timeout_s:
-                raise TransactionFailed(
-                    "matchOrders", f"it was not mined within {timeout_s:.0f} s", tx_hash=record.match_tx
-                )
+                reason = f"it was not mined within {timeout_s:.0f} s; `fairgrid result {record.deal_id[:12]}` goes on"
+                raise TransactionFailed("matchOrders", reason, tx_hash=record.match_tx)
+            if waited >= send_at:
+                await self._send_match(sent)
+                send_at = waited + _REBROADCAST_S
             await self._clock.sleep(0.1)
             waited += 0.1
         if not receipt.succeeded:
             raise TransactionFailed("matchOrders", "it reverted on chain; nothing was locked", tx_hash=record.match_tx)
         return self._journal.mark_mined(record, receipt.block.number)
 
+    async def _send_match(self, transaction: SignedTransaction) -> None:
+        try:
+            await self.chain.broadcast(transaction)
+        except NonceTaken as error:
+            if await self.chain.receipt(transaction.hash) is not None:
+                return
+            raise TransactionFailed(
+                "matchOrders",
+                "another transaction of this account took its place; nothing was locked, run the job again",
+                tx_hash=transaction.hash,
+            ) from error
+
     async def follow(self, record: DealRecord, *, on_progress: OnProgress = ignore_progress) -> Ending:
         """Wait until the deal's task is COMPLETED, FAILED, or past its final deadline (chain time).
 
         A pool that does not answer is waited for; the chain is what counts.
         """
-        if not record.mined:
-            record = await self._await_match(record)
+        record = await self.match(record, on_progress)
         return await follow_task(self.chain, self.pool, record, clock=self._clock, on_progress=on_progress)
 
     async def collect(

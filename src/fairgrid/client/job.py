@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -76,17 +77,16 @@ class Job:
             UsageError: a file is missing, unreadable or no file, or two inputs have one name, or they
                 are too large for workers.
         """
-        _check_file(script, "script")
+        total = _check_file(script, "script")
         names: set[str] = set()
         for path in inputs:
-            _check_file(path, "input")
+            total += _check_file(path, "input")
             fault = path_fault(path.name)
             if fault is not None:
                 raise UsageError(f"The input {path} has a name that workers refuse: {fault}. Rename it.")
             if path.name in names:
                 raise UsageError(f"Two inputs are named {path.name}: the script could not tell them apart. Rename one.")
             names.add(path.name)
-        total = sum(path.stat().st_size for path in (script, *inputs))
         if total > MAX_INPUT_BYTES:
             raise UsageError(
                 f"Script and inputs have {total} bytes together, and workers take at most {MAX_INPUT_BYTES} bytes. "
@@ -178,8 +178,16 @@ def _file_ref(path: Path) -> FileRef:
     return FileRef(path.name, builder.finish(), builder.size)
 
 
-def _check_file(path: Path, what: str) -> None:
-    if not path.exists():
-        raise UsageError(f"There is no {what} {path}. Nothing was signed; check the name.")
-    if not path.is_file():
-        raise UsageError(f"The {what} {path} is not a file. Nothing was signed; name a file.")
+def _check_file(path: Path, what: str) -> int:
+    """Bytes of a file that exists and can be read."""
+    try:
+        if not path.exists():
+            raise UsageError(f"There is no {what} {path}. Nothing was signed; check the name.")
+        if not path.is_file():
+            raise UsageError(f"The {what} {path} is not a file. Nothing was signed; name a file.")
+        with path.open("rb") as source:
+            return os.fstat(source.fileno()).st_size
+    except OSError as error:
+        raise UsageError(
+            f"The {what} {path} cannot be read ({error.strerror}). Nothing was signed; name a file that you may read."
+        ) from error

@@ -24,6 +24,7 @@ class DealRecord:
     price: int
     match_tx: str
     match_raw: str
+    match_nonce: int = 0
     block_number: int = 0
     started_at: float = 0.0
 

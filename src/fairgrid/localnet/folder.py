@@ -117,13 +117,18 @@ class NetworkFolder:
         """Remove the whole directory, keys included.
 
         Raises:
-            UsageError: it does not look like the directory of a local network.
+            UsageError: it does not look like the directory of a local network, or cannot be removed.
         """
-        if not self.path.exists():
-            return
-        if not self.processes.exists() and not self.network.exists() and not (self.path / "chain").is_dir():
-            raise UsageError(f"{self.path} is not the directory of a local network; nothing was removed.")
-        shutil.rmtree(self.path)
+        try:
+            if not self.path.exists():
+                return
+            if not self.processes.exists() and not self.network.exists() and not (self.path / "chain").is_dir():
+                raise UsageError(f"{self.path} is not the directory of a local network; nothing was removed.")
+            shutil.rmtree(self.path)
+        except OSError as error:
+            raise UsageError(
+                f"The network's folder {self.path} cannot be removed whole ({error}). Remove the rest by hand."
+            ) from error
 
 
 class ProcessBook:
