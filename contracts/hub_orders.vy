@@ -156,7 +156,7 @@ def assertDatasetDealCompatibility(datasetOrder: types.DatasetOrder, dealId: byt
     @dev Price, registration and the restrictions of the deal's own orders are not looked at, as in the protocol.
     """
     order_hash: bytes32 = hashing.typed_hash(hashing.domain_separator(), hashing.dataset_order(datasetOrder))
-    if deals.consumed_by_request(order_hash) >= datasetOrder.volume:
+    if state.consumed[order_hash] >= datasetOrder.volume:
         self._refuse_dataset("Dataset order is revoked or fully consumed")
     dataset_owner: address = staticcall IEntry(datasetOrder.dataset).owner()
     if not signatures.is_signed_or_presigned(dataset_owner, order_hash, datasetOrder.sign):

@@ -2,8 +2,9 @@
 """
 @title Scores: the reputation of workers, and the weight that follows from it
 @license Apache-2.0
-@notice A score only changes when a task is finalized: one step up for a proved contribution beside others, two thirds for any
-        other contribution. It lives in the account's word, so that paying a worker and raising its score is one write.
+@notice A score changes when a task is finalized: one step up for a proved contribution beside others, two thirds for any other
+        contribution; and once for each worker it may be lifted to what the hub before this one says. It lives in the account's
+        word, so that paying a worker and raising its score is one write.
 """
 
 from . import packing

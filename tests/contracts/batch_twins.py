@@ -176,7 +176,24 @@ class BatchTwins(Twins):
         """As always; who signed the orders that pay consented."""
         outcome = super().match_orders(caller, orders, sponsored=sponsored)
         if outcome.happened:
-            deal = self.model.view_deal(outcome.value)
-            self.consented |= {deal.workerpool.owner} | (set() if sponsored else {deal.requester})
-            self.check_lane(outcome.value)
+            self._signed(outcome.value, sponsored=sponsored)
         return outcome
+
+    def approve_and_deposit(self, caller: str, amount: int, orders: Any = None) -> Outcome:
+        """As always; who signed embedded orders consented."""
+        outcome = super().approve_and_deposit(caller, amount, orders)
+        if outcome.happened and orders is not None:
+            self._signed(self.model.deal_ids[-1])
+        return outcome
+
+    def receive_approval(self, caller: str, sender: str, amount: int, token: str, orders: Any = None) -> Outcome:
+        """As always; who signed embedded orders consented."""
+        outcome = super().receive_approval(caller, sender, amount, token, orders)
+        if outcome.happened and orders is not None:
+            self._signed(self.model.deal_ids[-1])
+        return outcome
+
+    def _signed(self, deal: str, *, sponsored: bool = False) -> None:
+        modelled = self.model.view_deal(deal)
+        self.consented |= {modelled.workerpool.owner} | (set() if sponsored else {modelled.requester})
+        self.check_lane(deal)

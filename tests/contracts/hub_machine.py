@@ -156,6 +156,11 @@ class HubMachine(RuleBasedStateMachine):
             who = play.people.admin.address if caller < 9 else self.who(caller)
             self.note("set broker", play.set_tee_broker(who, broker))
 
+    @rule(caller=people, worker=st.integers(0, 5))
+    def import_a_score(self, caller: int, worker: int) -> None:
+        """Scores of the hub before this one: strangers become veterans."""
+        self.note("import score", self.play.import_score(self.who(caller), self.play.people.workers[worker].address))
+
     # --- orders and deals ---------------------------------------------------------------------------------------
 
     @rule(
@@ -213,6 +218,12 @@ class HubMachine(RuleBasedStateMachine):
         order = orders[kind]
         for signer in (self.play.owners[kind].address, self.who(other)):
             self.play.check_signature(signer, order_hash(order, self.play.model.domain), order.sign)
+
+    @rule(orders=orders, deal=deals)
+    def ask_for_a_dataset(self, orders: Orders, deal: str) -> None:
+        """Could the deal use it in bulk? And what do the flat views say of the deal?"""
+        self.note("ask for a dataset", self.play.check_dataset(orders[1], deal))
+        self.play.check_legacy_deal(deal)
 
     # --- tasks --------------------------------------------------------------------------------------------------
 

@@ -14,10 +14,11 @@ from tests.contracts.batch_mutants import BATCH
 from tests.contracts.contract_mutants import CONTRACTS
 from tests.contracts.model_mutants import MODELS
 from tests.contracts.mutant_runner import run_all
+from tests.contracts.published_mutants import PUBLISHED
 
-__all__ = ["BATCH", "CONTRACTS", "MODELS", "MUTANTS"]
+__all__ = ["BATCH", "CONTRACTS", "MODELS", "MUTANTS", "PUBLISHED"]
 
-MUTANTS = (*CONTRACTS, *BATCH, *MODELS)
+MUTANTS = (*CONTRACTS, *BATCH, *PUBLISHED, *MODELS)
 
 
 if __name__ == "__main__":

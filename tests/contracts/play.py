@@ -1,4 +1,4 @@
-"""Short words for plays on `Twins`: funded people, orders that match but for one change, contributions by name."""
+"""Short words for plays on `PublishedTwins`: funded people, orders that match but for a change, contributions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from fairgrid.protocol.orders import NULL_DATASET_ORDER, AppOrder, DatasetOrder,
 from fairgrid.protocol.rewards import KITTY_ADDRESS
 from fairgrid.protocol.trust import worker_weight
 from fairgrid.protocol.views import TaskStatus
-from tests.contracts.twins import Orders, Outcome, Twins
+from tests.contracts.published_twins import PublishedTwins
+from tests.contracts.twins import Orders, Outcome
 from tests.protocol.actors import Actor
 from tests.protocol.scenario import BAD, GOOD
 
@@ -37,7 +38,7 @@ def _callback_code() -> bytes:
     return from_hex(compile_code(source, output_formats=["bytecode"])["bytecode"])
 
 
-class Play(Twins):
+class Play(PublishedTwins):
     """Everybody has `ESCROWED` inside, RLC outside, and lets the hub take it."""
 
     def __init__(self) -> None:

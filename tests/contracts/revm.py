@@ -17,11 +17,18 @@ from fairgrid.protocol.hexes import checksum, to_hex
 from fairgrid.protocol.model_state import Event
 from tests.contracts.hub_parts import create_hub
 
-__all__ = ["Deployed", "Revm", "RevmRevert"]
+__all__ = ["Deployed", "Revm", "RevmRevert", "previous_score"]
 
 _REVERT = re.compile(r"^Revert \{ gas_used: \d+, output: (0x[0-9a-f]*) \}$")
 _VIEWER = "0x" + "11" * 20
+_PREVIOUS_HUB = bytes.fromhex("6b" + "60043560ff165f5260205ff3" + "5f52600c6014f3")
+"""Creates a contract whose every answer is the last byte of its first argument: `previous_score`."""
 _KINDS = ("app", "dataset", "workerpool")
+
+
+def previous_score(worker: str) -> int:
+    """What the hub before the deployed one says of a worker."""
+    return int(worker[-2:], 16)
 
 
 class RevmRevert(Exception):
@@ -70,13 +77,16 @@ class Revm:
         self._evm.revert(mark)
 
     def deploy_all(self, owner: str) -> Deployed:
-        """Token, registries and hub with its facets, as the package's deployment makes them."""
+        """Token, registries and hub with its facets, as the package's deployment makes them, after a previous hub."""
         rlc = self._deploy(owner, "rlc", token_owner=owner)
         registries = {
             kind: self._deploy(owner, f"{kind}_registry", registry_owner=owner, entry_initcode=artifact(kind).bytecode)
             for kind in _KINDS
         }
-        parts = create_hub(partial(self._deploy, owner), owner=owner, base_token=rlc, registries=registries)
+        previous = self.deploy(owner, _PREVIOUS_HUB)
+        parts = create_hub(
+            partial(self._deploy, owner), owner=owner, base_token=rlc, registries=registries, v3_hub=previous
+        )
         hub = parts["hub"]
         names = {rlc: "rlc", hub: "hub", **{registries[kind]: f"{kind}_registry" for kind in _KINDS}}
         return Deployed(hub, rlc, registries, names)

@@ -131,11 +131,39 @@ def test_error_that_cannot_arise_is_not_in_the_interface(error: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "error",
+    [
+        "MathOverflowedMulDiv",
+        "FunctionNotFound",
+        "CannotAddFunctionToDiamondThatAlreadyExists",
+        "CannotAddSelectorsToZeroAddress",
+        "CannotRemoveFunctionThatDoesNotExist",
+        "CannotRemoveImmutableFunction",
+        "CannotReplaceFunctionThatDoesNotExists",
+        "CannotReplaceFunctionWithTheSameFunctionFromTheSameFacet",
+        "CannotReplaceFunctionsFromFacetWithZeroAddress",
+        "CannotReplaceImmutableFunction",
+        "IncorrectFacetCutAction",
+        "InitializationFunctionReverted",
+        "NoBytecodeAtAddress",
+        "NoSelectorsProvidedForFacetForCut",
+        "RemoveFacetAddressMustBeZeroAddress",
+    ],
+)
+def test_error_of_a_cut_or_of_arithmetic_is_not_in_the_interface_of_the_hub(error: str) -> None:
+    assert "NotContractOwner" in names("hub", "error")
+    assert error not in names("hub", "error")
+    assert "DiamondCut" not in names("hub", "event")
+
+
+@pytest.mark.parametrize(
     "signature",
     [
         "diamondCut((address,uint8,bytes4[])[],address,bytes)",
         "facets()",
         "facetAddress(bytes4)",
+        "facetAddresses()",
+        "facetFunctionSelectors(address)",
         "renounceOwnership()",
     ],
 )

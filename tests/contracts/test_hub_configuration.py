@@ -5,7 +5,7 @@ from __future__ import annotations
 import boa
 import pytest
 
-from fairgrid.protocol.hexes import from_hex, keccak, to_hex32
+from fairgrid.protocol.hexes import from_hex
 from tests.contracts.registries import NO_DATA, reverts, selector
 from tests.contracts.world import World
 
@@ -74,17 +74,6 @@ def test_signature_for_one_chain_is_worthless_on_its_fork(world: World) -> None:
     finally:
         patch.chain_id = chain_id
     world.match(orders)
-
-
-def test_domain_is_told_as_eip_5267_says(world: World) -> None:
-    fields, name, version, chain, contract, salt, extensions = world.hub.call("eip712Domain")
-    assert from_hex(fields) if isinstance(fields, str) else fields == b"\x0f"
-    assert (name, version, chain, contract) == world.hub.call("domain")
-    assert int(salt, 16) == 0 and extensions == ()
-    kind = keccak(b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
-    words = kind + keccak(name.encode()) + keccak(version.encode()) + chain.to_bytes(32, "big")
-    separator = keccak(words + bytes(12) + from_hex(contract))
-    assert to_hex32(separator) == world.hub.call("eip712domain_separator")
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from fairgrid.protocol.hexes import ZERO_ADDRESS
+from fairgrid.protocol.hexes import ZERO_ADDRESS, to_hex
 from fairgrid.protocol.orders import DatasetOrder
 from tests.contracts.registries import NO_DATA, reverts
-from tests.contracts.world import World, as_tuple, bytes32, mock
+from tests.contracts.world import Orders, World, as_tuple, bytes32, mock
 
 SIGN, CLOSE = 0, 1
 TEE, SCONE = 1, 2
@@ -70,13 +70,39 @@ def test_group_that_admits_passes_and_one_that_does_not_is_named(world: World, d
         check(world, order(world, requesterrestrict=str(other.address)), deal)
 
 
-def test_closed_or_used_up_order_is_refused(world: World, deal: str) -> None:
+def test_closed_order_is_refused(world: World, deal: str) -> None:
     dataset = order(world)
     world.hub.call("manageDatasetOrder", (as_tuple(dataset), CLOSE, b""), sender=world.dataset_owner.address)
+    for nothing_left in (dataset, order(world, volume=0)):
+        with incompatible("Dataset order is revoked or fully consumed"):
+            check(world, nothing_left, deal)
+
+
+def test_order_is_good_until_deals_used_its_last_unit(world: World, deal: str) -> None:
+    dataset = order(world, volume=2)
+    for left in (1, 0):
+        matched = world.orders(with_dataset=True)
+        world.match(Orders(matched.app, dataset, matched.workerpool, matched.request))
+        assert world.hub.call("viewConsumed", world.order_hash(dataset)) == 2 - left
+        if left:
+            check(world, dataset, deal)
     with incompatible("Dataset order is revoked or fully consumed"):
         check(world, dataset, deal)
-    with incompatible("Dataset order is revoked or fully consumed"):
-        check(world, order(world, volume=0), deal)
+
+
+def test_contract_that_owns_the_dataset_signs_by_its_own_rule(world: World, deal: str) -> None:
+    password = b"open sesame" + bytes(54)
+    wallet = mock("wallet_contract", 0, password)
+    world.registries["dataset"].call(
+        "transferFrom",
+        world.dataset_owner.address,
+        str(wallet.address),
+        int(world.dataset, 16),
+        sender=world.dataset_owner.address,
+    )
+    check(world, order(world).signed(to_hex(password)), deal)
+    with incompatible("Invalid dataset order signature"):
+        check(world, order(world), deal)
 
 
 def test_signature_of_another_is_refused(world: World, deal: str) -> None:
@@ -129,9 +155,9 @@ def test_reasons_come_in_their_order(world: World) -> None:
     for restriction, what in (
         ("apprestrict", "App"),
         ("workerpoolrestrict", "Workerpool"),
-        ("requesterrestrict", "Re"),
+        ("requesterrestrict", "Requester"),
     ):
-        with pytest.raises(Exception, match=f"{what}.*restriction not satisfied"):
+        with incompatible(f"{what} restriction not satisfied"):
             check(world, order(world, **bad), plain)
         bad[restriction] = ZERO_ADDRESS
     with incompatible("Tag compatibility not satisfied"):

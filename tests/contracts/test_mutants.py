@@ -7,12 +7,13 @@ import re
 import pytest
 
 from tests.contracts.mutant_runner import REPOSITORY, Mutant, run_all
-from tests.contracts.mutants import BATCH, CONTRACTS, MODELS, MUTANTS
+from tests.contracts.mutants import BATCH, CONTRACTS, MODELS, MUTANTS, PUBLISHED
 
 
 def test_there_are_enough_mutants_of_contracts_and_model_and_each_has_its_own_name() -> None:
     assert len(CONTRACTS) >= 20
     assert len(BATCH) >= 20
+    assert len(PUBLISHED) >= 10
     assert len(MODELS) >= 20
     assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
 

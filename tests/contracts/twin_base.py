@@ -8,7 +8,7 @@ from typing import Any
 from fairgrid.protocol.hexes import ZERO32
 from fairgrid.protocol.model import Hub
 from fairgrid.protocol.views import AppInfo, DatasetInfo
-from tests.contracts.revm import Deployed, Revm
+from tests.contracts.revm import Deployed, Revm, previous_score
 from tests.protocol.scenario import CHAIN_ID, make_people
 
 __all__ = ["START", "Assets", "Base"]
@@ -58,6 +58,7 @@ class Base:
             registries=(deployed.registries["app"], deployed.registries["dataset"], deployed.registries["workerpool"]),
             now=START,
         )
+        model.old_scores = {actor.address: previous_score(actor.address) for actor in self.people.all}
         for address, info in self.infos.items():
             if isinstance(info, AppInfo):
                 model.registries.apps.create(info, address=address)

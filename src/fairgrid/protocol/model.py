@@ -14,16 +14,17 @@ Every call either happens or raises `Revert` with the exact text; `Hub.events` i
 `model_fast`         contributeAndFinalize, array forms
 `model_batch`        the batch lane: runs
 `model_boost`        the fast path: deals of boost, pushed results, claims
+`model_published`    the rest: configuration, relayed orders, datasets of bulk deals
 ===================  ===========================================================================
 
     hub = Hub.deploy(chain_id=31337, owner=owner)
     hub.token.approve(owner, hub.address, 100)
     hub.deposit(owner, 100)
 
-Foreign contracts have no code here: ERC-1271 signatures are not modelled, and restrictions to groups are
-`Hub.group_members`. Callbacks of deals are not called; nothing of the hub depends on them. The model has none of the
-contracts' bounds (prices below 2**96, volumes and trust below 2**32, 64 contributors a task, 2,048 bytes of results):
-stay within them.
+Foreign contracts have no code here: ERC-1271 signatures are not modelled, restrictions to groups are
+`Hub.group_members`, and the hub before this one is `Hub.old_scores`. Callbacks of deals are not called; nothing of the
+hub depends on them. The model has none of the contracts' bounds (prices below 2**96, volumes and trust below 2**32,
+64 contributors a task, 2,048 bytes of results, scores below 2**64): stay within them.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from __future__ import annotations
 from typing import Final
 
 from fairgrid.protocol.hexes import checksum, keccak, to_hex
-from fairgrid.protocol.model_boost import BoostBook
+from fairgrid.protocol.model_published import PublishedBook
 from fairgrid.protocol.model_registry import AppRegistry, DatasetRegistry, Registries, WorkerpoolRegistry
 from fairgrid.protocol.model_state import Event, Revert, World
 from fairgrid.protocol.model_token import Rlc
@@ -42,7 +43,7 @@ DEFAULT_CATEGORIES: Final = (("XS", 300), ("S", 1_200), ("M", 3_600), ("L", 10_8
 """Name and time reference (seconds) of the categories of a fresh deployment; their description is two quote marks."""
 
 
-class Hub(BoostBook):
+class Hub(PublishedBook):
     """The hub with its token and registries. See `Hub.deploy` for a fresh one as the contracts leave it."""
 
     name: Final = "Staked RLC"
