@@ -72,6 +72,7 @@ lock: $(VENV)/.bootstrap
 	$(UV) compile -q --universal --generate-hashes --no-header --python-version 3.11 requirements/bootstrap.in -o requirements/bootstrap.txt
 	$(UV) compile -q --universal --generate-hashes --no-header --python-version 3.11 pyproject.toml -o requirements/runtime.txt
 	$(UV) compile -q --universal --generate-hashes --no-header --python-version 3.11 --group dev -c requirements/runtime.txt pyproject.toml -o requirements/dev.txt
+	$(UV) compile -q --universal --generate-hashes --no-header --python-version 3.11 --group bench -c requirements/runtime.txt pyproject.toml -o requirements/bench.txt
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

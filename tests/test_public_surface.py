@@ -22,7 +22,8 @@ REGISTRY_HOSTS = re.compile(
     r"|registry\.(?:npmjs|yarnpkg)"
     r"|(?:index|extra-index)-url[ =]h"
 )
-HOME_PATHS = re.compile(r"(?<![\w./])/(?:root|work|home/\w+|Users/\w+)/[\w.]")
+HOME_PATHS = re.compile(rf"(?<![\w./])(?:/(?:root|home/\w+|Users/\w+)/[\w.]|{re.escape(str(REPOSITORY))}(?![\w.]))")
+"""Homes of users, and the very folder that this clone lies in."""
 
 
 def name_of(path: Path) -> str:
@@ -97,7 +98,15 @@ def test_no_file_names_a_folder_of_the_machine_it_was_made_on() -> None:
 
 @pytest.mark.parametrize(
     ("text", "is_found"),
-    [("/root/x", True), ("see /work/main", True), ("/iexec_in/a", False), ("fair/work/x", False), ("/rooted", False)],
+    [
+        ("/root/x", True),
+        ("see /home/ann/grid", True),
+        (f"see {REPOSITORY}", True),
+        (f"see {REPOSITORY}/src", True),
+        ("/iexec_in/a", False),
+        ("fair/home/ann/x", False),
+        ("/rooted", False),
+    ],
 )
 def test_folders_of_a_machine_are_told_from_others(text: str, is_found: bool) -> None:
     assert bool(HOME_PATHS.search(text)) is is_found
