@@ -35,7 +35,8 @@ class CountingClient(StorageClient):
 @pytest.fixture
 async def storage() -> AsyncIterator[CountingClient]:
     transport = httpx.ASGITransport(storage_application(MemoryStore()))
-    async with CountingClient("http://storage", transport=transport) as client:
+    client = CountingClient("http://storage", transport=transport)
+    async with client:
         yield client
 
 

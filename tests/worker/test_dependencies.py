@@ -24,7 +24,7 @@ async def world() -> AsyncIterator[World]:
         yield made
 
 
-async def completed(world: World, base: Path, text: str, *, digest: str | None = None, **deal: object) -> Lease:
+async def completed(world: World, base: Path, text: str, *, digest: str | None = None) -> Lease:
     """A task that is COMPLETED with one file as its result; ``digest`` is what its worker claimed, if not the truth."""
     folder = base / f"made-{text}"
     folder.mkdir(parents=True)
@@ -32,7 +32,7 @@ async def completed(world: World, base: Path, text: str, *, digest: str | None =
     archive = base / f"{text}.zip"
     write_archive(folder, archive)
     agreed = digest or tree_digest_of_folder(folder)
-    lease = await world.task(**deal)
+    lease = await world.task()
     await world.contribute(lease, agreed)
     await world.reveal(lease, agreed)
     await world.finalize(lease, results_text(await world.storage.add_file(archive)))
