@@ -85,7 +85,7 @@ def test_the_newest_sign_of_life_counts(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_session_without_a_seat_is_nobody_at_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = {"1": "Seat=seat0\nIdleHint=no\nIdleSinceHint=0\n", "2": "Seat=\nIdleHint=no\nIdleSinceHint=0\n"}
-    monkeypatch.setattr(module.shutil, "which", lambda name: name)
+    monkeypatch.setattr("shutil.which", lambda name: name)
 
     def answer(sessions: str) -> float:
         monkeypatch.setattr(
