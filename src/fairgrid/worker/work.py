@@ -22,6 +22,7 @@ from fairgrid.protocol.manifest import MAX_MANIFEST_BYTES, Manifest, manifest_ci
 from fairgrid.protocol.views import Deal, Task
 from fairgrid.runtime.interface import Sandbox
 from fairgrid.runtime.job import JobResult, TaskContext, run_job
+from fairgrid.worker.dependencies import fetch_dependencies
 from fairgrid.worker.events import Computed
 from fairgrid.worker.held import HeldTask
 from fairgrid.worker.inputs import ContentSource, InputCache
@@ -33,6 +34,7 @@ __all__ = ["LocalRuntime", "LocalWork", "Storage"]
 _log = structlog.get_logger(__name__)
 _MANIFEST: Final = "manifest.json"
 _INPUTS: Final = "inputs"
+_DEPENDENCIES: Final = "dependencies"
 _RESULT: Final = "result"
 
 
@@ -109,6 +111,13 @@ class LocalWork:
                 if size != file.size:
                     raise ManifestError(f"The manifest says that {file.name!r} has {file.size} bytes; it has {size}.")
             await asyncio.to_thread(_lay_out, folder, data, paths)
+        await fetch_dependencies(
+            self._chain,
+            self._storage,
+            manifest.dependencies_of(held.index),
+            folder / _DEPENDENCIES,
+            max_bytes=limit - sum(file.size for file in files),
+        )
 
     async def compute(self, held: HeldTask, deal: Deal, task: Task) -> Computed:
         """Run the job; its result is in the task's folder afterwards.
@@ -137,6 +146,10 @@ class LocalWork:
                 callback=deal.callback,
             ),
             inputs={file.cid: folder / _INPUTS / file.cid for file in manifest.files_of(held.index)},
+            dependencies={
+                reference.task: folder / _DEPENDENCIES / reference.task
+                for reference in manifest.dependencies_of(held.index)
+            },
             workdir=workdir,
             sandbox=runtime.sandbox,
             wall_s=float(task.timeref),
@@ -173,7 +186,8 @@ class LocalWork:
         shutil.rmtree(kept, ignore_errors=True)
         result.result_folder.rename(kept)
         shutil.rmtree(folder / "work", ignore_errors=True)
-        shutil.rmtree(folder / _INPUTS, ignore_errors=True)
+        for name in (_INPUTS, _DEPENDENCIES):
+            shutil.rmtree(folder / name, ignore_errors=True)
         digest, callback = result.digest, result.callback_data
         if self._misbehaviour is Misbehaviour.FLIP_BYTE:
             if callback is not None:
