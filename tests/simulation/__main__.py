@@ -10,6 +10,10 @@ from tests.simulation.plan import plan_of
 from tests.simulation.run import run_seed
 
 
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+
+
 def main() -> int:
     """Exit code 1 if something was violated."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description="Replay one seed.")
@@ -18,20 +22,20 @@ def main() -> int:
     parser.add_argument("--quiet", action="store_true", help="only plan and violations")
     options = parser.parse_args()
     plan = plan_of(options.seed)
-    print(f"seed {plan.seed}: timeref {plan.timeref_s} s, block {plan.block_s} s, {plan.confirmations} confirmations")
+    say(f"seed {plan.seed}: timeref {plan.timeref_s} s, block {plan.block_s} s, {plan.confirmations} confirmations")
     for worker in plan.workers:
-        print(f"  {worker.name}: {worker.lie or 'honest'}, {worker.slots} slot(s), clock {worker.skew_s:+.0f} s")
+        say(f"  {worker.name}: {worker.lie or 'honest'}, {worker.slots} slot(s), clock {worker.skew_s:+.0f} s")
     for deal in plan.deals:
-        print(f"  deal at {deal.at_s:.1f} s: trust {deal.trust}, {deal.volume} task(s)")
+        say(f"  deal at {deal.at_s:.1f} s: trust {deal.trust}, {deal.volume} task(s)")
     for incident in plan.incidents:
-        print(f"  {incident.at_s:7.1f} s: {incident.fault} {incident.target}")
+        say(f"  {incident.at_s:7.1f} s: {incident.fault} {incident.target}")
     with planted(options.bug):
         report = run_seed(options.seed, trace=not options.quiet)
     for line in report.trace:
-        print(f"{line.at_s:9.2f} {line.who:10} {line.text}")
-    print(f"tasks: {', '.join(report.statuses)}; {report.virtual_s:.0f} s in {report.seconds:.2f} s")
+        say(f"{line.at_s:9.2f} {line.who:10} {line.text}")
+    say(f"tasks: {', '.join(report.statuses)}; {report.virtual_s:.0f} s in {report.seconds:.2f} s")
     for violation in report.violations:
-        print(f"VIOLATION {violation}")
+        say(f"VIOLATION {violation}")
     return 1 if report.violations else 0
 
 

@@ -1,4 +1,4 @@
-"""The chain of a simulation: the reference model, mined at a steady pace; and each node's own, unreliable view of it."""
+"""The chain of a simulation: the reference model, mined at a steady pace; and each node's unreliable view of it."""
 
 from __future__ import annotations
 
@@ -141,8 +141,8 @@ class NodeChain:
         self, *, from_block: int, confirmations: int = 0, poll_s: float = 0.5
     ) -> AsyncIterator[ChainEvent]:
         async for event in self._chain.follow(from_block=from_block, confirmations=confirmations, poll_s=poll_s):
-            while self.down:
-                await asyncio.sleep(poll_s)
+            while not await self._answers(poll_s):
+                pass
             about_task = "taskid" in event.arguments
             if about_task and self._rng.random() < self.troubles.missed_event:
                 self._counter.count(Fault.MISSED_EVENT)
@@ -152,6 +152,11 @@ class NodeChain:
             if not event.removed and self._rng.random() < self.troubles.repeated_event:
                 self._counter.count(Fault.REPEATED_EVENT)
                 yield event
+
+    async def _answers(self, pause_s: float) -> bool:
+        if self.down:
+            await asyncio.sleep(pause_s)
+        return not self.down
 
     async def _travel(self) -> None:
         if not self._node.alive:

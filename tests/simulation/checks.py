@@ -12,9 +12,9 @@ from fairgrid.pool.app import task_document
 from fairgrid.pool.phases import ReplicaPhase
 from fairgrid.pool.store import StoredTask
 from fairgrid.protocol.archive import archive_digest
-from fairgrid.protocol.consensus import consensus_reached
 from fairgrid.protocol.results import cid_of_results
 from fairgrid.protocol.rewards import KITTY_ADDRESS
+from fairgrid.protocol.trust import consensus_reached
 from fairgrid.protocol.views import ContributionStatus, Task, TaskStatus
 from tests.simulation.faults import Fault
 from tests.simulation.storage import result_of

@@ -149,10 +149,15 @@ def blocking_calls(loop: VirtualLoop, pause_s: Callable[[], float]) -> Callable[
         if pause <= 0:
             future.set_result(result)
         else:
-            loop.call_later(pause, lambda: future.done() or future.set_result(result))
+            loop.call_later(pause, _answer, future, result)
         return future
 
     return call
+
+
+def _answer(future: asyncio.Future[Any], result: object) -> None:
+    if not future.done():
+        future.set_result(result)
 
 
 def _name(function: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import Engine
 
@@ -16,12 +16,14 @@ from fairgrid.worker.store import WorkerStore
 __all__ = ["Disk"]
 
 _Store = type[PoolStore] | type[WorkerStore]
+_Kind = Literal["pool", "worker"]
+_KINDS: dict[_Kind, _Store] = {"pool": PoolStore, "worker": WorkerStore}
 
 
 class Disk:
     """Where a node's store lies. It outlives the process: what was committed is there for the next one."""
 
-    def __init__(self, kind: _Store, file: Path | None) -> None:
+    def __init__(self, kind: _Kind, file: Path | None) -> None:
         """``file`` None keeps the database in memory."""
         self._kind = kind
         self._file = file
@@ -33,7 +35,7 @@ class Disk:
         if self._file is not None:
             if self._open is not None:
                 self._open.close()
-            self._open = self._kind.open(self._file)
+            self._open = _KINDS[self._kind].open(self._file)
             return self._open
         if self._engine is None:
             self._engine = open_engine("sqlite://")
@@ -43,7 +45,7 @@ class Disk:
                 connection.driver_connection.deserialize(_picture(self._kind))
             finally:
                 connection.close()
-            self._open = self._kind(self._engine)
+            self._open = _KINDS[self._kind](self._engine)
         return self._open
 
     def close(self) -> None:
@@ -52,8 +54,9 @@ class Disk:
 
 
 @functools.cache
-def _picture(kind: _Store) -> bytes:
+def _picture(name: _Kind) -> bytes:
     """An empty database with all tables."""
+    kind = _KINDS[name]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "empty.db"
         kind.open(file).close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 
@@ -48,9 +49,10 @@ def test_every_seed_keeps_every_promise_and_every_fault_happens(capsys: pytest.C
     table, shares = table_of_faults(reports)
     ended = [status for report in reports for status in report.statuses]
     with capsys.disabled():
-        print(
+        sys.stdout.write(
             f"\n{len(reports)} seeds, {len(ended)} tasks: {ended.count('COMPLETED')} completed, "
             f"{ended.count('FAILED')} failed and refunded\n{table}"
+            "\n"
         )
     failed = [report for report in reports if report.violations]
     assert not failed, "\n\n".join(explain(report) for report in failed[:10])

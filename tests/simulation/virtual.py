@@ -6,9 +6,8 @@ Everything happens in one thread and in one order: calls that would go to a thre
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import functools
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 __all__ = ["Deadlock", "VirtualLoop", "run_virtually"]
@@ -53,7 +52,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def time(self) -> float:
         return self.elapsed
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Any, func: Callable[..., Any], *args: Any
+    ) -> asyncio.Future[Any]:
         return self.blocking(functools.partial(func, *args))
 
     def _at_once(self, call: Callable[[], Any]) -> asyncio.Future[Any]:
@@ -98,7 +99,3 @@ def run_virtually(
 async def _settle() -> None:
     for _ in range(10):
         await asyncio.sleep(0)
-
-
-CoroutineLike = Generator[Any, None, Any] | Coroutine[Any, Any, Any]
-Context = contextvars.Context

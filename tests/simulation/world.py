@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
+from unittest import mock
 
 import structlog
 
@@ -29,11 +30,11 @@ from fairgrid.pool.policy import Policy
 from fairgrid.pool.service import PoolService
 from fairgrid.pool.sessions import serve_worker
 from fairgrid.pool.store import PoolStore
-from fairgrid.protocol.consensus import consensus_reached
 from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS, keccak
 from fairgrid.protocol.ids import deal_id as id_of_deal
 from fairgrid.protocol.ids import task_id as id_of_task
 from fairgrid.protocol.orders import NULL_DATASET_ORDER, AppOrder, Order, RequestOrder, WorkerpoolOrder
+from fairgrid.protocol.trust import consensus_reached
 from fairgrid.protocol.typed_data import Domain, order_hash, order_typed_data
 from fairgrid.protocol.views import AppInfo, TaskStatus
 from fairgrid.wallet.keys import KeySigner
@@ -126,9 +127,9 @@ class Simulation:
         self.pool_away_s = 0.0
         self._skipped_s = 0.0
         self._folder = tempfile.TemporaryDirectory(prefix="simulation-", dir=_fast_folder())
-        self.pool_disk = Disk(PoolStore, self._file("pool.db"))
+        self.pool_disk = Disk("pool", self._file("pool.db"))
         self.seats = {
-            worker.name: WorkerSeat(worker, _key(worker.name), Disk(WorkerStore, self._file(f"{worker.name}.db")))
+            worker.name: WorkerSeat(worker, _key(worker.name), Disk("worker", self._file(f"{worker.name}.db")))
             for worker in plan.workers
         }
         self.by_address = {seat.signer.address: seat for seat in self.seats.values()}
@@ -547,12 +548,8 @@ def _seeded(seed: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _connected(network: Network) -> Iterator[None]:
-    kept = link_module.connect
-    link_module.connect = network.connect  # type: ignore[assignment, misc]
-    try:
+    with mock.patch.object(link_module, "connect", network.connect):
         yield
-    finally:
-        link_module.connect = kept  # type: ignore[misc]
 
 
 @contextlib.contextmanager

@@ -251,6 +251,8 @@ class PoolMachine:
             if known is not None:
                 self._matched_again(known, event.deal)
                 continue
+            if index in event.settled:
+                continue
             task = TaskState(task_id=task_id, index=index, deal=event.deal, created_at=book.now)
             book.add_task(task)
             book.tell(task, f"{Phase.RECEIVED.value}: Its deal was matched with trust {event.deal.trust}.")

@@ -342,6 +342,16 @@ class PoolStore:
             ).all()
         return [(row.task_id, row.task_index, row.phase) for row in rows]
 
+    def settled_of_deal(self, deal_id: str) -> frozenset[int]:
+        """Indexes of a deal's tasks from which nothing is expected any more."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                sa.select(schema.tasks.c.task_index)
+                .where(schema.tasks.c.deal_id == deal_id)
+                .where(schema.tasks.c.settled)
+            ).all()
+        return frozenset(row.task_index for row in rows)
+
     def count_tasks_of_deal(self, deal_id: str) -> int:
         with self._reading() as connection:
             return int(
