@@ -17,10 +17,14 @@ from fairgrid.seams.clock import SystemClock
 from fairgrid.storage.client import StorageClient
 from fairgrid.wallet.keystore import open_or_create_key
 from fairgrid.worker.agent import AgentOptions, Announcer, WorkerAgent
+from fairgrid.worker.control import listening
+from fairgrid.worker.desk import Desk
 from fairgrid.worker.link import LinkOptions
 from fairgrid.worker.misbehave import LOCAL_CHAIN_ID, allowed
+from fairgrid.worker.owner import OwnerWatch
 from fairgrid.worker.policy import WorkerPolicy
 from fairgrid.worker.policy_file import PolicyFile
+from fairgrid.worker.readings import MachineSensors
 from fairgrid.worker.store import WorkerStore
 from fairgrid.worker.work import LocalRuntime, LocalWork
 
@@ -101,7 +105,8 @@ async def open_agent(
     signer = open_or_create_key(folder)
 
     with exclusive(folder):
-        policy = PolicyFile(folder / POLICY_NAME).current
+        policy_file = PolicyFile(folder / POLICY_NAME)
+        policy = policy_file.current
         runtimes = installed_runtimes(policy())
         link = LinkOptions(
             url=(pool_url or network.pool).rstrip("/"),
@@ -126,7 +131,8 @@ async def open_agent(
                     policy=policy,
                     misbehaviour=options.misbehaviour,
                 )
-                yield WorkerAgent(
+                owner = OwnerWatch(folder, policy_file, MachineSensors(folder), clock=clock)
+                agent = WorkerAgent(
                     link=link,
                     chain=chain,
                     signer=signer,
@@ -136,6 +142,11 @@ async def open_agent(
                     clock=clock,
                     announcer=announcer,
                     options=options,
+                    owner=owner,
                 )
+                assert agent.heed is not None
+                desk = Desk(agent, owner, agent.heed, clock=clock)
+                async with listening(folder, desk.handle):
+                    yield agent
             finally:
                 store.close()

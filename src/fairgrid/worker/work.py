@@ -171,6 +171,16 @@ class LocalWork:
         """Remove the task's folder."""
         await asyncio.to_thread(shutil.rmtree, self._folder(task_id), ignore_errors=True)
 
+    def suspend(self) -> bool:
+        """Let running jobs stand still; False where a sandbox cannot."""
+        answers = [runtime.sandbox.suspend() for runtime in self._runtimes.values()]
+        return all(answers)
+
+    def resume(self) -> None:
+        """Let them go on."""
+        for runtime in self._runtimes.values():
+            runtime.sandbox.resume()
+
     async def sweep(self, held: set[str]) -> None:
         """Remove the folders of all tasks that are not ``held``."""
         if await asyncio.to_thread(self._tasks.is_dir):
