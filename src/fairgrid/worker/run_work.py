@@ -22,14 +22,15 @@ from fairgrid.protocol.cid import CidBuilder
 from fairgrid.protocol.digest import tree_digest_of_folder
 from fairgrid.protocol.hexes import keccak, to_hex32
 from fairgrid.protocol.ids import task_id
-from fairgrid.protocol.manifest import FileRef, Manifest
+from fairgrid.protocol.manifest import FileRef, Manifest, TaskRef
 from fairgrid.protocol.run_results import RunResults, TaskResult
 from fairgrid.protocol.views import Deal, Task
 from fairgrid.runtime.job import JobResult, TaskContext
+from fairgrid.worker.dependencies import fetch_dependencies
 from fairgrid.worker.events import Computed
 from fairgrid.worker.finished import FinishedTasks
 from fairgrid.worker.held import HeldTask
-from fairgrid.worker.inputs import InputCache
+from fairgrid.worker.inputs import ContentSource, InputCache
 from fairgrid.worker.misbehave import Misbehaviour, flip_byte, flip_last_byte
 from fairgrid.worker.policy import WorkerPolicy
 
@@ -40,7 +41,7 @@ _UPLOADS_AT_ONCE: Final = 8
 _READ_BYTES: Final = 1 << 20
 
 
-class RunStorage(Protocol):
+class RunStorage(ContentSource, Protocol):
     """What is needed of `fairgrid.storage.client.StorageClient`."""
 
     async def add_file(self, path: Path) -> str: ...
@@ -51,7 +52,15 @@ class JobRunner(Protocol):
     """Runs one task of a manifest in ``workdir``, when a slot of this computer is free."""
 
     async def __call__(
-        self, manifest: Manifest, deal: Deal, context: TaskContext, *, inputs: Path, workdir: Path, wall_s: float
+        self,
+        manifest: Manifest,
+        deal: Deal,
+        context: TaskContext,
+        *,
+        inputs: Path,
+        dependencies: Path,
+        workdir: Path,
+        wall_s: float,
     ) -> JobResult: ...
 
 
@@ -93,8 +102,12 @@ class RunWork:
         left = task.contribution_deadline - (await self._chain.head()).timestamp
         return self._refusal(missing, pace, left)
 
-    async def download(self, held: HeldTask, manifest: Manifest, lay_out: Callable[[Mapping[str, Path]], None]) -> None:
+    async def download(
+        self, held: HeldTask, manifest: Manifest, dependencies: Path, lay_out: Callable[[Mapping[str, Path]], None]
+    ) -> None:
         """Fetch what the run's unfinished tasks need, each file once; ``lay_out`` puts it into the run's folder.
+
+        Results of other tasks that they depend on go into the folder ``dependencies``.
 
         Raises:
             HostFailure: the owner's limits do not allow them, or storage does not have them.
@@ -104,6 +117,7 @@ class RunWork:
         """
         policy = self._policy()
         files: dict[str, FileRef] = {}
+        needed: list[TaskRef] = []
         for index in await asyncio.to_thread(self._missing, held):
             wanted = manifest.files_of(index)
             if sum(file.size for file in wanted) > policy.max_input_bytes:
@@ -112,6 +126,7 @@ class RunWork:
                     f"owner allows."
                 )
             files.update({file.cid: file for file in wanted})
+            needed += manifest.dependencies_of(index)
         if sum(file.size for file in files.values()) > policy.cache_bytes:
             raise HostFailure(f"The run's inputs are larger than this worker's cache of {policy.cache_bytes} bytes.")
         async with self._cache.holding(list(files), max_bytes=policy.cache_bytes) as paths:
@@ -120,6 +135,8 @@ class RunWork:
                 if size != file.size:
                     raise ManifestError(f"The manifest says that {file.name!r} has {file.size} bytes; it has {size}.")
             await asyncio.to_thread(lay_out, paths)
+        left = policy.cache_bytes - sum(file.size for file in files.values())
+        await fetch_dependencies(self._chain, self._storage, needed, dependencies, max_bytes=left)
 
     async def compute(self, held: HeldTask, deal: Deal, task: Task, manifest: Manifest, folder: Path) -> Computed:
         """Compute what is missing of the run, and what its workers agree on.
@@ -219,6 +236,7 @@ class RunWork:
                 deal,
                 context,
                 inputs=workdir.parent / "inputs",
+                dependencies=workdir.parent / "dependencies",
                 workdir=workdir,
                 wall_s=float(task.timeref),
             )

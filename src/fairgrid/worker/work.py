@@ -22,6 +22,7 @@ from fairgrid.protocol.manifest import MAX_MANIFEST_BYTES, Manifest, manifest_ci
 from fairgrid.protocol.views import Deal, Task
 from fairgrid.runtime.interface import Sandbox
 from fairgrid.runtime.job import JobResult, TaskContext, run_job
+from fairgrid.worker.dependencies import fetch_dependencies
 from fairgrid.worker.events import Computed
 from fairgrid.worker.finished import FinishedTasks
 from fairgrid.worker.held import HeldTask
@@ -35,6 +36,7 @@ __all__ = ["LocalRuntime", "LocalWork", "Storage"]
 _log = structlog.get_logger(__name__)
 _MANIFEST: Final = "manifest.json"
 _INPUTS: Final = "inputs"
+_DEPENDENCIES: Final = "dependencies"
 _RESULT: Final = "result"
 
 
@@ -123,7 +125,9 @@ class LocalWork:
         if manifest.runtime != app.name:
             raise ManifestError(f"The manifest asks for runtime {manifest.runtime!r}, its app is {app.name!r}.")
         if held.count:
-            await self._runs.download(held, manifest, lambda paths: _lay_out(folder, data, paths))
+            await self._runs.download(
+                held, manifest, folder / _DEPENDENCIES, lambda paths: _lay_out(folder, data, paths)
+            )
             return
         files = manifest.files_of(held.index)
         limit = self._policy().max_input_bytes
@@ -135,6 +139,13 @@ class LocalWork:
                 if size != file.size:
                     raise ManifestError(f"The manifest says that {file.name!r} has {file.size} bytes; it has {size}.")
             await asyncio.to_thread(_lay_out, folder, data, paths)
+        await fetch_dependencies(
+            self._chain,
+            self._storage,
+            manifest.dependencies_of(held.index),
+            folder / _DEPENDENCIES,
+            max_bytes=limit - sum(file.size for file in files),
+        )
 
     async def compute(self, held: HeldTask, deal: Deal, task: Task) -> Computed:
         """Run the job; its result is in the task's folder afterwards.
@@ -161,6 +172,7 @@ class LocalWork:
                 callback=deal.callback,
             ),
             inputs=folder / _INPUTS,
+            dependencies=folder / _DEPENDENCIES,
             workdir=workdir,
             wall_s=float(task.timeref),
         )
@@ -168,7 +180,15 @@ class LocalWork:
         return await asyncio.to_thread(self._keep, held, result, folder, compute_s)
 
     async def _run_one(
-        self, manifest: Manifest, deal: Deal, context: TaskContext, *, inputs: Path, workdir: Path, wall_s: float
+        self,
+        manifest: Manifest,
+        deal: Deal,
+        context: TaskContext,
+        *,
+        inputs: Path,
+        dependencies: Path,
+        workdir: Path,
+        wall_s: float,
     ) -> JobResult:
         runtime = self._runtimes.get(manifest.runtime)
         if runtime is None:
@@ -179,6 +199,10 @@ class LocalWork:
                 _manifest_cid(deal),
                 context,
                 inputs={file.cid: inputs / file.cid for file in manifest.files_of(context.index)},
+                dependencies={
+                    reference.task: dependencies / reference.task
+                    for reference in manifest.dependencies_of(context.index)
+                },
                 workdir=workdir,
                 sandbox=runtime.sandbox,
                 wall_s=wall_s,
@@ -219,7 +243,8 @@ class LocalWork:
         shutil.rmtree(kept, ignore_errors=True)
         result.result_folder.rename(kept)
         shutil.rmtree(folder / "work", ignore_errors=True)
-        shutil.rmtree(folder / _INPUTS, ignore_errors=True)
+        for name in (_INPUTS, _DEPENDENCIES):
+            shutil.rmtree(folder / name, ignore_errors=True)
         digest, callback = result.digest, result.callback_data
         if self._misbehaviour is Misbehaviour.FLIP_BYTE:
             if callback is not None:
