@@ -14,10 +14,11 @@ from fairgrid.pool.fair_share import FairShare, weight_of_price
 
 def serve(arrivals: list[tuple[str, float, float, int]], count: int) -> list[tuple[str, int]]:
     """All arrive at once; who is served in which order, with the priority."""
-    share, heap = FairShare(), []
+    share = FairShare()
+    heap: list[tuple[float, int, str, int]] = []
     for number, (name, cost, weight, priority) in enumerate(arrivals):
         heapq.heappush(heap, (share.arrive(name, cost=cost, weight=weight, priority=priority), number, name, priority))
-    served = []
+    served: list[tuple[str, int]] = []
     while heap and len(served) < count:
         tag, _, name, priority = heapq.heappop(heap)
         share.served(tag)
