@@ -130,6 +130,7 @@ async def open_agent(
                     runtimes=runtimes,
                     policy=policy,
                     misbehaviour=options.misbehaviour,
+                    slots=options.slots,
                 )
                 owner = OwnerWatch(folder, policy_file, MachineSensors(folder), clock=clock)
                 agent = WorkerAgent(
