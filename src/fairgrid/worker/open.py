@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -13,22 +13,35 @@ from fairgrid.chain.client import JsonRpcChain
 from fairgrid.chain.network import Network, save_network
 from fairgrid.errors import HostFailure, UsageError
 from fairgrid.runtime.interpreters import RUNTIMES, find_runtime, interpreter_cid, interpreter_sha256
+from fairgrid.seams.addresses import AddressRule, GuardedTransport
 from fairgrid.seams.clock import SystemClock
 from fairgrid.storage.client import StorageClient
+from fairgrid.storage.download import Limiter
+from fairgrid.storage.mirrors import MirroredStorage
 from fairgrid.wallet.keystore import open_or_create_key
 from fairgrid.worker.agent import AgentOptions, Announcer, WorkerAgent
 from fairgrid.worker.link import LinkOptions
 from fairgrid.worker.misbehave import LOCAL_CHAIN_ID, allowed
 from fairgrid.worker.policy import WorkerPolicy, load_policy
 from fairgrid.worker.store import WorkerStore
-from fairgrid.worker.work import LocalRuntime, LocalWork
+from fairgrid.worker.work import PARTIAL_FOLDER, LocalRuntime, LocalWork
 
-__all__ = ["DATABASE_NAME", "NETWORK_NAME", "POLICY_NAME", "exclusive", "installed_runtimes", "open_agent"]
+__all__ = [
+    "DATABASE_NAME",
+    "NETWORK_NAME",
+    "POLICY_NAME",
+    "exclusive",
+    "installed_runtimes",
+    "open_agent",
+    "open_storage",
+]
 
 DATABASE_NAME: Final = "worker.sqlite"
 POLICY_NAME: Final = "policy.toml"
 NETWORK_NAME: Final = "network.json"
 """A copy of the network file that the worker last started with, so that `fairgrid worker status` finds the chain."""
+
+_MAX_REDIRECTS: Final = 5
 
 
 @contextmanager
@@ -77,6 +90,34 @@ def installed_runtimes(policy: WorkerPolicy) -> Mapping[str, LocalRuntime]:
 
 
 @asynccontextmanager
+async def open_storage(
+    network: Network,
+    folder: Path,
+    policy: WorkerPolicy,
+    *,
+    down: Limiter | None = None,
+    up: Limiter | None = None,
+) -> AsyncIterator[MirroredStorage]:
+    """The network's storage and its mirrors, behind the rule of decision 15; ``down`` and ``up`` limit bandwidth.
+
+    Raises:
+        UsageError: the policy names a private network that is none.
+    """
+    rule = AddressRule.of(policy.private_networks, allow_loopback=network.chain_id == LOCAL_CHAIN_ID)
+    urls = dict.fromkeys(
+        url.rstrip("/") for url in (network.storage, *network.storage_mirrors, *policy.storage_mirrors)
+    )
+    async with AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(
+                StorageClient(url, transport=GuardedTransport(rule), max_redirects=_MAX_REDIRECTS, up=up)
+            )
+            for url in urls
+        ]
+        yield MirroredStorage(clients, partial_folder=folder / PARTIAL_FOLDER, limiter=down)
+
+
+@asynccontextmanager
 async def open_agent(
     network: Network,
     folder: Path,
@@ -113,7 +154,7 @@ async def open_agent(
             slots=options.slots,
             longest_pause_s=2.0 if network.chain_id == LOCAL_CHAIN_ID else 5.0,
         )
-        async with await JsonRpcChain.connect(network) as chain, StorageClient(network.storage) as storage:
+        async with await JsonRpcChain.connect(network) as chain, open_storage(network, folder, policy()) as storage:
             store = WorkerStore.open(folder / DATABASE_NAME)
             try:
                 store.bind(chain_id=network.chain_id, hub=network.hub, worker=signer.address)
