@@ -27,6 +27,7 @@ from fairgrid.protocol import wire
 from fairgrid.protocol.archive import archive_digest, write_archive
 from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS, from_hex, keccak
 from fairgrid.protocol.ids import result_hash, result_seal, task_id
+from fairgrid.protocol.machine import Machine, machine_message
 from fairgrid.protocol.orders import NULL_DATASET_ORDER, AppOrder, Order, RequestOrder, WorkerpoolOrder
 from fairgrid.protocol.seals import challenge_message, seal_hash
 from fairgrid.protocol.typed_data import Domain, enrolment_typed_data, order_typed_data
@@ -173,6 +174,13 @@ class Grid:
         await self.until(reached, what=f"phase {phase}")
 
 
+@contextlib.asynccontextmanager
+async def at_the_door(grid: Grid) -> AsyncIterator[ClientConnection]:
+    """A connection on which nothing was said yet."""
+    async with connect(f"{grid.url.replace('http', 'ws')}/worker", proxy=None) as connection:
+        yield connection
+
+
 @dataclass
 class Script:
     """What a scripted worker does otherwise than an honest one."""
@@ -243,6 +251,12 @@ class Scripted:
             "slots": 1,
             "version": wire.PROTOCOL_VERSION,
         } | changes
+        if isinstance(machine := values.get("machine"), Machine) and "machine_signature" not in values:
+            values["machine_signature"] = self.key.sign_message(
+                machine_message(
+                    challenge.chain_id, challenge.hub, challenge.workerpool, self.address, challenge.nonce, machine
+                )
+            )
         await self.say(wire.Enrol(**values))  # type: ignore[arg-type]
         return await self.hear()
 

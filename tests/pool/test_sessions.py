@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from fairgrid.pool.policy import Policy
@@ -18,13 +17,7 @@ from fairgrid.protocol import wire
 from fairgrid.protocol.typed_data import Domain, enrolment_typed_data
 from fairgrid.protocol.views import TaskStatus
 
-from .grid import Grid, Script, Scripted, key
-
-
-@contextlib.asynccontextmanager
-async def _raw(grid: Grid) -> AsyncIterator[ClientConnection]:
-    async with connect(f"{grid.url.replace('http', 'ws')}/worker", proxy=None) as connection:
-        yield connection
+from .grid import Grid, Script, Scripted, at_the_door, key
 
 
 async def _last_word(connection: ClientConnection) -> str:
@@ -57,7 +50,7 @@ async def test_a_first_frame_that_is_no_enrolment_is_refused_with_the_reason(
     tmp_path: Path, frame: str | bytes, reason: str
 ) -> None:
     grid = Grid(tmp_path)
-    async with grid.pool(), _raw(grid) as connection:
+    async with grid.pool(), at_the_door(grid) as connection:
         await connection.recv()
         await connection.send(frame)
         assert reason in await _last_word(connection)
@@ -65,7 +58,7 @@ async def test_a_first_frame_that_is_no_enrolment_is_refused_with_the_reason(
 
 async def test_a_frame_that_is_too_large_closes_the_connection(tmp_path: Path) -> None:
     grid = Grid(tmp_path)
-    async with grid.pool(), _raw(grid) as connection:
+    async with grid.pool(), at_the_door(grid) as connection:
         await connection.recv()
         with contextlib.suppress(ConnectionClosed):
             await connection.send("x" * (wire.MAX_FRAME_BYTES + 1))
@@ -78,13 +71,13 @@ async def test_who_says_nothing_after_the_challenge_is_sent_away(
 ) -> None:
     monkeypatch.setattr("fairgrid.pool.sessions._ENROL_WITHIN_S", 0.2)
     grid = Grid(tmp_path)
-    async with grid.pool(), _raw(grid) as connection:
+    async with grid.pool(), at_the_door(grid) as connection:
         assert "No enrolment" in await _last_word(connection)
 
 
 async def _answer(grid: Grid, name: str, **changes: object) -> wire.PoolMessage:
     worker = Scripted(grid, name)
-    async with _raw(grid) as worker.connection:
+    async with at_the_door(grid) as worker.connection:
         return await worker.enrol(**changes)
 
 
@@ -160,7 +153,7 @@ async def test_a_worker_that_connects_again_takes_the_place_of_its_old_connectio
 async def test_a_silent_worker_is_cut_off_after_three_heartbeats(tmp_path: Path) -> None:
     grid = Grid(tmp_path, policy=Policy(heartbeat_s=0.1))
     worker = Scripted(grid, "worker")
-    async with grid.pool(), _raw(grid) as worker.connection:
+    async with grid.pool(), at_the_door(grid) as worker.connection:
         await worker.enrol()
         assert "No heartbeat within 0.3 s" in await _last_word(worker.connection)
 
@@ -174,7 +167,7 @@ async def test_a_worker_that_floods_is_cut_off_and_the_others_go_on(tmp_path: Pa
     grid = Grid(tmp_path)
     flooder, honest = Scripted(grid, "flooder"), Scripted(grid, "honest")
     async with grid.pool(), honest.connected():
-        async with _raw(grid) as flooder.connection:
+        async with at_the_door(grid) as flooder.connection:
             await flooder.enrol()
             with contextlib.suppress(ConnectionClosed):
                 for _ in range(400):
@@ -187,7 +180,7 @@ async def test_a_worker_that_floods_is_cut_off_and_the_others_go_on(tmp_path: Pa
 async def test_a_seal_signed_by_another_key_ends_the_connection(tmp_path: Path) -> None:
     grid = Grid(tmp_path)
     worker = Scripted(grid, "worker")
-    async with grid.pool(), _raw(grid) as worker.connection:
+    async with grid.pool(), at_the_door(grid) as worker.connection:
         await worker.enrol()
         await worker.say(
             wire.Seal(
@@ -205,7 +198,7 @@ async def test_a_seal_signed_by_another_key_ends_the_connection(tmp_path: Path) 
 async def test_enrolling_twice_ends_the_connection(tmp_path: Path) -> None:
     grid = Grid(tmp_path)
     worker = Scripted(grid, "worker")
-    async with grid.pool(), _raw(grid) as worker.connection:
+    async with grid.pool(), at_the_door(grid) as worker.connection:
         await worker.enrol()
         signature = "0x" + "11" * 65
         await worker.say(
@@ -235,7 +228,7 @@ async def test_words_about_others_leases_and_unknown_tasks_are_answered_with_abo
 
         await grid.until(leased)
         lease = next(message for message in victim.received if isinstance(message, wire.Lease))
-        async with _raw(grid) as thief.connection:
+        async with at_the_door(grid) as thief.connection:
             await thief.enrol()
             await thief.say(wire.LeaseFailed(lease_id=lease.lease_id, task_id=task, reason="sabotage"))
             await thief.say(wire.Uploaded(lease_id="?", task_id="0x" + "11" * 32, cid="?"))
@@ -274,7 +267,7 @@ async def test_held_leases_that_the_pool_does_not_know_are_aborted_and_settled_t
                 return forgotten and await grid.service.finished_among([task]) == {task}
 
             await grid.until(settled)
-        async with _raw(grid) as worker.connection:
+        async with at_the_door(grid) as worker.connection:
             await worker.enrol()
             unknown = "0x" + "11" * 32
             held = tuple(wire.HeldLease(lease_id="old", task_id=held, phase="uploading") for held in (task, unknown))

@@ -263,7 +263,7 @@ from fairgrid.storage.client import StorageClient
 async def main() -> None:
     url, folder = sys.argv[1], Path(sys.argv[2])
     class Slow:
-        async def spend(self, count): await asyncio.sleep(0.12)
+        async def take(self, count): await asyncio.sleep(0.12)
     async with StorageClient(url, up=Slow()) as client:
         cid = await client.add_file(folder / "in", ticket=folder / "ticket")
         (folder / "cid").write_text(cid)

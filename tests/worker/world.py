@@ -155,6 +155,10 @@ class World:
         )
         await self.chain.transact(call, worker)
 
+    async def reveal(self, lease: Lease, digest: str, worker: KeySigner = OTHER) -> None:
+        """The other worker reveals."""
+        await self.chain.transact(calls.reveal(self.chain.hub, lease.task_id, digest), worker)
+
     async def finalize(self, lease: Lease, results: bytes = b"") -> None:
         """The scheduler ends the task."""
         await self.chain.transact(calls.finalize(self.chain.hub, lease.task_id, results), SCHEDULER)

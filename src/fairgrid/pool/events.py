@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fairgrid.pool.state import ChainFacts, DealTerms
+from fairgrid.protocol.machine import Machine
 
 __all__ = [
     "ChainReconciled",
@@ -106,7 +107,10 @@ class ChainReconciled:
 
 @dataclass(frozen=True, slots=True)
 class WorkerJoined:
-    """A worker enrolled; its owner's signature, its own and the bans were checked by the rim."""
+    """A worker enrolled; its owner's signature, its own and the bans were checked by the rim.
+
+    ``machine`` is what it claims to offer, signed by itself; None for a worker that claims nothing.
+    """
 
     worker: str
     owner: str
@@ -114,6 +118,7 @@ class WorkerJoined:
     score: int
     stake: int
     runtimes: tuple[str, ...] = ()
+    machine: Machine | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,7 @@ def _joined(book: Book, event: WorkerJoined) -> None:
         weight=worker_weight(event.score),
         stake=event.stake,
         runtimes=event.runtimes,
+        machine=event.machine,
     )
     for part in book.parts_of(event.worker):
         part.replica.lost_at = 0.0

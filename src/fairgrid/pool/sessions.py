@@ -33,6 +33,7 @@ from fairgrid.pool.policy import Policy
 from fairgrid.pool.state import PoolIdentity
 from fairgrid.protocol import wire
 from fairgrid.protocol.hexes import checksum, from_hex
+from fairgrid.protocol.machine import Machine, machine_message
 from fairgrid.protocol.seals import challenge_message, recover_message_signer, recover_typed_data_signer
 from fairgrid.protocol.typed_data import Domain, enrolment_typed_data
 
@@ -176,7 +177,7 @@ async def _enrol(desk: Desk, socket: WebSocket) -> tuple[Session, WorkerJoined]:
         score, stake = await desk.worker_facts(worker)
     except ServiceError as error:
         raise _Turned(f"The pool cannot read the chain just now ({error}); try again.") from error
-    joined = WorkerJoined(worker, owner, enrol.slots, score, stake, enrol.runtimes)
+    joined = WorkerJoined(worker, owner, enrol.slots, score, stake, enrol.runtimes, enrol.machine)
     await socket.send_text(wire.encode(wire.Welcome(heartbeat_s=desk.policy.heartbeat_s)))
     return Session(worker, owner), joined
 
@@ -188,6 +189,7 @@ def _checked_identity(identity: PoolIdentity, enrol: wire.Enrol, nonce: str) -> 
         signed_by = recover_typed_data_signer(document, enrol.owner_signature)
         answer = challenge_message(identity.chain_id, identity.hub, identity.workerpool, worker, nonce)
         answered_by = recover_message_signer(answer, enrol.nonce_signature)
+        claimed_by = worker if enrol.machine is None else _claimed_by(identity, enrol, enrol.machine, nonce)
     except OrderError as error:
         raise _Turned(f"The enrolment is malformed: {error}") from error
     if signed_by != owner:
@@ -197,7 +199,16 @@ def _checked_identity(identity: PoolIdentity, enrol: wire.Enrol, nonce: str) -> 
         )
     if answered_by != worker:
         raise _Turned(f"The challenge was not signed by the worker's key {worker}.")
+    if claimed_by != worker:
+        raise _Turned(f"What the machine offers was not signed by the worker's key {worker} for this connection.")
     return worker, owner
+
+
+def _claimed_by(identity: PoolIdentity, enrol: wire.Enrol, machine: Machine, nonce: str) -> str:
+    message = machine_message(
+        identity.chain_id, identity.hub, identity.workerpool, checksum(enrol.worker), nonce, machine
+    )
+    return recover_message_signer(message, enrol.machine_signature or "0x")
 
 
 async def _converse(desk: Desk, socket: WebSocket, session: Session) -> str:

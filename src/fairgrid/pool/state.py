@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from fairgrid.pool.phases import ENDED_REPLICA_PHASES, EXPECTED_PHASES, FINAL_PHASES, Phase, ReplicaPhase
 from fairgrid.protocol import deadlines
 from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS
+from fairgrid.protocol.machine import Machine
 from fairgrid.protocol.views import ContributionStatus, TaskStatus
 
 __all__ = [
@@ -250,6 +251,8 @@ class WorkerState:
     free_slots: int = 0
     ready: bool = False
     leases_given: int = 0
+    machine: Machine | None = None
+    """What it claims to offer; None when it claims nothing."""
 
 
 @dataclass(frozen=True, slots=True)

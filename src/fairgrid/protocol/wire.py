@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from fairgrid.errors import UsageError
+from fairgrid.protocol.machine import Machine
 
 __all__ = [
     "MAX_FRAME_BYTES",
@@ -184,7 +185,8 @@ PoolMessage = (
 @dataclass(config=_STRICT, frozen=True, slots=True)
 class Enrol:
     """Who is here. ``owner_signature`` is the owner's EIP-712 enrolment (decision 49); ``nonce_signature`` is the
-    worker's EIP-191 signature of `protocol.seals.challenge_message`."""
+    worker's EIP-191 signature of `protocol.seals.challenge_message`, ``machine_signature`` that of
+    `protocol.machine.machine_message`."""
 
     owner: Address
     worker: Address
@@ -193,6 +195,8 @@ class Enrol:
     runtimes: tuple[ShortText, ...]
     slots: Annotated[int, Field(ge=1, le=1024)]
     version: int
+    machine: Machine | None = None
+    machine_signature: Signature | None = None
     kind: Literal["enrol"] = "enrol"
 
 

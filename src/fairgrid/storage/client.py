@@ -328,7 +328,7 @@ class StorageClient:
             async for piece in pieces:
                 builder.update(piece)
                 if self._up is not None:
-                    await self._up.spend(len(piece))
+                    await self._up.take(len(piece))
                 yield piece
             yield tail
 
@@ -376,7 +376,7 @@ async def _pieces(
             raise UsageError(f"The file {path} became shorter while it was sent. Send it when it is ready.")
         left -= len(piece)
         if limiter is not None:
-            await limiter.spend(len(piece))
+            await limiter.take(len(piece))
         yield piece
 
 

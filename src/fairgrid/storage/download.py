@@ -53,8 +53,8 @@ class WrongBytes(VerificationError):
 class Limiter(Protocol):
     """A limit of bandwidth."""
 
-    async def spend(self, count: int) -> None:
-        """Wait until ``count`` more bytes may pass."""
+    async def take(self, byte_count: int) -> None:
+        """Wait until ``byte_count`` more bytes may pass."""
         ...
 
 
@@ -247,7 +247,7 @@ class Download:
             self._check_size(self.position + len(self._chunk) + len(piece))
             await self._keep(piece, url)
             if self._limiter is not None:
-                await self._limiter.spend(len(piece))
+                await self._limiter.take(len(piece))
             if self._tempo is not None and waited >= self._tempo.patience_s:
                 if arrived < waited * self._tempo.bytes_per_s:
                     raise Interrupted(f"only {arrived} bytes in {waited:.0f} s")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final
@@ -16,13 +16,14 @@ from fairgrid.runtime.interpreters import RUNTIMES, find_runtime, interpreter_ci
 from fairgrid.seams.addresses import AddressRule, GuardedTransport
 from fairgrid.seams.clock import SystemClock
 from fairgrid.storage.client import StorageClient
-from fairgrid.storage.download import Limiter
 from fairgrid.storage.mirrors import MirroredStorage
 from fairgrid.wallet.keystore import open_or_create_key
 from fairgrid.worker.agent import AgentOptions, Announcer, WorkerAgent
+from fairgrid.worker.bandwidth import TokenBucket
 from fairgrid.worker.link import LinkOptions
 from fairgrid.worker.misbehave import LOCAL_CHAIN_ID, allowed
-from fairgrid.worker.policy import WorkerPolicy, load_policy
+from fairgrid.worker.policy import WorkerPolicy
+from fairgrid.worker.policy_file import PolicyFile
 from fairgrid.worker.store import WorkerStore
 from fairgrid.worker.work import PARTIAL_FOLDER, LocalRuntime, LocalWork
 
@@ -91,22 +92,20 @@ def installed_runtimes(policy: WorkerPolicy) -> Mapping[str, LocalRuntime]:
 
 @asynccontextmanager
 async def open_storage(
-    network: Network,
-    folder: Path,
-    policy: WorkerPolicy,
-    *,
-    down: Limiter | None = None,
-    up: Limiter | None = None,
+    network: Network, folder: Path, policy: Callable[[], WorkerPolicy]
 ) -> AsyncIterator[MirroredStorage]:
-    """The network's storage and its mirrors, behind the rule of decision 15; ``down`` and ``up`` limit bandwidth.
+    """The network's storage and its mirrors, behind the rule of decision 15 and the owner's bandwidth.
+
+    Mirrors and private networks are those of the policy at this moment; limits of bandwidth may change at any time.
 
     Raises:
         UsageError: the policy names a private network that is none.
     """
-    rule = AddressRule.of(policy.private_networks, allow_loopback=network.chain_id == LOCAL_CHAIN_ID)
-    urls = dict.fromkeys(
-        url.rstrip("/") for url in (network.storage, *network.storage_mirrors, *policy.storage_mirrors)
-    )
+    down = TokenBucket(lambda: policy().download_bytes_per_s, clock=SystemClock())
+    up = TokenBucket(lambda: policy().upload_bytes_per_s, clock=SystemClock())
+    now = policy()
+    rule = AddressRule.of(now.private_networks, allow_loopback=network.chain_id == LOCAL_CHAIN_ID)
+    urls = dict.fromkeys(url.rstrip("/") for url in (network.storage, *network.storage_mirrors, *now.storage_mirrors))
     async with AsyncExitStack() as stack:
         clients = [
             await stack.enter_async_context(
@@ -140,10 +139,8 @@ async def open_agent(
     allowed(options.misbehaviour, network.chain_id)
     signer = open_or_create_key(folder)
 
-    def policy() -> WorkerPolicy:
-        return load_policy(folder / POLICY_NAME)
-
     with exclusive(folder):
+        policy = PolicyFile(folder / POLICY_NAME).current
         runtimes = installed_runtimes(policy())
         link = LinkOptions(
             url=(pool_url or network.pool).rstrip("/"),
@@ -154,7 +151,7 @@ async def open_agent(
             slots=options.slots,
             longest_pause_s=2.0 if network.chain_id == LOCAL_CHAIN_ID else 5.0,
         )
-        async with await JsonRpcChain.connect(network) as chain, open_storage(network, folder, policy()) as storage:
+        async with await JsonRpcChain.connect(network) as chain, open_storage(network, folder, policy) as storage:
             store = WorkerStore.open(folder / DATABASE_NAME)
             try:
                 store.bind(chain_id=network.chain_id, hub=network.hub, worker=signer.address)

@@ -22,6 +22,7 @@ from fairgrid.protocol.manifest import MAX_MANIFEST_BYTES, Manifest, manifest_ci
 from fairgrid.protocol.views import Deal, Task
 from fairgrid.runtime.interface import Sandbox
 from fairgrid.runtime.job import JobResult, TaskContext, run_job
+from fairgrid.worker.dependencies import fetch_dependencies
 from fairgrid.worker.events import Computed
 from fairgrid.worker.held import HeldTask
 from fairgrid.worker.inputs import ContentSource, InputCache
@@ -37,6 +38,7 @@ PARTIAL_FOLDER: Final = "partial"
 _log = structlog.get_logger(__name__)
 _MANIFEST: Final = "manifest.json"
 _INPUTS: Final = "inputs"
+_DEPENDENCIES: Final = "dependencies"
 _RESULT: Final = "result"
 
 
@@ -118,6 +120,13 @@ class LocalWork:
                 await asyncio.to_thread(_lay_out, folder, data, paths)
             except OSError as error:
                 raise HostFailure(f"The inputs cannot be laid out in {folder} ({error}). Make room.") from error
+        await fetch_dependencies(
+            self._chain,
+            self._storage,
+            manifest.dependencies_of(held.index),
+            folder / _DEPENDENCIES,
+            max_bytes=limit - sum(file.size for file in files),
+        )
 
     def cached(self) -> tuple[str, ...]:
         """CIDs of manifests and inputs that need not be fetched, the most recently used first. Blocking."""
@@ -155,6 +164,10 @@ class LocalWork:
                 callback=deal.callback,
             ),
             inputs={file.cid: folder / _INPUTS / file.cid for file in manifest.files_of(held.index)},
+            dependencies={
+                reference.task: folder / _DEPENDENCIES / reference.task
+                for reference in manifest.dependencies_of(held.index)
+            },
             workdir=workdir,
             sandbox=runtime.sandbox,
             wall_s=float(task.timeref),
@@ -191,7 +204,8 @@ class LocalWork:
         shutil.rmtree(kept, ignore_errors=True)
         result.result_folder.rename(kept)
         shutil.rmtree(folder / "work", ignore_errors=True)
-        shutil.rmtree(folder / _INPUTS, ignore_errors=True)
+        for name in (_INPUTS, _DEPENDENCIES):
+            shutil.rmtree(folder / name, ignore_errors=True)
         digest, callback = result.digest, result.callback_data
         if self._misbehaviour is Misbehaviour.FLIP_BYTE:
             if callback is not None:
