@@ -164,6 +164,7 @@ async def open_agent(
                     runtimes=runtimes,
                     policy=policy,
                     misbehaviour=options.misbehaviour,
+                    slots=options.slots,
                 )
                 yield WorkerAgent(
                     link=link,
