@@ -171,14 +171,15 @@ class WorkerAgent:
         held = await asyncio.to_thread(self._store.load)
         await self._work.sweep(held)
         self._events.put_nowait(ev.Restored(held))
+        if self.heed is not None:
+            # Known before the first lease can come.
+            await self.heed.follow()
         mind = asyncio.create_task(self._think(), name="worker mind")
         helpers = [
             asyncio.create_task(self._enrol_for_ever(), name="pool link"),
             asyncio.create_task(self._poll_for_ever(), name="chain poll"),
         ]
         if self.heed is not None:
-            # Before the first lease can come, the owner's rules are known.
-            await self.heed.follow()
             helpers.append(asyncio.create_task(self.heed.run(), name="owner's rules"))
         stopping = asyncio.create_task(self._stop.wait())
         try:
