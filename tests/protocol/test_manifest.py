@@ -19,12 +19,14 @@ from fairgrid.protocol.manifest import (
     Item,
     Manifest,
     Resources,
+    TaskRef,
     hashed_name,
     job_seed,
     manifest_cid_of_params,
     params_for,
     parse_manifest,
 )
+from fairgrid.protocol.needs import Alike, GpuNeed, Needs
 from tests.protocol.formats import VECTORS
 
 VECTOR = VECTORS["manifest"]
@@ -35,6 +37,7 @@ GOOD = Manifest(
     resources=Resources(fuel=10**9),
     arguments=("a", "ü"),
     inputs=(FileRef("sub/data.csv", CID, 7), FileRef("other", CID, 7)),
+    dependencies=(TaskRef("before", "0x" + "ab" * 32),),
 )
 
 
@@ -57,7 +60,9 @@ def changed(path: str, value: Any) -> bytes:
 
 
 def test_manifest_survives_the_way_through_its_bytes() -> None:
-    bag = dataclasses.replace(GOOD, items=(Item(arguments=()), Item(inputs=(FileRef("x", CID, 7),)), Item((), ())))
+    own = Item(dependencies=(TaskRef("map", "0x" + "01" * 32), TaskRef("map 2", "0x" + "01" * 32)))
+    items = (Item(arguments=()), Item(inputs=(FileRef("x", CID, 7),)), own, Item((), (), ()))
+    bag = dataclasses.replace(GOOD, items=items)
     for manifest in (GOOD, bag):
         assert parse_manifest(manifest.to_bytes()) == manifest
         assert manifest.cid() == cid_of(manifest.to_bytes())
@@ -84,7 +89,7 @@ def test_schema_is_itself_valid_and_closed_everywhere() -> None:
         return [found for value in node for found in objects(value)] if isinstance(node, list) else []
 
     found = objects(schema)
-    assert len(found) == 9
+    assert len(found) == 12
     assert all(item["additionalProperties"] is False for item in found)
 
 
@@ -111,6 +116,10 @@ def test_schema_is_itself_valid_and_closed_everywhere() -> None:
         ("clock/startSeconds", 0),
         ("environment", "0x" + "00" * 32),
         ("dependencies", ["numpy"]),
+        ("dependencies/0/task", "0x" + "AB" * 32),
+        ("dependencies/0/task", "last"),
+        ("dependencies/0/pool", "0x00"),
+        ("dependencies/0/name", ""),
         ("canonicaliser", "round"),
         ("encryption", "aes"),
         ("verify/policy", "none"),
@@ -220,6 +229,29 @@ def test_items_override_and_the_rest_stays() -> None:
     assert GOOD.arguments_of(10**6) == GOOD.arguments
 
 
+def test_items_have_dependencies_of_their_own_or_those_of_the_manifest() -> None:
+    own = TaskRef("map", "0x" + "01" * 32)
+    bag = dataclasses.replace(GOOD, items=(Item(dependencies=(own,)), Item(arguments=("b",)), Item(dependencies=())))
+    assert [bag.dependencies_of(index) for index in range(3)] == [(own,), GOOD.dependencies, ()]
+    with pytest.raises(ManifestError, match="3 items and none for task 3"):
+        bag.dependencies_of(3)
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", ".", "a\0", "0x" + "12" * 32, "sub", "other"])
+def test_name_of_a_dependency_that_cannot_lie_beside_the_inputs_is_refused(name: str) -> None:
+    with pytest.raises(ManifestError, match="name"):
+        dataclasses.replace(GOOD, dependencies=(TaskRef(name, "0x" + "ab" * 32),)).to_bytes()
+
+
+def test_name_of_a_dependency_is_taken_once_also_in_items() -> None:
+    twice = (TaskRef("one", "0x" + "ab" * 32), TaskRef("one", "0x" + "cd" * 32))
+    with pytest.raises(ManifestError, match="comes twice"):
+        dataclasses.replace(GOOD, dependencies=twice).to_bytes()
+    item = Item(inputs=(FileRef("before/x", CID, 7),))
+    with pytest.raises(ManifestError, match="comes twice"):
+        dataclasses.replace(GOOD, items=(item,)).to_bytes()
+
+
 def test_seed_follows_manifest_and_index_only() -> None:
     assert job_seed(CID, 1) == hashlib.sha256(b"fairgrid/seed/1" + CID.encode() + bytes(7) + b"\x01").digest()
     assert len({job_seed(CID, 0), job_seed(CID, 1), job_seed(GOOD.cid(), 0)}) == 3
@@ -260,3 +292,47 @@ def test_params_need_a_cid() -> None:
 )
 def test_other_params_name_no_manifest(params: str) -> None:
     assert manifest_cid_of_params(params) is None
+
+
+def test_needs_round_trip_and_are_left_out_where_nothing_is_asked() -> None:
+    assert b'"needs"' not in GOOD.to_bytes()
+    needs = Needs(
+        cpus=4,
+        memory_bytes=1 << 33,
+        disk_bytes=5,
+        gpus=GpuNeed(2, 1 << 34, "h100"),
+        os=("linux",),
+        arch=("x86_64", "aarch64"),
+        level="container",
+        labels=("eu",),
+        tee=("tdx",),
+        alike=Alike.PROCESSOR,
+        priority=3,
+    )
+    for asked in (needs, Needs(gpus=GpuNeed()), Needs(cpus=1)):
+        manifest = dataclasses.replace(GOOD, needs=asked)
+        assert parse_manifest(manifest.to_bytes()) == manifest
+        assert manifest.cid() != GOOD.cid()
+    assert Needs().is_empty and not needs.is_empty
+
+
+@pytest.mark.parametrize(
+    "needs",
+    [
+        {},
+        {"cpus": 0},
+        {"cpus": 1.5},
+        {"unknown": 1},
+        {"gpus": {}},
+        {"gpus": {"count": 0}},
+        {"os": []},
+        {"labels": ["eu", "eu"]},
+        {"labels": ["Two words"]},
+        {"level": "bare"},
+        {"alike": "any"},
+        {"priority": 10},
+    ],
+)
+def test_needs_that_are_empty_unknown_or_written_with_a_default_are_refused(needs: Any) -> None:
+    with pytest.raises(ManifestError):
+        parse_manifest(changed("needs", needs))

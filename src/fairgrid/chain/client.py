@@ -27,7 +27,9 @@ from fairgrid.protocol.views import (
     ContributionStatus,
     DatasetInfo,
     Deal,
+    Lane,
     Resource,
+    Run,
     Task,
     TaskStatus,
     WorkerpoolInfo,
@@ -199,6 +201,13 @@ class JsonRpcChain:
 
     async def view_contributions(self, pairs: Sequence[tuple[str, str]]) -> list[Contribution]:
         return [_contribution(values) for values in await self._views("viewContribution", pairs)]
+
+    async def view_run(self, run_id: str) -> Run:
+        deal_id, first, count, status = await self._view("viewRun", run_id)
+        return Run(deal_id, first, count, TaskStatus(status))
+
+    async def view_lane(self, deal_id: str) -> Lane:
+        return Lane(*await self._view("viewLane", deal_id))
 
     async def view_account(self, address: str) -> Account:
         return Account(*await self._view("viewAccount", address))

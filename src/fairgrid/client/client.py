@@ -14,6 +14,7 @@ from fairgrid.chain.client import JsonRpcChain
 from fairgrid.chain.interface import Chain, SignedTransaction
 from fairgrid.chain.network import Network
 from fairgrid.chain.sender import NonceTaken
+from fairgrid.client.dependencies import check_dependency
 from fairgrid.client.follow import Ending, follow_task
 from fairgrid.client.job import Job, PreparedJob, prepare_job
 from fairgrid.client.journal import DealRecord, Journal
@@ -124,12 +125,14 @@ class Client:
         """Find the orders, and refuse what cannot be reached or paid. Nothing is signed or sent.
 
         Raises:
-            UsageError: an unknown trust or category.
+            UsageError: an unknown trust or category, or a dependency that no job can use.
             TrustUnreachable: the pool's connected owners cannot reach the trust.
             FundsError: escrow and wallet together do not cover the price.
             OrderError: nobody offers what the job needs.
         """
         trust = trust_from_confidence(wish.confidence)
+        for reference in job.dependencies:
+            await check_dependency(self.chain, self.pool, self._journal, reference)
         if category >= await self.chain.count_categories():
             raise UsageError(f"There is no category {category} on this hub.")
         info = await self.pool.info()

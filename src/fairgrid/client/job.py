@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fairgrid.errors import UsageError
 from fairgrid.protocol.cid import CidBuilder
 from fairgrid.protocol.hexes import ZERO32
-from fairgrid.protocol.manifest import FileRef, Manifest, Resources
+from fairgrid.protocol.manifest import FileRef, Manifest, Resources, TaskRef
 from fairgrid.protocol.paths import path_fault
 from fairgrid.runtime.interface import Sandbox
 from fairgrid.runtime.interpreters import interpreter_sha256
@@ -50,7 +50,10 @@ class JobRuntime:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A script, its input files and its arguments. ``fuel`` None is the category's default."""
+    """A script, its input files and its arguments. ``fuel`` None is the category's default.
+
+    ``dependencies`` are tasks whose results are inputs too: the job is computed once they are COMPLETED.
+    """
 
     script: Path
     inputs: tuple[Path, ...]
@@ -59,6 +62,7 @@ class Job:
     fuel: int | None = None
     memory_bytes: int = 1 << 30
     output_bytes: int = 256 << 20
+    dependencies: tuple[TaskRef, ...] = ()
 
     @classmethod
     def from_files(
@@ -71,6 +75,7 @@ class Job:
         fuel: int | None = None,
         memory_bytes: int = 1 << 30,
         output_bytes: int = 256 << 20,
+        dependencies: Sequence[TaskRef] = (),
     ) -> Job:
         """Look at every file now, so that nothing is signed for a job that cannot start.
 
@@ -88,13 +93,22 @@ class Job:
             if path.name in names:
                 raise UsageError(f"Two inputs are named {path.name}: the script could not tell them apart. Rename one.")
             names.add(path.name)
+        for reference in dependencies:
+            fault = "it holds a '/'" if "/" in reference.name else path_fault(reference.name)
+            if fault is not None:
+                raise UsageError(f"{reference.name!r} cannot be the name of a folder: {fault}. Choose another name.")
+            if reference.name in names:
+                raise UsageError(f"Two inputs are named {reference.name}: the script could not tell them apart.")
+            names.add(reference.name)
         if total > MAX_INPUT_BYTES:
             raise UsageError(
                 f"Script and inputs have {total} bytes together, and workers take at most {MAX_INPUT_BYTES} bytes. "
                 f"Nothing was signed. Split the job, or give it less."
             )
         runtime = JobRuntime(runtime_id, interpreter_sha256(runtime_id))
-        return cls(script, tuple(inputs), tuple(arguments), runtime, fuel, memory_bytes, output_bytes)
+        return cls(
+            script, tuple(inputs), tuple(arguments), runtime, fuel, memory_bytes, output_bytes, tuple(dependencies)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +144,7 @@ def manifest_of(job: Job, *, timeref: int) -> Manifest:
         ),
         arguments=job.arguments,
         inputs=tuple(sorted((_file_ref(path) for path in job.inputs), key=lambda reference: reference.name)),
+        dependencies=job.dependencies,
     )
 
 
@@ -160,10 +175,12 @@ async def run_locally(
     sandbox: Sandbox,
     deal_id: str = ZERO32,
     task_id: str = ZERO32,
+    dependencies: Mapping[str, Path] | None = None,
 ) -> JobResult:
     """The same job in the same runtime with the same seed, on this machine: what workers' results are compared with.
 
     A script that reads ``$IEXEC_DEAL_ID`` or ``$IEXEC_TASK_ID`` gives the same result only with the deal's own ids.
+    ``dependencies`` gives the folder of the result of each task that the job depends on.
 
     Raises:
         HostFailure: this machine cannot run it.
@@ -171,7 +188,9 @@ async def run_locally(
     manifest = manifest_of(job, timeref=timeref)
     files = {reference.cid: path for path, reference in _files(job, manifest)}
     context = TaskContext(deal_id=deal_id, task_id=task_id, index=index, bot_first=index, bot_size=1)
-    return await run_job(manifest, manifest.cid(), context, inputs=files, workdir=workdir, sandbox=sandbox)
+    return await run_job(
+        manifest, manifest.cid(), context, inputs=files, workdir=workdir, sandbox=sandbox, dependencies=dependencies
+    )
 
 
 def _files(job: Job, manifest: Manifest) -> list[tuple[Path, FileRef]]:

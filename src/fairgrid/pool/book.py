@@ -13,6 +13,7 @@ from fairgrid.pool.instructions import (
     SendAbort,
     WorkerInstruction,
 )
+from fairgrid.pool.matcher import FirstMatcher, Matcher
 from fairgrid.pool.phases import TRANSITIONS, InvalidTransition, Phase, ReplicaPhase
 from fairgrid.pool.policy import Policy
 from fairgrid.pool.state import Ban, ChainStep, PoolIdentity, Replica, StoryLine, TaskState, WorkerState
@@ -40,6 +41,7 @@ class Book:
 
     identity: PoolIdentity
     policy: Policy
+    matcher: Matcher = field(default_factory=FirstMatcher)
     tasks: dict[str, TaskState] = field(default_factory=dict)
     workers: dict[str, WorkerState] = field(default_factory=dict)
     bans: dict[str, Ban] = field(default_factory=dict)

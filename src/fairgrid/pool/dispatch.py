@@ -1,12 +1,21 @@
-"""Who computes: how many workers a task needs, which ones, and never two of one owner."""
+"""Who computes: how many workers a task needs, and never two of one owner.
+
+Which of the workers that may take a task get it is the matcher's choice (`matcher.Matcher`, held as ``Book.matcher``
+and given to `PoolMachine`). To match by requirements, labels, fair share, reliability, cached data or a random draw,
+implement that protocol in a module of its own: ``pick`` gets the task and an iterator of candidates that already passed
+the rules of this module, ``task_urgency`` and ``bag_urgency`` order tasks and deals. What a matcher needs to know of a
+worker or a deal becomes a field (with a default) of `state.WorkerState` or `state.DealTerms`.
+"""
 
 from __future__ import annotations
+
+import math
 
 from fairgrid.pool.book import Book
 from fairgrid.pool.instructions import SendLease
 from fairgrid.pool.phases import EXPECTED_PHASES, Phase, ReplicaPhase
 from fairgrid.pool.state import Replica, TaskState, WorkerState
-from fairgrid.protocol.trust import FRESH_WEIGHT, replicas_to_request
+from fairgrid.protocol.trust import FRESH_WEIGHT, needs_more_replicas
 
 __all__ = ["fill", "fill_all", "seal_window"]
 
@@ -16,7 +25,7 @@ def fill_all(book: Book) -> None:
     waiting = [task for task in book.tasks.values() if task.phase is Phase.SEALING]
     if not waiting or not any(worker.ready and worker.free_slots > 0 for worker in book.workers.values()):
         return
-    for task in sorted(waiting, key=lambda task: (task.deal.contribution_deadline, task.created_at, task.task_id)):
+    for task in sorted(waiting, key=lambda task: book.matcher.task_urgency(task, now=book.now)):
         fill(book, task)
 
 
@@ -26,18 +35,30 @@ def fill(book: Book, task: TaskState) -> None:
     Needed are as many as reach the deal's trust if all agree with the best result so far; in the first round at least
     the policy's ``first_round_replicas``; and one, if nobody is expected and the chain still waits.
     """
-    pending = task.pending_weights()
     candidates = _candidates(book, task)
-    if not candidates:
-        return
-    weights = [worker.weight for worker in candidates]
-    count = replicas_to_request(task.facts.groups(), pending, weights, task.deal.trust)
-    if task.round == 0:
-        count = max(count, book.policy.first_round_replicas - len(pending))
-    if not pending:
-        count = max(count, 1)
-    for worker in candidates[:count]:
+    while _needs_another(book, task):
+        worker = _next_worker(book, task, candidates)
+        if worker is None:
+            return
+        candidates = [other for other in candidates if other.owner != worker.owner]
         _lease(book, task, worker)
+
+
+def _needs_another(book: Book, task: TaskState) -> bool:
+    pending = task.pending_weights()
+    if not pending or (task.round == 0 and len(pending) < book.policy.first_round_replicas):
+        return True
+    return needs_more_replicas(task.facts.groups(), math.prod(pending), task.deal.trust)
+
+
+def _next_worker(book: Book, task: TaskState, candidates: list[WorkerState]) -> WorkerState | None:
+    """The matcher's choice; above trust 1 an experienced worker leads, if there is one (decision 8)."""
+    if task.deal.trust > 1 and not any(replica.weight > FRESH_WEIGHT for replica in task.replicas):
+        experienced = (worker for worker in candidates if worker.weight > FRESH_WEIGHT)
+        leader = book.matcher.pick(task, experienced, now=book.now)
+        if leader is not None:
+            return leader
+    return book.matcher.pick(task, iter(candidates), now=book.now)
 
 
 def seal_window(book: Book, task: TaskState) -> float:
@@ -57,7 +78,7 @@ def seal_window(book: Book, task: TaskState) -> float:
 
 
 def _candidates(book: Book, task: TaskState) -> list[WorkerState]:
-    """Workers that may take it: fewest failures and least used first, but an experienced one leads (decision 8)."""
+    """Workers that may take it: fewest failures and least used first."""
     taken = {replica.owner for replica in task.replicas} | {replica.worker for replica in task.replicas}
     taken |= {seen.worker for seen in task.facts.contributions}
     able = [
@@ -71,18 +92,7 @@ def _candidates(book: Book, task: TaskState) -> list[WorkerState]:
         and worker.stake >= _reserved(book, worker) + task.deal.worker_stake
     ]
     able.sort(key=lambda worker: (book.strikes.get(worker.worker, 0), worker.leases_given, worker.worker))
-    chosen: list[WorkerState] = []
-    owners: set[str] = set()
-    for worker in able:
-        if worker.owner not in owners:
-            owners.add(worker.owner)
-            chosen.append(worker)
-    if task.deal.trust > 1 and not any(replica.weight > FRESH_WEIGHT for replica in task.replicas):
-        experienced = next((worker for worker in chosen if worker.weight > FRESH_WEIGHT), None)
-        if experienced is not None:
-            chosen.remove(experienced)
-            chosen.insert(0, experienced)
-    return chosen
+    return able
 
 
 def _reserved(book: Book, worker: WorkerState) -> int:

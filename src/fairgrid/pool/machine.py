@@ -38,6 +38,7 @@ from fairgrid.pool.instructions import (
     Instruction,
     SendAbort,
 )
+from fairgrid.pool.matcher import FirstMatcher, Matcher
 from fairgrid.pool.phases import Phase, ReplicaPhase
 from fairgrid.pool.policy import Policy
 from fairgrid.pool.state import (
@@ -77,8 +78,8 @@ class Outcome:
 class PoolMachine:
     """Takes events, answers with instructions. The same events at the same times give the same instructions."""
 
-    def __init__(self, identity: PoolIdentity, policy: Policy) -> None:
-        self._book = Book(identity=identity, policy=policy)
+    def __init__(self, identity: PoolIdentity, policy: Policy, matcher: Matcher | None = None) -> None:
+        self._book = Book(identity=identity, policy=policy, matcher=matcher or FirstMatcher())
 
     @property
     def tasks(self) -> dict[str, TaskState]:

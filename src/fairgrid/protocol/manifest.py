@@ -21,6 +21,7 @@ from jsonschema import Draft202012Validator
 from fairgrid.errors import ManifestError, UsageError
 from fairgrid.protocol.bounded_json import load_json
 from fairgrid.protocol.cid import cid_of, is_cid, normal_cid
+from fairgrid.protocol.needs import NO_NEEDS, Needs, needs_from_wire
 from fairgrid.protocol.paths import path_fault
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Item",
     "Manifest",
     "Resources",
+    "TaskRef",
     "hashed_name",
     "job_seed",
     "manifest_cid_of_params",
@@ -44,7 +46,6 @@ _HASHED_NAME = re.compile(r"0x[0-9a-f]{64}", re.ASCII)
 _FIXED: dict[str, Any] = {
     "canonicaliser": "none",
     "clock": {"startSeconds": 1_700_000_000, "stepNanoseconds": 1_000},
-    "dependencies": [],
     "encryption": "none",
     "environment": None,
     "fairgrid": "manifest/1",
@@ -69,11 +70,27 @@ class FileRef:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskRef:
+    """A task of this hub whose result is an input: its files lie in the folder ``name`` of the job's inputs.
+
+    The job is computed once the task is COMPLETED on chain; the digest there says which files these are.
+    """
+
+    name: str
+    task: str
+
+    def to_wire(self) -> dict[str, Any]:
+        """The JSON object."""
+        return {"name": self.name, "task": self.task}
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
     """What one task of a bag has instead of the manifest's own; None keeps the manifest's."""
 
     arguments: tuple[str, ...] | None = None
     inputs: tuple[FileRef, ...] | None = None
+    dependencies: tuple[TaskRef, ...] | None = None
 
     def to_wire(self) -> dict[str, Any]:
         """The JSON object; what is None is left out."""
@@ -82,6 +99,8 @@ class Item:
             wire["arguments"] = list(self.arguments)
         if self.inputs is not None:
             wire["inputs"] = [reference.to_wire() for reference in self.inputs]
+        if self.dependencies is not None:
+            wire["dependencies"] = [reference.to_wire() for reference in self.dependencies]
         return wire
 
 
@@ -117,8 +136,11 @@ class Manifest:
     arguments: tuple[str, ...] = ()
     inputs: tuple[FileRef, ...] = ()
     items: tuple[Item, ...] = ()
+    dependencies: tuple[TaskRef, ...] = ()
     retention_days: int = 30
     """How long storage is asked to keep inputs and results."""
+    needs: Needs = NO_NEEDS
+    """What each task needs of the machine."""
 
     def arguments_of(self, index: int) -> tuple[str, ...]:
         """The arguments of task ``index``.
@@ -138,21 +160,37 @@ class Manifest:
         item = self._item(index)
         return self.inputs if item is None or item.inputs is None else item.inputs
 
+    def dependencies_of(self, index: int) -> tuple[TaskRef, ...]:
+        """The tasks whose results task ``index`` reads.
+
+        Raises:
+            ManifestError: the bag has no such task.
+        """
+        item = self._item(index)
+        return self.dependencies if item is None or item.dependencies is None else item.dependencies
+
     def files_of(self, index: int) -> tuple[FileRef, ...]:
         """Everything that task ``index`` must have fetched: its script and its inputs."""
         return (self.script, *self.inputs_of(index))
 
     def to_wire(self) -> dict[str, Any]:
         """The JSON object."""
-        return _FIXED | {
-            "arguments": list(self.arguments),
-            "inputs": [reference.to_wire() for reference in self.inputs],
-            "items": [item.to_wire() for item in self.items],
-            "job": {"kind": "script", "script": self.script.to_wire()},
-            "resources": self.resources.to_wire(),
-            "retention": {"days": self.retention_days},
-            "runtime": self.runtime,
-        }
+        needs = self.needs.to_wire()
+        optional = {"needs": needs} if needs else {}
+        return (
+            _FIXED
+            | optional
+            | {
+                "arguments": list(self.arguments),
+                "dependencies": [reference.to_wire() for reference in self.dependencies],
+                "inputs": [reference.to_wire() for reference in self.inputs],
+                "items": [item.to_wire() for item in self.items],
+                "job": {"kind": "script", "script": self.script.to_wire()},
+                "resources": self.resources.to_wire(),
+                "retention": {"days": self.retention_days},
+                "runtime": self.runtime,
+            }
+        )
 
     def to_bytes(self) -> bytes:
         """The canonical bytes.
@@ -208,10 +246,13 @@ def parse_manifest(data: bytes) -> Manifest:
             Item(
                 arguments=tuple(item["arguments"]) if "arguments" in item else None,
                 inputs=_file_refs(item["inputs"]) if "inputs" in item else None,
+                dependencies=_task_refs(item["dependencies"]) if "dependencies" in item else None,
             )
             for item in wire["items"]
         ),
+        dependencies=_task_refs(wire["dependencies"]),
         retention_days=wire["retention"]["days"],
+        needs=needs_from_wire(wire.get("needs", {})),
     )
     _check_meaning(manifest)
     return manifest
@@ -278,9 +319,15 @@ def _check_meaning(manifest: Manifest) -> None:
     _check_inputs((manifest.script,))
     _check_arguments(manifest.arguments)
     _check_inputs(manifest.inputs)
+    _check_dependencies(manifest.dependencies, manifest.inputs)
     for item in manifest.items:
         _check_arguments(item.arguments or ())
         _check_inputs(item.inputs or ())
+        if item.inputs is not None or item.dependencies is not None:
+            _check_dependencies(
+                manifest.dependencies if item.dependencies is None else item.dependencies,
+                manifest.inputs if item.inputs is None else item.inputs,
+            )
 
 
 def _check_arguments(arguments: Sequence[str]) -> None:
@@ -308,6 +355,25 @@ def _check_inputs(references: Sequence[FileRef]) -> None:
         above = next((up for up in ("/".join(parts[:count]) for count in range(1, len(parts))) if up in names), None)
         if above is not None:
             raise ManifestError(f"{above!r} cannot be both a file and the folder of {name!r}.")
+
+
+def _check_dependencies(references: Sequence[TaskRef], inputs: Sequence[FileRef]) -> None:
+    if not references:
+        return
+    taken = {reference.name.split("/", 1)[0] for reference in inputs}
+    for reference in references:
+        fault = "it holds a '/'" if "/" in reference.name else path_fault(reference.name)
+        if fault is not None:
+            raise ManifestError(f"The dependency's name {reference.name!r} cannot be used: {fault}.")
+        if _HASHED_NAME.fullmatch(reference.name):
+            raise ManifestError(f"The dependency's name {reference.name!r} looks like a hashed name; choose another.")
+        if reference.name in taken:
+            raise ManifestError(f"The name {reference.name!r} comes twice among inputs and dependencies.")
+        taken.add(reference.name)
+
+
+def _task_refs(wire: Sequence[Mapping[str, Any]]) -> tuple[TaskRef, ...]:
+    return tuple(TaskRef(name=reference["name"], task=reference["task"]) for reference in wire)
 
 
 def _file_ref(wire: Mapping[str, Any]) -> FileRef:

@@ -19,11 +19,12 @@ from fairgrid.errors import HostFailure, ManifestError, VerificationError
 from fairgrid.protocol.bounded_json import load_json
 from fairgrid.protocol.digest import Entry, entries_of_folder, tree_digest
 from fairgrid.protocol.hexes import ZERO_ADDRESS, keccak, to_hex32
-from fairgrid.protocol.manifest import FileRef, Manifest, hashed_name, job_seed
+from fairgrid.protocol.manifest import FileRef, Manifest, TaskRef, hashed_name, job_seed
 from fairgrid.protocol.paths import path_fault
 from fairgrid.protocol.results import (
     ERROR_FILE,
     MAX_CALLBACK_BYTES,
+    error_in_folder,
     error_to_bytes,
     exit_error,
     limit_error,
@@ -115,10 +116,13 @@ async def run_job(
     workdir: Path,
     sandbox: Sandbox,
     wall_s: float = 300.0,
+    dependencies: Mapping[str, Path] | None = None,
 ) -> JobResult:
     """Run task ``context.index`` of a manifest.
 
     ``inputs`` gives for each CID of `Manifest.files_of` a file whose content was verified; it is linked, not changed.
+    ``dependencies`` gives for each task of `Manifest.dependencies_of` the folder of its verified result, likewise. A
+    job that depends on a task that ended with an error is not run: that is its own, agreed error.
     ``workdir`` is this run's own; what an earlier run left there is removed, and at the end only ``result`` is in it.
     ``wall_s`` is this machine's patience.
 
@@ -142,6 +146,12 @@ async def run_job(
     )
     try:
         await asyncio.to_thread(_lay_out, manifest.script, references, inputs, workdir)
+        needed = manifest.dependencies_of(context.index)
+        document = await asyncio.to_thread(_lay_out_dependencies, needed, dependencies or {}, workdir / "in")
+        if document is not None:
+            result = await asyncio.to_thread(_error_result, document, context, workdir, {}, Usage(0, 0.0, 0), None)
+            await asyncio.to_thread(_tidy, workdir)
+            return result
         job = SandboxJob(
             script=workdir / "app" / manifest.script.name,
             arguments=manifest.arguments_of(context.index),
@@ -194,6 +204,25 @@ def _lay_out(script: FileRef, references: Sequence[FileRef], inputs: Mapping[str
             _place(reference, inputs, hashed)
 
 
+def _lay_out_dependencies(
+    needed: Sequence[TaskRef], results: Mapping[str, Path], target: Path
+) -> dict[str, Any] | None:
+    """Lay the results of other tasks beside the inputs; an error document if one of them is an error itself."""
+    for reference in needed:
+        folder = results.get(reference.task)
+        if folder is None:
+            raise HostFailure(f"The result of task {reference.task}, on which the job depends, was not fetched.")
+        if error_in_folder(folder) is not None:
+            message = f"The job depends on task {reference.task} ({reference.name}), which ended with an error."
+            return rule_error("dependency", message)
+        (target / reference.name).mkdir()
+        for entry in entries_of_folder(folder):
+            place = target / reference.name / entry.path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            _link(folder / entry.path, place)
+    return None
+
+
 def _tidy(workdir: Path) -> None:
     """Keep the result and nothing else."""
     for name in _FOLDERS[:-1]:
@@ -211,6 +240,10 @@ def _place(reference: FileRef, inputs: Mapping[str, Path], target: Path) -> None
             f"whoever made the manifest has to correct it."
         )
     target.parent.mkdir(parents=True, exist_ok=True)
+    _link(source, target)
+
+
+def _link(source: Path, target: Path) -> None:
     try:
         os.link(source.resolve(), target)
     except OSError:
@@ -229,10 +262,21 @@ def _result_of(outcome: Outcome, limits: Limits, context: TaskContext, workdir: 
             return _success(collected, workdir / "out", result, logs, usage)
     except _RuleBroken as broken:
         document = broken.document
-    data = error_to_bytes(document)
-    (result / ERROR_FILE).write_bytes(data)
     exit_code = outcome.exit_code if outcome.stop is Stop.EXITED else None
-    if has_callback:
+    return _error_result(document, context, workdir, logs, usage, exit_code)
+
+
+def _error_result(
+    document: dict[str, Any],
+    context: TaskContext,
+    workdir: Path,
+    logs: Mapping[str, bytes],
+    usage: Usage,
+    exit_code: int | None,
+) -> JobResult:
+    result, data = workdir / "result", error_to_bytes(document)
+    (result / ERROR_FILE).write_bytes(data)
+    if int(context.callback, 16) != 0:
         if document["kind"] == "exit":
             _write_logs(result, logs)
         return JobResult(to_hex32(keccak(data)), result, (), exit_code, document, data, usage)
