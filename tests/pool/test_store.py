@@ -16,6 +16,7 @@ from fairgrid.errors import UsageError
 from fairgrid.pool import schema
 from fairgrid.pool.events import WorkerReady
 from fairgrid.pool.instructions import BanWorker, Claim, Finalize, Initialize, SendDone
+from fairgrid.pool.phases import Phase
 from fairgrid.pool.state import Ban, PoolIdentity, StoryLine, TaskState
 from fairgrid.pool.store import Commit, EffectStatus, PoolStore, TaskRow
 from fairgrid.seams.database import open_engine, version_table
@@ -66,6 +67,17 @@ def test_a_finished_task_is_not_live_but_still_there(store: PoolStore) -> None:
     stored = store.task(task.task_id)
     assert stored is not None and stored.state.phase == task.phase and stored.updated_at == 1.0
     assert store.known_tasks([task.task_id, digest_of("unknown")]) == {task.task_id: True}
+
+
+def test_a_deals_settled_indexes_are_those_of_its_finished_tasks(store: PoolStore) -> None:
+    world, _ = _a_task()
+    deal_task = world.deal(1, name="bag", bot_size=2)
+    world.run_until_final(deal_task)
+    bag = [task for task in world.machine.tasks.values() if task.deal == world.machine.tasks[deal_task].deal]
+    bag[1].phase = Phase.SEALING
+    _commit(store, *bag)
+    assert store.settled_of_deal(bag[0].deal.deal_id) == {bag[0].index}
+    assert store.settled_of_deal("0x" + "ee" * 32) == frozenset()
 
 
 def test_a_finished_task_whose_contributor_owes_an_opening_is_still_live(store: PoolStore) -> None:

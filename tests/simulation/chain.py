@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import copy
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fairgrid.chain.fees import Fees
 from fairgrid.chain.interface import Call, ChainEvent, Receipt, SignedTransaction
 from fairgrid.chain.twin import ModelChain, _MinedBlock
-from fairgrid.errors import ServiceUnavailable
+from fairgrid.errors import FundsError, ServiceUnavailable, TransactionFailed
 from fairgrid.wallet.signer import Signer
 from tests.simulation.faults import Counter, Fault
 from tests.simulation.nodes import EPOCH, Node
@@ -119,13 +120,39 @@ class NodeChain:
         await self._node.checkpoint(f"after signing {call.function}")
         return transaction
 
+    def sign(self, call: Call, signer: Signer, *, nonce: int, gas: int, fees: Fees) -> SignedTransaction:
+        return self._chain.sign(call, signer, nonce=nonce, gas=gas, fees=fees)
+
+    def replace(self, transaction: SignedTransaction, signer: Signer, fees: Fees) -> SignedTransaction:
+        return self._chain.replace(transaction, signer, fees)
+
     async def broadcast(self, transaction: SignedTransaction) -> None:
-        await self._node.checkpoint(f"before sending {transaction.function}")
         await self._travel()
+        await self._send(transaction)
+        self._lose_answer()
+
+    async def broadcast_all(
+        self, transactions: Sequence[SignedTransaction]
+    ) -> list[TransactionFailed | FundsError | None]:
+        await self._travel()
+        refusals: list[TransactionFailed | FundsError | None] = []
+        for transaction in transactions:
+            try:
+                await self._send(transaction)
+                refusals.append(None)
+            except (TransactionFailed, FundsError) as refusal:
+                refusals.append(refusal)
+        self._lose_answer()
+        return refusals
+
+    async def _send(self, transaction: SignedTransaction) -> None:
+        await self._node.checkpoint(f"before sending {transaction.function}")
         self.sending(self._node.name, transaction.function, self._chain.task_of(transaction))
         await self._chain.broadcast(transaction)
         self._node.note(f"sends {transaction.function} with nonce {transaction.nonce} ({transaction.hash[:10]})")
         await self._node.checkpoint(f"after sending {transaction.function}")
+
+    def _lose_answer(self) -> None:
         if self._rng.random() < self.troubles.lost_answer:
             self._counter.count(Fault.LOST_ANSWER)
             raise ServiceUnavailable("chain", "memory:", "its answer was lost")

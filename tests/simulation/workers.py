@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 
@@ -79,14 +79,22 @@ class SimulatedWork:
             result = result_of(f"other bytes than those of {held.task_id}")
         return await self._storage.add(result.archive)
 
-    async def discard(self, task_id: str) -> None:
-        if self._node.alive:
-            self._disk.pop(task_id, None)
+    async def check_run(self, held: HeldTask, deal: Deal, task: Task) -> str | None:
+        return None
 
-    async def sweep(self, held: set[str]) -> None:
-        for task_id in list(self._disk):
-            if task_id not in held:
-                del self._disk[task_id]
+    def suspend(self) -> bool:
+        return False
+
+    def resume(self) -> None:
+        """Nothing was suspended."""
+
+    async def discard(self, held: HeldTask, outcome: str) -> None:
+        if self._node.alive:
+            self._disk.pop(held.task_id, None)
+
+    async def sweep(self, held: Collection[HeldTask]) -> None:
+        for task_id in set(self._disk) - {record.task_id for record in held}:
+            del self._disk[task_id]
 
     def _content(self, task_id: str) -> str:
         if self._lie is Fault.WRONG_DIGEST:

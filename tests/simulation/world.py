@@ -22,6 +22,7 @@ from unittest import mock
 
 import structlog
 
+import fairgrid.pool.service as service_module
 import fairgrid.worker.link as link_module
 from fairgrid.chain import calls
 from fairgrid.chain.sender import NonceTaken
@@ -548,8 +549,17 @@ def _seeded(seed: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _connected(network: Network) -> Iterator[None]:
-    with mock.patch.object(link_module, "connect", network.connect):
+    with (
+        mock.patch.object(link_module, "connect", network.connect),
+        mock.patch.object(service_module, "key_lock", _key_lock),
+    ):
         yield
+
+
+@contextlib.contextmanager
+def _key_lock(*_where: object) -> Iterator[None]:
+    """The lock of the operating system ends with a process; that of a simulated process, which is none, would not."""
+    yield
 
 
 @contextlib.contextmanager

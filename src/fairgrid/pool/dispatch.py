@@ -10,12 +10,17 @@ worker or a deal becomes a field (with a default) of `state.WorkerState` or `sta
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 from fairgrid.pool.book import Book
 from fairgrid.pool.instructions import SendLease
 from fairgrid.pool.phases import EXPECTED_PHASES, Phase, ReplicaPhase
 from fairgrid.pool.state import Replica, TaskState, WorkerState
 from fairgrid.protocol.trust import FRESH_WEIGHT, needs_more_replicas
+
+_TRIES = 3
+_AGAIN_AFTER_S = 60.0
+_CAME_TO_NOTHING = (ReplicaPhase.LOST, ReplicaPhase.LATE, ReplicaPhase.DECLINED, ReplicaPhase.DISMISSED)
 
 __all__ = ["fill", "fill_all", "seal_window"]
 
@@ -78,8 +83,10 @@ def seal_window(book: Book, task: TaskState) -> float:
 
 
 def _candidates(book: Book, task: TaskState) -> list[WorkerState]:
-    """Workers that may take it: fewest failures and least used first."""
-    taken = {replica.owner for replica in task.replicas} | {replica.worker for replica in task.replicas}
+    """Workers that may take it: who did not try it yet, then fewest failures and least used first."""
+    tries = Counter(replica.worker for replica in task.replicas)
+    taken = {name for replica in task.replicas if _holds(book, replica) for name in (replica.owner, replica.worker)}
+    taken |= {worker for worker, count in tries.items() if count >= _TRIES}
     taken |= {seen.worker for seen in task.facts.contributions}
     able = [
         worker
@@ -91,8 +98,23 @@ def _candidates(book: Book, task: TaskState) -> list[WorkerState]:
         and not any(part.replica.owes_opening for part in book.parts_of(worker.worker))
         and worker.stake >= _reserved(book, worker) + task.deal.worker_stake
     ]
-    able.sort(key=lambda worker: (book.strikes.get(worker.worker, 0), worker.leases_given, worker.worker))
+    able.sort(
+        key=lambda worker: (
+            tries[worker.worker],
+            book.strikes.get(worker.worker, 0),
+            worker.leases_given,
+            worker.worker,
+        )
+    )
     return able
+
+
+def _holds(book: Book, replica: Replica) -> bool:
+    """True if the replica keeps its owner from getting the task again.
+
+    One that came to nothing does not for long: where only few workers are, each of them may be away once.
+    """
+    return replica.phase not in _CAME_TO_NOTHING or book.now < replica.leased_at + _AGAIN_AFTER_S
 
 
 def _reserved(book: Book, worker: WorkerState) -> int:

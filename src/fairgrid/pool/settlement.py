@@ -102,13 +102,25 @@ def finish(book: Book, task: TaskState, phase: Phase) -> None:
 def check_openings(book: Book, task: TaskState) -> None:
     """Ban those that did not open their seal in time: silence counts as differing."""
     for replica in task.replicas:
-        if replica.owes_opening and book.now >= replica.opening_asked_at + book.policy.opening_timeout_s:
+        if replica.owes_opening and _is_silent(book, task, replica):
             book.ban(
                 task,
                 replica,
-                f"no opening of its seal within {book.policy.opening_timeout_s:.0f} s",
+                f"no opening of its seal within {book.policy.opening_timeout_s:.0f} s, nor before its deadline",
                 _evidence(book, task, replica, None),
             )
+
+
+def _is_silent(book: Book, task: TaskState, replica: Replica) -> bool:
+    """True when a contributor that was asked had its time, and its chance.
+
+    An honest worker cannot open its seal while it sees no chain, or is away itself; it is back in time (decision 28)
+    as long as it may reveal, and one that is away until the end of the task. Whoever owes an opening gets no work.
+    """
+    if book.now < replica.opening_asked_at + book.policy.opening_timeout_s:
+        return False
+    is_here = replica.worker in book.workers
+    return book.chain_time >= (task.facts.reveal_deadline if is_here else task.deal.final_deadline)
 
 
 def opening_received(book: Book, task: TaskState, replica: Replica, event: OpeningReceived) -> None:
@@ -190,6 +202,7 @@ def remind(book: Book, task: TaskState, replica: Replica) -> None:
         if task.upload.lease_id == replica.lease_id and not task.upload.verifying and not task.upload.verified:
             book.send(RequestUpload(task.task_id, replica.worker, replica.lease_id))
     if replica.owes_opening:
+        replica.opening_asked_at = book.now
         book.send(RequestOpening(task.task_id, replica.worker, replica.lease_id))
     elif task.is_final:
         book.send(SendDone(task.task_id, replica.worker))

@@ -30,7 +30,7 @@ from fairgrid.pool.state import ChainFacts, DealTerms, PoolIdentity, SeenContrib
 from fairgrid.pool.store import PoolStore
 from fairgrid.protocol.tags import requires_tee
 from fairgrid.protocol.trust import worker_weight
-from fairgrid.protocol.views import Deal
+from fairgrid.protocol.views import Deal, Task
 from fairgrid.seams.clock import Clock
 
 __all__ = ["ChainWatcher", "Position", "terms_of"]
@@ -168,20 +168,33 @@ class ChainWatcher:
             if task is None:
                 self._seen_at.pop(task_id, None)
                 return
-            head = await self._chain.head()
+            before = await self._chain.head()
             facts = await self._facts(task)
             if self._policy.confirmations and facts.status >= task.facts.status and facts != task.facts:
                 known, since = self._seen_at.get(task_id, (None, 0))
                 if known != facts:
-                    self._seen_at[task_id] = (facts, head.number)
+                    # They may have become so while they were read: they are not taken for older than that.
+                    self._seen_at[task_id] = (facts, (await self._chain.head()).number)
                     return
-                if head.number < since + self._policy.confirmations:
+                if before.number < since + self._policy.confirmations:
                     return
             self._seen_at.pop(task_id, None)
             self._feed(ChainReconciled(task_id, facts))
 
     async def _facts(self, task: TaskState) -> ChainFacts:
+        """What the views say at one moment: read again while the task changes in between.
+
+        Half of an old state and half of a new one would be a state that never was, such as a reveal without its digest.
+        """
         view = await self._chain.view_task(task.task_id)
+        while True:
+            facts = await self._facts_beside(task, view)
+            again = await self._chain.view_task(task.task_id)
+            if again == view:
+                return facts
+            view = again
+
+    async def _facts_beside(self, task: TaskState, view: Task) -> ChainFacts:
         seen = []
         for worker in view.contributors:
             contribution = await self._chain.view_contribution(task.task_id, worker)
