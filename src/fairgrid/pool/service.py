@@ -42,6 +42,7 @@ from fairgrid.pool.state import PoolIdentity, StoryLine, TaskState, WorkerState
 from fairgrid.pool.store import Commit, PoolStore, StoredTask, TaskRow
 from fairgrid.pool.uploads import verify_upload
 from fairgrid.pool.watcher import ChainWatcher, Position
+from fairgrid.pool.why import why
 from fairgrid.protocol import wire
 from fairgrid.protocol.hexes import ZERO_ADDRESS
 from fairgrid.protocol.ids import authorisation_message
@@ -357,6 +358,14 @@ class PoolService:
 
     def has_room(self) -> bool:
         return len(self._sessions) < self.policy.max_workers
+
+    def why(self, worker: str) -> wire.Why:
+        """Which rules of this pool keep work from a connected worker."""
+        state = self.machine.workers.get(worker)
+        if state is None:
+            text = "The pool has not taken this worker in yet."
+            return wire.Why(waiting_tasks=0, reasons=(wire.WhyReason("joined", False, text),))
+        return why(state, self.machine.tasks.values(), banned=self.machine.is_banned(worker, state.owner))
 
     async def worker_facts(self, worker: str) -> tuple[int, int]:
         return await self._chain.view_score(worker), (await self._chain.view_account(worker)).stake

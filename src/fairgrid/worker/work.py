@@ -244,6 +244,16 @@ class LocalWork:
         if held.count:
             await self._runs.discard(held, outcome)
 
+    def suspend(self) -> bool:
+        """Let running jobs stand still; False where a sandbox cannot."""
+        answers = [runtime.sandbox.suspend() for runtime in self._runtimes.values()]
+        return all(answers)
+
+    def resume(self) -> None:
+        """Let them go on."""
+        for runtime in self._runtimes.values():
+            runtime.sandbox.resume()
+
     async def sweep(self, held: Collection[HeldTask]) -> None:
         """Remove the folders of all tasks that are not ``held``."""
         await asyncio.to_thread(self._finished.sweep, {record.deal_id for record in held})
