@@ -98,8 +98,11 @@ def _one_is_confused(grid: Grid) -> list[Scripted]:
     return [Confused(grid, "worker")]
 
 
-def _one_is_silent(grid: Grid) -> list[Scripted]:
-    return [Scripted(grid, "worker"), Scripted(grid, "silent", Script(opens=False))]
+def _one_differs_from_its_seal(grid: Grid) -> list[Scripted]:
+    return [
+        Scripted(grid, "worker"),
+        Scripted(grid, "turncoat", Script(content=b"other", contributes=b"right", uploads=b"right")),
+    ]
 
 
 def _nobody(grid: Grid) -> list[Scripted]:
@@ -113,7 +116,7 @@ SCENARIOS = {
     **dict.fromkeys(("RequestOpening", "RequestUpload"), HAPPY),
     "Claim": Scenario(_nobody, ends=TaskStatus.FAILED, skips_s=100_000),
     "SendAbort": Scenario(_one_is_confused),
-    "BanWorker": Scenario(_one_is_silent, trust=3),
+    "BanWorker": Scenario(_one_differs_from_its_seal, trust=3),
 }
 
 

@@ -66,7 +66,7 @@ async def test_a_reveal_that_is_mined_while_a_task_is_read_comes_with_its_digest
 
     try:
         await ChainWatcher(
-            chain=Meanwhile(grid, task),  # type: ignore[arg-type]
+            chain=Meanwhile(grid, task),
             identity=PoolIdentity(chain.chain_id, chain.hub, grid.workerpool),
             policy=Policy(),
             store=store,
