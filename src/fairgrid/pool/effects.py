@@ -12,7 +12,7 @@ from fairgrid.chain import calls
 from fairgrid.chain.interface import Call, Chain, SignedTransaction
 from fairgrid.errors import FundsError, ServiceUnavailable, TransactionFailed
 from fairgrid.pool.events import EffectFailed
-from fairgrid.pool.instructions import ChainInstruction, Finalize, Initialize
+from fairgrid.pool.instructions import ChainInstruction, Finalize, Initialize, Reopen
 from fairgrid.pool.store import EffectStatus, PoolStore
 from fairgrid.protocol.hexes import from_hex
 from fairgrid.protocol.results import callback_results_text, results_text
@@ -159,4 +159,6 @@ class ChainEffects:
             if callback_data:
                 results = callback_results_text(self._callback_of(instruction.task_id))
             return calls.finalize(hub, instruction.task_id, results, callback_data)
+        if isinstance(instruction, Reopen):
+            return calls.reopen(hub, instruction.task_id)
         return calls.claim(hub, instruction.task_id)

@@ -20,6 +20,7 @@ from fairgrid.pool.instructions import (
     Finalize,
     Initialize,
     Instruction,
+    Reopen,
     RequestOpening,
     RequestUpload,
     SendAbort,
@@ -232,7 +233,7 @@ class PoolService:
     def _do(self, instructions: tuple[Instruction, ...]) -> None:
         for instruction in instructions:
             match instruction:
-                case Initialize() | Finalize() | Claim():
+                case Initialize() | Finalize() | Claim() | Reopen():
                     self._effects.submit(instruction)
                 case VerifyUpload():
                     self._spawn(self._verify(instruction))
