@@ -19,7 +19,8 @@ from fairgrid.wallet.keystore import open_or_create_key
 from fairgrid.worker.agent import AgentOptions, Announcer, WorkerAgent
 from fairgrid.worker.link import LinkOptions
 from fairgrid.worker.misbehave import LOCAL_CHAIN_ID, allowed
-from fairgrid.worker.policy import WorkerPolicy, load_policy
+from fairgrid.worker.policy import WorkerPolicy
+from fairgrid.worker.policy_file import PolicyFile
 from fairgrid.worker.store import WorkerStore
 from fairgrid.worker.work import LocalRuntime, LocalWork
 
@@ -99,10 +100,8 @@ async def open_agent(
     allowed(options.misbehaviour, network.chain_id)
     signer = open_or_create_key(folder)
 
-    def policy() -> WorkerPolicy:
-        return load_policy(folder / POLICY_NAME)
-
     with exclusive(folder):
+        policy = PolicyFile(folder / POLICY_NAME).current
         runtimes = installed_runtimes(policy())
         link = LinkOptions(
             url=(pool_url or network.pool).rstrip("/"),
@@ -126,6 +125,7 @@ async def open_agent(
                     runtimes=runtimes,
                     policy=policy,
                     misbehaviour=options.misbehaviour,
+                    slots=options.slots,
                 )
                 yield WorkerAgent(
                     link=link,
