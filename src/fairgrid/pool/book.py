@@ -34,7 +34,7 @@ from fairgrid.pool.state import Bag, Ban, ChainStep, DealTerms, PoolIdentity, Re
 from fairgrid.pool.timers import Timers
 from fairgrid.protocol.trust import FRESH_WEIGHT
 
-__all__ = ["Book", "DealRecord", "Ledger", "Part"]
+__all__ = ["Book", "DealRecord", "Burden", "Part"]
 
 _LONGEST_RETRY_S = 60.0
 _REMEMBERED_TIMES = 101
@@ -49,7 +49,7 @@ class Part:
 
 
 @dataclass(slots=True)
-class Ledger:
+class Burden:
     """What a worker has on its hands in the tasks that are here. Keys are lease ids."""
 
     parts: dict[str, Part] = field(default_factory=dict)
@@ -81,7 +81,7 @@ class DealRecord:
         return float(self.times[len(self.times) // 2])
 
 
-_NOBODY = Ledger()
+_NOBODY = Burden()
 
 
 @dataclass(slots=True)
@@ -126,7 +126,7 @@ class Book:
     stragglers: dict[str, None] = field(default_factory=dict)
     """Tasks with a replica that may get a copy, once those that wait for workers had their turn."""
     finished: dict[str, None] = field(default_factory=dict)
-    _ledgers: dict[str, Ledger] = field(default_factory=dict)
+    _burdens: dict[str, Burden] = field(default_factory=dict)
     _parts_of_owner: dict[str, dict[str, Part]] = field(default_factory=dict)
     _connected: dict[str, dict[str, None]] = field(default_factory=dict)
 
@@ -150,15 +150,15 @@ class Book:
         self.local_timers.forget(task.task_id)
         self.chain_timers.forget(task.task_id)
         for replica in task.replicas:
-            ledger = self._ledgers[replica.worker]
+            burden = self._burdens[replica.worker]
             if replica.phase is ReplicaPhase.LEASED:
-                self._lease_ends(ledger.parts[replica.lease_id])
-            del ledger.parts[replica.lease_id]
-            ledger.owing -= replica.owes_opening
+                self._lease_ends(burden.parts[replica.lease_id])
+            del burden.parts[replica.lease_id]
+            burden.owing -= replica.owes_opening
             if replica.phase in EXPECTED_PHASES:
-                ledger.reserved -= task.deal.worker_stake
-            if not ledger.parts:
-                del self._ledgers[replica.worker]
+                burden.reserved -= task.deal.worker_stake
+            if not burden.parts:
+                del self._burdens[replica.worker]
             others = self._parts_of_owner[replica.owner]
             del others[replica.lease_id]
             if not others:
@@ -187,7 +187,7 @@ class Book:
         task.deal = deal
         if difference:
             for replica in task.in_phase(*EXPECTED_PHASES):
-                self._ledgers[replica.worker].reserved += difference
+                self._burdens[replica.worker].reserved += difference
         self.touch(task)
 
     def touch_bag(self, bag: Bag) -> None:
@@ -275,36 +275,36 @@ class Book:
 
     def _enter_part(self, task: TaskState, replica: Replica) -> None:
         part = Part(task, replica)
-        ledger = self._ledgers.get(replica.worker)
-        if ledger is None:
-            ledger = self._ledgers[replica.worker] = Ledger()
-        ledger.parts[replica.lease_id] = part
-        ledger.owing += replica.owes_opening
+        burden = self._burdens.get(replica.worker)
+        if burden is None:
+            burden = self._burdens[replica.worker] = Burden()
+        burden.parts[replica.lease_id] = part
+        burden.owing += replica.owes_opening
         self._parts_of_owner.setdefault(replica.owner, {})[replica.lease_id] = part
         if replica.phase is ReplicaPhase.LEASED:
             self._lease_begins(part)
         if replica.phase in EXPECTED_PHASES:
-            ledger.reserved += task.deal.worker_stake
+            burden.reserved += task.deal.worker_stake
 
     def _lease_begins(self, part: Part) -> None:
         replica, record = part.replica, self.deals[part.task.deal.deal_id]
-        self._ledgers[replica.worker].leased[replica.lease_id] = part
+        self._burdens[replica.worker].leased[replica.lease_id] = part
         record.leased[replica.lease_id] = part
         record.spares += bool(replica.stands_for)
 
     def _lease_ends(self, part: Part) -> None:
         replica, record = part.replica, self.deals[part.task.deal.deal_id]
-        del self._ledgers[replica.worker].leased[replica.lease_id]
+        del self._burdens[replica.worker].leased[replica.lease_id]
         del record.leased[replica.lease_id]
         record.spares -= bool(replica.stands_for)
 
-    def ledger(self, worker: str) -> Ledger:
+    def burden(self, worker: str) -> Burden:
         """What a worker has on its hands; read only."""
-        return self._ledgers.get(worker, _NOBODY)
+        return self._burdens.get(worker, _NOBODY)
 
     def parts_of(self, worker: str) -> tuple[Part, ...]:
         """All replicas of a worker in the tasks that are here."""
-        return tuple(self.ledger(worker).parts.values())
+        return tuple(self.burden(worker).parts.values())
 
     def move(self, task: TaskState, replica: Replica, phase: ReplicaPhase) -> None:
         """Put a replica into another phase. Who computes no longer has a slot free for another task."""
@@ -312,17 +312,17 @@ class Book:
         if before is phase:
             return
         replica.phase = phase
-        ledger = self._ledgers[replica.worker]
-        ledger.owing += replica.owes_opening - owed
+        burden = self._burdens[replica.worker]
+        burden.owing += replica.owes_opening - owed
         if (phase in EXPECTED_PHASES) != (before in EXPECTED_PHASES):
-            ledger.reserved += task.deal.worker_stake if phase in EXPECTED_PHASES else -task.deal.worker_stake
+            burden.reserved += task.deal.worker_stake if phase in EXPECTED_PHASES else -task.deal.worker_stake
         worker = self.workers.get(replica.worker)
         if before is ReplicaPhase.LEASED:
-            self._lease_ends(ledger.parts[replica.lease_id])
+            self._lease_ends(burden.parts[replica.lease_id])
             if worker is not None:
                 worker.free_slots = min(worker.free_slots + 1, worker.slots)
         elif phase is ReplicaPhase.LEASED:
-            self._lease_begins(ledger.parts[replica.lease_id])
+            self._lease_begins(burden.parts[replica.lease_id])
         self.touch(task)
         if worker is not None:
             self.place(worker, anew=True)
@@ -331,14 +331,14 @@ class Book:
         """Note when a replica was asked to open its seal (0: never)."""
         owed = replica.owes_opening
         replica.opening_asked_at = at
-        self._ledgers[replica.worker].owing += replica.owes_opening - owed
+        self._burdens[replica.worker].owing += replica.owes_opening - owed
         self._owing_changed(task, replica)
 
     def opened(self, task: TaskState, replica: Replica, digest: str) -> None:
         """Note what a replica's opening said."""
         owed = replica.owes_opening
         replica.opened, replica.digest = True, digest
-        self._ledgers[replica.worker].owing += replica.owes_opening - owed
+        self._burdens[replica.worker].owing += replica.owes_opening - owed
         self._owing_changed(task, replica)
 
     def _owing_changed(self, task: TaskState, replica: Replica) -> None:
@@ -394,7 +394,7 @@ class Book:
     def place(self, worker: WorkerState, *, anew: bool = False) -> None:
         """Put a worker where it belongs among the idle ones. ``anew``: it may suit whom it did not suit before."""
         name = worker.worker
-        if worker.ready and worker.free_slots > 0 and not self.ledger(name).owing:
+        if worker.ready and worker.free_slots > 0 and not self.burden(name).owing:
             self.idle.put(
                 name,
                 self.strikes.get(name, 0),

@@ -90,7 +90,7 @@ def _candidates(book: Book, task: TaskState, after: int, *, experienced: bool = 
     stake = task.deal.worker_stake
     for name in book.idle.in_order(after=after, experienced=experienced):
         worker = book.workers[name]
-        if name in taken or worker.owner in taken or worker.stake < book.ledger(name).reserved + stake:
+        if name in taken or worker.owner in taken or worker.stake < book.burden(name).reserved + stake:
             continue
         yield worker
 

@@ -72,18 +72,18 @@ def _joined(book: Book, event: WorkerJoined) -> None:
 def _count_slots(book: Book, worker: WorkerState, held: tuple[Held, ...], free_slots: int) -> None:
     """Believe the report, less the leases that were sent after it was written."""
     named = {lease.lease_id for lease in held}
-    unseen = sum(1 for lease_id in book.ledger(worker.worker).leased if lease_id not in named)
+    unseen = sum(1 for lease_id in book.burden(worker.worker).leased if lease_id not in named)
     worker.free_slots = max(0, min(free_slots, worker.slots) - unseen)
 
 
 def _renew(book: Book, worker: WorkerState, event: WorkerBeat) -> None:
     for lease in event.held:
-        part = book.ledger(worker.worker).parts.get(lease.lease_id)
+        part = book.burden(worker.worker).parts.get(lease.lease_id)
         if part is not None and part.task.task_id == lease.task_id and not part.replica.ended:
             part.replica.renewed_at = book.now
             part.replica.shown_phase = lease.phase
     named = {lease.lease_id for lease in event.held}
-    for lease_id, part in list(book.ledger(worker.worker).leased.items()):
+    for lease_id, part in list(book.burden(worker.worker).leased.items()):
         replica = part.replica
         replica.unnamed = 0 if lease_id in named else replica.unnamed + 1
         if replica.unnamed >= _UNNAMED:

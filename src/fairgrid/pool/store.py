@@ -191,6 +191,11 @@ class PoolStore:
             raise
         return cls(engine)
 
+    @property
+    def engine(self) -> Engine:
+        """The database, for tables that others keep in it."""
+        return self._engine
+
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
