@@ -34,7 +34,7 @@ from fairgrid.pool.state import Bag, Ban, ChainStep, DealTerms, PoolIdentity, Re
 from fairgrid.pool.timers import Timers
 from fairgrid.protocol.trust import FRESH_WEIGHT
 
-__all__ = ["Book", "DealRecord", "Burden", "Part"]
+__all__ = ["Book", "Burden", "DealRecord", "Part"]
 
 _LONGEST_RETRY_S = 60.0
 _REMEMBERED_TIMES = 101
