@@ -324,11 +324,3 @@ def test_every_phase_has_a_row_and_every_row_leads_to_an_end() -> None:
         reach |= {phase for phase, following in TRANSITIONS.items() if following & reach}
     assert reach == set(Phase)
     assert not TRANSITIONS[Phase.COMPLETED] and not TRANSITIONS[Phase.FAILED]
-
-
-def test_a_deal_that_is_read_again_does_not_begin_its_settled_tasks_anew() -> None:
-    world = World(honest(1))
-    world.tick()
-    deal = replace(world.machine.tasks[world.deal(1)].deal, deal_id="0x" + "ba" * 32)
-    world.feed(DealMatched(deal, 0, 3, frozenset({1})))
-    assert [task.index for task in world.machine.tasks.values() if task.deal == deal] == [0, 2]

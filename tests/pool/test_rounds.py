@@ -335,7 +335,7 @@ def test_who_is_away_may_open_its_seal_until_the_final_deadline() -> None:
     final = world.machine.tasks[task].deal.final_deadline
     world.tick(final - world.chain_time - 1)
     assert not world.given(BanWorker)
-    world.tick(1)
+    world.tick(31)
     assert [ban.worker for ban in world.given(BanWorker)] == [away.address]
 
 

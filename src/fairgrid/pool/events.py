@@ -41,15 +41,11 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class DealMatched:
-    """A deal for this pool: tasks ``bot_first`` to ``bot_first + bot_size - 1``.
-
-    ``settled`` are the indexes that the store knows as over: the deal was only read again.
-    """
+    """A deal for this pool: tasks ``bot_first`` to ``bot_first + bot_size - 1``."""
 
     deal: DealTerms
     bot_first: int
     bot_size: int
-    settled: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -278,11 +278,10 @@ class ChainWatcher:
         if deal.bot_size > self._policy.max_bag_size:
             _log.warning("deal not served: too many tasks", deal=deal_id, tasks=deal.bot_size)
             return
-        settled = await asyncio.to_thread(self._store.settled_of_deal, deal_id)
-        if len(settled) >= deal.bot_size:
+        if await asyncio.to_thread(self._store.is_deal_settled, deal_id):
             return  # It is over, and only read again.
         timeref = await self._timeref(deal.category)
-        self._feed(DealMatched(terms_of(deal_id, deal, timeref), deal.bot_first, deal.bot_size, settled))
+        self._feed(DealMatched(terms_of(deal_id, deal, timeref), deal.bot_first, deal.bot_size))
         await self._taken()
 
     async def _timeref(self, category: int) -> int:
