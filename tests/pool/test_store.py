@@ -23,9 +23,17 @@ from fairgrid.seams.database import open_engine, version_table
 from .support import Fake, World, address, digest_of, honest
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where the store is: every promise holds on SQLite and on a real PostgreSQL."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'pool.db'}"
+    return str(request.getfixturevalue("postgres_url"))
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[PoolStore]:
-    store = PoolStore.open(tmp_path / "pool.db")
+def store(database: str) -> Iterator[PoolStore]:
+    store = PoolStore.open(database)
     yield store
     store.close()
 
@@ -129,10 +137,10 @@ def test_a_ban_is_kept_with_its_evidence_and_the_first_one_stays(store: PoolStor
     assert store.bans() == [Ban(first.worker, first.owner, first.task_id, "lied", '{"seal": 1}', 1.0)]
 
 
-def test_events_are_kept_as_json(store: PoolStore, tmp_path: Path) -> None:
+def test_events_are_kept_as_json(store: PoolStore, database: str) -> None:
     event = WorkerReady(address("worker"), (), 1, frozenset({digest_of("b"), digest_of("a")}))
     store.commit(Commit(at=1.0, events=[event]))
-    engine = open_engine(tmp_path / "pool.db")
+    engine = open_engine(database)
     with engine.connect() as connection:
         row = connection.execute(sa.select(schema.events)).one()
     engine.dispose()
@@ -168,8 +176,8 @@ def test_a_deals_tasks_come_by_index_also_beyond_64_bits(store: PoolStore) -> No
     assert store.count_tasks_of_deal(task.deal.deal_id) == 3
 
 
-def test_the_migrations_make_exactly_the_tables_of_the_schema(store: PoolStore, tmp_path: Path) -> None:
-    engine = open_engine(tmp_path / "pool.db")
+def test_the_migrations_make_exactly_the_tables_of_the_schema(store: PoolStore, database: str) -> None:
+    engine = open_engine(database)
     with engine.connect() as connection:
         context = MigrationContext.configure(
             connection,

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from fairgrid.seams.database import Uint256
 
-__all__ = ["bans", "bindings", "effects", "events", "metadata", "stories", "tasks"]
+__all__ = ["bans", "bindings", "effects", "events", "leaders", "metadata", "processes", "stories", "tasks"]
 
 metadata = sa.MetaData()
 
@@ -87,3 +87,26 @@ bans = sa.Table(
     sa.Column("at", sa.Float, nullable=False),
     sa.Index("pool_ban_owner", "owner"),
 )
+
+leaders = sa.Table(
+    "pool_leader",
+    metadata,
+    sa.Column("name", sa.String(32), primary_key=True),
+    sa.Column("epoch", sa.Integer, nullable=False),
+    sa.Column("process", sa.String(64), nullable=False),
+    sa.Column("address", sa.String(200), nullable=False),
+    sa.Column("since", sa.Float, nullable=False),
+    sa.Column("renewed_at", sa.Float, nullable=False),
+)
+"""One row: who leads, since when, under which epoch. Times are the database's."""
+
+processes = sa.Table(
+    "pool_process",
+    metadata,
+    sa.Column("process", sa.String(64), primary_key=True),
+    sa.Column("address", sa.String(200), nullable=False),
+    sa.Column("version", sa.String(32), nullable=False),
+    sa.Column("seen_at", sa.Float, nullable=False),
+    sa.Column("fit", sa.Boolean, nullable=False),
+)
+"""Processes that stand by, and could take over."""

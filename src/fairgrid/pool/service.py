@@ -91,8 +91,13 @@ class PoolService:
         policy: Policy,
         clock: Clock,
         scratch: Path,
+        epoch: int = 0,
     ) -> None:
-        """``scratch`` is a folder for uploads that are being checked. The caller opens and closes what it gives."""
+        """``scratch`` is a folder for uploads that are being checked; ``epoch`` that of this process's lead.
+
+        The caller opens and closes what it gives.
+        """
+        self.epoch = epoch
         self.identity = PoolIdentity(chain.chain_id, chain.hub, workerpool)
         self.policy = policy
         self.machine = PoolMachine(self.identity, policy)
@@ -174,6 +179,12 @@ class PoolService:
             "watch": self._effects.watch(),
             "refresh": self._refresh(),
         }
+
+    async def drain(self) -> None:
+        """Send the workers elsewhere and take what is queued: another process is to go on."""
+        for session in list(self._sessions.values()):
+            session.end("The pool hands over to another of its processes; connect again.")
+        await self._queue.join()
 
     # --- the loop -------------------------------------------------------------------------------------------------
 

@@ -124,6 +124,11 @@ class PoolStore:
             raise
         return cls(engine)
 
+    @property
+    def engine(self) -> Engine:
+        """The database, for whoever fences it or keeps tables beside these."""
+        return self._engine
+
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()

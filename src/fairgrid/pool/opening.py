@@ -1,0 +1,83 @@
+"""Put a pool's process together: database, place among the other processes, chain, storage, scheduler, HTTP rim."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fairgrid.chain.client import JsonRpcChain
+from fairgrid.chain.network import Network
+from fairgrid.pool.app import pool_application
+from fairgrid.pool.gate import PoolGate
+from fairgrid.pool.leadership import Leader, Leadership
+from fairgrid.pool.policy import Policy
+from fairgrid.pool.service import PoolService, check_ownership
+from fairgrid.pool.store import PoolStore
+from fairgrid.seams.clock import SystemClock
+from fairgrid.storage.client import StorageClient
+from fairgrid.wallet.signer import Signer
+
+__all__ = ["PoolOptions", "opened_pool"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolOptions:
+    """What one process of a pool is started with."""
+
+    network: Network
+    directory: Path
+    """Key, uploads that are being checked, and whatever belongs to this machine only."""
+    database: str | Path
+    """A path for SQLite; a URL for PostgreSQL, which several processes may share."""
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True)
+class _Term:
+    """The pool during one term of this process's lead."""
+
+    service: PoolService
+    application: Any
+
+    async def drain(self) -> None:
+        await self.service.drain()
+
+
+@asynccontextmanager
+async def opened_pool(options: PoolOptions, *, signer: Signer, address: str) -> AsyncIterator[PoolGate]:
+    """A pool's process; ``address`` is its own URL. It leads or stands by when the block is entered.
+
+    Raises:
+        UsageError: the key does not own the workerpool, or the database cannot be used.
+        ServiceUnavailable: chain or database do not answer.
+    """
+    network, clock = options.network, SystemClock()
+    store = await asyncio.to_thread(PoolStore.open, options.database)
+    try:
+        async with await JsonRpcChain.connect(network) as chain, StorageClient(network.storage) as storage:
+            await check_ownership(chain, network.pool_address, signer)
+            leadership = Leadership(store.engine, address=address)
+
+            @asynccontextmanager
+            async def lead(leader: Leader) -> AsyncIterator[_Term]:
+                async with PoolService(
+                    chain=chain,
+                    signer=signer,
+                    workerpool=network.pool_address,
+                    store=store,
+                    storage=storage,
+                    policy=options.policy,
+                    clock=clock,
+                    scratch=options.directory / "uploads",
+                    epoch=leader.epoch,
+                ).running() as service:
+                    yield _Term(service, pool_application(service))
+
+            async with PoolGate(leadership, lead=lead, clock=clock).running() as gate:
+                yield gate
+    finally:
+        store.close()
