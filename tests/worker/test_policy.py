@@ -11,6 +11,7 @@ import pytest
 from fairgrid.errors import UsageError
 from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS, checksum
 from fairgrid.protocol.ids import task_id
+from fairgrid.protocol.runs import run_id
 from fairgrid.protocol.views import AppInfo, Deal, Resource, TaskStatus
 from fairgrid.worker.policy import (
     Terms,
@@ -76,14 +77,17 @@ def test_a_plain_task_is_taken(index: int) -> None:
         (terms(index=2), "not of deal"),
         (terms(index=5), "not of deal"),
         (terms(index=2**63, deal=replace(DEAL_VIEW, bot_first=2**63)), "beyond"),
-        (terms(leased_task_id="0x" + "00" * 32), "task id"),
+        (terms(leased_task_id="0x" + "00" * 32), "The task id"),
         (terms(workerpool=OTHER), "made with workerpool"),
         (terms(task=task(TaskStatus.REVEALING)), "REVEALING"),
         (terms(task=task(TaskStatus.UNSET)), "UNSET"),
         (terms(chain_time=DEADLINE), "deadline"),
         (terms(deal=replace(DEAL_VIEW, tag="0x" + "00" * 31 + "01")), "trusted execution"),
         (terms(deal=replace(DEAL_VIEW, tag="0x" + "00" * 31 + "08")), "trusted execution"),
-        (terms(deal=replace(DEAL_VIEW, tag="0x" + "00" * 29 + "010000")), "batch lane"),
+        (terms(count=2), "not that of the deal, index and count"),
+        (terms(count=3), "not of deal"),
+        (terms(count=65_537, deal=replace(DEAL_VIEW, bot_size=1 << 20)), "larger than"),
+        (terms(index=2**53 - 2, count=2, deal=replace(DEAL_VIEW, bot_first=2**53 - 4, bot_size=9)), "beyond"),
         (terms(deal=replace(DEAL_VIEW, dataset=Resource(APP, OTHER, 0))), "dataset"),
         (terms(spendable_stake=29), "Deposit more"),
     ],
@@ -91,6 +95,13 @@ def test_a_plain_task_is_taken(index: int) -> None:
 def test_a_task_that_this_worker_cannot_do_is_refused_with_the_reason(facts: Terms, reason: str) -> None:
     refusal = refusal_of_deal(WorkerPolicy(), facts)
     assert refusal is not None and reason in refusal
+
+
+def test_a_run_is_taken_if_the_deposit_covers_every_task() -> None:
+    run = terms(count=2, leased_task_id=run_id(DEAL, 3, 2), spendable_stake=60)
+    assert refusal_of_deal(WorkerPolicy(max_stake=60), run) is None
+    assert "The stake is 60 nRLC" in str(refusal_of_deal(WorkerPolicy(max_stake=59), run))
+    assert "Deposit more" in str(refusal_of_deal(WorkerPolicy(), replace(run, spendable_stake=59)))
 
 
 @pytest.mark.parametrize(

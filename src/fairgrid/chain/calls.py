@@ -5,6 +5,8 @@ The first argument is the address of the contract that is called. Money is nRLC.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fairgrid.chain.interface import Call
 from fairgrid.errors import OrderError
 from fairgrid.protocol.hexes import ZERO_ADDRESS
@@ -25,11 +27,17 @@ __all__ = [
     "deposit",
     "deposit_for",
     "finalize",
+    "finalize_run",
     "initialize",
     "manage_order",
     "match_orders",
+    "materialise",
+    "open_run",
+    "refund_rest",
     "reopen",
     "reveal",
+    "settle_run",
+    "split_run",
     "transfer",
     "withdraw",
     "withdraw_to",
@@ -110,6 +118,61 @@ def finalize(hub: str, task_id: str, results: bytes, callback_data: bytes = b"")
 def claim(hub: str, task_id: str) -> Call:
     """After the final deadline: the task fails and everybody gets back what was locked; anybody may."""
     return Call("hub", hub, "claim", (task_id,))
+
+
+# --- runs of the batch lane -------------------------------------------------------------------------------------
+
+
+def open_run(hub: str, deal_id: str, count: int) -> Call:
+    """The scheduler opens the next ``count`` tasks of a batch-lane deal as one run."""
+    return Call("hub", hub, "openRun", (deal_id, count))
+
+
+def split_run(hub: str, run_id: str, left: int) -> Call:
+    """The scheduler replaces a run without agreement by two, of ``left`` tasks and of the rest."""
+    return Call("hub", hub, "splitRun", (run_id, left))
+
+
+def finalize_run(hub: str, run_id: str, root: str, results: bytes) -> Call:
+    """The scheduler ends a run: workers are paid for each of its tasks, liars lose their stake."""
+    return Call("hub", hub, "finalizeRun", (run_id, root, results))
+
+
+def settle_run(
+    hub: str,
+    deal_id: str,
+    count: int,
+    root: str,
+    results: bytes,
+    authorisation: str,
+    *,
+    enclave_challenge: str = ZERO_ADDRESS,
+    enclave_sign: str = "0x",
+) -> Call:
+    """The only worker of a run of a deal of trust 1 opens and ends it in one transaction."""
+    return Call(
+        "hub", hub, "settleRun", (deal_id, count, root, results, enclave_challenge, enclave_sign, authorisation)
+    )
+
+
+def materialise(
+    hub: str,
+    run_id: str,
+    index: int,
+    digest: str,
+    proof: Sequence[str],
+    root: str,
+    results_hash: str,
+    callback_data: bytes = b"",
+) -> Call:
+    """Give one task of a completed run a place of its own on chain, and its callback; anybody may, once."""
+    arguments = (run_id, index, digest, tuple(proof), root, results_hash, callback_data)
+    return Call("hub", hub, "materialise", arguments)
+
+
+def refund_rest(hub: str, deal_id: str) -> Call:
+    """After the final deadline: refund all tasks of a batch-lane deal that were never opened; anybody may."""
+    return Call("hub", hub, "refundRest", (deal_id,))
 
 
 # --- escrow and token -------------------------------------------------------------------------------------------

@@ -25,7 +25,9 @@ from fairgrid.protocol.views import (
     ContributionStatus,
     DatasetInfo,
     Deal,
+    Lane,
     Resource,
+    Run,
     Task,
     TaskStatus,
     WorkerpoolInfo,
@@ -177,6 +179,13 @@ class JsonRpcChain:
     async def view_contribution(self, task_id: str, worker: str) -> Contribution:
         status, *values = await self._view("viewContribution", task_id, worker)
         return Contribution(ContributionStatus(status), *values)
+
+    async def view_run(self, run_id: str) -> Run:
+        deal_id, first, count, status = await self._view("viewRun", run_id)
+        return Run(deal_id, first, count, TaskStatus(status))
+
+    async def view_lane(self, deal_id: str) -> Lane:
+        return Lane(*await self._view("viewLane", deal_id))
 
     async def view_account(self, address: str) -> Account:
         return Account(*await self._view("viewAccount", address))

@@ -36,6 +36,8 @@ from fairgrid.protocol.views import (
     Contribution,
     DatasetInfo,
     Deal,
+    Lane,
+    Run,
     Task,
     WorkerpoolInfo,
 )
@@ -166,6 +168,14 @@ class ModelChain:
     async def view_contribution(self, task_id: str, worker: str) -> Contribution:
         self._check_up()
         return self.model.view_contribution(task_id, worker)
+
+    async def view_run(self, run_id: str) -> Run:
+        self._check_up()
+        return self.model.view_run(run_id)
+
+    async def view_lane(self, deal_id: str) -> Lane:
+        self._check_up()
+        return self.model.view_lane(deal_id)
 
     async def view_account(self, address: str) -> Account:
         self._check_up()

@@ -75,6 +75,11 @@ def _contribute(hub: Hub, caller: str, call: Call, arguments: tuple[Any, ...]) -
     )
 
 
+def _settle_run(hub: Hub, caller: str, call: Call, arguments: tuple[Any, ...]) -> object:
+    deal_id, count, root, results, challenge, enclave_sign, authorisation = arguments
+    return hub.settle_run(caller, deal_id, count, root, results, challenge, to_hex(enclave_sign), to_hex(authorisation))
+
+
 def _approve_and_call(hub: Hub, caller: str, call: Call, arguments: tuple[Any, ...]) -> object:
     spender, amount, data = arguments
     if spender != hub.address:
@@ -128,6 +133,12 @@ _HANDLERS: dict[tuple[str, str], _Handler] = {
     ("hub", "reopen"): _plain(Hub.reopen),
     ("hub", "finalize"): _plain(Hub.finalize),
     ("hub", "claim"): _plain(Hub.claim),
+    ("hub", "openRun"): _plain(Hub.open_run),
+    ("hub", "splitRun"): _plain(Hub.split_run),
+    ("hub", "finalizeRun"): _plain(Hub.finalize_run),
+    ("hub", "settleRun"): _settle_run,
+    ("hub", "materialise"): _plain(Hub.materialise),
+    ("hub", "refundRest"): _plain(Hub.refund_rest),
     ("hub", "deposit"): _plain(Hub.deposit),
     ("hub", "depositFor"): _plain(Hub.deposit_for),
     ("hub", "depositForArray"): _plain(Hub.deposit_for_array),

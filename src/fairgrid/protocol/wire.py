@@ -99,7 +99,10 @@ class Refused:
 
 @dataclass(config=_STRICT, frozen=True, slots=True)
 class Lease:
-    """Compute this task and seal the digest. Carries no authorisation (decision 2). The task is read from the chain."""
+    """Compute this task and seal the digest. Carries no authorisation (decision 2). The task is read from the chain.
+
+    ``count`` is 0 for a task; for a run of the batch lane it is its number of tasks, ``index`` the first of them, and
+    ``task_id`` its run id in every message about it."""
 
     lease_id: Annotated[str, Field(min_length=1, max_length=64)]
     deal_id: Hex32
@@ -107,6 +110,7 @@ class Lease:
     index: int
     round: int
     seal_window_s: float
+    count: Annotated[int, Field(ge=0, lt=1 << 20)] = 0
     kind: Literal["lease"] = "lease"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -37,7 +37,7 @@ from fairgrid.worker.transactions import Transactions
 __all__ = ["AgentOptions", "Announcer", "TaskWork", "WorkerAgent"]
 
 _log = structlog.get_logger(__name__)
-_OVER = (TaskStatus.COMPLETED, TaskStatus.FAILED)
+_OVER = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.SPLIT)
 
 
 class TaskWork(Protocol):
@@ -59,11 +59,15 @@ class TaskWork(Protocol):
         """Archive the result, upload it; gives the CID."""
         ...
 
-    async def discard(self, task_id: str) -> None:
-        """Remove the task's folder."""
+    async def check_run(self, held: HeldTask, deal: Deal, task: Task) -> str | None:
+        """Why a run does not fit its deadline on this computer, as far as is known; None when it may."""
         ...
 
-    async def sweep(self, held: set[str]) -> None:
+    async def discard(self, held: HeldTask, outcome: str) -> None:
+        """Remove the folder of a task that ended so."""
+        ...
+
+    async def sweep(self, held: Collection[HeldTask]) -> None:
         """Remove the folders of all tasks that are not ``held``: what a crash left behind."""
         ...
 
@@ -148,7 +152,7 @@ class WorkerAgent:
             FairgridError: the store does not work any more. Nothing is lost: what it held was stored.
         """
         held = await asyncio.to_thread(self._store.load)
-        await self._work.sweep({record.task_id for record in held})
+        await self._work.sweep(held)
         self._events.put_nowait(ev.Restored(held))
         mind = asyncio.create_task(self._think(), name="worker mind")
         helpers = [
@@ -269,7 +273,7 @@ class WorkerAgent:
                 self._looks.pop(held.task_id, None)
                 self._next_look.pop(held.task_id, None)
                 await self._end_work(held.task_id)
-                self._start(self._work.discard(held.task_id))
+                self._start(self._work.discard(held, outcome))
             case ev.Cancel(task_id):
                 await self._end_work(task_id)
             case ev.Examine(task_id):
@@ -336,11 +340,15 @@ class WorkerAgent:
 
     async def _examine(self, held: HeldTask) -> ev.Event:
         deal, task, refusal = await self._judge.judged(held, reserved=self._machine.reserved_stake(held.task_id))
-        refusal = refusal or await self._work.check_app(deal)
+        refusal = refusal or await self._work.check_app(deal) or await self._work.check_run(held, deal, task)
         if refusal is not None:
             return ev.WorkFailed(held.task_id, refusal)
         return ev.Approved(
-            held.task_id, deal.workerpool.pointer, deal.workerpool.owner, deal.worker_stake, task.final_deadline
+            held.task_id,
+            deal.workerpool.pointer,
+            deal.workerpool.owner,
+            deal.worker_stake * held.units,
+            task.final_deadline,
         )
 
     async def _download(self, held: HeldTask) -> ev.Event:

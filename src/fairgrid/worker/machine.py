@@ -38,7 +38,7 @@ __all__ = ["WorkerMachine"]
 _MAX_ATTEMPTS: Final = 3
 _MAX_ROUNDS: Final = 1 << 31
 _CONSENSUS: Final = (TaskStatus.REVEALING, TaskStatus.COMPLETED)
-_OVER: Final = (TaskStatus.COMPLETED, TaskStatus.FAILED)
+_OVER: Final = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.SPLIT)
 
 
 class WorkerMachine:
@@ -194,13 +194,14 @@ class WorkerMachine:
             task_id=lease.task_id,
             index=lease.index,
             round=lease.round,
+            count=lease.count,
             story=(f"leased as {lease.lease_id} in round {lease.round}",),
         )
         return [*self._save(held), replies.report(held), self._begin(held, ev.Examine)]
 
     def _lease_again(self, held: HeldTask, lease: Lease) -> list[ev.Instruction]:
-        if (held.deal_id, held.index) != (lease.deal_id, lease.index):
-            return [replies.refused(lease, "This task is held with another deal or index.")]
+        if (held.deal_id, held.index, held.count) != (lease.deal_id, lease.index, lease.count):
+            return [replies.refused(lease, "This task is held with another deal, index or count.")]
         if lease.lease_id == held.lease_id:
             return replies.missed(held) or [replies.report(held)]
         if held.phase in WORKING:

@@ -125,6 +125,7 @@ async def open_agent(
                     runtimes=runtimes,
                     policy=policy,
                     misbehaviour=options.misbehaviour,
+                    slots=options.slots,
                 )
                 yield WorkerAgent(
                     link=link,

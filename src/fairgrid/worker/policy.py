@@ -14,8 +14,9 @@ from typing import Any, Final
 
 from fairgrid.errors import OrderError, UsageError
 from fairgrid.protocol.hexes import ZERO_ADDRESS, checksum
-from fairgrid.protocol.ids import task_id
-from fairgrid.protocol.tags import FRAMEWORK_MASK, LANE_MASK, TEE_MASK
+from fairgrid.protocol.run_results import MAX_INDEX, MAX_RESULTS_TASKS
+from fairgrid.protocol.runs import unit_id, units_of
+from fairgrid.protocol.tags import FRAMEWORK_MASK, TEE_MASK
 from fairgrid.protocol.views import AppInfo, Deal, Task, TaskStatus
 from fairgrid.worker.hours import parse_window, parse_zone
 from fairgrid.worker.store import PoolRecord
@@ -45,7 +46,7 @@ class WorkerPolicy:
     """The owner's rules; a task that breaks one is handed back before anything is fetched or computed."""
 
     max_stake: int | None = None
-    """Largest stake (nRLC) that one task may lock; None: whatever the deposit covers."""
+    """Largest stake (nRLC) that one task, or one run of tasks, may lock; None: whatever the deposit covers."""
     min_worker_share: int = 0
     """Least percent of the pool's price that is shared among workers."""
     min_finalize_percent: int = 0
@@ -203,16 +204,28 @@ class Terms:
     spendable_stake: int
     """Deposit (nRLC) that is neither locked nor promised to other tasks held here."""
     record: PoolRecord
+    count: int = 0
+    """Tasks of the leased run; 0: it is a task."""
+
+    @property
+    def stake(self) -> int:
+        """What the contribution locks (nRLC)."""
+        return self.deal.worker_stake * units_of(self.count)
 
 
 def refusal_of_deal(policy: WorkerPolicy, terms: Terms) -> str | None:
     """Why this worker does not take (or does not go on with) a task; None when it does."""
     deal, task = terms.deal, terms.task
-    if not deal.bot_first <= terms.index < deal.bot_first + deal.bot_size:
-        return f"Index {terms.index} is not of deal {terms.deal_id}."
-    if terms.index >= _MAX_INDEX:
-        return f"Index {terms.index} is beyond what a manifest can have."
-    if task_id(terms.deal_id, terms.index) != terms.leased_task_id:
+    last = terms.index + units_of(terms.count) - 1
+    if not deal.bot_first <= terms.index <= last < deal.bot_first + deal.bot_size:
+        return f"Index {last if last > terms.index else terms.index} is not of deal {terms.deal_id}."
+    if last >= (MAX_INDEX if terms.count else _MAX_INDEX):
+        return f"Index {last} is beyond what a manifest can have."
+    if terms.count > MAX_RESULTS_TASKS:
+        return f"A run of {terms.count} tasks is larger than the {MAX_RESULTS_TASKS} whose results can be described."
+    if unit_id(terms.deal_id, terms.index, terms.count) != terms.leased_task_id:
+        if terms.count:
+            return "The run id is not that of the deal, index and count."
         return "The task id is not that of the deal and index."
     if deal.workerpool.pointer != terms.workerpool:
         return f"The deal was made with workerpool {deal.workerpool.pointer}, this worker serves {terms.workerpool}."
@@ -223,8 +236,6 @@ def refusal_of_deal(policy: WorkerPolicy, terms: Terms) -> str | None:
     tag = int(deal.tag, 16)
     if tag & (TEE_MASK | FRAMEWORK_MASK):
         return "The deal asks for a trusted execution environment, which this worker does not have."
-    if tag & LANE_MASK:
-        return "The deal is in the batch lane, which this worker does not serve."
     if deal.dataset.pointer != ZERO_ADDRESS:
         return "The deal uses a registered dataset, which this worker does not serve: name inputs in the manifest."
     return _refusal_by_owner(policy, terms)
@@ -245,8 +256,8 @@ def _refusal_by_owner(policy: WorkerPolicy, terms: Terms) -> str | None:
     share = 100 - deal.scheduler_reward_ratio
     if share < policy.min_worker_share:
         return f"Workers get {share} % of this pool's price; the owner's policy asks for {policy.min_worker_share} %."
-    if policy.max_stake is not None and deal.worker_stake > policy.max_stake:
-        return f"The stake is {deal.worker_stake} nRLC; the owner's policy allows {policy.max_stake}."
+    if policy.max_stake is not None and terms.stake > policy.max_stake:
+        return f"The stake is {terms.stake} nRLC; the owner's policy allows {policy.max_stake}."
     record = terms.record
     judged = record.completed + record.failed >= _FINISHED_BEFORE_JUDGING
     if judged and record.finalize_percent < policy.min_finalize_percent:
@@ -254,9 +265,9 @@ def _refusal_by_owner(policy: WorkerPolicy, terms: Terms) -> str | None:
             f"This pool finalized {record.finalize_percent} % of this worker's contributions; "
             f"the owner's policy asks for {policy.min_finalize_percent} %."
         )
-    if deal.worker_stake > terms.spendable_stake:
+    if terms.stake > terms.spendable_stake:
         return (
-            f"The stake is {deal.worker_stake} nRLC and only {terms.spendable_stake} of the deposit are free. "
+            f"The stake is {terms.stake} nRLC and only {terms.spendable_stake} of the deposit are free. "
             f"Deposit more, or use fewer --slots."
         )
     return None
