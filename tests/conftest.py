@@ -11,8 +11,7 @@ import pytest
 
 from fairgrid.localnet.anvil import AnvilOptions, AnvilProcess, ensure_anvil, start_anvil
 from fairgrid.localnet.processes import Guardian
-
-from .postgres import PostgresServer, running_postgres
+from tests.postgres import PostgresServer, running_postgres
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -137,7 +138,7 @@ def _binaries(folder: Path) -> Path:
         return copy / "bin"
 
 
-def _other_user() -> dict[str, object]:
+def _other_user() -> dict[str, Any]:
     return {"user": _NOBODY, "group": _NOBODY, "extra_groups": []} if os.getuid() == 0 else {}
 
 

@@ -20,8 +20,7 @@ from fairgrid.pool.instructions import Claim
 from fairgrid.pool.leadership import Leadership, LeadershipLost
 from fairgrid.pool.store import Commit, PoolStore
 from fairgrid.seams.database import open_engine
-
-from ..postgres import PostgresServer
+from tests.postgres import PostgresServer
 from .support import digest_of
 
 

@@ -1,9 +1,9 @@
 """Which of a pool's processes leads: one, fenced by an epoch (decision 25).
 
-On PostgreSQL several processes may share one database. One holds an advisory lock and leads; when it dies, the server drops
-its session and with it the lock, and another takes it within a poll. Taking it raises the *epoch*; every transaction that
-writes checks the epoch first and waits for nobody, so that a leader that was cut off, or stood still for a while, can write
-nothing after another took over. What cannot be written is not done: effects are stored before they are sent.
+On PostgreSQL several processes may share one database. One holds an advisory lock and leads; when it dies, the server
+drops its session and with it the lock, and another takes it within a poll. Taking it raises the *epoch*; every transaction
+that writes checks the epoch first, so that a leader that was cut off, or stood still for a while, can write nothing
+after another took over. What cannot be written is not done: effects are stored before they are sent.
 
 A leader also notes the time of the database in its row. One that holds its session but does not do so (its machine is
 frozen) is ended by the others.
@@ -102,7 +102,7 @@ class Leadership:
         """The epoch under which this process leads; None while it does not."""
         return self._epoch
 
-    # --- taking and leaving -----------------------------------------------------------------------------------------
+    # --- taking and leaving ---------------------------------------------------------------------------------------
 
     def lead(self) -> Leader | None:
         """Take the lead if nobody has it; None if somebody has.
@@ -174,7 +174,7 @@ class Leadership:
         if self._postgresql:
             event.remove(self._engine, "connect", self._on_connect)
 
-    # --- asking -------------------------------------------------------------------------------------------------------
+    # --- asking ---------------------------------------------------------------------------------------------------
 
     def leader(self) -> Leader | None:
         """Who led last; it may be gone.
@@ -289,7 +289,7 @@ class Leadership:
             return
         import fcntl
 
-        file = Path(database + ".lock").open("a+", encoding="utf-8")  # noqa: SIM115
+        file = Path(database + ".lock").open("a+", encoding="utf-8")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -297,8 +297,8 @@ class Leadership:
             with file, contextlib.suppress(ValueError, KeyError):
                 holder = json.loads(file.read())
                 raise UsageError(
-                    f"Another pool process ({holder['pid']}, at {holder['address']}) uses {database}. End it first; for "
-                    f"several processes at once give --database postgresql://…"
+                    f"Another pool process ({holder['pid']}, at {holder['address']}) uses {database}. End it first; "
+                    f"for several processes at once give --database postgresql://…"
                 ) from None
             raise UsageError(f"Another pool process uses {database}. End it first.") from None
         file.truncate(0)

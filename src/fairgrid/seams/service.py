@@ -123,7 +123,7 @@ async def serving(
     """Serve ``application`` in this event loop while the block runs; gives its base URL, without a trailing slash.
 
     Port 0 takes a free one. On leaving, open connections have 3 s to finish, then they are cut.
-    ``ws_max_size`` is the largest websocket message in bytes; ``listener`` is a bound socket to use instead of ``port``.
+    ``ws_max_size`` is the largest websocket message in bytes; ``listener`` a bound socket to use instead of ``port``.
 
     Raises:
         UsageError: the address cannot be bound.
