@@ -33,6 +33,7 @@ from fairgrid.storage.store import MemoryStore
 from fairgrid.wallet.keys import KeySigner, dev_signer
 from fairgrid.worker.agent import AgentOptions, WorkerAgent
 from fairgrid.worker.link import LinkOptions
+from fairgrid.worker.owner import OwnerWatch
 from fairgrid.worker.policy import WorkerPolicy
 from fairgrid.worker.store import WorkerStore
 from fairgrid.worker.work import LocalRuntime, LocalWork
@@ -224,6 +225,7 @@ class AgentSetting:
     )
     store: type[WorkerStore] = WorkerStore
     announced: Announced = field(default_factory=Announced)
+    owner: OwnerWatch | None = None
 
 
 def build_agent(world: World, setting: AgentSetting) -> tuple[WorkerAgent, WorkerStore]:
@@ -260,6 +262,7 @@ def build_agent(world: World, setting: AgentSetting) -> tuple[WorkerAgent, Worke
         clock=SystemClock(),
         announcer=setting.announced,
         options=setting.options,
+        owner=setting.owner,
     )
     return agent, store
 

@@ -19,7 +19,9 @@ __all__ = [
     "approve_and_call",
     "change_policy",
     "claim",
+    "claim_array",
     "contribute",
+    "contribute_and_finalize",
     "create_app",
     "create_category",
     "create_dataset",
@@ -29,9 +31,12 @@ __all__ = [
     "finalize",
     "finalize_run",
     "initialize",
+    "initialize_and_claim_array",
+    "initialize_array",
     "manage_order",
     "match_orders",
     "materialise",
+    "nothing",
     "open_run",
     "refund_rest",
     "reopen",
@@ -118,6 +123,48 @@ def finalize(hub: str, task_id: str, results: bytes, callback_data: bytes = b"")
 def claim(hub: str, task_id: str) -> Call:
     """After the final deadline: the task fails and everybody gets back what was locked; anybody may."""
     return Call("hub", hub, "claim", (task_id,))
+
+
+def initialize_array(hub: str, tasks: Sequence[tuple[str, int]]) -> Call:
+    """Begin several tasks, given as deal and index: all, or none if one of them cannot begin."""
+    return Call("hub", hub, "initializeArray", (tuple(deal for deal, _ in tasks), tuple(index for _, index in tasks)))
+
+
+def claim_array(hub: str, task_ids: Sequence[str]) -> Call:
+    """`claim` of several tasks: all, or none."""
+    return Call("hub", hub, "claimArray", (tuple(task_ids),))
+
+
+def initialize_and_claim_array(hub: str, tasks: Sequence[tuple[str, int]]) -> Call:
+    """After the final deadline: refund tasks that nobody ever began, given as deal and index: all, or none."""
+    return Call(
+        "hub", hub, "initializeAndClaimArray", (tuple(deal for deal, _ in tasks), tuple(index for _, index in tasks))
+    )
+
+
+def contribute_and_finalize(
+    hub: str,
+    task_id: str,
+    digest: str,
+    results: bytes,
+    callback_data: bytes,
+    authorisation: str,
+    *,
+    enclave_challenge: str = ZERO_ADDRESS,
+    enclave_sign: str = "0x",
+) -> Call:
+    """The only worker of a task of trust 1 delivers its result, and everybody is paid."""
+    return Call(
+        "hub",
+        hub,
+        "contributeAndFinalize",
+        (task_id, digest, results, callback_data, enclave_challenge, enclave_sign, authorisation),
+    )
+
+
+def nothing(sender: str) -> Call:
+    """Do nothing, at the price of the least transaction: it takes a nonce that nothing else will use."""
+    return Call("", sender, "nothing")
 
 
 # --- runs of the batch lane -------------------------------------------------------------------------------------

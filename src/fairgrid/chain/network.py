@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 
 from fairgrid.errors import UsageError
@@ -25,9 +25,16 @@ class Network:
     storage: str
     pool: str
     pool_address: str
+    storage_mirrors: tuple[str, ...] = ()
+    """More storages or IPFS gateways that have the network's content."""
 
 
-_JSON_KEYS = {"chain_id": "chainId", "hub_code_hash": "hubCodeHash", "pool_address": "poolAddress"}
+_JSON_KEYS = {
+    "chain_id": "chainId",
+    "hub_code_hash": "hubCodeHash",
+    "pool_address": "poolAddress",
+    "storage_mirrors": "storageMirrors",
+}
 
 
 def save_network(network: Network, path: Path) -> None:
@@ -55,7 +62,15 @@ def load_network(path: Path) -> Network:
             f"The network file {file} cannot be read ({error}). Write it anew with `fairgrid up`."
         ) from error
     try:
-        values = {field.name: document[_JSON_KEYS.get(field.name, field.name)] for field in fields(Network)}
+        values = {
+            field.name: document[_JSON_KEYS.get(field.name, field.name)]
+            for field in fields(Network)
+            if field.default is MISSING or _JSON_KEYS.get(field.name, field.name) in document
+        }
+        mirrors = values.get("storage_mirrors", ())
     except (KeyError, TypeError):
         raise UsageError(f"The network file {file} lacks a key. Write it anew with `fairgrid up`.") from None
+    if not isinstance(mirrors, list | tuple) or not all(isinstance(url, str) for url in mirrors):
+        raise UsageError(f"In the network file {file}, storageMirrors must be a list of addresses.")
+    values["storage_mirrors"] = tuple(url.rstrip("/") for url in mirrors)
     return Network(**values)

@@ -26,6 +26,8 @@ def run_call(hub: Hub, caller: str, call: Call) -> None:
         Revert: the contract would refuse it.
         UsageError: the model has no such function.
     """
+    if not call.contract:
+        return  # `calls.nothing`
     handler = _HANDLERS.get((call.contract, call.function))
     if handler is None:
         raise UsageError(f"The model of the chain has no {call.contract}.{call.function}.")
@@ -72,6 +74,13 @@ def _contribute(hub: Hub, caller: str, call: Call, arguments: tuple[Any, ...]) -
     task_id, result_hash, result_seal, challenge, enclave_sign, authorisation = arguments
     return hub.contribute(
         caller, task_id, result_hash, result_seal, challenge, to_hex(enclave_sign), to_hex(authorisation)
+    )
+
+
+def _contribute_and_finalize(hub: Hub, caller: str, call: Call, arguments: tuple[Any, ...]) -> object:
+    task_id, digest, results, callback_data, challenge, enclave_sign, authorisation = arguments
+    return hub.contribute_and_finalize(
+        caller, task_id, digest, results, callback_data, challenge, to_hex(enclave_sign), to_hex(authorisation)
     )
 
 
@@ -133,6 +142,10 @@ _HANDLERS: dict[tuple[str, str], _Handler] = {
     ("hub", "reopen"): _plain(Hub.reopen),
     ("hub", "finalize"): _plain(Hub.finalize),
     ("hub", "claim"): _plain(Hub.claim),
+    ("hub", "initializeArray"): _plain(Hub.initialize_array),
+    ("hub", "claimArray"): _plain(Hub.claim_array),
+    ("hub", "initializeAndClaimArray"): _plain(Hub.initialize_and_claim_array),
+    ("hub", "contributeAndFinalize"): _contribute_and_finalize,
     ("hub", "openRun"): _plain(Hub.open_run),
     ("hub", "splitRun"): _plain(Hub.split_run),
     ("hub", "finalizeRun"): _plain(Hub.finalize_run),

@@ -13,6 +13,7 @@ import typer
 from rich.table import Table
 
 from fairgrid.cli.output import console, emit_json, rlc, run_async
+from fairgrid.cli.worker_owner import WORKER_FOLDER, Folder, Json, add_to, ask_running
 from fairgrid.errors import ServiceUnavailable, UsageError
 
 if TYPE_CHECKING:
@@ -26,11 +27,6 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Offer this m
 
 _RETRY_S = 2.0
 _REMOTE_CONFIRMATIONS = 6
-_Folder = Annotated[
-    Path,
-    typer.Option("--dir", metavar="D", help="The worker's own folder: key, policy.toml, database, cache."),
-]
-_Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 
 class Lie(StrEnum):
@@ -42,10 +38,11 @@ class Lie(StrEnum):
 
 
 @app.command("init")
-def init_worker(directory: _Folder, as_json: _Json = False) -> None:
+def init_worker(directory: Folder = WORKER_FOLDER, as_json: Json = False) -> None:
     """Make the worker's key, or show the one that is there, and what it needs before it can work."""
     from fairgrid.wallet.keystore import KEYSTORE_NAME, open_or_create_key
 
+    directory = directory.expanduser()
     signer = open_or_create_key(directory)
     needs = [
         "coins of the chain, to pay the gas of contribute and reveal",
@@ -78,7 +75,7 @@ class _Teller:
 @app.command("start")
 def start_worker(
     network: Annotated[Path, typer.Option(metavar="FILE", help="The network file you trust: chain, hub, services.")],
-    directory: _Folder,
+    directory: Folder = WORKER_FOLDER,
     pool: Annotated[
         str | None,
         typer.Option(metavar="URL", help="Another address of the pool's service; it must serve the same workerpool."),
@@ -105,6 +102,7 @@ def start_worker(
     from fairgrid.worker.misbehave import LOCAL_CHAIN_ID, Misbehaviour
 
     configure_logging("worker")
+    directory = directory.expanduser()
     loaded = load_network(network)
     local = loaded.chain_id == LOCAL_CHAIN_ID
     depth = confirmations if confirmations is not None else (0 if local else _REMOTE_CONFIRMATIONS)
@@ -158,9 +156,9 @@ async def _until(agent: WorkerAgent, stop: asyncio.Event) -> None:
 
 
 @app.command("status")
-def show_status(directory: _Folder, as_json: _Json = False) -> None:
+def show_status(directory: Folder = WORKER_FOLDER, as_json: Json = False) -> None:
     """Show what the worker holds, what it earned, and its stake and score on chain."""
-    document = run_async(lambda: _status(directory))
+    document = run_async(lambda: _status(directory.expanduser()))
     if as_json:
         emit_json(document)
         return
@@ -176,6 +174,14 @@ def show_status(directory: _Folder, as_json: _Json = False) -> None:
             markup=False,
         )
     screen.print(f"Earned {rlc(document['earned'])}", markup=False)
+    running = document["running"]
+    if running is None:
+        screen.print("It does not run now.", style="yellow", markup=False)
+    else:
+        where = "Enrolled at" if running["enrolled"] else f"Not enrolled ({running['waitsFor']}):"
+        screen.print(f"{where} {running['pool']}; {running['freeSlots']} slot(s) free", markup=False)
+        if running["reason"]:
+            screen.print(running["reason"], style="yellow", markup=False)
     table = Table("task", "phase", "last")
     for held in document["held"]:
         table.add_row(held["taskId"], held["phase"], held["story"][-1] if held["story"] else "")
@@ -201,6 +207,7 @@ async def _status(directory: Path) -> dict[str, Any]:
         "earned": 0,
         "held": [],
         "finished": [],
+        "running": await ask_running(directory, "status"),
     }
     if (directory / DATABASE_NAME).exists():
         from fairgrid.worker.store import WorkerStore
@@ -254,3 +261,6 @@ def _read(store: WorkerStore, document: dict[str, Any]) -> None:
         }
         for line in store.finished()
     ]
+
+
+add_to(app)

@@ -134,12 +134,20 @@ class _Rim:
 
     async def health(self, request: Request) -> JSONResponse:
         silence = self._service.chain_silence_s
+        money = self._service.gas_money
         healthy = silence < _SILENT_CHAIN_S
         document = {
             "status": "ok" if healthy else "the chain does not answer",
             "chainTime": self._service.chain_time,
             "chainSilenceS": round(silence, 3),
             "liveTasks": len(self._service.machine.tasks),
+            "transactionsUnderWay": self._service.transactions_under_way,
+            "gasMoney": {
+                "address": self._service.scheduler,
+                "balanceWei": None if money.balance_wei is None else str(money.balance_wei),
+                "transactionsLeft": money.transactions_left,
+                "low": money.is_low,
+            },
         }
         return _json(document, status=200 if healthy else 503)
 

@@ -15,8 +15,9 @@ from typing import Any, Protocol
 import structlog
 from sqlalchemy.exc import DBAPIError
 
-from fairgrid.errors import ServiceUnavailable, UsageError
+from fairgrid.errors import ServiceError, ServiceUnavailable, UsageError
 from fairgrid.pool.leadership import RENEW_S, Leader, Leadership, LeadershipLost, ProcessSeen
+from fairgrid.pool.ledger import Superseded
 from fairgrid.seams.clock import Clock
 
 __all__ = ["LeadingPool", "PoolGate"]
@@ -145,9 +146,9 @@ class PoolGate:
                         handed_over = True
                     finally:
                         self._pool = None
-            except (LeadershipLost, DBAPIError) as error:
+            except (LeadershipLost, Superseded, DBAPIError) as error:
                 _log.error("leadership lost; this process stands by", epoch=leader.epoch, reason=str(error))
-            except ServiceUnavailable as error:
+            except ServiceError as error:
                 if not self._settled.is_set():
                     raise
                 _log.error("this process cannot schedule now; it stands by", epoch=leader.epoch, reason=str(error))

@@ -49,6 +49,16 @@ class Policy:
     """Blocks on top of an event before it is believed (decision 30)."""
     start_block: int = 0
     """Where a new database begins to read the chain: the block in which the workerpool was registered, or before."""
+    max_fee_gwei: float = 500.0
+    """The pool never offers more for a unit of gas; while gas is dearer its transactions wait."""
+    max_tip_gwei: float = 50.0
+    """The part of that which it offers the block's builder at most."""
+    replace_after_s: float = 60.0
+    """A transaction that is not mined for so long is replaced by one that offers 12.5 % more, up to the caps."""
+    max_batch_tasks: int = 50
+    """So many initializations, or claims, go into one transaction."""
+    low_balance_transactions: int = 200
+    """Warn when the key's coins last for fewer transactions than this."""
     keep_finished_s: float = 300.0
     """A finished task stays in memory for so long, for a reorganisation to undo it."""
     max_archive_bytes: int = 1 << 30

@@ -10,10 +10,12 @@ from typing import Any
 
 import structlog
 
+from fairgrid.chain.fees import FeeCaps
 from fairgrid.chain.interface import Chain
 from fairgrid.errors import ServiceUnavailable, UsageError
 from fairgrid.pool.effects import ChainEffects
 from fairgrid.pool.events import EffectFailed, Event, WorkerFacts, WorkerLost
+from fairgrid.pool.gas_money import GasMoney
 from fairgrid.pool.instructions import (
     BanWorker,
     Claim,
@@ -30,7 +32,9 @@ from fairgrid.pool.instructions import (
     VerifyUpload,
     WorkerInstruction,
 )
+from fairgrid.pool.key_lock import key_lock
 from fairgrid.pool.machine import Outcome, PoolMachine
+from fairgrid.pool.outbox import SendingRules
 from fairgrid.pool.phases import InvalidTransition
 from fairgrid.pool.policy import Policy
 from fairgrid.pool.sessions import Session
@@ -38,6 +42,7 @@ from fairgrid.pool.state import PoolIdentity, StoryLine, TaskState, WorkerState
 from fairgrid.pool.store import Commit, PoolStore, StoredTask, TaskRow
 from fairgrid.pool.uploads import verify_upload
 from fairgrid.pool.watcher import ChainWatcher, Position
+from fairgrid.pool.why import why
 from fairgrid.protocol import wire
 from fairgrid.protocol.hexes import ZERO_ADDRESS
 from fairgrid.protocol.ids import authorisation_message
@@ -131,6 +136,14 @@ class PoolService:
             clock=clock,
             callback_of=self._callback_of,
             failed=self._effect_failed,
+            rules=SendingRules(
+                caps=FeeCaps(
+                    max_fee_wei=int(policy.max_fee_gwei * 10**9), max_tip_wei=int(policy.max_tip_gwei * 10**9)
+                ),
+                replace_after_s=policy.replace_after_s,
+                max_batch_tasks=policy.max_batch_tasks,
+                low_balance_transactions=policy.low_balance_transactions,
+            ),
         )
 
     @contextlib.asynccontextmanager
@@ -139,8 +152,19 @@ class PoolService:
 
         Raises:
             UsageError: the key does not own the workerpool, or the store belongs to another pool.
+            KeyInUse: another process sends with this key.
             ServiceUnavailable: the chain does not answer at start.
         """
+        lock = key_lock(self._store.engine, self._scratch.parent, self._signer.address)
+        await asyncio.to_thread(lock.__enter__)
+        try:
+            async with self._running():
+                yield self
+        finally:
+            await asyncio.to_thread(lock.__exit__, None, None, None)
+
+    @contextlib.asynccontextmanager
+    async def _running(self) -> AsyncIterator[None]:
         info = await check_ownership(self._chain, self.identity.workerpool, self._signer)
         self._stake_ratio = info.worker_stake_ratio
         await asyncio.to_thread(self._store.bind, self.identity)
@@ -150,7 +174,7 @@ class PoolService:
                 self._group = group
                 loops = [group.create_task(loop, name=name) for name, loop in (await self._start()).items()]
                 try:
-                    yield self
+                    yield
                 finally:
                     for session in list(self._sessions.values()):
                         session.end("The pool is stopping; come back later.")
@@ -346,6 +370,14 @@ class PoolService:
     def has_room(self) -> bool:
         return len(self._sessions) < self.policy.max_workers
 
+    def why(self, worker: str) -> wire.Why:
+        """Which rules of this pool keep work from a connected worker."""
+        state = self.machine.workers.get(worker)
+        if state is None:
+            text = "The pool has not taken this worker in yet."
+            return wire.Why(waiting_tasks=0, reasons=(wire.WhyReason("joined", False, text),))
+        return why(state, self.machine.tasks.values(), banned=self.machine.is_banned(worker, state.owner))
+
     async def worker_facts(self, worker: str) -> tuple[int, int]:
         return await self._chain.view_score(worker), (await self._chain.view_account(worker)).stake
 
@@ -374,6 +406,16 @@ class PoolService:
     def chain_time(self) -> int:
         """Time of the newest block, in seconds; 0 before the first was seen."""
         return self._watcher.chain_time
+
+    @property
+    def gas_money(self) -> GasMoney:
+        """How long the key's coins last."""
+        return self._effects.gas_money
+
+    @property
+    def transactions_under_way(self) -> int:
+        """How many transactions are sent and not mined."""
+        return self._effects.under_way
 
     @property
     def chain_silence_s(self) -> float:

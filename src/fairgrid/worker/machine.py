@@ -19,6 +19,7 @@ from fairgrid.protocol.views import ContributionStatus, TaskStatus
 from fairgrid.protocol.wire import (
     Abort,
     Authorisation,
+    Heartbeat,
     HeldLease,
     Lease,
     Opening,
@@ -57,11 +58,14 @@ class WorkerMachine:
         self._mined_at: dict[str, int] = {}
         self._connected = False
         self._stopping = False
+        self._first_slots = slots
+        self._closed = ""
         self._handlers: dict[type[Any], Callable[[Any], list[ev.Instruction]]] = {
             ev.Restored: self._on_restored,
             ev.PoolConnected: self._on_connected,
             ev.PoolDisconnected: self._on_disconnected,
             ev.Stopping: self._on_stopping,
+            ev.OwnerSaid: self._on_owner_said,
             Lease: self._on_lease,
         }
         self._task_handlers: dict[type[Any], Callable[[HeldTask, Any], list[ev.Instruction]]] = {
@@ -99,8 +103,8 @@ class WorkerMachine:
 
     @property
     def free_slots(self) -> int:
-        """Leases that may come now; none while the process is stopping."""
-        if self._stopping:
+        """Leases that may come now; none while the process is stopping, or the owner does not want any."""
+        if self._stopping or self._closed:
             return 0
         return max(0, self._slots - sum(held.phase in WORKING for held in self._held.values()))
 
@@ -176,6 +180,14 @@ class WorkerMachine:
                 instructions += self._hand_back(held, "The worker is being stopped by its owner.")
         return instructions
 
+    def _on_owner_said(self, event: ev.OwnerSaid) -> list[ev.Instruction]:
+        before = self.free_slots
+        self._closed = "" if event.takes_work else event.reason or "The worker's owner takes no work now."
+        self._slots = event.slots or self._first_slots
+        if not self._connected or self.free_slots == before:
+            return []
+        return [ev.Send(Heartbeat(held=self.leases(), free_slots=self.free_slots))]
+
     # --- leases and computing -----------------------------------------------------------------------------------
 
     def _on_lease(self, lease: Lease) -> list[ev.Instruction]:
@@ -186,6 +198,8 @@ class WorkerMachine:
             return self._lease_again(held, lease)
         if self._stopping:
             return [replies.refused(lease, "The worker is being stopped by its owner.")]
+        if self._closed:
+            return [replies.refused(lease, self._closed)]
         if self.free_slots == 0:
             return [replies.refused(lease, f"All {self._slots} slot(s) are taken.")]
         held = HeldTask(

@@ -61,6 +61,10 @@ class WorkerPolicy:
     """Largest sum of one task's inputs."""
     cache_bytes: int = 8 << 30
     """Disk that inputs of earlier tasks may take."""
+    storage_mirrors: tuple[str, ...] = ()
+    """More storages or IPFS gateways (URLs) that are asked for inputs when the network's own does not give them."""
+    private_networks: tuple[str, ...] = ()
+    """Private networks (such as ``10.1.0.0/16``) that inputs may be fetched from; without it only public addresses."""
     pools: tuple[str, ...] = ()
     """Workerpools that may be served; empty: all."""
     min_price: int = 0

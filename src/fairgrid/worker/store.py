@@ -246,8 +246,14 @@ class WorkerStore:
                 )
             )
 
-    def finished(self, *, limit: int = 100) -> tuple[Finished, ...]:
-        """The last ``limit`` finished tasks, newest first."""
+    def bound(self, name: str) -> str:
+        """What this folder is bound to under ``name`` (``chain_id``, ``hub``, ``worker``); empty before `bind`."""
+        with self._engine.connect().execution_options(read_only=True) as connection:
+            query = sa.select(_binding.c.value).where(_binding.c.name == name)
+            return connection.execute(query).scalar_one_or_none() or ""
+
+    def finished(self, *, limit: int | None = 100) -> tuple[Finished, ...]:
+        """The last ``limit`` finished tasks (None: all), newest first."""
         with self._engine.connect().execution_options(read_only=True) as connection:
             rows = connection.execute(sa.select(_finished).order_by(_finished.c.number.desc()).limit(limit)).all()
         return tuple(

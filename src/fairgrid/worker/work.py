@@ -31,7 +31,11 @@ from fairgrid.worker.misbehave import Misbehaviour, flip_byte, flip_last_byte
 from fairgrid.worker.policy import WorkerPolicy, refusal_of_app
 from fairgrid.worker.run_work import RunWork
 
-__all__ = ["LocalRuntime", "LocalWork", "Storage"]
+__all__ = ["CACHE_FOLDER", "PARTIAL_FOLDER", "LocalRuntime", "LocalWork", "Storage"]
+
+CACHE_FOLDER: Final = "cache"
+PARTIAL_FOLDER: Final = "partial"
+"""Where downloads lie that are not whole yet; they go on after a restart."""
 
 _log = structlog.get_logger(__name__)
 _MANIFEST: Final = "manifest.json"
@@ -44,7 +48,7 @@ class Storage(ContentSource, Protocol):
     """What is needed of `fairgrid.storage.client.StorageClient`."""
 
     async def fetch_bytes(self, cid: str, *, max_bytes: int) -> bytes: ...
-    async def add_file(self, path: Path) -> str: ...
+    async def add_file(self, path: Path, *, ticket: Path | None = None) -> str: ...
     async def add_bytes(self, data: bytes) -> str: ...
 
 
@@ -81,7 +85,9 @@ class LocalWork:
         self._runtimes = dict(runtimes)
         self._policy = policy
         self._misbehaviour = misbehaviour
-        self._cache = InputCache(folder / "cache", storage, max_bytes=policy().cache_bytes)
+        self._cache = InputCache(
+            folder / CACHE_FOLDER, storage, max_bytes=lambda: policy().cache_bytes, partials=folder / PARTIAL_FOLDER
+        )
         self._free = asyncio.Semaphore(slots)
         self._finished = FinishedTasks(folder / "finished")
         self._runs = RunWork(
@@ -119,7 +125,7 @@ class LocalWork:
         """
         folder = self._folder(held.task_id)
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-        data = await self._storage.fetch_bytes(_manifest_cid(deal), max_bytes=MAX_MANIFEST_BYTES)
+        data = await self._manifest_of(deal)
         manifest = await asyncio.to_thread(parse_manifest, data)
         app = await self._chain.view_app(deal.app.pointer)
         if manifest.runtime != app.name:
@@ -138,7 +144,10 @@ class LocalWork:
                 size = paths[file.cid].stat().st_size
                 if size != file.size:
                     raise ManifestError(f"The manifest says that {file.name!r} has {file.size} bytes; it has {size}.")
-            await asyncio.to_thread(_lay_out, folder, data, paths)
+            try:
+                await asyncio.to_thread(_lay_out, folder, data, paths)
+            except OSError as error:
+                raise HostFailure(f"The inputs cannot be laid out in {folder} ({error}). Make room.") from error
         await fetch_dependencies(
             self._chain,
             self._storage,
@@ -146,6 +155,15 @@ class LocalWork:
             folder / _DEPENDENCIES,
             max_bytes=limit - sum(file.size for file in files),
         )
+
+    def cached(self) -> tuple[str, ...]:
+        """CIDs of manifests and inputs that need not be fetched, the most recently used first. Blocking."""
+        return self._cache.cached()
+
+    async def _manifest_of(self, deal: Deal) -> bytes:
+        cid = _manifest_cid(deal)
+        async with self._cache.holding([cid], max_bytes=MAX_MANIFEST_BYTES) as paths:
+            return await asyncio.to_thread(paths[cid].read_bytes)
 
     async def compute(self, held: HeldTask, deal: Deal, task: Task) -> Computed:
         """Run the job; its result is in the task's folder afterwards.
@@ -218,13 +236,23 @@ class LocalWork:
         if held.count:
             return await self._runs.upload(held)
         archive = await asyncio.to_thread(self._archive, held)
-        return await self._storage.add_file(archive)
+        return await self._storage.add_file(archive, ticket=archive.with_suffix(".ticket"))
 
     async def discard(self, held: HeldTask, outcome: str) -> None:
         """Remove the folder of a task that ended so."""
         await asyncio.to_thread(shutil.rmtree, self._folder(held.task_id), ignore_errors=True)
         if held.count:
             await self._runs.discard(held, outcome)
+
+    def suspend(self) -> bool:
+        """Let running jobs stand still; False where a sandbox cannot."""
+        answers = [runtime.sandbox.suspend() for runtime in self._runtimes.values()]
+        return all(answers)
+
+    def resume(self) -> None:
+        """Let them go on."""
+        for runtime in self._runtimes.values():
+            runtime.sandbox.resume()
 
     async def sweep(self, held: Collection[HeldTask]) -> None:
         """Remove the folders of all tasks that are not ``held``."""
