@@ -21,6 +21,7 @@ from fairgrid.pool.leadership import Leadership, LeadershipLost
 from fairgrid.pool.store import Commit, PoolStore
 from fairgrid.seams.database import open_engine
 from tests.postgres import PostgresServer
+
 from .support import digest_of
 
 

@@ -1,9 +1,9 @@
 """Which of a pool's processes leads: one, fenced by an epoch (decision 25).
 
 On PostgreSQL several processes may share one database. One holds an advisory lock and leads; when it dies, the server
-drops its session and with it the lock, and another takes it within a poll. Taking it raises the *epoch*; every transaction
-that writes checks the epoch first, so that a leader that was cut off, or stood still for a while, can write nothing
-after another took over. What cannot be written is not done: effects are stored before they are sent.
+drops its session and with it the lock, and another takes it within a poll. Taking it raises the *epoch*; every
+transaction that writes checks the epoch first, so that a leader that was cut off, or stood still for a while, can write
+nothing after another took over. What cannot be written is not done: effects are stored before they are sent.
 
 A leader also notes the time of the database in its row. One that holds its session but does not do so (its machine is
 frozen) is ended by the others.
@@ -57,7 +57,7 @@ class LeadershipLost(ServiceError):
 
 @dataclass(frozen=True, slots=True)
 class Leader:
-    """Who leads: ``epoch`` grows with each change, ``address`` is its URL, ``since`` seconds since the epoch of time."""
+    """Who leads: ``epoch`` grows with each change, ``address`` is its URL, ``since`` is in seconds since 1970."""
 
     epoch: int
     process: str
@@ -78,8 +78,8 @@ class ProcessSeen:
 class Leadership:
     """One process's place among the pool's. Every method blocks: call it from a thread.
 
-    From the moment it is made, nothing can be written through ``engine`` unless this process leads; `unfenced` makes the
-    exception that standing by needs.
+    From the moment it is made, nothing can be written through ``engine`` unless this process leads; `unfenced` makes
+    the exception that standing by needs.
     """
 
     def __init__(self, engine: Engine, *, address: str) -> None:
