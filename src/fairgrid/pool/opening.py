@@ -75,7 +75,7 @@ async def opened_pool(options: PoolOptions, *, signer: Signer, address: str) -> 
                     scratch=options.directory / "uploads",
                     epoch=leader.epoch,
                 ).running() as service:
-                    yield _Term(service, pool_application(service))
+                    yield _Term(service, pool_application(service, network=network))
 
             async with PoolGate(leadership, lead=lead, clock=clock).running() as gate:
                 yield gate

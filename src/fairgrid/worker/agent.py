@@ -101,6 +101,8 @@ class AgentOptions:
     """How long a lease waits for a chain or storage that does not answer before it is handed back."""
     stop_s: float = 4.0
     misbehaviour: Misbehaviour | None = None
+    benchmark: bool = False
+    """Measure the machine before the first enrolment, and tell the pool."""
 
 
 class Announcer(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -12,6 +13,7 @@ from typing import Final
 from fairgrid.chain.client import JsonRpcChain
 from fairgrid.chain.network import Network, save_network
 from fairgrid.errors import HostFailure, UsageError
+from fairgrid.protocol.machine import Benchmark, Machine
 from fairgrid.runtime.interpreters import RUNTIMES, find_runtime, interpreter_cid, interpreter_sha256
 from fairgrid.seams.addresses import AddressRule, GuardedTransport
 from fairgrid.seams.clock import SystemClock
@@ -20,6 +22,8 @@ from fairgrid.storage.mirrors import MirroredStorage
 from fairgrid.wallet.keystore import open_or_create_key
 from fairgrid.worker.agent import AgentOptions, Announcer, WorkerAgent
 from fairgrid.worker.bandwidth import TokenBucket
+from fairgrid.worker.benchmark import benchmark_of
+from fairgrid.worker.claims import find_gpus, machine_claims
 from fairgrid.worker.control import listening
 from fairgrid.worker.desk import Desk
 from fairgrid.worker.link import LinkOptions
@@ -120,6 +124,29 @@ async def open_storage(
         yield MirroredStorage(clients, partial_folder=folder / PARTIAL_FOLDER, limiter=down)
 
 
+async def _claims(
+    network: Network,
+    folder: Path,
+    policy: Callable[[], WorkerPolicy],
+    runtimes: Mapping[str, LocalRuntime],
+    options: AgentOptions,
+) -> Callable[[], Machine]:
+    gpus = await asyncio.to_thread(find_gpus)
+    benchmark: Benchmark | None = None
+    if options.benchmark:
+        first = next(iter(runtimes.values()))
+        benchmark = await benchmark_of(
+            folder, first.sandbox, storage=network.storage, cid=first.cid, now=SystemClock().now()
+        )
+
+    def claims() -> Machine:
+        now = policy()
+        slots = now.slots or options.slots
+        return machine_claims(now, slots=slots, folder=folder, runtimes=runtimes, gpus=gpus, benchmark=benchmark)
+
+    return claims
+
+
 @asynccontextmanager
 async def open_agent(
     network: Network,
@@ -154,6 +181,7 @@ async def open_agent(
             workerpool=network.pool_address,
             runtimes=tuple(runtimes),
             slots=options.slots,
+            claims=await _claims(network, folder, policy, runtimes, options),
             longest_pause_s=2.0 if network.chain_id == LOCAL_CHAIN_ID else 5.0,
         )
         async with await JsonRpcChain.connect(network) as chain, open_storage(network, folder, policy) as storage:
