@@ -64,11 +64,12 @@ async def opened_pool(options: PoolOptions, *, signer: Signer, address: str) -> 
 
             @asynccontextmanager
             async def lead(leader: Leader) -> AsyncIterator[_Term]:
+                # A store remembers what it wrote; what others wrote since this process led last, only a new one sees.
                 async with PoolService(
                     chain=chain,
                     signer=signer,
                     workerpool=network.pool_address,
-                    store=store,
+                    store=PoolStore(store.engine),
                     storage=storage,
                     policy=options.policy,
                     clock=clock,
