@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fairgrid.pool.instructions import Finalize, RequestOpening, SendAuthorisation, SendLease
+from fairgrid.pool.instructions import Finalize, Instruction, RequestOpening, SendAuthorisation, SendLease
 from fairgrid.pool.phases import Phase, ReplicaPhase
 from fairgrid.pool.policy import Policy
 from fairgrid.pool.standing import Standing
@@ -42,7 +42,14 @@ def contributes(fake: Fake, **policy: float) -> Policy:
 def test_an_auditor_seals_is_never_authorised_and_opens_only_after_the_consensus() -> None:
     world = World(honest(2), EVERYTHING)
     task = world.deal(1)
-    order: list[str] = []
+    seen: list[TaskStatus] = []
+
+    def note_the_chains_status(instruction: Instruction) -> bool:
+        if isinstance(instruction, RequestOpening):
+            seen.append(world.chain[task].status)
+        return False
+
+    world.on_send = note_the_chains_status
     state = world.run_until_final(task)
     assert state.phase is Phase.COMPLETED
     assert len(world.given(SendLease)) == 2
@@ -61,7 +68,7 @@ def test_leases_of_contributor_and_auditor_look_the_same() -> None:
     world.run()
     first, second = world.given(SendLease)
     unlike = {"worker", "lease_id"}
-    assert {name for name in first.__slots__ if getattr(first, name) != getattr(second, name)} == unlike  # type: ignore[attr-defined]
+    assert {name for name in first.__slots__ if getattr(first, name) != getattr(second, name)} == unlike
 
 
 def test_without_an_audit_share_one_worker_computes_a_task_of_trust_1() -> None:

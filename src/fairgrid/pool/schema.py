@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from fairgrid.seams.database import Uint256
 
-__all__ = ["bans", "bindings", "deals", "effects", "journal", "metadata", "stories", "tasks"]
+__all__ = ["bans", "bindings", "deals", "effects", "journal", "metadata", "standings", "stories", "tasks"]
 
 metadata = sa.MetaData()
 
@@ -110,3 +110,13 @@ bans = sa.Table(
     sa.Column("at", sa.Float, nullable=False),
     sa.Index("pool_ban_owner", "owner"),
 )
+
+standings = sa.Table(
+    "pool_standing",
+    metadata,
+    sa.Column("worker", sa.String(42), primary_key=True),
+    sa.Column("owner", sa.String(42), nullable=False),
+    sa.Column("updated_at", sa.Float, nullable=False),
+    sa.Column("document", sa.Text, nullable=False),
+)
+"""One `Standing` each, as JSON: what the pool knows of a worker from its own experience."""

@@ -30,6 +30,7 @@ from fairgrid.pool.events import (
     WorkerReady,
 )
 from fairgrid.pool.policy import Policy
+from fairgrid.pool.standing import network_of
 from fairgrid.pool.state import PoolIdentity
 from fairgrid.protocol import wire
 from fairgrid.protocol.hexes import checksum, from_hex
@@ -193,7 +194,8 @@ async def _enrol(desk: Desk, socket: WebSocket) -> tuple[Session, WorkerJoined]:
         score, stake = await desk.worker_facts(worker)
     except ServiceError as error:
         raise _Turned(f"The pool cannot read the chain just now ({error}); try again.") from error
-    joined = WorkerJoined(worker, owner, enrol.slots, score, stake, enrol.runtimes, enrol.machine)
+    network = network_of(socket.client.host) if socket.client is not None else ""
+    joined = WorkerJoined(worker, owner, enrol.slots, score, stake, enrol.runtimes, enrol.machine, network)
     await socket.send_text(wire.encode(wire.Welcome(heartbeat_s=desk.policy.heartbeat_s)))
     return Session(worker, owner, key), joined
 
