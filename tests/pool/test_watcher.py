@@ -71,6 +71,7 @@ async def test_a_reveal_that_is_mined_while_a_task_is_read_comes_with_its_digest
             policy=Policy(),
             store=store,
             clock=None,  # type: ignore[arg-type]
+            requirements=None,  # type: ignore[arg-type]
             feed=fed.append,
             taken=taken,
             tasks=lambda: {task: state},
