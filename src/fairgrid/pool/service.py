@@ -58,6 +58,7 @@ _log = structlog.get_logger(__name__)
 _BATCH = 500
 _REFRESH_S = 10.0
 _CHECKS_AT_ONCE = 4
+_RECONCILED_AT_ONCE = 500
 
 
 async def check_ownership(chain: Chain, workerpool: str, signer: Signer) -> WorkerpoolInfo:
@@ -131,6 +132,7 @@ class PoolService:
             clock=clock,
             callback_of=self._callback_of,
             failed=self._effect_failed,
+            check=self._watcher.check_genesis,
             rules=SendingRules(
                 caps=FeeCaps(
                     max_fee_wei=int(policy.max_fee_gwei * 10**9), max_tip_wei=int(policy.max_tip_gwei * 10**9)
@@ -146,7 +148,8 @@ class PoolService:
         """Take up what the store holds, compare it with the chain, and schedule until the block is left.
 
         Raises:
-            UsageError: the key does not own the workerpool, or the store belongs to another pool.
+            UsageError: the key does not own the workerpool, or the store belongs to another pool or chain.
+            VerificationError: the hub's code is not the pinned one.
             KeyInUse: another process sends with this key.
             ServiceUnavailable: the chain does not answer at start.
         """
@@ -160,6 +163,7 @@ class PoolService:
 
     @contextlib.asynccontextmanager
     async def _running(self) -> AsyncIterator[None]:
+        await self._watcher.check_identity()
         info = await check_ownership(self._chain, self.identity.workerpool, self._signer)
         self._stake_ratio = info.worker_stake_ratio
         await asyncio.to_thread(self._store.bind, self.identity)
@@ -187,8 +191,9 @@ class PoolService:
         outcome = self.machine.restore(tasks, bans, in_flight=under_way, now=self._clock.now())
         self._do(outcome.instructions)
         if not self.policy.confirmations:
-            for task in tasks:
-                await self._watcher.reconcile(task.task_id)
+            ids = [task.task_id for task in tasks]
+            for start in range(0, len(ids), _RECONCILED_AT_ONCE):
+                await self._watcher.reconcile(*ids[start : start + _RECONCILED_AT_ONCE])
         return {
             "work": self._work(),
             "follow": self._watcher.follow(),
