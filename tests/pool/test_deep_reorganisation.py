@@ -89,7 +89,7 @@ async def test_twelve_blocks_taken_back_in_the_middle_of_three_tasks_cost_only_t
         assert fork.take_back() >= 12
         for task in tasks:
             await grid.until_status(task, TaskStatus.ACTIVE)
-        assert _sent_by_pool(grid) == 3
+        assert _sent_by_pool(grid) == 3, [line.text for task in tasks for line in await grid.service.story(task)]
         await asyncio.sleep(2)  # a scripted worker does not try again what the hub refuses
         async with worker.connected():
             await _finishes(grid, *tasks)

@@ -8,7 +8,7 @@ from typing import assert_never
 
 from fairgrid.chain import calls
 from fairgrid.chain.interface import Call
-from fairgrid.pool.instructions import ChainInstruction, Claim, Finalize, Initialize
+from fairgrid.pool.instructions import ChainInstruction, Claim, Finalize, Initialize, Reopen
 from fairgrid.protocol.hexes import from_hex
 from fairgrid.protocol.results import callback_results_text, results_text
 
@@ -71,6 +71,8 @@ def call_of(instruction: ChainInstruction, hub: str, callback_of: Callable[[str]
             return calls.finalize(hub, instruction.task_id, results, callback_data)
         case Claim():
             return calls.claim(hub, instruction.task_id)
+        case Reopen():
+            return calls.reopen(hub, instruction.task_id)
         case _:
             assert_never(instruction)
 
