@@ -506,6 +506,9 @@ class ModelChain:
         self._nonces[transaction.sender] = transaction.nonce + 1
         balance = self._balances.get(transaction.sender, _RICH_WEI)
         self._balances[transaction.sender] = balance - GAS * GAS_PRICE_WEI
+        if succeeded and call.value_wei:
+            self._balances[transaction.sender] -= call.value_wei
+            self._balances[call.address] = self._balances.get(call.address, _RICH_WEI) + call.value_wei
         events = tuple(
             _as_chain_event(event, mined.block, len(mined.events) + position, transaction.hash)
             for position, event in enumerate(self.model.events[known:])

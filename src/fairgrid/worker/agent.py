@@ -20,8 +20,9 @@ from fairgrid.chain.interface import Chain
 from fairgrid.errors import FairgridError, HostFailure, ServiceUnavailable
 from fairgrid.protocol.hexes import from_hex
 from fairgrid.protocol.seals import seal_hash
+from fairgrid.protocol.sponsorship import agreement_message
 from fairgrid.protocol.views import Deal, Task, TaskStatus
-from fairgrid.protocol.wire import HeldLease, Lease, PoolMessage, Why, WhyRequest
+from fairgrid.protocol.wire import HeldLease, Lease, PoolMessage, Sponsored, SponsorRequest, Why, WhyRequest
 from fairgrid.seams.clock import Clock
 from fairgrid.wallet.signer import Signer
 from fairgrid.worker import events as ev
@@ -104,6 +105,8 @@ class AgentOptions:
     misbehaviour: Misbehaviour | None = None
     benchmark: bool = False
     """Measure the machine before the first enrolment, and tell the pool."""
+    sponsor: bool = False
+    """Ask the pool for coins and a stake to begin with."""
 
 
 class Announcer(Protocol):
@@ -218,7 +221,7 @@ class WorkerAgent:
             except ServiceUnavailable as error:
                 self._wait_for(str(error))
             else:
-                if gas > 0:
+                if gas > 0 or self._options.sponsor:
                     break
                 self._wait_for(
                     f"{self._signer.address} has no coin of chain {self._chain.chain_id} to pay gas with. "
@@ -240,6 +243,12 @@ class WorkerAgent:
         self._enrolled = True
         self._events.put_nowait(ev.PoolConnected())
         self._announcer.ready(self._pool.url)
+        if self._options.sponsor:
+            self._link.send(self._sponsor_request())
+
+    def _sponsor_request(self) -> SponsorRequest:
+        message = agreement_message(self._pool.chain_id, self._pool.hub, self._pool.workerpool, self._worker)
+        return SponsorRequest(agreement=self._signer.sign_message(message))
 
     def disconnected(self, reason: str) -> None:
         self._enrolled = False
@@ -251,6 +260,13 @@ class WorkerAgent:
         self._wait_for(reason)
 
     def received(self, message: PoolMessage) -> None:
+        if isinstance(message, Sponsored):
+            _log.info("sponsored", stake_nrlc=message.stake_nrlc, coins_wei=message.coins_wei, reason=message.reason)
+            self._announcer.waiting(
+                f"The pool sponsors this worker with {message.stake_nrlc} nRLC of deposit and {message.coins_wei} wei "
+                f"for gas. {message.reason}".strip()
+            )
+            return
         if isinstance(message, Why):
             if self._why is not None and not self._why.done():
                 self._why.set_result(message)
