@@ -26,6 +26,7 @@ from fairgrid.pool.events import (
     TaskInitialized,
     Tick,
 )
+from fairgrid.pool.matching import NO_REQUIREMENTS, Requirements
 from fairgrid.pool.policy import Policy
 from fairgrid.pool.state import ChainFacts, DealTerms, PoolIdentity, SeenContribution, TaskState
 from fairgrid.pool.store import PoolStore
@@ -57,7 +58,7 @@ class Position:
     block_number: int
 
 
-def terms_of(deal_id: str, deal: Deal, timeref: int) -> DealTerms:
+def terms_of(deal_id: str, deal: Deal, timeref: int, *, requirements: Requirements = NO_REQUIREMENTS) -> DealTerms:
     """What the scheduler needs of a deal, and whether this pool can serve it."""
     refusal = ""
     if requires_tee(deal.tag):
@@ -73,6 +74,9 @@ def terms_of(deal_id: str, deal: Deal, timeref: int) -> DealTerms:
         requester=deal.requester,
         callback=deal.callback,
         refusal=refusal,
+        price=deal.workerpool.price,
+        app=deal.app.pointer,
+        requirements=requirements,
     )
 
 
@@ -92,7 +96,10 @@ class ChainWatcher:
         feed: Callable[[Event | Position], None],
         taken: Callable[[], Awaitable[None]],
         tasks: Callable[[], Mapping[str, TaskState]],
+        requirements: Callable[[Deal], Awaitable[Requirements]],
     ) -> None:
+        """``requirements`` says what a deal's tasks ask of a machine; it never raises."""
+        self._requirements = requirements
         self._memory = ChainMemory(store.engine)
         self._chain = chain
         self._identity = identity
@@ -374,7 +381,8 @@ class ChainWatcher:
         if await asyncio.to_thread(self._store.is_deal_settled, deal_id):
             return  # It is over, and only read again.
         timeref = await self._timeref(deal.category)
-        self._feed(DealMatched(terms_of(deal_id, deal, timeref), deal.bot_first, deal.bot_size))
+        terms = terms_of(deal_id, deal, timeref, requirements=await self._requirements(deal))
+        self._feed(DealMatched(terms, deal.bot_first, deal.bot_size))
         await self._taken()
 
     async def _timeref(self, category: int) -> int:
