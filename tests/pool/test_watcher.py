@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,12 @@ class Meanwhile:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._grid.chain, name)
 
-    async def view_contribution(self, task: str, worker: str) -> Contribution:
+    async def view_contributions(self, pairs: Sequence[tuple[str, str]]) -> list[Contribution]:
         if not self._happened:
             self._happened = True
             chain = self._grid.chain
             await chain.transact(calls.reveal(chain.hub, self._task, DIGEST), key("worker"))
-        return await self._grid.chain.view_contribution(task, worker)
+        return await self._grid.chain.view_contributions(pairs)
 
 
 async def test_a_reveal_that_is_mined_while_a_task_is_read_comes_with_its_digest(tmp_path: Path) -> None:

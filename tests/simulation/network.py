@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from starlette.datastructures import Address
 from starlette.websockets import WebSocketDisconnect
 from websockets.exceptions import ConnectionClosedError
 
@@ -107,6 +108,9 @@ class _PoolSide:
 
     def __init__(self, connection: _Connection) -> None:
         self._connection = connection
+        number = sum(connection.worker.name.encode())
+        self.client = Address(f"10.{number % 200}.{number // 200}.1", 40_000)
+        self.headers: dict[str, str] = {}
 
     async def accept(self) -> None:
         """Nothing to agree on."""
@@ -176,6 +180,7 @@ class Network:
         self.mangles: dict[str, Callable[[str], str | None]] = {}
         self.told: Callable[[str, str], None] = lambda worker, frame: None
         """Hears every frame that the pool sends."""
+        self.failed: Callable[[str], None] = lambda text: None
         self.heard: Callable[[str, str], None] = lambda worker, frame: None
         """Hears every frame that a worker sends."""
 
@@ -196,12 +201,19 @@ class Network:
             raise OSError("connection refused")
         connection = _Connection(self, worker, self.pool)
         self.connections[connection] = None
-        self.pool.start(self.serve(_PoolSide(connection)))
+        self.pool.start(self._served(self.pool, self.serve(_PoolSide(connection))))
         try:
             yield _WorkerSide(connection, self.mangles.get(worker.name, lambda frame: frame))
         finally:
             if worker.alive:
                 connection.close()
+
+    async def _served(self, pool: Node, serving: Coroutine[Any, Any, None]) -> None:
+        try:
+            await serving
+        except Exception as error:
+            if pool.alive:
+                self.failed(f"the pool fails to serve a worker: {type(error).__name__}: {error}")
 
     def cut(self, worker: str) -> bool:
         """Cut a worker's connection; False if it has none."""

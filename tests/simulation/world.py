@@ -91,11 +91,16 @@ class WorkerSeat:
 
 
 class _Announcer:
+    """What a worker tells its owner goes to the trace."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
     def ready(self, url: str) -> None:
-        """Nobody reads it."""
+        self._node.note("is enrolled")
 
     def waiting(self, reason: str) -> None:
-        """Nobody reads it."""
+        self._node.note(f"waits: {reason}")
 
 
 class Simulation:
@@ -115,6 +120,7 @@ class Simulation:
         self.blobs = Blobs()
         self.network = Network(self.rng, plan.network, self.counter)
         self.network.told = partial(checks.watch_what_pool_says, self)
+        self.network.failed = self.violate
         self.network.heard = partial(checks.watch_what_worker_says, self)
         self.service: PoolService | None = None
         self.pool_node: Node | None = None
@@ -391,7 +397,7 @@ class Simulation:
             ),
             policy=WorkerPolicy,
             clock=NodeClock(node),
-            announcer=_Announcer(),
+            announcer=_Announcer(node),
             options=AgentOptions(
                 slots=plan.slots,
                 confirmations=self.plan.confirmations,
