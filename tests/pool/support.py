@@ -158,6 +158,7 @@ class World:
         callback: str = ZERO_ADDRESS,
         refusal: str = "",
         price: int = 0,
+        requester: str = "requester",
         requirements: Requirements = NO_REQUIREMENTS,
     ) -> str:
         """Match a deal; gives the id of its first task."""
@@ -168,7 +169,7 @@ class World:
             timeref=TIMEREF,
             start_time=self.chain_time,
             worker_stake=worker_stake,
-            requester=address("requester"),
+            requester=address(requester),
             callback=callback,
             refusal=refusal,
             price=price,
