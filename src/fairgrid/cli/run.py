@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from fairgrid.chain.network import load_network
 from fairgrid.cli.live import live_progress
 from fairgrid.cli.output import console, emit_json, rlc, run_async
 from fairgrid.client.client import Client, TrustWish
+from fairgrid.client.dependencies import parse_dependency
 from fairgrid.client.follow import Ending
 from fairgrid.client.job import Job, parse_size
 from fairgrid.client.journal import DealRecord
@@ -24,6 +26,7 @@ from fairgrid.client.results import CollectedResult, prepare_out
 from fairgrid.client.settlement import Settlement
 from fairgrid.errors import JobError, ServiceError, TransactionFailed, UsageError
 from fairgrid.localnet.paths import default_directory, requester_folder
+from fairgrid.protocol.manifest import TaskRef
 from fairgrid.protocol.results import describe_error
 from fairgrid.protocol.terminal import sanitise_terminal
 from fairgrid.runtime.interpreters import default_runtime_id
@@ -66,6 +69,15 @@ def run(
     arguments: Annotated[
         list[str] | None, typer.Option("--arg", help="An argument of the script; may be given again.")
     ] = None,
+    after: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--after",
+            metavar="NAME=TASK",
+            help="Wait for another task and read its result in $IEXEC_IN/NAME. TASK is a task id, the beginning of "
+            "one of your deals, or `last`; may be given again.",
+        ),
+    ] = None,
     trust: Annotated[str, typer.Option("--trust", help="How sure the result must be: 0 ≤ P < 1.")] = "0.9",
     workers_at_least: Annotated[
         int, typer.Option("--workers-at-least", min=1, help="How many different owners must agree, at least.")
@@ -87,15 +99,20 @@ def run(
 
     fairgrid run my_script.py --input data.csv --arg 42 --trust 0.99 --out results
     """
-    job = Job.from_files(
-        script,
-        inputs or [],
-        arguments or [],
-        runtime_id=default_runtime_id(),
-        fuel=fuel,
-        memory_bytes=parse_size(memory, "--memory"),
-        output_bytes=parse_size(output_limit, "--output-limit"),
-    )
+
+    def job_after(dependencies: Sequence[TaskRef]) -> Job:
+        return Job.from_files(
+            script,
+            inputs or [],
+            arguments or [],
+            runtime_id=default_runtime_id(),
+            fuel=fuel,
+            memory_bytes=parse_size(memory, "--memory"),
+            output_bytes=parse_size(output_limit, "--output-limit"),
+            dependencies=dependencies,
+        )
+
+    job_after(())  # What cannot start is refused before anything is connected.
     wish = TrustWish(trust, workers_at_least)
     screen = console()
 
@@ -105,6 +122,7 @@ def run(
             with live_progress(screen) as on_progress:
                 if out is not None:
                     prepare_out(out)
+                job = job_after([parse_dependency(text, client.journal) for text in after or []])
                 record = await client.sign(job, wish, on_progress=on_progress)
                 target = out or Path("results") / record.deal_id[:12]
                 return await _finish(client, record, target, on_progress, started, screen)

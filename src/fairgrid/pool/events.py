@@ -13,6 +13,8 @@ __all__ = [
     "ContributionMined",
     "DealMatched",
     "DealUndone",
+    "DependenciesMet",
+    "DependencyFailed",
     "EffectFailed",
     "Event",
     "Held",
@@ -244,6 +246,21 @@ class EffectFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class DependenciesMet:
+    """Every task whose result this one reads is COMPLETED on chain, or it reads none."""
+
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DependencyFailed:
+    """A task whose result this one reads was refunded: the result will never come."""
+
+    task_id: str
+    dependency: str
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time passes; ``chain_time`` is the newest block's, by which deadlines are judged."""
 
@@ -273,5 +290,7 @@ Event = (
     | UploadVerified
     | UploadRejected
     | EffectFailed
+    | DependenciesMet
+    | DependencyFailed
     | Tick
 )
