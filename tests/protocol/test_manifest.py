@@ -26,6 +26,7 @@ from fairgrid.protocol.manifest import (
     params_for,
     parse_manifest,
 )
+from fairgrid.protocol.needs import Alike, GpuNeed, Needs
 from tests.protocol.formats import VECTORS
 
 VECTOR = VECTORS["manifest"]
@@ -88,7 +89,7 @@ def test_schema_is_itself_valid_and_closed_everywhere() -> None:
         return [found for value in node for found in objects(value)] if isinstance(node, list) else []
 
     found = objects(schema)
-    assert len(found) == 10
+    assert len(found) == 12
     assert all(item["additionalProperties"] is False for item in found)
 
 
@@ -291,3 +292,47 @@ def test_params_need_a_cid() -> None:
 )
 def test_other_params_name_no_manifest(params: str) -> None:
     assert manifest_cid_of_params(params) is None
+
+
+def test_needs_round_trip_and_are_left_out_where_nothing_is_asked() -> None:
+    assert b'"needs"' not in GOOD.to_bytes()
+    needs = Needs(
+        cpus=4,
+        memory_bytes=1 << 33,
+        disk_bytes=5,
+        gpus=GpuNeed(2, 1 << 34, "h100"),
+        os=("linux",),
+        arch=("x86_64", "aarch64"),
+        level="container",
+        labels=("eu",),
+        tee=("tdx",),
+        alike=Alike.PROCESSOR,
+        priority=3,
+    )
+    for asked in (needs, Needs(gpus=GpuNeed()), Needs(cpus=1)):
+        manifest = dataclasses.replace(GOOD, needs=asked)
+        assert parse_manifest(manifest.to_bytes()) == manifest
+        assert manifest.cid() != GOOD.cid()
+    assert Needs().is_empty and not needs.is_empty
+
+
+@pytest.mark.parametrize(
+    "needs",
+    [
+        {},
+        {"cpus": 0},
+        {"cpus": 1.5},
+        {"unknown": 1},
+        {"gpus": {}},
+        {"gpus": {"count": 0}},
+        {"os": []},
+        {"labels": ["eu", "eu"]},
+        {"labels": ["Two words"]},
+        {"level": "bare"},
+        {"alike": "any"},
+        {"priority": 10},
+    ],
+)
+def test_needs_that_are_empty_unknown_or_written_with_a_default_are_refused(needs: Any) -> None:
+    with pytest.raises(ManifestError):
+        parse_manifest(changed("needs", needs))

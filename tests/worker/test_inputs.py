@@ -10,7 +10,8 @@ import pytest
 
 from fairgrid.errors import HostFailure, ServiceUnavailable, UsageError, VerificationError
 from fairgrid.protocol.cid import cid_of
-from fairgrid.worker.inputs import InputCache
+from fairgrid.storage.mirrors import DiskFull
+from fairgrid.worker.inputs import InputCache, tail_of
 
 CONTENTS = {cid_of(content): content for content in (b"one" * 100, b"two" * 100, b"three" * 100, b"")}
 ONE, TWO, THREE, EMPTY = CONTENTS
@@ -44,7 +45,7 @@ def source() -> Source:
 
 @pytest.fixture
 def cache(tmp_path: Path, source: Source) -> InputCache:
-    return InputCache(tmp_path / "cache", source, max_bytes=700)
+    return InputCache(tmp_path / "cache", source, max_bytes=lambda: 700)
 
 
 async def test_each_input_is_fetched_once_and_is_read_only(cache: InputCache, source: Source) -> None:
@@ -131,9 +132,78 @@ async def test_the_least_recently_used_input_goes_when_the_cache_is_full(cache: 
 
 
 async def test_an_input_in_use_is_not_evicted(tmp_path: Path, source: Source) -> None:
-    cache = InputCache(tmp_path / "cache", source, max_bytes=10)
+    cache = InputCache(tmp_path / "cache", source, max_bytes=lambda: 10)
     async with cache.holding([ONE], max_bytes=1000) as paths:
         async with cache.holding([TWO], max_bytes=1000):
             pass
         assert paths[ONE].exists()
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+async def test_input_that_a_task_holds_by_a_second_name_is_not_evicted(tmp_path: Path, source: Source) -> None:
+    cache = InputCache(tmp_path / "cache", source, max_bytes=lambda: 10)
+    async with cache.holding([ONE, TWO], max_bytes=1000) as paths:
+        os.link(paths[ONE], tmp_path / "of-a-task")
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [ONE]
+    # A process that comes after a crash sees the same.
+    after = InputCache(tmp_path / "cache", source, max_bytes=lambda: 10)
+    async with after.holding([TWO], max_bytes=1000):
+        pass
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [ONE]
+    (tmp_path / "of-a-task").unlink()
+    async with after.holding([EMPTY], max_bytes=1000):
+        pass
+    assert ONE not in {path.name for path in (tmp_path / "cache").iterdir()}
+
+
+async def test_full_disk_costs_what_nobody_uses_and_then_the_task(tmp_path: Path, source: Source) -> None:
+    room = 700
+
+    class SmallDisk(Source):
+        async def fetch(self, cid: str, dest: Path, *, max_bytes: int) -> None:
+            used = sum(path.stat().st_size for path in dest.parent.iterdir())
+            if used + len(CONTENTS[cid]) > room:
+                raise DiskFull(cid, dest.parent)
+            await super().fetch(cid, dest, max_bytes=max_bytes)
+
+    cache = InputCache(tmp_path / "cache", SmallDisk(), max_bytes=lambda: 10_000)
+    async with cache.holding([ONE, TWO], max_bytes=1000):
+        with pytest.raises(DiskFull, match="Make room"):
+            async with cache.holding([THREE], max_bytes=1000):
+                pytest.fail("both files are in use")
+    async with cache.holding([THREE], max_bytes=1000) as paths:
+        assert paths[THREE].read_bytes() == CONTENTS[THREE]
+
+
+async def test_unfinished_downloads_count_and_go_first(tmp_path: Path, source: Source) -> None:
+    partials = tmp_path / "partial"
+    partials.mkdir()
+    (partials / TWO).write_bytes(bytes(500))
+    cache = InputCache(tmp_path / "cache", source, max_bytes=lambda: 700, partials=partials)
+    async with cache.holding([ONE], max_bytes=1000):
+        pass
+    assert list(partials.iterdir()) == []
+    assert cache.cached() == (ONE,)
+
+
+async def test_limit_of_the_owner_holds_from_the_next_use_on(tmp_path: Path, source: Source) -> None:
+    limit = 10_000
+    cache = InputCache(tmp_path / "cache", source, max_bytes=lambda: limit)
+    async with cache.holding([ONE, TWO], max_bytes=1000):
+        pass
+    limit = 0
+    async with cache.holding([ONE], max_bytes=1000):
+        assert set(cache.cached()) == {ONE, TWO}
+    assert cache.cached() == ()
+
+
+async def test_what_is_told_of_the_cache_is_short_and_the_newest_first(tmp_path: Path, source: Source) -> None:
+    cache = InputCache(tmp_path / "cache", source, max_bytes=lambda: 10_000)
+    assert cache.cached() == ()
+    async with cache.holding([ONE, TWO, THREE], max_bytes=10_000) as paths:
+        for age, cid in enumerate((TWO, THREE, ONE)):
+            os.utime(paths[cid], (1000 + age, 1000 + age))
+        (tmp_path / "cache" / "foreign").write_text("no CID")
+    assert cache.cached() == (ONE, THREE, TWO)
+    assert cache.cached(limit=1) == (ONE,)
+    assert ONE.endswith(tail_of(ONE)) and len(tail_of(ONE)) == 10

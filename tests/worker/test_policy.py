@@ -11,8 +11,16 @@ import pytest
 from fairgrid.errors import UsageError
 from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS, checksum
 from fairgrid.protocol.ids import task_id
+from fairgrid.protocol.runs import run_id
 from fairgrid.protocol.views import AppInfo, Deal, Resource, TaskStatus
-from fairgrid.worker.policy import Terms, WorkerPolicy, load_policy, refusal_of_app, refusal_of_deal
+from fairgrid.worker.policy import (
+    Terms,
+    WorkerPolicy,
+    load_policy,
+    refusal_of_app,
+    refusal_of_deal,
+    refusal_of_memory,
+)
 from fairgrid.worker.store import PoolRecord
 from tests.worker.machine_kit import DEADLINE, DEAL, NOW, task
 
@@ -69,14 +77,17 @@ def test_a_plain_task_is_taken(index: int) -> None:
         (terms(index=2), "not of deal"),
         (terms(index=5), "not of deal"),
         (terms(index=2**63, deal=replace(DEAL_VIEW, bot_first=2**63)), "beyond"),
-        (terms(leased_task_id="0x" + "00" * 32), "task id"),
+        (terms(leased_task_id="0x" + "00" * 32), "The task id"),
         (terms(workerpool=OTHER), "made with workerpool"),
         (terms(task=task(TaskStatus.REVEALING)), "REVEALING"),
         (terms(task=task(TaskStatus.UNSET)), "UNSET"),
         (terms(chain_time=DEADLINE), "deadline"),
         (terms(deal=replace(DEAL_VIEW, tag="0x" + "00" * 31 + "01")), "trusted execution"),
         (terms(deal=replace(DEAL_VIEW, tag="0x" + "00" * 31 + "08")), "trusted execution"),
-        (terms(deal=replace(DEAL_VIEW, tag="0x" + "00" * 29 + "010000")), "batch lane"),
+        (terms(count=2), "not that of the deal, index and count"),
+        (terms(count=3), "not of deal"),
+        (terms(count=65_537, deal=replace(DEAL_VIEW, bot_size=1 << 20)), "larger than"),
+        (terms(index=2**53 - 2, count=2, deal=replace(DEAL_VIEW, bot_first=2**53 - 4, bot_size=9)), "beyond"),
         (terms(deal=replace(DEAL_VIEW, dataset=Resource(APP, OTHER, 0))), "dataset"),
         (terms(spendable_stake=29), "Deposit more"),
     ],
@@ -84,6 +95,13 @@ def test_a_plain_task_is_taken(index: int) -> None:
 def test_a_task_that_this_worker_cannot_do_is_refused_with_the_reason(facts: Terms, reason: str) -> None:
     refusal = refusal_of_deal(WorkerPolicy(), facts)
     assert refusal is not None and reason in refusal
+
+
+def test_a_run_is_taken_if_the_deposit_covers_every_task() -> None:
+    run = terms(count=2, leased_task_id=run_id(DEAL, 3, 2), spendable_stake=60)
+    assert refusal_of_deal(WorkerPolicy(max_stake=60), run) is None
+    assert "The stake is 60 nRLC" in str(refusal_of_deal(WorkerPolicy(max_stake=59), run))
+    assert "Deposit more" in str(refusal_of_deal(WorkerPolicy(), replace(run, spendable_stake=59)))
 
 
 @pytest.mark.parametrize(
@@ -174,4 +192,42 @@ def test_a_mistyped_policy_is_refused_and_never_guessed(tmp_path: Path, text: st
     path = tmp_path / "policy.toml"
     path.write_text(text)
     with pytest.raises(UsageError, match="policy"):
+        load_policy(path)
+
+
+def test_an_unlisted_pool_and_a_price_below_the_least_are_refused() -> None:
+    assert refusal_of_deal(WorkerPolicy(pools=(POOL_ADDRESS,), min_price=100), terms()) is None
+    assert "does not list workerpool" in str(refusal_of_deal(WorkerPolicy(pools=(OTHER,)), terms()))
+    assert "asks for 101" in str(refusal_of_deal(WorkerPolicy(min_price=101), terms()))
+
+
+def test_a_level_that_the_owner_does_not_list_is_refused() -> None:
+    assert refusal_of_app(WorkerPolicy(levels=("wasm",)), APP_VIEW, INSTALLED) is None
+    assert "isolation level" in str(refusal_of_app(WorkerPolicy(levels=("vm",)), APP_VIEW, INSTALLED))
+
+
+def test_a_job_gets_its_slots_share_of_the_memory() -> None:
+    policy = WorkerPolicy(memory_bytes=4 << 30)
+    assert refusal_of_memory(policy, 2 << 30, 2) is None
+    assert "which is" in str(refusal_of_memory(policy, (2 << 30) + 1, 2))
+    assert refusal_of_memory(WorkerPolicy(), 1 << 40, 1) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("only_when_idle = 1", "true or false"),
+        ('hours = ["mon 9-17"]', "no window of time"),
+        ('time_zone = "Mars/Olympus"', "no time zone"),
+        ("time_zone = 2", "time_zone must be a text"),
+        ('levels = ["bare"]', "levels are of"),
+        ("slots = 0", "from 1 to 1024"),
+        ("max_other_load_percent = 101", "from 0 to 100"),
+        ("download_bytes_per_s = 0", "at least 1"),
+    ],
+)
+def test_a_mistyped_rule_is_refused_and_named(tmp_path: Path, text: str, reason: str) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=reason):
         load_policy(path)

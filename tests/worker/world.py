@@ -14,11 +14,13 @@ import httpx
 
 from fairgrid.chain import calls
 from fairgrid.chain.twin import ModelChain
-from fairgrid.protocol import ids
+from fairgrid.protocol import ids, runs
 from fairgrid.protocol.cid import cid_of
 from fairgrid.protocol.hexes import ZERO_ADDRESS
 from fairgrid.protocol.manifest import FileRef, Item, Manifest, Resources, params_for
 from fairgrid.protocol.orders import NULL_DATASET_ORDER, AppOrder, Order, RequestOrder, WorkerpoolOrder
+from fairgrid.protocol.run_results import RunResults, parse_run_results
+from fairgrid.protocol.tags import LANE_MASK
 from fairgrid.protocol.typed_data import order_typed_data
 from fairgrid.protocol.views import AppInfo
 from fairgrid.protocol.wire import Authorisation, Lease
@@ -31,6 +33,7 @@ from fairgrid.storage.store import MemoryStore
 from fairgrid.wallet.keys import KeySigner, dev_signer
 from fairgrid.worker.agent import AgentOptions, WorkerAgent
 from fairgrid.worker.link import LinkOptions
+from fairgrid.worker.owner import OwnerWatch
 from fairgrid.worker.policy import WorkerPolicy
 from fairgrid.worker.store import WorkerStore
 from fairgrid.worker.work import LocalRuntime, LocalWork
@@ -83,15 +86,17 @@ class World:
         volume: int = 1,
         manifest: Manifest | None = None,
         manifest_bytes: bytes | None = None,
+        lane: bool = False,
         **request: Any,
     ) -> str:
-        """Match a request for the job; its deal id."""
+        """Match a request for the job, in the batch lane if ``lane``; its deal id."""
+        tag = f"0x{LANE_MASK if lane else 0:064x}"
         data = manifest_bytes or (manifest or await self.manifest()).to_bytes()
         cid = await self.storage.add_bytes(data)
         self._salts += 1
         salt = f"0x{self._salts:064x}"
         app = AppOrder(self.app, 0, volume, salt=salt)
-        pool = WorkerpoolOrder(self.workerpool, 100, volume, trust=1_000, salt=salt)
+        pool = WorkerpoolOrder(self.workerpool, 100, volume, tag=tag, trust=1_000, salt=salt)
         wanted = RequestOrder(
             self.app,
             0,
@@ -101,6 +106,7 @@ class World:
             100,
             REQUESTER.address,
             volume,
+            tag=tag,
             trust=trust,
             beneficiary=REQUESTER.address,
             params=params_for("http://storage", cid),
@@ -138,6 +144,29 @@ class World:
         await self.chain.transact(calls.initialize(self.chain.hub, deal_id, index), SCHEDULER)
         task_id = ids.task_id(deal_id, index)
         return Lease(f"lease-{task_id[2:10]}", deal_id, task_id, index, 0, 30.0)
+
+    async def run(self, deal_id: str, count: int) -> Lease:
+        """Open the next ``count`` tasks of a batch-lane deal as a run; the lease of it."""
+        first = (await self.chain.view_lane(deal_id)).cursor
+        await self.chain.transact(calls.open_run(self.chain.hub, deal_id, count), SCHEDULER)
+        run_id = runs.run_id(deal_id, first, count)
+        return Lease(f"lease-{run_id[2:10]}", deal_id, run_id, first, 0, 30.0, count)
+
+    async def split(self, lease: Lease, left: int) -> tuple[Lease, Lease]:
+        """Split a run; the leases of its halves."""
+        await self.chain.transact(calls.split_run(self.chain.hub, lease.task_id, left), SCHEDULER)
+        halves = ((lease.index, left), (lease.index + left, lease.count - left))
+        ids_ = [runs.run_id(lease.deal_id, first, count) for first, count in halves]
+        one, other = (
+            Lease(f"lease-{run_id[2:10]}", lease.deal_id, run_id, first, 0, 30.0, count)
+            for run_id, (first, count) in zip(ids_, halves, strict=True)
+        )
+        return one, other
+
+    async def results(self, lease: Lease, cid: str) -> RunResults:
+        """The results of a run that were uploaded as ``cid``."""
+        data = await self.storage.fetch_bytes(cid, max_bytes=1 << 20)
+        return parse_run_results(data, first=lease.index, count=lease.count)
 
     def authorisation(self, lease: Lease, worker: KeySigner = WORKER, *, by: KeySigner = SCHEDULER) -> Authorisation:
         """The scheduler's signature for a worker."""
@@ -196,6 +225,7 @@ class AgentSetting:
     )
     store: type[WorkerStore] = WorkerStore
     announced: Announced = field(default_factory=Announced)
+    owner: OwnerWatch | None = None
 
 
 def build_agent(world: World, setting: AgentSetting) -> tuple[WorkerAgent, WorkerStore]:
@@ -210,6 +240,7 @@ def build_agent(world: World, setting: AgentSetting) -> tuple[WorkerAgent, Worke
         runtimes={RUNTIME: LocalRuntime(cid_of(INTERPRETER), INTERPRETER_SHA256, sandbox)},
         policy=lambda: setting.policy,
         misbehaviour=setting.options.misbehaviour,
+        slots=setting.options.slots,
     )
     link = LinkOptions(
         url=setting.url,
@@ -231,6 +262,7 @@ def build_agent(world: World, setting: AgentSetting) -> tuple[WorkerAgent, Worke
         clock=SystemClock(),
         announcer=setting.announced,
         options=setting.options,
+        owner=setting.owner,
     )
     return agent, store
 

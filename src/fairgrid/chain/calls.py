@@ -5,6 +5,8 @@ The first argument is the address of the contract that is called. Money is nRLC.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fairgrid.chain.interface import Call
 from fairgrid.errors import OrderError
 from fairgrid.protocol.hexes import ZERO_ADDRESS
@@ -17,7 +19,9 @@ __all__ = [
     "approve_and_call",
     "change_policy",
     "claim",
+    "claim_array",
     "contribute",
+    "contribute_and_finalize",
     "create_app",
     "create_category",
     "create_dataset",
@@ -25,11 +29,20 @@ __all__ = [
     "deposit",
     "deposit_for",
     "finalize",
+    "finalize_run",
     "initialize",
+    "initialize_and_claim_array",
+    "initialize_array",
     "manage_order",
     "match_orders",
+    "materialise",
+    "nothing",
+    "open_run",
+    "refund_rest",
     "reopen",
     "reveal",
+    "settle_run",
+    "split_run",
     "transfer",
     "withdraw",
     "withdraw_to",
@@ -110,6 +123,103 @@ def finalize(hub: str, task_id: str, results: bytes, callback_data: bytes = b"")
 def claim(hub: str, task_id: str) -> Call:
     """After the final deadline: the task fails and everybody gets back what was locked; anybody may."""
     return Call("hub", hub, "claim", (task_id,))
+
+
+def initialize_array(hub: str, tasks: Sequence[tuple[str, int]]) -> Call:
+    """Begin several tasks, given as deal and index: all, or none if one of them cannot begin."""
+    return Call("hub", hub, "initializeArray", (tuple(deal for deal, _ in tasks), tuple(index for _, index in tasks)))
+
+
+def claim_array(hub: str, task_ids: Sequence[str]) -> Call:
+    """`claim` of several tasks: all, or none."""
+    return Call("hub", hub, "claimArray", (tuple(task_ids),))
+
+
+def initialize_and_claim_array(hub: str, tasks: Sequence[tuple[str, int]]) -> Call:
+    """After the final deadline: refund tasks that nobody ever began, given as deal and index: all, or none."""
+    return Call(
+        "hub", hub, "initializeAndClaimArray", (tuple(deal for deal, _ in tasks), tuple(index for _, index in tasks))
+    )
+
+
+def contribute_and_finalize(
+    hub: str,
+    task_id: str,
+    digest: str,
+    results: bytes,
+    callback_data: bytes,
+    authorisation: str,
+    *,
+    enclave_challenge: str = ZERO_ADDRESS,
+    enclave_sign: str = "0x",
+) -> Call:
+    """The only worker of a task of trust 1 delivers its result, and everybody is paid."""
+    return Call(
+        "hub",
+        hub,
+        "contributeAndFinalize",
+        (task_id, digest, results, callback_data, enclave_challenge, enclave_sign, authorisation),
+    )
+
+
+def nothing(sender: str) -> Call:
+    """Do nothing, at the price of the least transaction: it takes a nonce that nothing else will use."""
+    return Call("", sender, "nothing")
+
+
+# --- runs of the batch lane -------------------------------------------------------------------------------------
+
+
+def open_run(hub: str, deal_id: str, count: int) -> Call:
+    """The scheduler opens the next ``count`` tasks of a batch-lane deal as one run."""
+    return Call("hub", hub, "openRun", (deal_id, count))
+
+
+def split_run(hub: str, run_id: str, left: int) -> Call:
+    """The scheduler replaces a run without agreement by two, of ``left`` tasks and of the rest."""
+    return Call("hub", hub, "splitRun", (run_id, left))
+
+
+def finalize_run(hub: str, run_id: str, root: str, results: bytes) -> Call:
+    """The scheduler ends a run: workers are paid for each of its tasks, liars lose their stake."""
+    return Call("hub", hub, "finalizeRun", (run_id, root, results))
+
+
+def settle_run(
+    hub: str,
+    deal_id: str,
+    count: int,
+    root: str,
+    results: bytes,
+    authorisation: str,
+    *,
+    enclave_challenge: str = ZERO_ADDRESS,
+    enclave_sign: str = "0x",
+) -> Call:
+    """The only worker of a run of a deal of trust 1 opens and ends it in one transaction."""
+    return Call(
+        "hub", hub, "settleRun", (deal_id, count, root, results, enclave_challenge, enclave_sign, authorisation)
+    )
+
+
+def materialise(
+    hub: str,
+    run_id: str,
+    index: int,
+    digest: str,
+    proof: Sequence[str],
+    root: str,
+    results_hash: str,
+    callback_data: bytes = b"",
+) -> Call:
+    """Give one task of a completed run a place of its own on chain, and its callback; anybody may, once."""
+    arguments = (run_id, index, digest, tuple(proof), root, results_hash, callback_data)
+    return Call("hub", hub, "materialise", arguments)
+
+
+def refund_rest(hub: str, deal_id: str) -> Call:
+    """After the final deadline: refund all tasks of a batch-lane deal that were never opened; anybody may."""
+    return Call("hub", hub, "refundRest", (deal_id,))
 
 
 # --- escrow and token -------------------------------------------------------------------------------------------

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import Any
 
 import httpx
 
+from fairgrid.chain import bulk
 from fairgrid.chain.abi import contract_abi
 from fairgrid.chain.decode import read_block
+from fairgrid.chain.fees import FeeMarket, Fees
 from fairgrid.chain.follower import Follower
-from fairgrid.chain.interface import Block, Call, ChainEvent, Receipt, SignedTransaction
+from fairgrid.chain.interface import Block, Call, ChainEvent, Mined, Receipt, SignedTransaction
 from fairgrid.chain.network import Network
 from fairgrid.chain.rpc import JsonRpc, RpcError
 from fairgrid.chain.sender import Sender, SenderOptions, reverted
-from fairgrid.errors import UsageError, VerificationError
+from fairgrid.errors import FundsError, TransactionFailed, UsageError, VerificationError
 from fairgrid.protocol.hexes import ZERO_ADDRESS, from_hex, keccak, to_hex
 from fairgrid.protocol.views import (
     Account,
@@ -25,7 +27,9 @@ from fairgrid.protocol.views import (
     ContributionStatus,
     DatasetInfo,
     Deal,
+    Lane,
     Resource,
+    Run,
     Task,
     TaskStatus,
     WorkerpoolInfo,
@@ -34,6 +38,7 @@ from fairgrid.wallet.signer import Signer
 
 __all__ = ["JsonRpcChain"]
 
+_VIEWS_AT_ONCE = 200
 _REGISTRIES = {"app": "appregistry", "dataset": "datasetregistry", "workerpool": "workerpoolregistry"}
 
 
@@ -145,6 +150,21 @@ class JsonRpcChain:
     async def _view(self, function: str, *arguments: Any) -> Any:
         return await self.read("hub", self._hub, function, *arguments)
 
+    async def _views(self, function: str, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """The answers of one view function to many arguments, in few requests."""
+        abi = contract_abi("hub")
+        requests = [
+            ("eth_call", [{"to": self._hub, "data": to_hex(abi.encode_call(function, given))}, "latest"])
+            for given in arguments
+        ]
+        answers = [
+            answer
+            for start in range(0, len(requests), _VIEWS_AT_ONCE)
+            for answer in await self.rpc.batch(requests[start : start + _VIEWS_AT_ONCE])
+        ]
+        decoded = [abi.decode_answer(function, from_hex(answer)) for answer in answers]
+        return [values[0] if len(values) == 1 else values for values in decoded]
+
     async def view_deal(self, deal_id: str) -> Deal | None:
         view = await self._view("viewDeal", deal_id)
         app, dataset, workerpool, trust, category, tag, requester, beneficiary, callback, params, *numbers = view
@@ -171,12 +191,23 @@ class JsonRpcChain:
         )
 
     async def view_task(self, task_id: str) -> Task:
-        status, *values = await self._view("viewTask", task_id)
-        return Task(TaskStatus(status), *values)
+        return _task(await self._view("viewTask", task_id))
+
+    async def view_tasks(self, task_ids: Sequence[str]) -> list[Task]:
+        return [_task(values) for values in await self._views("viewTask", [(task_id,) for task_id in task_ids])]
 
     async def view_contribution(self, task_id: str, worker: str) -> Contribution:
-        status, *values = await self._view("viewContribution", task_id, worker)
-        return Contribution(ContributionStatus(status), *values)
+        return _contribution(await self._view("viewContribution", task_id, worker))
+
+    async def view_contributions(self, pairs: Sequence[tuple[str, str]]) -> list[Contribution]:
+        return [_contribution(values) for values in await self._views("viewContribution", pairs)]
+
+    async def view_run(self, run_id: str) -> Run:
+        deal_id, first, count, status = await self._view("viewRun", run_id)
+        return Run(deal_id, first, count, TaskStatus(status))
+
+    async def view_lane(self, deal_id: str) -> Lane:
+        return Lane(*await self._view("viewLane", deal_id))
 
     async def view_account(self, address: str) -> Account:
         return Account(*await self._view("viewAccount", address))
@@ -226,6 +257,13 @@ class JsonRpcChain:
     async def balance_wei(self, address: str) -> int:
         return int(await self.rpc.request("eth_getBalance", address, "latest"), 16)
 
+    async def block_hash(self, number: int) -> str | None:
+        header = await self.rpc.request("eth_getBlockByNumber", hex(number), False)
+        return None if header is None else str(header["hash"])
+
+    async def hub_code_hash(self) -> str:
+        return to_hex(keccak(from_hex(await self.rpc.request("eth_getCode", self._hub, "latest"))))
+
     async def rlc_balance(self, address: str) -> int:
         return int(await self.read("rlc", self.rlc, "balanceOf", address))
 
@@ -243,8 +281,41 @@ class JsonRpcChain:
     async def transact(self, call: Call, signer: Signer) -> Receipt:
         return await self._sender.transact(call, signer)
 
+    async def fee_market(self) -> FeeMarket:
+        return await bulk.fee_market(self.rpc)
+
+    async def count_transactions(self, address: str, *, pending: bool = False) -> int:
+        return await bulk.count_transactions(self.rpc, address, pending=pending)
+
+    async def estimate(self, calls: Sequence[Call], sender: str) -> list[int | TransactionFailed]:
+        return await bulk.estimate(self.rpc, self._chain_id, calls, sender)
+
+    def sign(self, call: Call, signer: Signer, *, nonce: int, gas: int, fees: Fees) -> SignedTransaction:
+        return bulk.signed(self._chain_id, call, signer, nonce=nonce, gas=gas, fees=fees)
+
+    def replace(self, transaction: SignedTransaction, signer: Signer, fees: Fees) -> SignedTransaction:
+        return bulk.replaced(transaction, signer, fees)
+
+    async def broadcast_all(
+        self, transactions: Sequence[SignedTransaction]
+    ) -> list[TransactionFailed | FundsError | None]:
+        return await bulk.send_all(self.rpc, transactions)
+
+    async def mined(self, hashes: Sequence[str]) -> list[Mined | None]:
+        return await bulk.mined(self.rpc, hashes)
+
     # --- following ----------------------------------------------------------------------------------------------
 
     def follow(self, *, from_block: int, confirmations: int = 0, poll_s: float = 0.5) -> AsyncIterator[ChainEvent]:
         follower = Follower(self.rpc, self._hub, from_block=from_block, confirmations=confirmations, poll_s=poll_s)
         return follower.events()
+
+
+def _task(values: Any) -> Task:
+    status, *rest = values
+    return Task(TaskStatus(status), *rest)
+
+
+def _contribution(values: Any) -> Contribution:
+    status, *rest = values
+    return Contribution(ContributionStatus(status), *rest)

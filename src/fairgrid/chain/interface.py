@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from fairgrid.chain.fees import FeeMarket, Fees
+from fairgrid.errors import FundsError, TransactionFailed
 from fairgrid.protocol.views import (
     Account,
     AppInfo,
@@ -13,12 +15,14 @@ from fairgrid.protocol.views import (
     Contribution,
     DatasetInfo,
     Deal,
+    Lane,
+    Run,
     Task,
     WorkerpoolInfo,
 )
 from fairgrid.wallet.signer import Signer
 
-__all__ = ["Block", "Call", "Chain", "ChainEvent", "Receipt", "SignedTransaction"]
+__all__ = ["Block", "Call", "Chain", "ChainEvent", "Mined", "Receipt", "SignedTransaction"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,17 @@ class Receipt:
     events: tuple[ChainEvent, ...] = field(default=())
 
 
+@dataclass(frozen=True, slots=True)
+class Mined:
+    """What became of a transaction, without its events. ``gas_price_wei`` is what a unit of gas cost it."""
+
+    tx_hash: str
+    succeeded: bool
+    block_number: int
+    gas_used: int
+    gas_price_wei: int
+
+
 class Chain(Protocol):
     """The hub on one chain. Every method raises `ServiceUnavailable` when no node answers.
 
@@ -93,6 +108,14 @@ class Chain(Protocol):
     async def view_deal(self, deal_id: str) -> Deal | None: ...
     async def view_task(self, task_id: str) -> Task: ...
     async def view_contribution(self, task_id: str, worker: str) -> Contribution: ...
+    async def view_run(self, run_id: str) -> Run:
+        """A run of the batch lane; zeros for any other id."""
+        ...
+
+    async def view_lane(self, deal_id: str) -> Lane:
+        """How far a deal's batch lane is."""
+        ...
+
     async def view_account(self, address: str) -> Account: ...
     async def view_score(self, worker: str) -> int: ...
     async def view_category(self, category: int) -> Category: ...
@@ -142,6 +165,58 @@ class Chain(Protocol):
             ContractReverted: it would revert, or did.
             TransactionFailed: it was not mined in time.
         """
+        ...
+
+    # --- many at once: for one account that counts its nonces itself ---------------------------------------------
+
+    async def fee_market(self) -> FeeMarket:
+        """What gas costs now."""
+        ...
+
+    async def count_transactions(self, address: str, *, pending: bool = False) -> int:
+        """The next nonce of an account: of the newest block, or with what waits to be mined (``pending``)."""
+        ...
+
+    async def estimate(self, calls: Sequence[Call], sender: str) -> list[int | TransactionFailed]:
+        """Simulate each call by itself on the newest block: the gas it takes, or why it would fail.
+
+        Raises:
+            FundsError: the sender cannot pay any gas.
+        """
+        ...
+
+    def sign(self, call: Call, signer: Signer, *, nonce: int, gas: int, fees: Fees) -> SignedTransaction:
+        """Sign with these numbers; asks nobody. Blocks while the signer does."""
+        ...
+
+    def replace(self, transaction: SignedTransaction, signer: Signer, fees: Fees) -> SignedTransaction:
+        """The same transaction with the same nonce and other fees."""
+        ...
+
+    async def broadcast_all(
+        self, transactions: Sequence[SignedTransaction]
+    ) -> list[TransactionFailed | FundsError | None]:
+        """Send each; None for those that the node has now, else why it refuses (`NonceTaken` among them)."""
+        ...
+
+    async def mined(self, hashes: Sequence[str]) -> list[Mined | None]:
+        """What became of each; None while it is not mined."""
+        ...
+
+    async def view_tasks(self, task_ids: Sequence[str]) -> list[Task]:
+        """`view_task` of each, read together."""
+        ...
+
+    async def view_contributions(self, pairs: Sequence[tuple[str, str]]) -> list[Contribution]:
+        """`view_contribution` of each pair of task and worker, read together."""
+        ...
+
+    async def block_hash(self, number: int) -> str | None:
+        """The hash of the block of that height; None above the newest."""
+        ...
+
+    async def hub_code_hash(self) -> str:
+        """keccak256 of the code at the hub's address; of nothing, if there is no contract."""
         ...
 
     def follow(self, *, from_block: int, confirmations: int = 0, poll_s: float = 0.5) -> AsyncIterator[ChainEvent]:

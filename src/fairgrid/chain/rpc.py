@@ -73,6 +73,18 @@ class JsonRpc:
             RpcError: the node answers one of them with an error.
             ServiceUnavailable: as for `request`.
         """
+        answers = await self.answers(calls)
+        for answer in answers:
+            if isinstance(answer, RpcError):
+                raise answer
+        return answers
+
+    async def answers(self, calls: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:
+        """As `batch`, but a call that the node refuses gives its `RpcError` in its place.
+
+        Raises:
+            ServiceUnavailable: as for `request`.
+        """
         if not calls:
             return []
         bodies = [self._body(method, parameters) for method, parameters in calls]
@@ -81,7 +93,13 @@ class JsonRpc:
             self._result("a batch", answers)
             raise ServiceUnavailable("chain", self.url, "it does not answer batches")
         by_id = {answer.get("id"): answer for answer in answers if isinstance(answer, dict)}
-        return [self._result(method, by_id.get(body["id"])) for (method, _), body in zip(calls, bodies, strict=True)]
+        results: list[Any] = []
+        for (method, _), body in zip(calls, bodies, strict=True):
+            try:
+                results.append(self._result(method, by_id.get(body["id"])))
+            except RpcError as error:
+                results.append(error)
+        return results
 
     def _body(self, method: str, parameters: Sequence[Any]) -> dict[str, Any]:
         return {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": list(parameters)}

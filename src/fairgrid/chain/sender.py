@@ -17,7 +17,15 @@ from fairgrid.errors import ContractReverted, FairgridError, FundsError, Service
 from fairgrid.protocol.hexes import from_hex, keccak, to_hex
 from fairgrid.wallet.signer import Signer
 
-__all__ = ["NonceTaken", "Sender", "SenderOptions", "reverted"]
+__all__ = [
+    "NonceTaken",
+    "Sender",
+    "SenderOptions",
+    "reverted",
+    "said_already_known",
+    "said_no_funds",
+    "said_nonce_conflict",
+]
 
 _ALREADY_KNOWN = ("already known", "already imported", "known transaction", "already exists")
 _NONCE_CONFLICT = (
@@ -83,7 +91,7 @@ class Sender:
                 ]
             )
         except RpcError as error:
-            if any(text in error.message.lower() for text in _NO_FUNDS):
+            if said_no_funds(error):
                 raise self._gas_money_lacks(call, sender, 0, 0) from error
             raise reverted(call.function, error) from error
         # The odd units make it another transaction than that of another program with this key, call and nonce: else
@@ -132,15 +140,14 @@ class Sender:
         try:
             await self._rpc.request("eth_sendRawTransaction", to_hex(transaction.raw))
         except RpcError as error:
-            text = error.message.lower()
-            if any(known in text for known in _ALREADY_KNOWN) or await self._node_knows(transaction):
+            if said_already_known(error) or await self._node_knows(transaction):
                 return
-            if any(conflict in text for conflict in _NONCE_CONFLICT):
+            if said_nonce_conflict(error):
                 self._in_flight.pop(transaction.hash, None)
                 raise NonceTaken(transaction) from error
             self._in_flight.pop(transaction.hash, None)
             self._release(transaction.sender, transaction.nonce)
-            if any(lack in text for lack in _NO_FUNDS):
+            if said_no_funds(error):
                 raise FundsError(
                     f"{transaction.sender} cannot pay the gas of {transaction.function}: {error.message}. "
                     f"Send it coins of chain {self._chain_id} and try again."
@@ -261,6 +268,26 @@ class Sender:
             f"{sender} cannot pay the gas of {call.function} on chain {self._chain_id}: {amounts}. "
             f"Send it {_coins(needed - has) if needed else 'some'} and try again; nothing was sent."
         )
+
+
+def said_already_known(error: RpcError) -> bool:
+    """True if a node refused a transaction because it has it."""
+    return _said(error, _ALREADY_KNOWN)
+
+
+def said_nonce_conflict(error: RpcError) -> bool:
+    """True if a node refused a transaction because another one has its nonce."""
+    return _said(error, _NONCE_CONFLICT)
+
+
+def said_no_funds(error: RpcError) -> bool:
+    """True if a node says that the sender cannot pay the gas."""
+    return _said(error, _NO_FUNDS)
+
+
+def _said(error: RpcError, texts: tuple[str, ...]) -> bool:
+    told = error.message.lower()
+    return any(text in told for text in texts)
 
 
 def reverted(function: str, error: RpcError) -> TransactionFailed:

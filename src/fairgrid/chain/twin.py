@@ -12,19 +12,22 @@ from __future__ import annotations
 import asyncio
 import copy
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
 
-from fairgrid.chain.abi import contract_abi
+from fairgrid.chain.bulk import call_data, replaced, signed
 from fairgrid.chain.decode import NO_DATA
-from fairgrid.chain.interface import Block, Call, ChainEvent, Receipt, SignedTransaction
+from fairgrid.chain.envelope import read_envelope
+from fairgrid.chain.fees import FeeMarket, Fees
+from fairgrid.chain.interface import Block, Call, ChainEvent, Mined, Receipt, SignedTransaction
 from fairgrid.chain.sender import NonceTaken
 from fairgrid.chain.twin_calls import run_call
 from fairgrid.errors import (
     ContractReverted,
     FundsError,
     ServiceUnavailable,
+    TransactionFailed,
     UsageError,
 )
 from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS, keccak, to_hex
@@ -36,6 +39,8 @@ from fairgrid.protocol.views import (
     Contribution,
     DatasetInfo,
     Deal,
+    Lane,
+    Run,
     Task,
     WorkerpoolInfo,
 )
@@ -64,7 +69,8 @@ class ModelChain:
     """Implements `fairgrid.chain.interface.Chain` on `fairgrid.protocol.model.Hub`.
 
     ``automine`` False leaves transactions in the pool until `mine`. ``down`` True makes every method raise
-    `ServiceUnavailable`, as when the node is away. Everybody has 1,000 coins for gas until `set_balance`.
+    `ServiceUnavailable`, as when the node is away. A transaction that offers less than ``base_fee_wei`` is not mined.
+    Everybody has 1,000 coins for gas until `set_balance`.
     """
 
     def __init__(self, model: Hub, *, automine: bool = True, keep_states: int = 0) -> None:
@@ -73,6 +79,7 @@ class ModelChain:
         self.automine = automine
         self.down = False
         self._keep_states = keep_states
+        self.base_fee_wei = GAS_PRICE_WEI
         self._balances: dict[str, int] = {}
         self._nonces: dict[str, int] = {}
         self._calls: dict[str, Call] = {}
@@ -163,9 +170,32 @@ class ModelChain:
         self._check_up()
         return self.model.view_task(task_id)
 
+    async def view_tasks(self, task_ids: Sequence[str]) -> list[Task]:
+        return [await self.view_task(task_id) for task_id in task_ids]
+
+    async def view_contributions(self, pairs: Sequence[tuple[str, str]]) -> list[Contribution]:
+        return [await self.view_contribution(task_id, worker) for task_id, worker in pairs]
+
+    async def block_hash(self, number: int) -> str | None:
+        self._check_up()
+        mined = self._at(number)
+        return None if mined is None else mined.block.hash
+
+    async def hub_code_hash(self) -> str:
+        self._check_up()
+        return to_hex(keccak(b""))
+
     async def view_contribution(self, task_id: str, worker: str) -> Contribution:
         self._check_up()
         return self.model.view_contribution(task_id, worker)
+
+    async def view_run(self, run_id: str) -> Run:
+        self._check_up()
+        return self.model.view_run(run_id)
+
+    async def view_lane(self, deal_id: str) -> Lane:
+        self._check_up()
+        return self.model.view_lane(deal_id)
 
     async def view_account(self, address: str) -> Account:
         self._check_up()
@@ -244,7 +274,7 @@ class ModelChain:
     async def prepare(self, call: Call, signer: Signer, *, nonce: int | None = None) -> SignedTransaction:
         self._check_up()
         sender = signer.address
-        data = contract_abi(call.contract).encode_call(call.function, call.arguments)
+        data = call_data(call)
         try:
             self._simulate(call, sender)
         except Revert as error:
@@ -265,7 +295,7 @@ class ModelChain:
                 "data": data,
                 "value": call.value_wei,
                 "gas": GAS,
-                "maxFeePerGas": GAS_PRICE_WEI,
+                "maxFeePerGas": max(GAS_PRICE_WEI, self.base_fee_wei),
                 "maxPriorityFeePerGas": 0,
             }
         )
@@ -285,9 +315,13 @@ class ModelChain:
             raise UsageError(f"The transaction {transaction.hash} was prepared elsewhere: a twin mines only its own.")
         if transaction in self._pool or transaction.hash in self._receipts:
             return
-        rivals = [t for t in self._pool if (t.sender, t.nonce) == (transaction.sender, transaction.nonce)]
-        if rivals or transaction.nonce < self._nonces.get(transaction.sender, 0):
+        if transaction.nonce < self._nonces.get(transaction.sender, 0):
             raise NonceTaken(transaction)
+        for rival in [t for t in self._pool if (t.sender, t.nonce) == (transaction.sender, transaction.nonce)]:
+            offered, before = read_envelope(transaction.raw).fees, read_envelope(rival.raw).fees
+            if offered.max_fee_wei * 8 < before.max_fee_wei * 9 or offered.tip_wei <= before.tip_wei:
+                raise NonceTaken(transaction)
+            self._pool.remove(rival)
         self._pool.append(transaction)
         while self.automine and self._next_in_pool() is not None:
             self.mine()
@@ -304,6 +338,59 @@ class ModelChain:
         if not receipt.succeeded:
             raise ContractReverted(call.function, NO_DATA, tx_hash=receipt.tx_hash)
         return receipt
+
+    async def fee_market(self) -> FeeMarket:
+        self._check_up()
+        return FeeMarket(self.base_fee_wei, 0)
+
+    async def count_transactions(self, address: str, *, pending: bool = False) -> int:
+        self._check_up()
+        return self._free_nonce(address) if pending else self._nonces.get(address, 0)
+
+    async def estimate(self, calls: Sequence[Call], sender: str) -> list[int | TransactionFailed]:
+        self._check_up()
+        if not self._balances.get(sender, _RICH_WEI):
+            raise FundsError(f"{sender} has no coins for gas on chain {self.chain_id}. Send it some.")
+        found: list[int | TransactionFailed] = []
+        for call in calls:
+            try:
+                self._simulate(call, sender)
+                found.append(GAS)
+            except Revert as error:
+                found.append(ContractReverted(call.function, NO_DATA if error.text is None else error.text))
+        return found
+
+    def sign(self, call: Call, signer: Signer, *, nonce: int, gas: int, fees: Fees) -> SignedTransaction:
+        transaction = signed(self.chain_id, call, signer, nonce=nonce, gas=gas, fees=fees)
+        self._calls[transaction.hash] = call
+        return transaction
+
+    def replace(self, transaction: SignedTransaction, signer: Signer, fees: Fees) -> SignedTransaction:
+        again = replaced(transaction, signer, fees)
+        self._calls[again.hash] = self._calls[transaction.hash]
+        return again
+
+    async def broadcast_all(
+        self, transactions: Sequence[SignedTransaction]
+    ) -> list[TransactionFailed | FundsError | None]:
+        refusals: list[TransactionFailed | FundsError | None] = []
+        for transaction in transactions:
+            try:
+                await self.broadcast(transaction)
+                refusals.append(None)
+            except (TransactionFailed, FundsError) as refusal:
+                refusals.append(refusal)
+        return refusals
+
+    async def mined(self, hashes: Sequence[str]) -> list[Mined | None]:
+        self._check_up()
+        receipts = [self._receipts.get(tx_hash) for tx_hash in hashes]
+        return [
+            None
+            if receipt is None
+            else Mined(receipt.tx_hash, receipt.succeeded, receipt.block.number, receipt.gas_used, GAS_PRICE_WEI)
+            for receipt in receipts
+        ]
 
     # --- following ----------------------------------------------------------------------------------------------
 
@@ -383,7 +470,14 @@ class ModelChain:
         return nonce
 
     def _next_in_pool(self) -> SignedTransaction | None:
-        return next((t for t in self._pool if t.nonce == self._nonces.get(t.sender, 0)), None)
+        """The next that can be mined: the right nonce, and it pays the base fee if that was raised."""
+        dear = self.base_fee_wei > GAS_PRICE_WEI
+        for waiting in self._pool:
+            if waiting.nonce == self._nonces.get(waiting.sender, 0) and not (
+                dear and read_envelope(waiting.raw).fees.max_fee_wei < self.base_fee_wei
+            ):
+                return waiting
+        return None
 
     def _execute(self, transaction: SignedTransaction, mined: _MinedBlock) -> None:
         call = self._calls[transaction.hash]

@@ -26,6 +26,8 @@ def run_call(hub: Hub, caller: str, call: Call) -> None:
         Revert: the contract would refuse it.
         UsageError: the model has no such function.
     """
+    if not call.contract:
+        return  # `calls.nothing`
     handler = _HANDLERS.get((call.contract, call.function))
     if handler is None:
         raise UsageError(f"The model of the chain has no {call.contract}.{call.function}.")
@@ -73,6 +75,18 @@ def _contribute(hub: Hub, caller: str, call: Call, arguments: tuple[Any, ...]) -
     return hub.contribute(
         caller, task_id, result_hash, result_seal, challenge, to_hex(enclave_sign), to_hex(authorisation)
     )
+
+
+def _contribute_and_finalize(hub: Hub, caller: str, call: Call, arguments: tuple[Any, ...]) -> object:
+    task_id, digest, results, callback_data, challenge, enclave_sign, authorisation = arguments
+    return hub.contribute_and_finalize(
+        caller, task_id, digest, results, callback_data, challenge, to_hex(enclave_sign), to_hex(authorisation)
+    )
+
+
+def _settle_run(hub: Hub, caller: str, call: Call, arguments: tuple[Any, ...]) -> object:
+    deal_id, count, root, results, challenge, enclave_sign, authorisation = arguments
+    return hub.settle_run(caller, deal_id, count, root, results, challenge, to_hex(enclave_sign), to_hex(authorisation))
 
 
 def _approve_and_call(hub: Hub, caller: str, call: Call, arguments: tuple[Any, ...]) -> object:
@@ -128,6 +142,16 @@ _HANDLERS: dict[tuple[str, str], _Handler] = {
     ("hub", "reopen"): _plain(Hub.reopen),
     ("hub", "finalize"): _plain(Hub.finalize),
     ("hub", "claim"): _plain(Hub.claim),
+    ("hub", "initializeArray"): _plain(Hub.initialize_array),
+    ("hub", "claimArray"): _plain(Hub.claim_array),
+    ("hub", "initializeAndClaimArray"): _plain(Hub.initialize_and_claim_array),
+    ("hub", "contributeAndFinalize"): _contribute_and_finalize,
+    ("hub", "openRun"): _plain(Hub.open_run),
+    ("hub", "splitRun"): _plain(Hub.split_run),
+    ("hub", "finalizeRun"): _plain(Hub.finalize_run),
+    ("hub", "settleRun"): _settle_run,
+    ("hub", "materialise"): _plain(Hub.materialise),
+    ("hub", "refundRest"): _plain(Hub.refund_rest),
     ("hub", "deposit"): _plain(Hub.deposit),
     ("hub", "depositFor"): _plain(Hub.deposit_for),
     ("hub", "depositForArray"): _plain(Hub.deposit_for_array),

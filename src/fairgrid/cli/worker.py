@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +14,7 @@ import typer
 from rich.table import Table
 
 from fairgrid.cli.output import console, emit_json, rlc, run_async
+from fairgrid.cli.worker_owner import WORKER_FOLDER, Folder, Json, add_to, ask_running
 from fairgrid.errors import ServiceUnavailable, UsageError
 
 if TYPE_CHECKING:
@@ -26,11 +28,6 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Offer this m
 
 _RETRY_S = 2.0
 _REMOTE_CONFIRMATIONS = 6
-_Folder = Annotated[
-    Path,
-    typer.Option("--dir", metavar="D", help="The worker's own folder: key, policy.toml, database, cache."),
-]
-_Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 
 class Lie(StrEnum):
@@ -42,10 +39,11 @@ class Lie(StrEnum):
 
 
 @app.command("init")
-def init_worker(directory: _Folder, as_json: _Json = False) -> None:
+def init_worker(directory: Folder = WORKER_FOLDER, as_json: Json = False) -> None:
     """Make the worker's key, or show the one that is there, and what it needs before it can work."""
     from fairgrid.wallet.keystore import KEYSTORE_NAME, open_or_create_key
 
+    directory = directory.expanduser()
     signer = open_or_create_key(directory)
     needs = [
         "coins of the chain, to pay the gas of contribute and reveal",
@@ -77,11 +75,26 @@ class _Teller:
 
 @app.command("start")
 def start_worker(
-    network: Annotated[Path, typer.Option(metavar="FILE", help="The network file you trust: chain, hub, services.")],
-    directory: _Folder,
+    network: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The network file you trust: chain, hub, services. Default: the one that this worker keeps, or that "
+            "of `fairgrid up`.",
+        ),
+    ] = None,
+    directory: Folder = WORKER_FOLDER,
     pool: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Another address of the pool's service; it must serve the same workerpool."),
+        typer.Option(metavar="URL", help="Address of the pool's service; it must serve the network's workerpool."),
+    ] = None,
+    accept_network: Annotated[
+        bool,
+        typer.Option("--accept-network", help="Trust what the pool says of its network at the first start."),
+    ] = False,
+    rpc: Annotated[str | None, typer.Option(metavar="URL", help="Another node of the network's chain.")] = None,
+    workerpool: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Serve another workerpool than the network file's.")
     ] = None,
     slots: Annotated[int, typer.Option(min=1, max=1024, help="Tasks computed at once.")] = 1,
     confirmations: Annotated[
@@ -93,19 +106,34 @@ def start_worker(
     misbehave: Annotated[
         Lie | None, typer.Option(help="Lie on purpose: for demonstrations on a local chain (31337) only.")
     ] = None,
+    benchmark: Annotated[
+        bool | None,
+        typer.Option(
+            "--benchmark/--no-benchmark",
+            help="Measure this machine for the pool, a few seconds once a week. Default: not on a local chain.",
+        ),
+    ] = None,
 ) -> None:
-    """Work for the network's pool until SIGTERM or Ctrl-C.
+    """Work for a pool until SIGTERM or Ctrl-C: `fairgrid worker start --pool URL` is all that a newcomer types.
+
+    The first start makes the key, and shows hub, chain and code hash that the pool names: they are kept once you accept
+    them, and another hub or chain is refused from then on. What is missing (coins, deposit, runtime) is shown in one
+    screen.
 
     Prints `ready URL` on stdout each time it is enrolled at the pool; says on stderr what it waits for, and keeps
     trying. What it promised survives a crash: start it again in the same folder and it goes on, reveals included.
     """
-    from fairgrid.chain.network import load_network
     from fairgrid.seams.service import configure_logging
     from fairgrid.worker.agent import AgentOptions
     from fairgrid.worker.misbehave import LOCAL_CHAIN_ID, Misbehaviour
 
     configure_logging("worker")
-    loaded = load_network(network)
+    directory = directory.expanduser()
+    loaded = _trusted_network(directory, network, pool, accept=accept_network)
+    if rpc is not None:
+        loaded = replace(loaded, rpc=rpc)
+    if workerpool is not None:
+        loaded = replace(loaded, pool_address=_address(workerpool))
     local = loaded.chain_id == LOCAL_CHAIN_ID
     depth = confirmations if confirmations is not None else (0 if local else _REMOTE_CONFIRMATIONS)
     options = AgentOptions(
@@ -114,11 +142,82 @@ def start_worker(
         poll_s=0.5 if local else 5.0,
         receipt_poll_s=0.2 if local else 2.0,
         misbehaviour=Misbehaviour(misbehave.value) if misbehave is not None else None,
+        benchmark=benchmark if benchmark is not None else not local,
     )
     asyncio.run(_work(loaded, directory, pool, options))
 
 
+def _trusted_network(directory: Path, given: Path | None, pool: str | None, *, accept: bool) -> Network:
+    from fairgrid.localnet.paths import default_directory
+    from fairgrid.worker.joining import described_by, fetch_description, find_network, pin
+    from fairgrid.worker.open import NETWORK_NAME
+
+    pinned = directory / NETWORK_NAME
+    found = find_network(given, pinned, default_directory() / NETWORK_NAME, pool=pool)
+    if found is not None:
+        return found
+    if pool is None:
+        raise UsageError(
+            "No network is known here. Join a pool with --pool URL, give a network file with --network, or start a "
+            "local network with `fairgrid up`."
+        )
+    described = asyncio.run(fetch_description(pool))
+    screen = console()
+    screen.print(f"{pool} says of its network:", style="bold", markup=False)
+    for name, value in described_by(described, pool):
+        screen.print(f"  {name:14} {value}", markup=False)
+    screen.print(
+        "Compare hub and code hash with what the pool's operator or its users publish. This worker will trust them "
+        "from now on, and refuse others.",
+        markup=False,
+    )
+    if not accept and not (sys.stdin.isatty() and typer.confirm("Trust this network?", err=True)):
+        raise UsageError("The network was not accepted; nothing was made. --accept-network accepts it.")
+    return pin(described, pinned, pool=pool)
+
+
+def _address(text: str) -> str:
+    from fairgrid.errors import OrderError
+    from fairgrid.protocol.hexes import checksum
+
+    try:
+        return checksum(text)
+    except OrderError as error:
+        raise UsageError(f"{text!r} is no address: {error}") from error
+
+
+async def _show_needs(network: Network, directory: Path) -> None:
+    """One screen of what is missing; nothing when all is there, or the chain cannot be asked now."""
+    from fairgrid.chain.client import JsonRpcChain
+    from fairgrid.errors import HostFailure
+    from fairgrid.runtime.interpreters import RUNTIMES, find_runtime
+    from fairgrid.wallet.keystore import open_or_create_key
+    from fairgrid.worker.needs import Need, needs_on_chain
+
+    key = await asyncio.to_thread(lambda: open_or_create_key(directory).address)
+    needs: list[Need] = []
+    try:
+        for runtime_id in RUNTIMES:
+            find_runtime(runtime_id)
+    except HostFailure as error:
+        needs.append(Need("runtime", False, "it is not installed", str(error)))
+    try:
+        async with await JsonRpcChain.connect(network) as chain:
+            needs += await needs_on_chain(chain, key=key, worker=key, workerpool=network.pool_address)
+    except ServiceUnavailable:
+        return
+    if all(need.is_there for need in needs):
+        return
+    screen = console()
+    screen.print(f"Worker {key} lacks something:", style="bold", markup=False)
+    for need in needs:
+        screen.print(f"  {'ok' if need.is_there else 'NO'} {need.name:8} {need.has}", markup=False)
+        if need.remedy:
+            screen.print(f"     {need.remedy}", style="yellow", markup=False)
+
+
 async def _work(network: Network, directory: Path, pool: str | None, options: AgentOptions) -> None:
+    from fairgrid.worker.misbehave import allowed
     from fairgrid.worker.open import open_agent
 
     teller = _Teller()
@@ -128,6 +227,8 @@ async def _work(network: Network, directory: Path, pool: str | None, options: Ag
         loop.add_signal_handler(number, stop.set)
     stopped = asyncio.create_task(stop.wait())
     said = ""
+    allowed(options.misbehaviour, network.chain_id)
+    await _show_needs(network, directory)
     try:
         while not stop.is_set():
             try:
@@ -158,9 +259,9 @@ async def _until(agent: WorkerAgent, stop: asyncio.Event) -> None:
 
 
 @app.command("status")
-def show_status(directory: _Folder, as_json: _Json = False) -> None:
+def show_status(directory: Folder = WORKER_FOLDER, as_json: Json = False) -> None:
     """Show what the worker holds, what it earned, and its stake and score on chain."""
-    document = run_async(lambda: _status(directory))
+    document = run_async(lambda: _status(directory.expanduser()))
     if as_json:
         emit_json(document)
         return
@@ -176,6 +277,14 @@ def show_status(directory: _Folder, as_json: _Json = False) -> None:
             markup=False,
         )
     screen.print(f"Earned {rlc(document['earned'])}", markup=False)
+    running = document["running"]
+    if running is None:
+        screen.print("It does not run now.", style="yellow", markup=False)
+    else:
+        where = "Enrolled at" if running["enrolled"] else f"Not enrolled ({running['waitsFor']}):"
+        screen.print(f"{where} {running['pool']}; {running['freeSlots']} slot(s) free", markup=False)
+        if running["reason"]:
+            screen.print(running["reason"], style="yellow", markup=False)
     table = Table("task", "phase", "last")
     for held in document["held"]:
         table.add_row(held["taskId"], held["phase"], held["story"][-1] if held["story"] else "")
@@ -201,6 +310,7 @@ async def _status(directory: Path) -> dict[str, Any]:
         "earned": 0,
         "held": [],
         "finished": [],
+        "running": await ask_running(directory, "status"),
     }
     if (directory / DATABASE_NAME).exists():
         from fairgrid.worker.store import WorkerStore
@@ -254,3 +364,6 @@ def _read(store: WorkerStore, document: dict[str, Any]) -> None:
         }
         for line in store.finished()
     ]
+
+
+add_to(app)

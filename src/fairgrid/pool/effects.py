@@ -1,21 +1,22 @@
-"""The pool's own transactions: signed, stored, sent, watched; the same bytes again after a crash (decision 25)."""
+"""The pool's own transactions: bundled, signed, stored, sent, watched; after a crash the same bytes (decision 25)."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
-from fairgrid.chain import calls
-from fairgrid.chain.interface import Call, Chain, SignedTransaction
-from fairgrid.errors import FundsError, ServiceUnavailable, TransactionFailed
+from fairgrid.chain.fees import Fees, first_fees
+from fairgrid.chain.interface import Chain
+from fairgrid.errors import ServiceUnavailable
+from fairgrid.pool.bundles import Bundle, bundled
 from fairgrid.pool.events import EffectFailed
-from fairgrid.pool.instructions import ChainInstruction, Finalize, Initialize
+from fairgrid.pool.gas_money import GasMoney
+from fairgrid.pool.instructions import ChainInstruction
+from fairgrid.pool.ledger import Ledger, LedgerEffect
+from fairgrid.pool.outbox import Ended, Outbox, SendingRules
 from fairgrid.pool.store import EffectStatus, PoolStore
-from fairgrid.protocol.hexes import from_hex
-from fairgrid.protocol.results import callback_results_text, results_text
 from fairgrid.seams.clock import Clock
 from fairgrid.wallet.signer import Signer
 
@@ -23,29 +24,19 @@ __all__ = ["ChainEffects", "step_of"]
 
 _log = structlog.get_logger(__name__)
 
-_RECEIPT_POLL_S = 0.25
-_REBROADCAST_S = 15.0
-_PATIENCE_S = 300.0
+_POLL_S = 0.25
 _LONGEST_PAUSE_S = 15.0
+_MOST_AT_ONCE = 500
+_MONEY_EVERY_S = 15.0
 
 
 def step_of(instruction: ChainInstruction) -> str:
-    """The name of the step in the machine's words: initialize, finalize or claim."""
+    """The name of the step in the machine's words: initialize, finalize, claim or reopen."""
     return type(instruction).__name__.lower()
 
 
-@dataclass(slots=True)
-class _Outstanding:
-    """A transaction that was sent and of which no receipt was seen."""
-
-    instruction: ChainInstruction
-    transaction: SignedTransaction
-    first_sent_at: float
-    sent_at: float
-
-
 class ChainEffects:
-    """Sends one transaction after the other, and watches all that are under way.
+    """Takes instructions as they come, sends them in bundles, many under way at once, and watches all of them.
 
     ``callback_of`` gives a task's callback contract (the zero address: none). ``failed`` is told of a refusal; it
     compares the task with the chain and tells the machine.
@@ -60,103 +51,210 @@ class ChainEffects:
         clock: Clock,
         callback_of: Callable[[str], str],
         failed: Callable[[EffectFailed], Awaitable[None]],
+        rules: SendingRules | None = None,
     ) -> None:
         self._chain = chain
         self._signer = signer
-        self._store = store
         self._clock = clock
         self._callback_of = callback_of
         self._failed = failed
+        self._rules = rules or SendingRules()
+        self._ledger = Ledger(store.engine)
+        self._outbox = Outbox(chain=chain, signer=signer, ledger=self._ledger, clock=clock, rules=self._rules)
         self._queue: asyncio.Queue[ChainInstruction] = asyncio.Queue()
-        self._outstanding: dict[str, _Outstanding] = {}
+        self._money_at = 0.0
+        self.gas_money = GasMoney(low_below=self._rules.low_balance_transactions)
+
+    @property
+    def under_way(self) -> int:
+        """How many transactions are sent and not mined."""
+        return self._outbox.count
 
     def submit(self, instruction: ChainInstruction) -> None:
         """Have a transaction sent; its effect is in the store already."""
         self._queue.put_nowait(instruction)
 
     async def resume(self) -> frozenset[str]:
-        """Take up what was under way when the pool ended, in the order of nonces; gives the keys of all of them."""
-        stored = await asyncio.to_thread(self._store.transactions_under_way)
+        """Take the key over, and take up what was under way when the pool ended; gives the keys of all of it."""
+        await asyncio.to_thread(self._ledger.begin, self._signer.address)
+        stored = await asyncio.to_thread(self._ledger.under_way)
         for effect in stored:
-            self._queue.put_nowait(effect.instruction)
+            if effect.versions:
+                self._outbox.adopt(effect.versions)
+            else:
+                self._queue.put_nowait(effect.instruction)
         return frozenset(effect.key for effect in stored)
 
     async def send(self) -> None:
-        """Send what is queued, for ever."""
+        """Send what is queued, for ever.
+
+        Raises:
+            Superseded: another process has the key now.
+        """
         while True:
-            instruction = await self._queue.get()
+            taken = [await self._queue.get()]
+            if self._outbox.count and self._rules.gather_s:
+                await self._clock.sleep(self._rules.gather_s)
+            while len(taken) < _MOST_AT_ONCE and not self._queue.empty():
+                taken.append(self._queue.get_nowait())
             pause = 0.5
             while True:
                 try:
-                    await self._send(instruction)
+                    await self._send(taken)
                     break
                 except ServiceUnavailable as error:
-                    _log.warning(
-                        "the chain does not answer; the transaction waits", key=instruction.key, error=str(error)
-                    )
+                    _log.warning("the chain does not answer; transactions wait", count=len(taken), error=str(error))
                     await self._clock.sleep(pause)
                     pause = min(pause * 2, _LONGEST_PAUSE_S)
 
     async def watch(self) -> None:
-        """Look for receipts, for ever; send again what is not mined."""
+        """Look for receipts, for ever; send again what is not mined; keep an eye on the coins for gas.
+
+        Raises:
+            Superseded: another process has the key now.
+        """
         while True:
-            await self._clock.sleep(_RECEIPT_POLL_S)
-            for key, outstanding in list(self._outstanding.items()):
-                try:
-                    await self._look(key, outstanding)
-                except ServiceUnavailable:
-                    break
-
-    async def _send(self, instruction: ChainInstruction) -> None:
-        effect = await asyncio.to_thread(self._store.effect, instruction.key)
-        if effect is None or effect.status is EffectStatus.FAILED:
-            return
-        transaction = effect.transaction
-        try:
-            if transaction is None:
-                transaction = await self._chain.prepare(self._call(instruction), self._signer)
-                await asyncio.to_thread(self._store.record_signed, instruction.key, transaction)
-            await self._chain.broadcast(transaction)
-        except (TransactionFailed, FundsError) as error:
-            await self._give_up(instruction, str(error))
-            return
-        now = self._clock.now()
-        self._outstanding[instruction.key] = _Outstanding(instruction, transaction, now, now)
-        _log.info("transaction sent", key=instruction.key, tx_hash=transaction.hash, nonce=transaction.nonce)
-
-    async def _look(self, key: str, outstanding: _Outstanding) -> None:
-        receipt = await self._chain.receipt(outstanding.transaction.hash)
-        now = self._clock.now()
-        if receipt is not None:
-            del self._outstanding[key]
-            if receipt.succeeded:
-                await asyncio.to_thread(self._store.mark, key, EffectStatus.MINED)
-            else:
-                await self._give_up(outstanding.instruction, "it was mined, but the hub refused it")
-        elif now >= outstanding.first_sent_at + _PATIENCE_S:
-            del self._outstanding[key]
-            await self._give_up(outstanding.instruction, f"it was not mined within {_PATIENCE_S:.0f} s")
-        elif now >= outstanding.sent_at + _REBROADCAST_S:
-            outstanding.sent_at = now
+            await self._clock.sleep(_POLL_S)
             try:
-                await self._chain.broadcast(outstanding.transaction)
-            except (TransactionFailed, FundsError) as error:
-                del self._outstanding[key]
-                await self._give_up(outstanding.instruction, str(error))
+                ended = await self._outbox.look()
+                if self._clock.now() >= self._money_at + _MONEY_EVERY_S:
+                    await self._look_at_money()
+            except ServiceUnavailable:
+                continue
+            await self._tell(ended)
 
-    async def _give_up(self, instruction: ChainInstruction, reason: str) -> None:
-        _log.warning("transaction refused", key=instruction.key, reason=reason)
-        await asyncio.to_thread(self._store.mark, instruction.key, EffectStatus.FAILED, reason)
-        await self._failed(EffectFailed(instruction.task_id, step_of(instruction), reason))
+    # --- within ---------------------------------------------------------------------------------------------------
 
-    def _call(self, instruction: ChainInstruction) -> Call:
-        hub = self._chain.hub
-        if isinstance(instruction, Initialize):
-            return calls.initialize(hub, instruction.deal_id, instruction.index)
-        if isinstance(instruction, Finalize):
-            callback_data = from_hex(instruction.results_callback)
-            results = results_text(instruction.cid)
-            if callback_data:
-                results = callback_results_text(self._callback_of(instruction.task_id))
-            return calls.finalize(hub, instruction.task_id, results, callback_data)
-        return calls.claim(hub, instruction.task_id)
+    async def _send(self, instructions: Sequence[ChainInstruction]) -> None:
+        stored = await asyncio.to_thread(self._ledger.effects, [instruction.key for instruction in instructions])
+        fresh: dict[str, LedgerEffect] = {}
+        for instruction in instructions:
+            effect = stored.get(instruction.key)
+            if effect is None or effect.status is EffectStatus.FAILED or self._outbox.carries(effect.key):
+                continue
+            if effect.versions:  # a reorganisation took it back: the very same bytes again
+                self._outbox.adopt(effect.versions)
+            else:
+                fresh[effect.key] = effect
+        if not fresh:
+            return
+        fees = await self._affordable_fees()
+        prepared, refused = await self._prepare(list(fresh.values()))
+        prepared = await self._paid_for(prepared, fees, refused)
+        if prepared:
+            items = [(bundle.call, bundle.keys, gas) for bundle, gas in prepared]
+            signed = await self._outbox.put(items, fees)
+            _log.info(
+                "transactions sent",
+                count=len(signed),
+                effects=sum(len(keys) for _, keys, _ in items),
+                first_nonce=signed[0].nonce,
+            )
+        await asyncio.to_thread(self._ledger.fail, refused)
+        await self._tell([Ended((key,), reason) for key, reason in refused])
+
+    async def _affordable_fees(self) -> Fees:
+        """The fees to offer now; waits while gas is dearer than the caps."""
+        pause = 1.0
+        while True:
+            market = await self._chain.fee_market()
+            fees = first_fees(market, self._rules.caps)
+            if fees is not None:
+                return fees
+            _log.warning(
+                "gas is dearer than max_fee_gwei; transactions wait",
+                base_fee_wei=market.base_fee_wei,
+                max_fee_wei=self._rules.caps.max_fee_wei,
+            )
+            await self._clock.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+    async def _prepare(self, effects: Sequence[LedgerEffect]) -> tuple[list[tuple[Bundle, int]], list[tuple[str, str]]]:
+        """Simulate; gives bundles with their gas, and the keys of what would fail with the reasons.
+
+        A bundle that fails as a whole is taken apart: who fails alone is refused, the others are bundled anew, and if
+        that fails too they go one by one. What was refused once before always goes alone.
+        """
+        hub, callback_of, rules = self._chain.hub, self._callback_of, self._rules
+        alone = frozenset(effect.key for effect in effects if effect.attempt > 1)
+        waiting = bundled(
+            [effect.instruction for effect in effects], hub, callback_of, most=rules.max_batch_tasks, alone=alone
+        )
+        ready: list[tuple[Bundle, int]] = []
+        refused: list[tuple[str, str]] = []
+        for second_time in (False, True):
+            apart: list[Bundle] = []
+            for bundle, answer in await self._simulate(waiting):
+                if isinstance(answer, int) and (len(bundle.keys) == 1 or answer <= rules.max_batch_gas):
+                    ready.append((bundle, answer))
+                elif len(bundle.keys) == 1:
+                    refused.append((bundle.keys[0], str(answer)))
+                else:
+                    apart += bundle.singles(hub, callback_of)
+            good: list[tuple[Bundle, int]] = []
+            for bundle, answer in await self._simulate(apart):
+                if isinstance(answer, int):
+                    good.append((bundle, answer))
+                else:
+                    refused.append((bundle.keys[0], str(answer)))
+            most = min(rules.max_batch_tasks, max(rules.max_batch_gas // max((gas for _, gas in good), default=1), 1))
+            if second_time or len(good) < 2 or most < 2:
+                return ready + good, refused
+            instructions = [instruction for bundle, _ in good for instruction in bundle.instructions]
+            waiting = bundled(instructions, hub, callback_of, most=most)
+        return ready, refused
+
+    async def _simulate(self, bundles: Sequence[Bundle]) -> list[tuple[Bundle, int | Exception]]:
+        if not bundles:
+            return []
+        answers = await self._chain.estimate([bundle.call for bundle in bundles], self._signer.address)
+        return list(zip(bundles, answers, strict=True))
+
+    async def _paid_for(
+        self, prepared: Sequence[tuple[Bundle, int]], fees: Fees, refused: list[tuple[str, str]]
+    ) -> list[tuple[Bundle, int]]:
+        """Those that the coins suffice for, each with the gas that it may use; adds the others to ``refused``."""
+        has = await self._chain.balance_wei(self._signer.address)
+        free = has - self._outbox.committed_wei
+        paid = []
+        for bundle, estimate in prepared:
+            gas = estimate * 3 // 2 + 30_000
+            free -= gas * fees.max_fee_wei
+            if free >= 0:
+                paid.append((bundle, gas))
+                continue
+            reason = (
+                f"{self._signer.address} cannot pay the gas: it has {has} wei and lacks {-free}. Send it coins of "
+                f"chain {self._chain.chain_id}; the pool tries again by itself"
+            )
+            refused += [(key, reason) for key in bundle.keys]
+            self._money_at = 0.0
+        return paid
+
+    async def _look_at_money(self) -> None:
+        market = await self._chain.fee_market()
+        balance = await self._chain.balance_wei(self._signer.address)
+        self._money_at = self._clock.now()
+        self.gas_money = self.gas_money.seen(balance, market)
+        if self.gas_money.is_low:
+            _log.warning(
+                "coins for gas run out; send some to the pool's key",
+                address=self._signer.address,
+                balance_wei=balance,
+                transactions_left=self.gas_money.transactions_left,
+            )
+
+    async def _tell(self, outcomes: Sequence[Ended]) -> None:
+        bad = [(key, outcome.reason) for outcome in outcomes if outcome.reason for key in outcome.keys]
+        if not bad:
+            return
+        effects = await asyncio.to_thread(self._ledger.effects, [key for key, _ in bad])
+        for key, reason in bad:
+            _log.warning("transaction refused", key=key, reason=reason)
+        await asyncio.gather(
+            *(
+                self._failed(EffectFailed(effects[key].instruction.task_id, step_of(effects[key].instruction), reason))
+                for key, reason in bad
+                if key in effects
+            )
+        )

@@ -10,16 +10,20 @@ from typing import Any
 
 import structlog
 
+from fairgrid.chain.fees import FeeCaps
 from fairgrid.chain.interface import Chain
 from fairgrid.errors import ServiceUnavailable, UsageError
 from fairgrid.pool.effects import ChainEffects
 from fairgrid.pool.events import EffectFailed, Event, WorkerFacts, WorkerLost
+from fairgrid.pool.finder import TaskFinder
+from fairgrid.pool.gas_money import GasMoney
 from fairgrid.pool.instructions import (
     BanWorker,
     Claim,
     Finalize,
     Initialize,
     Instruction,
+    Reopen,
     RequestOpening,
     RequestUpload,
     SendAbort,
@@ -30,14 +34,17 @@ from fairgrid.pool.instructions import (
     VerifyUpload,
     WorkerInstruction,
 )
+from fairgrid.pool.key_lock import key_lock
 from fairgrid.pool.machine import Outcome, PoolMachine
+from fairgrid.pool.outbox import SendingRules
 from fairgrid.pool.phases import InvalidTransition
 from fairgrid.pool.policy import Policy
 from fairgrid.pool.sessions import Session
-from fairgrid.pool.state import PoolIdentity, StoryLine, TaskState, WorkerState
-from fairgrid.pool.store import Commit, PoolStore, StoredTask, TaskRow
+from fairgrid.pool.state import Bag, PoolIdentity, StoryLine, TaskState, WorkerState
+from fairgrid.pool.store import BagRow, Commit, PoolStore, StoredTask, TaskRow
 from fairgrid.pool.uploads import verify_upload
 from fairgrid.pool.watcher import ChainWatcher, Position
+from fairgrid.pool.why import why
 from fairgrid.protocol import wire
 from fairgrid.protocol.hexes import ZERO_ADDRESS
 from fairgrid.protocol.ids import authorisation_message
@@ -53,6 +60,10 @@ _log = structlog.get_logger(__name__)
 _BATCH = 500
 _REFRESH_S = 10.0
 _CHECKS_AT_ONCE = 4
+_DAY_S = 86_400.0
+_PURGE_STEP = 200
+_PURGE_PAUSE_S = 0.1
+_PURGE_EVERY_S = 600.0
 
 
 async def check_ownership(chain: Chain, workerpool: str, signer: Signer) -> WorkerpoolInfo:
@@ -104,6 +115,7 @@ class PoolService:
         self._clock = clock
         self._scratch = scratch
         self._queue: asyncio.Queue[Event | Position] = asyncio.Queue()
+        self._finder = TaskFinder(self.machine)
         self._sessions: dict[str, Session] = {}
         self._stake_ratio = 0
         self._group: asyncio.TaskGroup | None = None
@@ -126,6 +138,14 @@ class PoolService:
             clock=clock,
             callback_of=self._callback_of,
             failed=self._effect_failed,
+            rules=SendingRules(
+                caps=FeeCaps(
+                    max_fee_wei=int(policy.max_fee_gwei * 10**9), max_tip_wei=int(policy.max_tip_gwei * 10**9)
+                ),
+                replace_after_s=policy.replace_after_s,
+                max_batch_tasks=policy.max_batch_tasks,
+                low_balance_transactions=policy.low_balance_transactions,
+            ),
         )
 
     @contextlib.asynccontextmanager
@@ -134,8 +154,19 @@ class PoolService:
 
         Raises:
             UsageError: the key does not own the workerpool, or the store belongs to another pool.
+            KeyInUse: another process sends with this key.
             ServiceUnavailable: the chain does not answer at start.
         """
+        lock = key_lock(self._store.engine, self._scratch.parent, self._signer.address)
+        await asyncio.to_thread(lock.__enter__)
+        try:
+            async with self._running():
+                yield self
+        finally:
+            await asyncio.to_thread(lock.__exit__, None, None, None)
+
+    @contextlib.asynccontextmanager
+    async def _running(self) -> AsyncIterator[None]:
         info = await check_ownership(self._chain, self.identity.workerpool, self._signer)
         self._stake_ratio = info.worker_stake_ratio
         await asyncio.to_thread(self._store.bind, self.identity)
@@ -145,7 +176,7 @@ class PoolService:
                 self._group = group
                 loops = [group.create_task(loop, name=name) for name, loop in (await self._start()).items()]
                 try:
-                    yield self
+                    yield
                 finally:
                     for session in list(self._sessions.values()):
                         session.end("The pool is stopping; come back later.")
@@ -159,8 +190,12 @@ class PoolService:
 
     async def _start(self) -> dict[str, Coroutine[Any, Any, None]]:
         under_way = await self._effects.resume()
-        tasks, bans = await asyncio.to_thread(lambda: (self._store.live_tasks(), self._store.bans()))
-        outcome = self.machine.restore(tasks, bans, in_flight=under_way, now=self._clock.now())
+        tasks, bags, bans = await asyncio.to_thread(
+            lambda: (self._store.live_tasks(), self._store.live_bags(), self._store.bans())
+        )
+        outcome = self.machine.restore(tasks, bans, bags=bags, in_flight=under_way, now=self._clock.now())
+        settled = {bag.deal.deal_id: BagRow.of(bag) for bag in outcome.bags}
+        await asyncio.to_thread(self._store.commit, Commit(at=self._clock.now(), bags=settled))
         self._do(outcome.instructions)
         if not self.policy.confirmations:
             for task in tasks:
@@ -173,6 +208,7 @@ class PoolService:
             "send": self._effects.send(),
             "watch": self._effects.watch(),
             "refresh": self._refresh(),
+            "purge": self._purge(),
         }
 
     # --- the loop -------------------------------------------------------------------------------------------------
@@ -193,6 +229,7 @@ class PoolService:
     async def _take(self, batch: list[Event | Position]) -> None:
         commit = Commit(at=self._clock.now())
         changed: dict[str, TaskState] = {}
+        bags: dict[str, Bag] = {}
         position: Position | None = None
         for event in batch:
             if isinstance(event, Position):
@@ -201,11 +238,13 @@ class PoolService:
             outcome = self._handle(event)
             if outcome is None:
                 continue
-            if outcome.instructions or outcome.changed:
+            if outcome.instructions or outcome.changed or outcome.bags:
                 commit.events.append(event)
             commit.lines.extend(outcome.lines)
             commit.instructions.extend(outcome.instructions)
             changed.update({task.task_id: task for task in outcome.changed})
+            bags.update({bag.deal.deal_id: bag for bag in outcome.bags})
+        commit.bags = {deal_id: BagRow.of(bag) for deal_id, bag in bags.items()}
         commit.tasks = {task_id: TaskRow.of(task) for task_id, task in changed.items()}
         if not commit.is_empty:
             await asyncio.to_thread(self._store.commit, commit)
@@ -232,7 +271,7 @@ class PoolService:
     def _do(self, instructions: tuple[Instruction, ...]) -> None:
         for instruction in instructions:
             match instruction:
-                case Initialize() | Finalize() | Claim():
+                case Initialize() | Finalize() | Claim() | Reopen():
                     self._effects.submit(instruction)
                 case VerifyUpload():
                     self._spawn(self._verify(instruction))
@@ -324,6 +363,13 @@ class PoolService:
             if not workers:
                 await self._clock.sleep(_REFRESH_S)
 
+    async def _purge(self) -> None:
+        """Delete rows that are older than the policy keeps them, in small steps."""
+        while self.policy.keep_rows_days:
+            before = self._clock.now() - self.policy.keep_rows_days * _DAY_S
+            gone = await asyncio.to_thread(self._store.purge, before, limit=_PURGE_STEP)
+            await self._clock.sleep(_PURGE_PAUSE_S if gone else _PURGE_EVERY_S)
+
     # --- workers --------------------------------------------------------------------------------------------------
 
     def now(self) -> float:
@@ -334,6 +380,14 @@ class PoolService:
 
     def has_room(self) -> bool:
         return len(self._sessions) < self.policy.max_workers
+
+    def why(self, worker: str) -> wire.Why:
+        """Which rules of this pool keep work from a connected worker."""
+        state = self.machine.workers.get(worker)
+        if state is None:
+            text = "The pool has not taken this worker in yet."
+            return wire.Why(waiting_tasks=0, reasons=(wire.WhyReason("joined", False, text),))
+        return why(state, self.machine.tasks.values(), banned=self.machine.is_banned(worker, state.owner))
 
     async def worker_facts(self, worker: str) -> tuple[int, int]:
         return await self._chain.view_score(worker), (await self._chain.view_account(worker)).stake
@@ -365,21 +419,44 @@ class PoolService:
         return self._watcher.chain_time
 
     @property
+    def gas_money(self) -> GasMoney:
+        """How long the key's coins last."""
+        return self._effects.gas_money
+
+    @property
+    def transactions_under_way(self) -> int:
+        """How many transactions are sent and not mined."""
+        return self._effects.under_way
+
+    @property
     def chain_silence_s(self) -> float:
         """Seconds since the chain last answered."""
         return max(self._clock.now() - self._watcher.answered_at, 0.0)
 
     async def task(self, task_id: str) -> StoredTask | None:
-        """A task as it is now, or as it is stored if it is long over; None for one that is not known."""
+        """A task as it is now, or as it is stored if it is long over; None for one that is not known.
+
+        One of a live deal that has not begun is told as received.
+        """
         live = self.machine.tasks.get(task_id)
         if live is not None:
             return StoredTask(live, live.story[-1].at if live.story else live.created_at)
-        return await asyncio.to_thread(self._store.task, task_id)
+        stored = await asyncio.to_thread(self._store.task, task_id)
+        if stored is not None:
+            return stored
+        unbegun = await self._finder.find(task_id)
+        return None if unbegun is None else StoredTask(unbegun, unbegun.created_at)
 
     async def story(self, task_id: str) -> list[StoryLine]:
         """Everything that happened to a task, in order."""
         live = self.machine.story(task_id)
-        return list(live) or await asyncio.to_thread(self._store.story, task_id)
+        if live:
+            return list(live)
+        stored = await asyncio.to_thread(self._store.story, task_id)
+        if stored:
+            return stored
+        unbegun = await self._finder.find(task_id)
+        return [] if unbegun is None else unbegun.story
 
     def owners(self) -> dict[str, WorkerState]:
         """Of each owner that could get a task now, its lightest worker: any of them may get it.

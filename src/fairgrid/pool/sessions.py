@@ -48,6 +48,8 @@ _BURST = 200.0
 _FRAMES_PER_S = 50.0
 _MISSED_HEARTBEATS = 3
 _POLICY_VIOLATION = 1008
+_WHY_EVERY_S = 1.0
+"""A new answer costs a look at every live task; in between a worker gets the last one again."""
 
 
 class Desk(Protocol):
@@ -62,6 +64,7 @@ class Desk(Protocol):
     def feed(self, event: Event) -> None: ...
     def is_banned(self, worker: str, owner: str) -> bool: ...
     def has_room(self) -> bool: ...
+    def why(self, worker: str) -> wire.Why: ...
 
     async def worker_facts(self, worker: str) -> tuple[int, int]:
         """Score and free deposit (nRLC) on chain."""
@@ -107,6 +110,8 @@ class Session:
     outbox: asyncio.Queue[wire.PoolMessage | None] = field(default_factory=lambda: asyncio.Queue(_OUTBOX))
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     reason: str = ""
+    why: wire.Why | None = None
+    why_at: float = 0.0
 
     def send(self, message: wire.PoolMessage) -> None:
         try:
@@ -283,6 +288,10 @@ async def _take(desk: Desk, session: Session, message: wire.WorkerMessage) -> No
             desk.feed(LeaseFailed(worker, message.lease_id, message.task_id, message.reason))
         case wire.Contributed() | wire.Revealed():
             return  # Only the chain is believed, and it is read anyway.
+        case wire.WhyRequest():
+            if session.why is None or desk.now() >= session.why_at + _WHY_EVERY_S:
+                session.why, session.why_at = desk.why(worker), desk.now()
+            session.send(session.why)
         case wire.Enrol():
             raise _Turned("This worker is enrolled already.")
 

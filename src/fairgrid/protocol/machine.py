@@ -65,6 +65,8 @@ class Machine:
     """``linux``, ``macos`` or ``windows``."""
     arch: _Name = ""
     """``x86_64``, ``aarch64`` or what the system calls itself."""
+    cpu_family: _Name = ""
+    """Maker and family of the processor, such as ``GenuineIntel-6-143``: machines of one family round alike."""
     runtimes: _Names = ()
     """Runtime ids (decision 13) that are installed and allowed."""
     levels: _Names = ()

@@ -21,6 +21,7 @@ from jsonschema import Draft202012Validator
 from fairgrid.errors import ManifestError, UsageError
 from fairgrid.protocol.bounded_json import load_json
 from fairgrid.protocol.cid import cid_of, is_cid, normal_cid
+from fairgrid.protocol.needs import NO_NEEDS, Needs, needs_from_wire
 from fairgrid.protocol.paths import path_fault
 
 __all__ = [
@@ -138,6 +139,8 @@ class Manifest:
     dependencies: tuple[TaskRef, ...] = ()
     retention_days: int = 30
     """How long storage is asked to keep inputs and results."""
+    needs: Needs = NO_NEEDS
+    """What each task needs of the machine."""
 
     def arguments_of(self, index: int) -> tuple[str, ...]:
         """The arguments of task ``index``.
@@ -172,16 +175,22 @@ class Manifest:
 
     def to_wire(self) -> dict[str, Any]:
         """The JSON object."""
-        return _FIXED | {
-            "arguments": list(self.arguments),
-            "dependencies": [reference.to_wire() for reference in self.dependencies],
-            "inputs": [reference.to_wire() for reference in self.inputs],
-            "items": [item.to_wire() for item in self.items],
-            "job": {"kind": "script", "script": self.script.to_wire()},
-            "resources": self.resources.to_wire(),
-            "retention": {"days": self.retention_days},
-            "runtime": self.runtime,
-        }
+        needs = self.needs.to_wire()
+        optional = {"needs": needs} if needs else {}
+        return (
+            _FIXED
+            | optional
+            | {
+                "arguments": list(self.arguments),
+                "dependencies": [reference.to_wire() for reference in self.dependencies],
+                "inputs": [reference.to_wire() for reference in self.inputs],
+                "items": [item.to_wire() for item in self.items],
+                "job": {"kind": "script", "script": self.script.to_wire()},
+                "resources": self.resources.to_wire(),
+                "retention": {"days": self.retention_days},
+                "runtime": self.runtime,
+            }
+        )
 
     def to_bytes(self) -> bytes:
         """The canonical bytes.
@@ -243,6 +252,7 @@ def parse_manifest(data: bytes) -> Manifest:
         ),
         dependencies=_task_refs(wire["dependencies"]),
         retention_days=wire["retention"]["days"],
+        needs=needs_from_wire(wire.get("needs", {})),
     )
     _check_meaning(manifest)
     return manifest

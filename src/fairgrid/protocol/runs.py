@@ -15,6 +15,7 @@ from typing import Final
 
 from fairgrid.errors import VerificationError
 from fairgrid.protocol.hexes import from_hex, hex32, keccak, to_hex32, uint256_bytes
+from fairgrid.protocol.ids import task_id
 
 __all__ = [
     "MAX_RUN_TASKS",
@@ -24,6 +25,8 @@ __all__ = [
     "task_proof",
     "task_proof_holds",
     "tasks_root",
+    "unit_id",
+    "units_of",
 ]
 
 MAX_RUN_TASKS: Final = 2**20 - 1
@@ -35,6 +38,16 @@ _LEAF, _NODE = b"\x10", b"\x11"
 def run_id(deal: str, first: int, count: int) -> str:
     """The id of the run of ``count`` tasks from index ``first`` on; it is never the id of a task."""
     return to_hex32(keccak(_bytes32(deal) + uint256_bytes(first) + uint256_bytes(count)))
+
+
+def unit_id(deal: str, index: int, count: int) -> str:
+    """What is settled as one: the run of ``count`` tasks from ``index`` on, or the one task if ``count`` is 0."""
+    return run_id(deal, index, count) if count else task_id(deal, index)
+
+
+def units_of(count: int) -> int:
+    """How often prices and stakes of a deal count: once a task of a run; once for a classic task (``count`` 0)."""
+    return max(count, 1)
 
 
 def run_digest(root: str, results: bytes) -> str:

@@ -42,6 +42,9 @@ __all__ = [
     "UploadRequest",
     "Uploaded",
     "Welcome",
+    "Why",
+    "WhyReason",
+    "WhyRequest",
     "WorkerMessage",
     "decode_pool_message",
     "decode_worker_message",
@@ -99,7 +102,10 @@ class Refused:
 
 @dataclass(config=_STRICT, frozen=True, slots=True)
 class Lease:
-    """Compute this task and seal the digest. Carries no authorisation (decision 2). The task is read from the chain."""
+    """Compute this task and seal the digest. Carries no authorisation (decision 2). The task is read from the chain.
+
+    ``count`` is 0 for a task; for a run of the batch lane it is its number of tasks, ``index`` the first of them, and
+    ``task_id`` its run id in every message about it."""
 
     lease_id: Annotated[str, Field(min_length=1, max_length=64)]
     deal_id: Hex32
@@ -107,6 +113,7 @@ class Lease:
     index: int
     round: int
     seal_window_s: float
+    count: Annotated[int, Field(ge=0, lt=1 << 20)] = 0
     kind: Literal["lease"] = "lease"
 
 
@@ -165,6 +172,24 @@ class TaskDone:
     kind: Literal["task_done"] = "task_done"
 
 
+@dataclass(config=_STRICT, frozen=True, slots=True)
+class WhyReason:
+    """One rule of the pool for this worker, with its numbers in ``text``; ``allowed`` False: it keeps work away."""
+
+    rule: Annotated[str, Field(max_length=64)]
+    allowed: bool
+    text: ShortText
+
+
+@dataclass(config=_STRICT, frozen=True, slots=True)
+class Why:
+    """The answer to `WhyRequest`: how many tasks wait for workers, and which rules speak for and against this one."""
+
+    waiting_tasks: Annotated[int, Field(ge=0)]
+    reasons: Annotated[tuple[WhyReason, ...], Field(max_length=64)]
+    kind: Literal["why"] = "why"
+
+
 PoolMessage = (
     Challenge
     | Welcome
@@ -176,6 +201,7 @@ PoolMessage = (
     | UploadRequest
     | Abort
     | TaskDone
+    | Why
 )
 
 
@@ -302,8 +328,25 @@ class LeaseFailed:
     kind: Literal["lease_failed"] = "lease_failed"
 
 
+@dataclass(config=_STRICT, frozen=True, slots=True)
+class WhyRequest:
+    """Why does this worker get no work?"""
+
+    kind: Literal["why_request"] = "why_request"
+
+
 WorkerMessage = (
-    Enrol | Ready | Heartbeat | PhaseReport | Seal | Contributed | Revealed | Opening | Uploaded | LeaseFailed
+    Enrol
+    | Ready
+    | Heartbeat
+    | PhaseReport
+    | Seal
+    | Contributed
+    | Revealed
+    | Opening
+    | Uploaded
+    | LeaseFailed
+    | WhyRequest
 )
 
 _pool_adapter: TypeAdapter[PoolMessage] = TypeAdapter(Annotated[PoolMessage, Field(discriminator="kind")])

@@ -73,3 +73,14 @@ class Sandbox(Protocol):
     async def run(self, job: SandboxJob) -> Outcome:
         """Run to the end or to a limit. Never raises for what the job does; `HostFailure` if it cannot start."""
         ...
+
+    def suspend(self) -> bool:
+        """Stop every running job, and those that start, until `resume`; False where the sandbox cannot.
+
+        Jobs keep their memory. Suspended time does not count towards their wall-clock limits.
+        """
+        ...
+
+    def resume(self) -> None:
+        """Let every job go on."""
+        ...

@@ -16,16 +16,29 @@ class FunctionSandbox:
     def __init__(self, function: Callable[[SandboxJob], bytes | Outcome], *, runtime_id: str) -> None:
         self._function = function
         self._runtime_id = runtime_id
+        self._going = asyncio.Event()
+        self._going.set()
 
     @property
     def runtime_id(self) -> str:
         """The runtime that this sandbox pretends to be."""
         return self._runtime_id
 
+    def suspend(self) -> bool:
+        """Nothing begins, and nothing that ended is told, until `resume`; a function that runs is not stopped."""
+        self._going.clear()
+        return True
+
+    def resume(self) -> None:
+        """Go on."""
+        self._going.set()
+
     async def run(self, job: SandboxJob) -> Outcome:
         """Run the function; an exception becomes exit code 1 with its text as stderr."""
+        await self._going.wait()
         try:
             answer = await asyncio.to_thread(self._function, job)
         except Exception as error:
-            return Outcome(Stop.EXITED, 1, b"", f"{type(error).__name__}: {error}\n".encode(), 0, 0.0, 0)
+            answer = Outcome(Stop.EXITED, 1, b"", f"{type(error).__name__}: {error}\n".encode(), 0, 0.0, 0)
+        await self._going.wait()
         return answer if isinstance(answer, Outcome) else Outcome(Stop.EXITED, 0, answer, b"", 0, 0.0, 0)

@@ -14,6 +14,7 @@ from pathlib import Path
 from fairgrid.errors import HostFailure
 from fairgrid.runtime.interface import Outcome, SandboxJob, Stop
 from fairgrid.runtime.native_code import check_native_code
+from fairgrid.runtime.suspension import Suspension
 from fairgrid.runtime.wasm_job import HostJob, outcome_from_json
 
 __all__ = ["WasmSandbox"]
@@ -30,6 +31,7 @@ class WasmSandbox:
         self._interpreter = interpreter
         self._compiled = compiled
         self._runtime_id = runtime_id
+        self._suspension = Suspension()
 
     @property
     def runtime_id(self) -> str:
@@ -40,6 +42,14 @@ class WasmSandbox:
     def interpreter(self) -> Path:
         """The interpreter's WebAssembly file, as it was pinned by hash."""
         return self._interpreter
+
+    def suspend(self) -> bool:
+        """Stop the processes of all jobs until `resume`; False where the system cannot."""
+        return self._suspension.suspend()
+
+    def resume(self) -> None:
+        """Let every job go on."""
+        self._suspension.resume()
 
     async def run(self, job: SandboxJob) -> Outcome:
         """Run ``job``; its output folder must be empty and receives files only if the script ends by itself.
@@ -82,7 +92,10 @@ class WasmSandbox:
         except OSError as error:
             raise HostFailure(f"The sandbox process cannot be started: {error}.") from error
         try:
-            answer, diagnostics = await asyncio.wait_for(_converse(process, line), job.limits.wall_s + _GRACE_S)
+            with self._suspension.running(process.pid):
+                answer, diagnostics = await self._suspension.wait_for(
+                    _converse(process, line), job.limits.wall_s + _GRACE_S
+                )
         except TimeoutError:
             return _host_outcome(Stop.WALL_CLOCK, job.limits.wall_s, "killed after the wall-clock limit")
         finally:

@@ -29,6 +29,7 @@ TRAP_EXIT = 134
 """Exit code of a guest that trapped, as a shell reports an abort."""
 
 _WASM_PAGE = 65_536
+_TICK_S = 0.5
 _PRELUDE = Path(__file__).with_name("guest") / "prelude.py"
 _WASI = "wasi_snapshot_preview1"
 
@@ -169,11 +170,10 @@ def run_guest(job: HostJob) -> Outcome:
         guest = Guest(job)
     except (HostTrouble, HostFailure) as error:
         return Outcome(Stop.HOST, 0, b"", b"", 0, time.monotonic() - started, 0, str(error))
-    timer = threading.Timer(job.limits.wall_s, guest.interrupt)
-    timer.daemon = True
-    timer.start()
+    ended = threading.Event()
+    threading.Thread(target=_interrupt_after, args=(job.limits.wall_s, guest.interrupt, ended), daemon=True).start()
     stop, code, detail = _end_of(guest)
-    timer.cancel()
+    ended.set()
     fuel_used, memory_bytes = guest.fuel_used(), guest.memory_bytes()
     try:
         guest.finish(keep_output=stop is Stop.EXITED)
@@ -184,6 +184,18 @@ def run_guest(job: HostJob) -> Outcome:
     return Outcome(
         stop, code, guest.stdout.contents(), guest.stderr.contents(), fuel_used, wall_s, memory_bytes, detail
     )
+
+
+def _interrupt_after(wall_s: float, interrupt: Callable[[], None], ended: threading.Event) -> None:
+    """Interrupt when the guest ran for ``wall_s``. Time in which the whole process was stopped does not count."""
+    left = wall_s
+    while left > 0:
+        began = time.monotonic()
+        if ended.wait(min(left, _TICK_S)):
+            return
+        # A tick that took much longer means that the process stood still; the parent's own limit is exact.
+        left -= min(time.monotonic() - began, 2 * _TICK_S)
+    interrupt()
 
 
 def _end_of(guest: Guest) -> tuple[Stop, int, str]:

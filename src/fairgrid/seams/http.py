@@ -57,6 +57,8 @@ async def retried(
         except (httpx.TransportError, Interrupted) as error:
             if not remaining or not isinstance(error, lost):
                 raise ServiceUnavailable(service, url, str(error) or type(error).__name__) from error
+        except httpx.TooManyRedirects as error:
+            raise ServiceUnavailable(service, url, "it redirects too often") from error
         except httpx.InvalidURL as error:
             raise UsageError(f"{url} is not the address of a {service} service ({error}).") from error
         await clock.sleep(pause_s)

@@ -1,10 +1,14 @@
 """The storage service: `/api/v0/add` as IPFS nodes have it, `/ipfs/{cid}` as IPFS gateways have it, `/health`.
 
+Beside them what IPFS does not have: `/leaves/{cid}`, the SHA-256 of each chunk of a file, by which a client checks
+every chunk as it arrives; and `/uploads`, uploads in parts that survive lost connections.
+
 Anyone who can reach it may store and read: content is public to whoever knows its CID (decision 34).
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Mapping
@@ -18,11 +22,13 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from fairgrid import __version__
-from fairgrid.errors import FairgridError, UsageError
+from fairgrid.errors import FairgridError, ServiceError, UsageError, VerificationError
 from fairgrid.protocol.cid import normal_cid
+from fairgrid.seams.http import parse_json
 from fairgrid.seams.service import drain
+from fairgrid.storage.sessions import SessionConflict, SessionMissing, UploadSessions
 from fairgrid.storage.store import BlobDamaged, BlobMissing, BlobStore, BlobTooLarge, StoreFull
-from fairgrid.storage.upload import UploadStalled, receive_files
+from fairgrid.storage.upload import UploadStalled, receive_files, unstalled
 
 __all__ = ["VERIFIED_BEFORE_ANSWER_BYTES", "storage_application"]
 
@@ -32,6 +38,7 @@ VERIFIED_BEFORE_ANSWER_BYTES = 64 * 1024 * 1024
 
 _FORM_OVERHEAD_BYTES = 1024 * 1024
 _DRAIN_BYTES = 256 * 1024 * 1024
+_SHORT_BODY_BYTES = 4096
 _RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
 _PUBLIC_HEADERS = {
     "access-control-allow-origin": "*",
@@ -57,6 +64,9 @@ def storage_application(
         routes=[
             Route("/api/v0/add", service.add, methods=["POST"]),
             Route("/ipfs/{cid}", service.get, methods=["GET", "HEAD"]),
+            Route("/leaves/{cid}", service.leaves, methods=["GET"]),
+            Route("/uploads", service.open_upload, methods=["POST"]),
+            Route("/uploads/{id}", service.upload, methods=["GET", "PATCH", "DELETE"]),
             Route("/health", service.health, methods=["GET"]),
         ],
         exception_handlers={404: _not_found, 405: _not_allowed},
@@ -75,6 +85,7 @@ class _Storage:
         self._store = store
         self._idle_s = idle_s
         self._allowed_origins = allowed_origins
+        self._sessions = UploadSessions(store)
 
     async def health(self, request: Request) -> Response:
         usage, limits = self._store.usage, self._store.limits
@@ -100,7 +111,7 @@ class _Storage:
         except ClientDisconnect:
             return Response(status_code=400)
         except (UsageError, StoreFull, UploadStalled) as error:
-            status = next(status for kind, status in _UPLOAD_STATUS if isinstance(error, kind))
+            status = _status_of(error)
             _log.warning("upload_refused", status=status, reason=str(error))
             if status != 408:
                 await drain(body, limit_bytes=_DRAIN_BYTES)
@@ -112,10 +123,59 @@ class _Storage:
             _log.info("stored", cid=file.blob.cid, size=file.blob.size)
         return Response("\n".join(lines) + "\n", media_type="application/json", headers=self._cors(request))
 
-    def _check_upload(self, request: Request) -> None:
+    async def open_upload(self, request: Request) -> Response:
+        """Begin an upload in parts: ``{"cid", "size"}`` in, ``{"id", "offset"}`` out."""
+        body = request.stream()
+        try:
+            self._check_origin(request)
+            async with asyncio.timeout(self._idle_s):
+                wanted = parse_json(await _short_body(body))
+            state = await self._sessions.begin(str(wanted["cid"]), int(wanted["size"]))
+        except ClientDisconnect:
+            return Response(status_code=400)
+        except TimeoutError:
+            return _add_error(408, UploadStalled(self._idle_s))
+        except (KeyError, TypeError, ValueError):
+            return _add_error(400, UsageError('Begin an upload with a JSON object {"cid": "bafy…", "size": 123}.'))
+        except (UsageError, StoreFull) as error:
+            return _add_error(_status_of(error), error)
+        return JSONResponse(state.document(), status_code=201, headers=self._cors(request))
+
+    async def upload(self, request: Request) -> Response:
+        """Ask how far an upload is (GET), send more of it (PATCH with ``?offset=``), or give it up (DELETE)."""
+        name = request.path_params["id"]
+        body = request.stream()
+        try:
+            self._check_origin(request)
+            if request.method == "DELETE":
+                await self._sessions.drop(name)
+                return Response(status_code=204)
+            if request.method == "GET":
+                state = await self._sessions.state(name)
+            else:
+                offset = request.query_params.get("offset", "")
+                if not (offset.isascii() and offset.isdecimal()):
+                    raise UsageError("Say with ?offset=N where in the file these bytes begin.")
+                state = await self._sessions.append(name, int(offset), unstalled(body, self._idle_s))
+        except ClientDisconnect:
+            return Response(status_code=400)
+        except (UsageError, ServiceError, VerificationError) as error:
+            status = _status_of(error)
+            _log.warning("upload_refused", status=status, reason=str(error))
+            if status not in (404, 408):
+                await drain(body, limit_bytes=_DRAIN_BYTES)
+            return _add_error(status, error)
+        if state.done:
+            _log.info("stored", cid=state.cid, size=state.size)
+        return JSONResponse(state.document(), headers=self._cors(request))
+
+    def _check_origin(self, request: Request) -> None:
         origin = request.headers.get("origin")
         if origin is not None and origin not in self._allowed_origins:
             raise _OriginRefused(origin)
+
+    def _check_upload(self, request: Request) -> None:
+        self._check_origin(request)
         if request.query_params.get("cid-version", "1") != "1":
             raise UsageError("Only CIDs of version 1 are made here. Leave cid-version out, or send cid-version=1.")
         if request.query_params.get("wrap-with-directory", "false") == "true":
@@ -168,6 +228,21 @@ class _Storage:
             return Response(status_code=status, headers=headers, media_type=media_type)
         return StreamingResponse(self._body(cid, wanted), status_code=status, headers=headers, media_type=media_type)
 
+    async def leaves(self, request: Request) -> Response:
+        """The digests of a file's chunks, joined; ``x-file-size`` is the file's size."""
+        try:
+            cid = normal_cid(request.path_params["cid"])
+            size, digests = await self._store.leaves(cid)
+        except UsageError as error:
+            return _text(400, str(error))
+        except BlobMissing as error:
+            return _text(404, str(error))
+        except BlobDamaged as error:
+            _log.error("blob_damaged", cid=cid)
+            return _text(500, str(error))
+        headers = {**_PUBLIC_HEADERS, "x-file-size": str(size)}
+        return Response(b"".join(digests), headers=headers, media_type="application/octet-stream")
+
     async def _body(self, cid: str, wanted: _Range) -> AsyncIterator[bytes]:
         try:
             async for piece in self._store.read(cid, start=wanted.start, length=wanted.length):
@@ -187,8 +262,25 @@ _UPLOAD_STATUS: tuple[tuple[type[FairgridError], int], ...] = (
     (StoreFull, 507),
     (UploadStalled, 408),
     (_OriginRefused, 403),
+    (SessionMissing, 404),
+    (SessionConflict, 409),
+    (VerificationError, 422),
     (UsageError, 400),
 )
+
+
+def _status_of(error: FairgridError) -> int:
+    return next((status for kind, status in _UPLOAD_STATUS if isinstance(error, kind)), 500)
+
+
+async def _short_body(body: AsyncIterator[bytes]) -> bytes:
+    """The body of a request that should be short; what is longer is cut."""
+    read = bytearray()
+    async for piece in body:
+        read += piece
+        if len(read) > _SHORT_BODY_BYTES:
+            break
+    return bytes(read[:_SHORT_BODY_BYTES])
 
 
 def _wanted_range(headers: Mapping[str, str], cid: str, size: int) -> _Range | None:

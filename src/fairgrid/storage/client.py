@@ -4,43 +4,66 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Protocol, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import httpx
 
-from fairgrid.errors import ServiceRefused, UsageError, VerificationError
+from fairgrid.errors import ServiceRefused, ServiceUnavailable, UsageError, VerificationError
 from fairgrid.protocol.cid import CidBuilder, normal_cid
 from fairgrid.seams.clock import Clock, SystemClock
-from fairgrid.seams.http import TRANSIENT_STATUS, Interrupted, one_line, open_http, parse_json, retried, start_of
-from fairgrid.storage.store import BlobTooLarge
+from fairgrid.seams.http import Interrupted, open_http, parse_json, retried, start_of
+from fairgrid.storage.download import Download, FileSink, Leaves, Limiter, MemorySink, Sink, refusal, words_of
 
 __all__ = ["StorageClient"]
 
 _SERVICE = "storage"
 _UPLOAD_PIECE_BYTES = 256 * 1024
-_WRITE_BUFFER_BYTES = 1024 * 1024
+_READ_BYTES = 1024 * 1024
 _ASK_FIRST_BYTES = 64 * 1024 * 1024
+_IN_PARTS_BYTES = 1024 * 1024
+"""Files above this size are sent in parts, where the service can take them so."""
+_MAX_LEAVES_BYTES = 16 * 1024 * 1024
+_NO_SUCH_ROUTE = (404, 405, 501)
 _Answer = TypeVar("_Answer")
 
 
 class StorageClient:
     """A storage service, or any IPFS gateway and node at ``url``. Use as an async context manager.
 
-    Lost connections are retried four times with growing pauses; a download goes on where it stopped.
+    Lost connections are retried four times with growing pauses; downloads and large uploads go on where they stopped.
     ``transport`` replaces the network, for example by ``httpx.ASGITransport(storage_application(MemoryStore()))``.
+    ``max_redirects``: a gateway may send a download elsewhere so often; use it with a transport that judges addresses.
+    ``down`` and ``up`` limit the bandwidth.
     """
 
     def __init__(
-        self, url: str, *, transport: httpx.AsyncBaseTransport | None = None, clock: Clock | None = None
+        self,
+        url: str,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+        clock: Clock | None = None,
+        max_redirects: int = 0,
+        down: Limiter | None = None,
+        up: Limiter | None = None,
     ) -> None:
         self._url = url.rstrip("/")
         self._clock = clock or SystemClock()
         self._http = open_http(transport=transport)
+        self._http.follow_redirects = max_redirects > 0
+        self._http.max_redirects = max_redirects
+        self._down = down
+        self._up = up
+
+    @property
+    def url(self) -> str:
+        """Where it is, without a slash at the end."""
+        return self._url
 
     async def __aenter__(self) -> StorageClient:
         return self
@@ -69,8 +92,11 @@ class StorageClient:
 
         return await self._retried(lambda: self._upload(pieces(), len(data), name))
 
-    async def add_file(self, path: Path) -> str:
+    async def add_file(self, path: Path, *, ticket: Path | None = None) -> str:
         """Store a file without loading it whole; gives its CID.
+
+        A large file goes in parts where the service takes them. ``ticket`` is a file of the caller's in which the
+        upload's name is kept, so that another process can go on with it; it is gone when the upload is done.
 
         Raises:
             UsageError: the file cannot be read, or changes while it is read.
@@ -84,19 +110,12 @@ class StorageClient:
             ) from error
         try:
             size = os.fstat(file.fileno()).st_size
+            if size > _IN_PARTS_BYTES:
+                cid = await self._add_in_parts(file, size, path, ticket)
+                if cid is not None:
+                    return cid
             await self._check_room(size)
-
-            async def pieces() -> AsyncIterator[bytes]:
-                await asyncio.to_thread(file.seek, 0)
-                left = size
-                while left:
-                    piece = await asyncio.to_thread(file.read, min(left, _UPLOAD_PIECE_BYTES))
-                    if not piece:
-                        raise UsageError(f"The file {path} became shorter while it was sent. Send it when it is ready.")
-                    left -= len(piece)
-                    yield piece
-
-            return await self._retried(lambda: self._upload(pieces(), size, path.name))
+            return await self._retried(lambda: self._upload(_pieces(file, 0, size, path), size, path.name))
         finally:
             file.close()
 
@@ -116,7 +135,7 @@ class StorageClient:
         except OSError as error:
             raise UsageError(f"Cannot write to {dest.parent} ({error.strerror}). Choose another folder.") from error
         try:
-            sink = _FileSink(file)
+            sink = FileSink(file)
             try:
                 await self._download(cid, sink, max_bytes)
             finally:
@@ -130,9 +149,50 @@ class StorageClient:
 
     async def fetch_bytes(self, cid: str, *, max_bytes: int) -> bytes:
         """The content with this CID; fails as `fetch` does."""
-        sink = _MemorySink()
+        sink = MemorySink()
         await self._download(cid, sink, max_bytes)
         return bytes(sink.content)
+
+    async def pull(self, download: Download) -> None:
+        """Bring ``download`` to its end from here, through any number of lost connections as long as it gets on.
+
+        Raises:
+            WrongBytes: this service sent something else.
+            BlobTooLarge, ServiceRefused, ServiceUnavailable: as `fetch`; what arrived stays.
+            OSError: the sink cannot be written.
+        """
+        while True:
+            before = download.position
+            try:
+                await self._retried(lambda: download.go_on(self._http, self._url))
+            except ServiceUnavailable:
+                if download.position > before:
+                    continue
+                raise
+            await download.finish(self._url)
+            return
+
+    async def leaves(self, cid: str) -> Leaves | None:
+        """Digests of the chunks of a file, proven by its CID; None where the service cannot give them.
+
+        Raises:
+            ServiceUnavailable: nobody answers.
+            UsageError: ``cid`` is none.
+        """
+        cid = normal_cid(cid)
+
+        async def ask() -> Leaves | None:
+            async with self._http.stream("GET", f"{self._url}/leaves/{cid}") as response:
+                if response.status_code != 200:
+                    refused = refusal(response.status_code, "")
+                    if isinstance(refused, Interrupted):
+                        raise refused
+                    return None
+                size = response.headers.get("x-file-size", "")
+                joined = await start_of(response, limit=_MAX_LEAVES_BYTES)
+                return Leaves.parse(joined, int(size), cid) if size.isascii() and size.isdecimal() else None
+
+        return await self._retried(ask)
 
     async def stat(self, cid: str) -> int | None:
         """Size in bytes as the service states it, or None when it does not have this CID.
@@ -148,11 +208,94 @@ class StorageClient:
             if response.status_code == 404:
                 return None
             if response.status_code != 200:
-                raise _refusal(response.status_code, f"{cid}: it reports an error for this file")
+                raise refusal(response.status_code, f"{cid}: it reports an error for this file")
             length = response.headers.get("content-length", "")
             if not length.isdecimal():
                 raise ServiceRefused(_SERVICE, 200, f"no length for {cid}")
             return int(length)
+
+        return await self._retried(ask)
+
+    async def _add_in_parts(self, file: BinaryIO, size: int, path: Path, ticket: Path | None) -> str | None:
+        """The CID when the file is stored; None where the service takes no uploads in parts."""
+        cid = await asyncio.to_thread(_cid_of_file, file, size, path)
+        with contextlib.suppress(ServiceRefused):
+            if await self.stat(cid) == size:
+                return cid
+        name = await asyncio.to_thread(_read_ticket, ticket, self._url, cid)
+        state: dict[str, Any] | None = None
+        if name is not None:
+            with contextlib.suppress(ServiceRefused):
+                state = await self._ask_upload("GET", f"/uploads/{name}")
+        if state is None:
+            state = await self._begin_upload(cid, size)
+            if state is None:
+                return None
+            await asyncio.to_thread(_write_ticket, ticket, self._url, cid, str(state["id"]))
+        try:
+            while not state["done"]:
+                state = await self._send_part(file, size, path, state)
+        except ServiceRefused as error:
+            if error.status == 404:
+                # The service forgot the upload (it restarted): the next call begins anew.
+                raise ServiceUnavailable(_SERVICE, self._url, "it lost the upload when it restarted") from error
+            raise
+        finally:
+            if state["done"] and ticket is not None:
+                await asyncio.to_thread(ticket.unlink, missing_ok=True)
+        return cid
+
+    async def _begin_upload(self, cid: str, size: int) -> dict[str, Any] | None:
+        try:
+            return await self._ask_upload("POST", "/uploads", json.dumps({"cid": cid, "size": size}).encode())
+        except ServiceRefused as error:
+            if error.status in _NO_SUCH_ROUTE:
+                return None
+            raise
+
+    async def _send_part(self, file: BinaryIO, size: int, path: Path, state: dict[str, Any]) -> dict[str, Any]:
+        """Send what is missing; after a lost connection the service is asked where to go on."""
+        upload = f"/uploads/{state['id']}"
+        start = int(state["offset"])
+        try:
+            return await self._ask_upload(
+                "PATCH", f"{upload}?offset={start}", lambda: _pieces(file, start, size, path, self._up), once=True
+            )
+        except ServiceUnavailable:
+            now = await self._ask_upload("GET", upload)
+            if int(now["offset"]) <= start and not now["done"]:
+                raise
+            return now
+        except ServiceRefused as error:
+            if error.status != 409:
+                raise
+            return await self._ask_upload("GET", upload)
+
+    async def _ask_upload(
+        self,
+        method: str,
+        path: str,
+        body: bytes | Callable[[], AsyncIterator[bytes]] | None = None,
+        *,
+        once: bool = False,
+    ) -> dict[str, Any]:
+        async def ask() -> dict[str, Any]:
+            content = body() if callable(body) else body
+            try:
+                async with self._http.stream(method, f"{self._url}{path}", content=content) as response:
+                    answer = await start_of(response)
+            except httpx.TransportError as error:
+                if once:
+                    raise ServiceUnavailable(_SERVICE, self._url, str(error) or type(error).__name__) from error
+                raise
+            if response.status_code not in (200, 201):
+                raise refusal(response.status_code, words_of(answer) or "the upload")
+            try:
+                state: dict[str, Any] = parse_json(answer)
+                int(state["offset"]), str(state["id"]), bool(state["done"])
+            except (ValueError, KeyError, TypeError) as error:
+                raise ServiceRefused(_SERVICE, 200, "its answer to an upload cannot be understood") from error
+            return state
 
         return await self._retried(ask)
 
@@ -184,6 +327,8 @@ class StorageClient:
             yield head
             async for piece in pieces:
                 builder.update(piece)
+                if self._up is not None:
+                    await self._up.take(len(piece))
                 yield piece
             yield tail
 
@@ -199,7 +344,7 @@ class StorageClient:
         ) as response:
             answer = await start_of(response)
         if response.status_code != 200:
-            raise _refusal(response.status_code, _message(answer) or f"the upload of {name}")
+            raise refusal(response.status_code, words_of(answer) or f"the upload of {name}")
         try:
             cid = normal_cid(str(parse_json(answer.strip().splitlines()[-1])["Hash"]))
         except (ValueError, KeyError, TypeError, IndexError, UsageError) as error:
@@ -211,112 +356,52 @@ class StorageClient:
             )
         return cid
 
-    async def _download(self, cid: str, sink: _Sink, max_bytes: int) -> None:
-        cid = normal_cid(cid)
-        download = _Download(cid, sink, max_bytes, self._url)
-        await self._retried(lambda: download.go_on(self._http))
-        await sink.flush()
-        if download.builder.finish() != cid:
-            raise VerificationError(
-                f"What the storage at {self._url} sent for {cid} has the CID {download.builder.finish()}. "
-                f"Nothing of it was kept; use another storage service."
-            )
+    async def _download(self, cid: str, sink: Sink, max_bytes: int) -> None:
+        download = Download(normal_cid(cid), sink, max_bytes, limiter=self._down)
+        await self._retried(lambda: download.go_on(self._http, self._url))
+        await download.finish(self._url)
 
     async def _retried(self, attempt: Callable[[], Awaitable[_Answer]]) -> _Answer:
         return await retried(attempt, service=_SERVICE, url=self._url, clock=self._clock)
 
 
-class _Sink(Protocol):
-    async def write(self, data: bytes) -> None: ...
-    async def flush(self) -> None: ...
-    async def restart(self) -> None: ...
+async def _pieces(
+    file: BinaryIO, start: int, size: int, path: Path, limiter: Limiter | None = None
+) -> AsyncIterator[bytes]:
+    await asyncio.to_thread(file.seek, start)
+    left = size - start
+    while left:
+        piece = await asyncio.to_thread(file.read, min(left, _UPLOAD_PIECE_BYTES))
+        if not piece:
+            raise UsageError(f"The file {path} became shorter while it was sent. Send it when it is ready.")
+        left -= len(piece)
+        if limiter is not None:
+            await limiter.take(len(piece))
+        yield piece
 
 
-class _MemorySink:
-    def __init__(self) -> None:
-        self.content = bytearray()
-
-    async def write(self, data: bytes) -> None:
-        self.content += data
-
-    async def flush(self) -> None:
-        """Nothing is held back."""
-
-    async def restart(self) -> None:
-        self.content.clear()
+def _cid_of_file(file: BinaryIO, size: int, path: Path) -> str:
+    builder = CidBuilder()
+    file.seek(0)
+    while data := file.read(_READ_BYTES):
+        builder.update(data)
+    if builder.size < size:
+        raise UsageError(f"The file {path} became shorter while it was sent. Send it when it is ready.")
+    return builder.finish()
 
 
-class _FileSink:
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._buffer = bytearray()
-
-    async def write(self, data: bytes) -> None:
-        self._buffer += data
-        if len(self._buffer) >= _WRITE_BUFFER_BYTES:
-            await self.flush()
-
-    async def flush(self) -> None:
-        await asyncio.to_thread(self._file.write, self._buffer)
-        self._buffer = bytearray()
-
-    async def restart(self) -> None:
-        self._buffer.clear()
-        await asyncio.to_thread(self._file.seek, 0)
-        await asyncio.to_thread(self._file.truncate)
+def _read_ticket(ticket: Path | None, url: str, cid: str) -> str | None:
+    """The name of the upload that an earlier process began there; a ticket of another file or place says nothing."""
+    if ticket is None:
+        return None
+    try:
+        known = parse_json(ticket.read_bytes())
+        return str(known["id"]) if (known["url"], known["cid"]) == (url, cid) and str(known["id"]).isalnum() else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
-class _Download:
-    """One file on its way; `go_on` may be called again after a lost connection."""
-
-    def __init__(self, cid: str, sink: _Sink, max_bytes: int, url: str) -> None:
-        self._cid = cid
-        self._sink = sink
-        self._max_bytes = max_bytes
-        self._url = url
-        self.builder = CidBuilder()
-
-    async def go_on(self, http: httpx.AsyncClient) -> None:
-        had = self.builder.size
-        headers = {"range": f"bytes={had}-"} if had else {}
-        async with http.stream("GET", f"{self._url}/ipfs/{self._cid}", headers=headers) as response:
-            if response.status_code in TRANSIENT_STATUS:
-                raise Interrupted(f"status {response.status_code}")
-            resumed = response.status_code == 206 and response.headers.get("content-range", "").startswith(
-                f"bytes {had}-"
-            )
-            if response.status_code == 416 and had:
-                return  # Nothing is left to send; the CID tells whether that is true.
-            if response.status_code != 200 and not resumed:
-                said = _message(await start_of(response)) or "no reason given"
-                raise _refusal(response.status_code, f"{self._cid}: {said}")
-            if had and not resumed:
-                await self._sink.restart()
-                self.builder = CidBuilder()
-            announced = response.headers.get("content-length", "")
-            if announced.isdecimal():
-                self._check_size(self.builder.size + int(announced))
-            async for piece in response.aiter_raw():
-                self._check_size(self.builder.size + len(piece))
-                self.builder.update(piece)
-                await self._sink.write(piece)
-
-    def _check_size(self, size: int) -> None:
-        if size > self._max_bytes:
-            raise BlobTooLarge(
-                self._max_bytes, subject=f"The file {self._cid}", remedy="Allow more, or refuse the file."
-            )
-
-
-def _message(answer: bytes) -> str:
-    """What the service said."""
-    text = answer.decode("utf-8", "replace")
-    with contextlib.suppress(ValueError):
-        document = parse_json(answer)
-        if isinstance(document, dict) and "Message" in document:
-            text = str(document["Message"])
-    return one_line(text)
-
-
-def _refusal(status: int, message: str) -> ServiceRefused | Interrupted:
-    return Interrupted(f"status {status}") if status in TRANSIENT_STATUS else ServiceRefused(_SERVICE, status, message)
+def _write_ticket(ticket: Path | None, url: str, cid: str, name: str) -> None:
+    if ticket is not None:
+        with contextlib.suppress(OSError):
+            ticket.write_text(json.dumps({"url": url, "cid": cid, "id": name}))

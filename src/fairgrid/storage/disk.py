@@ -48,6 +48,7 @@ class DiskStore:
         self._lock = lock
         self._count = 0
         self._publishing = asyncio.Lock()
+        self._writers: set[_DiskWriter] = set()
 
     @classmethod
     async def open(cls, folder: Path, limits: StoreLimits | None = None) -> DiskStore:
@@ -91,7 +92,9 @@ class DiskStore:
         return Usage(blobs=self._count, used_bytes=self._space.kept_bytes)
 
     async def begin(self) -> BlobWriter:
-        return _DiskWriter(self, self._space)
+        writer = _DiskWriter(self, self._space)
+        self._writers.add(writer)
+        return writer
 
     async def size(self, cid: str) -> int | None:
         try:
@@ -115,8 +118,19 @@ class DiskStore:
         finally:
             opened.file.close()
 
+    async def leaves(self, cid: str) -> tuple[int, tuple[bytes, ...]]:
+        opened = await asyncio.to_thread(self._open_blob, cid)
+        await asyncio.to_thread(opened.file.close)
+        return opened.size, opened.leaves
+
     async def close(self) -> None:
+        for writer in list(self._writers):
+            await writer.abort()
         await asyncio.to_thread(self._lock.close)
+
+    def ended(self, writer: _DiskWriter) -> None:
+        """A writer committed or was given up."""
+        self._writers.discard(writer)
 
     def partial_path(self) -> Path:
         """A new name for a file on its way in."""
@@ -242,6 +256,7 @@ class _DiskWriter:
         await _to_the_end(self._finish)
         blob = StoredBlob(cid=self._builder.finish(), size=self._size, dag_size=self._builder.dag_size)
         self._open = False
+        self._store.ended(self)
         # A caller that is cancelled here must not leave the books and the disk apart.
         await asyncio.shield(self._store.publish(blob, self._partial, self._builder.leaf_digests, self._held))
         return blob
@@ -249,6 +264,7 @@ class _DiskWriter:
     async def abort(self) -> None:
         if self._open:
             self._open = False
+            self._store.ended(self)
             self._space.release(self._held)
             await asyncio.to_thread(self._discard)
 

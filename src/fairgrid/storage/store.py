@@ -150,6 +150,15 @@ class BlobStore(Protocol):
         """
         ...
 
+    async def leaves(self, cid: str) -> tuple[int, tuple[bytes, ...]]:
+        """Size of a blob and the SHA-256 of each of its chunks, which its CID proves.
+
+        Raises:
+            BlobMissing: it is not here.
+            BlobDamaged: it has no digests that its CID proves.
+        """
+        ...
+
     async def close(self) -> None:
         """Release what the store holds; the blobs stay."""
         ...
@@ -228,6 +237,13 @@ class MemoryStore:
         piece = blob[start : len(blob) if length is None else start + length]
         if piece:
             yield piece
+
+    async def leaves(self, cid: str) -> tuple[int, tuple[bytes, ...]]:
+        await self.verify(cid)
+        builder = CidBuilder()
+        builder.update(self._blobs[cid])
+        builder.finish()
+        return builder.size, tuple(builder.leaf_digests)
 
     async def close(self) -> None:
         """Nothing to release."""

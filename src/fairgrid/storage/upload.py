@@ -13,7 +13,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from fairgrid.errors import ServiceError, UsageError
 from fairgrid.storage.store import BlobStore, BlobWriter, StoredBlob
 
-__all__ = ["NamedBlob", "UploadStalled", "receive_files"]
+__all__ = ["NamedBlob", "UploadStalled", "receive_files", "unstalled"]
 
 _MAX_FILES = 1000
 _MAX_NAME_CHARACTERS = 1024
@@ -107,7 +107,7 @@ async def receive_files(
                 "on_end": parts.on_end,
             },
         )
-        async for piece in _unstalled(body, idle_s):
+        async for piece in unstalled(body, idle_s):
             parser.write(piece)
             for event, value in parts.events:
                 if event == "begin":
@@ -150,7 +150,12 @@ def _file_name(disposition: bytes) -> str | None:
     return unquote(raw.decode("utf-8", "replace"))[:_MAX_NAME_CHARACTERS]
 
 
-async def _unstalled(body: AsyncIterator[bytes], idle_s: float) -> AsyncIterator[bytes]:
+async def unstalled(body: AsyncIterator[bytes], idle_s: float) -> AsyncIterator[bytes]:
+    """The pieces of a body as they come.
+
+    Raises:
+        UploadStalled: nothing came for ``idle_s`` seconds.
+    """
     while True:
         try:
             async with asyncio.timeout(idle_s):

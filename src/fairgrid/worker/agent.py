@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,15 +21,17 @@ from fairgrid.errors import FairgridError, HostFailure, ServiceUnavailable
 from fairgrid.protocol.hexes import from_hex
 from fairgrid.protocol.seals import seal_hash
 from fairgrid.protocol.views import Deal, Task, TaskStatus
-from fairgrid.protocol.wire import HeldLease, PoolMessage
+from fairgrid.protocol.wire import HeldLease, Lease, PoolMessage, Why, WhyRequest
 from fairgrid.seams.clock import Clock
 from fairgrid.wallet.signer import Signer
 from fairgrid.worker import events as ev
+from fairgrid.worker.heed import Heed
 from fairgrid.worker.held import WORKING, HeldTask, InvalidTransition, Phase, Step
 from fairgrid.worker.judge import Judge
 from fairgrid.worker.link import LinkOptions, PoolLink
 from fairgrid.worker.machine import WorkerMachine
 from fairgrid.worker.misbehave import Misbehaviour
+from fairgrid.worker.owner import OwnerWatch
 from fairgrid.worker.policy import WorkerPolicy
 from fairgrid.worker.store import Finished, WorkerStore
 from fairgrid.worker.transactions import Transactions
@@ -37,7 +39,8 @@ from fairgrid.worker.transactions import Transactions
 __all__ = ["AgentOptions", "Announcer", "TaskWork", "WorkerAgent"]
 
 _log = structlog.get_logger(__name__)
-_OVER = (TaskStatus.COMPLETED, TaskStatus.FAILED)
+_OVER = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.SPLIT)
+_WHY_WITHIN_S = 5.0
 
 
 class TaskWork(Protocol):
@@ -59,11 +62,23 @@ class TaskWork(Protocol):
         """Archive the result, upload it; gives the CID."""
         ...
 
-    async def discard(self, task_id: str) -> None:
-        """Remove the task's folder."""
+    async def check_run(self, held: HeldTask, deal: Deal, task: Task) -> str | None:
+        """Why a run does not fit its deadline on this computer, as far as is known; None when it may."""
         ...
 
-    async def sweep(self, held: set[str]) -> None:
+    def suspend(self) -> bool:
+        """Let running jobs stand still; False where a sandbox cannot."""
+        ...
+
+    def resume(self) -> None:
+        """Let them go on."""
+        ...
+
+    async def discard(self, held: HeldTask, outcome: str) -> None:
+        """Remove the folder of a task that ended so."""
+        ...
+
+    async def sweep(self, held: Collection[HeldTask]) -> None:
         """Remove the folders of all tasks that are not ``held``: what a crash left behind."""
         ...
 
@@ -86,6 +101,8 @@ class AgentOptions:
     """How long a lease waits for a chain or storage that does not answer before it is handed back."""
     stop_s: float = 4.0
     misbehaviour: Misbehaviour | None = None
+    benchmark: bool = False
+    """Measure the machine before the first enrolment, and tell the pool."""
 
 
 class Announcer(Protocol):
@@ -113,7 +130,9 @@ class WorkerAgent:
         clock: Clock,
         announcer: Announcer,
         options: AgentOptions,
+        owner: OwnerWatch | None = None,
     ) -> None:
+        """``owner`` None: a worker without rules of when it may work."""
         self._options = options
         self._pool = link
         self._chain = chain
@@ -134,6 +153,10 @@ class WorkerAgent:
         self._next_look: dict[str, float] = {}
         self._earned: dict[str, int] = {}
         self._said = ""
+        self._trouble = "It has not reached its pool yet."
+        self._enrolled = False
+        self._why: asyncio.Future[Why] | None = None
+        self.heed = Heed(owner, self, clock=clock) if owner is not None else None
 
     # --- life ---------------------------------------------------------------------------------------------------
 
@@ -148,13 +171,18 @@ class WorkerAgent:
             FairgridError: the store does not work any more. Nothing is lost: what it held was stored.
         """
         held = await asyncio.to_thread(self._store.load)
-        await self._work.sweep({record.task_id for record in held})
+        await self._work.sweep(held)
         self._events.put_nowait(ev.Restored(held))
+        if self.heed is not None:
+            # Known before the first lease can come.
+            await self.heed.follow()
         mind = asyncio.create_task(self._think(), name="worker mind")
         helpers = [
             asyncio.create_task(self._enrol_for_ever(), name="pool link"),
             asyncio.create_task(self._poll_for_ever(), name="chain poll"),
         ]
+        if self.heed is not None:
+            helpers.append(asyncio.create_task(self.heed.run(), name="owner's rules"))
         stopping = asyncio.create_task(self._stop.wait())
         try:
             await asyncio.wait((mind, stopping, *helpers), return_when=asyncio.FIRST_COMPLETED)
@@ -190,6 +218,7 @@ class WorkerAgent:
         await self._link.run()
 
     def _wait_for(self, reason: str) -> None:
+        self._trouble = reason
         if reason != self._said:
             self._said = reason
             self._announcer.waiting(reason)
@@ -198,10 +227,13 @@ class WorkerAgent:
 
     def enrolled(self) -> None:
         self._said = ""
+        self._enrolled = True
         self._events.put_nowait(ev.PoolConnected())
         self._announcer.ready(self._pool.url)
 
     def disconnected(self, reason: str) -> None:
+        self._enrolled = False
+        self._trouble = reason
         self._events.put_nowait(ev.PoolDisconnected())
         _log.warning("pool connection lost", reason=reason)
 
@@ -209,10 +241,64 @@ class WorkerAgent:
         self._wait_for(reason)
 
     def received(self, message: PoolMessage) -> None:
+        if isinstance(message, Why):
+            if self._why is not None and not self._why.done():
+                self._why.set_result(message)
+            return
+        if isinstance(message, Lease) and self.heed is not None:
+            self.heed.leased(message)
         self._events.put_nowait(message)  # type: ignore[arg-type]
 
     def status(self) -> tuple[tuple[HeldLease, ...], int]:
         return self._machine.leases(), self._machine.free_slots
+
+    # --- what the owner asks ------------------------------------------------------------------------------------
+
+    def owner_said(self, *, takes_work: bool, reason: str, slots: int | None) -> None:
+        self._events.put_nowait(ev.OwnerSaid(takes_work, reason, slots))
+
+    def suspend_jobs(self) -> bool:
+        return self._work.suspend()
+
+    def resume_jobs(self) -> None:
+        self._work.resume()
+
+    def working(self) -> tuple[str, ...]:
+        return tuple(held.task_id for held in self._machine.held if held.phase in WORKING)
+
+    def holds_anything(self) -> bool:
+        return bool(self._machine.held) or not self._events.empty()
+
+    def hand_back(self, task_id: str, reason: str) -> None:
+        self._events.put_nowait(ev.WorkFailed(task_id, reason))
+
+    def snapshot(self) -> dict[str, Any]:
+        """Who this is, where it is enrolled and what it holds, as JSON values."""
+        held = [
+            {"taskId": held.task_id, "phase": held.phase.value, "last": held.story[-1] if held.story else ""}
+            for held in self._machine.held
+        ]
+        return {
+            "worker": self._signer.address,
+            "pool": self._pool.url,
+            "workerpool": self._pool.workerpool,
+            "enrolled": self._enrolled,
+            "waitsFor": "" if self._enrolled else self._trouble,
+            "freeSlots": self._machine.free_slots,
+            "held": held,
+        }
+
+    async def pool_why(self) -> tuple[Why | None, str]:
+        """Ask the pool why it gives no work; None with the reason where it does not answer."""
+        if self._why is None or self._why.done():
+            self._why = asyncio.get_running_loop().create_future()
+        if not self._link.send(WhyRequest()):
+            return None, self._trouble
+        try:
+            async with asyncio.timeout(_WHY_WITHIN_S):
+                return await asyncio.shield(self._why), ""
+        except TimeoutError:
+            return None, f"The pool did not answer within {_WHY_WITHIN_S:.0f} s."
 
     # --- the mind -----------------------------------------------------------------------------------------------
 
@@ -269,7 +355,7 @@ class WorkerAgent:
                 self._looks.pop(held.task_id, None)
                 self._next_look.pop(held.task_id, None)
                 await self._end_work(held.task_id)
-                self._start(self._work.discard(held.task_id))
+                self._start(self._work.discard(held, outcome))
             case ev.Cancel(task_id):
                 await self._end_work(task_id)
             case ev.Examine(task_id):
@@ -336,11 +422,15 @@ class WorkerAgent:
 
     async def _examine(self, held: HeldTask) -> ev.Event:
         deal, task, refusal = await self._judge.judged(held, reserved=self._machine.reserved_stake(held.task_id))
-        refusal = refusal or await self._work.check_app(deal)
+        refusal = refusal or await self._work.check_app(deal) or await self._work.check_run(held, deal, task)
         if refusal is not None:
             return ev.WorkFailed(held.task_id, refusal)
         return ev.Approved(
-            held.task_id, deal.workerpool.pointer, deal.workerpool.owner, deal.worker_stake, task.final_deadline
+            held.task_id,
+            deal.workerpool.pointer,
+            deal.workerpool.owner,
+            deal.worker_stake * held.units,
+            task.final_deadline,
         )
 
     async def _download(self, held: HeldTask) -> ev.Event:

@@ -35,6 +35,7 @@ __all__ = [
     "Instruction",
     "LookAtChain",
     "Note",
+    "OwnerSaid",
     "PoolConnected",
     "PoolDisconnected",
     "Restored",
@@ -78,6 +79,15 @@ class PoolDisconnected:
 @dataclass(frozen=True, slots=True)
 class Stopping:
     """The process was told to end."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerSaid:
+    """The owner's rules as they are now. ``reason`` says why no work is taken; ``slots`` None: as at the start."""
+
+    takes_work: bool
+    reason: str = ""
+    slots: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +214,7 @@ Event = (
     | PoolConnected
     | PoolDisconnected
     | Stopping
+    | OwnerSaid
     | Approved
     | Downloaded
     | Computed

@@ -16,6 +16,7 @@ from enum import StrEnum
 from typing import Final
 
 from fairgrid.chain.interface import SignedTransaction
+from fairgrid.protocol.runs import unit_id, units_of
 from fairgrid.protocol.wire import HeldLease
 from fairgrid.protocol.wire import Phase as WirePhase
 
@@ -92,11 +93,14 @@ class HeldTask:
     task_id: str
     index: int
     round: int
+    count: int = 0
+    """Tasks of the run that ``task_id`` names, ``index`` is the first; 0: one task of the classic lane."""
     phase: Phase = Phase.ACCEPTED
     workerpool: str = ""
     scheduler: str = ""
     """The pool's owner in the deal: who must have signed the authorisation."""
     worker_stake: int = 0
+    """What its contribution locks: of a run, once for each of its tasks."""
     final_deadline: int = 0
     digest: str = ""
     callback_data: str = "0x"
@@ -114,6 +118,16 @@ class HeldTask:
     upload_requested: bool = False
     done_requested: bool = False
     story: tuple[str, ...] = ()
+
+    @property
+    def units(self) -> int:
+        """How often the deal's prices and stakes count."""
+        return units_of(self.count)
+
+    @property
+    def is_what_it_says(self) -> bool:
+        """Whether ``task_id`` is the id of deal, index and count."""
+        return unit_id(self.deal_id, self.index, self.count) == self.task_id
 
     @property
     def held_lease(self) -> HeldLease:

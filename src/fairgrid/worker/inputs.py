@@ -2,6 +2,9 @@
 
 No address that a job names is ever contacted: a job can name content, and the owner's network file says where content
 is fetched. What is handed out was just verified against its CID, also when it was in the cache before.
+
+A file that a task uses has a second name in the task's folder; the number of names on disk says that it is in use, so
+that also survives a crash.
 """
 
 from __future__ import annotations
@@ -10,16 +13,19 @@ import asyncio
 import contextlib
 import os
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
 from fairgrid.errors import HostFailure
-from fairgrid.protocol.cid import CidBuilder, normal_cid
+from fairgrid.protocol.cid import CidBuilder, is_cid, normal_cid
+from fairgrid.storage.mirrors import DiskFull
 
-__all__ = ["ContentSource", "InputCache"]
+__all__ = ["TAIL_CHARACTERS", "ContentSource", "InputCache", "tail_of"]
 
+TAIL_CHARACTERS = 10
+"""So much of a CID's end is told to a pool: 50 bits, enough to tell inputs apart."""
 _READ_BYTES = 1 << 20
 
 
@@ -31,12 +37,18 @@ class ContentSource(Protocol):
 
 
 class InputCache:
-    """Files by CID in one folder; least recently used ones go when they take over ``max_bytes`` together."""
+    """Files by CID in one folder; least recently used ones go when they take over ``max_bytes()`` together.
 
-    def __init__(self, folder: Path, source: ContentSource, *, max_bytes: int) -> None:
+    ``partials`` is the folder of files that are not whole yet: they count, and go first.
+    """
+
+    def __init__(
+        self, folder: Path, source: ContentSource, *, max_bytes: Callable[[], int], partials: Path | None = None
+    ) -> None:
         self._folder = folder
         self._source = source
         self._max_bytes = max_bytes
+        self._partials = partials
         self._locks: dict[str, asyncio.Lock] = {}
         self._used: Counter[str] = Counter()
 
@@ -59,16 +71,30 @@ class InputCache:
             paths: dict[str, Path] = {}
             left = max_bytes
             for cid, name in zip(wanted, names, strict=True):
-                lock = self._locks.setdefault(name, asyncio.Lock())
-                async with lock:
-                    path = await self._ready(name, left, total=max_bytes)
+                path = await self._one_at_a_time(name, left, total=max_bytes)
                 left -= path.stat().st_size
                 paths[cid] = path
             yield paths
         finally:
             self._used.subtract(names)
             self._used += Counter()
-            await asyncio.to_thread(self._evict)
+            await asyncio.to_thread(self._evict, self._max_bytes())
+
+    def cached(self, *, limit: int = 512) -> tuple[str, ...]:
+        """CIDs that are here, the most recently used first."""
+        with contextlib.suppress(OSError):
+            entries = [(entry.stat().st_mtime, entry.name) for entry in os.scandir(self._folder) if is_cid(entry.name)]
+            return tuple(name for _, name in sorted(entries, reverse=True)[:limit])
+        return ()
+
+    async def _one_at_a_time(self, name: str, left: int, *, total: int) -> Path:
+        lock = self._locks.setdefault(name, asyncio.Lock())
+        try:
+            async with lock:
+                return await self._ready(name, left, total=total)
+        finally:
+            if not lock.locked():
+                self._locks.pop(name, None)
 
     async def _ready(self, cid: str, left: int, *, total: int) -> Path:
         path = self._folder / cid
@@ -80,7 +106,7 @@ class InputCache:
             if stated is None:
                 raise HostFailure(f"The network's storage does not have input {cid}. Upload it, then ask again.")
             if stated <= left:
-                await self._source.fetch(cid, path, max_bytes=left)
+                await self._fetch(cid, path, left)
                 await asyncio.to_thread(path.chmod, 0o444)
             size = stated
         if size > left:
@@ -88,17 +114,43 @@ class InputCache:
         await asyncio.to_thread(os.utime, path)
         return path
 
-    def _evict(self) -> None:
+    async def _fetch(self, cid: str, path: Path, left: int) -> None:
+        try:
+            await self._source.fetch(cid, path, max_bytes=left)
+        except DiskFull:
+            # What nobody uses now is worth less than the task at hand.
+            if not await asyncio.to_thread(self._evict, 0):
+                raise
+            await self._source.fetch(cid, path, max_bytes=left)
+
+    def _evict(self, max_bytes: int) -> int:
+        """Remove what is not in use until the rest fits into ``max_bytes``; gives how many bytes went."""
+        gone = 0
         with contextlib.suppress(OSError):
-            entries = [(entry.stat(), entry) for entry in os.scandir(self._folder)]
-            files = sorted((state.st_mtime, state.st_size, entry.path, entry.name) for state, entry in entries)
-            total = sum(size for _, size, _, _ in files)
-            for _, size, path, name in files:
-                if total <= self._max_bytes:
+            files = [(entry.stat(), entry) for entry in os.scandir(self._folder) if entry.is_file()]
+            unfinished = []
+            if self._partials is not None and self._partials.is_dir():
+                unfinished = [(entry.stat(), entry) for entry in os.scandir(self._partials) if entry.is_file()]
+            total = sum(state.st_size for state, _ in (*files, *unfinished))
+            for state, entry in (*_oldest_first(unfinished), *_oldest_first(files)):
+                if total <= max_bytes:
                     break
-                if self._used[name] <= 0:
-                    os.unlink(path)
-                    total -= size
+                if self._used[entry.name] <= 0 and state.st_nlink == 1:
+                    os.unlink(entry.path)
+                    total -= state.st_size
+                    gone += state.st_size
+        return gone
+
+
+def tail_of(cid: str) -> str:
+    """What a pool is told of a CID."""
+    return cid[-TAIL_CHARACTERS:]
+
+
+def _oldest_first(
+    files: list[tuple[os.stat_result, os.DirEntry[str]]],
+) -> list[tuple[os.stat_result, os.DirEntry[str]]]:
+    return sorted(files, key=lambda file: (file[0].st_mtime, file[1].name))
 
 
 def _holds(path: Path, cid: str) -> bool:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from fairgrid.chain.interface import Chain
 from fairgrid.errors import ServiceUnavailable
-from fairgrid.protocol import ids
 from fairgrid.protocol.rewards import distribute
 from fairgrid.protocol.views import ContributionStatus, Deal, Task, TaskStatus
 from fairgrid.worker.held import HeldTask
@@ -51,13 +50,14 @@ class Judge:
         head = await self._chain.head()
         deal = await self.deal(held)
         task = await self._chain.view_task(held.task_id)
-        if task.status is TaskStatus.UNSET and ids.task_id(held.deal_id, held.index) == held.task_id:
+        if task.status is TaskStatus.UNSET and held.is_what_it_says:
             raise self._unknown(f"task {held.task_id}")
         account = await self._chain.view_account(self._worker)
         terms = Terms(
             deal_id=held.deal_id,
             leased_task_id=held.task_id,
             index=held.index,
+            count=held.count,
             deal=deal,
             task=task,
             chain_time=head.timestamp,
@@ -81,8 +81,8 @@ class Judge:
             contribution = await self._chain.view_contribution(held.task_id, contributor)
             weights.append(contribution.weight if contribution.status is ContributionStatus.PROVED else None)
         split = distribute(
-            workerpool_price=deal.workerpool.price,
-            stake=deal.worker_stake,
+            workerpool_price=deal.workerpool.price * held.units,
+            stake=deal.worker_stake * held.units,
             scheduler_reward_ratio=deal.scheduler_reward_ratio,
             proved_weights=weights,
         )

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import math
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlsplit, urlunsplit
@@ -20,6 +21,7 @@ from websockets.exceptions import WebSocketException
 
 from fairgrid.errors import UsageError
 from fairgrid.protocol.hexes import checksum
+from fairgrid.protocol.machine import Machine, machine_message
 from fairgrid.protocol.seals import challenge_message
 from fairgrid.protocol.typed_data import Domain, enrolment_typed_data
 from fairgrid.protocol.wire import (
@@ -56,6 +58,8 @@ class LinkOptions:
     workerpool: str
     runtimes: tuple[str, ...]
     slots: int
+    claims: Callable[[], Machine] | None = None
+    """What the machine offers, asked at each enrolment; None: nothing is said of it."""
     first_pause_s: float = 0.2
     longest_pause_s: float = 5.0
     answer_s: float = 20.0
@@ -172,6 +176,7 @@ class PoolLink:
                     f"the pool serves {name} {claimed}, this worker's network file says {expected}. Nothing was signed"
                 )
         own = self._signer.address
+        machine = options.claims() if options.claims is not None else None
         document = enrolment_typed_data(own, own, options.workerpool, Domain(options.chain_id, options.hub))
         await connection.send(
             encode(
@@ -185,6 +190,14 @@ class PoolLink:
                     runtimes=options.runtimes,
                     slots=options.slots,
                     version=PROTOCOL_VERSION,
+                    machine=machine,
+                    machine_signature=self._signer.sign_message(
+                        machine_message(
+                            options.chain_id, options.hub, options.workerpool, own, challenge.nonce, machine
+                        )
+                    )
+                    if machine is not None
+                    else None,
                 )
             )
         )

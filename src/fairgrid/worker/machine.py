@@ -19,6 +19,7 @@ from fairgrid.protocol.views import ContributionStatus, TaskStatus
 from fairgrid.protocol.wire import (
     Abort,
     Authorisation,
+    Heartbeat,
     HeldLease,
     Lease,
     Opening,
@@ -38,7 +39,7 @@ __all__ = ["WorkerMachine"]
 _MAX_ATTEMPTS: Final = 3
 _MAX_ROUNDS: Final = 1 << 31
 _CONSENSUS: Final = (TaskStatus.REVEALING, TaskStatus.COMPLETED)
-_OVER: Final = (TaskStatus.COMPLETED, TaskStatus.FAILED)
+_OVER: Final = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.SPLIT)
 
 
 class WorkerMachine:
@@ -57,11 +58,14 @@ class WorkerMachine:
         self._mined_at: dict[str, int] = {}
         self._connected = False
         self._stopping = False
+        self._first_slots = slots
+        self._closed = ""
         self._handlers: dict[type[Any], Callable[[Any], list[ev.Instruction]]] = {
             ev.Restored: self._on_restored,
             ev.PoolConnected: self._on_connected,
             ev.PoolDisconnected: self._on_disconnected,
             ev.Stopping: self._on_stopping,
+            ev.OwnerSaid: self._on_owner_said,
             Lease: self._on_lease,
         }
         self._task_handlers: dict[type[Any], Callable[[HeldTask, Any], list[ev.Instruction]]] = {
@@ -99,8 +103,8 @@ class WorkerMachine:
 
     @property
     def free_slots(self) -> int:
-        """Leases that may come now; none while the process is stopping."""
-        if self._stopping:
+        """Leases that may come now; none while the process is stopping, or the owner does not want any."""
+        if self._stopping or self._closed:
             return 0
         return max(0, self._slots - sum(held.phase in WORKING for held in self._held.values()))
 
@@ -176,6 +180,14 @@ class WorkerMachine:
                 instructions += self._hand_back(held, "The worker is being stopped by its owner.")
         return instructions
 
+    def _on_owner_said(self, event: ev.OwnerSaid) -> list[ev.Instruction]:
+        before = self.free_slots
+        self._closed = "" if event.takes_work else event.reason or "The worker's owner takes no work now."
+        self._slots = event.slots or self._first_slots
+        if not self._connected or self.free_slots == before:
+            return []
+        return [ev.Send(Heartbeat(held=self.leases(), free_slots=self.free_slots))]
+
     # --- leases and computing -----------------------------------------------------------------------------------
 
     def _on_lease(self, lease: Lease) -> list[ev.Instruction]:
@@ -186,6 +198,8 @@ class WorkerMachine:
             return self._lease_again(held, lease)
         if self._stopping:
             return [replies.refused(lease, "The worker is being stopped by its owner.")]
+        if self._closed:
+            return [replies.refused(lease, self._closed)]
         if self.free_slots == 0:
             return [replies.refused(lease, f"All {self._slots} slot(s) are taken.")]
         held = HeldTask(
@@ -194,13 +208,14 @@ class WorkerMachine:
             task_id=lease.task_id,
             index=lease.index,
             round=lease.round,
+            count=lease.count,
             story=(f"leased as {lease.lease_id} in round {lease.round}",),
         )
         return [*self._save(held), replies.report(held), self._begin(held, ev.Examine)]
 
     def _lease_again(self, held: HeldTask, lease: Lease) -> list[ev.Instruction]:
-        if (held.deal_id, held.index) != (lease.deal_id, lease.index):
-            return [replies.refused(lease, "This task is held with another deal or index.")]
+        if (held.deal_id, held.index, held.count) != (lease.deal_id, lease.index, lease.count):
+            return [replies.refused(lease, "This task is held with another deal, index or count.")]
         if lease.lease_id == held.lease_id:
             return replies.missed(held) or [replies.report(held)]
         if held.phase in WORKING:

@@ -2,33 +2,55 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final
 
 from fairgrid.chain.client import JsonRpcChain
 from fairgrid.chain.network import Network, save_network
 from fairgrid.errors import HostFailure, UsageError
+from fairgrid.protocol.machine import Benchmark, Machine
 from fairgrid.runtime.interpreters import RUNTIMES, find_runtime, interpreter_cid, interpreter_sha256
+from fairgrid.seams.addresses import AddressRule, GuardedTransport
 from fairgrid.seams.clock import SystemClock
 from fairgrid.storage.client import StorageClient
+from fairgrid.storage.mirrors import MirroredStorage
 from fairgrid.wallet.keystore import open_or_create_key
 from fairgrid.worker.agent import AgentOptions, Announcer, WorkerAgent
+from fairgrid.worker.bandwidth import TokenBucket
+from fairgrid.worker.benchmark import benchmark_of
+from fairgrid.worker.claims import find_gpus, machine_claims
+from fairgrid.worker.control import listening
+from fairgrid.worker.desk import Desk
 from fairgrid.worker.link import LinkOptions
 from fairgrid.worker.misbehave import LOCAL_CHAIN_ID, allowed
-from fairgrid.worker.policy import WorkerPolicy, load_policy
+from fairgrid.worker.owner import OwnerWatch
+from fairgrid.worker.policy import WorkerPolicy
+from fairgrid.worker.policy_file import PolicyFile
+from fairgrid.worker.readings import MachineSensors
 from fairgrid.worker.store import WorkerStore
-from fairgrid.worker.work import LocalRuntime, LocalWork
+from fairgrid.worker.work import PARTIAL_FOLDER, LocalRuntime, LocalWork
 
-__all__ = ["DATABASE_NAME", "NETWORK_NAME", "POLICY_NAME", "exclusive", "installed_runtimes", "open_agent"]
+__all__ = [
+    "DATABASE_NAME",
+    "NETWORK_NAME",
+    "POLICY_NAME",
+    "exclusive",
+    "installed_runtimes",
+    "open_agent",
+    "open_storage",
+]
 
 DATABASE_NAME: Final = "worker.sqlite"
 POLICY_NAME: Final = "policy.toml"
 NETWORK_NAME: Final = "network.json"
 """A copy of the network file that the worker last started with, so that `fairgrid worker status` finds the chain."""
+
+_MAX_REDIRECTS: Final = 5
 
 
 @contextmanager
@@ -77,6 +99,55 @@ def installed_runtimes(policy: WorkerPolicy) -> Mapping[str, LocalRuntime]:
 
 
 @asynccontextmanager
+async def open_storage(
+    network: Network, folder: Path, policy: Callable[[], WorkerPolicy]
+) -> AsyncIterator[MirroredStorage]:
+    """The network's storage and its mirrors, behind the rule of decision 15 and the owner's bandwidth.
+
+    Mirrors and private networks are those of the policy at this moment; limits of bandwidth may change at any time.
+
+    Raises:
+        UsageError: the policy names a private network that is none.
+    """
+    down = TokenBucket(lambda: policy().download_bytes_per_s, clock=SystemClock())
+    up = TokenBucket(lambda: policy().upload_bytes_per_s, clock=SystemClock())
+    now = policy()
+    rule = AddressRule.of(now.private_networks, allow_loopback=network.chain_id == LOCAL_CHAIN_ID)
+    urls = dict.fromkeys(url.rstrip("/") for url in (network.storage, *network.storage_mirrors, *now.storage_mirrors))
+    async with AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(
+                StorageClient(url, transport=GuardedTransport(rule), max_redirects=_MAX_REDIRECTS, up=up)
+            )
+            for url in urls
+        ]
+        yield MirroredStorage(clients, partial_folder=folder / PARTIAL_FOLDER, limiter=down)
+
+
+async def _claims(
+    network: Network,
+    folder: Path,
+    policy: Callable[[], WorkerPolicy],
+    runtimes: Mapping[str, LocalRuntime],
+    options: AgentOptions,
+) -> Callable[[], Machine]:
+    gpus = await asyncio.to_thread(find_gpus)
+    benchmark: Benchmark | None = None
+    if options.benchmark:
+        first = next(iter(runtimes.values()))
+        benchmark = await benchmark_of(
+            folder, first.sandbox, storage=network.storage, cid=first.cid, now=SystemClock().now()
+        )
+
+    def claims() -> Machine:
+        now = policy()
+        slots = now.slots or options.slots
+        return machine_claims(now, slots=slots, folder=folder, runtimes=runtimes, gpus=gpus, benchmark=benchmark)
+
+    return claims
+
+
+@asynccontextmanager
 async def open_agent(
     network: Network,
     folder: Path,
@@ -99,10 +170,9 @@ async def open_agent(
     allowed(options.misbehaviour, network.chain_id)
     signer = open_or_create_key(folder)
 
-    def policy() -> WorkerPolicy:
-        return load_policy(folder / POLICY_NAME)
-
     with exclusive(folder):
+        policy_file = PolicyFile(folder / POLICY_NAME)
+        policy = policy_file.current
         runtimes = installed_runtimes(policy())
         link = LinkOptions(
             url=(pool_url or network.pool).rstrip("/"),
@@ -111,9 +181,10 @@ async def open_agent(
             workerpool=network.pool_address,
             runtimes=tuple(runtimes),
             slots=options.slots,
+            claims=await _claims(network, folder, policy, runtimes, options),
             longest_pause_s=2.0 if network.chain_id == LOCAL_CHAIN_ID else 5.0,
         )
-        async with await JsonRpcChain.connect(network) as chain, StorageClient(network.storage) as storage:
+        async with await JsonRpcChain.connect(network) as chain, open_storage(network, folder, policy) as storage:
             store = WorkerStore.open(folder / DATABASE_NAME)
             try:
                 store.bind(chain_id=network.chain_id, hub=network.hub, worker=signer.address)
@@ -126,8 +197,10 @@ async def open_agent(
                     runtimes=runtimes,
                     policy=policy,
                     misbehaviour=options.misbehaviour,
+                    slots=options.slots,
                 )
-                yield WorkerAgent(
+                owner = OwnerWatch(folder, policy_file, MachineSensors(folder), clock=clock)
+                agent = WorkerAgent(
                     link=link,
                     chain=chain,
                     signer=signer,
@@ -137,6 +210,11 @@ async def open_agent(
                     clock=clock,
                     announcer=announcer,
                     options=options,
+                    owner=owner,
                 )
+                assert agent.heed is not None
+                desk = Desk(agent, owner, agent.heed, clock=clock)
+                async with listening(folder, desk.handle):
+                    yield agent
             finally:
                 store.close()

@@ -51,6 +51,7 @@ _held = sa.Table(
     sa.Column("upload_requested", sa.Boolean, nullable=False),
     sa.Column("done_requested", sa.Boolean, nullable=False),
     sa.Column("story", sa.Text, nullable=False),
+    sa.Column("task_count", sa.Integer, nullable=False),
 )
 _transaction = sa.Table(
     "worker_transaction",
@@ -186,6 +187,7 @@ class WorkerStore:
             HeldTask(
                 task_id=row["task_id"],
                 index=row["task_index"],
+                count=row["task_count"],
                 phase=Phase(row["phase"]),
                 story=tuple(json.loads(row["story"])),
                 contribution=transactions.get((row["task_id"], Step.CONTRIBUTE.value)),
@@ -217,6 +219,7 @@ class WorkerStore:
     def _save(self, connection: Connection, held: HeldTask) -> None:
         values = {name: getattr(held, name) for name in _PLAIN} | {
             "task_index": held.index,
+            "task_count": held.count,
             "phase": held.phase.value,
             "story": json.dumps(held.story),
         }
@@ -243,8 +246,14 @@ class WorkerStore:
                 )
             )
 
-    def finished(self, *, limit: int = 100) -> tuple[Finished, ...]:
-        """The last ``limit`` finished tasks, newest first."""
+    def bound(self, name: str) -> str:
+        """What this folder is bound to under ``name`` (``chain_id``, ``hub``, ``worker``); empty before `bind`."""
+        with self._engine.connect().execution_options(read_only=True) as connection:
+            query = sa.select(_binding.c.value).where(_binding.c.name == name)
+            return connection.execute(query).scalar_one_or_none() or ""
+
+    def finished(self, *, limit: int | None = 100) -> tuple[Finished, ...]:
+        """The last ``limit`` finished tasks (None: all), newest first."""
         with self._engine.connect().execution_options(read_only=True) as connection:
             rows = connection.execute(sa.select(_finished).order_by(_finished.c.number.desc()).limit(limit)).all()
         return tuple(

@@ -6,7 +6,7 @@ import asyncio
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -24,12 +24,18 @@ from fairgrid.runtime.interface import Sandbox
 from fairgrid.runtime.job import JobResult, TaskContext, run_job
 from fairgrid.worker.dependencies import fetch_dependencies
 from fairgrid.worker.events import Computed
+from fairgrid.worker.finished import FinishedTasks
 from fairgrid.worker.held import HeldTask
 from fairgrid.worker.inputs import ContentSource, InputCache
 from fairgrid.worker.misbehave import Misbehaviour, flip_byte, flip_last_byte
 from fairgrid.worker.policy import WorkerPolicy, refusal_of_app
+from fairgrid.worker.run_work import RunWork
 
-__all__ = ["LocalRuntime", "LocalWork", "Storage"]
+__all__ = ["CACHE_FOLDER", "PARTIAL_FOLDER", "LocalRuntime", "LocalWork", "Storage"]
+
+CACHE_FOLDER: Final = "cache"
+PARTIAL_FOLDER: Final = "partial"
+"""Where downloads lie that are not whole yet; they go on after a restart."""
 
 _log = structlog.get_logger(__name__)
 _MANIFEST: Final = "manifest.json"
@@ -42,7 +48,8 @@ class Storage(ContentSource, Protocol):
     """What is needed of `fairgrid.storage.client.StorageClient`."""
 
     async def fetch_bytes(self, cid: str, *, max_bytes: int) -> bytes: ...
-    async def add_file(self, path: Path) -> str: ...
+    async def add_file(self, path: Path, *, ticket: Path | None = None) -> str: ...
+    async def add_bytes(self, data: bytes) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +63,10 @@ class LocalRuntime:
 
 
 class LocalWork:
-    """Implements `fairgrid.worker.agent.TaskWork` in ``folder``: ``tasks/<task id>/`` and ``cache/``."""
+    """Implements `fairgrid.worker.agent.TaskWork` in ``folder``: ``tasks/<task id>/``, ``finished/`` and ``cache/``.
+
+    ``slots`` jobs run at once, whether they are tasks or parts of runs.
+    """
 
     def __init__(
         self,
@@ -67,6 +77,7 @@ class LocalWork:
         runtimes: Mapping[str, LocalRuntime],
         policy: Callable[[], WorkerPolicy],
         misbehaviour: Misbehaviour | None = None,
+        slots: int = 1,
     ) -> None:
         self._tasks = folder / "tasks"
         self._chain = chain
@@ -74,7 +85,21 @@ class LocalWork:
         self._runtimes = dict(runtimes)
         self._policy = policy
         self._misbehaviour = misbehaviour
-        self._cache = InputCache(folder / "cache", storage, max_bytes=policy().cache_bytes)
+        self._cache = InputCache(
+            folder / CACHE_FOLDER, storage, max_bytes=lambda: policy().cache_bytes, partials=folder / PARTIAL_FOLDER
+        )
+        self._free = asyncio.Semaphore(slots)
+        self._finished = FinishedTasks(folder / "finished")
+        self._runs = RunWork(
+            self._finished,
+            chain=chain,
+            storage=storage,
+            cache=self._cache,
+            policy=policy,
+            run_one=self._run_one,
+            slots=slots,
+            misbehaviour=misbehaviour,
+        )
 
     async def check_app(self, deal: Deal) -> str | None:
         """Why the deal's app is not run here; None when it is. Reads the app from the chain."""
@@ -84,6 +109,10 @@ class LocalWork:
         if refusal is None and manifest_cid_of_params(deal.params) is None:
             return "The deal's params do not name a manifest: they are not those of a job of this app."
         return refusal
+
+    async def check_run(self, held: HeldTask, deal: Deal, task: Task) -> str | None:
+        """Why a run does not fit its deadline on this computer, as far as is known; None when it may."""
+        return await self._runs.check(held, deal, task) if held.count else None
 
     async def download(self, held: HeldTask, deal: Deal) -> None:
         """Fetch manifest, script and inputs into the task's folder.
@@ -96,11 +125,16 @@ class LocalWork:
         """
         folder = self._folder(held.task_id)
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-        data = await self._storage.fetch_bytes(_manifest_cid(deal), max_bytes=MAX_MANIFEST_BYTES)
+        data = await self._manifest_of(deal)
         manifest = await asyncio.to_thread(parse_manifest, data)
         app = await self._chain.view_app(deal.app.pointer)
         if manifest.runtime != app.name:
             raise ManifestError(f"The manifest asks for runtime {manifest.runtime!r}, its app is {app.name!r}.")
+        if held.count:
+            await self._runs.download(
+                held, manifest, folder / _DEPENDENCIES, lambda paths: _lay_out(folder, data, paths)
+            )
+            return
         files = manifest.files_of(held.index)
         limit = self._policy().max_input_bytes
         if sum(file.size for file in files) > limit:
@@ -110,7 +144,10 @@ class LocalWork:
                 size = paths[file.cid].stat().st_size
                 if size != file.size:
                     raise ManifestError(f"The manifest says that {file.name!r} has {file.size} bytes; it has {size}.")
-            await asyncio.to_thread(_lay_out, folder, data, paths)
+            try:
+                await asyncio.to_thread(_lay_out, folder, data, paths)
+            except OSError as error:
+                raise HostFailure(f"The inputs cannot be laid out in {folder} ({error}). Make room.") from error
         await fetch_dependencies(
             self._chain,
             self._storage,
@@ -119,6 +156,15 @@ class LocalWork:
             max_bytes=limit - sum(file.size for file in files),
         )
 
+    def cached(self) -> tuple[str, ...]:
+        """CIDs of manifests and inputs that need not be fetched, the most recently used first. Blocking."""
+        return self._cache.cached()
+
+    async def _manifest_of(self, deal: Deal) -> bytes:
+        cid = _manifest_cid(deal)
+        async with self._cache.holding([cid], max_bytes=MAX_MANIFEST_BYTES) as paths:
+            return await asyncio.to_thread(paths[cid].read_bytes)
+
     async def compute(self, held: HeldTask, deal: Deal, task: Task) -> Computed:
         """Run the job; its result is in the task's folder afterwards.
 
@@ -126,17 +172,15 @@ class LocalWork:
             HostFailure: this machine could not run it, or not within the category's reference time.
         """
         folder = self._folder(held.task_id)
-        manifest_cid = _manifest_cid(deal)
         manifest = await asyncio.to_thread(_read_manifest, folder)
-        runtime = self._runtimes.get(manifest.runtime)
-        if runtime is None:
-            raise HostFailure(f"Runtime {manifest.runtime!r} is not installed here. Run `fairgrid runtime install`.")
+        if held.count:
+            return await self._runs.compute(held, deal, task, manifest, folder)
         workdir = folder / "work"
         await asyncio.to_thread(_make_anew, workdir)
         started = time.monotonic()
-        result = await run_job(
+        result = await self._run_one(
             manifest,
-            manifest_cid,
+            deal,
             TaskContext(
                 deal_id=held.deal_id,
                 task_id=held.task_id,
@@ -145,17 +189,42 @@ class LocalWork:
                 bot_size=deal.bot_size,
                 callback=deal.callback,
             ),
-            inputs={file.cid: folder / _INPUTS / file.cid for file in manifest.files_of(held.index)},
-            dependencies={
-                reference.task: folder / _DEPENDENCIES / reference.task
-                for reference in manifest.dependencies_of(held.index)
-            },
+            inputs=folder / _INPUTS,
+            dependencies=folder / _DEPENDENCIES,
             workdir=workdir,
-            sandbox=runtime.sandbox,
             wall_s=float(task.timeref),
         )
         compute_s = time.monotonic() - started
         return await asyncio.to_thread(self._keep, held, result, folder, compute_s)
+
+    async def _run_one(
+        self,
+        manifest: Manifest,
+        deal: Deal,
+        context: TaskContext,
+        *,
+        inputs: Path,
+        dependencies: Path,
+        workdir: Path,
+        wall_s: float,
+    ) -> JobResult:
+        runtime = self._runtimes.get(manifest.runtime)
+        if runtime is None:
+            raise HostFailure(f"Runtime {manifest.runtime!r} is not installed here. Run `fairgrid runtime install`.")
+        async with self._free:
+            return await run_job(
+                manifest,
+                _manifest_cid(deal),
+                context,
+                inputs={file.cid: inputs / file.cid for file in manifest.files_of(context.index)},
+                dependencies={
+                    reference.task: dependencies / reference.task
+                    for reference in manifest.dependencies_of(context.index)
+                },
+                workdir=workdir,
+                sandbox=runtime.sandbox,
+                wall_s=wall_s,
+            )
 
     async def upload(self, held: HeldTask) -> str:
         """Archive the result folder, upload the archive; gives its CID.
@@ -164,18 +233,34 @@ class LocalWork:
             HostFailure: the result on disk is not what was contributed.
             ServiceUnavailable, ServiceRefused, VerificationError: storage did not take it.
         """
+        if held.count:
+            return await self._runs.upload(held)
         archive = await asyncio.to_thread(self._archive, held)
-        return await self._storage.add_file(archive)
+        return await self._storage.add_file(archive, ticket=archive.with_suffix(".ticket"))
 
-    async def discard(self, task_id: str) -> None:
-        """Remove the task's folder."""
-        await asyncio.to_thread(shutil.rmtree, self._folder(task_id), ignore_errors=True)
+    async def discard(self, held: HeldTask, outcome: str) -> None:
+        """Remove the folder of a task that ended so."""
+        await asyncio.to_thread(shutil.rmtree, self._folder(held.task_id), ignore_errors=True)
+        if held.count:
+            await self._runs.discard(held, outcome)
 
-    async def sweep(self, held: set[str]) -> None:
+    def suspend(self) -> bool:
+        """Let running jobs stand still; False where a sandbox cannot."""
+        answers = [runtime.sandbox.suspend() for runtime in self._runtimes.values()]
+        return all(answers)
+
+    def resume(self) -> None:
+        """Let them go on."""
+        for runtime in self._runtimes.values():
+            runtime.sandbox.resume()
+
+    async def sweep(self, held: Collection[HeldTask]) -> None:
         """Remove the folders of all tasks that are not ``held``."""
+        await asyncio.to_thread(self._finished.sweep, {record.deal_id for record in held})
+        names = {record.task_id for record in held}
         if await asyncio.to_thread(self._tasks.is_dir):
             for folder in await asyncio.to_thread(lambda: list(self._tasks.iterdir())):
-                if folder.name not in held:
+                if folder.name not in names:
                     await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     def _folder(self, task_id: str) -> Path:

@@ -1,0 +1,95 @@
+"""Stops and continues running jobs, and measures their wall-clock limits without the time that they stood still."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TypeVar
+
+__all__ = ["Suspension"]
+
+_Result = TypeVar("_Result")
+
+
+class Suspension:
+    """For the process groups of one sandbox's jobs. Lives in one event loop."""
+
+    def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._groups: set[int] = set()
+        self._since: float | None = None
+        self._total = 0.0
+
+    @property
+    def is_possible(self) -> bool:
+        """False where the system cannot stop a process (Windows): `suspend` then changes nothing."""
+        return hasattr(signal, "SIGSTOP") and hasattr(os, "killpg")
+
+    @property
+    def is_suspended(self) -> bool:
+        return self._since is not None
+
+    @property
+    def suspended_s(self) -> float:
+        """Seconds of all suspensions so far, the present one included."""
+        return self._total + (self._monotonic() - self._since if self._since is not None else 0.0)
+
+    def suspend(self) -> bool:
+        """Stop every running job, and those that start, until `resume`; False where that is not possible."""
+        if not self.is_possible:
+            return False
+        if self._since is None:
+            self._since = self._monotonic()
+        for group in self._groups:
+            _signal(group, signal.SIGSTOP)
+        return True
+
+    def resume(self) -> None:
+        """Let every job go on."""
+        if self._since is None:
+            return
+        self._total = self.suspended_s
+        self._since = None
+        for group in self._groups:
+            _signal(group, signal.SIGCONT)
+
+    @contextlib.contextmanager
+    def running(self, group: int) -> Iterator[None]:
+        """Within the block the process group ``group`` is stopped and continued with the others."""
+        self._groups.add(group)
+        try:
+            if self.is_suspended:
+                _signal(group, signal.SIGSTOP)
+            yield
+        finally:
+            self._groups.discard(group)
+
+    async def wait_for(self, awaitable: Awaitable[_Result], seconds: float) -> _Result:
+        """As `asyncio.wait_for`, with a limit that suspended time does not count towards.
+
+        Raises:
+            TimeoutError: ``seconds`` of running passed; the awaitable was cancelled.
+        """
+        task = asyncio.ensure_future(awaitable)
+        began, suspended = self._monotonic(), self.suspended_s
+        try:
+            while True:
+                ran = self._monotonic() - began - (self.suspended_s - suspended)
+                if ran >= seconds and not self.is_suspended:
+                    raise TimeoutError
+                done, _ = await asyncio.wait((task,), timeout=1.0 if self.is_suspended else max(seconds - ran, 0.01))
+                if done:
+                    return task.result()
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+
+def _signal(group: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)

@@ -1,0 +1,128 @@
+"""Rules of matching: each holds where it should, fails where it should, and says what would change it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from fairgrid.pool.matching import Requirements, explain, first_obstacle, suits
+from fairgrid.protocol.machine import Gpu, Machine
+from fairgrid.protocol.needs import Alike, GpuNeed, Needs, machine_class
+
+GIB = 1 << 30
+BIG = Machine(
+    cpus=8,
+    memory_bytes=32 * GIB,
+    disk_bytes=100 * GIB,
+    gpus=(Gpu("NVIDIA H100", 80 * GIB), Gpu("NVIDIA T4", 16 * GIB)),
+    os="linux",
+    arch="x86_64",
+    cpu_family="AuthenticAMD-25",
+    runtimes=("wasmtime-49/py312/deterministic",),
+    levels=("wasm", "container"),
+    labels=("eu", "ssd"),
+    tee=("tdx",),
+)
+SMALL = Machine(cpus=1, memory_bytes=2 * GIB, disk_bytes=GIB, os="linux", arch="aarch64", levels=("wasm",))
+
+FITS_BIG_ONLY = [
+    Needs(cpus=2),
+    Needs(memory_bytes=16 * GIB),
+    Needs(disk_bytes=50 * GIB),
+    Needs(gpus=GpuNeed(1)),
+    Needs(gpus=GpuNeed(2, 8 * GIB)),
+    Needs(gpus=GpuNeed(1, 80 * GIB, "h100")),
+    Needs(os=("macos", "linux"), arch=("x86_64",)),
+    Needs(level="container"),
+    Needs(labels=("eu", "ssd")),
+    Needs(tee=("sgx", "tdx")),
+    Needs(alike=Alike.PROCESSOR),
+]
+
+
+@pytest.mark.parametrize("needs", FITS_BIG_ONLY, ids=lambda needs: next(iter(needs.to_wire())))
+def test_each_need_admits_the_machine_that_has_it_and_no_other(needs: Needs) -> None:
+    wanted = Requirements(needs=needs)
+    assert suits(wanted, BIG)
+    for lacking in (SMALL, Machine(), None):
+        obstacle = first_obstacle(wanted, lacking)
+        assert obstacle is not None and not obstacle.holds
+        assert obstacle.wanted and obstacle.offered and obstacle.remedy
+
+
+@pytest.mark.parametrize(
+    "needs",
+    [
+        Needs(cpus=9),
+        Needs(memory_bytes=33 * GIB),
+        Needs(gpus=GpuNeed(3)),
+        Needs(gpus=GpuNeed(2, 17 * GIB)),
+        Needs(gpus=GpuNeed(1, 0, "a100")),
+        Needs(os=("windows",)),
+        Needs(level="vm"),
+        Needs(labels=("eu", "us")),
+        Needs(tee=("sev-snp",)),
+    ],
+)
+def test_what_even_the_big_machine_lacks_is_refused(needs: Needs) -> None:
+    assert not suits(Requirements(needs=needs), BIG)
+
+
+def test_a_worker_that_claims_nothing_gets_ordinary_jobs() -> None:
+    wanted = Requirements(runtime="wasmtime-49/py312/deterministic", memory_limit_bytes=GIB)
+    assert suits(wanted, None)
+    assert suits(wanted, Machine())
+
+
+def test_the_jobs_own_memory_limit_counts_against_what_one_slot_has() -> None:
+    wanted = Requirements(memory_limit_bytes=GIB)
+    assert suits(wanted, SMALL, slots=2)
+    obstacle = first_obstacle(wanted, SMALL, slots=3)
+    assert obstacle is not None
+    assert (obstacle.rule, obstacle.wanted, obstacle.offered) == ("memory", "at least 1 GiB", "682.7 MiB free")
+
+
+def test_an_installed_runtime_is_needed_where_runtimes_are_named() -> None:
+    wanted = Requirements(runtime="other-1/x/y")
+    assert not suits(wanted, BIG)
+    assert not suits(wanted, None, runtimes=("wasmtime-49/py312/deterministic",))
+    assert suits(wanted, None, runtimes=("other-1/x/y",))
+
+
+def test_what_other_tasks_of_the_machine_take_is_not_given_twice() -> None:
+    gpu = Requirements(needs=Needs(gpus=GpuNeed(1)))
+    assert suits(gpu, BIG, taken=[gpu])
+    assert not suits(gpu, BIG, taken=[gpu, gpu])
+    cpus = Requirements(needs=Needs(cpus=6))
+    assert suits(cpus, BIG, taken=[Requirements(), Requirements()])
+    assert not suits(cpus, BIG, taken=[Requirements()] * 3)
+    memory = Requirements(needs=Needs(memory_bytes=20 * GIB))
+    assert suits(memory, BIG, taken=[Requirements(memory_limit_bytes=12 * GIB)])
+    assert not suits(memory, BIG, taken=[memory])
+
+
+def test_a_pools_label_for_an_app_is_asked_beside_the_jobs_own() -> None:
+    wanted = Requirements(needs=Needs(labels=("eu",)), labels=("gold",))
+    obstacle = first_obstacle(wanted, BIG)
+    assert obstacle is not None and obstacle.wanted == "eu, gold" and "add gold" in obstacle.remedy
+    assert suits(wanted, replace(BIG, labels=("eu", "gold")))
+
+
+def test_replicas_of_one_task_run_on_one_class_of_machines() -> None:
+    wanted = Requirements(needs=Needs(alike=Alike.SYSTEM))
+    chosen = machine_class(BIG, Alike.SYSTEM)
+    assert chosen == "linux/x86_64"
+    assert suits(wanted, replace(BIG, cpu_family="other"), task_class=chosen)
+    assert not suits(wanted, SMALL, task_class=chosen)
+    finer = Requirements(needs=Needs(alike=Alike.PROCESSOR))
+    assert not suits(finer, replace(BIG, cpu_family="other"), task_class=machine_class(BIG, Alike.PROCESSOR))
+    assert machine_class(replace(BIG, cpu_family=""), Alike.PROCESSOR) is None
+    assert machine_class(None, Alike.ANY) == ""
+
+
+def test_every_rule_that_is_asked_is_explained_and_no_other() -> None:
+    assert explain(Requirements(), BIG) == ()
+    wanted = Requirements(needs=Needs(cpus=9, labels=("eu",)), memory_limit_bytes=GIB)
+    told = {result.rule: result.holds for result in explain(wanted, BIG)}
+    assert told == {"labels": True, "processors": False, "memory": True}
