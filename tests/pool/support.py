@@ -28,6 +28,7 @@ from fairgrid.pool.events import (
     WorkerReady,
 )
 from fairgrid.pool.instructions import (
+    AwaitDependencies,
     BanWorker,
     Claim,
     Finalize,
@@ -112,6 +113,7 @@ class World:
         self.chain: dict[str, ChainFacts] = {}
         self.deals: dict[str, DealTerms] = {}
         self.revealed_digest: dict[str, str] = {}
+        self.awaited: list[AwaitDependencies] = []
         self.on_send: Callable[[Instruction], bool] = lambda instruction: False
         self.tick()
         for fake in self.fakes.values():
@@ -150,6 +152,7 @@ class World:
         name: str = "deal",
         callback: str = ZERO_ADDRESS,
         refusal: str = "",
+        waits: bool = False,
     ) -> str:
         """Match a deal; gives the id of its first task."""
         deal_id = to_hex32(keccak(name.encode()))
@@ -162,6 +165,7 @@ class World:
             requester=address("requester"),
             callback=callback,
             refusal=refusal,
+            waits=waits,
         )
         for index in range(bot_size):
             self.chain[task_id(deal_id, index)] = ChainFacts()
@@ -214,6 +218,8 @@ class World:
                 self.reopen(instruction.task_id)
             case VerifyUpload():
                 self._verify(instruction)
+            case AwaitDependencies():
+                self.awaited.append(instruction)
             case BanWorker():
                 for fake in self.fakes.values():
                     if fake.address == instruction.worker:

@@ -14,10 +14,9 @@ from fairgrid.errors import ServiceUnavailable
 from fairgrid.pool.dependencies import DependencyKeeper
 from fairgrid.pool.events import DependenciesMet, DependencyFailed, Event
 from fairgrid.pool.manifests import ManifestReader
-from fairgrid.protocol.cid import cid_of
-from fairgrid.protocol.manifest import FileRef, Item, Manifest, Resources, TaskRef, params_for
 from fairgrid.protocol.views import Deal, Task, TaskStatus
 from fairgrid.seams.clock import VirtualClock
+from fairgrid.storage.client import StorageClient
 from tests.client.deals import Deals
 
 A, B, C = ("0x" + digit * 64 for digit in "abc")
@@ -45,30 +44,37 @@ class Board:
         return replace(self.blank, status=self.statuses.get(task_id, TaskStatus.UNSET))
 
 
+class _DownStorage:
+    async def fetch_bytes(self, cid: str, *, max_bytes: int) -> bytes:
+        raise ServiceUnavailable("storage", "http://storage", "down")
+
+
 class Setting:
     def __init__(self, board: Board, deals: Deals) -> None:
         self.board = board
         self.fed: list[Event] = []
-        self.storage = deals.grid.storage
+        self.over: set[str] = set()
+        self.grid = deals.grid
         self.keeper = DependencyKeeper(
             chain=cast(Chain, board),
-            manifests=ManifestReader(self.storage),
+            manifests=ManifestReader(self.grid.storage),
             clock=VirtualClock(),
             feed=self.fed.append,
+            waits=lambda task_id: task_id not in self.over,
+        )
+
+    def storage_is_down(self) -> None:
+        self.keeper = DependencyKeeper(
+            chain=cast(Chain, self.board),
+            manifests=ManifestReader(cast(StorageClient, _DownStorage())),
+            clock=VirtualClock(),
+            feed=self.fed.append,
+            waits=lambda task_id: True,
         )
 
     async def offer(self, *items: tuple[str, ...]) -> None:
         """The deal's manifest: task i depends on items[i]."""
-        made = Manifest(
-            script=FileRef("job.py", cid_of(b"x"), 1),
-            runtime="wasm/py",
-            resources=Resources(fuel=1),
-            items=tuple(
-                Item(dependencies=tuple(TaskRef(f"d{place}", task) for place, task in enumerate(tasks)))
-                for tasks in items
-            ),
-        )
-        self.board.params = params_for("http://storage", await self.storage.add_bytes(made.to_bytes()))
+        self.board.params = await self.grid.params(*items)
 
 
 @pytest.fixture
@@ -141,12 +147,12 @@ async def test_chain_that_is_down_is_asked_again(setting: Setting) -> None:
     assert setting.fed == [DependenciesMet("one")]
 
 
-async def test_forgotten_task_is_not_told_of(setting: Setting) -> None:
+async def test_task_that_is_over_is_not_looked_after(setting: Setting) -> None:
     await setting.offer((A,), (A,))
     setting.keeper.await_for("gone", DEAL, 0)
     setting.keeper.await_for("stays", DEAL, 1)
     await setting.keeper.look()
-    setting.keeper.forget("gone")
+    setting.over.add("gone")
     setting.board.statuses[A] = TaskStatus.COMPLETED
     await setting.keeper.look()
     assert setting.fed == [DependenciesMet("stays")]
@@ -163,3 +169,18 @@ async def test_round_looks_at_a_bounded_number_and_the_next_goes_on(setting: Set
     for _ in range(3):
         await setting.keeper.look()
     assert setting.fed == [DependenciesMet("many")]
+
+
+async def test_deal_may_wait_only_if_its_manifest_names_a_dependency_or_cannot_be_read_yet(setting: Setting) -> None:
+    async def may_wait() -> bool:
+        return await setting.keeper.may_wait(replace(setting.board.known, params=setting.board.params))
+
+    await setting.offer((), (A,))
+    assert await may_wait()
+    await setting.offer((), ())
+    assert not await may_wait()
+    setting.board.params = "free words"
+    assert not await may_wait()
+    await setting.offer((), ())
+    setting.storage_is_down()
+    assert await may_wait()

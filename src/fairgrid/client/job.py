@@ -123,7 +123,6 @@ class Job:
         runtime = JobRuntime(runtime_id, interpreter_sha256(runtime_id))
         return cls(script, tuple(inputs), tuple(arguments), runtime, fuel, memory_bytes, output_bytes)
 
-
     def after(self, dependencies: Sequence[TaskRef]) -> Job:
         """The same job, but computed after other tasks, whose results it reads.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from fairgrid.chain.interface import Chain
 from fairgrid.errors import ManifestError, ServiceUnavailable
 from fairgrid.pool.events import DependenciesMet, DependencyFailed, Event
 from fairgrid.pool.manifests import ManifestReader
-from fairgrid.protocol.views import TaskStatus
+from fairgrid.protocol.views import Deal, TaskStatus
 from fairgrid.seams.clock import Clock
 
 __all__ = ["DependencyKeeper"]
@@ -20,6 +21,8 @@ __all__ = ["DependencyKeeper"]
 _log = structlog.get_logger(__name__)
 
 _POLL_S = 1.0
+_PATIENCE_S = 3.0
+"""A deal is not kept from the scheduler for longer because storage is slow."""
 _LOOKS_AT_ONCE = 50
 _LONGEST_PAUSE_S = 15.0
 
@@ -37,14 +40,35 @@ class DependencyKeeper:
     Nothing is stored: the scheduler asks again for every waiting task after a restart.
     """
 
-    def __init__(self, *, chain: Chain, manifests: ManifestReader, clock: Clock, feed: Callable[[Event], None]) -> None:
+    def __init__(
+        self,
+        *,
+        chain: Chain,
+        manifests: ManifestReader,
+        clock: Clock,
+        feed: Callable[[Event], None],
+        waits: Callable[[str], bool],
+    ) -> None:
+        """``waits`` says whether a task still waits: one that is over is not looked after any more."""
         self._chain = chain
         self._manifests = manifests
         self._clock = clock
         self._feed = feed
+        self._waits = waits
         self._unread: OrderedDict[str, tuple[str, int]] = OrderedDict()
         self._missing: dict[str, set[str]] = {}
         self._awaited: OrderedDict[str, _Awaited] = OrderedDict()
+
+    async def may_wait(self, deal: Deal) -> bool:
+        """Whether a deal's tasks may read the results of others; True as well while nobody can say. Never raises."""
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                manifest = await self._manifests.manifest_of(deal.params)
+        except (ServiceUnavailable, TimeoutError):
+            return True
+        if manifest is None:
+            return False
+        return bool(manifest.dependencies) or any(item.dependencies for item in manifest.items)
 
     def await_for(self, task_id: str, deal_id: str, index: int) -> None:
         """Find out what a task waits for, and say when that is there; asking twice changes nothing."""
@@ -79,6 +103,8 @@ class DependencyKeeper:
         Raises:
             ServiceUnavailable: chain or storage does not answer; what was not seen is seen in the next round.
         """
+        for task_id in [task_id for task_id in (*self._unread, *self._missing) if not self._waits(task_id)]:
+            self.forget(task_id)
         for task_id in list(self._unread)[:_LOOKS_AT_ONCE]:
             entry = self._unread.get(task_id)
             if entry is not None:

@@ -13,11 +13,13 @@ import structlog
 from fairgrid.chain.fees import FeeCaps
 from fairgrid.chain.interface import Chain
 from fairgrid.errors import ServiceUnavailable, UsageError
+from fairgrid.pool.dependencies import DependencyKeeper
 from fairgrid.pool.effects import ChainEffects
 from fairgrid.pool.events import EffectFailed, Event, WorkerFacts, WorkerLost
 from fairgrid.pool.finder import TaskFinder
 from fairgrid.pool.gas_money import GasMoney
 from fairgrid.pool.instructions import (
+    AwaitDependencies,
     BanWorker,
     Claim,
     Finalize,
@@ -36,6 +38,7 @@ from fairgrid.pool.instructions import (
 )
 from fairgrid.pool.key_lock import key_lock
 from fairgrid.pool.machine import Outcome, PoolMachine
+from fairgrid.pool.manifests import ManifestReader
 from fairgrid.pool.outbox import SendingRules
 from fairgrid.pool.phases import InvalidTransition
 from fairgrid.pool.policy import Policy
@@ -121,6 +124,13 @@ class PoolService:
         self._group: asyncio.TaskGroup | None = None
         self._errands: set[asyncio.Task[None]] = set()
         self._checks = asyncio.Semaphore(_CHECKS_AT_ONCE)
+        self._dependencies = DependencyKeeper(
+            chain=chain,
+            manifests=ManifestReader(storage),
+            clock=clock,
+            feed=self.feed,
+            waits=lambda task_id: task_id in self.machine.tasks and self.machine.tasks[task_id].waiting,
+        )
         self._watcher = ChainWatcher(
             chain=chain,
             identity=self.identity,
@@ -130,6 +140,7 @@ class PoolService:
             feed=self._queue.put_nowait,
             taken=self._queue.join,
             tasks=lambda: self.machine.tasks,
+            waits=self._dependencies.may_wait,
         )
         self._effects = ChainEffects(
             chain=chain,
@@ -209,6 +220,7 @@ class PoolService:
             "watch": self._effects.watch(),
             "refresh": self._refresh(),
             "purge": self._purge(),
+            "dependencies": self._dependencies.keep(),
         }
 
     # --- the loop -------------------------------------------------------------------------------------------------
@@ -275,6 +287,8 @@ class PoolService:
                     self._effects.submit(instruction)
                 case VerifyUpload():
                     self._spawn(self._verify(instruction))
+                case AwaitDependencies():
+                    self._dependencies.await_for(instruction.task_id, instruction.deal_id, instruction.index)
                 case BanWorker():
                     _log.warning("worker banned", worker=instruction.worker, reason=instruction.reason)
                     for session in list(self._sessions.values()):

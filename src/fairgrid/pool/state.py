@@ -71,6 +71,8 @@ class DealTerms:
     refusal: str = ""
     undone: bool = False
     """A reorganisation took the deal back; it may be matched again."""
+    waits: bool = False
+    """Its tasks read results of other tasks, or nobody could say yet: each begins when these are there."""
 
     @property
     def contribution_deadline(self) -> int:
@@ -235,6 +237,8 @@ class TaskState:
     upload: Upload = field(default_factory=Upload)
     steps: dict[str, ChainStep] = field(default_factory=dict)
     finished_at: float = 0.0
+    waiting: bool = False
+    """It begins when the results that it reads are there."""
     story: list[StoryLine] = field(default_factory=list)
 
     @property

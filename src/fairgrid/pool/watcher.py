@@ -52,7 +52,7 @@ class Position:
     block_number: int
 
 
-def terms_of(deal_id: str, deal: Deal, timeref: int) -> DealTerms:
+def terms_of(deal_id: str, deal: Deal, timeref: int, *, waits: bool = False) -> DealTerms:
     """What the scheduler needs of a deal, and whether this pool can serve it."""
     refusal = ""
     if requires_tee(deal.tag):
@@ -68,6 +68,7 @@ def terms_of(deal_id: str, deal: Deal, timeref: int) -> DealTerms:
         requester=deal.requester,
         callback=deal.callback,
         refusal=refusal,
+        waits=waits,
     )
 
 
@@ -87,8 +88,11 @@ class ChainWatcher:
         feed: Callable[[Event | Position], None],
         taken: Callable[[], Awaitable[None]],
         tasks: Callable[[], Mapping[str, TaskState]],
+        waits: Callable[[Deal], Awaitable[bool]],
     ) -> None:
+        """``waits`` says whether a deal's tasks may read the results of others; it never raises."""
         self._chain = chain
+        self._waits = waits
         self._identity = identity
         self._policy = policy
         self._store = store
@@ -244,6 +248,8 @@ class ChainWatcher:
                 return ContributionMined(task_id, worker, given["hash"], weight)
             case "TaskConsensus":
                 view = await self._chain.view_task(task_id)
+                if view.consensus_value != given["consensus"]:
+                    return None  # Read again after a restart: it was reopened, as a later event says.
                 return ConsensusReached(task_id, given["consensus"], view.reveal_deadline)
             case "TaskReveal":
                 return RevealMined(task_id, given["worker"], given["digest"])
@@ -268,7 +274,8 @@ class ChainWatcher:
         if await asyncio.to_thread(self._store.is_deal_settled, deal_id):
             return  # It is over, and only read again.
         timeref = await self._timeref(deal.category)
-        self._feed(DealMatched(terms_of(deal_id, deal, timeref), deal.bot_first, deal.bot_size))
+        terms = terms_of(deal_id, deal, timeref, waits=await self._waits(deal))
+        self._feed(DealMatched(terms, deal.bot_first, deal.bot_size))
         await self._taken()
 
     async def _timeref(self, category: int) -> int:
