@@ -22,6 +22,8 @@ from fairgrid.pool.app import pool_application
 from fairgrid.pool.client import PoolClient
 from fairgrid.pool.policy import Policy
 from fairgrid.pool.service import PoolService
+from fairgrid.pool.sponsor import Sponsor
+from fairgrid.pool.sponsor_store import SponsorStore
 from fairgrid.pool.store import PoolStore
 from fairgrid.protocol import wire
 from fairgrid.protocol.archive import archive_digest, write_archive
@@ -93,7 +95,7 @@ class Grid:
         model.deposit_for(admin, DEPOSIT, address)
 
     @contextlib.asynccontextmanager
-    async def pool(self, *, chain: Chain | None = None) -> AsyncIterator[Grid]:
+    async def pool(self, *, chain: Chain | None = None, sponsor_key: KeySigner | None = None) -> AsyncIterator[Grid]:
         """The scheduler and its HTTP service, on the same folder each time."""
         store = PoolStore.open(self.folder / "pool.db")
         try:
@@ -106,6 +108,7 @@ class Grid:
                 policy=self.policy,
                 clock=FastClock(),
                 scratch=self.folder / "uploads",
+                sponsor=await self._sponsor(sponsor_key, store) if sponsor_key is not None else None,
             ).running() as self.service:
                 application = pool_application(self.service)
                 async with (
@@ -115,6 +118,18 @@ class Grid:
                     yield self
         finally:
             store.close()
+
+    async def _sponsor(self, signer: KeySigner, store: PoolStore) -> Sponsor:
+        sponsor = Sponsor(
+            chain=self.chain,
+            signer=signer,
+            rlc=self.chain.rlc,
+            store=SponsorStore(store.engine),
+            terms=self.policy.sponsor_terms,
+            clock=FastClock(),
+        )
+        await sponsor.allow()
+        return sponsor
 
     async def deal(
         self,

@@ -6,13 +6,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fairgrid.cli.output import console, emit_json, run_async
 from fairgrid.errors import ServiceRefused, UsageError
 from fairgrid.localnet.paths import default_directory
+
+if TYPE_CHECKING:
+    from fairgrid.chain.interface import Chain
+    from fairgrid.chain.network import Network
+    from fairgrid.pool.policy import Policy
+    from fairgrid.pool.sponsor import Sponsor
+    from fairgrid.pool.store import PoolStore
 
 __all__ = ["app", "pool_app"]
 
@@ -74,6 +81,7 @@ def start_pool(
                     policy=rules,
                     clock=SystemClock(),
                     scratch=directory / "uploads",
+                    sponsor=await _sponsor(where, directory, chain, store, rules),
                 ).running() as service,
             ):
                 yield pool_application(service, network=where)
@@ -81,6 +89,35 @@ def start_pool(
             store.close()
 
     run_service(opener, announce=typer.echo, host=host, port=port, ws_max_size=MAX_FRAME_BYTES)
+
+
+async def _sponsor(where: Network, directory: Path, chain: Chain, store: PoolStore, rules: Policy) -> Sponsor | None:
+    """Who helps newcomers; None unless the policy gives them anything."""
+    from fairgrid.errors import FundsError, TransactionFailed
+    from fairgrid.pool.sponsor import Sponsor
+    from fairgrid.pool.sponsor_store import SponsorStore
+    from fairgrid.seams.clock import SystemClock
+    from fairgrid.wallet.keystore import open_or_create_key
+
+    if not rules.sponsor_terms.gives_anything:
+        return None
+    sponsor = Sponsor(
+        chain=chain,
+        signer=open_or_create_key(directory / "sponsor"),
+        rlc=where.rlc,
+        store=SponsorStore(store.engine),
+        terms=rules.sponsor_terms,
+        clock=SystemClock(),
+    )
+    try:
+        await sponsor.allow()
+    except (FundsError, TransactionFailed) as error:
+        raise UsageError(
+            f"The policy sponsors newcomers, but {sponsor.address} cannot pay for it ({error}). Send it RLC and coins "
+            f"for what may be given, or set sponsor_stake_nrlc and sponsor_coins_wei to 0."
+        ) from error
+    console().print(f"Newcomers are sponsored from {sponsor.address}.", markup=False)
+    return sponsor
 
 
 @app.command("story")

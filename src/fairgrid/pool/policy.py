@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fairgrid.errors import OrderError, UsageError
+from fairgrid.pool.sponsoring import SponsorTerms
 from fairgrid.protocol.hexes import checksum
 
 __all__ = ["Policy", "load_policy"]
@@ -82,6 +83,34 @@ class Policy:
     """Rows of tasks that are over are deleted from the database after so many days; 0: never."""
     max_archive_bytes: int = 1 << 30
     """The largest result archive that is downloaded to be checked."""
+
+    sponsor_stake_nrlc: int = 0
+    """Deposit that a newcomer is given from the sponsor's key; 0: none."""
+    sponsor_coins_wei: int = 0
+    """Coins for gas that a newcomer is given; 0: none."""
+    sponsor_day_stake_nrlc: int = 0
+    """Most deposits for all newcomers of 24 hours."""
+    sponsor_day_coins_wei: int = 0
+    """Most coins for all newcomers of 24 hours."""
+    sponsor_per_owner: int = 1
+    """Most workers of one owner that are ever sponsored."""
+    sponsor_per_network_day: int = 3
+    """Most workers of one network address (a /24, or a /56 of IPv6) in 24 hours."""
+    sponsor_min_fuel_per_s: int = 1
+    """Least speed in a newcomer's signed benchmark; without a benchmark nothing is given."""
+
+    @property
+    def sponsor_terms(self) -> SponsorTerms:
+        """What newcomers are given."""
+        return SponsorTerms(
+            stake_nrlc=self.sponsor_stake_nrlc,
+            coins_wei=self.sponsor_coins_wei,
+            day_stake_nrlc=self.sponsor_day_stake_nrlc,
+            day_coins_wei=self.sponsor_day_coins_wei,
+            per_owner=self.sponsor_per_owner,
+            per_network_day=self.sponsor_per_network_day,
+            min_fuel_per_s=self.sponsor_min_fuel_per_s,
+        )
 
     def __post_init__(self) -> None:
         for field in fields(self):

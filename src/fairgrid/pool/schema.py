@@ -10,7 +10,18 @@ import sqlalchemy as sa
 
 from fairgrid.seams.database import Uint256
 
-__all__ = ["bans", "bindings", "deals", "effects", "journal", "metadata", "stories", "tasks"]
+__all__ = [
+    "bans",
+    "bindings",
+    "deals",
+    "effects",
+    "grants",
+    "journal",
+    "metadata",
+    "payments",
+    "stories",
+    "tasks",
+]
 
 metadata = sa.MetaData()
 
@@ -109,4 +120,29 @@ bans = sa.Table(
     sa.Column("evidence", sa.Text, nullable=False),
     sa.Column("at", sa.Float, nullable=False),
     sa.Index("pool_ban_owner", "owner"),
+)
+
+grants = sa.Table(
+    "pool_grant",
+    metadata,
+    sa.Column("worker", sa.String(42), primary_key=True),
+    sa.Column("key", sa.String(42), nullable=False),
+    sa.Column("owner", sa.String(42), nullable=False),
+    sa.Column("network", sa.String(64), nullable=False),
+    sa.Column("stake_nrlc", Uint256, nullable=False),
+    sa.Column("coins_wei", Uint256, nullable=False),
+    sa.Column("agreement", sa.String(140), nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+)
+payments = sa.Table(
+    "pool_grant_payment",
+    metadata,
+    sa.Column("worker", sa.String(42), sa.ForeignKey("pool_grant.worker"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("tx_hash", sa.String(66), nullable=False, unique=True),
+    sa.Column("raw", sa.LargeBinary, nullable=False),
+    sa.Column("sender", sa.String(42), nullable=False),
+    sa.Column("nonce", Uint256, nullable=False),
+    sa.Column("function", sa.String(64), nullable=False),
+    sa.Column("ended", sa.String(200), nullable=False),
 )

@@ -12,7 +12,7 @@ import structlog
 
 from fairgrid.chain.fees import FeeCaps
 from fairgrid.chain.interface import Chain
-from fairgrid.errors import ServiceUnavailable, UsageError
+from fairgrid.errors import ServiceUnavailable, TransactionFailed, UsageError
 from fairgrid.pool.dependencies import DependencyKeeper
 from fairgrid.pool.effects import ChainEffects
 from fairgrid.pool.events import EffectFailed, Event, WorkerFacts, WorkerLost
@@ -43,6 +43,8 @@ from fairgrid.pool.outbox import SendingRules
 from fairgrid.pool.phases import InvalidTransition
 from fairgrid.pool.policy import Policy
 from fairgrid.pool.sessions import Session
+from fairgrid.pool.sponsor import Sponsor
+from fairgrid.pool.sponsoring import Newcomer
 from fairgrid.pool.state import Bag, PoolIdentity, StoryLine, TaskState, WorkerState
 from fairgrid.pool.store import BagRow, Commit, PoolStore, StoredTask, TaskRow
 from fairgrid.pool.uploads import verify_upload
@@ -51,7 +53,7 @@ from fairgrid.pool.why import why
 from fairgrid.protocol import wire
 from fairgrid.protocol.hexes import ZERO_ADDRESS
 from fairgrid.protocol.ids import authorisation_message
-from fairgrid.protocol.views import WorkerpoolInfo
+from fairgrid.protocol.views import RoleAccount, WorkerpoolInfo
 from fairgrid.seams.clock import Clock
 from fairgrid.storage.client import StorageClient
 from fairgrid.wallet.signer import Signer
@@ -62,6 +64,7 @@ _log = structlog.get_logger(__name__)
 
 _BATCH = 500
 _REFRESH_S = 10.0
+_SPONSOR_EVERY_S = 5.0
 _CHECKS_AT_ONCE = 4
 _DAY_S = 86_400.0
 _PURGE_STEP = 200
@@ -105,8 +108,13 @@ class PoolService:
         policy: Policy,
         clock: Clock,
         scratch: Path,
+        sponsor: Sponsor | None = None,
     ) -> None:
-        """``scratch`` is a folder for uploads that are being checked. The caller opens and closes what it gives."""
+        """``scratch`` is a folder for uploads that are being checked; ``sponsor`` helps newcomers (None: nobody does).
+
+        The caller opens and closes what it gives.
+        """
+        self._sponsor = sponsor
         self.identity = PoolIdentity(chain.chain_id, chain.hub, workerpool)
         self.policy = policy
         self.machine = PoolMachine(self.identity, policy)
@@ -221,6 +229,7 @@ class PoolService:
             "refresh": self._refresh(),
             "purge": self._purge(),
             "dependencies": self._dependencies.keep(),
+            **({"sponsor": self._pay_newcomers()} if self._sponsor is not None else {}),
         }
 
     # --- the loop -------------------------------------------------------------------------------------------------
@@ -402,6 +411,41 @@ class PoolService:
             text = "The pool has not taken this worker in yet."
             return wire.Why(waiting_tasks=0, reasons=(wire.WhyReason("joined", False, text),))
         return why(state, self.machine.tasks.values(), banned=self.machine.is_banned(worker, state.owner))
+
+    async def sponsor(self, session: Session, agreement: str) -> wire.Sponsored:
+        if self._sponsor is None:
+            return wire.Sponsored(stake_nrlc=0, coins_wei=0, reason="This pool does not sponsor newcomers.")
+        account = await self._chain.view_account(session.worker)
+        newcomer = Newcomer(
+            worker=session.worker,
+            key=session.key,
+            owner=session.owner,
+            network=session.network,
+            deposit_nrlc=account.stake + account.locked,
+            key_wei=await self._chain.balance_wei(session.key),
+            fuel_per_s=session.fuel_per_s,
+            agreement=agreement,
+        )
+        grant, reason = await self._sponsor.help(newcomer)
+        if grant is None:
+            return wire.Sponsored(stake_nrlc=0, coins_wei=0, reason=reason)
+        return wire.Sponsored(stake_nrlc=grant.stake_nrlc, coins_wei=grant.coins_wei, reason=reason)
+
+    async def _pay_newcomers(self) -> None:
+        """Send what newcomers were granted until it is mined, for ever."""
+        while self._sponsor is not None:
+            with contextlib.suppress(ServiceUnavailable):
+                await self._sponsor.look()
+            await self._clock.sleep(_SPONSOR_EVERY_S)
+
+    async def role_account(self, address: str) -> RoleAccount | None:
+        return await self._chain.view_role_account(address)
+
+    async def signed_by_contract(self, owner: str, digest: str, signature: str) -> bool:
+        try:
+            return await self._chain.verify_signature(owner, digest, signature)
+        except TransactionFailed:
+            return False
 
     async def worker_facts(self, worker: str) -> tuple[int, int]:
         return await self._chain.view_score(worker), (await self._chain.view_account(worker)).stake

@@ -38,6 +38,8 @@ __all__ = [
     "RevealNotice",
     "Revealed",
     "Seal",
+    "SponsorRequest",
+    "Sponsored",
     "TaskDone",
     "UploadRequest",
     "Uploaded",
@@ -173,6 +175,16 @@ class TaskDone:
 
 
 @dataclass(config=_STRICT, frozen=True, slots=True)
+class Sponsored:
+    """The answer to `SponsorRequest`: what is on its way (0: nothing), and why it is not more."""
+
+    stake_nrlc: Annotated[int, Field(ge=0, lt=1 << 256)]
+    coins_wei: Annotated[int, Field(ge=0, lt=1 << 256)]
+    reason: ShortText
+    kind: Literal["sponsored"] = "sponsored"
+
+
+@dataclass(config=_STRICT, frozen=True, slots=True)
 class WhyReason:
     """One rule of the pool for this worker, with its numbers in ``text``; ``allowed`` False: it keeps work away."""
 
@@ -201,6 +213,7 @@ PoolMessage = (
     | UploadRequest
     | Abort
     | TaskDone
+    | Sponsored
     | Why
 )
 
@@ -329,6 +342,15 @@ class LeaseFailed:
 
 
 @dataclass(config=_STRICT, frozen=True, slots=True)
+class SponsorRequest:
+    """A newcomer asks for coins and a stake to begin with. ``agreement`` is the key's EIP-191 signature of
+    `protocol.sponsorship.agreement_message`."""
+
+    agreement: Signature
+    kind: Literal["sponsor_request"] = "sponsor_request"
+
+
+@dataclass(config=_STRICT, frozen=True, slots=True)
 class WhyRequest:
     """Why does this worker get no work?"""
 
@@ -346,6 +368,7 @@ WorkerMessage = (
     | Opening
     | Uploaded
     | LeaseFailed
+    | SponsorRequest
     | WhyRequest
 )
 
