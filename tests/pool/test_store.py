@@ -28,9 +28,17 @@ from fairgrid.seams.database import open_engine, version_table
 from .support import Fake, World, address, digest_of, honest
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where the store is: every promise holds on SQLite and on a real PostgreSQL."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'pool.db'}"
+    return str(request.getfixturevalue("postgres_url"))
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[PoolStore]:
-    store = PoolStore.open(tmp_path / "pool.db")
+def store(database: str) -> Iterator[PoolStore]:
+    store = PoolStore.open(database)
     yield store
     store.close()
 
@@ -134,10 +142,10 @@ def test_a_ban_is_kept_with_its_evidence_and_the_first_one_stays(store: PoolStor
     assert store.bans() == [Ban(first.worker, first.owner, first.task_id, "lied", '{"seal": 1}', 1.0)]
 
 
-def test_the_events_of_a_commit_are_kept_in_order_as_json(store: PoolStore, tmp_path: Path) -> None:
+def test_the_events_of_a_commit_are_kept_in_order_as_json(store: PoolStore, database: str) -> None:
     event = WorkerReady(address("worker"), (), 1, frozenset({digest_of("b"), digest_of("a")}))
     store.commit(Commit(at=1.0, events=[event, TaskInitialized(digest_of("b"))]))
-    engine = open_engine(tmp_path / "pool.db")
+    engine = open_engine(database)
     with engine.connect() as connection:
         row = connection.execute(sa.select(schema.journal)).one()
     engine.dispose()
@@ -276,8 +284,8 @@ def test_a_database_of_the_release_before_is_taken_over_with_stories_deals_and_e
         store.close()
 
 
-def test_the_migrations_make_exactly_the_tables_of_the_schema(store: PoolStore, tmp_path: Path) -> None:
-    engine = open_engine(tmp_path / "pool.db")
+def test_the_migrations_make_exactly_the_tables_of_the_schema(store: PoolStore, database: str) -> None:
+    engine = open_engine(database)
     with engine.connect() as connection:
         context = MigrationContext.configure(
             connection,

@@ -17,8 +17,10 @@ __all__ = [
     "effects",
     "grants",
     "journal",
+    "leaders",
     "metadata",
     "payments",
+    "processes",
     "stories",
     "tasks",
 ]
@@ -146,3 +148,26 @@ payments = sa.Table(
     sa.Column("function", sa.String(64), nullable=False),
     sa.Column("ended", sa.String(200), nullable=False),
 )
+
+leaders = sa.Table(
+    "pool_leader",
+    metadata,
+    sa.Column("name", sa.String(32), primary_key=True),
+    sa.Column("epoch", sa.Integer, nullable=False),
+    sa.Column("process", sa.String(64), nullable=False),
+    sa.Column("address", sa.String(200), nullable=False),
+    sa.Column("since", sa.Float, nullable=False),
+    sa.Column("renewed_at", sa.Float, nullable=False),
+)
+"""One row: who leads, since when, under which epoch. Times are the database's."""
+
+processes = sa.Table(
+    "pool_process",
+    metadata,
+    sa.Column("process", sa.String(64), primary_key=True),
+    sa.Column("address", sa.String(200), nullable=False),
+    sa.Column("version", sa.String(32), nullable=False),
+    sa.Column("seen_at", sa.Float, nullable=False),
+    sa.Column("fit", sa.Boolean, nullable=False),
+)
+"""Processes that stand by, and could take over."""

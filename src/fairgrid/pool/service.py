@@ -108,12 +108,15 @@ class PoolService:
         policy: Policy,
         clock: Clock,
         scratch: Path,
+        epoch: int = 0,
         sponsor: Sponsor | None = None,
     ) -> None:
-        """``scratch`` is a folder for uploads that are being checked; ``sponsor`` helps newcomers (None: nobody does).
+        """``scratch`` is a folder for uploads that are being checked; ``epoch`` that of this process's lead;
+        ``sponsor`` helps newcomers (None: nobody does).
 
         The caller opens and closes what it gives.
         """
+        self.epoch = epoch
         self._sponsor = sponsor
         self.identity = PoolIdentity(chain.chain_id, chain.hub, workerpool)
         self.policy = policy
@@ -231,6 +234,12 @@ class PoolService:
             "dependencies": self._dependencies.keep(),
             **({"sponsor": self._pay_newcomers()} if self._sponsor is not None else {}),
         }
+
+    async def drain(self) -> None:
+        """Send the workers elsewhere and take what is queued: another process is to go on."""
+        for session in list(self._sessions.values()):
+            session.end("The pool hands over to another of its processes; connect again.")
+        await self._queue.join()
 
     # --- the loop -------------------------------------------------------------------------------------------------
 

@@ -193,7 +193,7 @@ class PoolStore:
 
     @property
     def engine(self) -> Engine:
-        """The database, for tables that others keep in it."""
+        """The database, for whoever fences it or keeps tables beside these."""
         return self._engine
 
     def close(self) -> None:
