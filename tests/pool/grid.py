@@ -258,10 +258,10 @@ class Scripted:
         return [message.kind for message in self.received]
 
     @contextlib.asynccontextmanager
-    async def connected(self) -> AsyncIterator[Scripted]:
+    async def connected(self, **enrolment: object) -> AsyncIterator[Scripted]:
         """Enrolled, ready and at work."""
         async with connect(f"{self.grid.url.replace('http', 'ws')}/worker", proxy=None) as self.connection:
-            await self.enrol()
+            await self.enrol(**enrolment)
             await self.say(wire.Ready(held=(), free_slots=1))
             loops = [asyncio.create_task(self._listen()), asyncio.create_task(self._beat())]
             try:

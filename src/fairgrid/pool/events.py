@@ -125,11 +125,15 @@ class WorkerJoined:
 
 @dataclass(frozen=True, slots=True)
 class WorkerFacts:
-    """Score and free deposit (nRLC) of a connected worker, read again from the chain."""
+    """Score and free deposit (nRLC) of a connected worker, read again from the chain.
+
+    ``benchmark_fell`` True: a test contradicted what it claims of its speed; nothing is believed of it any more.
+    """
 
     worker: str
     score: int
     stake: int
+    benchmark_fell: bool = False
 
 
 @dataclass(frozen=True, slots=True)

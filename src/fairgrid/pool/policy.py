@@ -84,6 +84,8 @@ class Policy:
     max_archive_bytes: int = 1 << 30
     """The largest result archive that is downloaded to be checked."""
 
+    spot_check_every_s: float = 21_600.0
+    """How often the speed that an idle worker claims is tested; 0: never."""
     sponsor_stake_nrlc: int = 0
     """Deposit that a newcomer is given from the sponsor's key; 0: none."""
     sponsor_coins_wei: int = 0

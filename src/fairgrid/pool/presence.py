@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fairgrid.pool import dispatch, settlement
 from fairgrid.pool.book import Book
 from fairgrid.pool.events import Held, WorkerBeat, WorkerFacts, WorkerJoined, WorkerLost, WorkerReady
@@ -28,6 +30,8 @@ def take(book: Book, event: WorkerJoined | WorkerFacts | WorkerReady | WorkerBea
         case WorkerFacts():
             anew = (worker.score, worker.stake) != (event.score, event.stake)
             worker.score, worker.weight, worker.stake = event.score, worker_weight(event.score), event.stake
+            if event.benchmark_fell and worker.machine is not None:
+                worker.machine = replace(worker.machine, benchmark=None)
             book.place(worker, anew=anew)
         case WorkerLost():
             book.disconnect(event.worker)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import AsyncIterator, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from fairgrid.chain.interface import Chain
 from fairgrid.errors import ServiceUnavailable, TransactionFailed, UsageError
 from fairgrid.pool.dependencies import DependencyKeeper
 from fairgrid.pool.effects import ChainEffects
-from fairgrid.pool.events import EffectFailed, Event, WorkerFacts, WorkerLost
+from fairgrid.pool.events import EffectFailed, Event, SealReceived, WorkerFacts, WorkerLost
 from fairgrid.pool.finder import TaskFinder
 from fairgrid.pool.gas_money import GasMoney
 from fairgrid.pool.instructions import (
@@ -45,6 +47,7 @@ from fairgrid.pool.policy import Policy
 from fairgrid.pool.sessions import Session
 from fairgrid.pool.sponsor import Sponsor
 from fairgrid.pool.sponsoring import Newcomer
+from fairgrid.pool.spot_checks import SpotChecks, Timing, Verdict, implausible
 from fairgrid.pool.state import Bag, PoolIdentity, StoryLine, TaskState, WorkerState
 from fairgrid.pool.store import BagRow, Commit, PoolStore, StoredTask, TaskRow
 from fairgrid.pool.uploads import verify_upload
@@ -65,6 +68,8 @@ _log = structlog.get_logger(__name__)
 _BATCH = 500
 _REFRESH_S = 10.0
 _SPONSOR_EVERY_S = 5.0
+_SPOT_CHECK_PAUSE_S = 2.0
+_TIMINGS = 50
 _CHECKS_AT_ONCE = 4
 _DAY_S = 86_400.0
 _PURGE_STEP = 200
@@ -118,6 +123,10 @@ class PoolService:
         """
         self.epoch = epoch
         self._sponsor = sponsor
+        self._spot_checks = SpotChecks(policy.spot_check_every_s)
+        self.spot_verdicts: dict[str, Verdict] = {}
+        """How the last test of each worker's speed ended."""
+        self._timings: dict[str, deque[Timing]] = {}
         self.identity = PoolIdentity(chain.chain_id, chain.hub, workerpool)
         self.policy = policy
         self.machine = PoolMachine(self.identity, policy)
@@ -232,6 +241,7 @@ class PoolService:
             "refresh": self._refresh(),
             "purge": self._purge(),
             "dependencies": self._dependencies.keep(),
+            "spot check": self._spot_check(),
             **({"sponsor": self._pay_newcomers()} if self._sponsor is not None else {}),
         }
 
@@ -268,6 +278,8 @@ class PoolService:
             outcome = self._handle(event)
             if outcome is None:
                 continue
+            if isinstance(event, SealReceived):
+                self._timed(event)
             if outcome.instructions or outcome.changed or outcome.bags:
                 commit.events.append(event)
             commit.lines.extend(outcome.lines)
@@ -419,7 +431,67 @@ class PoolService:
         if state is None:
             text = "The pool has not taken this worker in yet."
             return wire.Why(waiting_tasks=0, reasons=(wire.WhyReason("joined", False, text),))
-        return why(state, self.machine.tasks.values(), banned=self.machine.is_banned(worker, state.owner))
+        answer = why(state, self.machine.tasks.values(), banned=self.machine.is_banned(worker, state.owner))
+        verdict = self.spot_verdicts.get(worker)
+        if verdict is None:
+            return answer
+        return replace(answer, reasons=(*answer.reasons, wire.WhyReason("benchmark", verdict.passed, verdict.text)))
+
+    async def spot_answered(self, worker: str, check_id: str, answer: int) -> None:
+        verdict = await asyncio.to_thread(self._spot_checks.judge, worker, check_id, answer, self._clock.now())
+        if verdict is not None:
+            self._judged(verdict)
+
+    def _timed(self, event: SealReceived) -> None:
+        """Compare how long the worker took with how long others took for the same task, if all claim a speed."""
+        task = self.machine.tasks.get(event.task_id)
+        own = task.replica(event.lease_id) if task is not None else None
+        if task is None or own is None or own.worker != event.worker or not own.sealed_at:
+            return
+        timings = self._timings.setdefault(event.worker, deque(maxlen=_TIMINGS))
+        for other in task.replicas:
+            if other.worker != own.worker and other.sealed_at:
+                timings.append(
+                    Timing(
+                        own_s=own.sealed_at - own.leased_at,
+                        other_s=other.sealed_at - other.leased_at,
+                        own_claim=self._claim_of(own.worker),
+                        other_claim=self._claim_of(other.worker),
+                    )
+                )
+        text = implausible(list(timings))
+        if text and self._claim_of(own.worker):
+            self._judged(Verdict(own.worker, passed=False, text=text))
+
+    def _claim_of(self, worker: str) -> int:
+        session = self._sessions.get(worker)
+        return session.fuel_per_s if session is not None else 0
+
+    def _judged(self, verdict: Verdict) -> None:
+        self.spot_verdicts[verdict.worker] = verdict
+        state = self.machine.workers.get(verdict.worker)
+        if verdict.passed or state is None:
+            return
+        _log.warning("a worker's benchmark fell", worker=verdict.worker, reason=verdict.text)
+        session = self._sessions.get(verdict.worker)
+        if session is not None:
+            session.fuel_per_s = 0
+        self.feed(WorkerFacts(verdict.worker, state.score, state.stake, benchmark_fell=True))
+
+    async def _spot_check(self) -> None:
+        """Test what idle workers claim of their speed, one after the other, for ever."""
+        while self.policy.spot_check_every_s > 0:
+            await self._clock.sleep(_SPOT_CHECK_PAUSE_S)
+            now = self._clock.now()
+            for verdict in self._spot_checks.overdue(now):
+                self._judged(verdict)
+            for worker, session in list(self._sessions.items()):
+                state = self.machine.workers.get(worker)
+                idle = state is not None and state.ready and state.free_slots == state.slots
+                if idle and session.fuel_per_s > 0 and self._spot_checks.due(worker, now):
+                    check = self._spot_checks.ask(worker, session.fuel_per_s, now)
+                    session.send(wire.SpotCheck(check_id=check.check_id, seed=check.seed, rounds=check.rounds))
+                    break
 
     async def sponsor(self, session: Session, agreement: str) -> wire.Sponsored:
         if self._sponsor is None:
@@ -476,6 +548,8 @@ class PoolService:
     def detach(self, session: Session) -> None:
         if self._sessions.get(session.worker) is session:
             del self._sessions[session.worker]
+            self._spot_checks.forget(session.worker)
+            self._timings.pop(session.worker, None)
             self.feed(WorkerLost(session.worker))
 
     # --- asking ---------------------------------------------------------------------------------------------------

@@ -69,6 +69,10 @@ class Desk(Protocol):
     def has_room(self) -> bool: ...
     def why(self, worker: str) -> wire.Why: ...
 
+    async def spot_answered(self, worker: str, check_id: str, answer: int) -> None:
+        """A worker answered a test of its speed."""
+        ...
+
     async def sponsor(self, session: Session, agreement: str) -> wire.Sponsored:
         """Help a newcomer, within the policy's caps."""
         ...
@@ -331,6 +335,8 @@ async def _take(desk: Desk, session: Session, message: wire.WorkerMessage) -> No
             return  # Only the chain is believed, and it is read anyway.
         case wire.SponsorRequest():
             await _sponsor(desk, session, message)
+        case wire.SpotAnswer():
+            await desk.spot_answered(worker, message.check_id, message.answer)
         case wire.WhyRequest():
             if session.why is None or desk.now() >= session.why_at + _WHY_EVERY_S:
                 session.why, session.why_at = desk.why(worker), desk.now()

@@ -40,6 +40,8 @@ __all__ = [
     "Seal",
     "SponsorRequest",
     "Sponsored",
+    "SpotAnswer",
+    "SpotCheck",
     "TaskDone",
     "UploadRequest",
     "Uploaded",
@@ -185,6 +187,16 @@ class Sponsored:
 
 
 @dataclass(config=_STRICT, frozen=True, slots=True)
+class SpotCheck:
+    """Run `protocol.spot_checks.SCRIPT` with these arguments now: a test of the speed that was claimed."""
+
+    check_id: Annotated[str, Field(min_length=1, max_length=64)]
+    seed: Annotated[int, Field(ge=0, lt=1 << 61)]
+    rounds: Annotated[int, Field(ge=1, le=1_000_000)]
+    kind: Literal["spot_check"] = "spot_check"
+
+
+@dataclass(config=_STRICT, frozen=True, slots=True)
 class WhyReason:
     """One rule of the pool for this worker, with its numbers in ``text``; ``allowed`` False: it keeps work away."""
 
@@ -214,6 +226,7 @@ PoolMessage = (
     | Abort
     | TaskDone
     | Sponsored
+    | SpotCheck
     | Why
 )
 
@@ -351,6 +364,15 @@ class SponsorRequest:
 
 
 @dataclass(config=_STRICT, frozen=True, slots=True)
+class SpotAnswer:
+    """What the script of a `SpotCheck` printed."""
+
+    check_id: Annotated[str, Field(min_length=1, max_length=64)]
+    answer: Annotated[int, Field(ge=0, lt=1 << 64)]
+    kind: Literal["spot_answer"] = "spot_answer"
+
+
+@dataclass(config=_STRICT, frozen=True, slots=True)
 class WhyRequest:
     """Why does this worker get no work?"""
 
@@ -369,6 +391,7 @@ WorkerMessage = (
     | Uploaded
     | LeaseFailed
     | SponsorRequest
+    | SpotAnswer
     | WhyRequest
 )
 

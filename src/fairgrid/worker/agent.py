@@ -22,7 +22,17 @@ from fairgrid.protocol.hexes import from_hex
 from fairgrid.protocol.seals import seal_hash
 from fairgrid.protocol.sponsorship import agreement_message
 from fairgrid.protocol.views import Deal, Task, TaskStatus
-from fairgrid.protocol.wire import HeldLease, Lease, PoolMessage, Sponsored, SponsorRequest, Why, WhyRequest
+from fairgrid.protocol.wire import (
+    HeldLease,
+    Lease,
+    PoolMessage,
+    Sponsored,
+    SponsorRequest,
+    SpotAnswer,
+    SpotCheck,
+    Why,
+    WhyRequest,
+)
 from fairgrid.seams.clock import Clock
 from fairgrid.wallet.signer import Signer
 from fairgrid.worker import events as ev
@@ -136,8 +146,14 @@ class WorkerAgent:
         options: AgentOptions,
         owner: OwnerWatch | None = None,
         ownership: Ownership | None = None,
+        check: Callable[[int, int], Awaitable[int]] | None = None,
     ) -> None:
-        """``owner`` None: no rules of when it may work; ``ownership`` None: the key is its own owner and worker."""
+        """``owner`` None: no rules of when it may work; ``ownership`` None: the key is its own owner and worker.
+
+        ``check`` answers a pool's test of speed, of seed and rounds; None: it is not answered.
+        """
+        self._check = check
+        self._checking = False
         self._options = options
         self._pool = link
         self._chain = chain
@@ -246,6 +262,17 @@ class WorkerAgent:
         if self._options.sponsor:
             self._link.send(self._sponsor_request())
 
+    async def _answer_check(self, check: SpotCheck) -> None:
+        if self._check is None or self._checking:
+            return
+        self._checking = True
+        try:
+            self._link.send(SpotAnswer(check_id=check.check_id, answer=await self._check(check.seed, check.rounds)))
+        except FairgridError as error:
+            _log.warning("a check of the pool was not answered", reason=str(error))
+        finally:
+            self._checking = False
+
     def _sponsor_request(self) -> SponsorRequest:
         message = agreement_message(self._pool.chain_id, self._pool.hub, self._pool.workerpool, self._worker)
         return SponsorRequest(agreement=self._signer.sign_message(message))
@@ -266,6 +293,9 @@ class WorkerAgent:
                 f"The pool sponsors this worker with {message.stake_nrlc} nRLC of deposit and {message.coins_wei} wei "
                 f"for gas. {message.reason}".strip()
             )
+            return
+        if isinstance(message, SpotCheck):
+            self._start(self._answer_check(message))
             return
         if isinstance(message, Why):
             if self._why is not None and not self._why.done():
