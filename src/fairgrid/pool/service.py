@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import replace
@@ -44,6 +45,7 @@ from fairgrid.pool.manifests import ManifestReader
 from fairgrid.pool.outbox import SendingRules
 from fairgrid.pool.phases import InvalidTransition
 from fairgrid.pool.policy import Policy
+from fairgrid.pool.requirements import RequirementsReader
 from fairgrid.pool.sessions import Session
 from fairgrid.pool.sponsor import Sponsor
 from fairgrid.pool.sponsoring import Newcomer
@@ -129,7 +131,7 @@ class PoolService:
         self._timings: dict[str, deque[Timing]] = {}
         self.identity = PoolIdentity(chain.chain_id, chain.hub, workerpool)
         self.policy = policy
-        self.machine = PoolMachine(self.identity, policy)
+        self.machine = PoolMachine(self.identity, policy, secret=secrets.token_bytes(32))
         self.scheduler = signer.address
         self._chain = chain
         self._signer = signer
@@ -144,9 +146,10 @@ class PoolService:
         self._group: asyncio.TaskGroup | None = None
         self._errands: set[asyncio.Task[None]] = set()
         self._checks = asyncio.Semaphore(_CHECKS_AT_ONCE)
+        manifests = ManifestReader(storage)
         self._dependencies = DependencyKeeper(
             chain=chain,
-            manifests=ManifestReader(storage),
+            manifests=manifests,
             clock=clock,
             feed=self.feed,
             waits=lambda task_id: task_id in self.machine.tasks and self.machine.tasks[task_id].waiting,
@@ -161,6 +164,7 @@ class PoolService:
             taken=self._queue.join,
             tasks=lambda: self.machine.tasks,
             waits=self._dependencies.may_wait,
+            requirements=RequirementsReader(manifests).requirements_of,
         )
         self._effects = ChainEffects(
             chain=chain,
@@ -221,10 +225,12 @@ class PoolService:
 
     async def _start(self) -> dict[str, Coroutine[Any, Any, None]]:
         under_way = await self._effects.resume()
-        tasks, bags, bans = await asyncio.to_thread(
-            lambda: (self._store.live_tasks(), self._store.live_bags(), self._store.bans())
+        tasks, bags, bans, standings = await asyncio.to_thread(
+            lambda: (self._store.live_tasks(), self._store.live_bags(), self._store.bans(), self._store.standings())
         )
-        outcome = self.machine.restore(tasks, bans, bags=bags, in_flight=under_way, now=self._clock.now())
+        outcome = self.machine.restore(
+            tasks, bans, bags=bags, standings=standings, in_flight=under_way, now=self._clock.now()
+        )
         settled = {bag.deal.deal_id: BagRow.of(bag) for bag in outcome.bags}
         await asyncio.to_thread(self._store.commit, Commit(at=self._clock.now(), bags=settled))
         self._do(outcome.instructions)
@@ -282,6 +288,7 @@ class PoolService:
                 self._timed(event)
             if outcome.instructions or outcome.changed or outcome.bags:
                 commit.events.append(event)
+            commit.standings.update((standing.worker, standing) for standing in outcome.standings)
             commit.lines.extend(outcome.lines)
             commit.instructions.extend(outcome.instructions)
             changed.update({task.task_id: task for task in outcome.changed})
@@ -431,7 +438,14 @@ class PoolService:
         if state is None:
             text = "The pool has not taken this worker in yet."
             return wire.Why(waiting_tasks=0, reasons=(wire.WhyReason("joined", False, text),))
-        answer = why(state, self.machine.tasks.values(), banned=self.machine.is_banned(worker, state.owner))
+        answer = why(
+            state,
+            self.machine.tasks.values(),
+            banned=self.machine.is_banned(worker, state.owner),
+            standing=self.machine.standings.get(worker),
+            policy=self.policy,
+            now=self._clock.now(),
+        )
         verdict = self.spot_verdicts.get(worker)
         if verdict is None:
             return answer

@@ -25,6 +25,7 @@ from fairgrid.pool.events import (
     TaskInitialized,
     Tick,
 )
+from fairgrid.pool.matching import NO_REQUIREMENTS, Requirements
 from fairgrid.pool.policy import Policy
 from fairgrid.pool.state import ChainFacts, DealTerms, PoolIdentity, SeenContribution, TaskState
 from fairgrid.pool.store import PoolStore
@@ -52,7 +53,14 @@ class Position:
     block_number: int
 
 
-def terms_of(deal_id: str, deal: Deal, timeref: int, *, waits: bool = False) -> DealTerms:
+def terms_of(
+    deal_id: str,
+    deal: Deal,
+    timeref: int,
+    *,
+    waits: bool = False,
+    requirements: Requirements = NO_REQUIREMENTS,
+) -> DealTerms:
     """What the scheduler needs of a deal, and whether this pool can serve it."""
     refusal = ""
     if requires_tee(deal.tag):
@@ -69,6 +77,9 @@ def terms_of(deal_id: str, deal: Deal, timeref: int, *, waits: bool = False) -> 
         callback=deal.callback,
         refusal=refusal,
         waits=waits,
+        price=deal.workerpool.price,
+        app=deal.app.pointer,
+        requirements=requirements,
     )
 
 
@@ -89,8 +100,11 @@ class ChainWatcher:
         taken: Callable[[], Awaitable[None]],
         tasks: Callable[[], Mapping[str, TaskState]],
         waits: Callable[[Deal], Awaitable[bool]],
+        requirements: Callable[[Deal], Awaitable[Requirements]],
     ) -> None:
-        """``waits`` says whether a deal's tasks may read the results of others; it never raises."""
+        """``waits`` says whether a deal's tasks may read the results of others, ``requirements`` what they ask of a
+        machine; neither ever raises."""
+        self._requirements = requirements
         self._chain = chain
         self._waits = waits
         self._identity = identity
@@ -274,7 +288,8 @@ class ChainWatcher:
         if await asyncio.to_thread(self._store.is_deal_settled, deal_id):
             return  # It is over, and only read again.
         timeref = await self._timeref(deal.category)
-        terms = terms_of(deal_id, deal, timeref, waits=await self._waits(deal))
+        requirements, waits = await self._requirements(deal), await self._waits(deal)
+        terms = terms_of(deal_id, deal, timeref, waits=waits, requirements=requirements)
         self._feed(DealMatched(terms, deal.bot_first, deal.bot_size))
         await self._taken()
 
