@@ -73,6 +73,7 @@ _SPONSOR_EVERY_S = 5.0
 _SPOT_CHECK_PAUSE_S = 2.0
 _TIMINGS = 50
 _CHECKS_AT_ONCE = 4
+_RECONCILED_AT_ONCE = 500
 _DAY_S = 86_400.0
 _PURGE_STEP = 200
 _PURGE_PAUSE_S = 0.1
@@ -173,6 +174,7 @@ class PoolService:
             clock=clock,
             callback_of=self._callback_of,
             failed=self._effect_failed,
+            check=self._watcher.check_genesis,
             rules=SendingRules(
                 caps=FeeCaps(
                     max_fee_wei=int(policy.max_fee_gwei * 10**9), max_tip_wei=int(policy.max_tip_gwei * 10**9)
@@ -188,7 +190,8 @@ class PoolService:
         """Take up what the store holds, compare it with the chain, and schedule until the block is left.
 
         Raises:
-            UsageError: the key does not own the workerpool, or the store belongs to another pool.
+            UsageError: the key does not own the workerpool, or the store belongs to another pool or chain.
+            VerificationError: the hub's code is not the pinned one.
             KeyInUse: another process sends with this key.
             ServiceUnavailable: the chain does not answer at start.
         """
@@ -202,6 +205,7 @@ class PoolService:
 
     @contextlib.asynccontextmanager
     async def _running(self) -> AsyncIterator[None]:
+        await self._watcher.check_identity()
         info = await check_ownership(self._chain, self.identity.workerpool, self._signer)
         self._stake_ratio = info.worker_stake_ratio
         await asyncio.to_thread(self._store.bind, self.identity)
@@ -235,8 +239,9 @@ class PoolService:
         await asyncio.to_thread(self._store.commit, Commit(at=self._clock.now(), bags=settled))
         self._do(outcome.instructions)
         if not self.policy.confirmations:
-            for task in tasks:
-                await self._watcher.reconcile(task.task_id)
+            ids = [task.task_id for task in tasks]
+            for start in range(0, len(ids), _RECONCILED_AT_ONCE):
+                await self._watcher.reconcile(*ids[start : start + _RECONCILED_AT_ONCE])
         return {
             "work": self._work(),
             "follow": self._watcher.follow(),
