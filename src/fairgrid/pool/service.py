@@ -16,12 +16,14 @@ import structlog
 from fairgrid.chain.fees import FeeCaps
 from fairgrid.chain.interface import Chain
 from fairgrid.errors import ServiceUnavailable, TransactionFailed, UsageError
+from fairgrid.pool.dependencies import DependencyKeeper
 from fairgrid.pool.effects import ChainEffects
 from fairgrid.pool.events import EffectFailed, Event, SealReceived, WorkerFacts, WorkerLost
 from fairgrid.pool.fair_matcher import FairMatcher
 from fairgrid.pool.finder import TaskFinder
 from fairgrid.pool.gas_money import GasMoney
 from fairgrid.pool.instructions import (
+    AwaitDependencies,
     BanWorker,
     Claim,
     Finalize,
@@ -72,6 +74,7 @@ _SPONSOR_EVERY_S = 5.0
 _SPOT_CHECK_PAUSE_S = 2.0
 _TIMINGS = 50
 _CHECKS_AT_ONCE = 4
+_RECONCILED_AT_ONCE = 500
 _DAY_S = 86_400.0
 _PURGE_STEP = 200
 _PURGE_PAUSE_S = 0.1
@@ -147,6 +150,14 @@ class PoolService:
         self._group: asyncio.TaskGroup | None = None
         self._errands: set[asyncio.Task[None]] = set()
         self._checks = asyncio.Semaphore(_CHECKS_AT_ONCE)
+        manifests = ManifestReader(storage)
+        self._dependencies = DependencyKeeper(
+            chain=chain,
+            manifests=manifests,
+            clock=clock,
+            feed=self.feed,
+            waits=lambda task_id: task_id in self.machine.tasks and self.machine.tasks[task_id].waiting,
+        )
         self._watcher = ChainWatcher(
             chain=chain,
             identity=self.identity,
@@ -156,7 +167,8 @@ class PoolService:
             feed=self._queue.put_nowait,
             taken=self._queue.join,
             tasks=lambda: self.machine.tasks,
-            requirements=RequirementsReader(ManifestReader(storage)).requirements_of,
+            waits=self._dependencies.may_wait,
+            requirements=RequirementsReader(manifests).requirements_of,
         )
         self._effects = ChainEffects(
             chain=chain,
@@ -165,6 +177,7 @@ class PoolService:
             clock=clock,
             callback_of=self._callback_of,
             failed=self._effect_failed,
+            check=self._watcher.check_genesis,
             rules=SendingRules(
                 caps=FeeCaps(
                     max_fee_wei=int(policy.max_fee_gwei * 10**9), max_tip_wei=int(policy.max_tip_gwei * 10**9)
@@ -180,7 +193,8 @@ class PoolService:
         """Take up what the store holds, compare it with the chain, and schedule until the block is left.
 
         Raises:
-            UsageError: the key does not own the workerpool, or the store belongs to another pool.
+            UsageError: the key does not own the workerpool, or the store belongs to another pool or chain.
+            VerificationError: the hub's code is not the pinned one.
             KeyInUse: another process sends with this key.
             ServiceUnavailable: the chain does not answer at start.
         """
@@ -194,6 +208,7 @@ class PoolService:
 
     @contextlib.asynccontextmanager
     async def _running(self) -> AsyncIterator[None]:
+        await self._watcher.check_identity()
         info = await check_ownership(self._chain, self.identity.workerpool, self._signer)
         self._stake_ratio = info.worker_stake_ratio
         await asyncio.to_thread(self._store.bind, self.identity)
@@ -227,8 +242,9 @@ class PoolService:
         await asyncio.to_thread(self._store.commit, Commit(at=self._clock.now(), bags=settled))
         self._do(outcome.instructions)
         if not self.policy.confirmations:
-            for task in tasks:
-                await self._watcher.reconcile(task.task_id)
+            ids = [task.task_id for task in tasks]
+            for start in range(0, len(ids), _RECONCILED_AT_ONCE):
+                await self._watcher.reconcile(*ids[start : start + _RECONCILED_AT_ONCE])
         return {
             "work": self._work(),
             "follow": self._watcher.follow(),
@@ -238,6 +254,7 @@ class PoolService:
             "watch": self._effects.watch(),
             "refresh": self._refresh(),
             "purge": self._purge(),
+            "dependencies": self._dependencies.keep(),
             "spot check": self._spot_check(),
             **({"sponsor": self._pay_newcomers()} if self._sponsor is not None else {}),
         }
@@ -315,6 +332,8 @@ class PoolService:
                     self._effects.submit(instruction)
                 case VerifyUpload():
                     self._spawn(self._verify(instruction))
+                case AwaitDependencies():
+                    self._dependencies.await_for(instruction.task_id, instruction.deal_id, instruction.index)
                 case BanWorker():
                     _log.warning("worker banned", worker=instruction.worker, reason=instruction.reason)
                     for session in list(self._sessions.values()):
