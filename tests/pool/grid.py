@@ -175,11 +175,11 @@ class Grid:
             assert time.monotonic() < deadline, f"{what} did not happen"
             await asyncio.sleep(0.02)
 
-    async def until_status(self, task: str, status: TaskStatus) -> None:
+    async def until_status(self, task: str, status: TaskStatus, *, seconds: float = 20) -> None:
         async def reached() -> bool:
             return (await self.chain.view_task(task)).status is status
 
-        await self.until(reached, what=f"task {status.name}")
+        await self.until(reached, what=f"task {status.name}", seconds=seconds)
 
     async def until_phase(self, task: str, phase: str) -> None:
         async def reached() -> bool:

@@ -17,9 +17,10 @@ from sqlalchemy.schema import CreateTable
 
 from fairgrid.chain.interface import SignedTransaction
 from fairgrid.errors import UsageError
-from fairgrid.pool import schema
+from fairgrid.pool import ledger, schema
 from fairgrid.pool.events import TaskInitialized, WorkerReady
 from fairgrid.pool.instructions import BanWorker, Claim, Finalize, Initialize, SendDone
+from fairgrid.pool.standing import Standing
 from fairgrid.pool.state import Bag, Ban, PoolIdentity, StoryLine, TaskState
 from fairgrid.pool.store import BagRow, Commit, EffectStatus, PoolStore, TaskRow
 from fairgrid.protocol.ids import task_id
@@ -296,6 +297,7 @@ def test_the_migrations_make_exactly_the_tables_of_the_schema(store: PoolStore, 
         )
         differences = compare_metadata(context, schema.metadata)
     engine.dispose()
+    assert ledger.__name__, "its tables belong to the schema as well"
     assert differences == []
 
 
@@ -317,3 +319,20 @@ def test_every_table_compiles_for_postgresql() -> None:
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
     for table in schema.metadata.sorted_tables:
         assert table.name in str(CreateTable(table).compile(dialect=dialect))
+
+
+def test_records_of_workers_are_written_with_the_commit_replaced_and_read_again(tmp_path: Path) -> None:
+    first = Standing("0x" + "11" * 20, "0x" + "22" * 20, valid=3, paid={"0x" + "33" * 20: 10**30}, owed_nrlc=7)
+    other = Standing("0x" + "44" * 20, "0x" + "22" * 20, quarantined_until=5.5)
+    store = PoolStore.open(tmp_path / "pool.db")
+    try:
+        store.commit(Commit(at=1.0, standings={first.worker: first, other.worker: other}))
+        changed = first.after_disproved(2.0, first_s=60.0, longest_s=60.0)
+        store.commit(Commit(at=2.0, standings={first.worker: changed}))
+    finally:
+        store.close()
+    again = PoolStore.open(tmp_path / "pool.db")
+    try:
+        assert sorted(again.standings(), key=lambda standing: standing.worker) == [changed, other]
+    finally:
+        again.close()

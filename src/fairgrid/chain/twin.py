@@ -184,9 +184,8 @@ class ModelChain:
         mined = self._at(number)
         return None if mined is None else mined.block.hash
 
-    async def hub_code_hash(self) -> str:
+    async def verify(self) -> None:
         self._check_up()
-        return to_hex(keccak(b""))
 
     async def view_contribution(self, task_id: str, worker: str) -> Contribution:
         self._check_up()
@@ -204,7 +203,7 @@ class ModelChain:
         self._check_up()
         return self.model.view_account(address)
 
-    async def view_score(self, worker: str) -> int:
+    async def view_score(self, worker: str, *, block_number: int | None = None) -> int:
         self._check_up()
         return self.model.view_score(worker)
 

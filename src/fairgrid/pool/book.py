@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from sortedcontainers import SortedList
 
+from fairgrid.pool.credibility import Standings
 from fairgrid.pool.instructions import (
     BanWorker,
     ChainInstruction,
@@ -94,6 +95,9 @@ class Book:
     identity: PoolIdentity
     policy: Policy
     matcher: Matcher = field(default_factory=FirstMatcher)
+    secret: bytes = b""
+    """Nobody outside knows it: which tasks are audited, and who is drawn, hangs on it."""
+    standings: Standings = field(init=False)
     tasks: dict[str, TaskState] = field(default_factory=dict)
     bags: dict[str, Bag] = field(default_factory=dict)
     deals: dict[str, DealRecord] = field(default_factory=dict)
@@ -129,6 +133,9 @@ class Book:
     _burdens: dict[str, Burden] = field(default_factory=dict)
     _parts_of_owner: dict[str, dict[str, Part]] = field(default_factory=dict)
     _connected: dict[str, dict[str, None]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.standings = Standings(self.policy)
 
     # --- tasks and deals ------------------------------------------------------------------------------------------
 
@@ -351,6 +358,7 @@ class Book:
         """End a worker's part in a task, and tell it so."""
         if phase in FAULTY_PHASES:
             self.strikes[replica.worker] = self.strikes.get(replica.worker, 0) + 1
+            self.standings.fault(replica.worker, replica.owner, self.now)
         self.move(task, replica, phase)
         self.restless[task.task_id] = None
         self.tell(task, f"A worker's part ends ({phase.value}): {why}", worker=replica.worker)

@@ -119,6 +119,8 @@ class WorkerJoined:
     stake: int
     runtimes: tuple[str, ...] = ()
     machine: Machine | None = None
+    network: str = ""
+    """The network that its connection comes from."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -43,6 +43,7 @@ from fairgrid.pool.instructions import (
 from fairgrid.pool.matcher import FirstMatcher, Matcher
 from fairgrid.pool.phases import Phase, ReplicaPhase
 from fairgrid.pool.policy import Policy
+from fairgrid.pool.standing import Standing
 from fairgrid.pool.state import (
     Bag,
     Ban,
@@ -76,13 +77,18 @@ class Outcome:
     lines: tuple[StoryLine, ...] = ()
     bags: tuple[Bag, ...] = ()
     """Deals that changed; store them as well."""
+    standings: tuple[Standing, ...] = ()
+    """Workers' records that changed; store them as well."""
 
 
 class PoolMachine:
     """Takes events, answers with instructions. The same events at the same times give the same instructions."""
 
-    def __init__(self, identity: PoolIdentity, policy: Policy, matcher: Matcher | None = None) -> None:
-        self._book = Book(identity=identity, policy=policy, matcher=matcher or FirstMatcher())
+    def __init__(
+        self, identity: PoolIdentity, policy: Policy, matcher: Matcher | None = None, *, secret: bytes = b""
+    ) -> None:
+        """``secret`` decides which tasks are audited: random bytes that nobody outside the pool knows."""
+        self._book = Book(identity=identity, policy=policy, matcher=matcher or FirstMatcher(), secret=secret)
 
     @property
     def tasks(self) -> dict[str, TaskState]:
@@ -104,6 +110,11 @@ class PoolMachine:
         """Bans by the address of the worker and of its owner; read only."""
         return self._book.bans
 
+    @property
+    def standings(self) -> Mapping[str, Standing]:
+        """What the pool knows of workers from its own experience, by address; read only."""
+        return self._book.standings.standings
+
     def is_banned(self, worker: str, owner: str) -> bool:
         return self._book.is_banned(worker, owner)
 
@@ -122,6 +133,7 @@ class PoolMachine:
         bans: Iterable[Ban],
         *,
         bags: Iterable[Bag] = (),
+        standings: Iterable[Standing] = (),
         in_flight: Collection[str],
         now: float,
     ) -> Outcome:
@@ -134,6 +146,7 @@ class PoolMachine:
         for ban in bans:
             book.bans[ban.worker] = ban
             book.bans.setdefault(ban.owner, ban)
+        book.standings.restore(standings)
         for bag in bags:
             book.bags[bag.deal.deal_id] = bag
         for task in tasks:
@@ -183,7 +196,7 @@ class PoolMachine:
         book = self._book
         changed = tuple(book.tasks[task_id] for task_id in sorted(book.changed))
         bags = tuple(book.changed_bags[deal_id] for deal_id in sorted(book.changed_bags))
-        outcome = Outcome(tuple(book.instructions), changed, tuple(book.lines), bags)
+        outcome = Outcome(tuple(book.instructions), changed, tuple(book.lines), bags, book.standings.take_changed())
         book.instructions, book.lines, book.changed, book.changed_bags = [], [], {}, {}
         return outcome
 

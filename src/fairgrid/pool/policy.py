@@ -9,14 +9,18 @@ from typing import Any
 
 from fairgrid.errors import OrderError, UsageError
 from fairgrid.pool.sponsoring import SponsorTerms
+from fairgrid.pool.trust_policy import TrustPolicy
 from fairgrid.protocol.hexes import checksum
 
 __all__ = ["Policy", "load_policy"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """The pool's policy. Times are seconds of the pool's own clock unless a field says otherwise."""
+class Policy(TrustPolicy):
+    """The pool's policy, its `TrustPolicy` included.
+
+    Times are seconds of the pool's own clock unless a field says otherwise.
+    """
 
     first_round_replicas: int = 1
     """Lease at least so many workers in a task's first round, even if its trust needs fewer."""
@@ -113,6 +117,7 @@ class Policy:
         )
 
     def __post_init__(self) -> None:
+        TrustPolicy.__post_init__(self)
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, tuple):

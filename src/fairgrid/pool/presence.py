@@ -66,6 +66,7 @@ def _joined(book: Book, event: WorkerJoined) -> None:
             stake=event.stake,
             runtimes=event.runtimes,
             machine=event.machine,
+            network=event.network,
         )
     )
     for part in book.parts_of(event.worker):
@@ -128,7 +129,7 @@ def _resume_replica(book: Book, task: TaskState, replica: Replica, is_held: bool
             book.end(task, replica, ReplicaPhase.LOST, "its worker forgot what it had sealed")
         case ReplicaPhase.AUTHORISED:
             book.send(SendAuthorisation(task.task_id, replica.worker, replica.lease_id))
-        case ReplicaPhase.CONTRIBUTED:
+        case ReplicaPhase.CONTRIBUTED | ReplicaPhase.AUDITING:
             settlement.remind(book, task, replica)
         case ReplicaPhase.LOST if (
             is_held and task.phase is Phase.SEALING and replica.round == task.round and not replica.seal

@@ -21,6 +21,7 @@ __all__ = [
     "metadata",
     "payments",
     "processes",
+    "standings",
     "stories",
     "tasks",
 ]
@@ -123,6 +124,16 @@ bans = sa.Table(
     sa.Column("at", sa.Float, nullable=False),
     sa.Index("pool_ban_owner", "owner"),
 )
+
+standings = sa.Table(
+    "pool_standing",
+    metadata,
+    sa.Column("worker", sa.String(42), primary_key=True),
+    sa.Column("owner", sa.String(42), nullable=False),
+    sa.Column("updated_at", sa.Float, nullable=False),
+    sa.Column("document", sa.Text, nullable=False),
+)
+"""One `Standing` each, as JSON: what the pool knows of a worker from its own experience."""
 
 grants = sa.Table(
     "pool_grant",

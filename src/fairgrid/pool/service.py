@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import replace
@@ -38,9 +39,11 @@ from fairgrid.pool.instructions import (
 )
 from fairgrid.pool.key_lock import key_lock
 from fairgrid.pool.machine import Outcome, PoolMachine
+from fairgrid.pool.manifests import ManifestReader
 from fairgrid.pool.outbox import SendingRules
 from fairgrid.pool.phases import InvalidTransition
 from fairgrid.pool.policy import Policy
+from fairgrid.pool.requirements import RequirementsReader
 from fairgrid.pool.sessions import Session
 from fairgrid.pool.sponsor import Sponsor
 from fairgrid.pool.sponsoring import Newcomer
@@ -68,6 +71,7 @@ _SPONSOR_EVERY_S = 5.0
 _SPOT_CHECK_PAUSE_S = 2.0
 _TIMINGS = 50
 _CHECKS_AT_ONCE = 4
+_RECONCILED_AT_ONCE = 500
 _DAY_S = 86_400.0
 _PURGE_STEP = 200
 _PURGE_PAUSE_S = 0.1
@@ -126,7 +130,7 @@ class PoolService:
         self._timings: dict[str, deque[Timing]] = {}
         self.identity = PoolIdentity(chain.chain_id, chain.hub, workerpool)
         self.policy = policy
-        self.machine = PoolMachine(self.identity, policy)
+        self.machine = PoolMachine(self.identity, policy, secret=secrets.token_bytes(32))
         self.scheduler = signer.address
         self._chain = chain
         self._signer = signer
@@ -150,6 +154,7 @@ class PoolService:
             feed=self._queue.put_nowait,
             taken=self._queue.join,
             tasks=lambda: self.machine.tasks,
+            requirements=RequirementsReader(ManifestReader(storage)).requirements_of,
         )
         self._effects = ChainEffects(
             chain=chain,
@@ -158,6 +163,7 @@ class PoolService:
             clock=clock,
             callback_of=self._callback_of,
             failed=self._effect_failed,
+            check=self._watcher.check_genesis,
             rules=SendingRules(
                 caps=FeeCaps(
                     max_fee_wei=int(policy.max_fee_gwei * 10**9), max_tip_wei=int(policy.max_tip_gwei * 10**9)
@@ -173,7 +179,8 @@ class PoolService:
         """Take up what the store holds, compare it with the chain, and schedule until the block is left.
 
         Raises:
-            UsageError: the key does not own the workerpool, or the store belongs to another pool.
+            UsageError: the key does not own the workerpool, or the store belongs to another pool or chain.
+            VerificationError: the hub's code is not the pinned one.
             KeyInUse: another process sends with this key.
             ServiceUnavailable: the chain does not answer at start.
         """
@@ -187,6 +194,7 @@ class PoolService:
 
     @contextlib.asynccontextmanager
     async def _running(self) -> AsyncIterator[None]:
+        await self._watcher.check_identity()
         info = await check_ownership(self._chain, self.identity.workerpool, self._signer)
         self._stake_ratio = info.worker_stake_ratio
         await asyncio.to_thread(self._store.bind, self.identity)
@@ -210,16 +218,19 @@ class PoolService:
 
     async def _start(self) -> dict[str, Coroutine[Any, Any, None]]:
         under_way = await self._effects.resume()
-        tasks, bags, bans = await asyncio.to_thread(
-            lambda: (self._store.live_tasks(), self._store.live_bags(), self._store.bans())
+        tasks, bags, bans, standings = await asyncio.to_thread(
+            lambda: (self._store.live_tasks(), self._store.live_bags(), self._store.bans(), self._store.standings())
         )
-        outcome = self.machine.restore(tasks, bans, bags=bags, in_flight=under_way, now=self._clock.now())
+        outcome = self.machine.restore(
+            tasks, bans, bags=bags, standings=standings, in_flight=under_way, now=self._clock.now()
+        )
         settled = {bag.deal.deal_id: BagRow.of(bag) for bag in outcome.bags}
         await asyncio.to_thread(self._store.commit, Commit(at=self._clock.now(), bags=settled))
         self._do(outcome.instructions)
         if not self.policy.confirmations:
-            for task in tasks:
-                await self._watcher.reconcile(task.task_id)
+            ids = [task.task_id for task in tasks]
+            for start in range(0, len(ids), _RECONCILED_AT_ONCE):
+                await self._watcher.reconcile(*ids[start : start + _RECONCILED_AT_ONCE])
         return {
             "work": self._work(),
             "follow": self._watcher.follow(),
@@ -270,6 +281,7 @@ class PoolService:
                 self._timed(event)
             if outcome.instructions or outcome.changed or outcome.bags:
                 commit.events.append(event)
+            commit.standings.update((standing.worker, standing) for standing in outcome.standings)
             commit.lines.extend(outcome.lines)
             commit.instructions.extend(outcome.instructions)
             changed.update({task.task_id: task for task in outcome.changed})
@@ -417,7 +429,14 @@ class PoolService:
         if state is None:
             text = "The pool has not taken this worker in yet."
             return wire.Why(waiting_tasks=0, reasons=(wire.WhyReason("joined", False, text),))
-        answer = why(state, self.machine.tasks.values(), banned=self.machine.is_banned(worker, state.owner))
+        answer = why(
+            state,
+            self.machine.tasks.values(),
+            banned=self.machine.is_banned(worker, state.owner),
+            standing=self.machine.standings.get(worker),
+            policy=self.policy,
+            now=self._clock.now(),
+        )
         verdict = self.spot_verdicts.get(worker)
         if verdict is None:
             return answer

@@ -17,6 +17,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from fairgrid import __version__
 from fairgrid.errors import FairgridError, OrderError, ServiceError
+from fairgrid.pool import standing
 from fairgrid.pool.events import (
     Event,
     Held,
@@ -207,7 +208,8 @@ async def _enrol(desk: Desk, socket: WebSocket) -> tuple[Session, WorkerJoined]:
         score, stake = await desk.worker_facts(worker)
     except ServiceError as error:
         raise _Turned(f"The pool cannot read the chain just now ({error}); try again.") from error
-    joined = WorkerJoined(worker, owner, enrol.slots, score, stake, enrol.runtimes, enrol.machine)
+    near = standing.network_of(socket.client.host) if socket.client is not None else ""
+    joined = WorkerJoined(worker, owner, enrol.slots, score, stake, enrol.runtimes, enrol.machine, near)
     await socket.send_text(wire.encode(wire.Welcome(heartbeat_s=desk.policy.heartbeat_s, now=desk.now())))
     benchmark = enrol.machine.benchmark if enrol.machine is not None else None
     network = network_of(socket.client.host) if socket.client is not None else "unknown"
