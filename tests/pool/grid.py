@@ -27,9 +27,11 @@ from fairgrid.pool.sponsor_store import SponsorStore
 from fairgrid.pool.store import PoolStore
 from fairgrid.protocol import wire
 from fairgrid.protocol.archive import archive_digest, write_archive
+from fairgrid.protocol.cid import cid_of
 from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS, from_hex, keccak
 from fairgrid.protocol.ids import result_hash, result_seal, task_id
 from fairgrid.protocol.machine import Machine, machine_message
+from fairgrid.protocol.manifest import FileRef, Item, Manifest, Resources, TaskRef, params_for
 from fairgrid.protocol.orders import NULL_DATASET_ORDER, AppOrder, Order, RequestOrder, WorkerpoolOrder
 from fairgrid.protocol.seals import challenge_message, seal_hash
 from fairgrid.protocol.typed_data import Domain, enrolment_typed_data, order_typed_data
@@ -129,7 +131,15 @@ class Grid:
         await sponsor.allow()
         return sponsor
 
-    async def deal(self, trust: int, *, volume: int = 1, callback: str = ZERO_ADDRESS, tag: str = ZERO32) -> str:
+    async def deal(
+        self,
+        trust: int,
+        *,
+        volume: int = 1,
+        callback: str = ZERO_ADDRESS,
+        tag: str = ZERO32,
+        params: str = "{}",
+    ) -> str:
         """Match a deal; gives its id."""
         self._salt += 1
         salt = f"0x{self._salt:064x}"
@@ -147,7 +157,7 @@ class Grid:
             trust=trust,
             beneficiary=self.requester.address,
             callback=callback,
-            params="{}",
+            params=params,
             tag=tag,
             salt=salt,
         )
@@ -160,6 +170,19 @@ class Grid:
         )
         receipt = await self.chain.transact(call, self.requester)
         return str(next(event.arguments["dealid"] for event in receipt.events if event.name == "SchedulerNotice"))
+
+    async def params(self, *items: tuple[str, ...]) -> str:
+        """Params of a manifest in storage, whose task i reads the results of the tasks ``items[i]``."""
+        manifest = Manifest(
+            script=FileRef("job.py", cid_of(b"x"), 1),
+            runtime="wasm/py",
+            resources=Resources(fuel=1),
+            items=tuple(
+                Item(dependencies=tuple(TaskRef(f"d{place}", task) for place, task in enumerate(tasks)))
+                for tasks in items
+            ),
+        )
+        return params_for("http://storage", await self.storage.add_bytes(manifest.to_bytes()))
 
     async def task(self, trust: int, *, callback: str = ZERO_ADDRESS, tag: str = ZERO32) -> str:
         """Match a deal for one task; gives the task's id."""

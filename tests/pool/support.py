@@ -28,6 +28,7 @@ from fairgrid.pool.events import (
     WorkerReady,
 )
 from fairgrid.pool.instructions import (
+    AwaitDependencies,
     BanWorker,
     Claim,
     Finalize,
@@ -116,6 +117,7 @@ class World:
         self.chain: dict[str, ChainFacts] = {}
         self.deals: dict[str, DealTerms] = {}
         self.revealed_digest: dict[str, str] = {}
+        self.awaited: list[AwaitDependencies] = []
         self.on_send: Callable[[Instruction], bool] = lambda instruction: False
         self.tick()
         for fake in self.fakes.values():
@@ -157,6 +159,7 @@ class World:
         name: str = "deal",
         callback: str = ZERO_ADDRESS,
         refusal: str = "",
+        waits: bool = False,
         price: int = 0,
         requirements: Requirements = NO_REQUIREMENTS,
     ) -> str:
@@ -171,6 +174,7 @@ class World:
             requester=address("requester"),
             callback=callback,
             refusal=refusal,
+            waits=waits,
             price=price,
             requirements=requirements,
         )
@@ -225,6 +229,8 @@ class World:
                 self.reopen(instruction.task_id)
             case VerifyUpload():
                 self._verify(instruction)
+            case AwaitDependencies():
+                self.awaited.append(instruction)
             case BanWorker():
                 for fake in self.fakes.values():
                     if fake.address == instruction.worker:

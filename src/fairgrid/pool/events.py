@@ -13,6 +13,8 @@ __all__ = [
     "ContributionMined",
     "DealMatched",
     "DealUndone",
+    "DependenciesMet",
+    "DependencyFailed",
     "EffectFailed",
     "Event",
     "Held",
@@ -250,6 +252,21 @@ class EffectFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class DependenciesMet:
+    """Every task whose result this one reads is COMPLETED on chain, or it reads none."""
+
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DependencyFailed:
+    """A task whose result this one reads was refunded: the result will never come."""
+
+    task_id: str
+    dependency: str
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time passes; ``chain_time`` is the newest block's, by which deadlines are judged."""
 
@@ -279,5 +296,7 @@ Event = (
     | UploadVerified
     | UploadRejected
     | EffectFailed
+    | DependenciesMet
+    | DependencyFailed
     | Tick
 )

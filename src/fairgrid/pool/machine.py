@@ -15,6 +15,8 @@ from fairgrid.pool.events import (
     ContributionMined,
     DealMatched,
     DealUndone,
+    DependenciesMet,
+    DependencyFailed,
     EffectFailed,
     Event,
     LeaseFailed,
@@ -242,6 +244,7 @@ class PoolMachine:
             if task_id in book.tasks:
                 self._look(book.tasks[task_id])
         self._forget_finished()
+        bags_of.bring_back(book)
         while True:
             while book.restless:
                 task_id = next(iter(book.restless))
@@ -286,6 +289,14 @@ class PoolMachine:
                         book.step_failed(task_or_none, event.step, event.reason)
                     case ChainReconciled():
                         self._reconcile(task_or_none, event.facts)
+                    case DependenciesMet():
+                        if task_or_none.waiting:
+                            book.release(task_or_none)
+                            book.tell(task_or_none, "The results that it reads are there.")
+                    case DependencyFailed():
+                        if task_or_none.waiting:
+                            why = f"Task {event.dependency}, whose result it reads, was refunded."
+                            settlement.abandon(book, task_or_none, why)
                     case _:
                         self._chain_said(task_or_none, event)
                 self._advance(task_or_none)
@@ -319,6 +330,8 @@ class PoolMachine:
 
     def _initialize(self, task: TaskState) -> None:
         book = self._book
+        if task.waiting:
+            return
         if task.phase is Phase.RECEIVED:
             book.enter(task, Phase.INITIALIZING, "The pool takes the task on.")
         book.issue(task, "initialize", Initialize(task.task_id, task.deal.deal_id, task.index))

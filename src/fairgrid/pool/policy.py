@@ -59,6 +59,8 @@ class Policy(TrustPolicy):
     """So many tasks are worked on at once; others wait before they are initialised."""
     max_claims: int = 100
     """So many refunds are claimed at once."""
+    max_waiting_tasks: int = 1_000
+    """So many tasks that read the results of others wait at once; more of their deals begin when these go on."""
     max_bag_size: int = 1_000_000
     """A deal for more tasks than this is not served; its requester claims its money back after the final deadline."""
     max_workers: int = 10_000

@@ -16,11 +16,13 @@ import structlog
 from fairgrid.chain.fees import FeeCaps
 from fairgrid.chain.interface import Chain
 from fairgrid.errors import ServiceUnavailable, TransactionFailed, UsageError
+from fairgrid.pool.dependencies import DependencyKeeper
 from fairgrid.pool.effects import ChainEffects
 from fairgrid.pool.events import EffectFailed, Event, SealReceived, WorkerFacts, WorkerLost
 from fairgrid.pool.finder import TaskFinder
 from fairgrid.pool.gas_money import GasMoney
 from fairgrid.pool.instructions import (
+    AwaitDependencies,
     BanWorker,
     Claim,
     Finalize,
@@ -145,6 +147,14 @@ class PoolService:
         self._group: asyncio.TaskGroup | None = None
         self._errands: set[asyncio.Task[None]] = set()
         self._checks = asyncio.Semaphore(_CHECKS_AT_ONCE)
+        manifests = ManifestReader(storage)
+        self._dependencies = DependencyKeeper(
+            chain=chain,
+            manifests=manifests,
+            clock=clock,
+            feed=self.feed,
+            waits=lambda task_id: task_id in self.machine.tasks and self.machine.tasks[task_id].waiting,
+        )
         self._watcher = ChainWatcher(
             chain=chain,
             identity=self.identity,
@@ -154,7 +164,8 @@ class PoolService:
             feed=self._queue.put_nowait,
             taken=self._queue.join,
             tasks=lambda: self.machine.tasks,
-            requirements=RequirementsReader(ManifestReader(storage)).requirements_of,
+            waits=self._dependencies.may_wait,
+            requirements=RequirementsReader(manifests).requirements_of,
         )
         self._effects = ChainEffects(
             chain=chain,
@@ -240,6 +251,7 @@ class PoolService:
             "watch": self._effects.watch(),
             "refresh": self._refresh(),
             "purge": self._purge(),
+            "dependencies": self._dependencies.keep(),
             "spot check": self._spot_check(),
             **({"sponsor": self._pay_newcomers()} if self._sponsor is not None else {}),
         }
@@ -317,6 +329,8 @@ class PoolService:
                     self._effects.submit(instruction)
                 case VerifyUpload():
                     self._spawn(self._verify(instruction))
+                case AwaitDependencies():
+                    self._dependencies.await_for(instruction.task_id, instruction.deal_id, instruction.index)
                 case BanWorker():
                     _log.warning("worker banned", worker=instruction.worker, reason=instruction.reason)
                     for session in list(self._sessions.values()):

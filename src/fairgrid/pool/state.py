@@ -72,6 +72,8 @@ class DealTerms:
     refusal: str = ""
     undone: bool = False
     """A reorganisation took the deal back; it may be matched again."""
+    waits: bool = False
+    """Its tasks read results of other tasks, or nobody could say yet: each begins when these are there."""
     price: int = 0
     """What the requester pays the pool for one task, in nRLC."""
     app: str = ZERO_ADDRESS
@@ -247,6 +249,8 @@ class TaskState:
     upload: Upload = field(default_factory=Upload)
     steps: dict[str, ChainStep] = field(default_factory=dict)
     finished_at: float = 0.0
+    waiting: bool = False
+    """It begins when the results that it reads are there."""
     extra: int = -1
     """So many silent replicas it gets beyond what its trust needs; -1: not drawn yet."""
     dispute_since: float = 0.0

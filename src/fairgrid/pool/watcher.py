@@ -58,7 +58,14 @@ class Position:
     block_number: int
 
 
-def terms_of(deal_id: str, deal: Deal, timeref: int, *, requirements: Requirements = NO_REQUIREMENTS) -> DealTerms:
+def terms_of(
+    deal_id: str,
+    deal: Deal,
+    timeref: int,
+    *,
+    waits: bool = False,
+    requirements: Requirements = NO_REQUIREMENTS,
+) -> DealTerms:
     """What the scheduler needs of a deal, and whether this pool can serve it."""
     refusal = ""
     if requires_tee(deal.tag):
@@ -74,6 +81,7 @@ def terms_of(deal_id: str, deal: Deal, timeref: int, *, requirements: Requiremen
         requester=deal.requester,
         callback=deal.callback,
         refusal=refusal,
+        waits=waits,
         price=deal.workerpool.price,
         app=deal.app.pointer,
         requirements=requirements,
@@ -96,12 +104,15 @@ class ChainWatcher:
         feed: Callable[[Event | Position], None],
         taken: Callable[[], Awaitable[None]],
         tasks: Callable[[], Mapping[str, TaskState]],
+        waits: Callable[[Deal], Awaitable[bool]],
         requirements: Callable[[Deal], Awaitable[Requirements]],
     ) -> None:
-        """``requirements`` says what a deal's tasks ask of a machine; it never raises."""
+        """``waits`` says whether a deal's tasks may read the results of others, ``requirements`` what they ask of a
+        machine; neither ever raises."""
         self._requirements = requirements
         self._memory = ChainMemory(store.engine)
         self._chain = chain
+        self._waits = waits
         self._identity = identity
         self._policy = policy
         self._store = store
@@ -357,6 +368,8 @@ class ChainWatcher:
                 return ContributionMined(task_id, worker, given["hash"], weight)
             case "TaskConsensus":
                 view = await self._chain.view_task(task_id)
+                if view.consensus_value != given["consensus"]:
+                    return None  # Read again after a restart: it was reopened, as a later event says.
                 return ConsensusReached(task_id, given["consensus"], view.reveal_deadline)
             case "TaskReveal":
                 return RevealMined(task_id, given["worker"], given["digest"])
@@ -381,7 +394,8 @@ class ChainWatcher:
         if await asyncio.to_thread(self._store.is_deal_settled, deal_id):
             return  # It is over, and only read again.
         timeref = await self._timeref(deal.category)
-        terms = terms_of(deal_id, deal, timeref, requirements=await self._requirements(deal))
+        requirements, waits = await self._requirements(deal), await self._waits(deal)
+        terms = terms_of(deal_id, deal, timeref, waits=waits, requirements=requirements)
         self._feed(DealMatched(terms, deal.bot_first, deal.bot_size))
         await self._taken()
 
