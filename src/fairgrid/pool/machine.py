@@ -117,6 +117,10 @@ class PoolMachine:
         """What the pool knows of workers from its own experience, by address; read only."""
         return self._book.standings.standings
 
+    def is_newcomer(self, worker: str, owner: str) -> bool:
+        """Whether a worker has still to prove itself to this pool."""
+        return self._book.standings.is_newcomer(worker, owner)
+
     def is_banned(self, worker: str, owner: str) -> bool:
         return self._book.is_banned(worker, owner)
 
