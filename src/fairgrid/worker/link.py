@@ -127,6 +127,8 @@ class PoolLink:
         self._user = user
         self._clock = clock
         self._outbox: asyncio.Queue[WorkerMessage] | None = None
+        self.pool_time: float | None = None
+        """What the pool's clock said at the last enrolment."""
 
     def send(self, message: WorkerMessage) -> bool:
         """Queue a message; False (and dropped) while not enrolled."""
@@ -224,6 +226,7 @@ class PoolLink:
             raise _Rejected(f"the pool refuses this worker: {answer.reason}")
         if not isinstance(answer, Welcome):
             raise _Rejected(f"the pool answered the enrolment with {answer.kind!r}")
+        self.pool_time = answer.now
         return answer.heartbeat_s
 
     async def _answer(self, connection: ClientConnection) -> PoolMessage:
