@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -66,17 +67,17 @@ async def test_a_reveal_that_is_mined_while_a_task_is_read_comes_with_its_digest
         await asyncio.sleep(0)
 
     try:
-        await ChainWatcher(
-            chain=Meanwhile(grid, task),
-            identity=PoolIdentity(chain.chain_id, chain.hub, grid.workerpool),
-            policy=Policy(),
-            store=store,
-            clock=None,  # type: ignore[arg-type]
-            requirements=None,  # type: ignore[arg-type]
-            feed=fed.append,
-            taken=taken,
-            tasks=lambda: {task: state},
-        ).reconcile(task)
+        needed: dict[str, Any] = {
+            "chain": Meanwhile(grid, task),
+            "identity": PoolIdentity(chain.chain_id, chain.hub, grid.workerpool),
+            "policy": Policy(),
+            "store": store,
+            "feed": fed.append,
+            "taken": taken,
+            "tasks": lambda: {task: state},
+        }
+        unasked = dict.fromkeys(inspect.signature(ChainWatcher).parameters)
+        await ChainWatcher(**(unasked | needed)).reconcile(task)
     finally:
         store.close()
     (event,) = fed
