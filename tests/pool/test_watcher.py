@@ -76,7 +76,7 @@ async def test_a_reveal_that_is_mined_while_a_task_is_read_comes_with_its_digest
             "taken": taken,
             "tasks": lambda: {task: state},
         }
-        unasked = dict.fromkeys(inspect.signature(ChainWatcher).parameters)
+        unasked: dict[str, Any] = dict.fromkeys(inspect.signature(ChainWatcher).parameters)
         await ChainWatcher(**(unasked | needed)).reconcile(task)
     finally:
         store.close()
