@@ -466,6 +466,9 @@ class WorkerAgent:
     async def _guarded(self, coroutine: Coroutine[Any, Any, None]) -> None:
         try:
             await coroutine
+        except ServiceUnavailable as error:
+            # Only looks at the chain end so; the next one comes by itself.
+            _log.warning("a service does not answer", reason=str(error))
         except Exception:
             _log.exception("a worker task failed")
 
@@ -614,7 +617,8 @@ class WorkerAgent:
                 self._next_look[task_id] = self._clock.now() + self._options.settled_poll_s
                 if task_id not in self._earned:
                     self._earned[task_id] = await self._judge.earnings(held, task)
-            self._events.put_nowait(ev.ChainSeen(task_id, head.number, head.timestamp, task, mine))
+            newest = (await self._chain.head()).number if self._options.confirmations else head.number
+            self._events.put_nowait(ev.ChainSeen(task_id, head.number, head.timestamp, task, mine, newest))
 
     async def _upload(self, task_id: str) -> None:
         held = self._machine.get(task_id)
