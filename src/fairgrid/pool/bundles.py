@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fairgrid.chain import calls
 from fairgrid.chain.interface import Call
-from fairgrid.pool.instructions import ChainInstruction, Claim, Finalize, Initialize
+from fairgrid.pool.instructions import ChainInstruction, Claim, Finalize, Initialize, Reopen
 from fairgrid.protocol.hexes import from_hex
 from fairgrid.protocol.results import callback_results_text, results_text
 
@@ -67,6 +67,8 @@ def call_of(instruction: ChainInstruction, hub: str, callback_of: Callable[[str]
         if callback_data:
             results = callback_results_text(callback_of(instruction.task_id))
         return calls.finalize(hub, instruction.task_id, results, callback_data)
+    if isinstance(instruction, Reopen):
+        return calls.reopen(hub, instruction.task_id)
     return calls.claim(hub, instruction.task_id)
 
 
