@@ -20,6 +20,7 @@ __all__ = [
     "OpeningReceived",
     "PhaseReported",
     "RevealMined",
+    "RunOpened",
     "SealReceived",
     "TaskClaimed",
     "TaskFinalized",
@@ -53,6 +54,16 @@ class DealUndone:
     """A reorganisation took a deal back."""
 
     deal_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunOpened:
+    """Tasks ``first`` to ``first + count - 1`` of a deal are a run on chain, by `openRun` or by a split."""
+
+    task_id: str
+    deal_id: str
+    first: int
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +232,8 @@ class UploadVerified:
     task_id: str
     lease_id: str
     cid: str
+    root: str = ""
+    """Of a run: the root over the digests of its tasks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +266,7 @@ class Tick:
 Event = (
     DealMatched
     | DealUndone
+    | RunOpened
     | TaskInitialized
     | ContributionMined
     | ConsensusReached
