@@ -67,6 +67,7 @@ DELIVERED = {
     "Initialize": Delivery(),
     "Finalize": Delivery(),
     "Claim": Delivery(),
+    "Reopen": Delivery(),
     "SendLease": Delivery("lease", (SealReceived, LeaseFailed)),
     "SendAuthorisation": Delivery("authorisation", (ContributionMined, ConsensusReached)),
     "SendRevealNotice": Delivery("reveal_notice", (RevealMined,)),
@@ -87,7 +88,10 @@ class Scenario:
     trust: int = 1
     ends: TaskStatus = TaskStatus.COMPLETED
     skips_s: int = 0
-    """Chain time that passes once the task is active."""
+    """Chain time that passes once the task is so far."""
+    skips_at: TaskStatus = TaskStatus.ACTIVE
+    also: tuple[str, ...] = ()
+    """What the pool sends besides what every task needs."""
 
 
 def _one(grid: Grid) -> list[Scripted]:
@@ -102,6 +106,10 @@ def _one_is_silent(grid: Grid) -> list[Scripted]:
     return [Scripted(grid, "worker"), Scripted(grid, "silent", Script(opens=False))]
 
 
+def _two_are_shy(grid: Grid) -> list[Scripted]:
+    return [Shy(grid, "shy"), Shy(grid, "shy too")]
+
+
 def _nobody(grid: Grid) -> list[Scripted]:
     return []
 
@@ -112,9 +120,19 @@ SCENARIOS = {
     **dict.fromkeys(("SendLease", "SendAuthorisation", "SendRevealNotice", "SendDone"), HAPPY),
     **dict.fromkeys(("RequestOpening", "RequestUpload"), HAPPY),
     "Claim": Scenario(_nobody, ends=TaskStatus.FAILED, skips_s=100_000),
+    "Reopen": Scenario(_two_are_shy, skips_s=700, skips_at=TaskStatus.REVEALING, also=("reopen",)),
     "SendAbort": Scenario(_one_is_confused),
     "BanWorker": Scenario(_one_is_silent, trust=3),
 }
+
+
+class Shy(Scripted):
+    """Reveals only once the task was reopened: so nobody reveals the first time."""
+
+    async def _act(self, message: wire.PoolMessage) -> None:
+        reopened = any(event.name == "TaskReopen" for event in self.grid.chain.model.events)
+        if reopened or not isinstance(message, wire.RevealNotice):
+            await super()._act(message)
 
 
 class Confused(Scripted):

@@ -81,7 +81,7 @@ async def _until_it_dies(grid: Grid, scenario: Scenario, killer: Killer) -> str:
         ):
             deal = await grid.deal(scenario.trust)
             if scenario.skips_s:
-                await _past(grid, task_id(deal, 0), scenario.skips_s, killer)
+                await _past(grid, task_id(deal, 0), scenario, killer)
             async with asyncio.timeout(25):
                 await killer.died.wait()
             raise Died
@@ -92,12 +92,12 @@ async def _until_it_dies(grid: Grid, scenario: Scenario, killer: Killer) -> str:
     return deal
 
 
-async def _past(grid: Grid, task: str, seconds: int, killer: Killer) -> None:
-    async def active() -> bool:
-        return killer.is_dead or (await grid.chain.view_task(task)).status is not TaskStatus.UNSET
+async def _past(grid: Grid, task: str, scenario: Scenario, killer: Killer) -> None:
+    async def so_far() -> bool:
+        return killer.is_dead or (await grid.chain.view_task(task)).status >= scenario.skips_at
 
-    await grid.until(active)
-    grid.chain.skip(seconds)
+    await grid.until(so_far)
+    grid.chain.skip(scenario.skips_s)
 
 
 @contextlib.asynccontextmanager
@@ -130,7 +130,9 @@ def _assert_exactly_once(grid: Grid, task: str, scenario: Scenario) -> None:
         if transaction.sender == grid.scheduler.address
     ]
     functions = [transaction.function for transaction in mine]
-    assert sorted(functions) == sorted(["initialize", "finalize" if ending == "TaskFinalize" else "claim"])
+    assert sorted(functions) == sorted(
+        ["initialize", "finalize" if ending == "TaskFinalize" else "claim", *scenario.also]
+    )
     assert all(grid.chain._receipts[transaction.hash].succeeded for transaction in mine)
     assert [transaction.nonce for transaction in mine] == list(range(len(mine)))
     assert sum(model.balance_of(account) for account in model.accounts) == model.total_supply
