@@ -84,7 +84,9 @@ TRANSITIONS: Mapping[Phase, frozenset[Phase]] = MappingProxyType(
         Phase.UPLOADING: frozenset({Phase.FINALIZING, Phase.COMPLETED, *_LEADS_NOWHERE}),
         Phase.FINALIZING: frozenset({Phase.COMPLETED, *_LEADS_NOWHERE}),
         Phase.REOPENING: frozenset({Phase.SEALING, Phase.REVEALING, Phase.UPLOADING, Phase.COMPLETED, *_LEADS_NOWHERE}),
-        Phase.ABANDONED: frozenset({Phase.REVEALING, Phase.UPLOADING, Phase.CLAIMING, Phase.COMPLETED, Phase.FAILED, Phase.SPLIT}),
+        Phase.ABANDONED: frozenset(
+            {Phase.REVEALING, Phase.UPLOADING, Phase.CLAIMING, Phase.COMPLETED, Phase.FAILED, Phase.SPLIT}
+        ),
         Phase.CLAIMING: frozenset({Phase.COMPLETED, Phase.FAILED}),
         Phase.COMPLETED: frozenset(),
         Phase.FAILED: frozenset(),

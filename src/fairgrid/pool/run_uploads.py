@@ -1,4 +1,4 @@
-"""Are the uploaded results of a run what its workers agreed on? The pool reads the manifest and checks archives itself."""
+"""Are the uploaded results of a run what its workers agreed on? The pool reads the manifest and checks archives."""
 
 from __future__ import annotations
 
@@ -58,7 +58,9 @@ async def verify_run_upload(
     return UploadVerified(instruction.task_id, instruction.lease_id, instruction.cid, results.root)
 
 
-async def _check_archives(results: RunResults, storage: StorageClient, scratch: Path, max_bytes: int, sample: int) -> str:
+async def _check_archives(
+    results: RunResults, storage: StorageClient, scratch: Path, max_bytes: int, sample: int
+) -> str:
     """What is wrong with one of the archives; empty if nothing is.
 
     Raises:

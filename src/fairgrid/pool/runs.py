@@ -39,7 +39,8 @@ def run_size(
         return 0
     seconds = min(policy.batch_run_s, float(deal.timeref), time_left_s / _SHARE_OF_TIME_LEFT)
     fits = max(int(seconds / max(seconds_each, 1e-6)), 1)
-    return min(left, largest, fits, math.ceil(left / max(runs_at_once, 1)))
+    share = max(math.ceil(left / max(runs_at_once, 1)), policy.batch_probe_tasks)
+    return min(left, largest, fits, share)
 
 
 def next_count(book: Book, bag: Bag) -> int:
@@ -116,9 +117,9 @@ def _new(book: Book, bag: Bag, task_id: str, first: int, count: int, *, parent: 
     book.touch_bag(bag)
     if known is not None:
         return known
-    task = TaskState(
-        task_id=task_id, index=first, deal=bag.deal, created_at=bag.created_at, count=count, parent=parent
-    )
+    task = TaskState(task_id=task_id, index=first, deal=bag.deal, created_at=bag.created_at, count=count, parent=parent)
     book.add_task(task)
-    book.tell(task, f"{Phase.RECEIVED.value}: Tasks {first} to {first + count - 1} of a deal with trust {bag.deal.trust}.")
+    book.tell(
+        task, f"{Phase.RECEIVED.value}: Tasks {first} to {first + count - 1} of a deal with trust {bag.deal.trust}."
+    )
     return task

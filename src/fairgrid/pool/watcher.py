@@ -20,6 +20,7 @@ from fairgrid.pool.events import (
     DealUndone,
     Event,
     RevealMined,
+    RunOpened,
     TaskClaimed,
     TaskFinalized,
     TaskInitialized,
@@ -28,9 +29,9 @@ from fairgrid.pool.events import (
 from fairgrid.pool.policy import Policy
 from fairgrid.pool.state import ChainFacts, DealTerms, PoolIdentity, SeenContribution, TaskState
 from fairgrid.pool.store import PoolStore
-from fairgrid.protocol.tags import requires_tee
+from fairgrid.protocol.tags import has_lane, requires_tee
 from fairgrid.protocol.trust import worker_weight
-from fairgrid.protocol.views import Deal
+from fairgrid.protocol.views import Deal, TaskStatus
 from fairgrid.seams.clock import Clock
 
 __all__ = ["ChainWatcher", "Position", "terms_of"]
@@ -52,7 +53,7 @@ class Position:
     block_number: int
 
 
-def terms_of(deal_id: str, deal: Deal, timeref: int) -> DealTerms:
+def terms_of(deal_id: str, deal: Deal, timeref: int, *, in_batch_lane: bool = False) -> DealTerms:
     """What the scheduler needs of a deal, and whether this pool can serve it."""
     refusal = ""
     if requires_tee(deal.tag):
@@ -68,7 +69,16 @@ def terms_of(deal_id: str, deal: Deal, timeref: int) -> DealTerms:
         requester=deal.requester,
         callback=deal.callback,
         refusal=refusal,
+        in_batch_lane=in_batch_lane,
     )
+
+
+def _unit_of(event: ChainEvent) -> str | None:
+    """The id under which the scheduler knows what an event is about: a task, a run, or the rest of a deal."""
+    given = event.arguments
+    name = {"DealRefund": "dealid", "RunOpen": "runid", "RunSplit": "runid", "RunFinalize": "runid"}.get(event.name)
+    found = given.get(name or "taskid")
+    return None if found is None else str(found)
 
 
 class ChainWatcher:
@@ -181,6 +191,10 @@ class ChainWatcher:
             self._feed(ChainReconciled(task_id, facts))
 
     async def _facts(self, task: TaskState) -> ChainFacts:
+        if task.is_rest:
+            lane = await self._chain.view_lane(task.deal.deal_id)
+            nothing_left = lane.refunded or lane.cursor >= task.index + task.count
+            return ChainFacts(status=TaskStatus.FAILED if nothing_left else TaskStatus.UNSET)
         view = await self._chain.view_task(task.task_id)
         seen = []
         for worker in view.contributors:
@@ -207,8 +221,8 @@ class ChainWatcher:
             try:
                 async with self._order:
                     fed = await self._take(event)
-                if not fed and event.removed and "taskid" in event.arguments:
-                    await self.reconcile(event.arguments["taskid"])
+                if not fed and event.removed and (unit := _unit_of(event)) is not None:
+                    await self.reconcile(unit)
                 return
             except ServiceUnavailable as error:
                 _log.warning("the chain does not answer; an event waits", name=event.name, error=str(error))
@@ -222,7 +236,11 @@ class ChainWatcher:
             if given["workerpool"] == self._identity.workerpool:
                 await self._deal(given["dealid"], removed=event.removed)
             return True
-        task_id = given.get("taskid")
+        task_id = _unit_of(event)
+        if event.name == "RunOpen" and not event.removed:
+            self._feed(RunOpened(given["runid"], given["dealid"], given["first"], given["count"]))
+            await self._taken()
+            return True
         if task_id is None or task_id not in self._tasks():
             return True
         if event.removed:
@@ -230,7 +248,7 @@ class ChainWatcher:
         translated = await self._translate(event.name, task_id, given)
         if translated is not None:
             self._feed(translated)
-        elif event.name == "TaskReopen":
+        elif event.name in ("TaskReopen", "RunSplit"):
             self._feed(ChainReconciled(task_id, await self._facts(self._tasks()[task_id])))
         return True
 
@@ -247,9 +265,9 @@ class ChainWatcher:
                 return ConsensusReached(task_id, given["consensus"], view.reveal_deadline)
             case "TaskReveal":
                 return RevealMined(task_id, given["worker"], given["digest"])
-            case "TaskFinalize":
+            case "TaskFinalize" | "RunFinalize":
                 return TaskFinalized(task_id)
-            case "TaskClaimed":
+            case "TaskClaimed" | "DealRefund":
                 return TaskClaimed(task_id)
             case _:
                 return None
@@ -268,7 +286,10 @@ class ChainWatcher:
         if await asyncio.to_thread(self._store.is_deal_settled, deal_id):
             return  # It is over, and only read again.
         timeref = await self._timeref(deal.category)
-        self._feed(DealMatched(terms_of(deal_id, deal, timeref), deal.bot_first, deal.bot_size))
+        # The deal's own tag is no proof: whoever matches can put the bit into it (decision 16).
+        in_lane = has_lane(deal.tag) and (await self._chain.view_lane(deal_id)).in_batch_lane
+        terms = terms_of(deal_id, deal, timeref, in_batch_lane=in_lane)
+        self._feed(DealMatched(terms, deal.bot_first, deal.bot_size))
         await self._taken()
 
     async def _timeref(self, category: int) -> int:
