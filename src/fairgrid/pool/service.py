@@ -12,7 +12,7 @@ import structlog
 
 from fairgrid.chain.fees import FeeCaps
 from fairgrid.chain.interface import Chain
-from fairgrid.errors import ServiceUnavailable, UsageError
+from fairgrid.errors import ServiceUnavailable, TransactionFailed, UsageError
 from fairgrid.pool.effects import ChainEffects
 from fairgrid.pool.events import EffectFailed, Event, WorkerFacts, WorkerLost
 from fairgrid.pool.finder import TaskFinder
@@ -53,7 +53,7 @@ from fairgrid.pool.why import why
 from fairgrid.protocol import wire
 from fairgrid.protocol.hexes import ZERO_ADDRESS
 from fairgrid.protocol.ids import authorisation_message
-from fairgrid.protocol.views import WorkerpoolInfo
+from fairgrid.protocol.views import RoleAccount, WorkerpoolInfo
 from fairgrid.seams.clock import Clock
 from fairgrid.storage.client import StorageClient
 from fairgrid.wallet.signer import Signer
@@ -407,6 +407,15 @@ class PoolService:
             text = "The pool has not taken this worker in yet."
             return wire.Why(waiting_tasks=0, reasons=(wire.WhyReason("joined", False, text),))
         return why(state, self.machine.tasks.values(), banned=self.machine.is_banned(worker, state.owner))
+
+    async def role_account(self, address: str) -> RoleAccount | None:
+        return await self._chain.view_role_account(address)
+
+    async def signed_by_contract(self, owner: str, digest: str, signature: str) -> bool:
+        try:
+            return await self._chain.verify_signature(owner, digest, signature)
+        except TransactionFailed:
+            return False
 
     async def worker_facts(self, worker: str) -> tuple[int, int]:
         return await self._chain.view_score(worker), (await self._chain.view_account(worker)).stake

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from fairgrid.chain.client import JsonRpcChain
+from fairgrid.chain.interface import Chain
 from fairgrid.chain.network import Network, save_network
 from fairgrid.errors import HostFailure, UsageError
 from fairgrid.protocol.machine import Benchmark, Machine
@@ -20,6 +21,7 @@ from fairgrid.seams.clock import SystemClock
 from fairgrid.storage.client import StorageClient
 from fairgrid.storage.mirrors import MirroredStorage
 from fairgrid.wallet.keystore import open_or_create_key
+from fairgrid.wallet.signer import Signer
 from fairgrid.worker.agent import AgentOptions, Announcer, WorkerAgent
 from fairgrid.worker.bandwidth import TokenBucket
 from fairgrid.worker.benchmark import benchmark_of
@@ -29,6 +31,7 @@ from fairgrid.worker.desk import Desk
 from fairgrid.worker.link import LinkOptions
 from fairgrid.worker.misbehave import LOCAL_CHAIN_ID, allowed
 from fairgrid.worker.owner import OwnerWatch
+from fairgrid.worker.ownership import OWNER_NAME, Ownership, check_ownership, load_ownership, own_key
 from fairgrid.worker.policy import WorkerPolicy
 from fairgrid.worker.policy_file import PolicyFile
 from fairgrid.worker.readings import MachineSensors
@@ -124,6 +127,16 @@ async def open_storage(
         yield MirroredStorage(clients, partial_folder=folder / PARTIAL_FOLDER, limiter=down)
 
 
+async def _ownership(network: Network, folder: Path, chain: Chain, signer: Signer) -> Ownership:
+    """The owner's enrolment in the folder, if there is one; else the key is its own owner."""
+    workerpool = network.pool_address
+    if not (folder / OWNER_NAME).exists():
+        return own_key(signer, workerpool, chain_id=network.chain_id, hub=network.hub)
+    ownership = await asyncio.to_thread(load_ownership, folder / OWNER_NAME)
+    await check_ownership(ownership, chain, key=signer.address, workerpool=workerpool)
+    return ownership
+
+
 async def _claims(
     network: Network,
     folder: Path,
@@ -187,7 +200,8 @@ async def open_agent(
         async with await JsonRpcChain.connect(network) as chain, open_storage(network, folder, policy) as storage:
             store = WorkerStore.open(folder / DATABASE_NAME)
             try:
-                store.bind(chain_id=network.chain_id, hub=network.hub, worker=signer.address)
+                ownership = await _ownership(network, folder, chain, signer)
+                store.bind(chain_id=network.chain_id, hub=network.hub, worker=ownership.worker)
                 save_network(network, folder / NETWORK_NAME)
                 clock = SystemClock()
                 work = LocalWork(
@@ -211,6 +225,7 @@ async def open_agent(
                     announcer=announcer,
                     options=options,
                     owner=owner,
+                    ownership=ownership,
                 )
                 assert agent.heed is not None
                 desk = Desk(agent, owner, agent.heed, clock=clock)
