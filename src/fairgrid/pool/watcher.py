@@ -238,6 +238,9 @@ class ChainWatcher:
             return True
         task_id = _unit_of(event)
         if event.name == "RunOpen" and not event.removed:
+            run = given["runid"]
+            if run not in self._tasks() and await asyncio.to_thread(self._store.known_tasks, [run]):
+                return True  # It is over, and only read again.
             self._feed(RunOpened(given["runid"], given["dealid"], given["first"], given["count"]))
             await self._taken()
             return True
