@@ -21,6 +21,7 @@ from fairgrid.errors import FundsError, TransactionFailed
 from fairgrid.pool.events import (
     ConsensusReached,
     ContributionMined,
+    DependenciesMet,
     LeaseFailed,
     OpeningReceived,
     RevealMined,
@@ -32,7 +33,7 @@ from fairgrid.pool.instructions import ChainInstruction, Instruction
 from fairgrid.pool.policy import Policy
 from fairgrid.pool.store import Commit, PoolStore
 from fairgrid.protocol import wire
-from fairgrid.protocol.views import TaskStatus
+from fairgrid.protocol.views import Deal, TaskStatus
 from fairgrid.storage.client import StorageClient
 
 from .grid import Grid, Script, Scripted
@@ -80,6 +81,7 @@ DELIVERED = {
     "SendAbort": Delivery("abort"),
     "SendDone": Delivery("task_done"),
     "VerifyUpload": Delivery("storage", (UploadVerified,)),
+    "AwaitDependencies": Delivery("deal", (DependenciesMet,)),
     "BanWorker": Delivery("close"),
 }
 
@@ -100,6 +102,8 @@ class Scenario:
     """Tasks of a run in the batch lane, whose life it is instead of a task's."""
     tasks: int = 1
     """Tasks of the deal."""
+    waits: bool = False
+    """Its job may read results of other tasks, so that the pool must find out."""
 
 
 def _one(grid: Grid) -> list[Scripted]:
@@ -138,6 +142,7 @@ SCENARIOS = {
     "SplitRun": Scenario(_two_disagree, trust=4, ends=TaskStatus.SPLIT, run=2, tasks=2),
     "RefundRest": Scenario(_nobody, ends=TaskStatus.FAILED, skips_s=100_000, run=4, tasks=9, also=("refundRest",)),
     "SendAbort": Scenario(_one_is_confused),
+    "AwaitDependencies": Scenario(_one, waits=True),
     "BanWorker": Scenario(_one_is_silent, trust=3),
 }
 
@@ -241,6 +246,11 @@ class KillingChain:
         if wanted:
             self._killer.at("after send")
         return refusals
+
+    async def view_deal(self, deal_id: str) -> Deal | None:
+        if self._killer.arrived("deal"):
+            raise Died
+        return await self._chain.view_deal(deal_id)
 
     async def mined(self, hashes: Sequence[str]) -> list[Mined | None]:
         found = await self._chain.mined(hashes)

@@ -29,6 +29,7 @@ from fairgrid.pool.events import (
     WorkerReady,
 )
 from fairgrid.pool.instructions import (
+    AwaitDependencies,
     BanWorker,
     Claim,
     Finalize,
@@ -49,10 +50,12 @@ from fairgrid.pool.instructions import (
     VerifyUpload,
 )
 from fairgrid.pool.machine import PoolMachine
+from fairgrid.pool.matching import NO_REQUIREMENTS, Requirements
 from fairgrid.pool.policy import Policy
 from fairgrid.pool.state import ChainFacts, DealTerms, PoolIdentity, SeenContribution, TaskState
 from fairgrid.protocol.hexes import ZERO_ADDRESS, checksum, keccak, to_hex, to_hex32
 from fairgrid.protocol.ids import result_hash, task_id
+from fairgrid.protocol.machine import Machine
 from fairgrid.protocol.runs import run_id
 from fairgrid.protocol.seals import seal_hash
 from fairgrid.protocol.trust import consensus_reached, worker_weight
@@ -96,6 +99,8 @@ class Fake:
     lies_at: int = -1
     """Answers wrongly whenever this index is among the tasks."""
     connected: bool = True
+    machine: Machine | None = None
+    network: str = ""
     leases: dict[str, SendLease] = field(default_factory=dict)
 
     @property
@@ -124,6 +129,7 @@ class World:
         self.cursors: dict[str, int] = {}
         self.sizes: dict[str, int] = {}
         self.runs: dict[str, tuple[int, int]] = {}
+        self.awaited: list[AwaitDependencies] = []
         self.on_send: Callable[[Instruction], bool] = lambda instruction: False
         self.tick()
         for fake in self.fakes.values():
@@ -146,7 +152,10 @@ class World:
         fake.connected = True
         if held is None:
             held = tuple(Held(lease.lease_id, lease.task_id, "computing") for lease in fake.leases.values())
-        self.feed(WorkerJoined(fake.address, address(fake.owner), fake.slots, fake.score, fake.stake))
+        owner, machine = address(fake.owner), fake.machine
+        self.feed(
+            WorkerJoined(fake.address, owner, fake.slots, fake.score, fake.stake, machine=machine, network=fake.network)
+        )
         self.feed(WorkerReady(fake.address, held, fake.slots - len(held)))
 
     def lose(self, fake: Fake) -> None:
@@ -163,6 +172,9 @@ class World:
         callback: str = ZERO_ADDRESS,
         refusal: str = "",
         lane: bool = False,
+        waits: bool = False,
+        price: int = 0,
+        requirements: Requirements = NO_REQUIREMENTS,
     ) -> str:
         """Match a deal; gives the id of its first task."""
         deal_id = to_hex32(keccak(name.encode()))
@@ -176,6 +188,9 @@ class World:
             callback=callback,
             refusal=refusal,
             in_batch_lane=lane,
+            waits=waits,
+            price=price,
+            requirements=requirements,
         )
         if lane:
             self.chain[deal_id], self.deals[deal_id] = ChainFacts(), terms
@@ -247,6 +262,8 @@ class World:
                 self.feed(TaskClaimed(deal))
             case VerifyUpload():
                 self._verify(instruction)
+            case AwaitDependencies():
+                self.awaited.append(instruction)
             case BanWorker():
                 for fake in self.fakes.values():
                     if fake.address == instruction.worker:

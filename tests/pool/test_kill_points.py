@@ -105,8 +105,9 @@ async def _until_it_dies(grid: Grid, scenario: Scenario, killer: Killer) -> str:
             _killed_pool(grid, store, killer),
             all_connected([watched(worker, killer) for worker in scenario.workers(grid)]),
         ):
+            params = await grid.params((), ("0x" + "12" * 32,)) if scenario.waits else "{}"
             tag = f"0x{LANE_MASK if scenario.run else 0:064x}"
-            deal = await grid.deal(scenario.trust, volume=scenario.tasks, tag=tag)
+            deal = await grid.deal(scenario.trust, volume=scenario.tasks, tag=tag, params=params)
             if scenario.skips_s:
                 await _past(grid, _unit(deal, scenario), scenario, killer)
             async with asyncio.timeout(25):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import Any
@@ -66,6 +67,8 @@ class JsonRpcChain:
         self._hub = hub
         self._sender = Sender(self.rpc, chain_id, options)
         self._registries: dict[str, str] = {}
+        self._network: Network | None = None
+        self._check_code = True
 
     @classmethod
     async def connect(
@@ -79,8 +82,9 @@ class JsonRpcChain:
             VerificationError: the hub's code is not the pinned one.
         """
         chain = cls(network.rpc, chain_id=network.chain_id, hub=network.hub, rlc=network.rlc, options=options)
+        chain._network, chain._check_code = network, check_code
         try:
-            await chain._check(network, check_code=check_code)
+            await chain.verify()
         except BaseException:
             await chain.close()
             raise
@@ -223,7 +227,12 @@ class JsonRpcChain:
             return None
         return RoleAccount(owner, operator, int(roles))
 
-    async def view_score(self, worker: str) -> int:
+    async def view_score(self, worker: str, *, block_number: int | None = None) -> int:
+        if block_number is not None:
+            data = contract_abi("hub").encode_call("viewScore", (worker,))
+            request = {"to": self._hub, "data": to_hex(data)}
+            with contextlib.suppress(RpcError):  # the node has forgotten the state of that block
+                return int(await self.rpc.request("eth_call", request, hex(block_number)), 16)
         return int(await self._view("viewScore", worker))
 
     async def view_category(self, category: int) -> Category:
@@ -272,8 +281,9 @@ class JsonRpcChain:
         header = await self.rpc.request("eth_getBlockByNumber", hex(number), False)
         return None if header is None else str(header["hash"])
 
-    async def hub_code_hash(self) -> str:
-        return to_hex(keccak(from_hex(await self.rpc.request("eth_getCode", self._hub, "latest"))))
+    async def verify(self) -> None:
+        if self._network is not None:
+            await self._check(self._network, check_code=self._check_code)
 
     async def rlc_balance(self, address: str) -> int:
         return int(await self.read("rlc", self.rlc, "balanceOf", address))

@@ -184,9 +184,8 @@ class ModelChain:
         mined = self._at(number)
         return None if mined is None else mined.block.hash
 
-    async def hub_code_hash(self) -> str:
+    async def verify(self) -> None:
         self._check_up()
-        return to_hex(keccak(b""))
 
     async def view_contribution(self, task_id: str, worker: str) -> Contribution:
         self._check_up()
@@ -204,7 +203,7 @@ class ModelChain:
         self._check_up()
         return self.model.view_account(address)
 
-    async def view_score(self, worker: str) -> int:
+    async def view_score(self, worker: str, *, block_number: int | None = None) -> int:
         self._check_up()
         return self.model.view_score(worker)
 
@@ -507,6 +506,9 @@ class ModelChain:
         self._nonces[transaction.sender] = transaction.nonce + 1
         balance = self._balances.get(transaction.sender, _RICH_WEI)
         self._balances[transaction.sender] = balance - GAS * GAS_PRICE_WEI
+        if succeeded and call.value_wei:
+            self._balances[transaction.sender] -= call.value_wei
+            self._balances[call.address] = self._balances.get(call.address, _RICH_WEI) + call.value_wei
         events = tuple(
             _as_chain_event(event, mined.block, len(mined.events) + position, transaction.hash)
             for position, event in enumerate(self.model.events[known:])

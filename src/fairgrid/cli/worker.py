@@ -111,6 +111,13 @@ def start_worker(
             min=0, metavar="N", help="Blocks to wait before a reveal. Default: 0 on a local chain, 6 on others."
         ),
     ] = None,
+    sponsor: Annotated[
+        bool,
+        typer.Option(
+            "--sponsor",
+            help="Ask the pool for coins and a stake to begin with, and agree that they are earned back first.",
+        ),
+    ] = False,
     misbehave: Annotated[
         Lie | None, typer.Option(help="Lie on purpose: for demonstrations on a local chain (31337) only.")
     ] = None,
@@ -152,7 +159,8 @@ def start_worker(
         poll_s=0.5 if local else 5.0,
         receipt_poll_s=0.2 if local else 2.0,
         misbehaviour=Misbehaviour(misbehave.value) if misbehave is not None else None,
-        benchmark=benchmark if benchmark is not None else not local,
+        benchmark=benchmark if benchmark is not None else (sponsor or not local),
+        sponsor=sponsor,
     )
     asyncio.run(_work(loaded, directory, pool, options))
 

@@ -18,15 +18,18 @@ from fairgrid.pool.instructions import (
     Reopen,
     SplitRun,
 )
+from fairgrid.pool.standing import Standing
 from fairgrid.pool.state import DealTerms, TaskState
 
 __all__ = [
     "TRANSACTIONS",
     "read_deal",
+    "read_standing",
     "read_task",
     "read_transaction",
     "write_deal",
     "write_events",
+    "write_standing",
     "write_task",
     "write_transaction",
 ]
@@ -39,6 +42,7 @@ TRANSACTIONS: dict[str, type[ChainInstruction]] = {
 _encoder = msgspec.json.Encoder(order="deterministic")
 _task_decoder = msgspec.json.Decoder(TaskState)
 _deal_decoder = msgspec.json.Decoder(DealTerms)
+_standing_decoder = msgspec.json.Decoder(Standing)
 _transaction_decoders = {name: msgspec.json.Decoder(kind) for name, kind in TRANSACTIONS.items()}
 _TASK_FIELDS = tuple(name for name in TaskState.__dataclass_fields__ if name != "story")
 
@@ -59,6 +63,14 @@ def write_deal(deal: DealTerms) -> str:
 
 def read_deal(document: str) -> DealTerms:
     return _deal_decoder.decode(document)
+
+
+def write_standing(standing: Standing) -> str:
+    return _encoder.encode(standing).decode()
+
+
+def read_standing(document: str) -> Standing:
+    return _standing_decoder.decode(document)
 
 
 def write_events(events: Sequence[Event]) -> str:

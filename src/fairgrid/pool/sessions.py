@@ -17,6 +17,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from fairgrid import __version__
 from fairgrid.errors import FairgridError, OrderError, ServiceError
+from fairgrid.pool import standing
 from fairgrid.pool.events import (
     Event,
     Held,
@@ -30,11 +31,13 @@ from fairgrid.pool.events import (
     WorkerReady,
 )
 from fairgrid.pool.policy import Policy
+from fairgrid.pool.sponsoring import network_of
 from fairgrid.pool.state import PoolIdentity
 from fairgrid.protocol import wire
 from fairgrid.protocol.hexes import checksum, from_hex
 from fairgrid.protocol.machine import Machine, machine_message
 from fairgrid.protocol.seals import challenge_message, recover_message_signer, recover_typed_data_signer
+from fairgrid.protocol.sponsorship import agreement_message
 from fairgrid.protocol.typed_data import Domain, enrolment_typed_data, typed_data_hash
 from fairgrid.protocol.views import RoleAccount
 
@@ -66,6 +69,14 @@ class Desk(Protocol):
     def is_banned(self, worker: str, owner: str) -> bool: ...
     def has_room(self) -> bool: ...
     def why(self, worker: str) -> wire.Why: ...
+
+    async def spot_answered(self, worker: str, check_id: str, answer: int) -> None:
+        """A worker answered a test of its speed."""
+        ...
+
+    async def sponsor(self, session: Session, agreement: str) -> wire.Sponsored:
+        """Help a newcomer, within the policy's caps."""
+        ...
 
     async def role_account(self, address: str) -> RoleAccount | None:
         """The role account at an address; None when there is none."""
@@ -118,6 +129,10 @@ class Session:
     owner: str
     key: str
     """Whose signatures count for the worker: itself, or the operator of its role account."""
+    network: str = "unknown"
+    """The network that it came from, as `sponsoring.network_of` names it."""
+    fuel_per_s: int = 0
+    """What its benchmark claims."""
     outbox: asyncio.Queue[wire.PoolMessage | None] = field(default_factory=lambda: asyncio.Queue(_OUTBOX))
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     reason: str = ""
@@ -193,9 +208,12 @@ async def _enrol(desk: Desk, socket: WebSocket) -> tuple[Session, WorkerJoined]:
         score, stake = await desk.worker_facts(worker)
     except ServiceError as error:
         raise _Turned(f"The pool cannot read the chain just now ({error}); try again.") from error
-    joined = WorkerJoined(worker, owner, enrol.slots, score, stake, enrol.runtimes, enrol.machine)
+    near = standing.network_of(socket.client.host) if socket.client is not None else ""
+    joined = WorkerJoined(worker, owner, enrol.slots, score, stake, enrol.runtimes, enrol.machine, near)
     await socket.send_text(wire.encode(wire.Welcome(heartbeat_s=desk.policy.heartbeat_s)))
-    return Session(worker, owner, key), joined
+    benchmark = enrol.machine.benchmark if enrol.machine is not None else None
+    network = network_of(socket.client.host) if socket.client is not None else "unknown"
+    return Session(worker, owner, key, network, benchmark.fuel_per_s if benchmark is not None else 0), joined
 
 
 async def _checked_identity(desk: Desk, enrol: wire.Enrol, nonce: str) -> tuple[str, str, str]:
@@ -317,12 +335,28 @@ async def _take(desk: Desk, session: Session, message: wire.WorkerMessage) -> No
             desk.feed(LeaseFailed(worker, message.lease_id, message.task_id, message.reason))
         case wire.Contributed() | wire.Revealed():
             return  # Only the chain is believed, and it is read anyway.
+        case wire.SponsorRequest():
+            await _sponsor(desk, session, message)
+        case wire.SpotAnswer():
+            await desk.spot_answered(worker, message.check_id, message.answer)
         case wire.WhyRequest():
             if session.why is None or desk.now() >= session.why_at + _WHY_EVERY_S:
                 session.why, session.why_at = desk.why(worker), desk.now()
             session.send(session.why)
         case wire.Enrol():
             raise _Turned("This worker is enrolled already.")
+
+
+async def _sponsor(desk: Desk, session: Session, request: wire.SponsorRequest) -> None:
+    identity, worker = desk.identity, session.worker
+    message = agreement_message(identity.chain_id, identity.hub, identity.workerpool, worker)
+    if recover_message_signer(message, request.agreement) != session.key:
+        raise _Turned("The agreement to a sponsorship was not signed by the worker's key.")
+    try:
+        answer = await desk.sponsor(session, request.agreement)
+    except ServiceError as error:
+        answer = wire.Sponsored(stake_nrlc=0, coins_wei=0, reason=f"The chain does not answer now: {error}"[:500])
+    session.send(answer)
 
 
 def _held(leases: tuple[wire.HeldLease, ...]) -> tuple[Held, ...]:

@@ -20,8 +20,19 @@ from fairgrid.chain.interface import Chain
 from fairgrid.errors import FairgridError, HostFailure, ServiceUnavailable
 from fairgrid.protocol.hexes import from_hex
 from fairgrid.protocol.seals import seal_hash
+from fairgrid.protocol.sponsorship import agreement_message
 from fairgrid.protocol.views import Deal, Task, TaskStatus
-from fairgrid.protocol.wire import HeldLease, Lease, PoolMessage, Why, WhyRequest
+from fairgrid.protocol.wire import (
+    HeldLease,
+    Lease,
+    PoolMessage,
+    Sponsored,
+    SponsorRequest,
+    SpotAnswer,
+    SpotCheck,
+    Why,
+    WhyRequest,
+)
 from fairgrid.seams.clock import Clock
 from fairgrid.wallet.signer import Signer
 from fairgrid.worker import events as ev
@@ -104,6 +115,8 @@ class AgentOptions:
     misbehaviour: Misbehaviour | None = None
     benchmark: bool = False
     """Measure the machine before the first enrolment, and tell the pool."""
+    sponsor: bool = False
+    """Ask the pool for coins and a stake to begin with."""
 
 
 class Announcer(Protocol):
@@ -133,8 +146,14 @@ class WorkerAgent:
         options: AgentOptions,
         owner: OwnerWatch | None = None,
         ownership: Ownership | None = None,
+        check: Callable[[int, int], Awaitable[int]] | None = None,
     ) -> None:
-        """``owner`` None: no rules of when it may work; ``ownership`` None: the key is its own owner and worker."""
+        """``owner`` None: no rules of when it may work; ``ownership`` None: the key is its own owner and worker.
+
+        ``check`` answers a pool's test of speed, of seed and rounds; None: it is not answered.
+        """
+        self._check = check
+        self._checking = False
         self._options = options
         self._pool = link
         self._chain = chain
@@ -218,7 +237,7 @@ class WorkerAgent:
             except ServiceUnavailable as error:
                 self._wait_for(str(error))
             else:
-                if gas > 0:
+                if gas > 0 or self._options.sponsor:
                     break
                 self._wait_for(
                     f"{self._signer.address} has no coin of chain {self._chain.chain_id} to pay gas with. "
@@ -240,6 +259,23 @@ class WorkerAgent:
         self._enrolled = True
         self._events.put_nowait(ev.PoolConnected())
         self._announcer.ready(self._pool.url)
+        if self._options.sponsor:
+            self._link.send(self._sponsor_request())
+
+    async def _answer_check(self, check: SpotCheck) -> None:
+        if self._check is None or self._checking:
+            return
+        self._checking = True
+        try:
+            self._link.send(SpotAnswer(check_id=check.check_id, answer=await self._check(check.seed, check.rounds)))
+        except FairgridError as error:
+            _log.warning("a check of the pool was not answered", reason=str(error))
+        finally:
+            self._checking = False
+
+    def _sponsor_request(self) -> SponsorRequest:
+        message = agreement_message(self._pool.chain_id, self._pool.hub, self._pool.workerpool, self._worker)
+        return SponsorRequest(agreement=self._signer.sign_message(message))
 
     def disconnected(self, reason: str) -> None:
         self._enrolled = False
@@ -251,6 +287,16 @@ class WorkerAgent:
         self._wait_for(reason)
 
     def received(self, message: PoolMessage) -> None:
+        if isinstance(message, Sponsored):
+            _log.info("sponsored", stake_nrlc=message.stake_nrlc, coins_wei=message.coins_wei, reason=message.reason)
+            self._announcer.waiting(
+                f"The pool sponsors this worker with {message.stake_nrlc} nRLC of deposit and {message.coins_wei} wei "
+                f"for gas. {message.reason}".strip()
+            )
+            return
+        if isinstance(message, SpotCheck):
+            self._start(self._answer_check(message))
+            return
         if isinstance(message, Why):
             if self._why is not None and not self._why.done():
                 self._why.set_result(message)

@@ -20,6 +20,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
 from fairgrid.errors import UsageError
+from fairgrid.pool.client import pool_urls
 from fairgrid.protocol.hexes import checksum
 from fairgrid.protocol.machine import Machine, machine_message
 from fairgrid.protocol.seals import challenge_message
@@ -46,13 +47,16 @@ __all__ = ["LinkOptions", "LinkUser", "PoolLink", "websocket_url"]
 
 _log = structlog.get_logger(__name__)
 
+_AMONG_SEVERAL_S = 1.0
+"""Of several processes of a pool one leads soon: they are asked more often than one that is away."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkOptions:
     """How to reach a pool, and which one it must be."""
 
     url: str
-    """The pool's base URL, http or https."""
+    """The pool's base URL, http or https; those of several processes of one pool with commas between."""
     chain_id: int
     hub: str
     workerpool: str
@@ -118,7 +122,7 @@ class PoolLink:
         """``ownership`` None: the signer is its own owner and worker. Raises UsageError when the URL cannot be one."""
         self._ownership = ownership or own_key(signer, options.workerpool, chain_id=options.chain_id, hub=options.hub)
         self._options = options
-        self._endpoint = websocket_url(options.url)
+        self._endpoints = [websocket_url(url) for url in pool_urls(options.url)]
         self._signer = signer
         self._user = user
         self._clock = clock
@@ -140,13 +144,15 @@ class PoolLink:
     async def run(self) -> None:
         """Connect, enrol, serve, and again after a growing pause; ends only by cancellation."""
         pause_s = self._options.first_pause_s
+        tried = 0
         while True:
             welcomed = False
+            endpoint = self._endpoints[tried % len(self._endpoints)]
             try:
                 # A proxy of the environment does not lead to this machine's own services.
-                local = urlsplit(self._endpoint).hostname in ("127.0.0.1", "localhost", "::1")
+                local = urlsplit(endpoint).hostname in ("127.0.0.1", "localhost", "::1")
                 async with connect(
-                    self._endpoint,
+                    endpoint,
                     max_size=MAX_FRAME_BYTES,
                     open_timeout=self._options.answer_s,
                     close_timeout=1,
@@ -164,9 +170,13 @@ class PoolLink:
                 pause_s = self._options.first_pause_s
                 self._user.disconnected(reason)
             else:
-                self._user.rejected(f"{self._options.url}: {reason}")
+                self._user.rejected(f"{endpoint}: {reason}")
+            tried += 1
             await self._clock.sleep(pause_s * random.uniform(0.7, 1.3))
-            pause_s = min(pause_s * 2, self._options.longest_pause_s)
+            longest_s = self._options.longest_pause_s
+            if len(self._endpoints) > 1:
+                longest_s = min(longest_s, _AMONG_SEVERAL_S)
+            pause_s = min(pause_s * 2, longest_s)
 
     async def _enrol(self, connection: ClientConnection) -> float:
         options = self._options

@@ -7,6 +7,7 @@ import fcntl
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,7 @@ from fairgrid.chain.interface import Chain
 from fairgrid.chain.network import Network, save_network
 from fairgrid.errors import HostFailure, UsageError
 from fairgrid.protocol.machine import Benchmark, Machine
+from fairgrid.runtime.interface import Sandbox
 from fairgrid.runtime.interpreters import RUNTIMES, find_runtime, interpreter_cid, interpreter_sha256
 from fairgrid.seams.addresses import AddressRule, GuardedTransport
 from fairgrid.seams.clock import SystemClock
@@ -35,6 +37,7 @@ from fairgrid.worker.ownership import OWNER_NAME, Ownership, check_ownership, lo
 from fairgrid.worker.policy import WorkerPolicy
 from fairgrid.worker.policy_file import PolicyFile
 from fairgrid.worker.readings import MachineSensors
+from fairgrid.worker.spot_answers import answer_check
 from fairgrid.worker.store import WorkerStore
 from fairgrid.worker.work import PARTIAL_FOLDER, LocalRuntime, LocalWork
 
@@ -137,6 +140,10 @@ async def _ownership(network: Network, folder: Path, chain: Chain, signer: Signe
     return ownership
 
 
+async def _answer_check(folder: Path, sandbox: Sandbox, seed: int, rounds: int) -> int:
+    return await answer_check(folder, sandbox, seed=seed, rounds=rounds)
+
+
 async def _claims(
     network: Network,
     folder: Path,
@@ -226,6 +233,7 @@ async def open_agent(
                     options=options,
                     owner=owner,
                     ownership=ownership,
+                    check=partial(_answer_check, folder, next(iter(runtimes.values())).sandbox),
                 )
                 assert agent.heed is not None
                 desk = Desk(agent, owner, agent.heed, clock=clock)

@@ -67,7 +67,10 @@ class Transactions:
             ContractReverted: the hub would refuse it now.
             FundsError: there is no coin for its gas.
             ServiceUnavailable: the chain does not answer.
+            UsageError: the node is on another chain than the network file's (decision 31).
+            VerificationError: the hub's code is another one than the network file's.
         """
+        await self._chain.verify()
         await self._send_again(others)
         worker = self._worker
         call = calls.contribute(
@@ -81,6 +84,7 @@ class Transactions:
 
     async def sign_reveal(self, held: HeldTask, others: Sequence[HeldTask]) -> SignedTransaction:
         """Sign `reveal`; fails as `sign_contribution` does."""
+        await self._chain.verify()
         await self._send_again(others)
         return await self._chain.prepare(calls.reveal(self._entry, held.task_id, held.digest), self._signer)
 
