@@ -114,8 +114,11 @@ def _one_is_confused(grid: Grid) -> list[Scripted]:
     return [Confused(grid, "worker")]
 
 
-def _one_is_silent(grid: Grid) -> list[Scripted]:
-    return [Scripted(grid, "worker"), Scripted(grid, "silent", Script(opens=False))]
+def _one_differs_from_its_seal(grid: Grid) -> list[Scripted]:
+    return [
+        Scripted(grid, "worker"),
+        Scripted(grid, "turncoat", Script(content=b"other", contributes=b"right", uploads=b"right")),
+    ]
 
 
 def _two_disagree(grid: Grid) -> list[Scripted]:
@@ -143,7 +146,7 @@ SCENARIOS = {
     "RefundRest": Scenario(_nobody, ends=TaskStatus.FAILED, skips_s=100_000, run=4, tasks=9, also=("refundRest",)),
     "SendAbort": Scenario(_one_is_confused),
     "AwaitDependencies": Scenario(_one, waits=True),
-    "BanWorker": Scenario(_one_is_silent, trust=3),
+    "BanWorker": Scenario(_one_differs_from_its_seal, trust=3),
 }
 
 

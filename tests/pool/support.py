@@ -174,6 +174,7 @@ class World:
         lane: bool = False,
         waits: bool = False,
         price: int = 0,
+        requester: str = "requester",
         requirements: Requirements = NO_REQUIREMENTS,
     ) -> str:
         """Match a deal; gives the id of its first task."""
@@ -184,7 +185,7 @@ class World:
             timeref=TIMEREF,
             start_time=self.chain_time,
             worker_stake=worker_stake,
-            requester=address("requester"),
+            requester=address(requester),
             callback=callback,
             refusal=refusal,
             in_batch_lane=lane,
