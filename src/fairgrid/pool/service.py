@@ -27,8 +27,11 @@ from fairgrid.pool.instructions import (
     BanWorker,
     Claim,
     Finalize,
+    FinalizeRun,
     Initialize,
     Instruction,
+    OpenRun,
+    RefundRest,
     Reopen,
     RequestOpening,
     RequestUpload,
@@ -37,6 +40,7 @@ from fairgrid.pool.instructions import (
     SendDone,
     SendLease,
     SendRevealNotice,
+    SplitRun,
     VerifyUpload,
     WorkerInstruction,
 )
@@ -47,6 +51,7 @@ from fairgrid.pool.outbox import SendingRules
 from fairgrid.pool.phases import InvalidTransition
 from fairgrid.pool.policy import Policy
 from fairgrid.pool.requirements import RequirementsReader
+from fairgrid.pool.run_uploads import verify_run_upload
 from fairgrid.pool.sessions import Session
 from fairgrid.pool.sponsor import Sponsor
 from fairgrid.pool.sponsoring import Newcomer
@@ -328,7 +333,16 @@ class PoolService:
     def _do(self, instructions: tuple[Instruction, ...]) -> None:
         for instruction in instructions:
             match instruction:
-                case Initialize() | Finalize() | Claim() | Reopen():
+                case (
+                    Initialize()
+                    | Finalize()
+                    | Claim()
+                    | Reopen()
+                    | OpenRun()
+                    | SplitRun()
+                    | FinalizeRun()
+                    | RefundRest()
+                ):
                     self._effects.submit(instruction)
                 case VerifyUpload():
                     self._spawn(self._verify(instruction))
@@ -354,6 +368,7 @@ class PoolService:
                     index=instruction.index,
                     round=instruction.round,
                     seal_window_s=instruction.seal_window_s,
+                    count=instruction.count,
                 )
             case SendAuthorisation():
                 message = authorisation_message(instruction.worker, instruction.task_id)
@@ -395,12 +410,16 @@ class PoolService:
         self.feed(event)
 
     async def _verify(self, instruction: VerifyUpload) -> None:
+        scratch, max_bytes = self._scratch, self.policy.max_archive_bytes
         async with self._checks:
-            self.feed(
-                await verify_upload(
-                    instruction, self._storage, scratch=self._scratch, max_bytes=self.policy.max_archive_bytes
+            if instruction.count:
+                sample = self.policy.batch_checked_results
+                answer = await verify_run_upload(
+                    instruction, self._storage, scratch=scratch, max_bytes=max_bytes, sample=sample
                 )
-            )
+            else:
+                answer = await verify_upload(instruction, self._storage, scratch=scratch, max_bytes=max_bytes)
+            self.feed(answer)
 
     def _callback_of(self, task_id: str) -> str:
         task = self.machine.tasks.get(task_id)

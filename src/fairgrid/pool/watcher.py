@@ -21,6 +21,7 @@ from fairgrid.pool.events import (
     DealUndone,
     Event,
     RevealMined,
+    RunOpened,
     TaskClaimed,
     TaskFinalized,
     TaskInitialized,
@@ -30,7 +31,7 @@ from fairgrid.pool.matching import NO_REQUIREMENTS, Requirements
 from fairgrid.pool.policy import Policy
 from fairgrid.pool.state import ChainFacts, DealTerms, PoolIdentity, SeenContribution, TaskState
 from fairgrid.pool.store import PoolStore
-from fairgrid.protocol.tags import requires_tee
+from fairgrid.protocol.tags import has_lane, requires_tee
 from fairgrid.protocol.trust import exact_weight, worker_weight
 from fairgrid.protocol.views import Deal, TaskStatus
 from fairgrid.protocol.views import Task as TaskView
@@ -65,6 +66,7 @@ def terms_of(
     *,
     waits: bool = False,
     requirements: Requirements = NO_REQUIREMENTS,
+    in_batch_lane: bool = False,
 ) -> DealTerms:
     """What the scheduler needs of a deal, and whether this pool can serve it."""
     refusal = ""
@@ -85,7 +87,16 @@ def terms_of(
         price=deal.workerpool.price,
         app=deal.app.pointer,
         requirements=requirements,
+        in_batch_lane=in_batch_lane,
     )
+
+
+def _unit_of(event: ChainEvent) -> str | None:
+    """The id under which the scheduler knows what an event is about: a task, a run, or the rest of a deal."""
+    given = event.arguments
+    name = {"DealRefund": "dealid", "RunOpen": "runid", "RunSplit": "runid", "RunFinalize": "runid"}.get(event.name)
+    found = given.get(name or "taskid")
+    return None if found is None else str(found)
 
 
 class ChainWatcher:
@@ -288,8 +299,8 @@ class ChainWatcher:
         Of each it is one moment: a task that changed while it was read is read again. Half of an old state and half of
         a new one would be a state that never was, such as a reveal without its digest.
         """
-        found: list[tuple[TaskState, ChainFacts]] = []
-        left = tasks
+        found = [(task, await self._rest(task)) for task in tasks if task.is_rest]
+        left = [task for task in tasks if not task.is_rest]
         while left:
             read = await self._changed_once(left)
             views = await self._chain.view_tasks([task.task_id for task, _, _ in read]) if read else []
@@ -330,6 +341,12 @@ class ChainWatcher:
         await self._look_for_deals(unknown)
         return found
 
+    async def _rest(self, task: TaskState) -> ChainFacts:
+        """What became of the tasks of a deal that were never opened."""
+        lane = await self._chain.view_lane(task.deal.deal_id)
+        nothing_left = lane.refunded or lane.cursor >= task.index + task.count
+        return ChainFacts(status=TaskStatus.FAILED if nothing_left else TaskStatus.UNSET)
+
     async def _look_for_deals(self, tasks: Sequence[TaskState]) -> None:
         """A task that the chain does not know may have lost its deal."""
         for deal_id in dict.fromkeys(task.deal.deal_id for task in tasks if not task.deal.undone):
@@ -344,8 +361,8 @@ class ChainWatcher:
             try:
                 async with self._order:
                     fed = await self._take(event)
-                if not fed and event.removed and "taskid" in event.arguments:
-                    await self.reconcile(event.arguments["taskid"])
+                if not fed and event.removed and (unit := _unit_of(event)) is not None:
+                    await self.reconcile(unit)
                 return
             except ServiceUnavailable as error:
                 _log.warning("the chain does not answer; an event waits", name=event.name, error=str(error))
@@ -359,12 +376,21 @@ class ChainWatcher:
             if given["workerpool"] == self._identity.workerpool:
                 await self._deal(given["dealid"], removed=event.removed)
             return True
-        task_id = given.get("taskid")
+        task_id = _unit_of(event)
+        if event.name == "RunOpen" and not event.removed:
+            run = given["runid"]
+            if run not in self._tasks():
+                known = await asyncio.to_thread(self._store.known_tasks, [run])
+                if known:
+                    return True  # It is over, and only read again.
+            self._feed(RunOpened(given["runid"], given["dealid"], given["first"], given["count"]))
+            await self._taken()
+            return True
         if task_id is None or task_id not in self._tasks():
             return True
         if event.removed:
             return False
-        if event.name == "TaskReopen":
+        if event.name in ("TaskReopen", "RunSplit"):
             for _, facts in await self._changed([self._tasks()[task_id]]):
                 self._feed(ChainReconciled(task_id, facts))
             return True
@@ -391,9 +417,9 @@ class ChainWatcher:
                 return ConsensusReached(task_id, given["consensus"], view.reveal_deadline)
             case "TaskReveal":
                 return RevealMined(task_id, given["worker"], given["digest"])
-            case "TaskFinalize":
+            case "TaskFinalize" | "RunFinalize":
                 return TaskFinalized(task_id)
-            case "TaskClaimed":
+            case "TaskClaimed" | "DealRefund":
                 return TaskClaimed(task_id)
             case _:
                 return None
@@ -413,7 +439,12 @@ class ChainWatcher:
             return  # It is over, and only read again.
         timeref = await self._timeref(deal.category)
         requirements, waits = await self._requirements(deal), await self._waits(deal)
-        terms = terms_of(deal_id, deal, timeref, waits=waits, requirements=requirements)
+        # Workers fetch what a run's tasks depend on; only tasks of their own are held back until it is there.
+        # The deal's own tag is no proof: whoever matches can put the bit into it (decision 16).
+        in_lane = has_lane(deal.tag) and (await self._chain.view_lane(deal_id)).in_batch_lane
+        terms = terms_of(
+            deal_id, deal, timeref, waits=waits and not in_lane, requirements=requirements, in_batch_lane=in_lane
+        )
         self._feed(DealMatched(terms, deal.bot_first, deal.bot_size))
         await self._taken()
 
