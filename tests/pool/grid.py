@@ -27,10 +27,13 @@ from fairgrid.pool.sponsor_store import SponsorStore
 from fairgrid.pool.store import PoolStore
 from fairgrid.protocol import wire
 from fairgrid.protocol.archive import archive_digest, write_archive
+from fairgrid.protocol.cid import cid_of
 from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS, from_hex, keccak
 from fairgrid.protocol.ids import result_hash, result_seal, task_id
 from fairgrid.protocol.machine import Machine, machine_message
+from fairgrid.protocol.manifest import FileRef, Item, Manifest, Resources, TaskRef, params_for
 from fairgrid.protocol.orders import NULL_DATASET_ORDER, AppOrder, Order, RequestOrder, WorkerpoolOrder
+from fairgrid.protocol.run_results import RunResults, TaskResult
 from fairgrid.protocol.seals import challenge_message, seal_hash
 from fairgrid.protocol.typed_data import Domain, enrolment_typed_data, order_typed_data
 from fairgrid.protocol.views import AppInfo, TaskStatus
@@ -85,6 +88,8 @@ class Grid:
         self.service: PoolService
         self.client: PoolClient
         self.url = ""
+        self.runs: dict[str, wire.Lease] = {}
+        """Leases of runs by run id, of all workers: every task of one has the same result."""
         self._salt = 0
 
     def deposit(self, address: str) -> None:
@@ -129,7 +134,15 @@ class Grid:
         await sponsor.allow()
         return sponsor
 
-    async def deal(self, trust: int, *, volume: int = 1, callback: str = ZERO_ADDRESS, tag: str = ZERO32) -> str:
+    async def deal(
+        self,
+        trust: int,
+        *,
+        volume: int = 1,
+        callback: str = ZERO_ADDRESS,
+        tag: str = ZERO32,
+        params: str = "{}",
+    ) -> str:
         """Match a deal; gives its id."""
         self._salt += 1
         salt = f"0x{self._salt:064x}"
@@ -147,7 +160,7 @@ class Grid:
             trust=trust,
             beneficiary=self.requester.address,
             callback=callback,
-            params="{}",
+            params=params,
             tag=tag,
             salt=salt,
         )
@@ -160,6 +173,19 @@ class Grid:
         )
         receipt = await self.chain.transact(call, self.requester)
         return str(next(event.arguments["dealid"] for event in receipt.events if event.name == "SchedulerNotice"))
+
+    async def params(self, *items: tuple[str, ...]) -> str:
+        """Params of a manifest in storage, whose task i reads the results of the tasks ``items[i]``."""
+        manifest = Manifest(
+            script=FileRef("job.py", cid_of(b"x"), 1),
+            runtime="wasm/py",
+            resources=Resources(fuel=1),
+            items=tuple(
+                Item(dependencies=tuple(TaskRef(f"d{place}", task) for place, task in enumerate(tasks)))
+                for tasks in items
+            ),
+        )
+        return params_for("http://storage", await self.storage.add_bytes(manifest.to_bytes()))
 
     async def task(self, trust: int, *, callback: str = ZERO_ADDRESS, tag: str = ZERO32) -> str:
         """Match a deal for one task; gives the task's id."""
@@ -305,12 +331,14 @@ class Scripted:
     async def _act(self, message: wire.PoolMessage) -> None:
         match message:
             case wire.Lease():
+                if message.count:
+                    self.grid.runs[message.task_id] = message
                 if self.script.seals:
                     await self.say(self.seal(message))
             case wire.Authorisation() if self.script.contributes_at_all:
                 await self._contribute(message)
             case wire.RevealNotice():
-                digest = self.digest(self.script.contributes or self.script.content)
+                digest = self.digest(self.script.contributes or self.script.content, message.task_id)
                 with contextlib.suppress(ContractReverted):
                     await asyncio.sleep(self.script.reveals_after_s)
                     await self.grid.chain.transact(calls.reveal(self.grid.chain.hub, message.task_id, digest), self.key)
@@ -319,20 +347,23 @@ class Scripted:
                     wire.Opening(
                         lease_id=message.lease_id,
                         task_id=message.task_id,
-                        digest=self.digest(self.script.content),
+                        digest=self.digest(self.script.content, message.task_id),
                         salt=self.salt,
                     )
                 )
             case wire.UploadRequest():
                 archive = self._archive(self.script.uploads or self.script.content)
                 cid = await self.grid.storage.add_file(archive)
+                if message.task_id in self.grid.runs:
+                    results = self.results(self.script.uploads or self.script.content, message.task_id)
+                    cid = await self.grid.storage.add_bytes(results.to_bytes())
                 await self.say(wire.Uploaded(lease_id=message.lease_id, task_id=message.task_id, cid=cid))
             case _:
                 return
 
     def seal(self, lease: wire.Lease) -> wire.Seal:
         chain = self.grid.chain
-        digest = self.digest(self.script.content)
+        digest = self.digest(self.script.content, lease.task_id)
         seal = seal_hash(chain.chain_id, chain.hub, lease.task_id, lease.round, self.address, digest, self.salt)
         return wire.Seal(
             lease_id=lease.lease_id,
@@ -344,7 +375,7 @@ class Scripted:
         )
 
     async def _contribute(self, message: wire.Authorisation) -> None:
-        digest = self.digest(self.script.contributes or self.script.content)
+        digest = self.digest(self.script.contributes or self.script.content, message.task_id)
         call = calls.contribute(
             self.grid.chain.hub,
             message.task_id,
@@ -354,8 +385,16 @@ class Scripted:
         )
         await self.grid.chain.transact(call, self.key)
 
-    def digest(self, content: bytes) -> str:
+    def digest(self, content: bytes, task: str = "") -> str:
+        if task in self.grid.runs:
+            return self.results(content, task).digest
         return archive_digest(self._archive(content))
+
+    def results(self, content: bytes, run: str) -> RunResults:
+        """The results of a run whose every task gave ``content``."""
+        lease, archive = self.grid.runs[run], self._archive(content)
+        data = archive.read_bytes()
+        return RunResults(lease.index, (TaskResult(archive_digest(archive), cid_of(data), len(data)),) * lease.count)
 
     def _archive(self, content: bytes) -> Path:
         folder = self.grid.folder / "results" / content.hex()

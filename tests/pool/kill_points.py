@@ -21,6 +21,7 @@ from fairgrid.errors import FundsError, TransactionFailed
 from fairgrid.pool.events import (
     ConsensusReached,
     ContributionMined,
+    DependenciesMet,
     LeaseFailed,
     OpeningReceived,
     RevealMined,
@@ -32,7 +33,7 @@ from fairgrid.pool.instructions import ChainInstruction, Instruction
 from fairgrid.pool.policy import Policy
 from fairgrid.pool.store import Commit, PoolStore
 from fairgrid.protocol import wire
-from fairgrid.protocol.views import TaskStatus
+from fairgrid.protocol.views import Deal, TaskStatus
 from fairgrid.storage.client import StorageClient
 
 from .grid import Grid, Script, Scripted
@@ -68,6 +69,10 @@ DELIVERED = {
     "Finalize": Delivery(),
     "Claim": Delivery(),
     "Reopen": Delivery(),
+    "OpenRun": Delivery(),
+    "SplitRun": Delivery(),
+    "FinalizeRun": Delivery(),
+    "RefundRest": Delivery(),
     "SendLease": Delivery("lease", (SealReceived, LeaseFailed)),
     "SendAuthorisation": Delivery("authorisation", (ContributionMined, ConsensusReached)),
     "SendRevealNotice": Delivery("reveal_notice", (RevealMined,)),
@@ -76,6 +81,7 @@ DELIVERED = {
     "SendAbort": Delivery("abort"),
     "SendDone": Delivery("task_done"),
     "VerifyUpload": Delivery("storage", (UploadVerified,)),
+    "AwaitDependencies": Delivery("deal", (DependenciesMet,)),
     "BanWorker": Delivery("close"),
 }
 
@@ -92,6 +98,12 @@ class Scenario:
     skips_at: TaskStatus = TaskStatus.ACTIVE
     also: tuple[str, ...] = ()
     """What the pool sends besides what every task needs."""
+    run: int = 0
+    """Tasks of a run in the batch lane, whose life it is instead of a task's."""
+    tasks: int = 1
+    """Tasks of the deal."""
+    waits: bool = False
+    """Its job may read results of other tasks, so that the pool must find out."""
 
 
 def _one(grid: Grid) -> list[Scripted]:
@@ -102,8 +114,15 @@ def _one_is_confused(grid: Grid) -> list[Scripted]:
     return [Confused(grid, "worker")]
 
 
-def _one_is_silent(grid: Grid) -> list[Scripted]:
-    return [Scripted(grid, "worker"), Scripted(grid, "silent", Script(opens=False))]
+def _one_differs_from_its_seal(grid: Grid) -> list[Scripted]:
+    return [
+        Scripted(grid, "worker"),
+        Scripted(grid, "turncoat", Script(content=b"other", contributes=b"right", uploads=b"right")),
+    ]
+
+
+def _two_disagree(grid: Grid) -> list[Scripted]:
+    return [Scripted(grid, "worker"), Scripted(grid, "other", Script(content=b"wrong"))]
 
 
 def _two_are_shy(grid: Grid) -> list[Scripted]:
@@ -115,14 +134,19 @@ def _nobody(grid: Grid) -> list[Scripted]:
 
 
 HAPPY = Scenario(_one)
+HAPPY_RUN = Scenario(_one, run=3, tasks=3)
 SCENARIOS = {
     **dict.fromkeys(("Initialize", "Finalize", "VerifyUpload"), HAPPY),
     **dict.fromkeys(("SendLease", "SendAuthorisation", "SendRevealNotice", "SendDone"), HAPPY),
     **dict.fromkeys(("RequestOpening", "RequestUpload"), HAPPY),
     "Claim": Scenario(_nobody, ends=TaskStatus.FAILED, skips_s=100_000),
     "Reopen": Scenario(_two_are_shy, skips_s=700, skips_at=TaskStatus.REVEALING, also=("reopen",)),
+    **dict.fromkeys(("OpenRun", "FinalizeRun"), HAPPY_RUN),
+    "SplitRun": Scenario(_two_disagree, trust=4, ends=TaskStatus.SPLIT, run=2, tasks=2),
+    "RefundRest": Scenario(_nobody, ends=TaskStatus.FAILED, skips_s=100_000, run=4, tasks=9, also=("refundRest",)),
     "SendAbort": Scenario(_one_is_confused),
-    "BanWorker": Scenario(_one_is_silent, trust=3),
+    "AwaitDependencies": Scenario(_one, waits=True),
+    "BanWorker": Scenario(_one_differs_from_its_seal, trust=3),
 }
 
 
@@ -225,6 +249,11 @@ class KillingChain:
         if wanted:
             self._killer.at("after send")
         return refusals
+
+    async def view_deal(self, deal_id: str) -> Deal | None:
+        if self._killer.arrived("deal"):
+            raise Died
+        return await self._chain.view_deal(deal_id)
 
     async def mined(self, hashes: Sequence[str]) -> list[Mined | None]:
         found = await self._chain.mined(hashes)

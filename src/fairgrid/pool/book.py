@@ -13,6 +13,7 @@ from sortedcontainers import SortedList
 
 from fairgrid.pool.credibility import Standings
 from fairgrid.pool.instructions import (
+    AwaitDependencies,
     BanWorker,
     ChainInstruction,
     Instruction,
@@ -130,6 +131,10 @@ class Book:
     stragglers: dict[str, None] = field(default_factory=dict)
     """Tasks with a replica that may get a copy, once those that wait for workers had their turn."""
     finished: dict[str, None] = field(default_factory=dict)
+    dependents: dict[str, None] = field(default_factory=dict)
+    """Tasks that wait for the results of others."""
+    aside: dict[str, None] = field(default_factory=dict)
+    """Deals whose next task would be one dependent too many."""
     _burdens: dict[str, Burden] = field(default_factory=dict)
     _parts_of_owner: dict[str, dict[str, Part]] = field(default_factory=dict)
     _connected: dict[str, dict[str, None]] = field(default_factory=dict)
@@ -145,6 +150,9 @@ class Book:
         self._count(task.phase, 1)
         if task.is_final:
             self.finished[task.task_id] = None
+        if task.waiting:
+            self.dependents[task.task_id] = None
+            self.do(AwaitDependencies(task.task_id, task.deal.deal_id, task.index))
         for replica in task.replicas:
             self._enter_part(task, replica)
 
@@ -163,7 +171,7 @@ class Book:
             del burden.parts[replica.lease_id]
             burden.owing -= replica.owes_opening
             if replica.phase in EXPECTED_PHASES:
-                burden.reserved -= task.deal.worker_stake
+                burden.reserved -= task.stake
             if not burden.parts:
                 del self._burdens[replica.worker]
             others = self._parts_of_owner[replica.owner]
@@ -190,7 +198,7 @@ class Book:
 
     def replace_deal(self, task: TaskState, deal: DealTerms) -> None:
         """Give a task other terms of its deal."""
-        difference = deal.worker_stake - task.deal.worker_stake
+        difference = (deal.worker_stake - task.deal.worker_stake) * task.units
         task.deal = deal
         if difference:
             for replica in task.in_phase(*EXPECTED_PHASES):
@@ -241,6 +249,7 @@ class Book:
             raise InvalidTransition(task_id=task.task_id, phase=before, wanted=phase, story=task.story)
         self._count(before, -1)
         task.phase = phase
+        self.release(task)
         self._count(phase, 1)
         if before is Phase.SEALING:
             self.waiting.remove(task.task_id)
@@ -249,6 +258,13 @@ class Book:
         else:
             self.finished.pop(task.task_id, None)
         self.tell(task, f"{phase.value}: {why}")
+
+    def release(self, task: TaskState) -> None:
+        """The task waits for no results any more."""
+        if task.waiting:
+            task.waiting = False
+            self.dependents.pop(task.task_id, None)
+            self.touch(task)
 
     def issue(self, task: TaskState, step: str, instruction: ChainInstruction) -> None:
         """Send a transaction unless it is under way, or must wait after a failure."""
@@ -291,7 +307,7 @@ class Book:
         if replica.phase is ReplicaPhase.LEASED:
             self._lease_begins(part)
         if replica.phase in EXPECTED_PHASES:
-            burden.reserved += task.deal.worker_stake
+            burden.reserved += task.stake
 
     def _lease_begins(self, part: Part) -> None:
         replica, record = part.replica, self.deals[part.task.deal.deal_id]
@@ -322,7 +338,7 @@ class Book:
         burden = self._burdens[replica.worker]
         burden.owing += replica.owes_opening - owed
         if (phase in EXPECTED_PHASES) != (before in EXPECTED_PHASES):
-            burden.reserved += task.deal.worker_stake if phase in EXPECTED_PHASES else -task.deal.worker_stake
+            burden.reserved += task.stake if phase in EXPECTED_PHASES else -task.stake
         worker = self.workers.get(replica.worker)
         if before is ReplicaPhase.LEASED:
             self._lease_ends(burden.parts[replica.lease_id])

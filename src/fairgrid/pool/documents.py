@@ -7,7 +7,17 @@ from collections.abc import Sequence
 import msgspec
 
 from fairgrid.pool.events import Event
-from fairgrid.pool.instructions import ChainInstruction, Claim, Finalize, Initialize, Reopen
+from fairgrid.pool.instructions import (
+    ChainInstruction,
+    Claim,
+    Finalize,
+    FinalizeRun,
+    Initialize,
+    OpenRun,
+    RefundRest,
+    Reopen,
+    SplitRun,
+)
 from fairgrid.pool.standing import Standing
 from fairgrid.pool.state import DealTerms, TaskState
 
@@ -25,7 +35,7 @@ __all__ = [
 ]
 
 TRANSACTIONS: dict[str, type[ChainInstruction]] = {
-    kind.__name__: kind for kind in (Initialize, Finalize, Claim, Reopen)
+    kind.__name__: kind for kind in (Initialize, Finalize, Claim, Reopen, OpenRun, SplitRun, FinalizeRun, RefundRest)
 }
 """The instructions that are transactions, by the name under which they are stored."""
 

@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 from fairgrid.chain.interface import Chain, ChainEvent
 from fairgrid.pool.state import TaskState
 from fairgrid.protocol.trust import FRESH_WEIGHT, exact_weight, worker_weight
-from fairgrid.protocol.views import Contribution
+from fairgrid.protocol.views import Contribution, Task
 
 __all__ = ["EventReads", "read_for"]
 
 
 @dataclass(frozen=True, slots=True)
 class EventReads:
-    """Weights of contributions by task and worker, and reveal deadlines of tasks."""
+    """Weights of contributions by task and worker, and the views of tasks that reached consensus."""
 
     weights: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    deadlines: Mapping[str, int] = field(default_factory=dict)
+    agreed: Mapping[str, Task] = field(default_factory=dict)
 
 
 async def read_for(chain: Chain, events: Sequence[ChainEvent], tasks: Mapping[str, TaskState]) -> EventReads:
@@ -49,4 +49,4 @@ async def read_for(chain: Chain, events: Sequence[ChainEvent], tasks: Mapping[st
     for pair, contribution, score in zip(weighed, contributions, scores, strict=True):
         weights[pair] = exact_weight(score, contribution.weight) if contribution.weight else worker_weight(score)
     views = await chain.view_tasks(agreed) if agreed else []
-    return EventReads(weights, {name: view.reveal_deadline for name, view in zip(agreed, views, strict=True)})
+    return EventReads(weights, dict(zip(agreed, views, strict=True)))

@@ -13,6 +13,8 @@ __all__ = [
     "ContributionMined",
     "DealMatched",
     "DealUndone",
+    "DependenciesMet",
+    "DependencyFailed",
     "EffectFailed",
     "Event",
     "Held",
@@ -20,6 +22,7 @@ __all__ = [
     "OpeningReceived",
     "PhaseReported",
     "RevealMined",
+    "RunOpened",
     "SealReceived",
     "TaskClaimed",
     "TaskFinalized",
@@ -53,6 +56,16 @@ class DealUndone:
     """A reorganisation took a deal back."""
 
     deal_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunOpened:
+    """Tasks ``first`` to ``first + count - 1`` of a deal are a run on chain, by `openRun` or by a split."""
+
+    task_id: str
+    deal_id: str
+    first: int
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +240,8 @@ class UploadVerified:
     task_id: str
     lease_id: str
     cid: str
+    root: str = ""
+    """Of a run: the root over the digests of its tasks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +265,21 @@ class EffectFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class DependenciesMet:
+    """Every task whose result this one reads is COMPLETED on chain, or it reads none."""
+
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DependencyFailed:
+    """A task whose result this one reads was refunded: the result will never come."""
+
+    task_id: str
+    dependency: str
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time passes; ``chain_time`` is the newest block's, by which deadlines are judged."""
 
@@ -259,6 +289,7 @@ class Tick:
 Event = (
     DealMatched
     | DealUndone
+    | RunOpened
     | TaskInitialized
     | ContributionMined
     | ConsensusReached
@@ -279,5 +310,7 @@ Event = (
     | UploadVerified
     | UploadRejected
     | EffectFailed
+    | DependenciesMet
+    | DependencyFailed
     | Tick
 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from fairgrid.pool import bags as bags_of
-from fairgrid.pool import dispatch, presence, rounds, settlement, timing
+from fairgrid.pool import dispatch, presence, rounds, runs, settlement, timing
 from fairgrid.pool.book import Book, DealRecord
 from fairgrid.pool.events import (
     ChainReconciled,
@@ -15,12 +15,15 @@ from fairgrid.pool.events import (
     ContributionMined,
     DealMatched,
     DealUndone,
+    DependenciesMet,
+    DependencyFailed,
     EffectFailed,
     Event,
     LeaseFailed,
     OpeningReceived,
     PhaseReported,
     RevealMined,
+    RunOpened,
     SealReceived,
     TaskClaimed,
     TaskFinalized,
@@ -38,6 +41,7 @@ from fairgrid.pool.events import (
 from fairgrid.pool.instructions import (
     Initialize,
     Instruction,
+    OpenRun,
     SendAbort,
 )
 from fairgrid.pool.matcher import FirstMatcher, Matcher
@@ -65,6 +69,7 @@ _PAST_REVEALING = (
     Phase.FINALIZING,
     Phase.COMPLETED,
     Phase.FAILED,
+    Phase.SPLIT,
 )
 
 
@@ -114,6 +119,10 @@ class PoolMachine:
     def standings(self) -> Mapping[str, Standing]:
         """What the pool knows of workers from its own experience, by address; read only."""
         return self._book.standings.standings
+
+    def is_newcomer(self, worker: str, owner: str) -> bool:
+        """Whether a worker has still to prove itself to this pool."""
+        return self._book.standings.is_newcomer(worker, owner)
 
     def is_banned(self, worker: str, owner: str) -> bool:
         return self._book.is_banned(worker, owner)
@@ -242,6 +251,7 @@ class PoolMachine:
             if task_id in book.tasks:
                 self._look(book.tasks[task_id])
         self._forget_finished()
+        bags_of.bring_back(book)
         while True:
             while book.restless:
                 task_id = next(iter(book.restless))
@@ -268,6 +278,8 @@ class PoolMachine:
                 self._deal_matched(event)
             case DealUndone():
                 self._deal_undone(event)
+            case RunOpened():
+                self._run_opened(event)
             case WorkerJoined() | WorkerFacts() | WorkerReady() | WorkerBeat() | WorkerLost():
                 presence.take(book, event)
             case _:
@@ -286,6 +298,14 @@ class PoolMachine:
                         book.step_failed(task_or_none, event.step, event.reason)
                     case ChainReconciled():
                         self._reconcile(task_or_none, event.facts)
+                    case DependenciesMet():
+                        if task_or_none.waiting:
+                            book.release(task_or_none)
+                            book.tell(task_or_none, "The results that it reads are there.")
+                    case DependencyFailed():
+                        if task_or_none.waiting:
+                            why = f"Task {event.dependency}, whose result it reads, was refunded."
+                            settlement.abandon(book, task_or_none, why)
                     case _:
                         self._chain_said(task_or_none, event)
                 self._advance(task_or_none)
@@ -300,6 +320,8 @@ class PoolMachine:
             settlement.finish(book, task, Phase.COMPLETED)
         elif facts.status is TaskStatus.FAILED:
             settlement.finish(book, task, Phase.FAILED)
+        elif facts.status is TaskStatus.SPLIT:
+            settlement.finish(book, task, Phase.SPLIT)
         elif book.chain_time >= deal.final_deadline and deal.undone:
             settlement.finish(book, task, Phase.FAILED)
         elif book.chain_time >= deal.final_deadline:
@@ -316,12 +338,24 @@ class PoolMachine:
             rounds.advance(book, task)
         elif book.chain_time:
             self._initialize(task)
+        if task.count and deal.deal_id in book.bags:
+            bags_of.enqueue(book, book.bags[deal.deal_id])
 
     def _initialize(self, task: TaskState) -> None:
         book = self._book
+        if task.is_rest:
+            return
+        if task.parent:
+            settlement.abandon(book, task, "The split that made it was undone.")
+            return
+        if task.waiting:
+            return
         if task.phase is Phase.RECEIVED:
             book.enter(task, Phase.INITIALIZING, "The pool takes the task on.")
-        book.issue(task, "initialize", Initialize(task.task_id, task.deal.deal_id, task.index))
+        if task.count:
+            book.issue(task, "openrun", OpenRun(task.task_id, task.deal.deal_id, task.index, task.count))
+        else:
+            book.issue(task, "initialize", Initialize(task.task_id, task.deal.deal_id, task.index))
 
     # --- facts of the chain ---------------------------------------------------------------------------------------
 
@@ -339,6 +373,21 @@ class PoolMachine:
             for task_id in list(book.deals[bag.deal.deal_id].tasks):
                 self._matched_again(book.tasks[task_id], bag)
         bags_of.enqueue(book, bag)
+
+    def _run_opened(self, event: RunOpened) -> None:
+        book = self._book
+        bag = book.bags.get(event.deal_id)
+        task = book.tasks.get(event.task_id)
+        if task is None and bag is not None:
+            task = runs.opened(book, bag, event.first, event.count)
+            bags_of.enqueue(book, bag)
+        if task is None:
+            return
+        if task.parent and task.phase is Phase.ABANDONED and task.facts.status is TaskStatus.UNSET:
+            book.reconciling = True
+            book.enter(task, Phase.RECEIVED, "The split is back.")
+        self._chain_said(task, TaskInitialized(event.task_id))
+        self._advance(task)
 
     def _matched_again(self, task: TaskState, bag: Bag) -> None:
         book = self._book
@@ -363,7 +412,7 @@ class PoolMachine:
             if not task.is_final:
                 book.replace_deal(task, replace(task.deal, undone=True))
                 task.facts = ChainFacts()
-                book.forget_step(task, "initialize")
+                book.forget_step(task, "initialize", "openrun")
                 book.tell(task, "A reorganisation took its deal back.")
                 self._advance(task)
 
@@ -406,8 +455,11 @@ class PoolMachine:
             task.facts = task.facts.with_contribution(SeenContribution(event.worker, event.result_hash, event.weight))
             task.last_contribution_at = book.now
             book.tell(task, "A contribution was mined.", worker=event.worker)
-        replica = task.replica_of(event.worker)
+        replica = task.contributing_replica_of(event.worker)
         if replica is not None and replica.phase is not ReplicaPhase.BANNED:
+            newest = task.replica_of(event.worker)
+            if newest is not None and newest is not replica and not newest.ended:
+                book.end(task, newest, ReplicaPhase.DISMISSED, "it contributed under its earlier lease")
             book.move(task, replica, ReplicaPhase.CONTRIBUTED)
             replica.shown_phase = "contributing"
             book.forgive(event.worker)
@@ -427,20 +479,22 @@ class PoolMachine:
                 replica.authorised_at = book.now
                 book.ask_opening(task, replica, 0.0)
             elif (
-                contributed and replica.phase is not ReplicaPhase.BANNED and task.replica_of(replica.worker) is replica
+                contributed
+                and replica.phase is not ReplicaPhase.BANNED
+                and task.contributing_replica_of(replica.worker) is replica
             ):
                 book.move(task, replica, ReplicaPhase.CONTRIBUTED)
         if facts.status < before.status:
             book.tell(task, f"The chain took a step back: {before.status.name} became {facts.status.name}.")
         if facts.status is TaskStatus.UNSET and task.phase not in (Phase.RECEIVED, Phase.ABANDONED, Phase.CLAIMING):
-            book.forget_step(task, "initialize")
+            book.forget_step(task, "initialize", "openrun")
             book.enter(task, Phase.RECEIVED, "The chain does not know the task.")
         elif facts.status is TaskStatus.ACTIVE and task.phase in _PAST_REVEALING:
-            book.forget_step(task, "finalize", "claim", "reopen")
+            book.forget_step(task, "finalize", "finalizerun", "claim", "reopen", "splitrun")
             task.upload = Upload()
             book.enter(task, Phase.CONTRIBUTING, "The chain knows no consensus.")
         elif facts.status is TaskStatus.REVEALING and task.phase in (Phase.COMPLETED, Phase.FAILED):
-            book.forget_step(task, "finalize", "claim")
+            book.forget_step(task, "finalize", "finalizerun", "claim")
             book.enter(task, Phase.REVEALING, "The chain says that the task is not over.")
 
     # --- words of workers --------------------------------------------------------------------------------------------

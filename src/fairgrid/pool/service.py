@@ -16,16 +16,22 @@ import structlog
 from fairgrid.chain.fees import FeeCaps
 from fairgrid.chain.interface import Chain
 from fairgrid.errors import ServiceUnavailable, TransactionFailed, UsageError
+from fairgrid.pool.dependencies import DependencyKeeper
 from fairgrid.pool.effects import ChainEffects
 from fairgrid.pool.events import EffectFailed, Event, SealReceived, WorkerFacts, WorkerLost
+from fairgrid.pool.fair_matcher import FairMatcher
 from fairgrid.pool.finder import TaskFinder
 from fairgrid.pool.gas_money import GasMoney
 from fairgrid.pool.instructions import (
+    AwaitDependencies,
     BanWorker,
     Claim,
     Finalize,
+    FinalizeRun,
     Initialize,
     Instruction,
+    OpenRun,
+    RefundRest,
     Reopen,
     RequestOpening,
     RequestUpload,
@@ -34,6 +40,7 @@ from fairgrid.pool.instructions import (
     SendDone,
     SendLease,
     SendRevealNotice,
+    SplitRun,
     VerifyUpload,
     WorkerInstruction,
 )
@@ -44,6 +51,7 @@ from fairgrid.pool.outbox import SendingRules
 from fairgrid.pool.phases import InvalidTransition
 from fairgrid.pool.policy import Policy
 from fairgrid.pool.requirements import RequirementsReader
+from fairgrid.pool.run_uploads import verify_run_upload
 from fairgrid.pool.sessions import Session
 from fairgrid.pool.sponsor import Sponsor
 from fairgrid.pool.sponsoring import Newcomer
@@ -130,7 +138,9 @@ class PoolService:
         self._timings: dict[str, deque[Timing]] = {}
         self.identity = PoolIdentity(chain.chain_id, chain.hub, workerpool)
         self.policy = policy
-        self.machine = PoolMachine(self.identity, policy, secret=secrets.token_bytes(32))
+        secret = secrets.token_bytes(32)
+        matcher = FairMatcher(secret, lambda worker, owner: self.machine.is_newcomer(worker, owner))
+        self.machine = PoolMachine(self.identity, policy, matcher, secret=secret)
         self.scheduler = signer.address
         self._chain = chain
         self._signer = signer
@@ -145,6 +155,14 @@ class PoolService:
         self._group: asyncio.TaskGroup | None = None
         self._errands: set[asyncio.Task[None]] = set()
         self._checks = asyncio.Semaphore(_CHECKS_AT_ONCE)
+        manifests = ManifestReader(storage)
+        self._dependencies = DependencyKeeper(
+            chain=chain,
+            manifests=manifests,
+            clock=clock,
+            feed=self.feed,
+            waits=lambda task_id: task_id in self.machine.tasks and self.machine.tasks[task_id].waiting,
+        )
         self._watcher = ChainWatcher(
             chain=chain,
             identity=self.identity,
@@ -154,7 +172,8 @@ class PoolService:
             feed=self._queue.put_nowait,
             taken=self._queue.join,
             tasks=lambda: self.machine.tasks,
-            requirements=RequirementsReader(ManifestReader(storage)).requirements_of,
+            waits=self._dependencies.may_wait,
+            requirements=RequirementsReader(manifests).requirements_of,
         )
         self._effects = ChainEffects(
             chain=chain,
@@ -240,6 +259,7 @@ class PoolService:
             "watch": self._effects.watch(),
             "refresh": self._refresh(),
             "purge": self._purge(),
+            "dependencies": self._dependencies.keep(),
             "spot check": self._spot_check(),
             **({"sponsor": self._pay_newcomers()} if self._sponsor is not None else {}),
         }
@@ -313,10 +333,21 @@ class PoolService:
     def _do(self, instructions: tuple[Instruction, ...]) -> None:
         for instruction in instructions:
             match instruction:
-                case Initialize() | Finalize() | Claim() | Reopen():
+                case (
+                    Initialize()
+                    | Finalize()
+                    | Claim()
+                    | Reopen()
+                    | OpenRun()
+                    | SplitRun()
+                    | FinalizeRun()
+                    | RefundRest()
+                ):
                     self._effects.submit(instruction)
                 case VerifyUpload():
                     self._spawn(self._verify(instruction))
+                case AwaitDependencies():
+                    self._dependencies.await_for(instruction.task_id, instruction.deal_id, instruction.index)
                 case BanWorker():
                     _log.warning("worker banned", worker=instruction.worker, reason=instruction.reason)
                     for session in list(self._sessions.values()):
@@ -337,6 +368,7 @@ class PoolService:
                     index=instruction.index,
                     round=instruction.round,
                     seal_window_s=instruction.seal_window_s,
+                    count=instruction.count,
                 )
             case SendAuthorisation():
                 message = authorisation_message(instruction.worker, instruction.task_id)
@@ -378,12 +410,16 @@ class PoolService:
         self.feed(event)
 
     async def _verify(self, instruction: VerifyUpload) -> None:
+        scratch, max_bytes = self._scratch, self.policy.max_archive_bytes
         async with self._checks:
-            self.feed(
-                await verify_upload(
-                    instruction, self._storage, scratch=self._scratch, max_bytes=self.policy.max_archive_bytes
+            if instruction.count:
+                sample = self.policy.batch_checked_results
+                answer = await verify_run_upload(
+                    instruction, self._storage, scratch=scratch, max_bytes=max_bytes, sample=sample
                 )
-            )
+            else:
+                answer = await verify_upload(instruction, self._storage, scratch=scratch, max_bytes=max_bytes)
+            self.feed(answer)
 
     def _callback_of(self, task_id: str) -> str:
         task = self.machine.tasks.get(task_id)

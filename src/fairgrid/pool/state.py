@@ -17,6 +17,7 @@ from fairgrid.pool.phases import (
 from fairgrid.protocol import deadlines
 from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS
 from fairgrid.protocol.machine import Machine
+from fairgrid.protocol.runs import units_of
 from fairgrid.protocol.views import ContributionStatus, TaskStatus
 
 __all__ = [
@@ -72,6 +73,10 @@ class DealTerms:
     refusal: str = ""
     undone: bool = False
     """A reorganisation took the deal back; it may be matched again."""
+    in_batch_lane: bool = False
+    """Its tasks are settled in runs (`fairgrid.pool.runs`)."""
+    waits: bool = False
+    """Its tasks read results of other tasks, or nobody could say yet: each begins when these are there."""
     price: int = 0
     """What the requester pays the pool for one task, in nRLC."""
     app: str = ZERO_ADDRESS
@@ -216,6 +221,8 @@ class Upload:
     callback_data: str = "0x"
     verifying: bool = False
     verified: bool = False
+    root: str = ""
+    """Of a run: the root over the digests of its tasks."""
     not_before: float = 0.0
     failures: dict[str, int] = field(default_factory=dict)
 
@@ -247,6 +254,8 @@ class TaskState:
     upload: Upload = field(default_factory=Upload)
     steps: dict[str, ChainStep] = field(default_factory=dict)
     finished_at: float = 0.0
+    waiting: bool = False
+    """It begins when the results that it reads are there."""
     extra: int = -1
     """So many silent replicas it gets beyond what its trust needs; -1: not drawn yet."""
     dispute_since: float = 0.0
@@ -258,6 +267,25 @@ class TaskState:
     credited: bool = False
     """Its contributions are in the records of their workers."""
     story: list[StoryLine] = field(default_factory=list)
+    count: int = 0
+    """Tasks of the run that this is, ``index`` is the first; 0: one task of the classic lane."""
+    parent: str = ""
+    """The run that was split into this one and another."""
+
+    @property
+    def units(self) -> int:
+        """How often the deal's prices and stakes count."""
+        return units_of(self.count)
+
+    @property
+    def stake(self) -> int:
+        """What a contribution to it locks (nRLC)."""
+        return self.deal.worker_stake * self.units
+
+    @property
+    def is_rest(self) -> bool:
+        """True for what stands for all tasks of a batch-lane deal that were never opened."""
+        return self.task_id == self.deal.deal_id
 
     @property
     def is_final(self) -> bool:
@@ -271,7 +299,7 @@ class TaskState:
     @property
     def is_public(self) -> bool:
         """True when who computed what may be told (decision 3): consensus is on chain, or the task is over."""
-        return self.facts.status >= TaskStatus.REVEALING
+        return TaskStatus.REVEALING <= self.facts.status <= TaskStatus.FAILED
 
     def replica(self, lease_id: str) -> Replica | None:
         return next((replica for replica in self.replicas if replica.lease_id == lease_id), None)
@@ -279,6 +307,13 @@ class TaskState:
     def replica_of(self, worker: str) -> Replica | None:
         """The newest replica of a worker."""
         return next((replica for replica in reversed(self.replicas) if replica.worker == worker), None)
+
+    def contributing_replica_of(self, worker: str) -> Replica | None:
+        """The replica under which a worker contributes: the newest that was authorised, else the newest."""
+        authorised = (
+            replica for replica in reversed(self.replicas) if replica.worker == worker and replica.authorised_at
+        )
+        return next(authorised, None) or self.replica_of(worker)
 
     def in_phase(self, *phases: ReplicaPhase) -> list[Replica]:
         return [replica for replica in self.replicas if replica.phase in phases]

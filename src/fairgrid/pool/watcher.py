@@ -22,6 +22,7 @@ from fairgrid.pool.events import (
     DealUndone,
     Event,
     RevealMined,
+    RunOpened,
     TaskClaimed,
     TaskFinalized,
     TaskInitialized,
@@ -31,7 +32,7 @@ from fairgrid.pool.matching import NO_REQUIREMENTS, Requirements
 from fairgrid.pool.policy import Policy
 from fairgrid.pool.state import ChainFacts, DealTerms, PoolIdentity, SeenContribution, TaskState
 from fairgrid.pool.store import PoolStore
-from fairgrid.protocol.tags import requires_tee
+from fairgrid.protocol.tags import has_lane, requires_tee
 from fairgrid.protocol.trust import exact_weight
 from fairgrid.protocol.views import Deal, TaskStatus
 from fairgrid.protocol.views import Task as TaskView
@@ -60,7 +61,15 @@ class Position:
     block_number: int
 
 
-def terms_of(deal_id: str, deal: Deal, timeref: int, *, requirements: Requirements = NO_REQUIREMENTS) -> DealTerms:
+def terms_of(
+    deal_id: str,
+    deal: Deal,
+    timeref: int,
+    *,
+    waits: bool = False,
+    requirements: Requirements = NO_REQUIREMENTS,
+    in_batch_lane: bool = False,
+) -> DealTerms:
     """What the scheduler needs of a deal, and whether this pool can serve it."""
     refusal = ""
     if requires_tee(deal.tag):
@@ -76,10 +85,20 @@ def terms_of(deal_id: str, deal: Deal, timeref: int, *, requirements: Requiremen
         requester=deal.requester,
         callback=deal.callback,
         refusal=refusal,
+        waits=waits,
         price=deal.workerpool.price,
         app=deal.app.pointer,
         requirements=requirements,
+        in_batch_lane=in_batch_lane,
     )
+
+
+def _unit_of(event: ChainEvent) -> str | None:
+    """The id under which the scheduler knows what an event is about: a task, a run, or the rest of a deal."""
+    given = event.arguments
+    name = {"DealRefund": "dealid", "RunOpen": "runid", "RunSplit": "runid", "RunFinalize": "runid"}.get(event.name)
+    found = given.get(name or "taskid")
+    return None if found is None else str(found)
 
 
 class ChainWatcher:
@@ -98,12 +117,15 @@ class ChainWatcher:
         feed: Callable[[Event | Position], None],
         taken: Callable[[], Awaitable[None]],
         tasks: Callable[[], Mapping[str, TaskState]],
+        waits: Callable[[Deal], Awaitable[bool]],
         requirements: Callable[[Deal], Awaitable[Requirements]],
     ) -> None:
-        """``requirements`` says what a deal's tasks ask of a machine; it never raises."""
+        """``waits`` says whether a deal's tasks may read the results of others, ``requirements`` what they ask of a
+        machine; neither ever raises."""
         self._requirements = requirements
         self._memory = ChainMemory(store.engine)
         self._chain = chain
+        self._waits = waits
         self._identity = identity
         self._policy = policy
         self._store = store
@@ -285,20 +307,37 @@ class ChainWatcher:
             tasks = [known[task_id] for task_id in task_ids if task_id in known]
             if not tasks:
                 return
-            head = await self._chain.head()
-            for task, facts in await self._changed(tasks):
+            before = await self._chain.head()
+            changed = await self._changed(tasks)
+            after = await self._chain.head() if self._policy.confirmations else before
+            for task, facts in changed:
                 if self._policy.confirmations and facts.status >= task.facts.status and facts != task.facts:
                     seen, since = self._seen_at.get(task.task_id, (None, 0))
                     if seen != facts:
-                        self._seen_at[task.task_id] = (facts, head.number)
+                        # They may have become so while they were read: they are not taken for older than that.
+                        self._seen_at[task.task_id] = (facts, after.number)
                         continue
-                    if head.number < since + self._policy.confirmations:
+                    if before.number < since + self._policy.confirmations:
                         continue
                 self._seen_at.pop(task.task_id, None)
                 self._feed(ChainReconciled(task.task_id, facts))
 
     async def _changed(self, tasks: Sequence[TaskState]) -> list[tuple[TaskState, ChainFacts]]:
-        """What the chain says of those tasks of which it says something else than what is believed."""
+        """What the chain says of those tasks of which it says something else than what is believed.
+
+        Of each it is one moment: a task that changed while it was read is read again. Half of an old state and half of
+        a new one would be a state that never was, such as a reveal without its digest.
+        """
+        found = [(task, await self._rest(task)) for task in tasks if task.is_rest]
+        left = [task for task in tasks if not task.is_rest]
+        while left:
+            read = await self._changed_once(left)
+            views = await self._chain.view_tasks([task.task_id for task, _, _ in read]) if read else []
+            found += [(task, facts) for (task, view, facts), again in zip(read, views, strict=True) if view == again]
+            left = [task for (task, view, _), again in zip(read, views, strict=True) if view != again]
+        return found
+
+    async def _changed_once(self, tasks: Sequence[TaskState]) -> list[tuple[TaskState, TaskView, ChainFacts]]:
         views = await self._chain.view_tasks([task.task_id for task in tasks])
         news = [(task, view) for task, view in zip(tasks, views, strict=True) if not _agree(task.facts, view)]
         pairs = [(task.task_id, worker) for task, view in news for worker in view.contributors]
@@ -317,6 +356,7 @@ class ChainWatcher:
             found.append(
                 (
                     task,
+                    view,
                     ChainFacts(
                         status=view.status,
                         consensus_value=view.consensus_value,
@@ -330,9 +370,15 @@ class ChainWatcher:
         await self._look_for_deals(unknown)
         return found
 
+    async def _rest(self, task: TaskState) -> ChainFacts:
+        """What became of the tasks of a deal that were never opened."""
+        lane = await self._chain.view_lane(task.deal.deal_id)
+        nothing_left = lane.refunded or lane.cursor >= task.index + task.count
+        return ChainFacts(status=TaskStatus.FAILED if nothing_left else TaskStatus.UNSET)
+
     async def _look_for_deals(self, tasks: Sequence[TaskState]) -> None:
         """A task that the chain does not know may have lost its deal."""
-        for deal_id in {task.deal.deal_id for task in tasks if not task.deal.undone}:
+        for deal_id in dict.fromkeys(task.deal.deal_id for task in tasks if not task.deal.undone):
             if await self._chain.view_deal(deal_id) is None:
                 self._feed(DealUndone(deal_id))
 
@@ -344,8 +390,8 @@ class ChainWatcher:
             try:
                 async with self._order:
                     fed = await self._take(event, reads)
-                if not fed and event.removed and "taskid" in event.arguments:
-                    await self.reconcile(event.arguments["taskid"])
+                if not fed and event.removed and (unit := _unit_of(event)) is not None:
+                    await self.reconcile(unit)
                 return
             except ServiceUnavailable as error:
                 _log.warning("the chain does not answer; an event waits", name=event.name, error=str(error))
@@ -359,12 +405,21 @@ class ChainWatcher:
             if given["workerpool"] == self._identity.workerpool:
                 await self._deal(given["dealid"], removed=event.removed)
             return True
-        task_id = given.get("taskid")
+        task_id = _unit_of(event)
+        if event.name == "RunOpen" and not event.removed:
+            run = given["runid"]
+            if run not in self._tasks():
+                known = await asyncio.to_thread(self._store.known_tasks, [run])
+                if known:
+                    return True  # It is over, and only read again.
+            self._feed(RunOpened(given["runid"], given["dealid"], given["first"], given["count"]))
+            await self._taken()
+            return True
         if task_id is None or task_id not in self._tasks():
             return True
         if event.removed:
             return False
-        if event.name == "TaskReopen":
+        if event.name in ("TaskReopen", "RunSplit"):
             for _, facts in await self._changed([self._tasks()[task_id]]):
                 self._feed(ChainReconciled(task_id, facts))
             return True
@@ -376,7 +431,7 @@ class ChainWatcher:
     async def _translate(self, event: ChainEvent, task_id: str, reads: EventReads) -> Event | None:
         given = event.arguments
         missing = (event.name == "TaskContribute" and (task_id, given["worker"]) not in reads.weights) or (
-            event.name == "TaskConsensus" and task_id not in reads.deadlines
+            event.name == "TaskConsensus" and task_id not in reads.agreed
         )
         if missing:
             reads = await read_for(self._chain, [event], self._tasks())
@@ -387,12 +442,15 @@ class ChainWatcher:
                 worker = given["worker"]
                 return ContributionMined(task_id, worker, given["hash"], reads.weights[task_id, worker])
             case "TaskConsensus":
-                return ConsensusReached(task_id, given["consensus"], reads.deadlines[task_id])
+                view = reads.agreed[task_id]
+                if view.consensus_value != given["consensus"]:
+                    return None  # Read again after a restart: it was reopened, as a later event says.
+                return ConsensusReached(task_id, given["consensus"], view.reveal_deadline)
             case "TaskReveal":
                 return RevealMined(task_id, given["worker"], given["digest"])
-            case "TaskFinalize":
+            case "TaskFinalize" | "RunFinalize":
                 return TaskFinalized(task_id)
-            case "TaskClaimed":
+            case "TaskClaimed" | "DealRefund":
                 return TaskClaimed(task_id)
             case _:
                 return None
@@ -411,7 +469,13 @@ class ChainWatcher:
         if await asyncio.to_thread(self._store.is_deal_settled, deal_id):
             return  # It is over, and only read again.
         timeref = await self._timeref(deal.category)
-        terms = terms_of(deal_id, deal, timeref, requirements=await self._requirements(deal))
+        requirements, waits = await self._requirements(deal), await self._waits(deal)
+        # Workers fetch what a run's tasks depend on; only tasks of their own are held back until it is there.
+        # The deal's own tag is no proof: whoever matches can put the bit into it (decision 16).
+        in_lane = has_lane(deal.tag) and (await self._chain.view_lane(deal_id)).in_batch_lane
+        terms = terms_of(
+            deal_id, deal, timeref, waits=waits and not in_lane, requirements=requirements, in_batch_lane=in_lane
+        )
         self._feed(DealMatched(terms, deal.bot_first, deal.bot_size))
         await self._taken()
 
