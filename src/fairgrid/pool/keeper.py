@@ -1,7 +1,7 @@
 """The keeper of strangers' tasks: after their final deadline it refunds what no other pool took care of.
 
-Its own tasks every pool claims by itself. Anybody's are claimed if the policy gives gas for it (``keeper_gas_per_day``),
-in batches, and never for more gas a day of the chain. Runs of the batch lane are left to their own `refundRest`.
+Its own tasks every pool claims by itself. Anybody's are claimed, in batches, if the policy gives gas for it
+(``keeper_gas_per_day``, by days of the chain). Runs of the batch lane are left to their own `refundRest`.
 """
 
 from __future__ import annotations
