@@ -13,6 +13,7 @@ import structlog
 from fairgrid.chain.fees import FeeCaps
 from fairgrid.chain.interface import Chain
 from fairgrid.errors import ServiceUnavailable, UsageError
+from fairgrid.pool.commits import gather
 from fairgrid.pool.effects import ChainEffects
 from fairgrid.pool.events import EffectFailed, Event, WorkerFacts, WorkerLost
 from fairgrid.pool.finder import TaskFinder
@@ -40,8 +41,8 @@ from fairgrid.pool.outbox import SendingRules
 from fairgrid.pool.phases import InvalidTransition
 from fairgrid.pool.policy import Policy
 from fairgrid.pool.sessions import Session
-from fairgrid.pool.state import Bag, PoolIdentity, StoryLine, TaskState, WorkerState
-from fairgrid.pool.store import BagRow, Commit, PoolStore, StoredTask, TaskRow
+from fairgrid.pool.state import PoolIdentity, StoryLine, WorkerState
+from fairgrid.pool.store import BagRow, Commit, PoolStore, StoredTask
 from fairgrid.pool.uploads import verify_upload
 from fairgrid.pool.watcher import ChainWatcher, Position
 from fairgrid.pool.why import why
@@ -227,25 +228,9 @@ class PoolService:
                 self._queue.task_done()
 
     async def _take(self, batch: list[Event | Position]) -> None:
-        commit = Commit(at=self._clock.now())
-        changed: dict[str, TaskState] = {}
-        bags: dict[str, Bag] = {}
-        position: Position | None = None
-        for event in batch:
-            if isinstance(event, Position):
-                position = event
-                continue
-            outcome = self._handle(event)
-            if outcome is None:
-                continue
-            if outcome.instructions or outcome.changed or outcome.bags:
-                commit.events.append(event)
-            commit.lines.extend(outcome.lines)
-            commit.instructions.extend(outcome.instructions)
-            changed.update({task.task_id: task for task in outcome.changed})
-            bags.update({bag.deal.deal_id: bag for bag in outcome.bags})
-        commit.bags = {deal_id: BagRow.of(bag) for deal_id, bag in bags.items()}
-        commit.tasks = {task_id: TaskRow.of(task) for task_id, task in changed.items()}
+        position = next((item for item in reversed(batch) if isinstance(item, Position)), None)
+        events = (item for item in batch if not isinstance(item, Position))
+        commit = gather(events, self._handle, at=self._clock.now())
         if not commit.is_empty:
             await asyncio.to_thread(self._store.commit, commit)
         if position is not None:

@@ -22,7 +22,9 @@ def is_forgotten(book: Book, task: TaskState) -> bool:
 
 
 def schedule(book: Book, task: TaskState) -> None:
-    """Have the task looked at when something is due."""
+    """Have the task looked at when something is due. Done at the tick after the events that touched the task, and for
+    it: what fell due since the tick before counts.
+    """
     moment = min(_local_moments(book, task))
     book.local_timers.set(task.task_id, moment)
     if not task.is_final:
@@ -32,18 +34,18 @@ def schedule(book: Book, task: TaskState) -> None:
 
 
 def _local_moments(book: Book, task: TaskState) -> Iterator[float]:
-    now, policy = book.now, book.policy
+    now, since, policy = book.now, book.ticked_at, book.policy
     if task.is_final:
         # One that is not settled yet is looked at when an opening is due; what is due in the past is due at once.
         yield max(task.finished_at + policy.keep_finished_s, now) if task.is_settled else now + RETRY_S
     else:
         yield now + RETRY_S
         for step in task.steps.values():
-            if not step.issued and step.retry_at > now:
+            if not step.issued and step.retry_at > since:
                 yield step.retry_at
-        if task.phase is Phase.SEALING and task.round_opened_at + policy.fill_wait_s > now:
+        if task.phase is Phase.SEALING and task.round_opened_at + policy.fill_wait_s > since:
             yield task.round_opened_at + policy.fill_wait_s
-        elif task.phase is Phase.CONTRIBUTING and task.last_contribution_at + CONSENSUS_WAIT_S > now:
+        elif task.phase is Phase.CONTRIBUTING and task.last_contribution_at + CONSENSUS_WAIT_S > since:
             yield task.last_contribution_at + CONSENSUS_WAIT_S
         elif task.phase is Phase.UPLOADING:
             yield from _upload_moments(book, task)
@@ -76,7 +78,7 @@ def _upload_moments(book: Book, task: TaskState) -> Iterator[float]:
         replica = task.replica(upload.lease_id)
         if replica is not None and replica.lost_at:
             yield replica.lost_at + book.policy.reconnect_grace_s
-    elif upload.not_before > book.now:
+    elif upload.not_before > book.ticked_at:
         yield upload.not_before
 
 
