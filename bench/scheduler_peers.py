@@ -6,6 +6,7 @@ starts. Results are collected by the submitting process; none of the three write
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -21,8 +22,7 @@ def _noop(number: int) -> int:
 
 
 def _ray(count: int) -> float:
-    import ray
-
+    ray: Any = importlib.import_module("ray")
     ray.init(num_cpus=os.cpu_count(), include_dashboard=False, logging_level="ERROR", log_to_driver=False)
     task: Any = ray.remote(_noop)
     ray.get([task.remote(number) for number in range(100)])
@@ -32,11 +32,10 @@ def _ray(count: int) -> float:
 
 
 def _dask(count: int) -> float:
-    from distributed import Client, LocalCluster
-
+    distributed: Any = importlib.import_module("distributed")
     with (
-        LocalCluster(n_workers=os.cpu_count(), threads_per_worker=1, dashboard_address=None) as cluster,
-        Client(cluster) as client,
+        distributed.LocalCluster(n_workers=os.cpu_count(), threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
     ):
         client.gather(client.map(_noop, range(100), pure=False))
         began = time.perf_counter()
@@ -45,12 +44,11 @@ def _dask(count: int) -> float:
 
 
 def _parsl(count: int) -> float:
-    import parsl
-    from parsl.config import Config
-    from parsl.executors import HighThroughputExecutor
-
-    executor = HighThroughputExecutor(max_workers_per_node=os.cpu_count(), address="127.0.0.1", encrypted=False)
-    with parsl.load(Config(executors=[executor], usage_tracking=0)):
+    parsl: Any = importlib.import_module("parsl")
+    executor = importlib.import_module("parsl.executors").HighThroughputExecutor(
+        max_workers_per_node=os.cpu_count(), address="127.0.0.1", encrypted=False
+    )
+    with parsl.load(parsl.config.Config(executors=[executor], usage_tracking=0)):
         task: Any = parsl.python_app(_noop)
         assert all(future.result() is not None for future in [task(number) for number in range(100)])
         began = time.perf_counter()
