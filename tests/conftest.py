@@ -11,6 +11,7 @@ import pytest
 
 from fairgrid.localnet.anvil import AnvilOptions, AnvilProcess, ensure_anvil, start_anvil
 from fairgrid.localnet.processes import Guardian
+from tests.postgres import PostgresServer, running_postgres
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +52,17 @@ def module_anvil(
     chain = _started(options, anvil_binary, guardian)
     yield chain
     chain.stop_now()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A real PostgreSQL server."""
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres: PostgresServer) -> Iterator[str]:
+    """An empty PostgreSQL database."""
+    with postgres.fresh_database() as url:
+        yield url

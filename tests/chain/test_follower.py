@@ -152,3 +152,15 @@ async def test_a_node_that_dies_and_comes_back_is_followed_on(
             assert (await asyncio.wait_for(waiting, 20)).arguments["value"] == 2
     finally:
         await anvil.stop()
+
+
+async def test_a_chain_that_grew_by_more_blocks_than_are_remembered_between_two_looks_is_followed_on(
+    chain: JsonRpcChain, anvil: AnvilProcess
+) -> None:
+    await pay(chain, 1)
+    stream = chain.follow(from_block=2, poll_s=0.02)
+    assert await take(stream, 1) == [(1, False)]
+    await pay(chain, 2)
+    anvil.request("anvil_mine", hex(follower.REMEMBERED_BLOCKS + 50))
+    await pay(chain, 3)
+    assert await take(stream, 2) == [(2, False), (3, False)]

@@ -22,21 +22,21 @@ class Deals:
     """A requester's deals on a `ModelChain`, and shortcuts through the life of their tasks."""
 
     def __init__(self, folder: Path) -> None:
-        self._grid = Grid(folder)
-        self.chain = self._grid.chain
-        self.requester = self._grid.requester
-        self.scheduler = self._grid.scheduler
+        self.grid = Grid(folder)
+        self.chain = self.grid.chain
+        self.requester = self.grid.requester
+        self.scheduler = self.grid.scheduler
         self.block = 0
 
     def worker(self, name: str) -> KeySigner:
         """A worker with a deposit."""
         signer = key(name)
-        self._grid.deposit(signer.address)
+        self.grid.deposit(signer.address)
         return signer
 
     async def record(self, trust: int) -> DealRecord:
         """The record of a new deal for one task."""
-        deal = await self._grid.deal(trust)
+        deal = await self.grid.deal(trust)
         head = await self.chain.head()
         return DealRecord(
             deal_id=deal,

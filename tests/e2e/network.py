@@ -120,13 +120,19 @@ class Network:
 
 @contextmanager
 def running_network(
-    folder: Path, scratch: Path, *, workers: Sequence[WorkerSpec] | None = None, policy: dict[str, Any] | None = None
+    folder: Path,
+    scratch: Path,
+    *,
+    workers: Sequence[WorkerSpec] | None = None,
+    policy: dict[str, Any] | None = None,
+    options: LocalNetworkOptions | None = None,
 ) -> Iterator[Network]:
     """A local network of real processes for the time of the block."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="local-network")
     thread.start()
-    local = LocalNetwork(folder, workers=workers, options=LocalNetworkOptions(pool_policy=policy or {}))
+    options = options or LocalNetworkOptions(pool_policy=policy or {})
+    local = LocalNetwork(folder, workers=workers, options=options)
     network = Network(local, loop, scratch)
     try:
         try:

@@ -22,12 +22,16 @@ from fairgrid.pool.app import pool_application
 from fairgrid.pool.client import PoolClient
 from fairgrid.pool.policy import Policy
 from fairgrid.pool.service import PoolService
+from fairgrid.pool.sponsor import Sponsor
+from fairgrid.pool.sponsor_store import SponsorStore
 from fairgrid.pool.store import PoolStore
 from fairgrid.protocol import wire
 from fairgrid.protocol.archive import archive_digest, write_archive
+from fairgrid.protocol.cid import cid_of
 from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS, from_hex, keccak
 from fairgrid.protocol.ids import result_hash, result_seal, task_id
 from fairgrid.protocol.machine import Machine, machine_message
+from fairgrid.protocol.manifest import FileRef, Item, Manifest, Resources, TaskRef, params_for
 from fairgrid.protocol.orders import NULL_DATASET_ORDER, AppOrder, Order, RequestOrder, WorkerpoolOrder
 from fairgrid.protocol.seals import challenge_message, seal_hash
 from fairgrid.protocol.typed_data import Domain, enrolment_typed_data, order_typed_data
@@ -91,7 +95,7 @@ class Grid:
         model.deposit_for(admin, DEPOSIT, address)
 
     @contextlib.asynccontextmanager
-    async def pool(self, *, chain: Chain | None = None) -> AsyncIterator[Grid]:
+    async def pool(self, *, chain: Chain | None = None, sponsor_key: KeySigner | None = None) -> AsyncIterator[Grid]:
         """The scheduler and its HTTP service, on the same folder each time."""
         store = PoolStore.open(self.folder / "pool.db")
         try:
@@ -104,6 +108,7 @@ class Grid:
                 policy=self.policy,
                 clock=FastClock(),
                 scratch=self.folder / "uploads",
+                sponsor=await self._sponsor(sponsor_key, store) if sponsor_key is not None else None,
             ).running() as self.service:
                 application = pool_application(self.service)
                 async with (
@@ -114,7 +119,27 @@ class Grid:
         finally:
             store.close()
 
-    async def deal(self, trust: int, *, volume: int = 1, callback: str = ZERO_ADDRESS, tag: str = ZERO32) -> str:
+    async def _sponsor(self, signer: KeySigner, store: PoolStore) -> Sponsor:
+        sponsor = Sponsor(
+            chain=self.chain,
+            signer=signer,
+            rlc=self.chain.rlc,
+            store=SponsorStore(store.engine),
+            terms=self.policy.sponsor_terms,
+            clock=FastClock(),
+        )
+        await sponsor.allow()
+        return sponsor
+
+    async def deal(
+        self,
+        trust: int,
+        *,
+        volume: int = 1,
+        callback: str = ZERO_ADDRESS,
+        tag: str = ZERO32,
+        params: str = "{}",
+    ) -> str:
         """Match a deal; gives its id."""
         self._salt += 1
         salt = f"0x{self._salt:064x}"
@@ -132,7 +157,7 @@ class Grid:
             trust=trust,
             beneficiary=self.requester.address,
             callback=callback,
-            params="{}",
+            params=params,
             tag=tag,
             salt=salt,
         )
@@ -145,6 +170,19 @@ class Grid:
         )
         receipt = await self.chain.transact(call, self.requester)
         return str(next(event.arguments["dealid"] for event in receipt.events if event.name == "SchedulerNotice"))
+
+    async def params(self, *items: tuple[str, ...]) -> str:
+        """Params of a manifest in storage, whose task i reads the results of the tasks ``items[i]``."""
+        manifest = Manifest(
+            script=FileRef("job.py", cid_of(b"x"), 1),
+            runtime="wasm/py",
+            resources=Resources(fuel=1),
+            items=tuple(
+                Item(dependencies=tuple(TaskRef(f"d{place}", task) for place, task in enumerate(tasks)))
+                for tasks in items
+            ),
+        )
+        return params_for("http://storage", await self.storage.add_bytes(manifest.to_bytes()))
 
     async def task(self, trust: int, *, callback: str = ZERO_ADDRESS, tag: str = ZERO32) -> str:
         """Match a deal for one task; gives the task's id."""
@@ -160,11 +198,11 @@ class Grid:
             assert time.monotonic() < deadline, f"{what} did not happen"
             await asyncio.sleep(0.02)
 
-    async def until_status(self, task: str, status: TaskStatus) -> None:
+    async def until_status(self, task: str, status: TaskStatus, *, seconds: float = 20) -> None:
         async def reached() -> bool:
             return (await self.chain.view_task(task)).status is status
 
-        await self.until(reached, what=f"task {status.name}")
+        await self.until(reached, what=f"task {status.name}", seconds=seconds)
 
     async def until_phase(self, task: str, phase: str) -> None:
         async def reached() -> bool:
@@ -220,10 +258,10 @@ class Scripted:
         return [message.kind for message in self.received]
 
     @contextlib.asynccontextmanager
-    async def connected(self) -> AsyncIterator[Scripted]:
+    async def connected(self, **enrolment: object) -> AsyncIterator[Scripted]:
         """Enrolled, ready and at work."""
         async with connect(f"{self.grid.url.replace('http', 'ws')}/worker", proxy=None) as self.connection:
-            await self.enrol()
+            await self.enrol(**enrolment)
             await self.say(wire.Ready(held=(), free_slots=1))
             loops = [asyncio.create_task(self._listen()), asyncio.create_task(self._beat())]
             try:

@@ -21,6 +21,7 @@ from fairgrid.errors import FundsError, TransactionFailed
 from fairgrid.pool.events import (
     ConsensusReached,
     ContributionMined,
+    DependenciesMet,
     LeaseFailed,
     OpeningReceived,
     RevealMined,
@@ -32,7 +33,7 @@ from fairgrid.pool.instructions import ChainInstruction, Instruction
 from fairgrid.pool.policy import Policy
 from fairgrid.pool.store import Commit, PoolStore
 from fairgrid.protocol import wire
-from fairgrid.protocol.views import TaskStatus
+from fairgrid.protocol.views import Deal, TaskStatus
 from fairgrid.storage.client import StorageClient
 
 from .grid import Grid, Script, Scripted
@@ -76,6 +77,7 @@ DELIVERED = {
     "SendAbort": Delivery("abort"),
     "SendDone": Delivery("task_done"),
     "VerifyUpload": Delivery("storage", (UploadVerified,)),
+    "AwaitDependencies": Delivery("deal", (DependenciesMet,)),
     "BanWorker": Delivery("close"),
 }
 
@@ -92,6 +94,8 @@ class Scenario:
     skips_at: TaskStatus = TaskStatus.ACTIVE
     also: tuple[str, ...] = ()
     """What the pool sends besides what every task needs."""
+    waits: bool = False
+    """Its job may read results of other tasks, so that the pool must find out."""
 
 
 def _one(grid: Grid) -> list[Scripted]:
@@ -122,6 +126,7 @@ SCENARIOS = {
     "Claim": Scenario(_nobody, ends=TaskStatus.FAILED, skips_s=100_000),
     "Reopen": Scenario(_two_are_shy, skips_s=700, skips_at=TaskStatus.REVEALING, also=("reopen",)),
     "SendAbort": Scenario(_one_is_confused),
+    "AwaitDependencies": Scenario(_one, waits=True),
     "BanWorker": Scenario(_one_is_silent, trust=3),
 }
 
@@ -225,6 +230,11 @@ class KillingChain:
         if wanted:
             self._killer.at("after send")
         return refusals
+
+    async def view_deal(self, deal_id: str) -> Deal | None:
+        if self._killer.arrived("deal"):
+            raise Died
+        return await self._chain.view_deal(deal_id)
 
     async def mined(self, hashes: Sequence[str]) -> list[Mined | None]:
         found = await self._chain.mined(hashes)

@@ -28,6 +28,7 @@ from fairgrid.pool.events import (
     WorkerReady,
 )
 from fairgrid.pool.instructions import (
+    AwaitDependencies,
     BanWorker,
     Claim,
     Finalize,
@@ -44,10 +45,12 @@ from fairgrid.pool.instructions import (
     VerifyUpload,
 )
 from fairgrid.pool.machine import PoolMachine
+from fairgrid.pool.matching import NO_REQUIREMENTS, Requirements
 from fairgrid.pool.policy import Policy
 from fairgrid.pool.state import ChainFacts, DealTerms, PoolIdentity, SeenContribution, TaskState
 from fairgrid.protocol.hexes import ZERO_ADDRESS, checksum, keccak, to_hex, to_hex32
 from fairgrid.protocol.ids import result_hash, task_id
+from fairgrid.protocol.machine import Machine
 from fairgrid.protocol.seals import seal_hash
 from fairgrid.protocol.trust import consensus_reached, worker_weight
 from fairgrid.protocol.views import ContributionStatus, TaskStatus
@@ -87,6 +90,8 @@ class Fake:
     uploads: bool = True
     uploads_as: str = ""
     connected: bool = True
+    machine: Machine | None = None
+    network: str = ""
     leases: dict[str, SendLease] = field(default_factory=dict)
 
     @property
@@ -112,6 +117,7 @@ class World:
         self.chain: dict[str, ChainFacts] = {}
         self.deals: dict[str, DealTerms] = {}
         self.revealed_digest: dict[str, str] = {}
+        self.awaited: list[AwaitDependencies] = []
         self.on_send: Callable[[Instruction], bool] = lambda instruction: False
         self.tick()
         for fake in self.fakes.values():
@@ -134,7 +140,10 @@ class World:
         fake.connected = True
         if held is None:
             held = tuple(Held(lease.lease_id, lease.task_id, "computing") for lease in fake.leases.values())
-        self.feed(WorkerJoined(fake.address, address(fake.owner), fake.slots, fake.score, fake.stake))
+        owner, machine = address(fake.owner), fake.machine
+        self.feed(
+            WorkerJoined(fake.address, owner, fake.slots, fake.score, fake.stake, machine=machine, network=fake.network)
+        )
         self.feed(WorkerReady(fake.address, held, fake.slots - len(held)))
 
     def lose(self, fake: Fake) -> None:
@@ -150,6 +159,9 @@ class World:
         name: str = "deal",
         callback: str = ZERO_ADDRESS,
         refusal: str = "",
+        waits: bool = False,
+        price: int = 0,
+        requirements: Requirements = NO_REQUIREMENTS,
     ) -> str:
         """Match a deal; gives the id of its first task."""
         deal_id = to_hex32(keccak(name.encode()))
@@ -162,6 +174,9 @@ class World:
             requester=address("requester"),
             callback=callback,
             refusal=refusal,
+            waits=waits,
+            price=price,
+            requirements=requirements,
         )
         for index in range(bot_size):
             self.chain[task_id(deal_id, index)] = ChainFacts()
@@ -214,6 +229,8 @@ class World:
                 self.reopen(instruction.task_id)
             case VerifyUpload():
                 self._verify(instruction)
+            case AwaitDependencies():
+                self.awaited.append(instruction)
             case BanWorker():
                 for fake in self.fakes.values():
                     if fake.address == instruction.worker:

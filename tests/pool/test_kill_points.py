@@ -79,7 +79,8 @@ async def _until_it_dies(grid: Grid, scenario: Scenario, killer: Killer) -> str:
             _killed_pool(grid, store, killer),
             all_connected([watched(worker, killer) for worker in scenario.workers(grid)]),
         ):
-            deal = await grid.deal(scenario.trust)
+            params = await grid.params((), ("0x" + "12" * 32,)) if scenario.waits else "{}"
+            deal = await grid.deal(scenario.trust, params=params)
             if scenario.skips_s:
                 await _past(grid, task_id(deal, 0), scenario, killer)
             async with asyncio.timeout(25):

@@ -216,7 +216,8 @@ async def test_a_bag_larger_than_the_room_is_answered_whole_and_computed_whole(t
         last = task_id(deal, 11)
 
         async def known() -> bool:
-            return await grid.service.task(last) is not None
+            stored, _ = await grid.service.tasks_of_deal(deal, limit=1, offset=0)
+            return stored == 12 and await grid.service.task(last) is not None
 
         await grid.until(known)
         view = await grid.client.deal(deal)

@@ -20,6 +20,7 @@ from fairgrid.errors import UsageError
 from fairgrid.pool import ledger, schema
 from fairgrid.pool.events import TaskInitialized, WorkerReady
 from fairgrid.pool.instructions import BanWorker, Claim, Finalize, Initialize, SendDone
+from fairgrid.pool.standing import Standing
 from fairgrid.pool.state import Bag, Ban, PoolIdentity, StoryLine, TaskState
 from fairgrid.pool.store import BagRow, Commit, EffectStatus, PoolStore, TaskRow
 from fairgrid.protocol.ids import task_id
@@ -28,9 +29,17 @@ from fairgrid.seams.database import open_engine, version_table
 from .support import Fake, World, address, digest_of, honest
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where the store is: every promise holds on SQLite and on a real PostgreSQL."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'pool.db'}"
+    return str(request.getfixturevalue("postgres_url"))
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[PoolStore]:
-    store = PoolStore.open(tmp_path / "pool.db")
+def store(database: str) -> Iterator[PoolStore]:
+    store = PoolStore.open(database)
     yield store
     store.close()
 
@@ -134,10 +143,10 @@ def test_a_ban_is_kept_with_its_evidence_and_the_first_one_stays(store: PoolStor
     assert store.bans() == [Ban(first.worker, first.owner, first.task_id, "lied", '{"seal": 1}', 1.0)]
 
 
-def test_the_events_of_a_commit_are_kept_in_order_as_json(store: PoolStore, tmp_path: Path) -> None:
+def test_the_events_of_a_commit_are_kept_in_order_as_json(store: PoolStore, database: str) -> None:
     event = WorkerReady(address("worker"), (), 1, frozenset({digest_of("b"), digest_of("a")}))
     store.commit(Commit(at=1.0, events=[event, TaskInitialized(digest_of("b"))]))
-    engine = open_engine(tmp_path / "pool.db")
+    engine = open_engine(database)
     with engine.connect() as connection:
         row = connection.execute(sa.select(schema.journal)).one()
     engine.dispose()
@@ -276,8 +285,8 @@ def test_a_database_of_the_release_before_is_taken_over_with_stories_deals_and_e
         store.close()
 
 
-def test_the_migrations_make_exactly_the_tables_of_the_schema(store: PoolStore, tmp_path: Path) -> None:
-    engine = open_engine(tmp_path / "pool.db")
+def test_the_migrations_make_exactly_the_tables_of_the_schema(store: PoolStore, database: str) -> None:
+    engine = open_engine(database)
     with engine.connect() as connection:
         context = MigrationContext.configure(
             connection,
@@ -288,7 +297,8 @@ def test_the_migrations_make_exactly_the_tables_of_the_schema(store: PoolStore, 
         )
         differences = compare_metadata(context, schema.metadata)
     engine.dispose()
-    assert differences == [], f"beside {ledger.__name__}, which has tables of its own"
+    assert ledger.__name__, "its tables belong to the schema as well"
+    assert differences == []
 
 
 def _migrate_to(engine: sa.Engine, revision: str) -> None:
@@ -309,3 +319,20 @@ def test_every_table_compiles_for_postgresql() -> None:
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
     for table in schema.metadata.sorted_tables:
         assert table.name in str(CreateTable(table).compile(dialect=dialect))
+
+
+def test_records_of_workers_are_written_with_the_commit_replaced_and_read_again(tmp_path: Path) -> None:
+    first = Standing("0x" + "11" * 20, "0x" + "22" * 20, valid=3, paid={"0x" + "33" * 20: 10**30}, owed_nrlc=7)
+    other = Standing("0x" + "44" * 20, "0x" + "22" * 20, quarantined_until=5.5)
+    store = PoolStore.open(tmp_path / "pool.db")
+    try:
+        store.commit(Commit(at=1.0, standings={first.worker: first, other.worker: other}))
+        changed = first.after_disproved(2.0, first_s=60.0, longest_s=60.0)
+        store.commit(Commit(at=2.0, standings={first.worker: changed}))
+    finally:
+        store.close()
+    again = PoolStore.open(tmp_path / "pool.db")
+    try:
+        assert sorted(again.standings(), key=lambda standing: standing.worker) == [changed, other]
+    finally:
+        again.close()

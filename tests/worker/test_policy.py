@@ -66,6 +66,10 @@ def terms(*, deal: Deal = DEAL_VIEW, index: int = 3, **change: Any) -> Terms:
     return Terms(**(facts | change))
 
 
+def test_a_task_with_a_consensus_may_be_computed_once_more_as_an_arbiter_of_an_audit() -> None:
+    assert refusal_of_deal(WorkerPolicy(), terms(task=task(TaskStatus.REVEALING))) is None
+
+
 @pytest.mark.parametrize("index", [3, 4])
 def test_a_plain_task_is_taken(index: int) -> None:
     assert refusal_of_deal(WorkerPolicy(), terms(index=index)) is None
@@ -79,7 +83,7 @@ def test_a_plain_task_is_taken(index: int) -> None:
         (terms(index=2**63, deal=replace(DEAL_VIEW, bot_first=2**63)), "beyond"),
         (terms(leased_task_id="0x" + "00" * 32), "The task id"),
         (terms(workerpool=OTHER), "made with workerpool"),
-        (terms(task=task(TaskStatus.REVEALING)), "REVEALING"),
+        (terms(task=task(TaskStatus.COMPLETED)), "COMPLETED"),
         (terms(task=task(TaskStatus.UNSET)), "UNSET"),
         (terms(chain_time=DEADLINE), "deadline"),
         (terms(deal=replace(DEAL_VIEW, tag="0x" + "00" * 31 + "01")), "trusted execution"),

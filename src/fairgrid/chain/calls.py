@@ -41,6 +41,7 @@ __all__ = [
     "refund_rest",
     "reopen",
     "reveal",
+    "send_coins",
     "settle_run",
     "split_run",
     "transfer",
@@ -165,6 +166,11 @@ def contribute_and_finalize(
 def nothing(sender: str) -> Call:
     """Do nothing, at the price of the least transaction: it takes a nonce that nothing else will use."""
     return Call("", sender, "nothing")
+
+
+def send_coins(recipient: str, wei: int) -> Call:
+    """Send coins of the chain, for gas."""
+    return Call("", recipient, "send", value_wei=wei)
 
 
 # --- runs of the batch lane -------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import Any
@@ -17,7 +18,7 @@ from fairgrid.chain.interface import Block, Call, ChainEvent, Mined, Receipt, Si
 from fairgrid.chain.network import Network
 from fairgrid.chain.rpc import JsonRpc, RpcError
 from fairgrid.chain.sender import Sender, SenderOptions, reverted
-from fairgrid.errors import FundsError, TransactionFailed, UsageError, VerificationError
+from fairgrid.errors import ContractReverted, FundsError, TransactionFailed, UsageError, VerificationError
 from fairgrid.protocol.hexes import ZERO_ADDRESS, from_hex, keccak, to_hex
 from fairgrid.protocol.views import (
     Account,
@@ -29,6 +30,7 @@ from fairgrid.protocol.views import (
     Deal,
     Lane,
     Resource,
+    RoleAccount,
     Run,
     Task,
     TaskStatus,
@@ -65,6 +67,8 @@ class JsonRpcChain:
         self._hub = hub
         self._sender = Sender(self.rpc, chain_id, options)
         self._registries: dict[str, str] = {}
+        self._network: Network | None = None
+        self._check_code = True
 
     @classmethod
     async def connect(
@@ -78,8 +82,9 @@ class JsonRpcChain:
             VerificationError: the hub's code is not the pinned one.
         """
         chain = cls(network.rpc, chain_id=network.chain_id, hub=network.hub, rlc=network.rlc, options=options)
+        chain._network, chain._check_code = network, check_code
         try:
-            await chain._check(network, check_code=check_code)
+            await chain.verify()
         except BaseException:
             await chain.close()
             raise
@@ -212,7 +217,22 @@ class JsonRpcChain:
     async def view_account(self, address: str) -> Account:
         return Account(*await self._view("viewAccount", address))
 
-    async def view_score(self, worker: str) -> int:
+    async def view_role_account(self, address: str) -> RoleAccount | None:
+        try:
+            # One after the other: what is no role account fails at the first.
+            owner, operator, roles = [
+                await self.read("role_account", address, function) for function in ("owner", "operator", "roles")
+            ]
+        except (ContractReverted, UsageError):
+            return None
+        return RoleAccount(owner, operator, int(roles))
+
+    async def view_score(self, worker: str, *, block_number: int | None = None) -> int:
+        if block_number is not None:
+            data = contract_abi("hub").encode_call("viewScore", (worker,))
+            request = {"to": self._hub, "data": to_hex(data)}
+            with contextlib.suppress(RpcError):  # the node has forgotten the state of that block
+                return int(await self.rpc.request("eth_call", request, hex(block_number)), 16)
         return int(await self._view("viewScore", worker))
 
     async def view_category(self, category: int) -> Category:
@@ -261,8 +281,9 @@ class JsonRpcChain:
         header = await self.rpc.request("eth_getBlockByNumber", hex(number), False)
         return None if header is None else str(header["hash"])
 
-    async def hub_code_hash(self) -> str:
-        return to_hex(keccak(from_hex(await self.rpc.request("eth_getCode", self._hub, "latest"))))
+    async def verify(self) -> None:
+        if self._network is not None:
+            await self._check(self._network, check_code=self._check_code)
 
     async def rlc_balance(self, address: str) -> int:
         return int(await self.read("rlc", self.rlc, "balanceOf", address))

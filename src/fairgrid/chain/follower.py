@@ -141,7 +141,8 @@ class Follower:
         numbers = [hex(number) for number in range(remember_from, last + 1)]
         headers = await self._rpc.batch([("eth_getBlockByNumber", [number, False]) for number in numbers])
         blocks = OrderedDict[int, _Seen]()
-        previous = self._seen[first - 1].hash if first - 1 in self._seen else None
+        follows = remember_from == first and first - 1 in self._seen
+        previous = self._seen[first - 1].hash if follows else None
         for header in headers:
             if header is None or (previous is not None and header["parentHash"] != previous):
                 return None

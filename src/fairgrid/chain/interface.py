@@ -16,6 +16,7 @@ from fairgrid.protocol.views import (
     DatasetInfo,
     Deal,
     Lane,
+    RoleAccount,
     Run,
     Task,
     WorkerpoolInfo,
@@ -117,7 +118,10 @@ class Chain(Protocol):
         ...
 
     async def view_account(self, address: str) -> Account: ...
-    async def view_score(self, worker: str) -> int: ...
+    async def view_score(self, worker: str, *, block_number: int | None = None) -> int:
+        """A worker's score now, or as it was after a block, as far as the node still knows that."""
+        ...
+
     async def view_category(self, category: int) -> Category: ...
     async def count_categories(self) -> int: ...
     async def view_consumed(self, order_hash: str) -> int: ...
@@ -125,6 +129,10 @@ class Chain(Protocol):
     async def view_app(self, address: str) -> AppInfo: ...
     async def view_dataset(self, address: str) -> DatasetInfo: ...
     async def view_workerpool(self, address: str) -> WorkerpoolInfo: ...
+    async def view_role_account(self, address: str) -> RoleAccount | None:
+        """The role account at this address; None when something else, or nothing, is there."""
+        ...
+
     async def is_registered(self, kind: str, address: str) -> bool:
         """``kind`` is ``app``, ``dataset`` or ``workerpool``."""
         ...
@@ -215,8 +223,13 @@ class Chain(Protocol):
         """The hash of the block of that height; None above the newest."""
         ...
 
-    async def hub_code_hash(self) -> str:
-        """keccak256 of the code at the hub's address; of nothing, if there is no contract."""
+    async def verify(self) -> None:
+        """Make sure that the node is still on the pinned chain, and the hub there still the pinned code (decision 31).
+
+        Raises:
+            UsageError: it is on another chain, or there is no hub on it.
+            VerificationError: the hub's code is not the pinned one.
+        """
         ...
 
     def follow(self, *, from_block: int, confirmations: int = 0, poll_s: float = 0.5) -> AsyncIterator[ChainEvent]:

@@ -79,7 +79,7 @@ class Sender:
     async def prepare(self, call: Call, signer: Signer, *, nonce: int | None = None) -> SignedTransaction:
         """See `Chain.prepare`. Simulated on the pending block, so that a deadline that has just passed counts."""
         sender = signer.address
-        data = contract_abi(call.contract).encode_call(call.function, call.arguments)
+        data = contract_abi(call.contract).encode_call(call.function, call.arguments) if call.contract else b""
         request = {"from": sender, "to": call.address, "data": to_hex(data), "value": hex(call.value_wei)}
         try:
             estimate, head, tip, balance = await self._rpc.batch(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -35,52 +34,49 @@ def start_pool(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 0,
     policy: Annotated[Path | None, typer.Option("--policy", help="The pool's policy, a TOML file.")] = None,
+    database: Annotated[
+        str | None,
+        typer.Option(
+            envvar="FAIRGRID_POOL_DATABASE",
+            help="Where the state lies: postgresql://USER@HOST/NAME, or a path for SQLite. Default: DIR/pool.db.",
+        ),
+    ] = None,
+    public_url: Annotated[
+        str | None, typer.Option(help="The URL under which others reach this process. Default: HOST and port.")
+    ] = None,
 ) -> None:
     """Schedule the tasks of the network file's workerpool until SIGTERM or Ctrl-C.
 
     The key in DIR must own the workerpool. Prints one line `ready http://HOST:PORT` on stdout when it answers; logs go
     to stderr. A restart goes on where it stopped.
+
+    On PostgreSQL any number of processes may run for one pool: one leads, the others stand by and take over within
+    seconds when it dies. Example: `fairgrid pool start --network net.json --dir pool --database postgresql:///pool`.
     """
-    from fairgrid.chain.client import JsonRpcChain
     from fairgrid.chain.network import load_network
-    from fairgrid.pool.app import pool_application
+    from fairgrid.pool.opening import PoolOptions, opened_pool
     from fairgrid.pool.policy import Policy, load_policy
-    from fairgrid.pool.service import PoolService
-    from fairgrid.pool.store import PoolStore
     from fairgrid.protocol.wire import MAX_FRAME_BYTES
-    from fairgrid.seams.clock import SystemClock
     from fairgrid.seams.service import configure_logging, run_service
-    from fairgrid.storage.client import StorageClient
     from fairgrid.wallet.keystore import open_or_create_key
 
     configure_logging("pool")
     where = load_network(network)
     rules = load_policy(policy) if policy else Policy()
     signer = open_or_create_key(directory)
+    address = public_url or ""
 
-    @asynccontextmanager
-    async def opener() -> AsyncIterator[Any]:
-        store = PoolStore.open(directory / "pool.db")
-        try:
-            async with (
-                await JsonRpcChain.connect(where) as chain,
-                StorageClient(where.storage) as storage,
-                PoolService(
-                    chain=chain,
-                    signer=signer,
-                    workerpool=where.pool_address,
-                    store=store,
-                    storage=storage,
-                    policy=rules,
-                    clock=SystemClock(),
-                    scratch=directory / "uploads",
-                ).running() as service,
-            ):
-                yield pool_application(service, network=where)
-        finally:
-            store.close()
+    def bound(url: str) -> None:
+        nonlocal address
+        address = address or url
 
-    run_service(opener, announce=typer.echo, host=host, port=port, ws_max_size=MAX_FRAME_BYTES)
+    def opener() -> AbstractAsyncContextManager[Any]:
+        options = PoolOptions(
+            network=where, directory=directory, database=database or directory / "pool.db", policy=rules
+        )
+        return opened_pool(options, signer=signer, address=address)
+
+    run_service(opener, announce=typer.echo, host=host, port=port, ws_max_size=MAX_FRAME_BYTES, bound=bound)
 
 
 @app.command("story")

@@ -17,6 +17,7 @@ from fairgrid.cli.bags import FinishedBag, finish_bag, report_bag
 from fairgrid.cli.live import live_progress
 from fairgrid.cli.output import console, emit_json, rlc, run_async
 from fairgrid.client.client import Client, LaneWish, TrustWish
+from fairgrid.client.dependencies import parse_dependency
 from fairgrid.client.follow import Ending
 from fairgrid.client.job import Job, parse_size, read_items
 from fairgrid.client.journal import DealRecord
@@ -66,6 +67,15 @@ def run(
     ] = None,
     arguments: Annotated[
         list[str] | None, typer.Option("--arg", help="An argument of the script; may be given again.")
+    ] = None,
+    after: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--after",
+            metavar="NAME=TASK",
+            help="Wait for another task and read its result in $IEXEC_IN/NAME. TASK is a task id, the beginning of "
+            "one of your deals, or `last`; may be given again.",
+        ),
     ] = None,
     trust: Annotated[str, typer.Option("--trust", help="How sure the result must be: 0 ≤ P < 1.")] = "0.9",
     workers_at_least: Annotated[
@@ -123,7 +133,8 @@ def run(
             with live_progress(screen) as on_progress:
                 if out is not None:
                     prepare_out(out)
-                record = await client.sign(job, wish, lane=lane, on_progress=on_progress)
+                needed = [parse_dependency(text, client.journal) for text in after or []]
+                record = await client.sign(job.after(needed), wish, lane=lane, on_progress=on_progress)
                 target = out or Path("results") / record.deal_id[:12]
                 return await _finish(client, record, target, on_progress, started, screen)
 

@@ -14,6 +14,7 @@ import typer
 from rich.table import Table
 
 from fairgrid.cli.output import console, emit_json, rlc, run_async
+from fairgrid.cli.worker_enrol import enrol_worker
 from fairgrid.cli.worker_owner import WORKER_FOLDER, Folder, Json, add_to, ask_running
 from fairgrid.errors import ServiceUnavailable, UsageError
 
@@ -88,6 +89,13 @@ def start_worker(
         str | None,
         typer.Option(metavar="URL", help="Address of the pool's service; it must serve the network's workerpool."),
     ] = None,
+    owner_account: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="The role account that this worker must work for; `fairgrid worker enrol` made its owner.json.",
+        ),
+    ] = None,
     accept_network: Annotated[
         bool,
         typer.Option("--accept-network", help="Trust what the pool says of its network at the first start."),
@@ -103,6 +111,13 @@ def start_worker(
             min=0, metavar="N", help="Blocks to wait before a reveal. Default: 0 on a local chain, 6 on others."
         ),
     ] = None,
+    sponsor: Annotated[
+        bool,
+        typer.Option(
+            "--sponsor",
+            help="Ask the pool for coins and a stake to begin with, and agree that they are earned back first.",
+        ),
+    ] = False,
     misbehave: Annotated[
         Lie | None, typer.Option(help="Lie on purpose: for demonstrations on a local chain (31337) only.")
     ] = None,
@@ -130,6 +145,8 @@ def start_worker(
     configure_logging("worker")
     directory = directory.expanduser()
     loaded = _trusted_network(directory, network, pool, accept=accept_network)
+    if owner_account is not None:
+        _check_account(directory, _address(owner_account))
     if rpc is not None:
         loaded = replace(loaded, rpc=rpc)
     if workerpool is not None:
@@ -142,7 +159,8 @@ def start_worker(
         poll_s=0.5 if local else 5.0,
         receipt_poll_s=0.2 if local else 2.0,
         misbehaviour=Misbehaviour(misbehave.value) if misbehave is not None else None,
-        benchmark=benchmark if benchmark is not None else not local,
+        benchmark=benchmark if benchmark is not None else (sponsor or not local),
+        sponsor=sponsor,
     )
     asyncio.run(_work(loaded, directory, pool, options))
 
@@ -186,6 +204,19 @@ def _address(text: str) -> str:
         raise UsageError(f"{text!r} is no address: {error}") from error
 
 
+def _check_account(directory: Path, account: str) -> None:
+    from fairgrid.worker.ownership import OWNER_NAME, load_ownership
+
+    path = directory / OWNER_NAME
+    if not path.exists():
+        raise UsageError(
+            f"There is no {path}. Let the owner run `fairgrid worker enrol`, and copy the file that it writes there."
+        )
+    named = load_ownership(path).worker
+    if named != account:
+        raise UsageError(f"{path} enrols {named}, not {account}. Copy the right file there.")
+
+
 async def _show_needs(network: Network, directory: Path) -> None:
     """One screen of what is missing; nothing when all is there, or the chain cannot be asked now."""
     from fairgrid.chain.client import JsonRpcChain
@@ -193,6 +224,7 @@ async def _show_needs(network: Network, directory: Path) -> None:
     from fairgrid.runtime.interpreters import RUNTIMES, find_runtime
     from fairgrid.wallet.keystore import open_or_create_key
     from fairgrid.worker.needs import Need, needs_on_chain
+    from fairgrid.worker.ownership import OWNER_NAME, load_ownership
 
     key = await asyncio.to_thread(lambda: open_or_create_key(directory).address)
     needs: list[Need] = []
@@ -203,7 +235,9 @@ async def _show_needs(network: Network, directory: Path) -> None:
         needs.append(Need("runtime", False, "it is not installed", str(error)))
     try:
         async with await JsonRpcChain.connect(network) as chain:
-            needs += await needs_on_chain(chain, key=key, worker=key, workerpool=network.pool_address)
+            owner_file = directory / OWNER_NAME
+            worker = load_ownership(owner_file).worker if owner_file.exists() else key
+            needs += await needs_on_chain(chain, key=key, worker=worker, workerpool=network.pool_address)
     except ServiceUnavailable:
         return
     if all(need.is_there for need in needs):
@@ -298,13 +332,17 @@ async def _status(directory: Path) -> dict[str, Any]:
     from fairgrid.chain.network import load_network
     from fairgrid.wallet.keystore import KEYSTORE_NAME, open_or_create_key
     from fairgrid.worker.open import DATABASE_NAME, NETWORK_NAME
+    from fairgrid.worker.ownership import OWNER_NAME, load_ownership
 
     if not (directory / KEYSTORE_NAME).exists():
         raise UsageError(f"There is no worker in {directory}. Make one with `fairgrid worker init --dir {directory}`.")
-    address = open_or_create_key(directory).address
+    key = open_or_create_key(directory).address
+    owner_file = directory / OWNER_NAME
+    address = load_ownership(owner_file).worker if owner_file.exists() else key
     document: dict[str, Any] = {
         "status": "ok",
         "address": address,
+        "key": key,
         "chain": None,
         "chainMessage": "",
         "earned": 0,
@@ -333,7 +371,7 @@ async def _status(directory: Path) -> dict[str, Any]:
                 "stake": account.stake,
                 "locked": account.locked,
                 "score": await chain.view_score(address),
-                "gasWei": await chain.balance_wei(address),
+                "gasWei": await chain.balance_wei(key),
             }
     except ServiceUnavailable as error:
         document["chainMessage"] = str(error)
@@ -366,4 +404,5 @@ def _read(store: WorkerStore, document: dict[str, Any]) -> None:
     ]
 
 
+app.command("enrol")(enrol_worker)
 add_to(app)

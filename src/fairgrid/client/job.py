@@ -98,7 +98,6 @@ class Job:
         fuel: int | None = None,
         memory_bytes: int = 1 << 30,
         output_bytes: int = 256 << 20,
-        dependencies: Sequence[TaskRef] = (),
     ) -> Job:
         """Look at every file now, so that nothing is signed for a job that cannot start.
 
@@ -116,6 +115,21 @@ class Job:
             if path.name in names:
                 raise UsageError(f"Two inputs are named {path.name}: the script could not tell them apart. Rename one.")
             names.add(path.name)
+        if total > MAX_INPUT_BYTES:
+            raise UsageError(
+                f"Script and inputs have {total} bytes together, and workers take at most {MAX_INPUT_BYTES} bytes. "
+                f"Nothing was signed. Split the job, or give it less."
+            )
+        runtime = JobRuntime(runtime_id, interpreter_sha256(runtime_id))
+        return cls(script, tuple(inputs), tuple(arguments), runtime, fuel, memory_bytes, output_bytes)
+
+    def after(self, dependencies: Sequence[TaskRef]) -> Job:
+        """The same job, but computed after other tasks, whose results it reads.
+
+        Raises:
+            UsageError: a name cannot be that of a folder beside the inputs.
+        """
+        names = {path.name for path in self.inputs}
         for reference in dependencies:
             fault = "it holds a '/'" if "/" in reference.name else path_fault(reference.name)
             if fault is not None:
@@ -123,15 +137,7 @@ class Job:
             if reference.name in names:
                 raise UsageError(f"Two inputs are named {reference.name}: the script could not tell them apart.")
             names.add(reference.name)
-        if total > MAX_INPUT_BYTES:
-            raise UsageError(
-                f"Script and inputs have {total} bytes together, and workers take at most {MAX_INPUT_BYTES} bytes. "
-                f"Nothing was signed. Split the job, or give it less."
-            )
-        runtime = JobRuntime(runtime_id, interpreter_sha256(runtime_id))
-        return cls(
-            script, tuple(inputs), tuple(arguments), runtime, fuel, memory_bytes, output_bytes, tuple(dependencies)
-        )
+        return replace(self, dependencies=tuple(dependencies))
 
 
 @dataclass(frozen=True, slots=True)

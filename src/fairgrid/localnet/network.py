@@ -35,6 +35,7 @@ from fairgrid.localnet.processes import (
     start_process,
 )
 from fairgrid.market.client import MarketClient
+from fairgrid.pool.client import pool_urls
 from fairgrid.runtime.interpreters import InstalledRuntime, default_runtime_id, install_interpreter
 from fairgrid.storage.client import StorageClient
 from fairgrid.wallet.keys import KeySigner
@@ -70,6 +71,10 @@ class LocalNetworkOptions:
     terms: Terms = field(default_factory=Terms)
     pool_policy: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the pool's policy file; in lists, a worker's name stands for its address."""
+    pool_database: str = ""
+    """Where the pool's state lies, as ``fairgrid pool start --database`` takes it; empty: in its folder."""
+    pool_processes: int = 1
+    """So many processes of the pool; more than one need a PostgreSQL database. One leads, the others stand by."""
     ready_within_s: float = 90.0
     """How long a service may take to start."""
     detach: bool = False
@@ -223,8 +228,13 @@ class LocalNetwork:
             if before is not None and self._book.runs(service):
                 urls[service] = before
             else:
-                port = free_port(before, pick=True, taken=[*urls.values()])
+                port = free_port(pool_urls(before)[0] if before else None, pick=True, taken=[*urls.values()])
                 urls[service] = f"http://127.0.0.1:{port}"
+        processes = list(pool_urls(urls[POOL]))
+        while len(processes) < self.options.pool_processes:
+            port = free_port(None, pick=True, taken=[urls[MARKET], urls[STORAGE], *processes])
+            processes.append(f"http://127.0.0.1:{port}")
+        urls[POOL] = ",".join(processes)
         return Network(
             name="local",
             chain_id=LOCAL_CHAIN_ID,
@@ -256,7 +266,7 @@ class LocalNetwork:
         raise ServiceError("Ports that were free are taken again and again by other programs. Try `fairgrid up` again.")
 
     async def _run_all(self, runtime: InstalledRuntime) -> None:
-        starts = [self._run(name, self._service_command(name)) for name in SERVICES]
+        starts = [self._run(name, self._service_command(name)) for name in (*SERVICES, *self.standing_by)]
         starts += [self._run(worker.name, self._worker_command(worker)) for worker in self.workers]
         tasks = [asyncio.create_task(start) for start in [*starts, self._offer(runtime)]]
         try:
@@ -311,13 +321,21 @@ class LocalNetwork:
         self._running[process.spec.name] = process
         self._book.add(process.record)
 
+    @property
+    def standing_by(self) -> tuple[str, ...]:
+        """Names of the pool's further processes: ``pool-2`` and so on."""
+        return tuple(f"{POOL}-{number}" for number in range(2, self.options.pool_processes + 1))
+
     def _service_command(self, name: str) -> list[str]:
-        port = getattr(self.network, name).rpartition(":")[2]
-        command = [name, "start", "--dir", str(self.folder.service(name)), "--port", port]
-        if name != STORAGE:
+        service, _, number = name.partition("-")
+        url = pool_urls(getattr(self.network, service))[int(number or 1) - 1]
+        command = [service, "start", "--dir", str(self.folder.service(service)), "--port", url.rpartition(":")[2]]
+        if service != STORAGE:
             command += ["--network", str(self.folder.network)]
-        if name == POOL:
+        if service == POOL:
             command += ["--policy", str(self.folder.pool_policy)]
+            if self.options.pool_database:
+                command += ["--database", self.options.pool_database]
         return command
 
     def _worker_command(self, worker: WorkerSpec) -> list[str]:
@@ -354,12 +372,12 @@ class LocalNetwork:
             UsageError: there is no process of that name.
             ProcessFailed: it does not start.
         """
-        if name not in (ANVIL, *SERVICES, *(worker.name for worker in self.workers)):
+        if name not in (ANVIL, *SERVICES, *self.standing_by, *(worker.name for worker in self.workers)):
             raise UsageError(f"This network has no process {name}.")
         await self._end([name])
         if name == ANVIL:
             await self._start_chain(await asyncio.to_thread(ensure_anvil))
-        elif name in SERVICES:
+        elif name in (*SERVICES, *self.standing_by):
             await self._run(name, self._service_command(name))
         else:
             await self._run(name, self._worker_command(next(w for w in self.workers if w.name == name)))
@@ -397,8 +415,8 @@ class LocalNetwork:
         """
         names = self._book.names()
         for stage in (
-            [name for name in names if name not in (ANVIL, *SERVICES)],
-            [name for name in names if name in (MARKET, POOL)],
+            [name for name in names if name not in (ANVIL, *SERVICES, *self.standing_by)],
+            [name for name in names if name in (MARKET, POOL, *self.standing_by)],
             [name for name in names if name == STORAGE],
             [name for name in names if name == ANVIL],
         ):
@@ -419,4 +437,5 @@ class LocalNetwork:
 
 
 def _is_plain(name: str) -> bool:
-    return bool(name) and name.replace("-", "").isalnum() and name not in (ANVIL, *SERVICES)
+    own = name == ANVIL or name.partition("-")[0] in SERVICES
+    return bool(name) and name.replace("-", "").isalnum() and not own

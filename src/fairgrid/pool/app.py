@@ -149,6 +149,7 @@ class _Rim:
             "chainTime": self._service.chain_time,
             "chainSilenceS": round(silence, 3),
             "liveTasks": len(self._service.machine.tasks),
+            "epoch": self._service.epoch,
             "transactionsUnderWay": self._service.transactions_under_way,
             "gasMoney": {
                 "address": self._service.scheduler,

@@ -14,7 +14,7 @@ from fairgrid.pool.phases import Phase
 from fairgrid.pool.state import Bag, TaskState
 from fairgrid.protocol.ids import task_id as id_of_task
 
-__all__ = ["begin_next", "enqueue", "first_line", "matched_again", "undone"]
+__all__ = ["begin_next", "bring_back", "enqueue", "first_line", "matched_again", "undone"]
 
 
 def first_line(bag: Bag) -> str:
@@ -27,6 +27,7 @@ def enqueue(book: Book, bag: Bag) -> None:
     deal = bag.deal
     book.open_bags.remove(deal.deal_id)
     book.overdue_bags.remove(deal.deal_id)
+    book.aside.pop(deal.deal_id, None)
     if not bag.left:
         return
     if book.chain_time >= deal.final_deadline:
@@ -47,9 +48,7 @@ def enqueue(book: Book, bag: Bag) -> None:
 
 def begin_next(book: Book) -> TaskState | None:
     """Begin the most urgent task for which there is room; None if there is no room, or none left."""
-    deal_id = None
-    if book.active < book.policy.max_active_tasks:
-        deal_id = book.open_bags.first()
+    deal_id = _next_open(book) if book.active < book.policy.max_active_tasks else None
     if deal_id is None and book.claiming < book.policy.max_claims:
         deal_id = book.overdue_bags.first()
     if deal_id is None:
@@ -66,9 +65,30 @@ def begin_next(book: Book) -> TaskState | None:
     known = book.tasks.get(task.task_id)
     if known is not None:
         return known
+    task.waiting = bag.deal.waits and book.chain_time < bag.deal.final_deadline
     book.add_task(task)
     book.tell(task, first_line(bag))
+    if task.waiting:
+        book.tell(task, "It waits for the results that it reads.")
     return task
+
+
+def bring_back(book: Book) -> None:
+    """Let deals whose tasks wait for others go on when fewer of these wait."""
+    if book.aside and len(book.dependents) < book.policy.max_waiting_tasks:
+        for deal_id in list(book.aside):
+            del book.aside[deal_id]
+            if deal_id in book.bags:
+                enqueue(book, book.bags[deal_id])
+
+
+def _next_open(book: Book) -> str | None:
+    while (deal_id := book.open_bags.first()) is not None:
+        if not book.bags[deal_id].deal.waits or len(book.dependents) < book.policy.max_waiting_tasks:
+            return deal_id
+        book.open_bags.remove(deal_id)
+        book.aside[deal_id] = None
+    return None
 
 
 def matched_again(book: Book, bag: Bag, event: DealMatched) -> None:

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 
 from sortedcontainers import SortedList
 
+from fairgrid.pool.credibility import Standings
 from fairgrid.pool.instructions import (
+    AwaitDependencies,
     BanWorker,
     ChainInstruction,
     Instruction,
@@ -94,6 +96,9 @@ class Book:
     identity: PoolIdentity
     policy: Policy
     matcher: Matcher = field(default_factory=FirstMatcher)
+    secret: bytes = b""
+    """Nobody outside knows it: which tasks are audited, and who is drawn, hangs on it."""
+    standings: Standings = field(init=False)
     tasks: dict[str, TaskState] = field(default_factory=dict)
     bags: dict[str, Bag] = field(default_factory=dict)
     deals: dict[str, DealRecord] = field(default_factory=dict)
@@ -128,9 +133,16 @@ class Book:
     stragglers: dict[str, None] = field(default_factory=dict)
     """Tasks with a replica that may get a copy, once those that wait for workers had their turn."""
     finished: dict[str, None] = field(default_factory=dict)
+    dependents: dict[str, None] = field(default_factory=dict)
+    """Tasks that wait for the results of others."""
+    aside: dict[str, None] = field(default_factory=dict)
+    """Deals whose next task would be one dependent too many."""
     _burdens: dict[str, Burden] = field(default_factory=dict)
     _parts_of_owner: dict[str, dict[str, Part]] = field(default_factory=dict)
     _connected: dict[str, dict[str, None]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.standings = Standings(self.policy)
 
     # --- tasks and deals ------------------------------------------------------------------------------------------
 
@@ -140,6 +152,9 @@ class Book:
         self._count(task.phase, 1)
         if task.is_final:
             self.finished[task.task_id] = None
+        if task.waiting:
+            self.dependents[task.task_id] = None
+            self.do(AwaitDependencies(task.task_id, task.deal.deal_id, task.index))
         for replica in task.replicas:
             self._enter_part(task, replica)
 
@@ -236,6 +251,7 @@ class Book:
             raise InvalidTransition(task_id=task.task_id, phase=before, wanted=phase, story=task.story)
         self._count(before, -1)
         task.phase = phase
+        self.release(task)
         self._count(phase, 1)
         if before is Phase.SEALING:
             self.waiting.remove(task.task_id)
@@ -244,6 +260,13 @@ class Book:
         else:
             self.finished.pop(task.task_id, None)
         self.tell(task, f"{phase.value}: {why}")
+
+    def release(self, task: TaskState) -> None:
+        """The task waits for no results any more."""
+        if task.waiting:
+            task.waiting = False
+            self.dependents.pop(task.task_id, None)
+            self.touch(task)
 
     def issue(self, task: TaskState, step: str, instruction: ChainInstruction) -> None:
         """Send a transaction unless it is under way, or must wait after a failure."""
@@ -353,6 +376,7 @@ class Book:
         """End a worker's part in a task, and tell it so."""
         if phase in FAULTY_PHASES:
             self.strikes[replica.worker] = self.strikes.get(replica.worker, 0) + 1
+            self.standings.fault(replica.worker, replica.owner, self.now)
         self.move(task, replica, phase)
         self.restless[task.task_id] = None
         self.tell(task, f"A worker's part ends ({phase.value}): {why}", worker=replica.worker)

@@ -24,6 +24,7 @@ __all__ = [
     "TaskSummary",
     "TaskView",
     "TrustListing",
+    "pool_urls",
 ]
 
 _SERVICE = "pool"
@@ -123,6 +124,8 @@ class StoryEntry:
 class PoolClient:
     """A pool at ``url``. Use as an async context manager; lost connections are retried four times.
 
+    ``url`` may name several processes of one pool, with commas between: the one that leads is found and asked.
+
     ``transport`` replaces the network, for example by ``httpx.ASGITransport(pool_application(service))``.
     Every method raises `ServiceUnavailable` when nobody answers, and `ServiceRefused` when the pool says no (404: it
     does not know the deal or task) or its answer cannot be understood.
@@ -131,7 +134,9 @@ class PoolClient:
     def __init__(
         self, url: str, *, transport: httpx.AsyncBaseTransport | None = None, clock: Clock | None = None
     ) -> None:
-        self._url = url.rstrip("/")
+        self._url = url
+        self._processes = pool_urls(url)
+        self._asked = 0
         self._clock = clock or SystemClock()
         self._http = open_http(transport=transport)
 
@@ -169,10 +174,15 @@ class PoolClient:
 
     async def _ask(self, path: str, read: Callable[[Mapping[str, Any]], _Answer]) -> _Answer:
         async def attempt() -> tuple[int, bytes]:
-            async with self._http.stream("GET", self._url + path) as response:
-                if response.status_code in TRANSIENT_STATUS:
-                    raise Interrupted(f"status {response.status_code}")
-                return response.status_code, await start_of(response, limit=_MAX_ANSWER_BYTES)
+            base = self._processes[self._asked % len(self._processes)]
+            try:
+                async with self._http.stream("GET", base + path) as response:
+                    if response.status_code in TRANSIENT_STATUS:
+                        raise Interrupted(f"status {response.status_code}")
+                    return response.status_code, await start_of(response, limit=_MAX_ANSWER_BYTES)
+            except (httpx.TransportError, Interrupted):
+                self._asked += 1
+                raise
 
         status, body = await retried(attempt, service=_SERVICE, url=self._url, clock=self._clock)
         try:
@@ -182,6 +192,11 @@ class PoolClient:
             return read(document)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ServiceRefused(_SERVICE, status, f"its answer to {path} cannot be understood") from error
+
+
+def pool_urls(text: str) -> tuple[str, ...]:
+    """The addresses in a pool's URL: one, or those of several processes of one pool with commas between."""
+    return tuple(url for part in text.split(",") if (url := part.strip().rstrip("/"))) or ("",)
 
 
 def _info(document: Mapping[str, Any]) -> PoolInfo:

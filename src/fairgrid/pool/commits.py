@@ -26,6 +26,7 @@ def gather(events: Iterable[Event], handle: Callable[[Event], Outcome | None], *
             continue
         if outcome.instructions or outcome.changed or outcome.bags:
             commit.events.append(event)
+        commit.standings.update((standing.worker, standing) for standing in outcome.standings)
         commit.lines += outcome.lines
         commit.instructions += outcome.instructions
         for task in outcome.changed:

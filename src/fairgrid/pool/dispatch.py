@@ -12,20 +12,34 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from fairgrid.pool import audits
 from fairgrid.pool.book import Book, DealRecord, Part
 from fairgrid.pool.instructions import SendLease
+from fairgrid.pool.matching import NO_REQUIREMENTS, RuleResult, first_obstacle
 from fairgrid.pool.phases import Phase, ReplicaPhase
 from fairgrid.pool.state import Replica, TaskState, WorkerState
+from fairgrid.protocol.needs import machine_class
 from fairgrid.protocol.trust import FRESH_WEIGHT, needs_more_replicas
 
-__all__ = ["await_workers", "fill_all", "find_stragglers", "note_time", "seal_window", "speculate"]
+__all__ = [
+    "await_workers",
+    "fill_all",
+    "find_stragglers",
+    "is_late",
+    "lease_arbiter",
+    "needs_another",
+    "note_time",
+    "obstacle_of",
+    "seal_window",
+    "speculate",
+]
 
 _SEEK_AGAIN_S = 5.0
 
 
 def await_workers(book: Book, task: TaskState, *, anew: bool = False) -> None:
     """Have a task wait for workers if it lacks some; ``anew``: also those are asked again that were in vain before."""
-    if not _needs_another(book, task):
+    if not needs_another(book, task):
         book.waiting.remove(task.task_id)
         return
     if anew or task.task_id not in book.waiting:
@@ -55,7 +69,7 @@ def _fill(book: Book, task: TaskState) -> bool:
     the policy's ``first_round_replicas``; and one, if nobody is expected and the chain still waits.
     """
     after = book.waiting.tried(task.task_id, task.deal.deal_id, untouched=not task.replicas, now=book.now)
-    while _needs_another(book, task):
+    while needs_another(book, task):
         worker = _next_worker(book, task, after)
         if worker is None:
             return False
@@ -63,12 +77,17 @@ def _fill(book: Book, task: TaskState) -> bool:
     return True
 
 
-def _needs_another(book: Book, task: TaskState) -> bool:
+def needs_another(book: Book, task: TaskState) -> bool:
     if task.phase is not Phase.SEALING:
         return False
     pending = task.pending_weights()
     if not pending or (task.round == 0 and len(pending) < book.policy.first_round_replicas):
         return True
+    if task.round == 0 and task.extra > 0:
+        # The trust must be reached without those that are there to audit: count the heaviest as such.
+        pending = sorted(pending)[: len(pending) - task.extra]
+        if not pending:
+            return True
     return needs_more_replicas(task.facts.groups(), math.prod(pending), task.deal.trust)
 
 
@@ -90,9 +109,59 @@ def _candidates(book: Book, task: TaskState, after: int, *, experienced: bool = 
     stake = task.deal.worker_stake
     for name in book.idle.in_order(after=after, experienced=experienced):
         worker = book.workers[name]
+        if not book.standings.may_lease(name, worker.owner, book.now) or not _suits(book, task, worker):
+            continue
         if name in taken or worker.owner in taken or worker.stake < book.burden(name).reserved + stake:
             continue
         yield worker
+
+
+def _suits(book: Book, task: TaskState, worker: WorkerState) -> bool:
+    """Whether the machine has what the job needs, and its network has room for another replica of the task."""
+    limit = book.policy.max_replicas_per_network
+    if limit and worker.network:
+        same = sum(replica.network == worker.network and not replica.ended for replica in task.replicas)
+        if same >= limit:
+            return False
+    wanted = task.deal.requirements
+    if wanted == NO_REQUIREMENTS:
+        return True
+    return obstacle_of(book, task, worker) is None
+
+
+def obstacle_of(book: Book, task: TaskState, worker: WorkerState) -> RuleResult | None:
+    """The first rule of matching that speaks against the worker for this task; None if none does."""
+    taken = [part.task.deal.requirements for part in book.burden(worker.worker).leased.values()]
+    chosen = next((replica.machine_class for replica in task.replicas if not replica.ended), None)
+    return first_obstacle(
+        task.deal.requirements,
+        worker.machine,
+        slots=worker.slots,
+        runtimes=worker.runtimes,
+        taken=taken,
+        task_class=chosen or None,
+    )
+
+
+def lease_arbiter(book: Book, task: TaskState) -> bool:
+    """Lease a task that has its consensus to one worker more, a proven one if there is one; False if nobody is idle."""
+    proven = (
+        worker for worker in _candidates(book, task, 0) if not book.standings.is_newcomer(worker.worker, worker.owner)
+    )
+    worker = book.matcher.pick(task, proven, now=book.now)
+    worker = worker or book.matcher.pick(task, _candidates(book, task, 0), now=book.now)
+    if worker is None:
+        return False
+    _lease(book, task, worker, arbiter=True)
+    return True
+
+
+def is_late(book: Book, task: TaskState, replica: Replica) -> bool:
+    """Whether a leased replica is over its time, or its worker is gone."""
+    if replica.lost_at:
+        return book.now >= replica.lost_at + book.policy.reconnect_grace_s
+    window = max(float(task.deal.timeref), book.policy.seal_window_min_s)
+    return book.now >= min(replica.leased_at + window, replica.renewed_at + book.policy.lease_ttl_s)
 
 
 # --- stragglers ---------------------------------------------------------------------------------------------------
@@ -179,8 +248,11 @@ def seal_window(book: Book, task: TaskState) -> float:
     return min(longest, max(2.0 * durations[middle], book.policy.seal_window_min_s))
 
 
-def _lease(book: Book, task: TaskState, worker: WorkerState, *, stands_for: str = "") -> None:
+def _lease(book: Book, task: TaskState, worker: WorkerState, *, stands_for: str = "", arbiter: bool = False) -> None:
     task.leases += 1
+    if task.extra < 0:
+        task.extra = audits.draw(book, task, worker.worker, worker.owner)
+    book.standings.leased(worker.worker, worker.owner, book.now)
     window = max(float(task.deal.timeref), book.policy.seal_window_min_s)
     replica = Replica(
         lease_id=f"{task.task_id[2:34]}-{task.leases}",
@@ -191,13 +263,16 @@ def _lease(book: Book, task: TaskState, worker: WorkerState, *, stands_for: str 
         phase=ReplicaPhase.LEASED,
         leased_at=book.now,
         renewed_at=book.now,
+        network=worker.network,
+        machine_class=machine_class(worker.machine, task.deal.requirements.needs.alike) or "",
+        arbiter=arbiter,
         stands_for=stands_for,
     )
     book.add_replica(task, replica)
     worker.free_slots -= 1
     worker.leases_given += 1
     book.place(worker)
-    what = "A speculative copy is leased" if stands_for else "Leased"
+    what = "A speculative copy is leased" if stands_for else "An arbiter is asked:" if arbiter else "Leased"
     book.tell(task, f"{what} to a worker (round {task.round}).", worker=worker.worker)
     book.send(
         SendLease(

@@ -9,15 +9,18 @@ import msgspec
 
 from fairgrid.pool.events import Event
 from fairgrid.pool.instructions import ChainInstruction, Claim, Finalize, Initialize, Reopen
+from fairgrid.pool.standing import Standing
 from fairgrid.pool.state import DealTerms, TaskState
 
 __all__ = [
     "TRANSACTIONS",
     "read_deal",
+    "read_standing",
     "read_task",
     "read_transaction",
     "write_deal",
     "write_events",
+    "write_standing",
     "write_task",
     "write_transaction",
 ]
@@ -30,6 +33,7 @@ TRANSACTIONS: dict[str, type[ChainInstruction]] = {
 _encoder = msgspec.json.Encoder(order="deterministic")
 _task_decoder = msgspec.json.Decoder(TaskState)
 _deal_decoder = msgspec.json.Decoder(DealTerms)
+_standing_decoder = msgspec.json.Decoder(Standing)
 _transaction_decoders = {name: msgspec.json.Decoder(kind) for name, kind in TRANSACTIONS.items()}
 _TASK_FIELDS = tuple(name for name in TaskState.__dataclass_fields__ if name != "story")
 _task_values = attrgetter(*_TASK_FIELDS)
@@ -51,6 +55,14 @@ def write_deal(deal: DealTerms) -> str:
 
 def read_deal(document: str) -> DealTerms:
     return _deal_decoder.decode(document)
+
+
+def write_standing(standing: Standing) -> str:
+    return _encoder.encode(standing).decode()
+
+
+def read_standing(document: str) -> Standing:
+    return _standing_decoder.decode(document)
 
 
 def write_events(events: Sequence[Event]) -> str:

@@ -52,7 +52,10 @@ class ChainEffects:
         callback_of: Callable[[str], str],
         failed: Callable[[EffectFailed], Awaitable[None]],
         rules: SendingRules | None = None,
+        check: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        """``check`` raises if the node is not on the pool's chain; it is asked before anything is signed."""
+        self._check = check
         self._chain = chain
         self._signer = signer
         self._clock = clock
@@ -138,6 +141,8 @@ class ChainEffects:
                 fresh[effect.key] = effect
         if not fresh:
             return
+        if self._check is not None:
+            await self._check()
         fees = await self._affordable_fees()
         prepared, refused = await self._prepare(list(fresh.values()))
         prepared = await self._paid_for(prepared, fees, refused)

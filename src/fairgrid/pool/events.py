@@ -13,6 +13,8 @@ __all__ = [
     "ContributionMined",
     "DealMatched",
     "DealUndone",
+    "DependenciesMet",
+    "DependencyFailed",
     "EffectFailed",
     "Event",
     "Held",
@@ -119,15 +121,21 @@ class WorkerJoined:
     stake: int
     runtimes: tuple[str, ...] = ()
     machine: Machine | None = None
+    network: str = ""
+    """The network that its connection comes from."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerFacts:
-    """Score and free deposit (nRLC) of a connected worker, read again from the chain."""
+    """Score and free deposit (nRLC) of a connected worker, read again from the chain.
+
+    ``benchmark_fell`` True: a test contradicted what it claims of its speed; nothing is believed of it any more.
+    """
 
     worker: str
     score: int
     stake: int
+    benchmark_fell: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +252,21 @@ class EffectFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class DependenciesMet:
+    """Every task whose result this one reads is COMPLETED on chain, or it reads none."""
+
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DependencyFailed:
+    """A task whose result this one reads was refunded: the result will never come."""
+
+    task_id: str
+    dependency: str
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time passes; ``chain_time`` is the newest block's, by which deadlines are judged."""
 
@@ -273,5 +296,7 @@ Event = (
     | UploadVerified
     | UploadRejected
     | EffectFailed
+    | DependenciesMet
+    | DependencyFailed
     | Tick
 )

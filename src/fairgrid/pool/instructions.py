@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 __all__ = [
+    "AwaitDependencies",
     "BanWorker",
     "ChainInstruction",
     "Claim",
@@ -175,6 +176,19 @@ class VerifyUpload:
 
 
 @dataclass(frozen=True, slots=True)
+class AwaitDependencies:
+    """Find out whose results the task reads; answer `DependenciesMet` when they are there, or `DependencyFailed`."""
+
+    task_id: str
+    deal_id: str
+    index: int
+
+    @property
+    def key(self) -> str:
+        return f"{self.task_id}/dependencies"
+
+
+@dataclass(frozen=True, slots=True)
 class BanWorker:
     """Never work with this worker or its owner again; ``evidence`` is JSON text and is kept."""
 
@@ -193,4 +207,4 @@ ChainInstruction = Initialize | Finalize | Claim | Reopen
 WorkerInstruction = (
     SendLease | SendAuthorisation | SendRevealNotice | RequestOpening | RequestUpload | SendAbort | SendDone
 )
-Instruction = ChainInstruction | WorkerInstruction | VerifyUpload | BanWorker
+Instruction = ChainInstruction | WorkerInstruction | VerifyUpload | AwaitDependencies | BanWorker

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -15,6 +15,8 @@ from fairgrid.pool.events import (
     ContributionMined,
     DealMatched,
     DealUndone,
+    DependenciesMet,
+    DependencyFailed,
     EffectFailed,
     Event,
     LeaseFailed,
@@ -43,6 +45,7 @@ from fairgrid.pool.instructions import (
 from fairgrid.pool.matcher import FirstMatcher, Matcher
 from fairgrid.pool.phases import Phase, ReplicaPhase
 from fairgrid.pool.policy import Policy
+from fairgrid.pool.standing import Standing
 from fairgrid.pool.state import (
     Bag,
     Ban,
@@ -76,13 +79,18 @@ class Outcome:
     lines: tuple[StoryLine, ...] = ()
     bags: tuple[Bag, ...] = ()
     """Deals that changed; store them as well."""
+    standings: tuple[Standing, ...] = ()
+    """Workers' records that changed; store them as well."""
 
 
 class PoolMachine:
     """Takes events, answers with instructions. The same events at the same times give the same instructions."""
 
-    def __init__(self, identity: PoolIdentity, policy: Policy, matcher: Matcher | None = None) -> None:
-        self._book = Book(identity=identity, policy=policy, matcher=matcher or FirstMatcher())
+    def __init__(
+        self, identity: PoolIdentity, policy: Policy, matcher: Matcher | None = None, *, secret: bytes = b""
+    ) -> None:
+        """``secret`` decides which tasks are audited: random bytes that nobody outside the pool knows."""
+        self._book = Book(identity=identity, policy=policy, matcher=matcher or FirstMatcher(), secret=secret)
 
     @property
     def tasks(self) -> dict[str, TaskState]:
@@ -104,6 +112,11 @@ class PoolMachine:
         """Bans by the address of the worker and of its owner; read only."""
         return self._book.bans
 
+    @property
+    def standings(self) -> Mapping[str, Standing]:
+        """What the pool knows of workers from its own experience, by address; read only."""
+        return self._book.standings.standings
+
     def is_banned(self, worker: str, owner: str) -> bool:
         return self._book.is_banned(worker, owner)
 
@@ -122,6 +135,7 @@ class PoolMachine:
         bans: Iterable[Ban],
         *,
         bags: Iterable[Bag] = (),
+        standings: Iterable[Standing] = (),
         in_flight: Collection[str],
         now: float,
     ) -> Outcome:
@@ -134,6 +148,7 @@ class PoolMachine:
         for ban in bans:
             book.bans[ban.worker] = ban
             book.bans.setdefault(ban.owner, ban)
+        book.standings.restore(standings)
         for bag in bags:
             book.bags[bag.deal.deal_id] = bag
         for task in tasks:
@@ -184,7 +199,7 @@ class PoolMachine:
         book.advanced |= book.changed
         changed = tuple(book.tasks[task_id] for task_id in book.changed)
         bags = tuple(book.changed_bags.values())
-        outcome = Outcome(tuple(book.instructions), changed, tuple(book.lines), bags)
+        outcome = Outcome(tuple(book.instructions), changed, tuple(book.lines), bags, book.standings.take_changed())
         book.instructions, book.lines, book.changed, book.changed_bags = [], [], {}, {}
         return outcome
 
@@ -236,6 +251,7 @@ class PoolMachine:
                 self._look(book.tasks[task_id])
         if len(book.finished) > book.policy.keep_finished_tasks:
             self._forget_finished()
+        bags_of.bring_back(book)
         while True:
             while book.restless:
                 task_id = next(iter(book.restless))
@@ -276,6 +292,14 @@ class PoolMachine:
                         book.step_failed(task_or_none, event.step, event.reason)
                     case ChainReconciled():
                         self._reconcile(task_or_none, event.facts)
+                    case DependenciesMet():
+                        if task_or_none.waiting:
+                            book.release(task_or_none)
+                            book.tell(task_or_none, "The results that it reads are there.")
+                    case DependencyFailed():
+                        if task_or_none.waiting:
+                            why = f"Task {event.dependency}, whose result it reads, was refunded."
+                            settlement.abandon(book, task_or_none, why)
                     case _:
                         self._chain_said(task_or_none, event)
                 self._advance(task_or_none)
@@ -309,6 +333,8 @@ class PoolMachine:
 
     def _initialize(self, task: TaskState) -> None:
         book = self._book
+        if task.waiting:
+            return
         if task.phase is Phase.RECEIVED:
             book.enter(task, Phase.INITIALIZING, "The pool takes the task on.")
         book.issue(task, "initialize", Initialize(task.task_id, task.deal.deal_id, task.index))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fairgrid.protocol.machine import Machine
 from fairgrid.protocol.needs import NO_NEEDS, Alike, GpuNeed, Needs, machine_class
 
-__all__ = ["Requirements", "Rule", "RuleResult", "explain", "first_obstacle", "suits"]
+__all__ = ["NO_REQUIREMENTS", "Requirements", "Rule", "RuleResult", "explain", "first_obstacle", "suits"]
 
 _NO_MACHINE = Machine()
 
@@ -33,6 +33,10 @@ class Requirements:
     @property
     def input_bytes(self) -> int:
         return sum(size for _, size in self.inputs)
+
+
+NO_REQUIREMENTS = Requirements()
+"""Any worker will do."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,8 @@ class ReplicaPhase(StrEnum):
     SEALED = "sealed"
     AUTHORISED = "authorised"
     CONTRIBUTED = "contributed"
+    AUDITING = "auditing"
+    """Sealed and never authorised: its opening is compared with the consensus."""
     LATE = "late"
     """No seal within the window."""
     LOST = "lost"

@@ -8,14 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from fairgrid.errors import OrderError, UsageError
+from fairgrid.pool.sponsoring import SponsorTerms
+from fairgrid.pool.trust_policy import TrustPolicy
 from fairgrid.protocol.hexes import checksum
 
 __all__ = ["Policy", "load_policy"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """The pool's policy. Times are seconds of the pool's own clock unless a field says otherwise."""
+class Policy(TrustPolicy):
+    """The pool's policy, its `TrustPolicy` included.
+
+    Times are seconds of the pool's own clock unless a field says otherwise.
+    """
 
     first_round_replicas: int = 1
     """Lease at least so many workers in a task's first round, even if its trust needs fewer."""
@@ -54,6 +59,8 @@ class Policy:
     """So many tasks are worked on at once; others wait before they are initialised."""
     max_claims: int = 100
     """So many refunds are claimed at once."""
+    max_waiting_tasks: int = 1_000
+    """So many tasks that read the results of others wait at once; more of their deals begin when these go on."""
     max_bag_size: int = 1_000_000
     """A deal for more tasks than this is not served; its requester claims its money back after the final deadline."""
     max_workers: int = 10_000
@@ -81,7 +88,38 @@ class Policy:
     max_archive_bytes: int = 1 << 30
     """The largest result archive that is downloaded to be checked."""
 
+    spot_check_every_s: float = 21_600.0
+    """How often the speed that an idle worker claims is tested; 0: never."""
+    sponsor_stake_nrlc: int = 0
+    """Deposit that a newcomer is given from the sponsor's key; 0: none."""
+    sponsor_coins_wei: int = 0
+    """Coins for gas that a newcomer is given; 0: none."""
+    sponsor_day_stake_nrlc: int = 0
+    """Most deposits for all newcomers of 24 hours."""
+    sponsor_day_coins_wei: int = 0
+    """Most coins for all newcomers of 24 hours."""
+    sponsor_per_owner: int = 1
+    """Most workers of one owner that are ever sponsored."""
+    sponsor_per_network_day: int = 3
+    """Most workers of one network address (a /24, or a /56 of IPv6) in 24 hours."""
+    sponsor_min_fuel_per_s: int = 1
+    """Least speed in a newcomer's signed benchmark; without a benchmark nothing is given."""
+
+    @property
+    def sponsor_terms(self) -> SponsorTerms:
+        """What newcomers are given."""
+        return SponsorTerms(
+            stake_nrlc=self.sponsor_stake_nrlc,
+            coins_wei=self.sponsor_coins_wei,
+            day_stake_nrlc=self.sponsor_day_stake_nrlc,
+            day_coins_wei=self.sponsor_day_coins_wei,
+            per_owner=self.sponsor_per_owner,
+            per_network_day=self.sponsor_per_network_day,
+            min_fuel_per_s=self.sponsor_min_fuel_per_s,
+        )
+
     def __post_init__(self) -> None:
+        TrustPolicy.__post_init__(self)
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, tuple):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fairgrid.pool import dispatch, settlement
 from fairgrid.pool.book import Book
 from fairgrid.pool.events import Held, WorkerBeat, WorkerFacts, WorkerJoined, WorkerLost, WorkerReady
@@ -28,6 +30,8 @@ def take(book: Book, event: WorkerJoined | WorkerFacts | WorkerReady | WorkerBea
         case WorkerFacts():
             anew = (worker.score, worker.stake) != (event.score, event.stake)
             worker.score, worker.weight, worker.stake = event.score, worker_weight(event.score), event.stake
+            if event.benchmark_fell and worker.machine is not None:
+                worker.machine = replace(worker.machine, benchmark=None)
             book.place(worker, anew=anew)
         case WorkerLost():
             book.disconnect(event.worker)
@@ -62,6 +66,7 @@ def _joined(book: Book, event: WorkerJoined) -> None:
             stake=event.stake,
             runtimes=event.runtimes,
             machine=event.machine,
+            network=event.network,
         )
     )
     for part in book.parts_of(event.worker):
@@ -124,7 +129,7 @@ def _resume_replica(book: Book, task: TaskState, replica: Replica, is_held: bool
             book.end(task, replica, ReplicaPhase.LOST, "its worker forgot what it had sealed")
         case ReplicaPhase.AUTHORISED:
             book.send(SendAuthorisation(task.task_id, replica.worker, replica.lease_id))
-        case ReplicaPhase.CONTRIBUTED:
+        case ReplicaPhase.CONTRIBUTED | ReplicaPhase.AUDITING:
             settlement.remind(book, task, replica)
         case ReplicaPhase.LOST if (
             is_held and task.phase is Phase.SEALING and replica.round == task.round and not replica.seal

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from fairgrid.pool import dispatch, settlement
+from fairgrid.pool import audits, dispatch, settlement
 from fairgrid.pool.book import Book
 from fairgrid.pool.events import LeaseFailed, SealReceived
 from fairgrid.pool.instructions import SendAbort, SendAuthorisation
@@ -57,6 +57,8 @@ def seal_received(book: Book, task: TaskState, replica: Replica, event: SealRece
     replica.seal_signature = event.signature
     replica.shown_phase = "sealed"
     book.tell(task, f"A seal of round {replica.round} came in.", worker=replica.worker)
+    if replica.arbiter:
+        audits.sealed_by_arbiter(book, task, replica)
     for other in task.in_phase(ReplicaPhase.LEASED):
         if other.stands_for == replica.lease_id or replica.stands_for == other.lease_id:
             book.end(task, other, ReplicaPhase.DISMISSED, "the other copy was faster")
@@ -75,6 +77,8 @@ def _told(reason: str) -> str:
 
 
 def _open_round(book: Book, task: TaskState, why: str) -> None:
+    audits.drop(book, task, "The task is computed anew.")
+    task.judged, task.disproved, task.dispute_since = False, False, 0.0
     task.round += 1
     task.round_opened_at = book.now
     book.enter(task, Phase.SEALING, f"{why}; round {task.round} opens.")
@@ -115,7 +119,8 @@ def _seals_are_in(book: Book, task: TaskState) -> bool:
     if not sealed:
         return False
     wanted = book.policy.first_round_replicas if task.round == 0 else 1
-    if len(sealed) < wanted and book.now < task.round_opened_at + book.policy.fill_wait_s:
+    short = len(sealed) < wanted or (task.extra > 0 and dispatch.needs_another(book, task))
+    if short and book.now < task.round_opened_at + book.policy.fill_wait_s:
         return False
     return not needs_more_replicas(task.facts.groups(), task.pending_product(), task.deal.trust)
 
@@ -135,6 +140,7 @@ def _authorise(book: Book, task: TaskState) -> None:
         present,
         key=lambda replica: (
             order.get(replica.worker, len(order)),
+            audits.standing_order(book, task, replica),
             replica.weight,
             replica.sealed_at,
             replica.lease_id,

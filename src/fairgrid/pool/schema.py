@@ -10,7 +10,21 @@ import sqlalchemy as sa
 
 from fairgrid.seams.database import Uint256
 
-__all__ = ["bans", "bindings", "deals", "effects", "journal", "metadata", "stories", "tasks"]
+__all__ = [
+    "bans",
+    "bindings",
+    "deals",
+    "effects",
+    "grants",
+    "journal",
+    "leaders",
+    "metadata",
+    "payments",
+    "processes",
+    "standings",
+    "stories",
+    "tasks",
+]
 
 metadata = sa.MetaData()
 
@@ -110,3 +124,61 @@ bans = sa.Table(
     sa.Column("at", sa.Float, nullable=False),
     sa.Index("pool_ban_owner", "owner"),
 )
+
+standings = sa.Table(
+    "pool_standing",
+    metadata,
+    sa.Column("worker", sa.String(42), primary_key=True),
+    sa.Column("owner", sa.String(42), nullable=False),
+    sa.Column("updated_at", sa.Float, nullable=False),
+    sa.Column("document", sa.Text, nullable=False),
+)
+"""One `Standing` each, as JSON: what the pool knows of a worker from its own experience."""
+
+grants = sa.Table(
+    "pool_grant",
+    metadata,
+    sa.Column("worker", sa.String(42), primary_key=True),
+    sa.Column("key", sa.String(42), nullable=False),
+    sa.Column("owner", sa.String(42), nullable=False),
+    sa.Column("network", sa.String(64), nullable=False),
+    sa.Column("stake_nrlc", Uint256, nullable=False),
+    sa.Column("coins_wei", Uint256, nullable=False),
+    sa.Column("agreement", sa.String(140), nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+)
+payments = sa.Table(
+    "pool_grant_payment",
+    metadata,
+    sa.Column("worker", sa.String(42), sa.ForeignKey("pool_grant.worker"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("tx_hash", sa.String(66), nullable=False, unique=True),
+    sa.Column("raw", sa.LargeBinary, nullable=False),
+    sa.Column("sender", sa.String(42), nullable=False),
+    sa.Column("nonce", Uint256, nullable=False),
+    sa.Column("function", sa.String(64), nullable=False),
+    sa.Column("ended", sa.String(200), nullable=False),
+)
+
+leaders = sa.Table(
+    "pool_leader",
+    metadata,
+    sa.Column("name", sa.String(32), primary_key=True),
+    sa.Column("epoch", sa.Integer, nullable=False),
+    sa.Column("process", sa.String(64), nullable=False),
+    sa.Column("address", sa.String(200), nullable=False),
+    sa.Column("since", sa.Float, nullable=False),
+    sa.Column("renewed_at", sa.Float, nullable=False),
+)
+"""One row: who leads, since when, under which epoch. Times are the database's."""
+
+processes = sa.Table(
+    "pool_process",
+    metadata,
+    sa.Column("process", sa.String(64), primary_key=True),
+    sa.Column("address", sa.String(200), nullable=False),
+    sa.Column("version", sa.String(32), nullable=False),
+    sa.Column("seen_at", sa.Float, nullable=False),
+    sa.Column("fit", sa.Boolean, nullable=False),
+)
+"""Processes that stand by, and could take over."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
+from collections import deque
 from collections.abc import AsyncIterator, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +15,15 @@ import structlog
 
 from fairgrid.chain.fees import FeeCaps
 from fairgrid.chain.interface import Chain
-from fairgrid.errors import ServiceUnavailable, UsageError
+from fairgrid.errors import ServiceUnavailable, TransactionFailed, UsageError
 from fairgrid.pool.commits import gather
+from fairgrid.pool.dependencies import DependencyKeeper
 from fairgrid.pool.effects import ChainEffects
-from fairgrid.pool.events import EffectFailed, Event, WorkerFacts, WorkerLost
+from fairgrid.pool.events import EffectFailed, Event, SealReceived, WorkerFacts, WorkerLost
 from fairgrid.pool.finder import TaskFinder
 from fairgrid.pool.gas_money import GasMoney
 from fairgrid.pool.instructions import (
+    AwaitDependencies,
     BanWorker,
     Claim,
     Finalize,
@@ -37,10 +42,15 @@ from fairgrid.pool.instructions import (
 )
 from fairgrid.pool.key_lock import key_lock
 from fairgrid.pool.machine import Outcome, PoolMachine
+from fairgrid.pool.manifests import ManifestReader
 from fairgrid.pool.outbox import SendingRules
 from fairgrid.pool.phases import InvalidTransition
 from fairgrid.pool.policy import Policy
+from fairgrid.pool.requirements import RequirementsReader
 from fairgrid.pool.sessions import Session
+from fairgrid.pool.sponsor import Sponsor
+from fairgrid.pool.sponsoring import Newcomer
+from fairgrid.pool.spot_checks import SpotChecks, Timing, Verdict, implausible
 from fairgrid.pool.state import PoolIdentity, StoryLine, WorkerState
 from fairgrid.pool.store import BagRow, Commit, PoolStore, StoredTask
 from fairgrid.pool.uploads import verify_upload
@@ -49,7 +59,7 @@ from fairgrid.pool.why import why
 from fairgrid.protocol import wire
 from fairgrid.protocol.hexes import ZERO_ADDRESS
 from fairgrid.protocol.ids import authorisation_message
-from fairgrid.protocol.views import WorkerpoolInfo
+from fairgrid.protocol.views import RoleAccount, WorkerpoolInfo
 from fairgrid.seams.clock import Clock
 from fairgrid.storage.client import StorageClient
 from fairgrid.wallet.signer import Signer
@@ -60,7 +70,11 @@ _log = structlog.get_logger(__name__)
 
 _BATCH = 500
 _REFRESH_S = 10.0
+_SPONSOR_EVERY_S = 5.0
+_SPOT_CHECK_PAUSE_S = 2.0
+_TIMINGS = 50
 _CHECKS_AT_ONCE = 4
+_RECONCILED_AT_ONCE = 500
 _DAY_S = 86_400.0
 _PURGE_STEP = 200
 _PURGE_PAUSE_S = 0.1
@@ -103,11 +117,23 @@ class PoolService:
         policy: Policy,
         clock: Clock,
         scratch: Path,
+        epoch: int = 0,
+        sponsor: Sponsor | None = None,
     ) -> None:
-        """``scratch`` is a folder for uploads that are being checked. The caller opens and closes what it gives."""
+        """``scratch`` is a folder for uploads that are being checked; ``epoch`` that of this process's lead;
+        ``sponsor`` helps newcomers (None: nobody does).
+
+        The caller opens and closes what it gives.
+        """
+        self.epoch = epoch
+        self._sponsor = sponsor
+        self._spot_checks = SpotChecks(policy.spot_check_every_s)
+        self.spot_verdicts: dict[str, Verdict] = {}
+        """How the last test of each worker's speed ended."""
+        self._timings: dict[str, deque[Timing]] = {}
         self.identity = PoolIdentity(chain.chain_id, chain.hub, workerpool)
         self.policy = policy
-        self.machine = PoolMachine(self.identity, policy)
+        self.machine = PoolMachine(self.identity, policy, secret=secrets.token_bytes(32))
         self.scheduler = signer.address
         self._chain = chain
         self._signer = signer
@@ -122,6 +148,14 @@ class PoolService:
         self._group: asyncio.TaskGroup | None = None
         self._errands: set[asyncio.Task[None]] = set()
         self._checks = asyncio.Semaphore(_CHECKS_AT_ONCE)
+        manifests = ManifestReader(storage)
+        self._dependencies = DependencyKeeper(
+            chain=chain,
+            manifests=manifests,
+            clock=clock,
+            feed=self.feed,
+            waits=lambda task_id: task_id in self.machine.tasks and self.machine.tasks[task_id].waiting,
+        )
         self._watcher = ChainWatcher(
             chain=chain,
             identity=self.identity,
@@ -131,6 +165,8 @@ class PoolService:
             feed=self._queue.put_nowait,
             taken=self._queue.join,
             tasks=lambda: self.machine.tasks,
+            waits=self._dependencies.may_wait,
+            requirements=RequirementsReader(manifests).requirements_of,
         )
         self._effects = ChainEffects(
             chain=chain,
@@ -139,6 +175,7 @@ class PoolService:
             clock=clock,
             callback_of=self._callback_of,
             failed=self._effect_failed,
+            check=self._watcher.check_genesis,
             rules=SendingRules(
                 caps=FeeCaps(
                     max_fee_wei=int(policy.max_fee_gwei * 10**9), max_tip_wei=int(policy.max_tip_gwei * 10**9)
@@ -154,7 +191,8 @@ class PoolService:
         """Take up what the store holds, compare it with the chain, and schedule until the block is left.
 
         Raises:
-            UsageError: the key does not own the workerpool, or the store belongs to another pool.
+            UsageError: the key does not own the workerpool, or the store belongs to another pool or chain.
+            VerificationError: the hub's code is not the pinned one.
             KeyInUse: another process sends with this key.
             ServiceUnavailable: the chain does not answer at start.
         """
@@ -168,6 +206,7 @@ class PoolService:
 
     @contextlib.asynccontextmanager
     async def _running(self) -> AsyncIterator[None]:
+        await self._watcher.check_identity()
         info = await check_ownership(self._chain, self.identity.workerpool, self._signer)
         self._stake_ratio = info.worker_stake_ratio
         await asyncio.to_thread(self._store.bind, self.identity)
@@ -191,16 +230,19 @@ class PoolService:
 
     async def _start(self) -> dict[str, Coroutine[Any, Any, None]]:
         under_way = await self._effects.resume()
-        tasks, bags, bans = await asyncio.to_thread(
-            lambda: (self._store.live_tasks(), self._store.live_bags(), self._store.bans())
+        tasks, bags, bans, standings = await asyncio.to_thread(
+            lambda: (self._store.live_tasks(), self._store.live_bags(), self._store.bans(), self._store.standings())
         )
-        outcome = self.machine.restore(tasks, bans, bags=bags, in_flight=under_way, now=self._clock.now())
+        outcome = self.machine.restore(
+            tasks, bans, bags=bags, standings=standings, in_flight=under_way, now=self._clock.now()
+        )
         settled = {bag.deal.deal_id: BagRow.of(bag) for bag in outcome.bags}
         await asyncio.to_thread(self._store.commit, Commit(at=self._clock.now(), bags=settled))
         self._do(outcome.instructions)
         if not self.policy.confirmations:
-            for task in tasks:
-                await self._watcher.reconcile(task.task_id)
+            ids = [task.task_id for task in tasks]
+            for start in range(0, len(ids), _RECONCILED_AT_ONCE):
+                await self._watcher.reconcile(*ids[start : start + _RECONCILED_AT_ONCE])
         return {
             "work": self._work(),
             "follow": self._watcher.follow(),
@@ -210,7 +252,16 @@ class PoolService:
             "watch": self._effects.watch(),
             "refresh": self._refresh(),
             "purge": self._purge(),
+            "dependencies": self._dependencies.keep(),
+            "spot check": self._spot_check(),
+            **({"sponsor": self._pay_newcomers()} if self._sponsor is not None else {}),
         }
+
+    async def drain(self) -> None:
+        """Send the workers elsewhere and take what is queued: another process is to go on."""
+        for session in list(self._sessions.values()):
+            session.end("The pool hands over to another of its processes; connect again.")
+        await self._queue.join()
 
     # --- the loop -------------------------------------------------------------------------------------------------
 
@@ -239,7 +290,7 @@ class PoolService:
 
     def _handle(self, event: Event) -> Outcome | None:
         try:
-            return self.machine.handle(event, now=self._clock.now())
+            outcome = self.machine.handle(event, now=self._clock.now())
         except InvalidTransition as error:
             _log.warning("an event does not fit; the task is compared with the chain", reason=str(error))
             self._spawn(self._reconcile_patiently(error.task_id))
@@ -252,6 +303,9 @@ class PoolService:
             _log.exception("a worker's message could not be taken", worker=session.worker)
             session.end("The pool cannot take this message.")
             return None
+        if isinstance(event, SealReceived):
+            self._timed(event)
+        return outcome
 
     def _do(self, instructions: tuple[Instruction, ...]) -> None:
         for instruction in instructions:
@@ -260,6 +314,8 @@ class PoolService:
                     self._effects.submit(instruction)
                 case VerifyUpload():
                     self._spawn(self._verify(instruction))
+                case AwaitDependencies():
+                    self._dependencies.await_for(instruction.task_id, instruction.deal_id, instruction.index)
                 case BanWorker():
                     _log.warning("worker banned", worker=instruction.worker, reason=instruction.reason)
                     for session in list(self._sessions.values()):
@@ -372,7 +428,109 @@ class PoolService:
         if state is None:
             text = "The pool has not taken this worker in yet."
             return wire.Why(waiting_tasks=0, reasons=(wire.WhyReason("joined", False, text),))
-        return why(state, self.machine.tasks.values(), banned=self.machine.is_banned(worker, state.owner))
+        answer = why(
+            state,
+            self.machine.tasks.values(),
+            banned=self.machine.is_banned(worker, state.owner),
+            standing=self.machine.standings.get(worker),
+            policy=self.policy,
+            now=self._clock.now(),
+        )
+        verdict = self.spot_verdicts.get(worker)
+        if verdict is None:
+            return answer
+        return replace(answer, reasons=(*answer.reasons, wire.WhyReason("benchmark", verdict.passed, verdict.text)))
+
+    async def spot_answered(self, worker: str, check_id: str, answer: int) -> None:
+        verdict = await asyncio.to_thread(self._spot_checks.judge, worker, check_id, answer, self._clock.now())
+        if verdict is not None:
+            self._judged(verdict)
+
+    def _timed(self, event: SealReceived) -> None:
+        """Compare how long the worker took with how long others took for the same task, if all claim a speed."""
+        task = self.machine.tasks.get(event.task_id)
+        own = task.replica(event.lease_id) if task is not None else None
+        if task is None or own is None or own.worker != event.worker or not own.sealed_at:
+            return
+        timings = self._timings.setdefault(event.worker, deque(maxlen=_TIMINGS))
+        for other in task.replicas:
+            if other.worker != own.worker and other.sealed_at:
+                timings.append(
+                    Timing(
+                        own_s=own.sealed_at - own.leased_at,
+                        other_s=other.sealed_at - other.leased_at,
+                        own_claim=self._claim_of(own.worker),
+                        other_claim=self._claim_of(other.worker),
+                    )
+                )
+        text = implausible(list(timings))
+        if text and self._claim_of(own.worker):
+            self._judged(Verdict(own.worker, passed=False, text=text))
+
+    def _claim_of(self, worker: str) -> int:
+        session = self._sessions.get(worker)
+        return session.fuel_per_s if session is not None else 0
+
+    def _judged(self, verdict: Verdict) -> None:
+        self.spot_verdicts[verdict.worker] = verdict
+        state = self.machine.workers.get(verdict.worker)
+        if verdict.passed or state is None:
+            return
+        _log.warning("a worker's benchmark fell", worker=verdict.worker, reason=verdict.text)
+        session = self._sessions.get(verdict.worker)
+        if session is not None:
+            session.fuel_per_s = 0
+        self.feed(WorkerFacts(verdict.worker, state.score, state.stake, benchmark_fell=True))
+
+    async def _spot_check(self) -> None:
+        """Test what idle workers claim of their speed, one after the other, for ever."""
+        while self.policy.spot_check_every_s > 0:
+            await self._clock.sleep(_SPOT_CHECK_PAUSE_S)
+            now = self._clock.now()
+            for verdict in self._spot_checks.overdue(now):
+                self._judged(verdict)
+            for worker, session in list(self._sessions.items()):
+                state = self.machine.workers.get(worker)
+                idle = state is not None and state.ready and state.free_slots == state.slots
+                if idle and session.fuel_per_s > 0 and self._spot_checks.due(worker, now):
+                    check = self._spot_checks.ask(worker, session.fuel_per_s, now)
+                    session.send(wire.SpotCheck(check_id=check.check_id, seed=check.seed, rounds=check.rounds))
+                    break
+
+    async def sponsor(self, session: Session, agreement: str) -> wire.Sponsored:
+        if self._sponsor is None:
+            return wire.Sponsored(stake_nrlc=0, coins_wei=0, reason="This pool does not sponsor newcomers.")
+        account = await self._chain.view_account(session.worker)
+        newcomer = Newcomer(
+            worker=session.worker,
+            key=session.key,
+            owner=session.owner,
+            network=session.network,
+            deposit_nrlc=account.stake + account.locked,
+            key_wei=await self._chain.balance_wei(session.key),
+            fuel_per_s=session.fuel_per_s,
+            agreement=agreement,
+        )
+        grant, reason = await self._sponsor.help(newcomer)
+        if grant is None:
+            return wire.Sponsored(stake_nrlc=0, coins_wei=0, reason=reason)
+        return wire.Sponsored(stake_nrlc=grant.stake_nrlc, coins_wei=grant.coins_wei, reason=reason)
+
+    async def _pay_newcomers(self) -> None:
+        """Send what newcomers were granted until it is mined, for ever."""
+        while self._sponsor is not None:
+            with contextlib.suppress(ServiceUnavailable):
+                await self._sponsor.look()
+            await self._clock.sleep(_SPONSOR_EVERY_S)
+
+    async def role_account(self, address: str) -> RoleAccount | None:
+        return await self._chain.view_role_account(address)
+
+    async def signed_by_contract(self, owner: str, digest: str, signature: str) -> bool:
+        try:
+            return await self._chain.verify_signature(owner, digest, signature)
+        except TransactionFailed:
+            return False
 
     async def worker_facts(self, worker: str) -> tuple[int, int]:
         return await self._chain.view_score(worker), (await self._chain.view_account(worker)).stake
@@ -394,6 +552,8 @@ class PoolService:
     def detach(self, session: Session) -> None:
         if self._sessions.get(session.worker) is session:
             del self._sessions[session.worker]
+            self._spot_checks.forget(session.worker)
+            self._timings.pop(session.worker, None)
             self.feed(WorkerLost(session.worker))
 
     # --- asking ---------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from fairgrid import __version__
 from fairgrid.errors import FairgridError, OrderError, ServiceError
+from fairgrid.pool import standing
 from fairgrid.pool.events import (
     Event,
     Held,
@@ -30,12 +31,15 @@ from fairgrid.pool.events import (
     WorkerReady,
 )
 from fairgrid.pool.policy import Policy
+from fairgrid.pool.sponsoring import network_of
 from fairgrid.pool.state import PoolIdentity
 from fairgrid.protocol import wire
 from fairgrid.protocol.hexes import checksum, from_hex
 from fairgrid.protocol.machine import Machine, machine_message
 from fairgrid.protocol.seals import challenge_message, recover_message_signer, recover_typed_data_signer
-from fairgrid.protocol.typed_data import Domain, enrolment_typed_data
+from fairgrid.protocol.sponsorship import agreement_message
+from fairgrid.protocol.typed_data import Domain, enrolment_typed_data, typed_data_hash
+from fairgrid.protocol.views import RoleAccount
 
 __all__ = ["Desk", "Session", "serve_worker"]
 
@@ -65,6 +69,22 @@ class Desk(Protocol):
     def is_banned(self, worker: str, owner: str) -> bool: ...
     def has_room(self) -> bool: ...
     def why(self, worker: str) -> wire.Why: ...
+
+    async def spot_answered(self, worker: str, check_id: str, answer: int) -> None:
+        """A worker answered a test of its speed."""
+        ...
+
+    async def sponsor(self, session: Session, agreement: str) -> wire.Sponsored:
+        """Help a newcomer, within the policy's caps."""
+        ...
+
+    async def role_account(self, address: str) -> RoleAccount | None:
+        """The role account at an address; None when there is none."""
+        ...
+
+    async def signed_by_contract(self, owner: str, digest: str, signature: str) -> bool:
+        """True if ``owner`` is a contract that says so (ERC-1271)."""
+        ...
 
     async def worker_facts(self, worker: str) -> tuple[int, int]:
         """Score and free deposit (nRLC) on chain."""
@@ -107,6 +127,12 @@ class Session:
 
     worker: str
     owner: str
+    key: str
+    """Whose signatures count for the worker: itself, or the operator of its role account."""
+    network: str = "unknown"
+    """The network that it came from, as `sponsoring.network_of` names it."""
+    fuel_per_s: int = 0
+    """What its benchmark claims."""
     outbox: asyncio.Queue[wire.PoolMessage | None] = field(default_factory=lambda: asyncio.Queue(_OUTBOX))
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     reason: str = ""
@@ -173,7 +199,7 @@ async def _enrol(desk: Desk, socket: WebSocket) -> tuple[Session, WorkerJoined]:
             f"This pool (fairgrid {__version__}) speaks protocol version {wire.PROTOCOL_VERSION}, the worker "
             f"{enrol.version}: update one of them."
         )
-    worker, owner = _checked_identity(identity, enrol, nonce)
+    worker, owner, key = await _checked_identity(desk, enrol, nonce)
     if desk.is_banned(worker, owner):
         raise _Turned("This worker or its owner was banned by this pool: it did not keep to what it had sealed.")
     if not desk.has_room():
@@ -182,31 +208,52 @@ async def _enrol(desk: Desk, socket: WebSocket) -> tuple[Session, WorkerJoined]:
         score, stake = await desk.worker_facts(worker)
     except ServiceError as error:
         raise _Turned(f"The pool cannot read the chain just now ({error}); try again.") from error
-    joined = WorkerJoined(worker, owner, enrol.slots, score, stake, enrol.runtimes, enrol.machine)
+    near = standing.network_of(socket.client.host) if socket.client is not None else ""
+    joined = WorkerJoined(worker, owner, enrol.slots, score, stake, enrol.runtimes, enrol.machine, near)
     await socket.send_text(wire.encode(wire.Welcome(heartbeat_s=desk.policy.heartbeat_s)))
-    return Session(worker, owner), joined
+    benchmark = enrol.machine.benchmark if enrol.machine is not None else None
+    network = network_of(socket.client.host) if socket.client is not None else "unknown"
+    return Session(worker, owner, key, network, benchmark.fuel_per_s if benchmark is not None else 0), joined
 
 
-def _checked_identity(identity: PoolIdentity, enrol: wire.Enrol, nonce: str) -> tuple[str, str]:
+async def _checked_identity(desk: Desk, enrol: wire.Enrol, nonce: str) -> tuple[str, str, str]:
+    """Worker, owner and the key that signs for the worker, each proved by a signature."""
+    identity = desk.identity
     try:
         worker, owner = checksum(enrol.worker), checksum(enrol.owner)
         document = enrolment_typed_data(owner, worker, identity.workerpool, Domain(identity.chain_id, identity.hub))
         signed_by = recover_typed_data_signer(document, enrol.owner_signature)
         answer = challenge_message(identity.chain_id, identity.hub, identity.workerpool, worker, nonce)
-        answered_by = recover_message_signer(answer, enrol.nonce_signature)
-        claimed_by = worker if enrol.machine is None else _claimed_by(identity, enrol, enrol.machine, nonce)
+        key = recover_message_signer(answer, enrol.nonce_signature)
+        claimed_by = key if enrol.machine is None else _claimed_by(identity, enrol, enrol.machine, nonce)
     except OrderError as error:
         raise _Turned(f"The enrolment is malformed: {error}") from error
-    if signed_by != owner:
-        raise _Turned(
-            f"The enrolment was not signed by the owner {owner} for this worker, workerpool, chain and hub. "
-            f"Sign it again for workerpool {identity.workerpool}."
-        )
-    if answered_by != worker:
+    try:
+        if signed_by != owner and not await desk.signed_by_contract(
+            owner, typed_data_hash(document), enrol.owner_signature
+        ):
+            raise _Turned(
+                f"The enrolment was not signed by the owner {owner} for this worker, workerpool, chain and hub. "
+                f"Sign it again for workerpool {identity.workerpool}."
+            )
+        if key != worker:
+            await _check_operator(desk, worker, owner, key)
+    except ServiceError as error:
+        raise _Turned(f"The pool cannot read the chain just now ({error}); try again.") from error
+    if claimed_by != key:
+        raise _Turned(f"What the machine offers was not signed by the worker's key {key} for this connection.")
+    return worker, owner, key
+
+
+async def _check_operator(desk: Desk, worker: str, owner: str, key: str) -> None:
+    """A key that is not the worker's own must be the working operator of the owner's role account (decision 21)."""
+    account = None if worker == owner else await desk.role_account(worker)
+    if account is None:
         raise _Turned(f"The challenge was not signed by the worker's key {worker}.")
-    if claimed_by != worker:
-        raise _Turned(f"What the machine offers was not signed by the worker's key {worker} for this connection.")
-    return worker, owner
+    if account.owner != owner:
+        raise _Turned(f"The role account {worker} belongs to another owner than {owner}.")
+    if account.operator != key or not account.may_work:
+        raise _Turned(f"The challenge was not signed by the working operator of the role account {worker}.")
 
 
 def _claimed_by(identity: PoolIdentity, enrol: wire.Enrol, machine: Machine, nonce: str) -> str:
@@ -275,7 +322,7 @@ async def _take(desk: Desk, session: Session, message: wire.WorkerMessage) -> No
         case wire.PhaseReport():
             desk.feed(PhaseReported(worker, message.lease_id, message.task_id, message.phase))
         case wire.Seal():
-            if recover_message_signer(from_hex(message.seal), message.signature) != worker:
+            if recover_message_signer(from_hex(message.seal), message.signature) != session.key:
                 raise _Turned("A seal was not signed by the worker's key.")
             desk.feed(
                 SealReceived(worker, message.lease_id, message.task_id, message.round, message.seal, message.signature)
@@ -288,12 +335,28 @@ async def _take(desk: Desk, session: Session, message: wire.WorkerMessage) -> No
             desk.feed(LeaseFailed(worker, message.lease_id, message.task_id, message.reason))
         case wire.Contributed() | wire.Revealed():
             return  # Only the chain is believed, and it is read anyway.
+        case wire.SponsorRequest():
+            await _sponsor(desk, session, message)
+        case wire.SpotAnswer():
+            await desk.spot_answered(worker, message.check_id, message.answer)
         case wire.WhyRequest():
             if session.why is None or desk.now() >= session.why_at + _WHY_EVERY_S:
                 session.why, session.why_at = desk.why(worker), desk.now()
             session.send(session.why)
         case wire.Enrol():
             raise _Turned("This worker is enrolled already.")
+
+
+async def _sponsor(desk: Desk, session: Session, request: wire.SponsorRequest) -> None:
+    identity, worker = desk.identity, session.worker
+    message = agreement_message(identity.chain_id, identity.hub, identity.workerpool, worker)
+    if recover_message_signer(message, request.agreement) != session.key:
+        raise _Turned("The agreement to a sponsorship was not signed by the worker's key.")
+    try:
+        answer = await desk.sponsor(session, request.agreement)
+    except ServiceError as error:
+        answer = wire.Sponsored(stake_nrlc=0, coins_wei=0, reason=f"The chain does not answer now: {error}"[:500])
+    session.send(answer)
 
 
 def _held(leases: tuple[wire.HeldLease, ...]) -> tuple[Held, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from fairgrid.pool import audits, dispatch
 from fairgrid.pool.book import Book
 from fairgrid.pool.events import OpeningReceived, UploadRejected, UploadReported, UploadVerified
 from fairgrid.pool.instructions import (
@@ -45,15 +46,22 @@ def advance(book: Book, task: TaskState) -> None:
     """Take a task that is REVEALING on chain as far as it goes now."""
     # A consensus of which the chain says that it can be revealed longer is another one than the pool gave up.
     late = task.phase in (Phase.ABANDONED, Phase.REOPENING) and book.chain_time < task.facts.reveal_deadline
+    late = late and not task.disproved
     if late or task.phase in (Phase.RECEIVED, Phase.INITIALIZING, Phase.SEALING, Phase.CONTRIBUTING):
         book.enter(task, Phase.REVEALING, "Consensus on chain.")
+        audits.begin(book, task)
         _dismiss(book, task, "The task has its consensus.")
         for winner in task.facts.winners():
             book.send(SendRevealNotice(task.task_id, winner.worker))
     _ask_openings(book, task)
+    _review_audits(book, task)
     if not task.facts.revealed():
         if 0 < task.facts.reveal_deadline <= book.chain_time:
             _reopen(book, task)
+        return
+    if task.disproved:
+        # It cannot be taken back on chain any more: better no result than a wrong one.
+        abandon(book, task, "Its consensus was disproved; the requester is refunded after the final deadline.")
         return
     if task.phase in (Phase.REVEALING, Phase.REOPENING, Phase.ABANDONED):
         book.enter(task, Phase.UPLOADING, "A winner revealed.")
@@ -111,8 +119,10 @@ def finish(book: Book, task: TaskState, phase: Phase) -> None:
     book.enter(task, phase, why)
     task.finished_at = book.now
     _dismiss(book, task, "The task is over.")
+    audits.drop(book, task, "The task is over.")
     if phase is Phase.COMPLETED:
         _ask_openings(book, task)
+        audits.credit(book, task)
     for replica in task.in_phase(ReplicaPhase.CONTRIBUTED):
         if not replica.owes_opening:
             book.send(SendDone(task.task_id, replica.worker))
@@ -121,7 +131,11 @@ def finish(book: Book, task: TaskState, phase: Phase) -> None:
 def check_openings(book: Book, task: TaskState) -> None:
     """Ban those that did not open their seal in time: silence counts as differing."""
     for replica in task.replicas:
-        if replica.owes_opening and book.now >= replica.opening_asked_at + book.policy.opening_timeout_s:
+        if not replica.owes_opening or book.now < replica.opening_asked_at + book.policy.opening_timeout_s:
+            continue
+        if replica.phase is ReplicaPhase.AUDITING:
+            audits.lost_opening(book, task, replica)
+        else:
             book.ban(
                 task,
                 replica,
@@ -145,7 +159,8 @@ def opening_received(book: Book, task: TaskState, replica: Replica, event: Openi
         book.ban(task, replica, "it contributed another result than it sealed", _evidence(book, task, replica, event))
     else:
         book.opened(task, replica, event.digest)
-        book.tell(task, "A contributor opened its seal; it matches.", worker=replica.worker)
+        who = "An auditor" if replica.phase is ReplicaPhase.AUDITING else "A contributor"
+        book.tell(task, f"{who} opened its seal; it matches.", worker=replica.worker)
         if task.is_final:
             book.send(SendDone(task.task_id, replica.worker))
 
@@ -225,7 +240,17 @@ def _ask_openings(book: Book, task: TaskState) -> None:
             book.send(RequestOpening(task.task_id, replica.worker, replica.lease_id))
 
 
+def _review_audits(book: Book, task: TaskState) -> None:
+    for replica in task.in_phase(ReplicaPhase.LEASED):
+        if replica.arbiter and dispatch.is_late(book, task, replica):
+            book.end(task, replica, ReplicaPhase.LATE, "the arbiter sent no seal in time")
+    if audits.review(book, task):
+        dispatch.lease_arbiter(book, task)
+
+
 def _may_finalize(book: Book, task: TaskState) -> bool:
+    if not audits.is_over(task):
+        return False
     revealed = len(task.facts.revealed())
     return revealed >= len(task.facts.winners()) or (revealed > 0 and book.chain_time >= task.facts.reveal_deadline)
 

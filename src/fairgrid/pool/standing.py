@@ -11,13 +11,11 @@ import ipaddress
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 
 __all__ = ["MAX_PAYERS", "Standing", "network_of"]
 
 MAX_PAYERS = 32
 """So many requesters are remembered for a worker: those that paid most."""
-_NOBODY: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +36,7 @@ class Standing:
     """Leases in one window; 0: unlimited."""
     quota_used: int = 0
     quota_since: float = 0.0
-    paid: Mapping[str, int] = field(default_factory=lambda: _NOBODY)
+    paid: dict[str, int] = field(default_factory=dict)
     """What each unrelated requester paid (nRLC) for tasks that the worker computed rightly."""
     owed_nrlc: int = 0
     """What the pool owes it for audits."""
@@ -108,9 +106,9 @@ def network_of(address: str) -> str:
     return str(ipaddress.ip_network((parsed, length), strict=False))
 
 
-def _added(paid: Mapping[str, int], requester: str, value: int) -> Mapping[str, int]:
+def _added(paid: Mapping[str, int], requester: str, value: int) -> dict[str, int]:
     grown = dict(paid)
     grown[requester] = grown.get(requester, 0) + value
     if len(grown) > MAX_PAYERS:
         del grown[min(grown, key=lambda name: (grown[name], name))]
-    return MappingProxyType(grown)
+    return grown

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from fairgrid.pool.matching import NO_REQUIREMENTS, Requirements
 from fairgrid.pool.phases import (
     ENDED_REPLICA_PHASES,
     EXPECTED_PHASES,
@@ -71,6 +72,13 @@ class DealTerms:
     refusal: str = ""
     undone: bool = False
     """A reorganisation took the deal back; it may be matched again."""
+    waits: bool = False
+    """Its tasks read results of other tasks, or nobody could say yet: each begins when these are there."""
+    price: int = 0
+    """What the requester pays the pool for one task, in nRLC."""
+    app: str = ZERO_ADDRESS
+    requirements: Requirements = NO_REQUIREMENTS
+    """What each of its tasks needs of a machine."""
 
     @property
     def contribution_deadline(self) -> int:
@@ -188,6 +196,12 @@ class Replica:
     shown_phase: str = "accepted"
     unnamed: int = 0
     """How many heartbeats of its worker in a row did not name the lease."""
+    network: str = ""
+    """The network that its worker came from; empty when it is not known."""
+    machine_class: str = ""
+    """The class of its machine, if the job asks for machines that are alike."""
+    arbiter: bool = False
+    """It computes the task after the consensus, because an auditor differs from it."""
     stands_for: str = ""
     """A speculative copy: the lease of the straggler that it may overtake."""
 
@@ -242,6 +256,18 @@ class TaskState:
     upload: Upload = field(default_factory=Upload)
     steps: dict[str, ChainStep] = field(default_factory=dict)
     finished_at: float = 0.0
+    waiting: bool = False
+    """It begins when the results that it reads are there."""
+    extra: int = -1
+    """So many silent replicas it gets beyond what its trust needs; -1: not drawn yet."""
+    dispute_since: float = 0.0
+    """Since when (local time) an auditor is known to differ from the consensus; 0: none does."""
+    judged: bool = False
+    """Its audits are compared."""
+    disproved: bool = False
+    """More machines agree on another result than on the consensus: the pool does not finalize it."""
+    credited: bool = False
+    """Its contributions are in the records of their workers."""
     story: list[StoryLine] = field(default_factory=list)
 
     @property
@@ -308,6 +334,8 @@ class WorkerState:
     leases_given: int = 0
     machine: Machine | None = None
     """What it claims to offer; None when it claims nothing."""
+    network: str = ""
+    """The network that it came from (`standing.network_of`); empty when it is not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from fairgrid.pool.bulk import BulkInsert
 from fairgrid.pool.events import Event
 from fairgrid.pool.instructions import BanWorker, ChainInstruction, Instruction
 from fairgrid.pool.phases import Phase
+from fairgrid.pool.standing import Standing
 from fairgrid.pool.state import Bag, Ban, PoolIdentity, StoryLine, TaskState
 from fairgrid.protocol.ids import task_id as id_of_task
 from fairgrid.seams.database import migrate, open_engine
@@ -51,6 +52,7 @@ _write_deals = BulkInsert(
     ("deal_id", "first", "size", "begun", "settled", "created_at", "updated_at", "document"),
     key="deal_id",
 )
+_write_standings = BulkInsert(schema.standings, ("worker", "owner", "updated_at", "document"), key="worker")
 _write_journal = BulkInsert(schema.journal, ("at", "events", "document"))
 _write_effects = BulkInsert(
     schema.effects,
@@ -143,10 +145,11 @@ class Commit:
     lines: list[StoryLine] = dataclasses.field(default_factory=list)
     instructions: list[Instruction] = dataclasses.field(default_factory=list)
     bags: dict[str, BagRow] = dataclasses.field(default_factory=dict)
+    standings: dict[str, Standing] = dataclasses.field(default_factory=dict)
 
     @property
     def is_empty(self) -> bool:
-        return not (self.events or self.tasks or self.lines or self.instructions or self.bags)
+        return not (self.events or self.tasks or self.lines or self.instructions or self.bags or self.standings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +196,7 @@ class PoolStore:
 
     @property
     def engine(self) -> Engine:
-        """The database, for tables that others keep in it."""
+        """The database, for whoever fences it or keeps tables beside these."""
         return self._engine
 
     def close(self) -> None:
@@ -272,6 +275,10 @@ class PoolStore:
                 )
                 for bag in commit.bags.values()
             ],
+        )
+        _write_standings(
+            connection,
+            [(item.worker, item.owner, at, documents.write_standing(item)) for item in commit.standings.values()],
         )
         if commit.events:
             _write_journal(connection, [(at, len(commit.events), documents.write_events(commit.events))])
@@ -417,6 +424,12 @@ class PoolStore:
                 sa.select(schema.deals.c.settled).where(schema.deals.c.deal_id == deal_id)
             ).scalar_one_or_none()
         return bool(settled)
+
+    def standings(self) -> list[Standing]:
+        """Every worker's record."""
+        with self._reading() as connection:
+            rows = connection.execute(sa.select(schema.standings.c.document)).scalars().all()
+        return [documents.read_standing(document) for document in rows]
 
     def bans(self) -> list[Ban]:
         with self._reading() as connection:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
 
 from fairgrid.chain.follower import ChainRewritten
 from fairgrid.chain.interface import Chain, ChainEvent
-from fairgrid.errors import ServiceUnavailable
+from fairgrid.errors import ServiceUnavailable, UsageError
+from fairgrid.pool.chain_memory import Anchor, ChainMemory
 from fairgrid.pool.events import (
     ChainReconciled,
     ConsensusReached,
@@ -25,12 +26,14 @@ from fairgrid.pool.events import (
     TaskInitialized,
     Tick,
 )
+from fairgrid.pool.matching import NO_REQUIREMENTS, Requirements
 from fairgrid.pool.policy import Policy
 from fairgrid.pool.state import ChainFacts, DealTerms, PoolIdentity, SeenContribution, TaskState
 from fairgrid.pool.store import PoolStore
 from fairgrid.protocol.tags import requires_tee
-from fairgrid.protocol.trust import worker_weight
-from fairgrid.protocol.views import Deal
+from fairgrid.protocol.trust import exact_weight, worker_weight
+from fairgrid.protocol.views import Deal, TaskStatus
+from fairgrid.protocol.views import Task as TaskView
 from fairgrid.seams.clock import Clock
 
 __all__ = ["ChainWatcher", "Position", "terms_of"]
@@ -42,6 +45,9 @@ SAFE_DEPTH = 64
 _DEEP_STEP = 10_000
 _TICK_S = 0.5
 _RECONCILE_S = 15.0
+_COMPARE_S = 0.5
+_COMPARED_AT_ONCE = 100
+_IDENTITY_EVERY_S = 30.0
 _LONGEST_PAUSE_S = 8.0
 
 
@@ -52,7 +58,14 @@ class Position:
     block_number: int
 
 
-def terms_of(deal_id: str, deal: Deal, timeref: int) -> DealTerms:
+def terms_of(
+    deal_id: str,
+    deal: Deal,
+    timeref: int,
+    *,
+    waits: bool = False,
+    requirements: Requirements = NO_REQUIREMENTS,
+) -> DealTerms:
     """What the scheduler needs of a deal, and whether this pool can serve it."""
     refusal = ""
     if requires_tee(deal.tag):
@@ -68,6 +81,10 @@ def terms_of(deal_id: str, deal: Deal, timeref: int) -> DealTerms:
         requester=deal.requester,
         callback=deal.callback,
         refusal=refusal,
+        waits=waits,
+        price=deal.workerpool.price,
+        app=deal.app.pointer,
+        requirements=requirements,
     )
 
 
@@ -87,8 +104,15 @@ class ChainWatcher:
         feed: Callable[[Event | Position], None],
         taken: Callable[[], Awaitable[None]],
         tasks: Callable[[], Mapping[str, TaskState]],
+        waits: Callable[[Deal], Awaitable[bool]],
+        requirements: Callable[[Deal], Awaitable[Requirements]],
     ) -> None:
+        """``waits`` says whether a deal's tasks may read the results of others, ``requirements`` what they ask of a
+        machine; neither ever raises."""
+        self._requirements = requirements
+        self._memory = ChainMemory(store.engine)
         self._chain = chain
+        self._waits = waits
         self._identity = identity
         self._policy = policy
         self._store = store
@@ -99,6 +123,8 @@ class ChainWatcher:
         self._order = asyncio.Lock()
         self._timerefs: dict[int, int] = {}
         self._seen_at: dict[str, tuple[ChainFacts, int]] = {}
+        self._turn: deque[str] = deque()
+        self._identity_checked_at = 0.0
         self.chain_time = 0
         self.answered_at = 0.0
 
@@ -110,13 +136,38 @@ class ChainWatcher:
         first = self._policy.start_block
         if position is not None:
             first = max(first, position - SAFE_DEPTH)
+            try:
+                await self._patiently_asked(self._check_anchor)
+            except ChainRewritten as error:
+                first = self._from_further_back(error)
         while True:
             try:
                 await self._follow(first)
             except ChainRewritten as error:
-                # What is not true any more is found by comparing; what is new, by reading on from further back.
-                first = max(self._policy.start_block, error.block_number - _DEEP_STEP)
-                _log.warning("the chain was rewritten deeply; reading again", from_block=first, error=str(error))
+                first = self._from_further_back(error)
+
+    def _from_further_back(self, error: ChainRewritten) -> int:
+        """Where to read again after a deep rewrite. What is not true any more is found by comparing every task."""
+        first = max(self._policy.start_block, error.block_number - _DEEP_STEP)
+        _log.warning("the chain was rewritten deeply; reading again", from_block=first, error=str(error))
+        self._turn.clear()
+        return first
+
+    async def _check_anchor(self) -> None:
+        """While the pool was away the chain may have been rewritten below where it had read."""
+        anchor = await asyncio.to_thread(self._memory.anchor)
+        if anchor is not None and await self._chain.block_hash(anchor.number) != anchor.hash:
+            raise ChainRewritten("the node", anchor.number)
+
+    async def _patiently_asked(self, ask: Callable[[], Awaitable[None]]) -> None:
+        pause = _TICK_S
+        while True:
+            try:
+                return await ask()
+            except ServiceUnavailable as error:
+                _log.warning("the chain does not answer", error=str(error))
+                await self._clock.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE_S)
 
     async def _follow(self, first: int) -> None:
         fed = -1
@@ -127,35 +178,80 @@ class ChainWatcher:
                 self._feed(Position(fed))
 
     async def keep_time(self) -> None:
-        """Feed ticks, for ever. While the chain does not answer time stands still: nobody is blamed for its absence."""
+        """Feed ticks, for ever. While the chain does not answer time stands still: nobody is blamed for its absence.
+
+        Now and then, and whenever the node was away, it is asked who it is.
+
+        Raises:
+            UsageError: the node is on another chain than this pool's database.
+            VerificationError: the hub's code is not the pinned one.
+        """
         while True:
             try:
+                if self._clock.now() >= self._identity_checked_at + _IDENTITY_EVERY_S:
+                    await self.check_identity()
+                    await self._remember_anchor()
                 head = await self._chain.head()
                 self.chain_time = head.timestamp
                 self.answered_at = self._clock.now()
                 self._feed(Tick(head.timestamp))
             except ServiceUnavailable as error:
+                self._identity_checked_at = 0.0
                 _log.warning("the chain does not answer", error=str(error))
             await self._clock.sleep(_TICK_S)
 
+    async def check_identity(self) -> None:
+        """Make sure that the node is on the chain that this pool's database belongs to; else nothing may be done.
+
+        Raises:
+            UsageError: it is on another one.
+            VerificationError: the hub's code is not the pinned one.
+            ServiceUnavailable: it does not answer.
+        """
+        await self._chain.verify()
+        await self.check_genesis()
+        self._identity_checked_at = self._clock.now()
+
+    async def check_genesis(self) -> None:
+        """The quick half of `check_identity`, for right before something is signed."""
+        genesis = await self._chain.block_hash(0)
+        known = await asyncio.to_thread(self._memory.bind_genesis, genesis or "")
+        if known != genesis:
+            raise UsageError(
+                f"The node is on a chain that begins with block {genesis}, this pool's database to one that begins "
+                f"with {known}. Nothing was sent. Name a node of that chain in the network file, or use another --dir."
+            )
+
+    async def _remember_anchor(self) -> None:
+        position = await asyncio.to_thread(self._store.position)
+        found = None if position is None else await self._chain.block_hash(position)
+        if position is not None and found is not None:
+            await asyncio.to_thread(self._memory.set_anchor, Anchor(position, found))
+
     async def compare(self) -> None:
-        """Compare every task that is being worked on with the chain, round and round."""
+        """Compare every task that is being worked on with the chain, round and round, the longest not compared first.
+
+        The cost is bounded: `_COMPARED_AT_ONCE` views a look, and a look a second at most.
+        """
         while True:
-            tasks = [task for task in self._tasks().values() if not task.is_final]
-            pause = _RECONCILE_S / max(len(tasks), 1)
-            for task in tasks:
-                await self._clock.sleep(max(pause, 0.02))
-                try:
-                    await self.reconcile(task.task_id)
-                except ServiceUnavailable:
-                    break
-            if not tasks:
-                await self._clock.sleep(_TICK_S)
+            await self._clock.sleep(_COMPARE_S)
+            if not self._turn:
+                self._turn.extend(task.task_id for task in self._tasks().values() if not task.is_final)
+            part = [self._turn.popleft() for _ in range(min(self._share(), len(self._turn)))]
+            try:
+                await self.reconcile(*part)
+            except ServiceUnavailable:
+                self._turn.extendleft(reversed(part))
 
-    # --- one task -------------------------------------------------------------------------------------------------
+    def _share(self) -> int:
+        """So many tasks a look that a round takes `_RECONCILE_S`, within the bound."""
+        live = len(self._tasks())
+        return min(max(int(live * _COMPARE_S / _RECONCILE_S) + 1, 1), _COMPARED_AT_ONCE)
 
-    async def reconcile(self, task_id: str) -> None:
-        """Feed what the chain's views say of a task.
+    # --- tasks ----------------------------------------------------------------------------------------------------
+
+    async def reconcile(self, *task_ids: str) -> None:
+        """Feed what the chain's views say of tasks, read together.
 
         With confirmations, what is new is believed only when it was read unchanged that many blocks apart; what takes
         a task back is believed at once.
@@ -164,40 +260,63 @@ class ChainWatcher:
             ServiceUnavailable: the chain does not answer.
         """
         async with self._order:
-            task = self._tasks().get(task_id)
-            if task is None:
-                self._seen_at.pop(task_id, None)
+            known = self._tasks()
+            for task_id in task_ids:
+                if task_id not in known:
+                    self._seen_at.pop(task_id, None)
+            tasks = [known[task_id] for task_id in task_ids if task_id in known]
+            if not tasks:
                 return
             head = await self._chain.head()
-            facts = await self._facts(task)
-            if self._policy.confirmations and facts.status >= task.facts.status and facts != task.facts:
-                known, since = self._seen_at.get(task_id, (None, 0))
-                if known != facts:
-                    self._seen_at[task_id] = (facts, head.number)
-                    return
-                if head.number < since + self._policy.confirmations:
-                    return
-            self._seen_at.pop(task_id, None)
-            self._feed(ChainReconciled(task_id, facts))
+            for task, facts in await self._changed(tasks):
+                if self._policy.confirmations and facts.status >= task.facts.status and facts != task.facts:
+                    seen, since = self._seen_at.get(task.task_id, (None, 0))
+                    if seen != facts:
+                        self._seen_at[task.task_id] = (facts, head.number)
+                        continue
+                    if head.number < since + self._policy.confirmations:
+                        continue
+                self._seen_at.pop(task.task_id, None)
+                self._feed(ChainReconciled(task.task_id, facts))
 
-    async def _facts(self, task: TaskState) -> ChainFacts:
-        view = await self._chain.view_task(task.task_id)
-        seen = []
-        for worker in view.contributors:
-            contribution = await self._chain.view_contribution(task.task_id, worker)
-            known = task.facts.contribution(worker)
-            if known is not None and known.result_hash == contribution.result_hash:
-                weight = known.weight
-            else:
-                weight = worker_weight(await self._chain.view_score(worker))
-            seen.append(SeenContribution(worker, contribution.result_hash, weight, contribution.status))
-        return ChainFacts(
-            status=view.status,
-            consensus_value=view.consensus_value,
-            reveal_deadline=view.reveal_deadline,
-            result_digest=view.result_digest,
-            contributions=tuple(seen),
-        )
+    async def _changed(self, tasks: Sequence[TaskState]) -> list[tuple[TaskState, ChainFacts]]:
+        """What the chain says of those tasks of which it says something else than what is believed."""
+        views = await self._chain.view_tasks([task.task_id for task in tasks])
+        news = [(task, view) for task, view in zip(tasks, views, strict=True) if not _agree(task.facts, view)]
+        pairs = [(task.task_id, worker) for task, view in news for worker in view.contributors]
+        contributions = dict(zip(pairs, await self._chain.view_contributions(pairs), strict=True)) if pairs else {}
+        found = []
+        for task, view in news:
+            seen = []
+            for worker in view.contributors:
+                contribution = contributions[task.task_id, worker]
+                before = task.facts.contribution(worker)
+                if before is not None and before.result_hash == contribution.result_hash:
+                    weight = before.weight
+                else:
+                    weight = exact_weight(await self._chain.view_score(worker), contribution.weight)
+                seen.append(SeenContribution(worker, contribution.result_hash, weight, contribution.status))
+            found.append(
+                (
+                    task,
+                    ChainFacts(
+                        status=view.status,
+                        consensus_value=view.consensus_value,
+                        reveal_deadline=view.reveal_deadline,
+                        result_digest=view.result_digest,
+                        contributions=tuple(seen),
+                    ),
+                )
+            )
+        unknown = [task for task, view in zip(tasks, views, strict=True) if view.status is TaskStatus.UNSET]
+        await self._look_for_deals(unknown)
+        return found
+
+    async def _look_for_deals(self, tasks: Sequence[TaskState]) -> None:
+        """A task that the chain does not know may have lost its deal."""
+        for deal_id in {task.deal.deal_id for task in tasks if not task.deal.undone}:
+            if await self._chain.view_deal(deal_id) is None:
+                self._feed(DealUndone(deal_id))
 
     # --- one event ------------------------------------------------------------------------------------------------
 
@@ -227,23 +346,30 @@ class ChainWatcher:
             return True
         if event.removed:
             return False
-        translated = await self._translate(event.name, task_id, given)
+        if event.name == "TaskReopen":
+            for _, facts in await self._changed([self._tasks()[task_id]]):
+                self._feed(ChainReconciled(task_id, facts))
+            return True
+        translated = await self._translate(event, task_id)
         if translated is not None:
             self._feed(translated)
-        elif event.name == "TaskReopen":
-            self._feed(ChainReconciled(task_id, await self._facts(self._tasks()[task_id])))
         return True
 
-    async def _translate(self, name: str, task_id: str, given: Mapping[str, Any]) -> Event | None:
-        match name:
+    async def _translate(self, event: ChainEvent, task_id: str) -> Event | None:
+        given = event.arguments
+        match event.name:
             case "TaskInitialize":
                 return TaskInitialized(task_id)
             case "TaskContribute":
                 worker = given["worker"]
-                weight = worker_weight(await self._chain.view_score(worker))
+                contribution = await self._chain.view_contribution(task_id, worker)
+                score = await self._chain.view_score(worker, block_number=event.block_number - 1)
+                weight = exact_weight(score, contribution.weight) if contribution.weight else worker_weight(score)
                 return ContributionMined(task_id, worker, given["hash"], weight)
             case "TaskConsensus":
                 view = await self._chain.view_task(task_id)
+                if view.consensus_value != given["consensus"]:
+                    return None  # Read again after a restart: it was reopened, as a later event says.
                 return ConsensusReached(task_id, given["consensus"], view.reveal_deadline)
             case "TaskReveal":
                 return RevealMined(task_id, given["worker"], given["digest"])
@@ -268,10 +394,24 @@ class ChainWatcher:
         if await asyncio.to_thread(self._store.is_deal_settled, deal_id):
             return  # It is over, and only read again.
         timeref = await self._timeref(deal.category)
-        self._feed(DealMatched(terms_of(deal_id, deal, timeref), deal.bot_first, deal.bot_size))
+        requirements, waits = await self._requirements(deal), await self._waits(deal)
+        terms = terms_of(deal_id, deal, timeref, waits=waits, requirements=requirements)
+        self._feed(DealMatched(terms, deal.bot_first, deal.bot_size))
         await self._taken()
 
     async def _timeref(self, category: int) -> int:
         if category not in self._timerefs:
             self._timerefs[category] = (await self._chain.view_category(category)).timeref
         return self._timerefs[category]
+
+
+def _agree(facts: ChainFacts, view: TaskView) -> bool:
+    """True if nothing in the view contradicts what is believed: then its contributions need not be read."""
+    return (
+        facts.status is view.status
+        and facts.consensus_value == view.consensus_value
+        and facts.reveal_deadline == view.reveal_deadline
+        and facts.result_digest == view.result_digest
+        and {seen.worker for seen in facts.contributions} == set(view.contributors)
+        and len(facts.revealed()) == view.reveal_counter
+    )

@@ -20,6 +20,7 @@ __all__ = [
     "SCORE_DIVISOR",
     "confidence_from_trust",
     "consensus_reached",
+    "exact_weight",
     "log2_weight",
     "needs_more_replicas",
     "reachable_trust",
@@ -76,6 +77,15 @@ def worker_weight(score: int) -> int:
 def log2_weight(weight: int) -> int:
     """floor(log2(weight)): the share of a contribution of that weight in the workers' reward. ``weight`` ≥ 1."""
     return weight.bit_length() - 1
+
+
+def exact_weight(score: int, log2: int) -> int:
+    """What a contribution weighed, of a worker that has ``score`` now, or had it then.
+
+    The hub keeps only ``log2`` of a contribution's weight, and the score may have changed since: of the weights with
+    that logarithm it is the nearest to the score's.
+    """
+    return min(max(worker_weight(score), 1 << log2), (2 << log2) - 1)
 
 
 def consensus_reached(group: int, total: int, trust: int) -> bool:

@@ -38,6 +38,10 @@ __all__ = [
     "RevealNotice",
     "Revealed",
     "Seal",
+    "SponsorRequest",
+    "Sponsored",
+    "SpotAnswer",
+    "SpotCheck",
     "TaskDone",
     "UploadRequest",
     "Uploaded",
@@ -173,6 +177,26 @@ class TaskDone:
 
 
 @dataclass(config=_STRICT, frozen=True, slots=True)
+class Sponsored:
+    """The answer to `SponsorRequest`: what is on its way (0: nothing), and why it is not more."""
+
+    stake_nrlc: Annotated[int, Field(ge=0, lt=1 << 256)]
+    coins_wei: Annotated[int, Field(ge=0, lt=1 << 256)]
+    reason: ShortText
+    kind: Literal["sponsored"] = "sponsored"
+
+
+@dataclass(config=_STRICT, frozen=True, slots=True)
+class SpotCheck:
+    """Run `protocol.spot_checks.SCRIPT` with these arguments now: a test of the speed that was claimed."""
+
+    check_id: Annotated[str, Field(min_length=1, max_length=64)]
+    seed: Annotated[int, Field(ge=0, lt=1 << 61)]
+    rounds: Annotated[int, Field(ge=1, le=1_000_000)]
+    kind: Literal["spot_check"] = "spot_check"
+
+
+@dataclass(config=_STRICT, frozen=True, slots=True)
 class WhyReason:
     """One rule of the pool for this worker, with its numbers in ``text``; ``allowed`` False: it keeps work away."""
 
@@ -201,6 +225,8 @@ PoolMessage = (
     | UploadRequest
     | Abort
     | TaskDone
+    | Sponsored
+    | SpotCheck
     | Why
 )
 
@@ -329,6 +355,24 @@ class LeaseFailed:
 
 
 @dataclass(config=_STRICT, frozen=True, slots=True)
+class SponsorRequest:
+    """A newcomer asks for coins and a stake to begin with. ``agreement`` is the key's EIP-191 signature of
+    `protocol.sponsorship.agreement_message`."""
+
+    agreement: Signature
+    kind: Literal["sponsor_request"] = "sponsor_request"
+
+
+@dataclass(config=_STRICT, frozen=True, slots=True)
+class SpotAnswer:
+    """What the script of a `SpotCheck` printed."""
+
+    check_id: Annotated[str, Field(min_length=1, max_length=64)]
+    answer: Annotated[int, Field(ge=0, lt=1 << 64)]
+    kind: Literal["spot_answer"] = "spot_answer"
+
+
+@dataclass(config=_STRICT, frozen=True, slots=True)
 class WhyRequest:
     """Why does this worker get no work?"""
 
@@ -346,6 +390,8 @@ WorkerMessage = (
     | Opening
     | Uploaded
     | LeaseFailed
+    | SponsorRequest
+    | SpotAnswer
     | WhyRequest
 )
 

@@ -6,27 +6,42 @@ SQLite is the default and needs no server. Every service keeps its own tables an
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import re
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import CHAR, Connection, Dialect, Engine, QueuePool, create_engine, event
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy import CHAR, URL, Connection, Dialect, Engine, QueuePool, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.types import TypeDecorator
 
-from fairgrid.errors import UsageError
+from fairgrid.errors import ServiceUnavailable, UsageError
+from fairgrid.seams.http import one_line
 
-__all__ = ["Uint256", "migrate", "open_engine", "version_table"]
+__all__ = ["Uint256", "migrate", "open_engine", "version_table", "without_password"]
 
 _UINT256_LIMIT = 1 << 256
 _BUSY_TIMEOUT_MS = 10_000
 _CHECKPOINT_PAGES = 8_192
 _CACHE_KIB = 32 * 1_024
+_MIGRATION_LOCK = 0x46616972  # any number that nobody else locks
+_POSTGRESQL: dict[str, Any] = {
+    # A server that vanished is noticed within seconds, on both sides.
+    "connect_timeout": 5,
+    "keepalives_idle": 2,
+    "keepalives_interval": 1,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 5_000,
+    # What was committed is acted upon: it must be on disk, whatever the server's default.
+    "options": "-c tcp_keepalives_idle=2 -c tcp_keepalives_interval=1 -c tcp_keepalives_count=3 "
+    "-c synchronous_commit=on",
+}
 
 
 class Uint256(TypeDecorator[int]):
@@ -58,7 +73,8 @@ class Uint256(TypeDecorator[int]):
 
 
 def open_engine(database: str | Path) -> Engine:
-    """An engine for a SQLite file (a path), or for any SQLAlchemy URL (``sqlite://`` is a database in memory).
+    """An engine for a SQLite file (a path), for PostgreSQL (``postgresql://user@host/name``), or for any SQLAlchemy URL
+    (``sqlite://`` is a database in memory).
 
     SQLite is opened with write-ahead log, foreign keys on, and a wait of 10 s for a lock. A transaction takes the write
     lock when it begins, so that it never fails half-way for want of it; one that only reads says so with
@@ -68,6 +84,9 @@ def open_engine(database: str | Path) -> Engine:
         UsageError: the URL cannot be understood, or its driver is not installed.
     """
     url = database if isinstance(database, str) and "://" in database else f"sqlite:///{Path(database).absolute()}"
+    scheme, _, rest = url.partition("://")
+    if scheme in ("postgres", "postgresql"):
+        url = f"postgresql+psycopg://{rest}"
     in_memory = url in ("sqlite://", "sqlite:///:memory:")
     options: dict[str, Any] = {}
     if in_memory:
@@ -78,13 +97,15 @@ def open_engine(database: str | Path) -> Engine:
             "max_overflow": 0,
             "connect_args": {"check_same_thread": False},
         }
+    elif url.startswith("postgresql+psycopg:"):
+        options = {"pool_pre_ping": True, "connect_args": _POSTGRESQL}
     try:
         engine = create_engine(url, **options)
     except (ArgumentError, ImportError) as error:
-        raise UsageError(
-            f"The database {url} cannot be opened ({error}). "
-            f"Give a path for SQLite, or a URL whose driver is installed."
-        ) from error
+        remedy = "Give a path for SQLite, or a URL whose driver is installed."
+        if isinstance(error, ImportError) and "psycopg" in str(error):
+            remedy = "PostgreSQL needs its driver: pip install 'fairgrid[postgres]'"
+        raise UsageError(f"The database {without_password(url)} cannot be opened ({error}). {remedy}") from error
     if engine.dialect.name == "sqlite":
         _prepare_sqlite(engine)
     return engine
@@ -98,13 +119,17 @@ def migrate(engine: Engine, package: str) -> None:
 
     Raises:
         UsageError: the database was written by a newer release.
+        ServiceUnavailable: the database server does not answer.
     """
     folder = Path(next(iter(_folders_of(package))))
     config = Config()
     config.set_main_option("script_location", _escaped(Path(__file__).parent / "alembic"))
     config.set_main_option("version_locations", _escaped(folder))
     config.set_main_option("path_separator", "newline")
-    with engine.begin() as connection:
+    with _transaction(engine) as connection:
+        if engine.dialect.name == "postgresql":
+            # Two processes that start at once: the second waits here, and then finds nothing to do.
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
         config.attributes["connection"] = connection
         config.attributes["version_table"] = version_table(package)
         try:
@@ -114,6 +139,24 @@ def migrate(engine: Engine, package: str) -> None:
                 f"The database was written by another release of fairgrid ({error}). "
                 f"Use that release, or a new database."
             ) from error
+
+
+@contextlib.contextmanager
+def _transaction(engine: Engine) -> Iterator[Connection]:
+    try:
+        connection = engine.connect()
+    except OperationalError as error:
+        raise ServiceUnavailable("database", without_password(engine.url), one_line(str(error.orig))) from error
+    with connection, connection.begin():
+        yield connection
+
+
+def without_password(database: str | URL) -> str:
+    """A database's URL as it may be shown and logged."""
+    try:
+        return make_url(database).render_as_string(hide_password=True)
+    except ArgumentError:
+        return re.sub(r"//[^@/]*@", "//***@", str(database))
 
 
 def version_table(package: str) -> str:

@@ -106,21 +106,30 @@ def _bind(host: str, port: int) -> socket.socket:
     return listener
 
 
+def _url(host: str, listener: socket.socket) -> str:
+    address = f"[{host}]" if ":" in host else host
+    return f"http://{address}:{listener.getsockname()[1]}"
+
+
 @asynccontextmanager
 async def serving(
-    application: Any, *, host: str = "127.0.0.1", port: int = 0, ws_max_size: int = 1024 * 1024
+    application: Any,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    ws_max_size: int = 1024 * 1024,
+    listener: socket.socket | None = None,
 ) -> AsyncIterator[str]:
     """Serve ``application`` in this event loop while the block runs; gives its base URL, without a trailing slash.
 
     Port 0 takes a free one. On leaving, open connections have 3 s to finish, then they are cut.
-    ``ws_max_size`` is the largest websocket message in bytes.
+    ``ws_max_size`` is the largest websocket message in bytes; ``listener`` a bound socket to use instead of ``port``.
 
     Raises:
         UsageError: the address cannot be bound.
     """
-    listener = _bind(host, port)
-    address = f"[{host}]" if ":" in host else host
-    url = f"http://{address}:{listener.getsockname()[1]}"
+    listener = listener or _bind(host, port)
+    url = _url(host, listener)
     config = uvicorn.Config(
         application,
         log_config=None,
@@ -161,16 +170,33 @@ async def drain(body: AsyncIterator[bytes], *, limit_bytes: int, limit_s: float 
                     return
 
 
-async def _run(opener: Opener, *, host: str, port: int, announce: Callable[[str], None], ws_max_size: int) -> None:
+async def _run(
+    opener: Opener,
+    *,
+    host: str,
+    port: int,
+    announce: Callable[[str], None],
+    ws_max_size: int,
+    bound: Callable[[str], None] | None,
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
+    listener = None
     try:
-        async with opener() as application, serving(application, host=host, port=port, ws_max_size=ws_max_size) as url:
+        if bound is not None:
+            listener = _bind(host, port)
+            bound(_url(host, listener))
+        async with (
+            opener() as application,
+            serving(application, host=host, port=port, ws_max_size=ws_max_size, listener=listener) as url,
+        ):
             announce(f"ready {url}")
             await stop.wait()
     finally:
+        if listener is not None:
+            listener.close()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
 
@@ -182,13 +208,15 @@ def run_service(
     host: str = "127.0.0.1",
     port: int = 0,
     ws_max_size: int = 1024 * 1024,
+    bound: Callable[[str], None] | None = None,
 ) -> None:
     """Run a service until SIGTERM or SIGINT; the body of every ``fairgrid … start``.
 
     ``announce`` gets the one line ``ready http://HOST:PORT`` when requests are answered (``typer.echo`` in the CLI).
+    ``bound`` gets the URL before ``opener`` is entered, for a service that has to tell others where it is.
 
     Raises:
         UsageError: the address cannot be bound.
         FairgridError: whatever ``opener`` raises.
     """
-    asyncio.run(_run(opener, host=host, port=port, announce=announce, ws_max_size=ws_max_size))
+    asyncio.run(_run(opener, host=host, port=port, announce=announce, ws_max_size=ws_max_size, bound=bound))

@@ -20,8 +20,19 @@ from fairgrid.chain.interface import Chain
 from fairgrid.errors import FairgridError, HostFailure, ServiceUnavailable
 from fairgrid.protocol.hexes import from_hex
 from fairgrid.protocol.seals import seal_hash
+from fairgrid.protocol.sponsorship import agreement_message
 from fairgrid.protocol.views import Deal, Task, TaskStatus
-from fairgrid.protocol.wire import HeldLease, Lease, PoolMessage, Why, WhyRequest
+from fairgrid.protocol.wire import (
+    HeldLease,
+    Lease,
+    PoolMessage,
+    Sponsored,
+    SponsorRequest,
+    SpotAnswer,
+    SpotCheck,
+    Why,
+    WhyRequest,
+)
 from fairgrid.seams.clock import Clock
 from fairgrid.wallet.signer import Signer
 from fairgrid.worker import events as ev
@@ -32,6 +43,7 @@ from fairgrid.worker.link import LinkOptions, PoolLink
 from fairgrid.worker.machine import WorkerMachine
 from fairgrid.worker.misbehave import Misbehaviour
 from fairgrid.worker.owner import OwnerWatch
+from fairgrid.worker.ownership import Ownership
 from fairgrid.worker.policy import WorkerPolicy
 from fairgrid.worker.store import Finished, WorkerStore
 from fairgrid.worker.transactions import Transactions
@@ -103,6 +115,8 @@ class AgentOptions:
     misbehaviour: Misbehaviour | None = None
     benchmark: bool = False
     """Measure the machine before the first enrolment, and tell the pool."""
+    sponsor: bool = False
+    """Ask the pool for coins and a stake to begin with."""
 
 
 class Announcer(Protocol):
@@ -131,8 +145,15 @@ class WorkerAgent:
         announcer: Announcer,
         options: AgentOptions,
         owner: OwnerWatch | None = None,
+        ownership: Ownership | None = None,
+        check: Callable[[int, int], Awaitable[int]] | None = None,
     ) -> None:
-        """``owner`` None: a worker without rules of when it may work."""
+        """``owner`` None: no rules of when it may work; ``ownership`` None: the key is its own owner and worker.
+
+        ``check`` answers a pool's test of speed, of seed and rounds; None: it is not answered.
+        """
+        self._check = check
+        self._checking = False
         self._options = options
         self._pool = link
         self._chain = chain
@@ -142,9 +163,17 @@ class WorkerAgent:
         self._clock = clock
         self._announcer = announcer
         self._machine = WorkerMachine(slots=options.slots, confirmations=options.confirmations, keep_s=options.keep_s)
-        self._judge = Judge(chain, signer.address, store, policy, workerpool=link.workerpool)
-        self._transactions = Transactions(chain, signer, clock=clock, poll_s=options.receipt_poll_s)
-        self._link = PoolLink(link, signer=signer, user=self, clock=clock)
+        self._worker = ownership.worker if ownership is not None else signer.address
+        self._judge = Judge(chain, self._worker, store, policy, workerpool=link.workerpool)
+        self._transactions = Transactions(
+            chain,
+            signer,
+            clock=clock,
+            poll_s=options.receipt_poll_s,
+            worker=self._worker,
+            entry=ownership.entry(signer.address) if ownership is not None else chain.hub,
+        )
+        self._link = PoolLink(link, signer=signer, user=self, clock=clock, ownership=ownership)
         self._events: asyncio.Queue[ev.Event] = asyncio.Queue()
         self._stop = asyncio.Event()
         self._running: set[asyncio.Task[None]] = set()
@@ -208,7 +237,7 @@ class WorkerAgent:
             except ServiceUnavailable as error:
                 self._wait_for(str(error))
             else:
-                if gas > 0:
+                if gas > 0 or self._options.sponsor:
                     break
                 self._wait_for(
                     f"{self._signer.address} has no coin of chain {self._chain.chain_id} to pay gas with. "
@@ -230,6 +259,23 @@ class WorkerAgent:
         self._enrolled = True
         self._events.put_nowait(ev.PoolConnected())
         self._announcer.ready(self._pool.url)
+        if self._options.sponsor:
+            self._link.send(self._sponsor_request())
+
+    async def _answer_check(self, check: SpotCheck) -> None:
+        if self._check is None or self._checking:
+            return
+        self._checking = True
+        try:
+            self._link.send(SpotAnswer(check_id=check.check_id, answer=await self._check(check.seed, check.rounds)))
+        except FairgridError as error:
+            _log.warning("a check of the pool was not answered", reason=str(error))
+        finally:
+            self._checking = False
+
+    def _sponsor_request(self) -> SponsorRequest:
+        message = agreement_message(self._pool.chain_id, self._pool.hub, self._pool.workerpool, self._worker)
+        return SponsorRequest(agreement=self._signer.sign_message(message))
 
     def disconnected(self, reason: str) -> None:
         self._enrolled = False
@@ -241,6 +287,16 @@ class WorkerAgent:
         self._wait_for(reason)
 
     def received(self, message: PoolMessage) -> None:
+        if isinstance(message, Sponsored):
+            _log.info("sponsored", stake_nrlc=message.stake_nrlc, coins_wei=message.coins_wei, reason=message.reason)
+            self._announcer.waiting(
+                f"The pool sponsors this worker with {message.stake_nrlc} nRLC of deposit and {message.coins_wei} wei "
+                f"for gas. {message.reason}".strip()
+            )
+            return
+        if isinstance(message, SpotCheck):
+            self._start(self._answer_check(message))
+            return
         if isinstance(message, Why):
             if self._why is not None and not self._why.done():
                 self._why.set_result(message)
@@ -279,7 +335,7 @@ class WorkerAgent:
             for held in self._machine.held
         ]
         return {
-            "worker": self._signer.address,
+            "worker": self._worker,
             "pool": self._pool.url,
             "workerpool": self._pool.workerpool,
             "enrolled": self._enrolled,
@@ -445,9 +501,7 @@ class WorkerAgent:
         if held is None:
             return
         salt = "0x" + secrets.token_bytes(32).hex()
-        seal = seal_hash(
-            self._chain.chain_id, self._chain.hub, task_id, held.round, self._signer.address, held.digest, salt
-        )
+        seal = seal_hash(self._chain.chain_id, self._chain.hub, task_id, held.round, self._worker, held.digest, salt)
         signature = self._signer.sign_message(from_hex(seal))
         self._events.put_nowait(ev.SealSigned(task_id, salt, seal, signature))
 
@@ -528,7 +582,7 @@ class WorkerAgent:
             # In this order: what is newer may only make the worker more careful.
             head = await self._chain.head()
             task = await self._chain.view_task(task_id)
-            mine = await self._chain.view_contribution(task_id, self._signer.address)
+            mine = await self._chain.view_contribution(task_id, self._worker)
             if task.status in _OVER and held.phase not in WORKING:
                 self._next_look[task_id] = self._clock.now() + self._options.settled_poll_s
                 if task_id not in self._earned:

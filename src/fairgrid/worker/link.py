@@ -20,10 +20,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
 from fairgrid.errors import UsageError
+from fairgrid.pool.client import pool_urls
 from fairgrid.protocol.hexes import checksum
 from fairgrid.protocol.machine import Machine, machine_message
 from fairgrid.protocol.seals import challenge_message
-from fairgrid.protocol.typed_data import Domain, enrolment_typed_data
 from fairgrid.protocol.wire import (
     MAX_FRAME_BYTES,
     PROTOCOL_VERSION,
@@ -41,10 +41,14 @@ from fairgrid.protocol.wire import (
 )
 from fairgrid.seams.clock import Clock
 from fairgrid.wallet.signer import Signer
+from fairgrid.worker.ownership import Ownership, own_key
 
 __all__ = ["LinkOptions", "LinkUser", "PoolLink", "websocket_url"]
 
 _log = structlog.get_logger(__name__)
+
+_AMONG_SEVERAL_S = 1.0
+"""Of several processes of a pool one leads soon: they are asked more often than one that is away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +56,7 @@ class LinkOptions:
     """How to reach a pool, and which one it must be."""
 
     url: str
-    """The pool's base URL, http or https."""
+    """The pool's base URL, http or https; those of several processes of one pool with commas between."""
     chain_id: int
     hub: str
     workerpool: str
@@ -106,10 +110,19 @@ def websocket_url(url: str) -> str:
 class PoolLink:
     """One connection at a time to one pool, made anew for ever while `run` runs."""
 
-    def __init__(self, options: LinkOptions, *, signer: Signer, user: LinkUser, clock: Clock) -> None:
-        """Raises UsageError when the URL cannot be one."""
+    def __init__(
+        self,
+        options: LinkOptions,
+        *,
+        signer: Signer,
+        user: LinkUser,
+        clock: Clock,
+        ownership: Ownership | None = None,
+    ) -> None:
+        """``ownership`` None: the signer is its own owner and worker. Raises UsageError when the URL cannot be one."""
+        self._ownership = ownership or own_key(signer, options.workerpool, chain_id=options.chain_id, hub=options.hub)
         self._options = options
-        self._endpoint = websocket_url(options.url)
+        self._endpoints = [websocket_url(url) for url in pool_urls(options.url)]
         self._signer = signer
         self._user = user
         self._clock = clock
@@ -131,13 +144,15 @@ class PoolLink:
     async def run(self) -> None:
         """Connect, enrol, serve, and again after a growing pause; ends only by cancellation."""
         pause_s = self._options.first_pause_s
+        tried = 0
         while True:
             welcomed = False
+            endpoint = self._endpoints[tried % len(self._endpoints)]
             try:
                 # A proxy of the environment does not lead to this machine's own services.
-                local = urlsplit(self._endpoint).hostname in ("127.0.0.1", "localhost", "::1")
+                local = urlsplit(endpoint).hostname in ("127.0.0.1", "localhost", "::1")
                 async with connect(
-                    self._endpoint,
+                    endpoint,
                     max_size=MAX_FRAME_BYTES,
                     open_timeout=self._options.answer_s,
                     close_timeout=1,
@@ -155,9 +170,13 @@ class PoolLink:
                 pause_s = self._options.first_pause_s
                 self._user.disconnected(reason)
             else:
-                self._user.rejected(f"{self._options.url}: {reason}")
+                self._user.rejected(f"{endpoint}: {reason}")
+            tried += 1
             await self._clock.sleep(pause_s * random.uniform(0.7, 1.3))
-            pause_s = min(pause_s * 2, self._options.longest_pause_s)
+            longest_s = self._options.longest_pause_s
+            if len(self._endpoints) > 1:
+                longest_s = min(longest_s, _AMONG_SEVERAL_S)
+            pause_s = min(pause_s * 2, longest_s)
 
     async def _enrol(self, connection: ClientConnection) -> float:
         options = self._options
@@ -175,17 +194,16 @@ class PoolLink:
                 raise _Rejected(
                     f"the pool serves {name} {claimed}, this worker's network file says {expected}. Nothing was signed"
                 )
-        own = self._signer.address
+        worker = self._ownership.worker
         machine = options.claims() if options.claims is not None else None
-        document = enrolment_typed_data(own, own, options.workerpool, Domain(options.chain_id, options.hub))
         await connection.send(
             encode(
                 Enrol(
-                    owner=own,
-                    worker=own,
-                    owner_signature=self._signer.sign_typed_data(document),
+                    owner=self._ownership.owner,
+                    worker=worker,
+                    owner_signature=self._ownership.signature,
                     nonce_signature=self._signer.sign_message(
-                        challenge_message(options.chain_id, options.hub, options.workerpool, own, challenge.nonce)
+                        challenge_message(options.chain_id, options.hub, options.workerpool, worker, challenge.nonce)
                     ),
                     runtimes=options.runtimes,
                     slots=options.slots,
@@ -193,7 +211,7 @@ class PoolLink:
                     machine=machine,
                     machine_signature=self._signer.sign_message(
                         machine_message(
-                            options.chain_id, options.hub, options.workerpool, own, challenge.nonce, machine
+                            options.chain_id, options.hub, options.workerpool, worker, challenge.nonce, machine
                         )
                     )
                     if machine is not None

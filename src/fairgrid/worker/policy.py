@@ -233,7 +233,9 @@ def refusal_of_deal(policy: WorkerPolicy, terms: Terms) -> str | None:
         return "The task id is not that of the deal and index."
     if deal.workerpool.pointer != terms.workerpool:
         return f"The deal was made with workerpool {deal.workerpool.pointer}, this worker serves {terms.workerpool}."
-    if task.status is not TaskStatus.ACTIVE:
+    # One that has its consensus may need an arbiter: it is computed and sealed, never contributed.
+    arbitrates = task.status is TaskStatus.REVEALING and not terms.count
+    if task.status is not TaskStatus.ACTIVE and not arbitrates:
         return f"The task is {task.status.name} on chain, not ACTIVE."
     if terms.chain_time >= task.contribution_deadline:
         return "The task's contribution deadline has passed."

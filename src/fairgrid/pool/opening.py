@@ -1,0 +1,119 @@
+"""Put a pool's process together: database, place among the other processes, chain, storage, scheduler, HTTP rim."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from fairgrid.chain.client import JsonRpcChain
+from fairgrid.chain.interface import Chain
+from fairgrid.chain.network import Network
+from fairgrid.errors import FundsError, TransactionFailed, UsageError
+from fairgrid.pool.app import pool_application
+from fairgrid.pool.gate import PoolGate
+from fairgrid.pool.leadership import Leader, Leadership
+from fairgrid.pool.policy import Policy
+from fairgrid.pool.service import PoolService, check_ownership
+from fairgrid.pool.sponsor import Sponsor
+from fairgrid.pool.sponsor_store import SponsorStore
+from fairgrid.pool.store import PoolStore
+from fairgrid.seams.clock import SystemClock
+from fairgrid.storage.client import StorageClient
+from fairgrid.wallet.keystore import open_or_create_key
+from fairgrid.wallet.signer import Signer
+
+__all__ = ["PoolOptions", "opened_pool"]
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolOptions:
+    """What one process of a pool is started with."""
+
+    network: Network
+    directory: Path
+    """Key, uploads that are being checked, and whatever belongs to this machine only."""
+    database: str | Path
+    """A path for SQLite; a URL for PostgreSQL, which several processes may share."""
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True)
+class _Term:
+    """The pool during one term of this process's lead."""
+
+    service: PoolService
+    application: Any
+
+    async def drain(self) -> None:
+        await self.service.drain()
+
+
+@asynccontextmanager
+async def opened_pool(options: PoolOptions, *, signer: Signer, address: str) -> AsyncIterator[PoolGate]:
+    """A pool's process; ``address`` is its own URL. It leads or stands by when the block is entered.
+
+    Raises:
+        UsageError: the key does not own the workerpool, or the database cannot be used.
+        ServiceUnavailable: chain or database do not answer.
+    """
+    network, clock = options.network, SystemClock()
+    store = await asyncio.to_thread(PoolStore.open, options.database)
+    try:
+        async with await JsonRpcChain.connect(network) as chain, StorageClient(network.storage) as storage:
+            await check_ownership(chain, network.pool_address, signer)
+            leadership = Leadership(store.engine, address=address)
+
+            @asynccontextmanager
+            async def lead(leader: Leader) -> AsyncIterator[_Term]:
+                # A store remembers what it wrote; what others wrote since this process led last, only a new one sees.
+                own_store = PoolStore(store.engine)
+                async with PoolService(
+                    chain=chain,
+                    signer=signer,
+                    workerpool=network.pool_address,
+                    store=own_store,
+                    storage=storage,
+                    policy=options.policy,
+                    clock=clock,
+                    scratch=options.directory / "uploads",
+                    epoch=leader.epoch,
+                    sponsor=await _sponsor(options, chain, own_store),
+                ).running() as service:
+                    yield _Term(service, pool_application(service, network=network))
+
+            async with PoolGate(leadership, lead=lead, clock=clock).running() as gate:
+                yield gate
+    finally:
+        store.close()
+
+
+async def _sponsor(options: PoolOptions, chain: Chain, store: PoolStore) -> Sponsor | None:
+    """Who helps newcomers; None unless the policy gives them anything."""
+    rules = options.policy
+    if not rules.sponsor_terms.gives_anything:
+        return None
+    sponsor = Sponsor(
+        chain=chain,
+        signer=open_or_create_key(options.directory / "sponsor"),
+        rlc=options.network.rlc,
+        store=SponsorStore(store.engine),
+        terms=rules.sponsor_terms,
+        clock=SystemClock(),
+    )
+    try:
+        await sponsor.allow()
+    except (FundsError, TransactionFailed) as error:
+        raise UsageError(
+            f"The policy sponsors newcomers, but {sponsor.address} cannot pay for it ({error}). Send it RLC and coins "
+            f"for what may be given, or set sponsor_stake_nrlc and sponsor_coins_wei to 0."
+        ) from error
+    _log.info("newcomers are sponsored", sponsor=sponsor.address)
+    return sponsor

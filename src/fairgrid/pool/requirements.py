@@ -1,0 +1,47 @@
+"""What a deal's tasks ask of a machine: read from its manifest, without keeping the deal back for long."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from fairgrid.errors import ServiceUnavailable
+from fairgrid.pool.manifests import ManifestReader
+from fairgrid.pool.matching import NO_REQUIREMENTS, Requirements
+from fairgrid.protocol.manifest import Manifest
+from fairgrid.protocol.views import Deal
+
+__all__ = ["RequirementsReader", "requirements_of_manifest"]
+
+_log = structlog.get_logger(__name__)
+_MOST_INPUTS = 16
+
+
+def requirements_of_manifest(manifest: Manifest) -> Requirements:
+    """What every task of the manifest asks: its needs, its runtime, its memory limit, its largest common inputs."""
+    files = sorted((manifest.script, *manifest.inputs), key=lambda reference: -reference.size)
+    return Requirements(
+        needs=manifest.needs,
+        runtime=manifest.runtime,
+        memory_limit_bytes=manifest.resources.memory_bytes,
+        inputs=tuple((reference.cid, reference.size) for reference in files[:_MOST_INPUTS]),
+    )
+
+
+class RequirementsReader:
+    """Asks storage for a deal's manifest; one that cannot be read in time asks for nothing, and workers refuse it."""
+
+    def __init__(self, manifests: ManifestReader, *, patience_s: float = 3.0) -> None:
+        self._manifests = manifests
+        self._patience_s = patience_s
+
+    async def requirements_of(self, deal: Deal) -> Requirements:
+        """Never raises."""
+        try:
+            async with asyncio.timeout(self._patience_s):
+                manifest = await self._manifests.manifest_of(deal.params)
+        except (ServiceUnavailable, TimeoutError) as error:
+            _log.warning("a manifest cannot be read; its tasks are matched without needs", reason=str(error))
+            return NO_REQUIREMENTS
+        return NO_REQUIREMENTS if manifest is None else requirements_of_manifest(manifest)

@@ -1,0 +1,128 @@
+"""May the pool help this newcomer? A pure decision (decision 23): what is missing, within caps, once for each worker.
+
+Sybils are bounded by money, not detected: a worker gets its help once, an owner and a network address a few times, and
+all together no more than the day's budget. What was given is to be earned back first; the worker signs that it agrees,
+and the record is the pool's own, not the chain's.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ["Grant", "Newcomer", "SponsorTerms", "decide", "network_of"]
+
+_DAY_S: Final = 86_400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SponsorTerms:
+    """What a pool gives. Stakes in nRLC, coins in wei of the chain; all 0: it sponsors nobody."""
+
+    stake_nrlc: int = 0
+    coins_wei: int = 0
+    day_stake_nrlc: int = 0
+    """Most for all newcomers of 24 hours."""
+    day_coins_wei: int = 0
+    per_owner: int = 1
+    """Most workers of one owner, ever."""
+    per_network_day: int = 3
+    """Most workers of one network address (a /24, or a /56 of IPv6) in 24 hours."""
+    min_fuel_per_s: int = 0
+    """Least speed of the machine's own benchmark, without which nothing is given."""
+
+    @property
+    def gives_anything(self) -> bool:
+        return self.stake_nrlc > 0 or self.coins_wei > 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Newcomer:
+    """Who asks, and what it has on chain."""
+
+    worker: str
+    key: str
+    """Who pays the gas: the worker itself, or the operator of its role account."""
+    owner: str
+    network: str
+    """`network_of` its address."""
+    deposit_nrlc: int
+    """Free and locked."""
+    key_wei: int
+    fuel_per_s: int = 0
+    agreement: str = ""
+    """The key's signature of `protocol.sponsorship.agreement_message`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a worker was given; ``at`` is the pool's local time. Its worker is the key by which it happens once."""
+
+    worker: str
+    key: str
+    owner: str
+    network: str
+    stake_nrlc: int
+    coins_wei: int
+    agreement: str
+    at: float
+
+
+def decide(terms: SponsorTerms, newcomer: Newcomer, given: Sequence[Grant], now: float) -> Grant | str:
+    """What to give ``newcomer``, or the sentence that says why nothing. ``given`` are all grants so far."""
+    if not terms.gives_anything:
+        return "This pool does not sponsor newcomers."
+    if any(grant.worker == newcomer.worker for grant in given):
+        return "This worker was sponsored before."
+    if newcomer.fuel_per_s < max(terms.min_fuel_per_s, 1):
+        return (
+            f"The machine's benchmark says {newcomer.fuel_per_s} fuel a second; this pool sponsors from "
+            f"{max(terms.min_fuel_per_s, 1)} on. Start the worker with --benchmark."
+        )
+    stake = terms.stake_nrlc if newcomer.deposit_nrlc < terms.stake_nrlc else 0
+    coins = terms.coins_wei if newcomer.key_wei < terms.coins_wei else 0
+    if not stake and not coins:
+        return "This worker has coins and deposit enough to begin."
+    return _beyond_a_cap(terms, newcomer, given, now, stake, coins) or Grant(
+        worker=newcomer.worker,
+        key=newcomer.key,
+        owner=newcomer.owner,
+        network=newcomer.network,
+        stake_nrlc=stake,
+        coins_wei=coins,
+        agreement=newcomer.agreement,
+        at=now,
+    )
+
+
+def _beyond_a_cap(
+    terms: SponsorTerms, newcomer: Newcomer, given: Sequence[Grant], now: float, stake: int, coins: int
+) -> str | None:
+    of_owner = sum(grant.owner == newcomer.owner or grant.key == newcomer.key for grant in given)
+    if of_owner >= terms.per_owner:
+        return f"This pool sponsored {of_owner} worker(s) of this owner; its limit is {terms.per_owner}."
+    # A clock that was set back must not open the budget again: what is in the future counts as of today.
+    today = [grant for grant in given if grant.at > now - _DAY_S]
+    of_network = sum(grant.network == newcomer.network for grant in today)
+    if of_network >= terms.per_network_day:
+        return (
+            f"This pool sponsored {of_network} worker(s) from this network today; its limit is {terms.per_network_day}."
+        )
+    stake_left = terms.day_stake_nrlc - sum(grant.stake_nrlc for grant in today)
+    coins_left = terms.day_coins_wei - sum(grant.coins_wei for grant in today)
+    if stake > stake_left or coins > coins_left:
+        return "This pool's budget for newcomers is used up for today. Ask again tomorrow."
+    return None
+
+
+def network_of(address: str) -> str:
+    """The network of a newcomer that counts as one: a /24 of IPv4, a /56 of IPv6; other texts are one network."""
+    try:
+        parsed = ipaddress.ip_address(address.split("%", 1)[0])
+    except ValueError:
+        return "unknown"
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
+        parsed = parsed.ipv4_mapped
+    return str(ipaddress.ip_network((parsed, 24 if parsed.version == 4 else 56), strict=False))

@@ -1,0 +1,122 @@
+"""Several processes of one pool on a real PostgreSQL: the one that leads is killed, and the work goes on."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from fairgrid.chain.client import JsonRpcChain
+from fairgrid.localnet.network import POOL, LocalNetworkOptions, WorkerSpec
+from fairgrid.pool.client import pool_urls
+from fairgrid.protocol.views import TaskStatus
+from tests.e2e.acts import books, started, task_on_chain, until
+from tests.e2e.network import Network, running_network
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+WORK = """
+import os
+with open(os.path.join(os.environ["IEXEC_OUT"], "answer.txt"), "w") as file:
+    file.write("{answer}")
+"""
+
+
+def _health(url: str) -> dict[str, Any]:
+    try:
+        return dict(httpx.get(f"{url}/health", timeout=2, trust_env=False).json())
+    except (httpx.HTTPError, ValueError):
+        return {"status": "gone"}
+
+
+def _leader(urls: tuple[str, ...]) -> str | None:
+    return next((url for url in urls if "liveTasks" in _health(url)), None)
+
+
+@pytest.fixture
+def stage(tmp_path: Path, postgres_url: str) -> Iterator[Network]:
+    """Two workers, and two processes of the pool."""
+    options = LocalNetworkOptions(pool_database=postgres_url, pool_processes=2)
+    workers = (WorkerSpec("w1", slots=2), WorkerSpec("w2", slots=2))
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    with running_network(tmp_path / "net", scratch, workers=workers, options=options) as network:
+        yield network
+
+
+def _sent_by_the_pool(network: Network) -> Counter[str]:
+    """How often each call of the pool was mined, by its input data."""
+
+    async def read() -> Counter[str]:
+        local = network.local
+        async with await JsonRpcChain.connect(local.network) as chain:
+            head = int(await chain.rpc.request("eth_blockNumber"), 16)
+            found: Counter[str] = Counter()
+            for number in range(head + 1):
+                block = await chain.rpc.request("eth_getBlockByNumber", hex(number), True)
+                for transaction in block["transactions"]:
+                    if transaction["from"].lower() == local.accounts["pool-owner"].address.lower():
+                        found[transaction["input"]] += 1
+            return found
+
+    return network.wait(read())
+
+
+def test_killing_the_leader_costs_less_than_five_seconds_and_no_task(
+    stage: Network, postgres_url: str, record_property: Callable[[str, object], None]
+) -> None:
+    urls = pool_urls(stage.local.network.pool)
+    first = until(lambda: _leader(urls), "a leader")
+    second = next(url for url in urls if url != first)
+    standing_by = _health(second)
+    assert (standing_by["status"], standing_by["leader"]) == ("standing by", first)
+    refused = httpx.get(f"{second}/info", trust_env=False)
+    assert refused.status_code == 503 and refused.json()["leader"] == first and refused.headers["retry-after"]
+    before = books(stage)
+
+    name = POOL if first == urls[0] else f"{POOL}-2"
+    with ExitStack() as running:
+        jobs = [
+            running.enter_context(
+                started(
+                    stage,
+                    "run",
+                    stage.script(f"job{number}.py", WORK.format(answer=number)),
+                    *("--trust", "0.5", "--out", stage.scratch / f"out{number}", "--json"),
+                )
+            )
+            for number in range(6)
+        ]
+        tasks = [job.task() for job in jobs[:2]]
+        stage.local.kill(name)
+        killed_at = time.monotonic()
+        until(lambda: _leader((second,)), "a takeover", within_s=20, every_s=0.05)
+        took_s = time.monotonic() - killed_at
+        answers = [job.finish() for job in jobs]
+    assert took_s <= 5, f"the takeover took {took_s:.2f} s"
+    assert [answer.code for answer in answers] == [0] * 6, [answer.stderr for answer in answers]
+    for number in range(6):
+        assert (stage.scratch / f"out{number}" / "answer.txt").read_text() == str(number)
+    assert all(task_on_chain(stage, task).status is TaskStatus.COMPLETED for task in tasks)
+    assert _health(second)["epoch"] == 2
+    after = books(stage)
+    paid: Counter[str] = Counter()
+    for answer in answers:
+        paid.update({line["account"]: line["net"] for line in answer.document["payments"]})
+    changes = {account: after.totals[account] - before.totals[account] for account in before.totals}
+    assert {account: change for account, change in changes.items() if change} == {
+        account: net for account, net in paid.items() if net
+    }
+    twice = [data[:10] for data, times in _sent_by_the_pool(stage).items() if times > 1]
+    assert twice == [], "a call of the pool was mined twice"
+    with psycopg.connect(postgres_url) as connection:
+        versions = connection.execute("SELECT sender, nonce, count(*) FROM pool_transaction GROUP BY 1, 2").fetchall()
+    assert versions and all(count == 1 for _, _, count in versions)
+    record_property("takeover_s", round(took_s, 2))

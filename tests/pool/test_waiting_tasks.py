@@ -1,0 +1,91 @@
+"""The scheduler and tasks that read the results of others: they begin when these are there, or are refunded."""
+
+from __future__ import annotations
+
+from fairgrid.pool.events import DependenciesMet, DependencyFailed
+from fairgrid.pool.instructions import AwaitDependencies, Claim, Initialize
+from fairgrid.pool.machine import PoolMachine
+from fairgrid.pool.phases import Phase
+from fairgrid.pool.policy import Policy
+from fairgrid.protocol.ids import task_id
+from tests.pool.support import IDENTITY, TIMEREF, Fake, World
+
+OTHER = "0x" + "12" * 32
+
+
+def ids(world: World, first: str, count: int) -> list[str]:
+    deal_id = world.deals[first].deal_id
+    return [task_id(deal_id, index) for index in range(count)]
+
+
+def test_waiting_task_costs_no_gas_and_no_worker_until_the_results_are_there() -> None:
+    world = World([Fake("ann", "owner")])
+    task = world.deal(1, waits=True)
+    world.run()
+    world.tick(30)
+    assert world.given(Initialize) == []
+    assert [awaited.task_id for awaited in world.awaited] == [task]
+    world.feed(DependenciesMet(task))
+    world.run()
+    assert world.machine.tasks[task].phase is Phase.COMPLETED
+    world.feed(DependenciesMet(task))
+    assert len(world.given(Initialize)) == 1
+
+
+def test_task_that_waits_for_nothing_is_not_asked_after() -> None:
+    world = World([Fake("ann", "owner")])
+    world.deal(1)
+    world.run()
+    assert world.awaited == []
+
+
+def test_task_whose_dependency_was_refunded_is_abandoned_with_the_reason_and_refunded_itself() -> None:
+    world = World([Fake("ann", "owner")])
+    task = world.deal(1, waits=True)
+    world.feed(DependencyFailed(task, OTHER))
+    world.run()
+    assert world.machine.tasks[task].phase is Phase.ABANDONED
+    assert any(f"Task {OTHER}, whose result it reads, was refunded." in line.text for line in world.machine.story(task))
+    world.tick(10 * TIMEREF + 1)
+    world.run()
+    assert world.machine.tasks[task].phase is Phase.FAILED
+    assert len(world.given(Claim)) == 1
+
+
+def test_task_that_waits_past_its_deadline_is_refunded() -> None:
+    world = World([Fake("ann", "owner")])
+    task = world.deal(1, waits=True)
+    world.tick(10 * TIMEREF + 1)
+    world.run()
+    assert world.machine.tasks[task].phase is Phase.FAILED
+    assert not world.machine.tasks[task].waiting
+
+
+def test_so_many_wait_at_once_and_the_next_begin_when_these_go_on() -> None:
+    world = World([Fake("ann", "owner")], Policy(max_waiting_tasks=3))
+    first = world.deal(1, bot_size=5, waits=True)
+    tasks = ids(world, first, 5)
+    other = world.deal(1, name="other")
+    world.run()
+    assert world.machine.tasks[other].phase is Phase.COMPLETED
+    assert [awaited.task_id for awaited in world.awaited] == tasks[:3]
+    world.feed(DependenciesMet(tasks[0]))
+    world.run()
+    assert [awaited.task_id for awaited in world.awaited] == tasks[:4]
+    world.feed(DependencyFailed(tasks[1], OTHER))
+    world.run()
+    assert [awaited.task_id for awaited in world.awaited] == tasks
+    for task in tasks[2:]:
+        world.feed(DependenciesMet(task))
+    world.run()
+    assert [world.machine.tasks[task].phase.value for task in tasks] == [
+        "completed", "abandoned", "completed", "completed", "completed"
+    ]  # fmt: skip
+
+
+def test_after_a_restart_it_is_asked_again_for_each_waiting_task() -> None:
+    world = World([Fake("ann", "owner")])
+    task = world.deal(1, waits=True)
+    machine = PoolMachine(IDENTITY, world.policy)
+    outcome = machine.restore(world.machine.tasks.values(), (), in_flight=(), now=world.now)
+    assert AwaitDependencies(task, world.deals[task].deal_id, 0) in outcome.instructions
