@@ -106,8 +106,11 @@ def _one_is_confused(grid: Grid) -> list[Scripted]:
     return [Confused(grid, "worker")]
 
 
-def _one_is_silent(grid: Grid) -> list[Scripted]:
-    return [Scripted(grid, "worker"), Scripted(grid, "silent", Script(opens=False))]
+def _one_differs_from_its_seal(grid: Grid) -> list[Scripted]:
+    return [
+        Scripted(grid, "worker"),
+        Scripted(grid, "turncoat", Script(content=b"other", contributes=b"right", uploads=b"right")),
+    ]
 
 
 def _two_are_shy(grid: Grid) -> list[Scripted]:
@@ -127,7 +130,7 @@ SCENARIOS = {
     "Reopen": Scenario(_two_are_shy, skips_s=700, skips_at=TaskStatus.REVEALING, also=("reopen",)),
     "SendAbort": Scenario(_one_is_confused),
     "AwaitDependencies": Scenario(_one, waits=True),
-    "BanWorker": Scenario(_one_is_silent, trust=3),
+    "BanWorker": Scenario(_one_differs_from_its_seal, trust=3),
 }
 
 

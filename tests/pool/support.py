@@ -161,6 +161,7 @@ class World:
         refusal: str = "",
         waits: bool = False,
         price: int = 0,
+        requester: str = "requester",
         requirements: Requirements = NO_REQUIREMENTS,
     ) -> str:
         """Match a deal; gives the id of its first task."""
@@ -171,7 +172,7 @@ class World:
             timeref=TIMEREF,
             start_time=self.chain_time,
             worker_stake=worker_stake,
-            requester=address("requester"),
+            requester=address(requester),
             callback=callback,
             refusal=refusal,
             waits=waits,

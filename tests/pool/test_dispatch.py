@@ -54,15 +54,45 @@ def test_two_workers_of_one_owner_never_get_the_same_task() -> None:
     assert sorted(owners) == sorted({address("one owner"), address("other owner")})
 
 
-def test_an_owner_whose_replica_failed_does_not_get_the_task_again_through_another_worker() -> None:
+def test_an_owner_whose_replica_failed_gets_the_task_again_only_after_a_minute() -> None:
     first, second = Fake("w1", owner="owner", seals=False), Fake("w2", owner="owner", seals=False)
     world = World([first, second])
     task = world.deal(1)
     world.run()
     (lease,) = world.given(SendLease)
     world.feed(LeaseFailed(lease.worker, lease.lease_id, task, "disk full"))
-    world.tick(60)
+    world.tick(59)
     assert len(world.given(SendLease)) == 1
+    world.tick(31)
+    assert [given.worker for given in world.given(SendLease)] == [lease.worker, lease.worker]
+
+
+def test_a_worker_that_was_away_is_asked_again_after_those_that_did_not_try_yet() -> None:
+    away, fresh = Fake("away", owner="away", seals=False), Fake("fresh", owner="another")
+    world = World([away], Policy(lease_ttl_s=500))
+    task = world.deal(1)
+    world.run()
+    world.lose(away)
+    world.tick(30)
+    world.join(away, held=())
+    world.join(fresh)
+    world.tick(40)
+    assert [lease.worker for lease in world.given(SendLease)] == [away.address, fresh.address]
+    assert len(world.machine.tasks[task].replicas) == 2
+
+
+def test_a_worker_that_fails_three_times_does_not_get_the_task_any_more() -> None:
+    broken = Fake("broken", owner="broken", seals=False)
+    world = World([broken])
+    task = world.deal(1)
+    world.run()
+    for attempts in (1, 2, 3, 3):
+        leases = world.given(SendLease)
+        assert len(leases) == attempts
+        world.feed(LeaseFailed(broken.address, leases[-1].lease_id, task, "disk full"))
+        world.join(broken, held=())
+        world.tick(60)
+        world.run()
 
 
 def test_the_first_round_leases_the_policys_minimum_even_if_fewer_would_do() -> None:

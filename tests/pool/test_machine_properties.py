@@ -58,7 +58,7 @@ class _Watched(World):
         hidden = [digest_of(answer) for answer in _ANSWERS]
         for task in self.machine.tasks.values():
             assert len(task.in_phase(ReplicaPhase.AUTHORISED)) <= 1
-            owners = [replica.owner for replica in task.replicas]
+            owners = [replica.owner for replica in task.replicas if not replica.ended]
             assert len(owners) == len(set(owners))
             if task.facts.status < TaskStatus.REVEALING:
                 told = repr(self.machine.story(task.task_id))

@@ -294,17 +294,49 @@ def test_who_opens_with_another_digest_than_it_sealed_is_banned() -> None:
     assert "does not match its seal" in ban.reason
 
 
-def test_who_does_not_open_within_60_seconds_is_banned_even_after_the_task_is_over() -> None:
+def until_reveal_deadline(world: World, task: str) -> int:
+    """Seconds until nobody may reveal any more."""
+    return world.machine.tasks[task].facts.reveal_deadline - world.chain_time
+
+
+def test_who_does_not_open_before_the_reveal_deadline_is_banned_even_after_the_task_is_over() -> None:
     mute = Fake("mute", owner="mute", opens=False)
     world = World([mute])
     task = world.deal(1)
     assert world.run_until_final(task, seconds=0.1).phase is Phase.COMPLETED
     assert not world.given(SendDone, mute)
-    world.tick(59)
+    world.tick(until_reveal_deadline(world, task) - 1)
     assert not world.given(BanWorker)
     world.tick(1)
     assert [ban.worker for ban in world.given(BanWorker)] == [mute.address]
     assert world.machine.is_banned(address("someone else"), address("mute"))
+
+
+def test_who_is_asked_to_open_just_before_the_reveal_deadline_still_has_a_minute() -> None:
+    mute = Fake("mute", owner="mute", opens=False)
+    world = World([mute])
+    task = world.deal(1)
+    world.run_until_final(task, seconds=0.1)
+    world.lose(mute)
+    world.tick(until_reveal_deadline(world, task))
+    world.join(mute, held=())
+    world.tick(59)
+    assert not world.given(BanWorker)
+    world.tick(1)
+    assert [ban.worker for ban in world.given(BanWorker)] == [mute.address]
+
+
+def test_who_is_away_may_open_its_seal_until_the_final_deadline() -> None:
+    away = Fake("away", owner="away", opens=False)
+    world = World([away])
+    task = world.deal(1)
+    world.run_until_final(task, seconds=0.1)
+    world.lose(away)
+    final = world.machine.tasks[task].deal.final_deadline
+    world.tick(final - world.chain_time - 1)
+    assert not world.given(BanWorker)
+    world.tick(31)
+    assert [ban.worker for ban in world.given(BanWorker)] == [away.address]
 
 
 def test_honest_contributors_are_not_banned_however_long_the_task_goes_on() -> None:
@@ -321,8 +353,9 @@ def test_a_banned_worker_and_its_owners_others_get_nothing_more() -> None:
     mute = Fake("mute", owner="owner", opens=False)
     second = Fake("second", owner="owner")
     world = World([mute])
-    world.run_until_final(world.deal(1), seconds=0.1)
-    world.tick(60)
+    task = world.deal(1)
+    world.run_until_final(task, seconds=0.1)
+    world.tick(until_reveal_deadline(world, task))
     world.run()
     for fake in (mute, second):
         world.fakes[fake.address] = fake
@@ -347,7 +380,7 @@ def test_a_ban_ends_what_the_worker_holds_elsewhere_and_it_is_replaced_there() -
     for fake in honest(1):
         world.fakes[fake.address] = fake
         world.join(fake)
-    world.tick(60)
+    world.tick(until_reveal_deadline(world, first))
     assert world.machine.tasks[second].replicas[0].phase is ReplicaPhase.BANNED
     assert world.run_until_final(second).phase is Phase.COMPLETED
 

@@ -84,7 +84,9 @@ async def _answer(grid: Grid, name: str, **changes: object) -> wire.PoolMessage:
 async def test_an_honest_enrolment_is_welcomed_with_the_heartbeat(tmp_path: Path) -> None:
     grid = Grid(tmp_path)
     async with grid.pool():
-        assert await _answer(grid, "worker") == wire.Welcome(heartbeat_s=5.0)
+        answer = await _answer(grid, "worker")
+    assert isinstance(answer, wire.Welcome)
+    assert answer.heartbeat_s == 5.0 and answer.now is not None
 
 
 async def test_another_protocol_version_is_refused_and_both_are_named(tmp_path: Path) -> None:

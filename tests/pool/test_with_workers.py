@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Any
 
 from fairgrid.pool.app import pool_application
 from fairgrid.pool.phases import ReplicaPhase
@@ -17,10 +18,11 @@ from fairgrid.pool.store import PoolStore
 from fairgrid.protocol import ids
 from fairgrid.protocol.views import TaskStatus
 from fairgrid.protocol.wire import MAX_FRAME_BYTES
+from fairgrid.runtime.interface import SandboxJob
 from fairgrid.seams.service import serving
 from fairgrid.wallet.keys import KeySigner
 from fairgrid.worker.agent import WorkerAgent
-from tests.worker.world import OTHER, SCHEDULER, THIRD, WORKER, AgentSetting, World, new_world, running
+from tests.worker.world import OTHER, SCHEDULER, THIRD, WORKER, AgentSetting, World, honest, new_world, running
 
 from .grid import FastClock
 
@@ -28,7 +30,9 @@ _SIGNERS = (WORKER, OTHER, THIRD)
 
 
 @contextlib.asynccontextmanager
-async def _pool(world: World, folder: Path, *, port: int = 0) -> AsyncIterator[tuple[PoolService, str]]:
+async def _pool(
+    world: World, folder: Path, *, port: int = 0, audited: KeySigner | None = None
+) -> AsyncIterator[tuple[PoolService, str]]:
     store = PoolStore.open(folder / "pool.db")
     try:
         async with (
@@ -39,7 +43,10 @@ async def _pool(world: World, folder: Path, *, port: int = 0) -> AsyncIterator[t
                 store=store,
                 storage=world.storage,
                 policy=Policy(
-                    first_round_replicas=3,
+                    first_round_replicas=3 if audited is None else 1,
+                    dispute_wait_s=100_000,
+                    audit_share=0.0 if audited is None else 1.0,
+                    authorisation_order=() if audited is None else (audited.address,),
                     seal_window_min_s=1_000,
                     lease_ttl_s=1_000,
                     restart_grace_s=1_000,
@@ -65,10 +72,19 @@ async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
         await asyncio.sleep(0.05)
 
 
-def _agent(world: World, folder: Path, url: str, signer: KeySigner) -> AbstractAsyncContextManager[WorkerAgent]:
+def _agent(
+    world: World, folder: Path, url: str, signer: KeySigner, function: Callable[[SandboxJob], Any] = honest
+) -> AbstractAsyncContextManager[WorkerAgent]:
     own = folder / signer.address
     own.mkdir()
-    return running(world, AgentSetting(own, url, signer=signer))
+    return running(world, AgentSetting(own, url, signer=signer, function=function))
+
+
+def _wrong(job: SandboxJob) -> Any:
+    """Compute, and change the result."""
+    outcome = honest(job)
+    (job.output_folder / "extra.txt").write_text("a lie")
+    return outcome
 
 
 async def test_agents_of_three_owners_bring_a_task_from_deal_to_done(tmp_path: Path) -> None:
@@ -110,3 +126,47 @@ async def test_a_pool_that_restarts_in_the_middle_goes_on_with_the_seals_it_had(
         kept = {replica.worker: replica.seal for replica in again.machine.tasks[task].replicas}
         assert seals.items() <= kept.items()
         assert not again.machine.bans
+
+
+async def test_agents_audit_in_silence_and_an_arbiter_takes_the_lie_from_the_requester(tmp_path: Path) -> None:
+    liar, auditor, arbiter = _SIGNERS
+    async with new_world() as world, contextlib.AsyncExitStack() as stack:
+        service, url = await stack.enter_async_context(_pool(world, tmp_path, audited=liar))
+        await stack.enter_async_context(_agent(world, tmp_path, url, liar, _wrong))
+        await stack.enter_async_context(_agent(world, tmp_path, url, auditor))
+        task = ids.task_id(await world.deal(trust=1), 0)
+
+        async def consensus() -> bool:
+            return (await world.chain.view_task(task)).status is TaskStatus.REVEALING
+
+        await _until(consensus)
+        # The third machine is asked about a task that has its consensus: it computes, seals and is never authorised.
+        await stack.enter_async_context(_agent(world, tmp_path, url, arbiter))
+
+        async def judged() -> bool:
+            state = service.machine.tasks.get(task)
+            return state is not None and state.judged
+
+        await _until(judged)
+        state = service.machine.tasks[task]
+        assert state.disproved
+        view = await world.chain.view_task(task)
+        assert view.contributors == (liar.address,) and view.status is TaskStatus.REVEALING
+        standings = service.machine.standings
+        assert standings[liar.address].disproved == 1
+        assert {standings[signer.address].valid for signer in (auditor, arbiter)} == {1}
+
+
+async def test_an_audited_task_of_honest_agents_is_finalized(tmp_path: Path) -> None:
+    async with new_world() as world, contextlib.AsyncExitStack() as stack:
+        service, url = await stack.enter_async_context(_pool(world, tmp_path, audited=WORKER))
+        for signer in _SIGNERS[:2]:
+            await stack.enter_async_context(_agent(world, tmp_path, url, signer))
+        task = ids.task_id(await world.deal(trust=1), 0)
+
+        async def completed() -> bool:
+            return (await world.chain.view_task(task)).status is TaskStatus.COMPLETED
+
+        await _until(completed)
+        assert (await world.chain.view_task(task)).contributors == (WORKER.address,)
+        assert service.machine.standings[OTHER.address].valid == 1, "it was the silent one"

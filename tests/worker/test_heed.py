@@ -158,6 +158,42 @@ async def test_more_slots_in_the_policy_count_at_once(world: World, pool: FakePo
         assert (await pool.expect(Ready)).free_slots == 1
         (setting.folder / "policy.toml").write_text("slots = 3")
         await pool.until(lambda: pool.heartbeats and pool.heartbeats[-1].free_slots == 3)
+        await pool.until(lambda: pool.enrolments[-1].slots == 3)
+
+
+async def test_jobs_in_slots_that_the_policy_added_run_beside_each_other(
+    world: World, pool: FakePool, setting: AgentSetting
+) -> None:
+    both = threading.Barrier(2, timeout=30)
+
+    def together(job: SandboxJob) -> bytes:
+        both.wait()
+        return honest(job)
+
+    setting.function = together
+    assert setting.owner is not None
+    watching = setting.owner
+    setting.policy_now = lambda: watching.policy
+    async with running(world, setting):
+        await pool.expect(Ready)
+        (setting.folder / "policy.toml").write_text("slots = 2")
+        await pool.until(lambda: pool.enrolments[-1].slots == 2)
+        for _ in range(2):
+            await pool.send(await world.task())
+        await pool.expect(Seal)
+        await pool.expect(Seal)
+
+
+async def test_a_job_that_wants_more_memory_than_its_slots_share_goes_back(
+    world: World, pool: FakePool, setting: AgentSetting
+) -> None:
+    setting.policy = WorkerPolicy(memory_bytes=(1 << 30) - 1)
+    async with running(world, setting):
+        await pool.send(await world.task())
+        assert "bytes of memory" in (await pool.expect(LeaseFailed)).reason
+        setting.policy = WorkerPolicy(memory_bytes=1 << 30)
+        await pool.send(await world.task())
+        await pool.expect(Seal)
 
 
 async def test_a_job_that_a_pause_caught_goes_on_where_it_was(

@@ -230,6 +230,8 @@ class AgentSetting:
     )
     store: type[WorkerStore] = WorkerStore
     announced: Announced = field(default_factory=Announced)
+    policy_now: Callable[[], WorkerPolicy] | None = None
+    """Asked each time, instead of ``policy``."""
     owner: OwnerWatch | None = None
     ownership: Ownership | None = None
 
@@ -248,7 +250,7 @@ def build_agent(world: World, setting: AgentSetting) -> tuple[WorkerAgent, Worke
         chain=world.chain,
         storage=world.storage,
         runtimes={RUNTIME: LocalRuntime(cid_of(INTERPRETER), INTERPRETER_SHA256, sandbox)},
-        policy=lambda: setting.policy,
+        policy=setting.policy_now or (lambda: setting.policy),
         misbehaviour=setting.options.misbehaviour,
         slots=setting.options.slots,
     )
@@ -268,7 +270,7 @@ def build_agent(world: World, setting: AgentSetting) -> tuple[WorkerAgent, Worke
         signer=setting.signer,
         store=store,
         work=work,
-        policy=lambda: setting.policy,
+        policy=setting.policy_now or (lambda: setting.policy),
         clock=SystemClock(),
         announcer=setting.announced,
         options=setting.options,

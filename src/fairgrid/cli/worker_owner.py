@@ -108,8 +108,9 @@ def show_why(directory: Folder = WORKER_FOLDER, as_json: Json = False) -> None:
     screen.print(f"Worker {answer['worker']} at {answer['pool']}", style="bold", markup=False)
     where = "enrolled" if answer["enrolled"] else f"not enrolled: {answer['waitsFor']}"
     screen.print(f"It is {where}; it holds {held} task(s), {slots} slot(s) are free.", markup=False)
-    if answer["policyProblem"]:
-        screen.print(answer["policyProblem"], style="yellow", markup=False)
+    for problem in (answer["policyProblem"], answer["clockWarning"]):
+        if problem:
+            screen.print(problem, style="yellow", markup=False)
     for whose, rules in (("The owner's rules", answer["owner"]), ("The pool's rules", answer["pool"])):
         if rules is None:
             screen.print(f"The pool did not say: {answer['poolMessage']}", style="yellow", markup=False)

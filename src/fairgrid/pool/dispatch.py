@@ -10,6 +10,7 @@ worker or a deal becomes a field (with a default) of `state.WorkerState` or `sta
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 
 from fairgrid.pool import audits
@@ -35,6 +36,9 @@ __all__ = [
 ]
 
 _SEEK_AGAIN_S = 5.0
+_TRIES = 3
+_AGAIN_AFTER_S = 60.0
+_CAME_TO_NOTHING = (ReplicaPhase.LOST, ReplicaPhase.LATE, ReplicaPhase.DECLINED, ReplicaPhase.DISMISSED)
 
 
 def await_workers(book: Book, task: TaskState, *, anew: bool = False) -> None:
@@ -97,7 +101,26 @@ def _next_worker(book: Book, task: TaskState, after: int) -> WorkerState | None:
         leader = book.matcher.pick(task, _candidates(book, task, after, experienced=True), now=book.now)
         if leader is not None:
             return leader
-    return book.matcher.pick(task, _candidates(book, task, after), now=book.now)
+    fresh = book.matcher.pick(task, _candidates(book, task, after), now=book.now)
+    return fresh or book.matcher.pick(task, _second_tries(book, task), now=book.now)
+
+
+def _second_tries(book: Book, task: TaskState) -> Iterator[WorkerState]:
+    """Idle workers whose parts in the task came to nothing a while ago, fewest tries first: where only few workers are,
+    each of them may be away once."""
+    tries = Counter(replica.worker for replica in task.replicas)
+    taken = {seen.worker for seen in task.facts.contributions}
+    for replica in task.replicas:
+        if replica.phase not in _CAME_TO_NOTHING or book.now < replica.leased_at + _AGAIN_AFTER_S:
+            taken.add(replica.owner)
+            taken.add(replica.worker)
+    stake = task.deal.worker_stake
+    for name, count in sorted(tries.items(), key=lambda item: (item[1], item[0])):
+        if count >= _TRIES or name not in book.idle or name in taken:
+            continue
+        worker = book.workers[name]
+        if worker.owner not in taken and worker.stake >= book.burden(name).reserved + stake:
+            yield worker
 
 
 def _candidates(book: Book, task: TaskState, after: int, *, experienced: bool = False) -> Iterator[WorkerState]:

@@ -117,6 +117,10 @@ class PoolMachine:
         """What the pool knows of workers from its own experience, by address; read only."""
         return self._book.standings.standings
 
+    def is_newcomer(self, worker: str, owner: str) -> bool:
+        """Whether a worker has still to prove itself to this pool."""
+        return self._book.standings.is_newcomer(worker, owner)
+
     def is_banned(self, worker: str, owner: str) -> bool:
         return self._book.is_banned(worker, owner)
 
@@ -425,8 +429,11 @@ class PoolMachine:
             task.facts = task.facts.with_contribution(SeenContribution(event.worker, event.result_hash, event.weight))
             task.last_contribution_at = book.now
             book.tell(task, "A contribution was mined.", worker=event.worker)
-        replica = task.replica_of(event.worker)
+        replica = task.contributing_replica_of(event.worker)
         if replica is not None and replica.phase is not ReplicaPhase.BANNED:
+            newest = task.replica_of(event.worker)
+            if newest is not None and newest is not replica and not newest.ended:
+                book.end(task, newest, ReplicaPhase.DISMISSED, "it contributed under its earlier lease")
             book.move(task, replica, ReplicaPhase.CONTRIBUTED)
             replica.shown_phase = "contributing"
             book.forgive(event.worker)
@@ -446,7 +453,9 @@ class PoolMachine:
                 replica.authorised_at = book.now
                 book.ask_opening(task, replica, 0.0)
             elif (
-                contributed and replica.phase is not ReplicaPhase.BANNED and task.replica_of(replica.worker) is replica
+                contributed
+                and replica.phase is not ReplicaPhase.BANNED
+                and task.contributing_replica_of(replica.worker) is replica
             ):
                 book.move(task, replica, ReplicaPhase.CONTRIBUTED)
         if facts.status < before.status:

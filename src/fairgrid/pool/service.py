@@ -20,6 +20,7 @@ from fairgrid.pool.commits import gather
 from fairgrid.pool.dependencies import DependencyKeeper
 from fairgrid.pool.effects import ChainEffects
 from fairgrid.pool.events import EffectFailed, Event, SealReceived, WorkerFacts, WorkerLost
+from fairgrid.pool.fair_matcher import FairMatcher
 from fairgrid.pool.finder import TaskFinder
 from fairgrid.pool.gas_money import GasMoney
 from fairgrid.pool.instructions import (
@@ -133,7 +134,9 @@ class PoolService:
         self._timings: dict[str, deque[Timing]] = {}
         self.identity = PoolIdentity(chain.chain_id, chain.hub, workerpool)
         self.policy = policy
-        self.machine = PoolMachine(self.identity, policy, secret=secrets.token_bytes(32))
+        secret = secrets.token_bytes(32)
+        matcher = FairMatcher(secret, lambda worker, owner: self.machine.is_newcomer(worker, owner))
+        self.machine = PoolMachine(self.identity, policy, matcher, secret=secret)
         self.scheduler = signer.address
         self._chain = chain
         self._signer = signer

@@ -210,7 +210,7 @@ async def _enrol(desk: Desk, socket: WebSocket) -> tuple[Session, WorkerJoined]:
         raise _Turned(f"The pool cannot read the chain just now ({error}); try again.") from error
     near = standing.network_of(socket.client.host) if socket.client is not None else ""
     joined = WorkerJoined(worker, owner, enrol.slots, score, stake, enrol.runtimes, enrol.machine, near)
-    await socket.send_text(wire.encode(wire.Welcome(heartbeat_s=desk.policy.heartbeat_s)))
+    await socket.send_text(wire.encode(wire.Welcome(heartbeat_s=desk.policy.heartbeat_s, now=desk.now())))
     benchmark = enrol.machine.benchmark if enrol.machine is not None else None
     network = network_of(socket.client.host) if socket.client is not None else "unknown"
     return Session(worker, owner, key, network, benchmark.fuel_per_s if benchmark is not None else 0), joined

@@ -135,13 +135,23 @@ def check_openings(book: Book, task: TaskState) -> None:
             continue
         if replica.phase is ReplicaPhase.AUDITING:
             audits.lost_opening(book, task, replica)
-        else:
+        elif _is_silent(book, task, replica):
             book.ban(
                 task,
                 replica,
-                f"no opening of its seal within {book.policy.opening_timeout_s:.0f} s",
+                f"no opening of its seal within {book.policy.opening_timeout_s:.0f} s, nor before its deadline",
                 _evidence(book, task, replica, None),
             )
+
+
+def _is_silent(book: Book, task: TaskState, replica: Replica) -> bool:
+    """True when a contributor that had its time also had its chance.
+
+    An honest worker cannot open its seal while it sees no chain, or is away itself; it is back in time (decision 28)
+    as long as it may reveal, and one that is away until the end of the task. Whoever owes an opening gets no work.
+    """
+    is_here = replica.worker in book.workers
+    return book.chain_time >= (task.facts.reveal_deadline if is_here else task.deal.final_deadline)
 
 
 def opening_received(book: Book, task: TaskState, replica: Replica, event: OpeningReceived) -> None:
@@ -223,6 +233,7 @@ def remind(book: Book, task: TaskState, replica: Replica) -> None:
         if task.upload.lease_id == replica.lease_id and not task.upload.verifying and not task.upload.verified:
             book.send(RequestUpload(task.task_id, replica.worker, replica.lease_id))
     if replica.owes_opening:
+        book.ask_opening(task, replica, book.now)
         book.send(RequestOpening(task.task_id, replica.worker, replica.lease_id))
     elif task.is_final:
         book.send(SendDone(task.task_id, replica.worker))

@@ -291,6 +291,13 @@ class TaskState:
         """The newest replica of a worker."""
         return next((replica for replica in reversed(self.replicas) if replica.worker == worker), None)
 
+    def contributing_replica_of(self, worker: str) -> Replica | None:
+        """The replica under which a worker contributes: the newest that was authorised, else the newest."""
+        authorised = (
+            replica for replica in reversed(self.replicas) if replica.worker == worker and replica.authorised_at
+        )
+        return next(authorised, None) or self.replica_of(worker)
+
     def in_phase(self, *phases: ReplicaPhase) -> list[Replica]:
         return [replica for replica in self.replicas if replica.phase in phases]
 

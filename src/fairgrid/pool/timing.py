@@ -52,7 +52,9 @@ def _local_moments(book: Book, task: TaskState) -> Iterator[float]:
     window = math.nan
     for replica in task.replicas:
         if replica.opening_asked_at and replica.owes_opening:
-            yield replica.opening_asked_at + policy.opening_timeout_s
+            # After its minute only the chain's time counts, and whether its worker is here.
+            timeout = replica.opening_asked_at + policy.opening_timeout_s
+            yield timeout if timeout > now else now + RETRY_S
         match replica.phase:
             case ReplicaPhase.LEASED:
                 if window != window:

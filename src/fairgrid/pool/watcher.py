@@ -267,20 +267,37 @@ class ChainWatcher:
             tasks = [known[task_id] for task_id in task_ids if task_id in known]
             if not tasks:
                 return
-            head = await self._chain.head()
-            for task, facts in await self._changed(tasks):
+            before = await self._chain.head()
+            changed = await self._changed(tasks)
+            after = await self._chain.head() if self._policy.confirmations else before
+            for task, facts in changed:
                 if self._policy.confirmations and facts.status >= task.facts.status and facts != task.facts:
                     seen, since = self._seen_at.get(task.task_id, (None, 0))
                     if seen != facts:
-                        self._seen_at[task.task_id] = (facts, head.number)
+                        # They may have become so while they were read: they are not taken for older than that.
+                        self._seen_at[task.task_id] = (facts, after.number)
                         continue
-                    if head.number < since + self._policy.confirmations:
+                    if before.number < since + self._policy.confirmations:
                         continue
                 self._seen_at.pop(task.task_id, None)
                 self._feed(ChainReconciled(task.task_id, facts))
 
     async def _changed(self, tasks: Sequence[TaskState]) -> list[tuple[TaskState, ChainFacts]]:
-        """What the chain says of those tasks of which it says something else than what is believed."""
+        """What the chain says of those tasks of which it says something else than what is believed.
+
+        Of each it is one moment: a task that changed while it was read is read again. Half of an old state and half of
+        a new one would be a state that never was, such as a reveal without its digest.
+        """
+        found: list[tuple[TaskState, ChainFacts]] = []
+        left = tasks
+        while left:
+            read = await self._changed_once(left)
+            views = await self._chain.view_tasks([task.task_id for task, _, _ in read]) if read else []
+            found += [(task, facts) for (task, view, facts), again in zip(read, views, strict=True) if view == again]
+            left = [task for (task, view, _), again in zip(read, views, strict=True) if view != again]
+        return found
+
+    async def _changed_once(self, tasks: Sequence[TaskState]) -> list[tuple[TaskState, TaskView, ChainFacts]]:
         views = await self._chain.view_tasks([task.task_id for task in tasks])
         news = [(task, view) for task, view in zip(tasks, views, strict=True) if not _agree(task.facts, view)]
         pairs = [(task.task_id, worker) for task, view in news for worker in view.contributors]
@@ -299,6 +316,7 @@ class ChainWatcher:
             found.append(
                 (
                     task,
+                    view,
                     ChainFacts(
                         status=view.status,
                         consensus_value=view.consensus_value,
@@ -314,7 +332,7 @@ class ChainWatcher:
 
     async def _look_for_deals(self, tasks: Sequence[TaskState]) -> None:
         """A task that the chain does not know may have lost its deal."""
-        for deal_id in {task.deal.deal_id for task in tasks if not task.deal.undone}:
+        for deal_id in dict.fromkeys(task.deal.deal_id for task in tasks if not task.deal.undone):
             if await self._chain.view_deal(deal_id) is None:
                 self._feed(DealUndone(deal_id))
 

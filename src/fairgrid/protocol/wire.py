@@ -93,6 +93,8 @@ class Welcome:
     """The worker is enrolled; it must send a `Heartbeat` at least every ``heartbeat_s`` seconds."""
 
     heartbeat_s: float
+    now: float | None = None
+    """The pool's own clock, in seconds since the epoch."""
     kind: Literal["welcome"] = "welcome"
 
 

@@ -17,7 +17,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from fairgrid.chain.interface import Chain
-from fairgrid.errors import FairgridError, HostFailure, ServiceUnavailable
+from fairgrid.errors import FairgridError, ServiceUnavailable
 from fairgrid.protocol.hexes import from_hex
 from fairgrid.protocol.seals import seal_hash
 from fairgrid.protocol.sponsorship import agreement_message
@@ -36,6 +36,7 @@ from fairgrid.protocol.wire import (
 from fairgrid.seams.clock import Clock
 from fairgrid.wallet.signer import Signer
 from fairgrid.worker import events as ev
+from fairgrid.worker.clock_check import clock_warning
 from fairgrid.worker.heed import Heed
 from fairgrid.worker.held import WORKING, HeldTask, InvalidTransition, Phase, Step
 from fairgrid.worker.judge import Judge
@@ -154,6 +155,7 @@ class WorkerAgent:
         """
         self._check = check
         self._checking = False
+        self._clock_warning = ""
         self._options = options
         self._pool = link
         self._chain = chain
@@ -196,8 +198,7 @@ class WorkerAgent:
     async def run(self) -> None:
         """Work until `stop`.
 
-        Raises:
-            FairgridError: the store does not work any more. Nothing is lost: what it held was stored.
+        A database that cannot be written is waited for; nothing is promised until what it means is stored.
         """
         held = await asyncio.to_thread(self._store.load)
         await self._work.sweep(held)
@@ -259,8 +260,21 @@ class WorkerAgent:
         self._enrolled = True
         self._events.put_nowait(ev.PoolConnected())
         self._announcer.ready(self._pool.url)
+        self._start(self._check_clock(self._link.pool_time))
         if self._options.sponsor:
             self._link.send(self._sponsor_request())
+
+    async def _check_clock(self, pool_time: float | None) -> None:
+        local = self._clock.now()
+        try:
+            chain_time: float | None = (await self._chain.head()).timestamp
+        except ServiceUnavailable:
+            chain_time = None
+        self._clock_warning, sure = clock_warning(local, chain=chain_time, pool=pool_time)
+        if sure:
+            self._announcer.waiting(self._clock_warning)
+        elif self._clock_warning:
+            _log.warning("clock", reason=self._clock_warning)
 
     async def _answer_check(self, check: SpotCheck) -> None:
         if self._check is None or self._checking:
@@ -312,6 +326,7 @@ class WorkerAgent:
 
     def owner_said(self, *, takes_work: bool, reason: str, slots: int | None) -> None:
         self._events.put_nowait(ev.OwnerSaid(takes_work, reason, slots))
+        self._link.set_slots(slots or self._options.slots)
 
     def suspend_jobs(self) -> bool:
         return self._work.suspend()
@@ -341,6 +356,7 @@ class WorkerAgent:
             "enrolled": self._enrolled,
             "waitsFor": "" if self._enrolled else self._trouble,
             "freeSlots": self._machine.free_slots,
+            "clockWarning": self._clock_warning,
             "held": held,
         }
 
@@ -390,13 +406,21 @@ class WorkerAgent:
         ]
         if not saves and not forgets:
             return
-        try:
-            await asyncio.to_thread(self._store.apply, saves, forgets)
-        except SQLAlchemyError as error:
-            raise HostFailure(
-                f"The worker's database cannot be written ({error}). It stops, so as not to promise what is not "
-                f"stored: make room on the disk and start it again, it goes on where it was."
-            ) from error
+        while True:
+            try:
+                if await asyncio.to_thread(self._store.is_gone):
+                    # Only the machine knows now what stakes hang on.
+                    _log.error("the database was removed; what is held is written anew, the history is lost")
+                    await asyncio.to_thread(self._store.recreate, self._machine.held)
+                await asyncio.to_thread(self._store.apply, saves, forgets)
+                return
+            except (SQLAlchemyError, OSError) as error:
+                # Nothing is promised, sent or signed meanwhile: that comes after this.
+                self._wait_for(
+                    f"The worker's database cannot be written ({getattr(error, 'orig', None) or error}). Make room on "
+                    f"the disk, or give back its folder: the worker promises nothing until then, and goes on by itself."
+                )
+                await self._clock.sleep(self._options.poll_s)
 
     async def _follow(self, instruction: ev.Instruction) -> None:
         match instruction:
@@ -442,6 +466,9 @@ class WorkerAgent:
     async def _guarded(self, coroutine: Coroutine[Any, Any, None]) -> None:
         try:
             await coroutine
+        except ServiceUnavailable as error:
+            # Only looks at the chain end so; the next one comes by itself.
+            _log.warning("a service does not answer", reason=str(error))
         except Exception:
             _log.exception("a worker task failed")
 
@@ -471,6 +498,9 @@ class WorkerAgent:
                 self._events.put_nowait(ev.WorkFailed(held.task_id, str(error)))
             except FairgridError as error:
                 self._events.put_nowait(ev.WorkFailed(held.task_id, str(error)))
+            except OSError as error:
+                text = f"This machine's disk or memory failed: {error.strerror or error}."
+                self._events.put_nowait(ev.WorkFailed(held.task_id, text))
             except Exception as error:
                 _log.exception("work failed", task=held.task_id)
                 self._events.put_nowait(ev.WorkFailed(held.task_id, f"Internal error: {type(error).__name__}: {error}"))
@@ -587,7 +617,8 @@ class WorkerAgent:
                 self._next_look[task_id] = self._clock.now() + self._options.settled_poll_s
                 if task_id not in self._earned:
                     self._earned[task_id] = await self._judge.earnings(held, task)
-            self._events.put_nowait(ev.ChainSeen(task_id, head.number, head.timestamp, task, mine))
+            newest = (await self._chain.head()).number if self._options.confirmations else head.number
+            self._events.put_nowait(ev.ChainSeen(task_id, head.number, head.timestamp, task, mine, newest))
 
     async def _upload(self, task_id: str) -> None:
         held = self._machine.get(task_id)

@@ -12,15 +12,19 @@ class Depth:
         self._confirmations = confirmations
         self._since: dict[str, dict[str, tuple[object, int]]] = {}
 
-    def reached(self, task_id: str, topic: str, fact: object | None, block: int) -> bool:
-        """True when ``fact`` has been so for ``confirmations`` blocks up to ``block``; None: there is no such fact."""
+    def reached(self, task_id: str, topic: str, fact: object | None, block: int, *, newest: int | None = None) -> bool:
+        """True when ``fact`` has been so for ``confirmations`` blocks up to ``block``; None: there is no such fact.
+
+        ``block`` was the newest before the fact was read, ``newest`` after it (None: no other): a fact that appeared in
+        between is not taken for older than it is.
+        """
         topics = self._since.setdefault(task_id, {})
         if fact is None:
             topics.pop(topic, None)
             return False
         known = topics.get(topic)
         if known is None or known[0] != fact or block < known[1]:
-            known = topics[topic] = (fact, block)
+            known = topics[topic] = (fact, max(block, newest or block))
         return block - known[1] >= self._confirmations
 
     def forget(self, task_id: str) -> None:

@@ -184,13 +184,15 @@ class TransactionLost:
 
 @dataclass(frozen=True, slots=True)
 class ChainSeen:
-    """The task on chain, and this worker's contribution read after it; ``block`` and ``time`` were read before both."""
+    """The task on chain, and this worker's contribution read after it; ``block`` and ``time`` were read before both,
+    ``newest`` is the block after both (0: not read again)."""
 
     task_id: str
     block: int
     time: int
     task: Task
     contribution: Contribution
+    newest: int = 0
 
 
 @dataclass(frozen=True, slots=True)

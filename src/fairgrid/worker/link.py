@@ -127,6 +127,11 @@ class PoolLink:
         self._user = user
         self._clock = clock
         self._outbox: asyncio.Queue[WorkerMessage] | None = None
+        self._slots = options.slots
+        self._connection: ClientConnection | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self.pool_time: float | None = None
+        """What the pool's clock said at the last enrolment."""
 
     def send(self, message: WorkerMessage) -> bool:
         """Queue a message; False (and dropped) while not enrolled."""
@@ -134,6 +139,14 @@ class PoolLink:
             return False
         self._outbox.put_nowait(message)
         return True
+
+    def set_slots(self, slots: int) -> None:
+        """Offer so many slots from now on; the pool is told by connecting anew, leases are kept."""
+        if slots == self._slots:
+            return
+        self._slots = slots
+        if self._connection is not None:
+            self._closing = asyncio.ensure_future(self._connection.close())
 
     async def flush(self) -> None:
         """Wait until everything queued was handed to the network, or the connection is gone."""
@@ -206,7 +219,7 @@ class PoolLink:
                         challenge_message(options.chain_id, options.hub, options.workerpool, worker, challenge.nonce)
                     ),
                     runtimes=options.runtimes,
-                    slots=options.slots,
+                    slots=self._slots,
                     version=PROTOCOL_VERSION,
                     machine=machine,
                     machine_signature=self._signer.sign_message(
@@ -224,6 +237,7 @@ class PoolLink:
             raise _Rejected(f"the pool refuses this worker: {answer.reason}")
         if not isinstance(answer, Welcome):
             raise _Rejected(f"the pool answered the enrolment with {answer.kind!r}")
+        self.pool_time = answer.now
         return answer.heartbeat_s
 
     async def _answer(self, connection: ClientConnection) -> PoolMessage:
@@ -233,6 +247,7 @@ class PoolLink:
     async def _serve(self, connection: ClientConnection, heartbeat_s: float) -> None:
         outbox: asyncio.Queue[WorkerMessage] = asyncio.Queue()
         self._outbox = outbox
+        self._connection = connection
         helpers = [
             asyncio.create_task(self._write(connection, outbox)),
             asyncio.create_task(self._beat(heartbeat_s)),
@@ -248,6 +263,7 @@ class PoolLink:
                 self._user.received(message)
         finally:
             self._outbox = None
+            self._connection = None
             for helper in helpers:
                 helper.cancel()
             await asyncio.gather(*helpers, return_exceptions=True)

@@ -358,8 +358,10 @@ class WorkerMachine:
             return []
         task, status = event.task, event.task.status
         consensus = (task.consensus_value, task.reveal_deadline) if status in _CONSENSUS else None
-        agreed = self._depth.reached(held.task_id, "consensus", consensus, event.block)
-        over = self._depth.reached(held.task_id, "end", status if status in _OVER else None, event.block)
+        agreed = self._depth.reached(held.task_id, "consensus", consensus, event.block, newest=event.newest)
+        over = self._depth.reached(
+            held.task_id, "end", status if status in _OVER else None, event.block, newest=event.newest
+        )
         instructions: list[ev.Instruction] = []
         if held.opening_requested and held.salt and (agreed or (over and status is TaskStatus.FAILED)):
             held = replace(held, opening_requested=False, story=held.told("opened the seal"))
@@ -476,8 +478,9 @@ class WorkerMachine:
             return [ev.Cancel(held.task_id), *self._forget(held, f"aborted: {message.reason}")]
         if held.phase is Phase.SEALED and held.contribution is None and not held.authorisation:
             return self._forget(held, f"aborted: {message.reason}")
-        held = replace(held, story=held.told(f"abort ignored, a stake hangs on it: {message.reason}"))
-        return self._save(held)
+        # Kept while a stake may hang on it; once the chain says that the task is over, it may go.
+        told = held.told(f"kept until the task is over, a stake may hang on it: {message.reason}")
+        return self._save(replace(held, done_requested=True, story=told))
 
     def _on_task_done(self, held: HeldTask, _message: TaskDone) -> list[ev.Instruction]:
         held = replace(held, done_requested=True, story=held.told("the pool says that the task is done"))

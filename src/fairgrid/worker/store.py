@@ -133,8 +133,10 @@ class PoolRecord:
 class WorkerStore:
     """The worker's tables in one SQLite file. Blocking: call it from a thread. Close it in the end."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, path: Path | None = None) -> None:
         self._engine = engine
+        self._path = path
+        self._bound: dict[str, str] = {}
 
     @classmethod
     def open(cls, database: str | Path) -> WorkerStore:
@@ -149,7 +151,7 @@ class WorkerStore:
         except BaseException:
             engine.dispose()
             raise
-        return cls(engine)
+        return cls(engine, Path(database) if "://" not in str(database) else None)
 
     def close(self) -> None:
         """Close every connection."""
@@ -162,6 +164,7 @@ class WorkerStore:
             UsageError: the folder belongs to another.
         """
         wanted = {"chain_id": str(chain_id), "hub": hub, "worker": worker}
+        self._bound = wanted
         with self._engine.begin() as connection:
             known = {row.name: row.value for row in connection.execute(sa.select(_binding))}
             for name, value in wanted.items():
@@ -172,6 +175,28 @@ class WorkerStore:
                         f"This worker's folder belongs to {name.replace('_', ' ')} {known[name]}, not {value}. "
                         f"Its stakes hang on it: use another --dir for another network."
                     )
+
+    def is_gone(self) -> bool:
+        """True when the file was removed while it was open: what is written now would be lost at the next start."""
+        return self._path is not None and not self._path.exists()
+
+    def recreate(self, held: Sequence[HeldTask]) -> None:
+        """Make the file anew with what is ``held``, after somebody removed it; the history of finished tasks is lost.
+
+        Raises:
+            OSError: its folder is gone, too, and cannot be made.
+        """
+        assert self._path is not None
+        self._engine.dispose()
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for suffix in ("-wal", "-shm"):
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+        self._engine = open_engine(self._path)
+        migrate(self._engine, "fairgrid.worker.migrations")
+        with self._engine.begin() as connection:
+            for name, value in self._bound.items():
+                connection.execute(sa.insert(_binding).values(name=name, value=value))
+        self.apply(held)
 
     def load(self) -> tuple[HeldTask, ...]:
         """Every held record, in the order of arrival."""

@@ -28,7 +28,7 @@ from fairgrid.worker.finished import FinishedTasks
 from fairgrid.worker.held import HeldTask
 from fairgrid.worker.inputs import ContentSource, InputCache
 from fairgrid.worker.misbehave import Misbehaviour, flip_byte, flip_last_byte
-from fairgrid.worker.policy import WorkerPolicy, refusal_of_app
+from fairgrid.worker.policy import WorkerPolicy, refusal_of_app, refusal_of_memory
 from fairgrid.worker.run_work import RunWork
 
 __all__ = ["CACHE_FOLDER", "PARTIAL_FOLDER", "LocalRuntime", "LocalWork", "Storage"]
@@ -88,6 +88,8 @@ class LocalWork:
         self._cache = InputCache(
             folder / CACHE_FOLDER, storage, max_bytes=lambda: policy().cache_bytes, partials=folder / PARTIAL_FOLDER
         )
+        self._slots = slots
+        self._permits = slots
         self._free = asyncio.Semaphore(slots)
         self._finished = FinishedTasks(folder / "finished")
         self._runs = RunWork(
@@ -130,6 +132,10 @@ class LocalWork:
         app = await self._chain.view_app(deal.app.pointer)
         if manifest.runtime != app.name:
             raise ManifestError(f"The manifest asks for runtime {manifest.runtime!r}, its app is {app.name!r}.")
+        policy = self._policy()
+        refusal = refusal_of_memory(policy, manifest.resources.memory_bytes, policy.slots or self._slots)
+        if refusal is not None:
+            raise HostFailure(refusal)
         if held.count:
             await self._runs.download(
                 held, manifest, folder / _DEPENDENCIES, lambda paths: _lay_out(folder, data, paths)
@@ -211,6 +217,10 @@ class LocalWork:
         runtime = self._runtimes.get(manifest.runtime)
         if runtime is None:
             raise HostFailure(f"Runtime {manifest.runtime!r} is not installed here. Run `fairgrid runtime install`.")
+        while self._permits < (self._policy().slots or self._slots):
+            # The owner gave more slots since; fewer are kept by taking fewer leases.
+            self._permits += 1
+            self._free.release()
         async with self._free:
             return await run_job(
                 manifest,

@@ -1,0 +1,86 @@
+"""What is read of the chain is one moment of it."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fairgrid.chain import calls
+from fairgrid.pool.events import ChainReconciled, Event
+from fairgrid.pool.policy import Policy
+from fairgrid.pool.state import PoolIdentity, TaskState
+from fairgrid.pool.store import PoolStore
+from fairgrid.pool.watcher import ChainWatcher, Position, terms_of
+from fairgrid.protocol.hexes import ZERO_ADDRESS, from_hex, to_hex
+from fairgrid.protocol.ids import authorisation_message, result_hash, result_seal, task_id
+from fairgrid.protocol.views import Contribution, ContributionStatus
+from tests.pool.grid import Grid, key
+
+DIGEST = "0x" + "d1" * 32
+
+
+class Meanwhile:
+    """The chain, on which something happens while contributions are read for the first time."""
+
+    def __init__(self, grid: Grid, task: str) -> None:
+        self._grid = grid
+        self._task = task
+        self._happened = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._grid.chain, name)
+
+    async def view_contributions(self, pairs: Sequence[tuple[str, str]]) -> list[Contribution]:
+        if not self._happened:
+            self._happened = True
+            chain = self._grid.chain
+            await chain.transact(calls.reveal(chain.hub, self._task, DIGEST), key("worker"))
+        return await self._grid.chain.view_contributions(pairs)
+
+
+async def test_a_reveal_that_is_mined_while_a_task_is_read_comes_with_its_digest(tmp_path: Path) -> None:
+    grid, worker = Grid(tmp_path), key("worker")
+    chain = grid.chain
+    grid.deposit(worker.address)
+    deal_id = await grid.deal(1)
+    task = task_id(deal_id, 0)
+    await chain.transact(calls.initialize(chain.hub, deal_id, 0), grid.scheduler)
+    signature = grid.scheduler.sign_message(authorisation_message(worker.address, task, ZERO_ADDRESS))
+    contribution = calls.contribute(
+        chain.hub,
+        task,
+        result_hash(task, DIGEST),
+        result_seal(worker.address, task, DIGEST),
+        to_hex(from_hex(signature)),
+    )
+    await chain.transact(contribution, worker)
+    deal = await chain.view_deal(deal_id)
+    assert deal is not None
+    state = TaskState(task_id=task, index=0, deal=terms_of(deal_id, deal, 60), created_at=0.0)
+    fed: list[Event | Position] = []
+    store = PoolStore.open(tmp_path / "pool.db")
+
+    async def taken() -> None:
+        await asyncio.sleep(0)
+
+    try:
+        needed: dict[str, Any] = {
+            "chain": Meanwhile(grid, task),
+            "identity": PoolIdentity(chain.chain_id, chain.hub, grid.workerpool),
+            "policy": Policy(),
+            "store": store,
+            "feed": fed.append,
+            "taken": taken,
+            "tasks": lambda: {task: state},
+        }
+        unasked: dict[str, Any] = dict.fromkeys(inspect.signature(ChainWatcher).parameters)
+        await ChainWatcher(**(unasked | needed)).reconcile(task)
+    finally:
+        store.close()
+    (event,) = fed
+    assert isinstance(event, ChainReconciled)
+    (seen,) = event.facts.contributions
+    assert (seen.status, event.facts.result_digest) == (ContributionStatus.PROVED, DIGEST)

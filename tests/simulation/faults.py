@@ -1,0 +1,60 @@
+"""The kinds of faults, and how often each happened in a run."""
+
+from __future__ import annotations
+
+import collections
+from enum import StrEnum
+
+__all__ = ["Counter", "Fault"]
+
+
+class Fault(StrEnum):
+    """Everything that goes wrong in simulations. A fault counts when it happened, not when it was planned."""
+
+    POOL_CRASH = "pool crash"
+    """The pool loses power between two effects, and starts again later."""
+    WORKER_CRASH = "worker crash"
+    WORKER_GONE = "worker gone"
+    """A worker's machine disappears for good."""
+    CUT = "connection cut"
+    PARTITION = "partition"
+    """Pool and worker cannot hear each other; neither is told."""
+    DELAY = "delay"
+    """Everything takes up to seconds."""
+    DUPLICATE = "duplicate"
+    """A message arrives twice."""
+    REORDER = "reorder"
+    """A message overtakes another."""
+    REORG = "reorganisation"
+    """The last 1 to 12 blocks are replaced."""
+    DROPPING_REORG = "reorganisation that drops transactions"
+    CHAIN_DOWN = "chain down"
+    """A node's view of the chain does not answer."""
+    LOST_ANSWER = "lost answer"
+    """A transaction was sent, and its sender was told that the chain is down."""
+    MISSED_EVENT = "missed event"
+    REPEATED_EVENT = "repeated event"
+    STORAGE_DOWN = "storage down"
+    CLOCK_SKEW = "clock skew"
+    """A machine's clock is off by up to hours."""
+    BROKEN_MACHINE = "machine that cannot compute"
+    WRONG_DIGEST = "wrong digest"
+    COLLUSION = "collusion"
+    """Several liars contribute one and the same wrong result."""
+    NO_REVEAL = "no reveal"
+    OTHER_UPLOAD = "upload of other bytes"
+    OTHER_SEAL = "seal that differs"
+    SILENCE = "silence about the seal"
+    """A contributor never opens its seal."""
+    STALLING = "stalling"
+    """A worker takes leases and never seals."""
+
+
+class Counter:
+    """Counts what happened."""
+
+    def __init__(self) -> None:
+        self.counts: collections.Counter[Fault] = collections.Counter()
+
+    def count(self, fault: Fault) -> None:
+        self.counts[fault] += 1

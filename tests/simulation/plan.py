@@ -1,0 +1,212 @@
+"""What a seed decides before anything happens: who takes part, what is asked for, and what goes wrong when."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from tests.simulation.chain import ChainTroubles
+from tests.simulation.faults import Fault
+from tests.simulation.network import NetworkTroubles
+
+__all__ = ["LIES", "DealPlan", "Incident", "Plan", "WorkerPlan", "plan_of"]
+
+LIES = (
+    Fault.WRONG_DIGEST,
+    Fault.COLLUSION,
+    Fault.NO_REVEAL,
+    Fault.OTHER_UPLOAD,
+    Fault.OTHER_SEAL,
+    Fault.SILENCE,
+    Fault.STALLING,
+)
+
+_CHANCES = {
+    Fault.POOL_CRASH: 0.45,
+    Fault.WORKER_CRASH: 0.45,
+    Fault.WORKER_GONE: 0.12,
+    Fault.CUT: 0.25,
+    Fault.PARTITION: 0.3,
+    Fault.REORG: 0.3,
+    Fault.DROPPING_REORG: 0.15,
+    Fault.CHAIN_DOWN: 0.25,
+    Fault.STORAGE_DOWN: 0.2,
+}
+"""How many of all seeds have incidents of a kind."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerPlan:
+    """One worker. ``lie`` None: it is honest."""
+
+    name: str
+    lie: Fault | None
+    slots: int
+    joins_at_s: float
+    compute_s: tuple[float, float]
+    skew_s: float
+    breaks: float
+    """Probability that a run of a job fails on this machine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DealPlan:
+    """One request of the requester, matched ``at_s``."""
+
+    at_s: float
+    trust: int
+    volume: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incident:
+    """Something that goes wrong at a moment. ``target`` names a node where the fault is about one."""
+
+    at_s: float
+    fault: Fault
+    target: str = ""
+    seconds: float = 0.0
+    """How long it lasts; for a crash, until the process is started again."""
+    steps: int = 1
+    """For a crash: after how many more effects."""
+    depth: int = 0
+    silently: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A whole simulation. ``calm_at_s`` is when the last incident is over, and everything random with it."""
+
+    seed: int
+    workers: tuple[WorkerPlan, ...]
+    deals: tuple[DealPlan, ...]
+    incidents: tuple[Incident, ...]
+    timeref_s: int
+    block_s: int
+    confirmations: int
+    first_round_replicas: int
+    pool_skew_s: float
+    chain: ChainTroubles
+    network: NetworkTroubles
+    storage_latency_s: float
+    calm_at_s: float
+    files: bool
+    """The stores are real files of SQLite, opened anew after each crash."""
+
+    @property
+    def honest(self) -> tuple[WorkerPlan, ...]:
+        return tuple(worker for worker in self.workers if worker.lie is None)
+
+    @property
+    def liars(self) -> tuple[WorkerPlan, ...]:
+        return tuple(worker for worker in self.workers if worker.lie is not None)
+
+    @property
+    def patience_s(self) -> float:
+        """When everything that could succeed has had its time: each that stalls costs a window for seals."""
+        stalling = sum(worker.lie is Fault.STALLING for worker in self.workers)
+        return self.calm_at_s + (stalling + 2) * self.timeref_s + 600.0
+
+    def is_gone(self, name: str) -> bool:
+        """True for a worker that leaves for good."""
+        return any(incident.fault is Fault.WORKER_GONE and incident.target == name for incident in self.incidents)
+
+
+def plan_of(seed: int) -> Plan:
+    """The same seed gives the same plan, on any machine."""
+    rng = random.Random(f"fairgrid/simulation/{seed}")
+    timeref = rng.choice((60, 300, 900, 900))
+    calm_at = rng.uniform(90.0, 300.0 if timeref > 60 else 400.0)
+    workers = _workers(rng, timeref)
+    slow = rng.random() < 0.25
+    latency = rng.uniform(0.5, 3.0) if slow else 0.05
+    return Plan(
+        seed=seed,
+        workers=workers,
+        deals=_deals(rng, calm_at, sum(1 for worker in workers if worker.lie is None)),
+        incidents=_incidents(rng, workers, calm_at),
+        timeref_s=timeref,
+        block_s=rng.choice((1, 2, 5, 12)),
+        confirmations=rng.choice((0, 0, 0, 2, 12)),
+        first_round_replicas=rng.choice((1, 1, 3)),
+        pool_skew_s=_skew(rng),
+        chain=ChainTroubles(
+            latency_s=latency / 2 if slow else 0.0,
+            lost_answer=rng.choice((0.0, 0.0, 0.0, 0.2)),
+            missed_event=rng.choice((0.0, 0.0, 0.0, 0.2)),
+            repeated_event=rng.choice((0.0, 0.0, 0.0, 0.3)),
+        ),
+        network=NetworkTroubles(
+            latency_s=latency,
+            duplicate=rng.choice((0.0, 0.0, 0.0, 0.1)),
+            reorder=rng.choice((0.0, 0.0, 0.0, 0.1)),
+        ),
+        storage_latency_s=latency,
+        calm_at_s=calm_at,
+        files=rng.random() < 0.05,
+    )
+
+
+def _skew(rng: random.Random) -> float:
+    return rng.choice((0.0, 0.0, 0.0, 0.0, -5_000.0, 86_400.0, 40.0))
+
+
+def _workers(rng: random.Random, timeref: int) -> tuple[WorkerPlan, ...]:
+    honest = rng.randint(2, 6)
+    lies: list[Fault] = [lie for lie in LIES if rng.random() < 0.13]
+    if Fault.COLLUSION in lies:
+        lies += [Fault.COLLUSION] * rng.randint(0, 2)
+    kinds: list[Fault | None] = [None] * honest + list(lies)
+    rng.shuffle(kinds)
+    fastest = rng.uniform(1.0, 10.0)
+    return tuple(
+        WorkerPlan(
+            name=f"worker {number}",
+            lie=lie,
+            slots=rng.choice((1, 1, 2)),
+            joins_at_s=rng.uniform(0.0, 20.0) if rng.random() < 0.7 else rng.uniform(20.0, 90.0),
+            compute_s=(fastest, fastest + rng.choice((2.0, 10.0, min(50.0, timeref / 2)))),
+            skew_s=_skew(rng),
+            breaks=rng.choice((0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.3)),
+        )
+        for number, lie in enumerate(kinds, 1)
+    )
+
+
+def _deals(rng: random.Random, calm_at: float, honest: int) -> tuple[DealPlan, ...]:
+    deals = []
+    for _ in range(rng.randint(1, 3)):
+        wanted = rng.randint(1, min(honest, 4))
+        deals.append(
+            DealPlan(
+                at_s=rng.uniform(5.0, calm_at * 0.7),
+                trust=rng.choice((1, 2**wanted, rng.randint(1, 2**wanted))),
+                volume=rng.choice((1, 1, 2, 3)),
+            )
+        )
+    return tuple(sorted(deals, key=lambda deal: deal.at_s))
+
+
+def _incidents(rng: random.Random, workers: tuple[WorkerPlan, ...], calm_at: float) -> tuple[Incident, ...]:
+    incidents: list[Incident] = []
+    for fault, chance in _CHANCES.items():
+        if rng.random() >= chance:
+            continue
+        for _ in range(1 if fault is Fault.WORKER_GONE else rng.randint(1, 3)):
+            at = rng.uniform(5.0, calm_at * 0.9)
+            longest = calm_at - at
+            target = "pool" if fault is Fault.POOL_CRASH else rng.choice(workers).name
+            if fault is Fault.CHAIN_DOWN and rng.random() < 0.5:
+                target = "pool"
+            incidents.append(
+                Incident(
+                    at_s=at,
+                    fault=fault,
+                    target=target,
+                    seconds=min(longest, rng.choice((rng.uniform(0.1, 5.0), rng.uniform(5.0, 40.0), 120.0))),
+                    steps=rng.randint(1, 12),
+                    depth=rng.randint(1, 12),
+                    silently=rng.random() < 0.4,
+                )
+            )
+    return tuple(sorted(incidents, key=lambda incident: incident.at_s))

@@ -1,0 +1,93 @@
+"""Run seeds, here or on every core, and say what came of them."""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.simulation.faults import Fault
+from tests.simulation.plan import plan_of
+from tests.simulation.world import Happening, Simulation
+
+__all__ = ["REGRESSIONS", "Report", "regression_seeds", "replay_command", "run_seed", "run_seeds", "table_of_faults"]
+
+REGRESSIONS = Path(__file__).parent / "regressions.txt"
+_PATIENCE_S = 3_600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came of one seed."""
+
+    seed: int
+    violations: tuple[str, ...]
+    counts: dict[Fault, int]
+    statuses: tuple[str, ...]
+    """How each task ended."""
+    seconds: float
+    """Of real time."""
+    virtual_s: float
+    trace: tuple[Happening, ...] = ()
+
+
+def run_seed(seed: int, *, trace: bool = False) -> Report:
+    """Simulate one seed, from plan to checks."""
+    started = time.monotonic()
+    simulation = Simulation(plan_of(seed), trace=trace).run()
+    model = simulation.chain.model
+    return Report(
+        seed=seed,
+        violations=tuple(simulation.violations),
+        counts=dict(simulation.counter.counts),
+        statuses=tuple(model.view_task(task).status.name for task in simulation.task_ids),
+        seconds=time.monotonic() - started,
+        virtual_s=simulation.ended_at_s,
+        trace=tuple(simulation.trace),
+    )
+
+
+def run_seeds(seeds: Iterable[int], *, run: Callable[[int], Report] = run_seed) -> Iterator[Report]:
+    """Simulate many seeds on all cores; reports come as they are done."""
+    processes = max(1, len(os.sched_getaffinity(0)))
+    if processes == 1:
+        yield from map(run, seeds)
+        return
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(processes, mp_context=context) as pool:
+        try:
+            for done in concurrent.futures.as_completed([pool.submit(run, seed) for seed in seeds], _PATIENCE_S):
+                yield done.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def replay_command(seed: int, bug: str = "") -> str:
+    """What to type to see a seed again, with all that happens in it."""
+    with_bug = f" --bug {bug}" if bug else ""
+    return f".venv/bin/python -m tests.simulation {seed}{with_bug}"
+
+
+def regression_seeds() -> tuple[int, ...]:
+    """Seeds that found a real bug once."""
+    lines = (line.split("#")[0].strip() for line in REGRESSIONS.read_text().splitlines())
+    return tuple(int(line) for line in lines if line)
+
+
+def table_of_faults(reports: Iterable[Report]) -> tuple[str, dict[Fault, float]]:
+    """How often each fault happened: a table to print, and the share of seeds (0 to 1) that saw it."""
+    seen: collections.Counter[Fault] = collections.Counter()
+    times: collections.Counter[Fault] = collections.Counter()
+    count = 0
+    for report in reports:
+        count += 1
+        times.update(report.counts)
+        seen.update(report.counts.keys())
+    shares = {fault: seen[fault] / max(count, 1) for fault in Fault}
+    lines = [f"{fault.value:40} {shares[fault]:6.1%} of seeds, {times[fault]:7} times" for fault in Fault]
+    return "\n".join(lines), shares

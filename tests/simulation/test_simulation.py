@@ -1,0 +1,61 @@
+"""Nothing is lost and nothing is paid twice, whatever goes wrong in between."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+from tests.simulation.faults import Fault
+from tests.simulation.run import (
+    Report,
+    regression_seeds,
+    replay_command,
+    run_seed,
+    run_seeds,
+    table_of_faults,
+)
+
+SEEDS = int(os.environ.get("FAIRGRID_SEEDS", "1000"))
+LEAST_SHARE = 0.05
+"""Each kind of fault happens in at least so many of all seeds."""
+
+
+def explain(report: Report) -> str:
+    return "\n".join([f"Seed {report.seed}. Replay it: {replay_command(report.seed)}", *report.violations])
+
+
+@pytest.mark.parametrize("seed", regression_seeds())
+def test_a_seed_that_found_a_bug_once_passes(seed: int) -> None:
+    report = run_seed(seed)
+    assert not report.violations, explain(report)
+
+
+def test_the_same_seed_gives_the_same_run() -> None:
+    first, second = run_seed(4, trace=True), run_seed(4, trace=True)
+    assert len(first.trace) > 50
+    assert first.trace == second.trace
+
+
+def test_another_seed_gives_another_run() -> None:
+    assert run_seed(2, trace=True).trace != run_seed(3, trace=True).trace
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3_600)
+def test_every_seed_keeps_every_promise_and_every_fault_happens(capsys: pytest.CaptureFixture[str]) -> None:
+    reports = list(run_seeds(range(SEEDS)))
+    table, shares = table_of_faults(reports)
+    ended = [status for report in reports for status in report.statuses]
+    with capsys.disabled():
+        sys.stdout.write(
+            f"\n{len(reports)} seeds, {len(ended)} tasks: {ended.count('COMPLETED')} completed, "
+            f"{ended.count('FAILED')} failed and refunded\n{table}"
+            "\n"
+        )
+    failed = [report for report in reports if report.violations]
+    assert not failed, "\n\n".join(explain(report) for report in failed[:10])
+    assert len(reports) == SEEDS
+    rare = [fault for fault in Fault if shares[fault] < LEAST_SHARE]
+    assert not rare, f"These faults are too rare to prove anything: {', '.join(rare)}"
