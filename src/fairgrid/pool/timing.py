@@ -31,15 +31,17 @@ def schedule(book: Book, task: TaskState) -> None:
         deadline = _next_deadline(book, task)
         if deadline:
             book.chain_timers.set(task.task_id, deadline)
+    elif task.facts.reveal_deadline > book.chain_time and not task.is_settled:
+        book.chain_timers.set(task.task_id, task.facts.reveal_deadline)
 
 
 def _local_moments(book: Book, task: TaskState) -> Iterator[float]:
     now, since, policy = book.now, book.ticked_at, book.policy
     if task.is_final:
         # One that is not settled yet is looked at when an opening is due; what is due in the past is due at once.
-        yield max(task.finished_at + policy.keep_finished_s, now) if task.is_settled else now + RETRY_S
+        yield max(task.finished_at + policy.keep_finished_s, now) if task.is_settled else since + RETRY_S
     else:
-        yield now + RETRY_S
+        yield since + RETRY_S
         for step in task.steps.values():
             if not step.issued and step.retry_at > since:
                 yield step.retry_at
@@ -54,7 +56,7 @@ def _local_moments(book: Book, task: TaskState) -> Iterator[float]:
         if replica.opening_asked_at and replica.owes_opening:
             # After its minute only the chain's time counts, and whether its worker is here.
             timeout = replica.opening_asked_at + policy.opening_timeout_s
-            yield timeout if timeout > now else now + RETRY_S
+            yield timeout if timeout > since else since + RETRY_S
         match replica.phase:
             case ReplicaPhase.LEASED:
                 if window != window:
