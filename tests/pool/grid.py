@@ -33,6 +33,7 @@ from fairgrid.protocol.ids import result_hash, result_seal, task_id
 from fairgrid.protocol.machine import Machine, machine_message
 from fairgrid.protocol.manifest import FileRef, Item, Manifest, Resources, TaskRef, params_for
 from fairgrid.protocol.orders import NULL_DATASET_ORDER, AppOrder, Order, RequestOrder, WorkerpoolOrder
+from fairgrid.protocol.run_results import RunResults, TaskResult
 from fairgrid.protocol.seals import challenge_message, seal_hash
 from fairgrid.protocol.typed_data import Domain, enrolment_typed_data, order_typed_data
 from fairgrid.protocol.views import AppInfo, TaskStatus
@@ -87,6 +88,8 @@ class Grid:
         self.service: PoolService
         self.client: PoolClient
         self.url = ""
+        self.runs: dict[str, wire.Lease] = {}
+        """Leases of runs by run id, of all workers: every task of one has the same result."""
         self._salt = 0
 
     def deposit(self, address: str) -> None:
@@ -285,7 +288,7 @@ class Scripted:
                     challenge.chain_id, challenge.hub, challenge.workerpool, self.address, challenge.nonce
                 )
             ),
-            "runtimes": ("test",),
+            "runtimes": ("wasm/py",),
             "slots": 1,
             "version": wire.PROTOCOL_VERSION,
         } | changes
@@ -328,12 +331,14 @@ class Scripted:
     async def _act(self, message: wire.PoolMessage) -> None:
         match message:
             case wire.Lease():
+                if message.count:
+                    self.grid.runs[message.task_id] = message
                 if self.script.seals:
                     await self.say(self.seal(message))
             case wire.Authorisation() if self.script.contributes_at_all:
                 await self._contribute(message)
             case wire.RevealNotice():
-                digest = self.digest(self.script.contributes or self.script.content)
+                digest = self.digest(self.script.contributes or self.script.content, message.task_id)
                 with contextlib.suppress(ContractReverted):
                     await asyncio.sleep(self.script.reveals_after_s)
                     await self.grid.chain.transact(calls.reveal(self.grid.chain.hub, message.task_id, digest), self.key)
@@ -342,20 +347,23 @@ class Scripted:
                     wire.Opening(
                         lease_id=message.lease_id,
                         task_id=message.task_id,
-                        digest=self.digest(self.script.content),
+                        digest=self.digest(self.script.content, message.task_id),
                         salt=self.salt,
                     )
                 )
             case wire.UploadRequest():
                 archive = self._archive(self.script.uploads or self.script.content)
                 cid = await self.grid.storage.add_file(archive)
+                if message.task_id in self.grid.runs:
+                    results = self.results(self.script.uploads or self.script.content, message.task_id)
+                    cid = await self.grid.storage.add_bytes(results.to_bytes())
                 await self.say(wire.Uploaded(lease_id=message.lease_id, task_id=message.task_id, cid=cid))
             case _:
                 return
 
     def seal(self, lease: wire.Lease) -> wire.Seal:
         chain = self.grid.chain
-        digest = self.digest(self.script.content)
+        digest = self.digest(self.script.content, lease.task_id)
         seal = seal_hash(chain.chain_id, chain.hub, lease.task_id, lease.round, self.address, digest, self.salt)
         return wire.Seal(
             lease_id=lease.lease_id,
@@ -367,7 +375,7 @@ class Scripted:
         )
 
     async def _contribute(self, message: wire.Authorisation) -> None:
-        digest = self.digest(self.script.contributes or self.script.content)
+        digest = self.digest(self.script.contributes or self.script.content, message.task_id)
         call = calls.contribute(
             self.grid.chain.hub,
             message.task_id,
@@ -377,8 +385,16 @@ class Scripted:
         )
         await self.grid.chain.transact(call, self.key)
 
-    def digest(self, content: bytes) -> str:
+    def digest(self, content: bytes, task: str = "") -> str:
+        if task in self.grid.runs:
+            return self.results(content, task).digest
         return archive_digest(self._archive(content))
+
+    def results(self, content: bytes, run: str) -> RunResults:
+        """The results of a run whose every task gave ``content``."""
+        lease, archive = self.grid.runs[run], self._archive(content)
+        data = archive.read_bytes()
+        return RunResults(lease.index, (TaskResult(archive_digest(archive), cid_of(data), len(data)),) * lease.count)
 
     def _archive(self, content: bytes) -> Path:
         folder = self.grid.folder / "results" / content.hex()

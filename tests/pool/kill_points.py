@@ -69,6 +69,10 @@ DELIVERED = {
     "Finalize": Delivery(),
     "Claim": Delivery(),
     "Reopen": Delivery(),
+    "OpenRun": Delivery(),
+    "SplitRun": Delivery(),
+    "FinalizeRun": Delivery(),
+    "RefundRest": Delivery(),
     "SendLease": Delivery("lease", (SealReceived, LeaseFailed)),
     "SendAuthorisation": Delivery("authorisation", (ContributionMined, ConsensusReached)),
     "SendRevealNotice": Delivery("reveal_notice", (RevealMined,)),
@@ -94,6 +98,10 @@ class Scenario:
     skips_at: TaskStatus = TaskStatus.ACTIVE
     also: tuple[str, ...] = ()
     """What the pool sends besides what every task needs."""
+    run: int = 0
+    """Tasks of a run in the batch lane, whose life it is instead of a task's."""
+    tasks: int = 1
+    """Tasks of the deal."""
     waits: bool = False
     """Its job may read results of other tasks, so that the pool must find out."""
 
@@ -113,6 +121,10 @@ def _one_differs_from_its_seal(grid: Grid) -> list[Scripted]:
     ]
 
 
+def _two_disagree(grid: Grid) -> list[Scripted]:
+    return [Scripted(grid, "worker"), Scripted(grid, "other", Script(content=b"wrong"))]
+
+
 def _two_are_shy(grid: Grid) -> list[Scripted]:
     return [Shy(grid, "shy"), Shy(grid, "shy too")]
 
@@ -122,12 +134,16 @@ def _nobody(grid: Grid) -> list[Scripted]:
 
 
 HAPPY = Scenario(_one)
+HAPPY_RUN = Scenario(_one, run=3, tasks=3)
 SCENARIOS = {
     **dict.fromkeys(("Initialize", "Finalize", "VerifyUpload"), HAPPY),
     **dict.fromkeys(("SendLease", "SendAuthorisation", "SendRevealNotice", "SendDone"), HAPPY),
     **dict.fromkeys(("RequestOpening", "RequestUpload"), HAPPY),
     "Claim": Scenario(_nobody, ends=TaskStatus.FAILED, skips_s=100_000),
     "Reopen": Scenario(_two_are_shy, skips_s=700, skips_at=TaskStatus.REVEALING, also=("reopen",)),
+    **dict.fromkeys(("OpenRun", "FinalizeRun"), HAPPY_RUN),
+    "SplitRun": Scenario(_two_disagree, trust=4, ends=TaskStatus.SPLIT, run=2, tasks=2),
+    "RefundRest": Scenario(_nobody, ends=TaskStatus.FAILED, skips_s=100_000, run=4, tasks=9, also=("refundRest",)),
     "SendAbort": Scenario(_one_is_confused),
     "AwaitDependencies": Scenario(_one, waits=True),
     "BanWorker": Scenario(_one_differs_from_its_seal, trust=3),

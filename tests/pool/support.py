@@ -15,6 +15,7 @@ from fairgrid.pool.events import (
     Held,
     OpeningReceived,
     RevealMined,
+    RunOpened,
     SealReceived,
     TaskClaimed,
     TaskFinalized,
@@ -32,8 +33,11 @@ from fairgrid.pool.instructions import (
     BanWorker,
     Claim,
     Finalize,
+    FinalizeRun,
     Initialize,
     Instruction,
+    OpenRun,
+    RefundRest,
     Reopen,
     RequestOpening,
     RequestUpload,
@@ -42,6 +46,7 @@ from fairgrid.pool.instructions import (
     SendDone,
     SendLease,
     SendRevealNotice,
+    SplitRun,
     VerifyUpload,
 )
 from fairgrid.pool.machine import PoolMachine
@@ -51,11 +56,13 @@ from fairgrid.pool.state import ChainFacts, DealTerms, PoolIdentity, SeenContrib
 from fairgrid.protocol.hexes import ZERO_ADDRESS, checksum, keccak, to_hex, to_hex32
 from fairgrid.protocol.ids import result_hash, task_id
 from fairgrid.protocol.machine import Machine
+from fairgrid.protocol.runs import run_id
 from fairgrid.protocol.seals import seal_hash
 from fairgrid.protocol.trust import consensus_reached, worker_weight
 from fairgrid.protocol.views import ContributionStatus, TaskStatus
 
 IDENTITY = PoolIdentity(31337, checksum("0x" + "aa" * 20), checksum("0x" + "bb" * 20))
+ROOT = "0x" + "70" * 32
 TIMEREF = 60
 START = 1_000_000
 
@@ -89,6 +96,8 @@ class Fake:
     opens_as: str = ""
     uploads: bool = True
     uploads_as: str = ""
+    lies_at: int = -1
+    """Answers wrongly whenever this index is among the tasks."""
     connected: bool = True
     machine: Machine | None = None
     network: str = ""
@@ -117,6 +126,9 @@ class World:
         self.chain: dict[str, ChainFacts] = {}
         self.deals: dict[str, DealTerms] = {}
         self.revealed_digest: dict[str, str] = {}
+        self.cursors: dict[str, int] = {}
+        self.sizes: dict[str, int] = {}
+        self.runs: dict[str, tuple[int, int]] = {}
         self.awaited: list[AwaitDependencies] = []
         self.on_send: Callable[[Instruction], bool] = lambda instruction: False
         self.tick()
@@ -159,6 +171,7 @@ class World:
         name: str = "deal",
         callback: str = ZERO_ADDRESS,
         refusal: str = "",
+        lane: bool = False,
         waits: bool = False,
         price: int = 0,
         requester: str = "requester",
@@ -175,10 +188,14 @@ class World:
             requester=address(requester),
             callback=callback,
             refusal=refusal,
+            in_batch_lane=lane,
             waits=waits,
             price=price,
             requirements=requirements,
         )
+        if lane:
+            self.chain[deal_id], self.deals[deal_id] = ChainFacts(), terms
+            self.cursors[deal_id], self.sizes[deal_id] = 0, bot_size
         for index in range(bot_size):
             self.chain[task_id(deal_id, index)] = ChainFacts()
             self.deals[task_id(deal_id, index)] = terms
@@ -228,6 +245,22 @@ class World:
                 self.feed(TaskClaimed(instruction.task_id))
             case Reopen():
                 self.reopen(instruction.task_id)
+            case OpenRun():
+                assert instruction.index == self.cursors[instruction.deal_id], "runs are opened at the cursor"
+                self.cursors[instruction.deal_id] += instruction.count
+                self._open_run(instruction.deal_id, instruction.index, instruction.count)
+            case SplitRun():
+                self._split(instruction)
+            case FinalizeRun():
+                assert self.chain[instruction.task_id].status is TaskStatus.REVEALING
+                assert instruction.root == ROOT
+                self._set(instruction.task_id, status=TaskStatus.COMPLETED)
+                self.feed(TaskFinalized(instruction.task_id))
+            case RefundRest():
+                deal = instruction.task_id
+                assert self.chain_time >= self.deals[deal].final_deadline and self.cursors[deal] < self.sizes[deal]
+                self._set(deal, status=TaskStatus.FAILED)
+                self.feed(TaskClaimed(deal))
             case VerifyUpload():
                 self._verify(instruction)
             case AwaitDependencies():
@@ -240,6 +273,30 @@ class World:
                 fake = self.fakes[instruction.worker]
                 if fake.connected:
                     self._worker(fake, instruction)
+
+    def _open_run(self, deal_id: str, first: int, count: int) -> None:
+        task = run_id(deal_id, first, count)
+        self.runs[task], self.deals[task] = (first, count), self.deals[deal_id]
+        self.chain[task] = ChainFacts(TaskStatus.ACTIVE)
+        self.feed(RunOpened(task, deal_id, first, count))
+
+    def _split(self, instruction: SplitRun) -> None:
+        task, left = instruction.task_id, instruction.left
+        facts = self.chain[task]
+        first, count = self.runs[task]
+        assert facts.status is TaskStatus.ACTIVE and 0 < left < count
+        assert not facts.contributions or len({seen.result_hash for seen in facts.contributions}) > 1
+        self._set(task, status=TaskStatus.SPLIT)
+        self.feed(ChainReconciled(task, self.chain[task]))
+        deal_id = self.deals[task].deal_id
+        self._open_run(deal_id, first, left)
+        self._open_run(deal_id, first + left, count - left)
+
+    def answer(self, fake: Fake, task: str) -> str:
+        """What a worker finds out about a task or run."""
+        first, count = self.runs.get(task, (-1, 0))
+        lies = first <= fake.lies_at < first + count
+        return fake.answer + (f" but for {fake.lies_at}" if lies else "")
 
     def _worker(self, fake: Fake, instruction: Instruction) -> None:
         match instruction:
@@ -254,7 +311,7 @@ class World:
             case RequestOpening() if fake.opens:
                 self.open(fake, instruction.task_id, instruction.lease_id)
             case RequestUpload() if fake.uploads:
-                cid = f"cid:{fake.uploads_as or fake.answer}"
+                cid = f"cid:{fake.uploads_as or self.answer(fake, instruction.task_id)}"
                 self.feed(UploadReported(fake.address, instruction.lease_id, instruction.task_id, cid))
             case SendAbort():
                 fake.leases.pop(instruction.lease_id, None)
@@ -271,7 +328,7 @@ class World:
             lease.task_id,
             lease.round,
             fake.address,
-            digest_of(fake.answer),
+            digest_of(self.answer(fake, lease.task_id)),
             fake.salt,
         )
         return self.feed(SealReceived(fake.address, lease.lease_id, lease.task_id, lease.round, seal, "0x" + "00" * 65))
@@ -282,7 +339,7 @@ class World:
             return
         if self.chain_time >= self.deals[task].contribution_deadline:
             return
-        value = result_hash(task, digest_of(fake.contributes or fake.answer))
+        value = result_hash(task, digest_of(fake.contributes or self.answer(fake, task)))
         seen = SeenContribution(fake.address, value, worker_weight(fake.score))
         facts = facts.with_contribution(seen)
         self.chain[task] = facts
@@ -296,7 +353,7 @@ class World:
     def reveal(self, fake: Fake, task: str) -> None:
         facts = self.chain[task]
         seen = facts.contribution(fake.address)
-        digest = digest_of(fake.contributes or fake.answer)
+        digest = digest_of(fake.contributes or self.answer(fake, task))
         if facts.status is not TaskStatus.REVEALING or self.chain_time >= facts.reveal_deadline:
             return
         if seen is None or seen.result_hash != facts.consensus_value or seen.status is ContributionStatus.PROVED:
@@ -318,7 +375,7 @@ class World:
         self.feed(ChainReconciled(task, self.chain[task]))
 
     def open(self, fake: Fake, task: str, lease_id: str) -> None:
-        digest = digest_of(fake.opens_as or fake.answer)
+        digest = digest_of(fake.opens_as or self.answer(fake, task))
         self.feed(OpeningReceived(fake.address, lease_id, task, digest, fake.salt))
 
     def _verify(self, instruction: VerifyUpload) -> None:
@@ -328,7 +385,8 @@ class World:
                 instruction.task_id, instruction.lease_id, instruction.cid, "not in storage", False
             )
         elif found == instruction.digest:
-            event = UploadVerified(instruction.task_id, instruction.lease_id, instruction.cid)
+            root = ROOT if instruction.count else ""
+            event = UploadVerified(instruction.task_id, instruction.lease_id, instruction.cid, root)
         else:
             event = UploadRejected(instruction.task_id, instruction.lease_id, instruction.cid, "other digest", True)
         self.feed(event)

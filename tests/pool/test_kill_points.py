@@ -17,7 +17,8 @@ import pytest
 from fairgrid.pool.app import pool_application
 from fairgrid.pool.service import PoolService
 from fairgrid.pool.store import PoolStore
-from fairgrid.protocol.ids import task_id
+from fairgrid.protocol.runs import unit_id
+from fairgrid.protocol.tags import LANE_MASK
 from fairgrid.protocol.views import TaskStatus
 from fairgrid.protocol.wire import MAX_FRAME_BYTES
 from fairgrid.seams.service import serving
@@ -37,6 +38,24 @@ from .kill_points import (
     policy_of,
     watched,
 )
+
+BEGINS_AND_ENDS = {
+    False: (
+        "TaskInitialize",
+        "initialize",
+        {TaskStatus.COMPLETED: ("TaskFinalize", "finalize"), TaskStatus.FAILED: ("TaskClaimed", "claim")},
+    ),
+    True: (
+        "RunOpen",
+        "openrun",
+        {
+            TaskStatus.COMPLETED: ("RunFinalize", "finalizerun"),
+            TaskStatus.FAILED: ("TaskClaimed", "claim"),
+            TaskStatus.SPLIT: ("RunSplit", "splitrun"),
+        },
+    ),
+}
+"""Of a task and of a run: event and transaction that begin it, and those that end it."""
 
 CASES = [(kind.__name__, point) for kind in KINDS for point in POINTS]
 
@@ -63,11 +82,18 @@ async def test_killed_around_an_instruction_the_pool_goes_on_and_everything_happ
     killer = Killer(kind, point)
     deal = await _until_it_dies(grid, scenario, killer)
     assert killer.is_dead, f"the pool never came to {point} of {kind}"
-    task = task_id(deal, 0)
+    task = _unit(deal, scenario)
     async with grid.pool(), all_connected(scenario.workers(grid)):
         await grid.until_status(task, scenario.ends)
-        await grid.until_phase(task, "completed" if scenario.ends is TaskStatus.COMPLETED else "failed")
+        await grid.until_phase(task, scenario.ends.name.lower())
+        if "refundRest" in scenario.also:
+            await grid.until_phase(deal, "failed")
     _assert_exactly_once(grid, task, scenario)
+
+
+def _unit(deal: str, scenario: Scenario) -> str:
+    """What the scenario is the life of: the deal's first task, or its first run."""
+    return unit_id(deal, 0, scenario.run)
 
 
 async def _until_it_dies(grid: Grid, scenario: Scenario, killer: Killer) -> str:
@@ -80,9 +106,10 @@ async def _until_it_dies(grid: Grid, scenario: Scenario, killer: Killer) -> str:
             all_connected([watched(worker, killer) for worker in scenario.workers(grid)]),
         ):
             params = await grid.params((), ("0x" + "12" * 32,)) if scenario.waits else "{}"
-            deal = await grid.deal(scenario.trust, params=params)
+            tag = f"0x{LANE_MASK if scenario.run else 0:064x}"
+            deal = await grid.deal(scenario.trust, volume=scenario.tasks, tag=tag, params=params)
             if scenario.skips_s:
-                await _past(grid, task_id(deal, 0), scenario, killer)
+                await _past(grid, _unit(deal, scenario), scenario, killer)
             async with asyncio.timeout(25):
                 await killer.died.wait()
             raise Died
@@ -120,10 +147,13 @@ async def _killed_pool(grid: Grid, store: PoolStore, killer: Killer) -> AsyncIte
 
 def _assert_exactly_once(grid: Grid, task: str, scenario: Scenario) -> None:
     model = grid.chain.model
-    happened = [event.name for event in model.events if event.arguments.get("taskid") == task]
-    ending = "TaskFinalize" if scenario.ends is TaskStatus.COMPLETED else "TaskClaimed"
-    assert happened.count("TaskInitialize") == 1
-    assert [name for name in happened if name in ("TaskFinalize", "TaskClaimed")] == [ending]
+    happened = [
+        event.name for event in model.events if task in (event.arguments.get("taskid"), event.arguments.get("runid"))
+    ]
+    beginning, begin, endings = BEGINS_AND_ENDS[bool(scenario.run)]
+    ending, end = endings[scenario.ends]
+    assert happened.count(beginning) == 1
+    assert [name for name in happened if name in dict(endings.values())] == [ending]
     mine = [
         transaction
         for block in grid.chain._blocks
@@ -131,8 +161,8 @@ def _assert_exactly_once(grid: Grid, task: str, scenario: Scenario) -> None:
         if transaction.sender == grid.scheduler.address
     ]
     functions = [transaction.function for transaction in mine]
-    assert sorted(functions) == sorted(
-        ["initialize", "finalize" if ending == "TaskFinalize" else "claim", *scenario.also]
+    assert sorted(function.lower() for function in functions) == sorted(
+        [begin, end, *(name.lower() for name in scenario.also)]
     )
     assert all(grid.chain._receipts[transaction.hash].succeeded for transaction in mine)
     assert [transaction.nonce for transaction in mine] == list(range(len(mine)))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from fairgrid.errors import HostFailure, ManifestError
 from fairgrid.protocol.archive import archive_digest, extract_archive, write_archive
+from fairgrid.protocol.canonical import read_rule
 from fairgrid.protocol.cid import cid_of
 from fairgrid.protocol.digest import tree_digest_of_folder
 from fairgrid.protocol.hexes import keccak, to_hex32
@@ -254,6 +256,32 @@ async def test_without_computed_file_the_whole_folder_and_the_logs_are_the_resul
     assert result.digest == tree_digest_of_folder(result.result_folder)
     assert (result.exit_code, result.error, result.callback_data) == (0, None, None)
     assert (result.result_folder / "stdout.txt").read_bytes() == b"printed\n"
+
+
+async def test_declared_canonical_forms_are_what_is_hashed_and_uploaded(bench: Bench) -> None:
+    rules = tuple(read_rule(text) for text in ("round:*.csv:decimals=1:edge=5", "rows:*.csv:header=1", "json:*.json"))
+    manifest = replace(bench.manifest(), canonicaliser=rules)
+    plain, digests = bench.manifest(), {}
+    for name, number in (("one machine", "0.5000000001"), ("another", "0.4999999999")):
+        files = {"a.csv": f"n\nb {number}\na 1\n", "b.json": f'{{"z": 1, "a": "{len(number)}"}}', "c.txt": "as it is  "}
+        sandbox = FunctionSandbox(partial(write, files=files), runtime_id=RUNTIME)
+        result = await bench.run(manifest, sandbox)
+        assert result.digest == tree_digest_of_folder(result.result_folder)
+        assert (result.result_folder / "a.csv").read_text() == "n\na 1\nb 0.5\n"
+        assert (result.result_folder / "b.json").read_text() == '{"a":"12","z":1}'
+        assert (result.result_folder / "c.txt").read_text() == "as it is  "
+        digests[name] = (result.digest, (await bench.run(plain, sandbox)).digest)
+    (first, plain_first), (second, plain_second) = digests.values()
+    assert first == second and plain_first != plain_second
+
+
+async def test_a_file_without_the_declared_form_is_an_error_that_every_machine_writes_alike(bench: Bench) -> None:
+    manifest = replace(bench.manifest(), canonicaliser=(read_rule("json:*.json"),))
+    result = await bench.run(manifest, FunctionSandbox(lambda job: write(job, {"a.json": "{"}), runtime_id=RUNTIME))
+    why = "it is not JSON with numbers that every reader keeps"
+    message = f"The manifest wants a.json in the canonical form 'json', but {why}."
+    document = {"fairgrid": "error/1", "kind": "canonical", "message": message}
+    assert result.error == document == error_in_folder(result.result_folder)
 
 
 async def test_empty_output_has_the_digest_of_no_files(bench: Bench) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +26,7 @@ from fairgrid.client.results import CollectedResult, prepare_out
 from fairgrid.client.settlement import Settlement
 from fairgrid.errors import JobError, ServiceError, TransactionFailed, UsageError
 from fairgrid.localnet.paths import default_directory, requester_folder
+from fairgrid.protocol.canonical import read_rule
 from fairgrid.protocol.results import describe_error
 from fairgrid.protocol.terminal import sanitise_terminal
 from fairgrid.runtime.interpreters import default_runtime_id
@@ -90,6 +91,15 @@ def run(
     ] = None,
     memory: Annotated[str, typer.Option("--memory", help="Limit of memory, e.g. 512M or 2G.")] = "1G",
     output_limit: Annotated[str, typer.Option("--output-limit", help="Limit of all output files, e.g. 64M.")] = "256M",
+    canonical: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--canonical",
+            metavar="RULE",
+            help="Hash files in a canonical form: json:*.json, rows:out.csv:header=1 or "
+            "round:*.csv:decimals=6:edge=3 (edge failures per million); may be given again.",
+        ),
+    ] = None,
     each: Annotated[
         Path | None,
         typer.Option("--each", help="A bag: one line of arguments for each task, put after those of --arg."),
@@ -122,6 +132,7 @@ def run(
         memory_bytes=parse_size(memory, "--memory"),
         output_bytes=parse_size(output_limit, "--output-limit"),
     )
+    job = replace(job, canonicaliser=tuple(read_rule(text) for text in canonical or []))
     if each is not None or tasks is not None:
         job = job.as_bag(read_items(each) if each is not None else (), tasks=tasks)
     wish = TrustWish(trust, workers_at_least)

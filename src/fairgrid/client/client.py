@@ -191,7 +191,10 @@ class Client:
             requester=self.address,
             tasks=job.tasks,
         )
-        batch = lane is LaneWish.BATCH or (lane is LaneWish.AUTO and job.tasks > _FEW_TASKS)
+        if lane is LaneWish.BATCH and job.dependencies:
+            raise UsageError("A job that depends on other tasks cannot be in the batch lane. Leave `--lane batch` out.")
+        wants_lane = job.tasks > _FEW_TASKS and not job.dependencies
+        batch = lane is LaneWish.BATCH or (lane is LaneWish.AUTO and wants_lane)
         try:
             workerpool = await find_pool(tag=BATCH_TAG if batch else ZERO32)
         except OrderError:

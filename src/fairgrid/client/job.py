@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fairgrid.errors import UsageError
+from fairgrid.protocol.canonical import CanonicalRule
 from fairgrid.protocol.cid import CidBuilder
 from fairgrid.protocol.hexes import ZERO32
 from fairgrid.protocol.manifest import FileRef, Item, Manifest, Resources, TaskRef
@@ -72,6 +73,8 @@ class Job:
     items: tuple[tuple[str, ...], ...] = ()
     """Of a bag: what each of its tasks has as arguments after ``arguments``; empty if all are alike."""
     tasks: int = 1
+    canonicaliser: tuple[CanonicalRule, ...] = ()
+    """How files of the result are written before they are hashed, so that machines that differ a little agree."""
 
     def as_bag(self, items: Sequence[Sequence[str]] = (), *, tasks: int | None = None) -> Job:
         """The same job many times: once for each of ``items``, or ``tasks`` times alike (their index differs).
@@ -174,6 +177,7 @@ def manifest_of(job: Job, *, timeref: int) -> Manifest:
         arguments=job.arguments,
         inputs=tuple(sorted((_file_ref(path) for path in job.inputs), key=lambda reference: reference.name)),
         dependencies=job.dependencies,
+        canonicaliser=job.canonicaliser,
         items=tuple(Item(arguments=(*job.arguments, *item)) for item in job.items),
     )
 

@@ -13,6 +13,7 @@ from fairgrid.chain.decode import created_address
 from fairgrid.market.client import MarketClient
 from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS, keccak, to_hex32
 from fairgrid.protocol.orders import AppOrder, WorkerpoolOrder
+from fairgrid.protocol.tags import LANE_MASK
 from fairgrid.protocol.typed_data import Domain, order_hash, order_typed_data
 from fairgrid.runtime.interpreters import InstalledRuntime
 from fairgrid.storage.client import StorageClient
@@ -104,7 +105,7 @@ async def publish_orders(
         workerpool=workerpool,
         workerpoolprice=terms.pool_price,
         volume=terms.pool_volume,
-        tag=ZERO32,
+        tag=f"0x{LANE_MASK:064x}",
         category=terms.category,
         trust=terms.trust,
         apprestrict=ZERO_ADDRESS,

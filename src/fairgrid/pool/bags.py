@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fairgrid.pool import runs
 from fairgrid.pool.book import Book
 from fairgrid.pool.events import DealMatched
 from fairgrid.pool.phases import Phase
@@ -40,6 +41,10 @@ def enqueue(book: Book, bag: Bag) -> None:
             book.overdue_bags.put(deal.deal_id, (deal.final_deadline,))
     elif deal.undone or book.chain_time >= deal.contribution_deadline or (deal.refusal and bag.begun):
         book.bag_timers.set(deal.deal_id, deal.final_deadline)
+    elif deal.in_batch_lane and not deal.refusal:
+        book.bag_timers.set(deal.deal_id, deal.contribution_deadline)
+        if book.chain_time and runs.next_count(book, bag):
+            book.open_bags.put(deal.deal_id, book.matcher.bag_urgency(deal, bag.begun, now=book.now))
     else:
         # The first task of a deal that is refused begins as well: its story says why.
         book.bag_timers.set(deal.deal_id, deal.contribution_deadline)
@@ -54,6 +59,8 @@ def begin_next(book: Book) -> TaskState | None:
     if deal_id is None:
         return None
     bag = book.bags[deal_id]
+    if bag.deal.in_batch_lane:
+        return _begin_in_batch_lane(book, bag)
     index = bag.first + bag.begun
     bag.begun += 1
     book.touch_bag(bag)
@@ -70,6 +77,21 @@ def begin_next(book: Book) -> TaskState | None:
     book.tell(task, first_line(bag))
     if task.waiting:
         book.tell(task, "It waits for the results that it reads.")
+    return task
+
+
+def _begin_in_batch_lane(book: Book, bag: Bag) -> TaskState | None:
+    """The next run; or, of a deal that cannot be worked on, what stands for the rest of it."""
+    deal = bag.deal
+    if deal.refusal or book.chain_time >= deal.final_deadline:
+        task = runs.begin_rest(book, bag)
+    else:
+        count = runs.next_count(book, bag)
+        if not count:
+            enqueue(book, bag)
+            return begin_next(book)
+        task = runs.begin_run(book, bag, count)
+    enqueue(book, bag)
     return task
 
 

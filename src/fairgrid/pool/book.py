@@ -173,7 +173,7 @@ class Book:
             del burden.parts[replica.lease_id]
             burden.owing -= replica.owes_opening
             if replica.phase in EXPECTED_PHASES:
-                burden.reserved -= task.deal.worker_stake
+                burden.reserved -= task.stake
             if not burden.parts:
                 del self._burdens[replica.worker]
             others = self._parts_of_owner[replica.owner]
@@ -200,7 +200,7 @@ class Book:
 
     def replace_deal(self, task: TaskState, deal: DealTerms) -> None:
         """Give a task other terms of its deal."""
-        difference = deal.worker_stake - task.deal.worker_stake
+        difference = (deal.worker_stake - task.deal.worker_stake) * task.units
         task.deal = deal
         if difference:
             for replica in task.in_phase(*EXPECTED_PHASES):
@@ -309,7 +309,7 @@ class Book:
         if replica.phase is ReplicaPhase.LEASED:
             self._lease_begins(part)
         if replica.phase in EXPECTED_PHASES:
-            burden.reserved += task.deal.worker_stake
+            burden.reserved += task.stake
 
     def _lease_begins(self, part: Part) -> None:
         replica, record = part.replica, self.deals[part.task.deal.deal_id]
@@ -340,7 +340,7 @@ class Book:
         burden = self._burdens[replica.worker]
         burden.owing += replica.owes_opening - owed
         if (phase in EXPECTED_PHASES) != (before in EXPECTED_PHASES):
-            burden.reserved += task.deal.worker_stake if phase in EXPECTED_PHASES else -task.deal.worker_stake
+            burden.reserved += task.stake if phase in EXPECTED_PHASES else -task.stake
         worker = self.workers.get(replica.worker)
         if before is ReplicaPhase.LEASED:
             self._lease_ends(burden.parts[replica.lease_id])

@@ -8,7 +8,17 @@ from typing import assert_never
 
 from fairgrid.chain import calls
 from fairgrid.chain.interface import Call
-from fairgrid.pool.instructions import ChainInstruction, Claim, Finalize, Initialize, Reopen
+from fairgrid.pool.instructions import (
+    ChainInstruction,
+    Claim,
+    Finalize,
+    FinalizeRun,
+    Initialize,
+    OpenRun,
+    RefundRest,
+    Reopen,
+    SplitRun,
+)
 from fairgrid.protocol.hexes import from_hex
 from fairgrid.protocol.results import callback_results_text, results_text
 
@@ -73,6 +83,14 @@ def call_of(instruction: ChainInstruction, hub: str, callback_of: Callable[[str]
             return calls.claim(hub, instruction.task_id)
         case Reopen():
             return calls.reopen(hub, instruction.task_id)
+        case OpenRun():
+            return calls.open_run(hub, instruction.deal_id, instruction.count)
+        case SplitRun():
+            return calls.split_run(hub, instruction.task_id, instruction.left)
+        case FinalizeRun():
+            return calls.finalize_run(hub, instruction.task_id, instruction.root, results_text(instruction.cid))
+        case RefundRest():
+            return calls.refund_rest(hub, instruction.task_id)
         case _:
             assert_never(instruction)
 

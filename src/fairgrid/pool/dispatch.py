@@ -36,6 +36,8 @@ __all__ = [
 ]
 
 _SEEK_AGAIN_S = 5.0
+_WINDOW_OF_RUN = 4
+"""A run's seal is late after so many reference times, of the seven in which contributions are taken."""
 _TRIES = 3
 _AGAIN_AFTER_S = 60.0
 _CAME_TO_NOTHING = (ReplicaPhase.LOST, ReplicaPhase.LATE, ReplicaPhase.DECLINED, ReplicaPhase.DISMISSED)
@@ -129,7 +131,7 @@ def _candidates(book: Book, task: TaskState, after: int, *, experienced: bool = 
     for replica in task.replicas:
         taken.add(replica.owner)
         taken.add(replica.worker)
-    stake = task.deal.worker_stake
+    stake = task.stake
     for name in book.idle.in_order(after=after, experienced=experienced):
         worker = book.workers[name]
         if not book.standings.may_lease(name, worker.owner, book.now) or not _suits(book, task, worker):
@@ -183,7 +185,7 @@ def is_late(book: Book, task: TaskState, replica: Replica) -> bool:
     """Whether a leased replica is over its time, or its worker is gone."""
     if replica.lost_at:
         return book.now >= replica.lost_at + book.policy.reconnect_grace_s
-    window = max(float(task.deal.timeref), book.policy.seal_window_min_s)
+    window = _longest_window(book, task)
     return book.now >= min(replica.leased_at + window, replica.renewed_at + book.policy.lease_ttl_s)
 
 
@@ -194,7 +196,7 @@ def note_time(book: Book, task: TaskState, seconds: float) -> None:
     """Take in how long a replica of a deal computed; what is normal decides who straggles."""
     deal_id = task.deal.deal_id
     record = book.deals[deal_id]
-    record.note_time(seconds)
+    record.note_time(seconds / task.units)
     oldest = next(iter(record.leased.values()), None)
     since = _straggles_from(book, record, oldest) if oldest else math.inf
     if since < math.inf:
@@ -224,7 +226,8 @@ def _straggles_from(book: Book, record: DealRecord, part: Part) -> float:
     policy = book.policy
     if not policy.speculation_factor or len(record.times) < max(policy.speculation_samples, 1):
         return math.inf
-    return part.replica.leased_at + max(policy.speculation_factor * record.median_time(), policy.speculation_min_s)
+    normal = policy.speculation_factor * record.median_time() * part.task.units
+    return part.replica.leased_at + max(normal, policy.speculation_min_s)
 
 
 def speculate(book: Book) -> None:
@@ -260,7 +263,7 @@ def seal_window(book: Book, task: TaskState) -> float:
     sealed counts as infinitely slow in the median, so that a few very fast seals (which may be made up) do not shut the
     others out; and the time is the pool's own measure, not the worker's word.
     """
-    longest = max(float(task.deal.timeref), book.policy.seal_window_min_s)
+    longest = _longest_window(book, task)
     round_replicas = [
         replica for replica in task.replicas if replica.round == task.round and not task.is_spare(replica)
     ]
@@ -271,12 +274,17 @@ def seal_window(book: Book, task: TaskState) -> float:
     return min(longest, max(2.0 * durations[middle], book.policy.seal_window_min_s))
 
 
+def _longest_window(book: Book, task: TaskState) -> float:
+    """A run may take several times a task's reference time; it is planned to take less than one."""
+    return max(float(task.deal.timeref * min(task.units, _WINDOW_OF_RUN)), book.policy.seal_window_min_s)
+
+
 def _lease(book: Book, task: TaskState, worker: WorkerState, *, stands_for: str = "", arbiter: bool = False) -> None:
     task.leases += 1
     if task.extra < 0:
         task.extra = audits.draw(book, task, worker.worker, worker.owner)
     book.standings.leased(worker.worker, worker.owner, book.now)
-    window = max(float(task.deal.timeref), book.policy.seal_window_min_s)
+    window = _longest_window(book, task)
     replica = Replica(
         lease_id=f"{task.task_id[2:34]}-{task.leases}",
         worker=worker.worker,
@@ -306,5 +314,6 @@ def _lease(book: Book, task: TaskState, worker: WorkerState, *, stands_for: str 
             index=task.index,
             round=replica.round,
             seal_window_s=window,
+            count=task.count,
         )
     )

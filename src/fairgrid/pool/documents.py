@@ -8,7 +8,17 @@ from operator import attrgetter
 import msgspec
 
 from fairgrid.pool.events import Event
-from fairgrid.pool.instructions import ChainInstruction, Claim, Finalize, Initialize, Reopen
+from fairgrid.pool.instructions import (
+    ChainInstruction,
+    Claim,
+    Finalize,
+    FinalizeRun,
+    Initialize,
+    OpenRun,
+    RefundRest,
+    Reopen,
+    SplitRun,
+)
 from fairgrid.pool.standing import Standing
 from fairgrid.pool.state import DealTerms, TaskState
 
@@ -26,7 +36,7 @@ __all__ = [
 ]
 
 TRANSACTIONS: dict[str, type[ChainInstruction]] = {
-    kind.__name__: kind for kind in (Initialize, Finalize, Claim, Reopen)
+    kind.__name__: kind for kind in (Initialize, Finalize, Claim, Reopen, OpenRun, SplitRun, FinalizeRun, RefundRest)
 }
 """The instructions that are transactions, by the name under which they are stored."""
 

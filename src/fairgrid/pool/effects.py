@@ -31,7 +31,7 @@ _MONEY_EVERY_S = 15.0
 
 
 def step_of(instruction: ChainInstruction) -> str:
-    """The name of the step in the machine's words: initialize, finalize, claim or reopen."""
+    """The name of the step in the machine's words: the kind's name in lower case."""
     return type(instruction).__name__.lower()
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "OpeningReceived",
     "PhaseReported",
     "RevealMined",
+    "RunOpened",
     "SealReceived",
     "TaskClaimed",
     "TaskFinalized",
@@ -55,6 +56,16 @@ class DealUndone:
     """A reorganisation took a deal back."""
 
     deal_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunOpened:
+    """Tasks ``first`` to ``first + count - 1`` of a deal are a run on chain, by `openRun` or by a split."""
+
+    task_id: str
+    deal_id: str
+    first: int
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +240,8 @@ class UploadVerified:
     task_id: str
     lease_id: str
     cid: str
+    root: str = ""
+    """Of a run: the root over the digests of its tasks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +289,7 @@ class Tick:
 Event = (
     DealMatched
     | DealUndone
+    | RunOpened
     | TaskInitialized
     | ContributionMined
     | ConsensusReached

@@ -10,8 +10,11 @@ __all__ = [
     "ChainInstruction",
     "Claim",
     "Finalize",
+    "FinalizeRun",
     "Initialize",
     "Instruction",
+    "OpenRun",
+    "RefundRest",
     "Reopen",
     "RequestOpening",
     "RequestUpload",
@@ -20,6 +23,7 @@ __all__ = [
     "SendDone",
     "SendLease",
     "SendRevealNotice",
+    "SplitRun",
     "VerifyUpload",
     "WorkerInstruction",
 ]
@@ -73,6 +77,56 @@ class Reopen:
         return f"{self.task_id}/reopen/{self.round}"
 
 
+@dataclass(frozen=True, slots=True)
+class OpenRun:
+    """Open the next ``count`` tasks of a deal as the run ``task_id``; the first of them is ``index``."""
+
+    task_id: str
+    deal_id: str
+    index: int
+    count: int
+
+    @property
+    def key(self) -> str:
+        return f"{self.task_id}/openrun"
+
+
+@dataclass(frozen=True, slots=True)
+class SplitRun:
+    """Replace a run by two, of ``left`` tasks and of the rest."""
+
+    task_id: str
+    left: int
+
+    @property
+    def key(self) -> str:
+        return f"{self.task_id}/splitrun"
+
+
+@dataclass(frozen=True, slots=True)
+class FinalizeRun:
+    """``cid`` names the checked manifest of the results, ``root`` is the root over the tasks' digests."""
+
+    task_id: str
+    root: str
+    cid: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.task_id}/finalizerun"
+
+
+@dataclass(frozen=True, slots=True)
+class RefundRest:
+    """Refund all tasks of the deal ``task_id`` that were never opened."""
+
+    task_id: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.task_id}/refundrest"
+
+
 # --- messages to workers: repeated when a worker comes back, so it may get one twice ------------------------------
 
 
@@ -85,6 +139,8 @@ class SendLease:
     index: int
     round: int
     seal_window_s: float
+    count: int = 0
+    """Tasks of a run; 0 for a task."""
 
     @property
     def key(self) -> str:
@@ -169,6 +225,9 @@ class VerifyUpload:
     digest: str
     callback_data: str
     has_callback: bool
+    first: int = 0
+    count: int = 0
+    """Of a run: its first index, and how many tasks it has; ``cid`` is then that of the manifest of its results."""
 
     @property
     def key(self) -> str:
@@ -203,7 +262,7 @@ class BanWorker:
         return f"{self.task_id}/ban/{self.worker}"
 
 
-ChainInstruction = Initialize | Finalize | Claim | Reopen
+ChainInstruction = Initialize | Finalize | Claim | Reopen | OpenRun | SplitRun | FinalizeRun | RefundRest
 WorkerInstruction = (
     SendLease | SendAuthorisation | SendRevealNotice | RequestOpening | RequestUpload | SendAbort | SendDone
 )

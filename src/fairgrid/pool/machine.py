@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from fairgrid.pool import bags as bags_of
-from fairgrid.pool import dispatch, presence, rounds, settlement, timing
+from fairgrid.pool import dispatch, presence, rounds, runs, settlement, timing
 from fairgrid.pool.book import Book, DealRecord
 from fairgrid.pool.events import (
     ChainReconciled,
@@ -23,6 +23,7 @@ from fairgrid.pool.events import (
     OpeningReceived,
     PhaseReported,
     RevealMined,
+    RunOpened,
     SealReceived,
     TaskClaimed,
     TaskFinalized,
@@ -40,6 +41,7 @@ from fairgrid.pool.events import (
 from fairgrid.pool.instructions import (
     Initialize,
     Instruction,
+    OpenRun,
     SendAbort,
 )
 from fairgrid.pool.matcher import FirstMatcher, Matcher
@@ -67,6 +69,7 @@ _PAST_REVEALING = (
     Phase.FINALIZING,
     Phase.COMPLETED,
     Phase.FAILED,
+    Phase.SPLIT,
 )
 
 
@@ -278,6 +281,8 @@ class PoolMachine:
                 self._deal_matched(event)
             case DealUndone():
                 self._deal_undone(event)
+            case RunOpened():
+                self._run_opened(event)
             case WorkerJoined() | WorkerFacts() | WorkerReady() | WorkerBeat() | WorkerLost():
                 presence.take(book, event)
             case _:
@@ -318,6 +323,8 @@ class PoolMachine:
             settlement.finish(book, task, Phase.COMPLETED)
         elif facts.status is TaskStatus.FAILED:
             settlement.finish(book, task, Phase.FAILED)
+        elif facts.status is TaskStatus.SPLIT:
+            settlement.finish(book, task, Phase.SPLIT)
         elif book.chain_time >= deal.final_deadline and deal.undone:
             settlement.finish(book, task, Phase.FAILED)
         elif book.chain_time >= deal.final_deadline:
@@ -334,14 +341,24 @@ class PoolMachine:
             rounds.advance(book, task)
         elif book.chain_time:
             self._initialize(task)
+        if task.count and deal.deal_id in book.bags:
+            bags_of.enqueue(book, book.bags[deal.deal_id])
 
     def _initialize(self, task: TaskState) -> None:
         book = self._book
+        if task.is_rest:
+            return
+        if task.parent:
+            settlement.abandon(book, task, "The split that made it was undone.")
+            return
         if task.waiting:
             return
         if task.phase is Phase.RECEIVED:
             book.enter(task, Phase.INITIALIZING, "The pool takes the task on.")
-        book.issue(task, "initialize", Initialize(task.task_id, task.deal.deal_id, task.index))
+        if task.count:
+            book.issue(task, "openrun", OpenRun(task.task_id, task.deal.deal_id, task.index, task.count))
+        else:
+            book.issue(task, "initialize", Initialize(task.task_id, task.deal.deal_id, task.index))
 
     # --- facts of the chain ---------------------------------------------------------------------------------------
 
@@ -359,6 +376,21 @@ class PoolMachine:
             for task_id in list(book.deals[bag.deal.deal_id].tasks):
                 self._matched_again(book.tasks[task_id], bag)
         bags_of.enqueue(book, bag)
+
+    def _run_opened(self, event: RunOpened) -> None:
+        book = self._book
+        bag = book.bags.get(event.deal_id)
+        task = book.tasks.get(event.task_id)
+        if task is None and bag is not None:
+            task = runs.opened(book, bag, event.first, event.count)
+            bags_of.enqueue(book, bag)
+        if task is None:
+            return
+        if task.parent and task.phase is Phase.ABANDONED and task.facts.status is TaskStatus.UNSET:
+            book.reconciling = True
+            book.enter(task, Phase.RECEIVED, "The split is back.")
+        self._chain_said(task, TaskInitialized(event.task_id))
+        self._advance(task)
 
     def _matched_again(self, task: TaskState, bag: Bag) -> None:
         book = self._book
@@ -383,7 +415,7 @@ class PoolMachine:
             if not task.is_final:
                 book.replace_deal(task, replace(task.deal, undone=True))
                 task.facts = ChainFacts()
-                book.forget_step(task, "initialize")
+                book.forget_step(task, "initialize", "openrun")
                 book.tell(task, "A reorganisation took its deal back.")
                 self._advance(task)
 
@@ -461,14 +493,14 @@ class PoolMachine:
         if facts.status < before.status:
             book.tell(task, f"The chain took a step back: {before.status.name} became {facts.status.name}.")
         if facts.status is TaskStatus.UNSET and task.phase not in (Phase.RECEIVED, Phase.ABANDONED, Phase.CLAIMING):
-            book.forget_step(task, "initialize")
+            book.forget_step(task, "initialize", "openrun")
             book.enter(task, Phase.RECEIVED, "The chain does not know the task.")
         elif facts.status is TaskStatus.ACTIVE and task.phase in _PAST_REVEALING:
-            book.forget_step(task, "finalize", "claim", "reopen")
+            book.forget_step(task, "finalize", "finalizerun", "claim", "reopen", "splitrun")
             task.upload = Upload()
             book.enter(task, Phase.CONTRIBUTING, "The chain knows no consensus.")
         elif facts.status is TaskStatus.REVEALING and task.phase in (Phase.COMPLETED, Phase.FAILED):
-            book.forget_step(task, "finalize", "claim")
+            book.forget_step(task, "finalize", "finalizerun", "claim")
             book.enter(task, Phase.REVEALING, "The chain says that the task is not over.")
 
     # --- words of workers --------------------------------------------------------------------------------------------

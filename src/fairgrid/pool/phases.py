@@ -52,9 +52,11 @@ class Phase(StrEnum):
     """Finalized on chain."""
     FAILED = "failed"
     """Claimed on chain: the requester has its money back."""
+    SPLIT = "split"
+    """A run whose workers disagreed: two smaller ones take its place."""
 
 
-FINAL_PHASES = frozenset({Phase.COMPLETED, Phase.FAILED})
+FINAL_PHASES = frozenset({Phase.COMPLETED, Phase.FAILED, Phase.SPLIT})
 
 ACTIVE_PHASES = frozenset(
     {
@@ -76,16 +78,19 @@ TRANSITIONS: Mapping[Phase, frozenset[Phase]] = MappingProxyType(
     {
         Phase.RECEIVED: frozenset({Phase.INITIALIZING, Phase.SEALING, *_LEADS_NOWHERE}),
         Phase.INITIALIZING: frozenset({Phase.SEALING, *_LEADS_NOWHERE}),
-        Phase.SEALING: frozenset({Phase.CONTRIBUTING, Phase.REVEALING, *_LEADS_NOWHERE}),
-        Phase.CONTRIBUTING: frozenset({Phase.SEALING, Phase.REVEALING, *_LEADS_NOWHERE}),
+        Phase.SEALING: frozenset({Phase.CONTRIBUTING, Phase.REVEALING, Phase.SPLIT, *_LEADS_NOWHERE}),
+        Phase.CONTRIBUTING: frozenset({Phase.SEALING, Phase.REVEALING, Phase.SPLIT, *_LEADS_NOWHERE}),
         Phase.REVEALING: frozenset({Phase.UPLOADING, Phase.REOPENING, Phase.COMPLETED, *_LEADS_NOWHERE}),
         Phase.UPLOADING: frozenset({Phase.FINALIZING, Phase.COMPLETED, *_LEADS_NOWHERE}),
         Phase.FINALIZING: frozenset({Phase.COMPLETED, *_LEADS_NOWHERE}),
         Phase.REOPENING: frozenset({Phase.SEALING, Phase.REVEALING, Phase.UPLOADING, Phase.COMPLETED, *_LEADS_NOWHERE}),
-        Phase.ABANDONED: frozenset({Phase.REVEALING, Phase.UPLOADING, Phase.CLAIMING, Phase.COMPLETED, Phase.FAILED}),
+        Phase.ABANDONED: frozenset(
+            {Phase.REVEALING, Phase.UPLOADING, Phase.CLAIMING, Phase.COMPLETED, Phase.FAILED, Phase.SPLIT}
+        ),
         Phase.CLAIMING: frozenset({Phase.COMPLETED, Phase.FAILED}),
         Phase.COMPLETED: frozenset(),
         Phase.FAILED: frozenset(),
+        Phase.SPLIT: frozenset(),
     }
 )
 """What an event may do. Chain facts win: a `ChainReconciled` may put a task into any phase, also back."""

@@ -63,6 +63,14 @@ class Policy(TrustPolicy):
     """So many tasks that read the results of others wait at once; more of their deals begin when these go on."""
     max_bag_size: int = 1_000_000
     """A deal for more tasks than this is not served; its requester claims its money back after the final deadline."""
+    batch_probe_tasks: int = 4
+    """The first run of a deal of the batch lane has so many tasks: it shows how long one takes."""
+    batch_run_tasks: int = 1_000
+    """A run has at most so many tasks."""
+    batch_run_s: float = 60.0
+    """A run has as many tasks as a worker computes in about so long, and at most in its category's reference time."""
+    batch_checked_results: int = 256
+    """So many results of a run, drawn at random, are downloaded and checked before it is finalized."""
     max_workers: int = 10_000
     """So many workers may be connected."""
     confirmations: int = 0

@@ -123,6 +123,7 @@ def _resume_replica(book: Book, task: TaskState, replica: Replica, is_held: bool
                     index=task.index,
                     round=replica.round,
                     seal_window_s=dispatch.seal_window(book, task),
+                    count=task.count,
                 )
             )
         case ReplicaPhase.SEALED if not is_held:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from fairgrid.pool import audits, dispatch, settlement
+from fairgrid.pool import audits, dispatch, runs, settlement
 from fairgrid.pool.book import Book
 from fairgrid.pool.events import LeaseFailed, SealReceived
-from fairgrid.pool.instructions import SendAbort, SendAuthorisation
+from fairgrid.pool.instructions import SendAbort, SendAuthorisation, SplitRun
 from fairgrid.pool.phases import Phase, ReplicaPhase
 from fairgrid.pool.state import Replica, TaskState
 from fairgrid.protocol.trust import consensus_reached, needs_more_replicas
@@ -28,6 +28,9 @@ def advance(book: Book, task: TaskState) -> None:
         task.steps.pop("reopen", None)
         _open_round(book, task, "The chain took the consensus back that nobody revealed")
     _expire(book, task)
+    if task.count and not _consensus_expected(book, task) and runs.should_split(book, task):
+        book.issue(task, "splitrun", SplitRun(task.task_id, task.count // 2))
+        return
     if task.phase is Phase.SEALING:
         if _seals_are_in(book, task):
             sealed = len(task.in_phase(ReplicaPhase.SEALED))

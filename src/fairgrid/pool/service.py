@@ -28,8 +28,11 @@ from fairgrid.pool.instructions import (
     BanWorker,
     Claim,
     Finalize,
+    FinalizeRun,
     Initialize,
     Instruction,
+    OpenRun,
+    RefundRest,
     Reopen,
     RequestOpening,
     RequestUpload,
@@ -38,6 +41,7 @@ from fairgrid.pool.instructions import (
     SendDone,
     SendLease,
     SendRevealNotice,
+    SplitRun,
     VerifyUpload,
     WorkerInstruction,
 )
@@ -48,6 +52,7 @@ from fairgrid.pool.outbox import SendingRules
 from fairgrid.pool.phases import InvalidTransition
 from fairgrid.pool.policy import Policy
 from fairgrid.pool.requirements import RequirementsReader
+from fairgrid.pool.run_uploads import verify_run_upload
 from fairgrid.pool.sessions import Session
 from fairgrid.pool.sponsor import Sponsor
 from fairgrid.pool.sponsoring import Newcomer
@@ -74,7 +79,7 @@ _REFRESH_S = 10.0
 _SPONSOR_EVERY_S = 5.0
 _SPOT_CHECK_PAUSE_S = 2.0
 _TIMINGS = 50
-_CHECKS_AT_ONCE = 4
+_CHECKS_AT_ONCE = 16
 _RECONCILED_AT_ONCE = 500
 _DAY_S = 86_400.0
 _PURGE_STEP = 200
@@ -313,7 +318,16 @@ class PoolService:
     def _do(self, instructions: tuple[Instruction, ...]) -> None:
         for instruction in instructions:
             match instruction:
-                case Initialize() | Finalize() | Claim() | Reopen():
+                case (
+                    Initialize()
+                    | Finalize()
+                    | Claim()
+                    | Reopen()
+                    | OpenRun()
+                    | SplitRun()
+                    | FinalizeRun()
+                    | RefundRest()
+                ):
                     self._effects.submit(instruction)
                 case VerifyUpload():
                     self._spawn(self._verify(instruction))
@@ -339,6 +353,7 @@ class PoolService:
                     index=instruction.index,
                     round=instruction.round,
                     seal_window_s=instruction.seal_window_s,
+                    count=instruction.count,
                 )
             case SendAuthorisation():
                 message = authorisation_message(instruction.worker, instruction.task_id)
@@ -380,12 +395,16 @@ class PoolService:
         self.feed(event)
 
     async def _verify(self, instruction: VerifyUpload) -> None:
+        scratch, max_bytes = self._scratch, self.policy.max_archive_bytes
         async with self._checks:
-            self.feed(
-                await verify_upload(
-                    instruction, self._storage, scratch=self._scratch, max_bytes=self.policy.max_archive_bytes
+            if instruction.count:
+                sample = self.policy.batch_checked_results
+                answer = await verify_run_upload(
+                    instruction, self._storage, scratch=scratch, max_bytes=max_bytes, sample=sample
                 )
-            )
+            else:
+                answer = await verify_upload(instruction, self._storage, scratch=scratch, max_bytes=max_bytes)
+            self.feed(answer)
 
     def _callback_of(self, task_id: str) -> str:
         task = self.machine.tasks.get(task_id)

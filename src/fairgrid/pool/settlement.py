@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 
-from fairgrid.pool import audits, dispatch
+from fairgrid.pool import audits, dispatch, runs
 from fairgrid.pool.book import Book
 from fairgrid.pool.events import OpeningReceived, UploadRejected, UploadReported, UploadVerified
 from fairgrid.pool.instructions import (
     Claim,
     Finalize,
+    FinalizeRun,
     Initialize,
+    RefundRest,
     Reopen,
     RequestOpening,
     RequestUpload,
@@ -71,7 +73,10 @@ def advance(book: Book, task: TaskState) -> None:
         book.enter(task, Phase.FINALIZING, "The uploaded result has the digest that the chain holds.")
     if task.phase is Phase.FINALIZING:
         callback = task.upload.callback_data if task.deal.has_callback else "0x"
-        book.issue(task, "finalize", Finalize(task.task_id, task.upload.cid, callback))
+        if task.count:
+            book.issue(task, "finalizerun", FinalizeRun(task.task_id, task.upload.root, task.upload.cid))
+        else:
+            book.issue(task, "finalize", Finalize(task.task_id, task.upload.cid, callback))
 
 
 def key_of(task: TaskState, step: str) -> str:
@@ -101,7 +106,16 @@ def claim(book: Book, task: TaskState) -> None:
     """After the final deadline: refund the requester; a task that was never initialised is initialised first."""
     book.enter(task, Phase.CLAIMING, "The final deadline passed; the requester is refunded.")
     _dismiss(book, task, "The task's final deadline passed.")
-    if task.facts.status is TaskStatus.UNSET:
+    if task.is_rest:
+        book.issue(task, "refundrest", RefundRest(task.task_id))
+    elif task.count and task.facts.status is TaskStatus.UNSET:
+        # Never opened: it is refunded with the rest of its deal.
+        finish(book, task, Phase.FAILED)
+        bag = book.bags.get(task.deal.deal_id)
+        if bag is not None and not task.parent and task.deal.deal_id not in book.tasks:
+            bag.begun = min(bag.begun, task.index - bag.first)
+            book.restless[runs.begin_rest(book, bag).task_id] = None
+    elif task.facts.status is TaskStatus.UNSET:
         book.issue(task, "initialize", Initialize(task.task_id, task.deal.deal_id, task.index))
     else:
         book.issue(task, "claim", Claim(task.task_id))
@@ -114,6 +128,10 @@ def finish(book: Book, task: TaskState, phase: Phase) -> None:
     why = "Claimed on chain."
     if phase is Phase.COMPLETED:
         why = "Finalized on chain."
+    elif phase is Phase.SPLIT:
+        why = "Split on chain: two smaller runs take its place."
+    elif task.count and task.facts.status is TaskStatus.UNSET:
+        why = "It was never opened."
     elif task.deal.undone:
         why = "Its deal never came back."
     book.enter(task, phase, why)
@@ -198,6 +216,8 @@ def verify_again(book: Book, task: TaskState) -> None:
             digest=task.facts.result_digest,
             callback_data=upload.callback_data,
             has_callback=task.deal.has_callback,
+            first=task.index if task.count else 0,
+            count=task.count,
         )
     )
 
@@ -207,6 +227,7 @@ def upload_verified(book: Book, task: TaskState, event: UploadVerified) -> None:
     if upload.verifying and upload.lease_id == event.lease_id and upload.cid == event.cid:
         upload.verifying = False
         upload.verified = True
+        upload.root = event.root
         book.tell(task, f"The result {event.cid} is what was agreed.", worker=upload.worker)
 
 

@@ -17,6 +17,7 @@ from fairgrid.pool.phases import (
 from fairgrid.protocol import deadlines
 from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS
 from fairgrid.protocol.machine import Machine
+from fairgrid.protocol.runs import units_of
 from fairgrid.protocol.views import ContributionStatus, TaskStatus
 
 __all__ = [
@@ -72,6 +73,8 @@ class DealTerms:
     refusal: str = ""
     undone: bool = False
     """A reorganisation took the deal back; it may be matched again."""
+    in_batch_lane: bool = False
+    """Its tasks are settled in runs (`fairgrid.pool.runs`)."""
     waits: bool = False
     """Its tasks read results of other tasks, or nobody could say yet: each begins when these are there."""
     price: int = 0
@@ -225,6 +228,8 @@ class Upload:
     callback_data: str = "0x"
     verifying: bool = False
     verified: bool = False
+    root: str = ""
+    """Of a run: the root over the digests of its tasks."""
     not_before: float = 0.0
     failures: dict[str, int] = field(default_factory=dict)
 
@@ -269,6 +274,25 @@ class TaskState:
     credited: bool = False
     """Its contributions are in the records of their workers."""
     story: list[StoryLine] = field(default_factory=list)
+    count: int = 0
+    """Tasks of the run that this is, ``index`` is the first; 0: one task of the classic lane."""
+    parent: str = ""
+    """The run that was split into this one and another."""
+
+    @property
+    def units(self) -> int:
+        """How often the deal's prices and stakes count."""
+        return units_of(self.count)
+
+    @property
+    def stake(self) -> int:
+        """What a contribution to it locks (nRLC)."""
+        return self.deal.worker_stake * self.units
+
+    @property
+    def is_rest(self) -> bool:
+        """True for what stands for all tasks of a batch-lane deal that were never opened."""
+        return self.task_id == self.deal.deal_id
 
     @property
     def is_final(self) -> bool:
@@ -282,7 +306,7 @@ class TaskState:
     @property
     def is_public(self) -> bool:
         """True when who computed what may be told (decision 3): consensus is on chain, or the task is over."""
-        return self.facts.status >= TaskStatus.REVEALING
+        return TaskStatus.REVEALING <= self.facts.status <= TaskStatus.FAILED
 
     def replica(self, lease_id: str) -> Replica | None:
         return next((replica for replica in self.replicas if replica.lease_id == lease_id), None)

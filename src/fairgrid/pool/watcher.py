@@ -13,6 +13,7 @@ from fairgrid.chain.follower import ChainRewritten
 from fairgrid.chain.interface import Chain, ChainEvent
 from fairgrid.errors import ServiceUnavailable, UsageError
 from fairgrid.pool.chain_memory import Anchor, ChainMemory
+from fairgrid.pool.event_reads import EventReads, read_for
 from fairgrid.pool.events import (
     ChainReconciled,
     ConsensusReached,
@@ -21,6 +22,7 @@ from fairgrid.pool.events import (
     DealUndone,
     Event,
     RevealMined,
+    RunOpened,
     TaskClaimed,
     TaskFinalized,
     TaskInitialized,
@@ -30,8 +32,8 @@ from fairgrid.pool.matching import NO_REQUIREMENTS, Requirements
 from fairgrid.pool.policy import Policy
 from fairgrid.pool.state import ChainFacts, DealTerms, PoolIdentity, SeenContribution, TaskState
 from fairgrid.pool.store import PoolStore
-from fairgrid.protocol.tags import requires_tee
-from fairgrid.protocol.trust import exact_weight, worker_weight
+from fairgrid.protocol.tags import has_lane, requires_tee
+from fairgrid.protocol.trust import exact_weight
 from fairgrid.protocol.views import Deal, TaskStatus
 from fairgrid.protocol.views import Task as TaskView
 from fairgrid.seams.clock import Clock
@@ -47,6 +49,7 @@ _TICK_S = 0.5
 _RECONCILE_S = 15.0
 _COMPARE_S = 0.5
 _COMPARED_AT_ONCE = 100
+_READ_AT_ONCE = 200
 _IDENTITY_EVERY_S = 30.0
 _LONGEST_PAUSE_S = 8.0
 
@@ -65,6 +68,7 @@ def terms_of(
     *,
     waits: bool = False,
     requirements: Requirements = NO_REQUIREMENTS,
+    in_batch_lane: bool = False,
 ) -> DealTerms:
     """What the scheduler needs of a deal, and whether this pool can serve it."""
     refusal = ""
@@ -85,7 +89,16 @@ def terms_of(
         price=deal.workerpool.price,
         app=deal.app.pointer,
         requirements=requirements,
+        in_batch_lane=in_batch_lane,
     )
+
+
+def _unit_of(event: ChainEvent) -> str | None:
+    """The id under which the scheduler knows what an event is about: a task, a run, or the rest of a deal."""
+    given = event.arguments
+    name = {"DealRefund": "dealid", "RunOpen": "runid", "RunSplit": "runid", "RunFinalize": "runid"}.get(event.name)
+    found = given.get(name or "taskid")
+    return None if found is None else str(found)
 
 
 class ChainWatcher:
@@ -170,12 +183,39 @@ class ChainWatcher:
                 pause = min(pause * 2, _LONGEST_PAUSE_S)
 
     async def _follow(self, first: int) -> None:
+        events: asyncio.Queue[ChainEvent] = asyncio.Queue(_READ_AT_ONCE)
+        taker = asyncio.create_task(self._take_all(events))
+        try:
+            async for event in self._chain.follow(from_block=first, confirmations=self._policy.confirmations):
+                put = asyncio.ensure_future(events.put(event))
+                await asyncio.wait({put, taker}, return_when=asyncio.FIRST_COMPLETED)
+                if taker.done():
+                    put.cancel()
+                    taker.result()
+        finally:
+            # What was read before the chain turned out to be rewritten is read again.
+            taker.cancel()
+            await asyncio.gather(taker, return_exceptions=True)
+
+    async def _take_all(self, events: asyncio.Queue[ChainEvent]) -> None:
+        """Feed events as they come, with what they leave out read for all that wait together."""
         fed = -1
-        async for event in self._chain.follow(from_block=first, confirmations=self._policy.confirmations):
-            await self._patiently(event)
-            if not event.removed and event.block_number - 1 > fed:
-                fed = event.block_number - 1
-                self._feed(Position(fed))
+        while True:
+            waiting = [await events.get()]
+            while not events.empty():
+                waiting.append(events.get_nowait())
+            reads = await self._reads(waiting)
+            for event in waiting:
+                await self._patiently(event, reads)
+                if not event.removed and event.block_number - 1 > fed:
+                    fed = event.block_number - 1
+                    self._feed(Position(fed))
+
+    async def _reads(self, events: Sequence[ChainEvent]) -> EventReads:
+        try:
+            return await read_for(self._chain, events, self._tasks())
+        except ServiceUnavailable:
+            return EventReads()  # each is read for itself then, patiently
 
     async def keep_time(self) -> None:
         """Feed ticks, for ever. While the chain does not answer time stands still: nobody is blamed for its absence.
@@ -288,8 +328,8 @@ class ChainWatcher:
         Of each it is one moment: a task that changed while it was read is read again. Half of an old state and half of
         a new one would be a state that never was, such as a reveal without its digest.
         """
-        found: list[tuple[TaskState, ChainFacts]] = []
-        left = tasks
+        found = [(task, await self._rest(task)) for task in tasks if task.is_rest]
+        left = [task for task in tasks if not task.is_rest]
         while left:
             read = await self._changed_once(left)
             views = await self._chain.view_tasks([task.task_id for task, _, _ in read]) if read else []
@@ -330,6 +370,12 @@ class ChainWatcher:
         await self._look_for_deals(unknown)
         return found
 
+    async def _rest(self, task: TaskState) -> ChainFacts:
+        """What became of the tasks of a deal that were never opened."""
+        lane = await self._chain.view_lane(task.deal.deal_id)
+        nothing_left = lane.refunded or lane.cursor >= task.index + task.count
+        return ChainFacts(status=TaskStatus.FAILED if nothing_left else TaskStatus.UNSET)
+
     async def _look_for_deals(self, tasks: Sequence[TaskState]) -> None:
         """A task that the chain does not know may have lost its deal."""
         for deal_id in dict.fromkeys(task.deal.deal_id for task in tasks if not task.deal.undone):
@@ -338,62 +384,73 @@ class ChainWatcher:
 
     # --- one event ------------------------------------------------------------------------------------------------
 
-    async def _patiently(self, event: ChainEvent) -> None:
+    async def _patiently(self, event: ChainEvent, reads: EventReads) -> None:
         pause = _TICK_S
         while True:
             try:
                 async with self._order:
-                    fed = await self._take(event)
-                if not fed and event.removed and "taskid" in event.arguments:
-                    await self.reconcile(event.arguments["taskid"])
+                    fed = await self._take(event, reads)
+                if not fed and event.removed and (unit := _unit_of(event)) is not None:
+                    await self.reconcile(unit)
                 return
             except ServiceUnavailable as error:
                 _log.warning("the chain does not answer; an event waits", name=event.name, error=str(error))
                 await self._clock.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE_S)
 
-    async def _take(self, event: ChainEvent) -> bool:
+    async def _take(self, event: ChainEvent, reads: EventReads) -> bool:
         """Feed an event; False if it must be read from the views instead."""
         given = event.arguments
         if event.name == "SchedulerNotice":
             if given["workerpool"] == self._identity.workerpool:
                 await self._deal(given["dealid"], removed=event.removed)
             return True
-        task_id = given.get("taskid")
+        task_id = _unit_of(event)
+        if event.name == "RunOpen" and not event.removed:
+            run = given["runid"]
+            if run not in self._tasks():
+                known = await asyncio.to_thread(self._store.known_tasks, [run])
+                if known:
+                    return True  # It is over, and only read again.
+            self._feed(RunOpened(given["runid"], given["dealid"], given["first"], given["count"]))
+            await self._taken()
+            return True
         if task_id is None or task_id not in self._tasks():
             return True
         if event.removed:
             return False
-        if event.name == "TaskReopen":
+        if event.name in ("TaskReopen", "RunSplit"):
             for _, facts in await self._changed([self._tasks()[task_id]]):
                 self._feed(ChainReconciled(task_id, facts))
             return True
-        translated = await self._translate(event, task_id)
+        translated = await self._translate(event, task_id, reads)
         if translated is not None:
             self._feed(translated)
         return True
 
-    async def _translate(self, event: ChainEvent, task_id: str) -> Event | None:
+    async def _translate(self, event: ChainEvent, task_id: str, reads: EventReads) -> Event | None:
         given = event.arguments
+        missing = (event.name == "TaskContribute" and (task_id, given["worker"]) not in reads.weights) or (
+            event.name == "TaskConsensus" and task_id not in reads.agreed
+        )
+        if missing:
+            reads = await read_for(self._chain, [event], self._tasks())
         match event.name:
             case "TaskInitialize":
                 return TaskInitialized(task_id)
             case "TaskContribute":
                 worker = given["worker"]
-                contribution = await self._chain.view_contribution(task_id, worker)
-                score = await self._chain.view_score(worker, block_number=event.block_number - 1)
-                weight = exact_weight(score, contribution.weight) if contribution.weight else worker_weight(score)
-                return ContributionMined(task_id, worker, given["hash"], weight)
+                return ContributionMined(task_id, worker, given["hash"], reads.weights[task_id, worker])
             case "TaskConsensus":
-                view = await self._chain.view_task(task_id)
+                view = reads.agreed[task_id]
                 if view.consensus_value != given["consensus"]:
                     return None  # Read again after a restart: it was reopened, as a later event says.
                 return ConsensusReached(task_id, given["consensus"], view.reveal_deadline)
             case "TaskReveal":
                 return RevealMined(task_id, given["worker"], given["digest"])
-            case "TaskFinalize":
+            case "TaskFinalize" | "RunFinalize":
                 return TaskFinalized(task_id)
-            case "TaskClaimed":
+            case "TaskClaimed" | "DealRefund":
                 return TaskClaimed(task_id)
             case _:
                 return None
@@ -413,7 +470,12 @@ class ChainWatcher:
             return  # It is over, and only read again.
         timeref = await self._timeref(deal.category)
         requirements, waits = await self._requirements(deal), await self._waits(deal)
-        terms = terms_of(deal_id, deal, timeref, waits=waits, requirements=requirements)
+        # Workers fetch what a run's tasks depend on; only tasks of their own are held back until it is there.
+        # The deal's own tag is no proof: whoever matches can put the bit into it (decision 16).
+        in_lane = has_lane(deal.tag) and (await self._chain.view_lane(deal_id)).in_batch_lane
+        terms = terms_of(
+            deal_id, deal, timeref, waits=waits and not in_lane, requirements=requirements, in_batch_lane=in_lane
+        )
         self._feed(DealMatched(terms, deal.bot_first, deal.bot_size))
         await self._taken()
 

@@ -46,7 +46,7 @@ def why(
         for replica in task.replicas
         if replica.worker == worker.worker and replica.phase not in ENDED_REPLICA_PHASES
     ]
-    reserved = sum(task.deal.worker_stake for task, replica in own if replica.phase in EXPECTED_PHASES)
+    reserved = sum(task.stake for task, replica in own if replica.phase in EXPECTED_PHASES)
     owed = sum(replica.owes_opening for _, replica in own)
     reasons = [
         WhyReason("banned", not banned, "This pool bans this worker." if banned else "This pool does not ban it."),
@@ -59,7 +59,7 @@ def why(
         reasons += _record(standing, policy, now)
     if waiting:
         reasons.append(_machine(worker, waiting, [task.deal.requirements for task, _ in own]))
-        stake = min(task.deal.worker_stake for task in waiting)
+        stake = min(task.stake for task in waiting)
         free = worker.stake - reserved
         reasons.append(
             WhyReason("stake", free >= stake, f"{free} nRLC of its deposit are free; the least waiting asks {stake}.")

@@ -20,6 +20,7 @@ from jsonschema import Draft202012Validator
 
 from fairgrid.errors import ManifestError, UsageError
 from fairgrid.protocol.bounded_json import load_json
+from fairgrid.protocol.canonical import CanonicalRule, rule_from_wire
 from fairgrid.protocol.cid import cid_of, is_cid, normal_cid
 from fairgrid.protocol.needs import NO_NEEDS, Needs, needs_from_wire
 from fairgrid.protocol.paths import path_fault
@@ -44,7 +45,6 @@ SCHEMA_PATH = Path(__file__).with_name("manifest.schema.json")
 
 _HASHED_NAME = re.compile(r"0x[0-9a-f]{64}", re.ASCII)
 _FIXED: dict[str, Any] = {
-    "canonicaliser": "none",
     "clock": {"startSeconds": 1_700_000_000, "stepNanoseconds": 1_000},
     "encryption": "none",
     "environment": None,
@@ -141,6 +141,8 @@ class Manifest:
     """How long storage is asked to keep inputs and results."""
     needs: Needs = NO_NEEDS
     """What each task needs of the machine."""
+    canonicaliser: tuple[CanonicalRule, ...] = ()
+    """How files of the result are written before they are hashed, in this order; empty: as they are."""
 
     def arguments_of(self, index: int) -> tuple[str, ...]:
         """The arguments of task ``index``.
@@ -182,6 +184,9 @@ class Manifest:
             | optional
             | {
                 "arguments": list(self.arguments),
+                "canonicaliser": {"rules": [rule.to_wire() for rule in self.canonicaliser]}
+                if self.canonicaliser
+                else "none",
                 "dependencies": [reference.to_wire() for reference in self.dependencies],
                 "inputs": [reference.to_wire() for reference in self.inputs],
                 "items": [item.to_wire() for item in self.items],
@@ -253,6 +258,7 @@ def parse_manifest(data: bytes) -> Manifest:
         dependencies=_task_refs(wire["dependencies"]),
         retention_days=wire["retention"]["days"],
         needs=needs_from_wire(wire.get("needs", {})),
+        canonicaliser=_canonical_rules(wire["canonicaliser"]),
     )
     _check_meaning(manifest)
     return manifest
@@ -370,6 +376,10 @@ def _check_dependencies(references: Sequence[TaskRef], inputs: Sequence[FileRef]
         if reference.name in taken:
             raise ManifestError(f"The name {reference.name!r} comes twice among inputs and dependencies.")
         taken.add(reference.name)
+
+
+def _canonical_rules(wire: str | Mapping[str, Any]) -> tuple[CanonicalRule, ...]:
+    return () if isinstance(wire, str) else tuple(rule_from_wire(rule) for rule in wire["rules"])
 
 
 def _task_refs(wire: Sequence[Mapping[str, Any]]) -> tuple[TaskRef, ...]:

@@ -38,7 +38,7 @@ _LIMIT_KINDS = {
     "outputFiles": "The job made more than {limit} files and folders. Write fewer, for example one archive.",
 }
 _MEND = "Mend the script and run it again."
-_RULE_KINDS = ("callback", "computed", "dependency", "files", "logName")
+_RULE_KINDS = ("callback", "canonical", "computed", "dependency", "files", "logName")
 
 
 def results_text(cid: str) -> bytes:
@@ -88,7 +88,7 @@ def limit_error(kind: str, limit: int) -> dict[str, Any]:
 def rule_error(kind: str, message: str) -> dict[str, Any]:
     """The document of a job that breaks a rule.
 
-    By its output: ``computed``, ``callback``, ``logName`` or ``files``; by its input: ``dependency``.
+    By its output: ``computed``, ``callback``, ``logName``, ``files`` or ``canonical``; by its input: ``dependency``.
     """
     return {"fairgrid": _VERSION, "kind": kind, "message": message}
 

@@ -17,6 +17,13 @@ from typing import Any
 
 from fairgrid.errors import HostFailure, ManifestError, VerificationError
 from fairgrid.protocol.bounded_json import load_json
+from fairgrid.protocol.canonical import (
+    MAX_CANONICAL_BYTES,
+    CanonicalRule,
+    NotCanonical,
+    canonical_bytes,
+    rules_for,
+)
 from fairgrid.protocol.digest import Entry, entries_of_folder, tree_digest
 from fairgrid.protocol.hexes import ZERO_ADDRESS, keccak, to_hex32
 from fairgrid.protocol.manifest import FileRef, Manifest, TaskRef, hashed_name, job_seed
@@ -162,7 +169,7 @@ async def run_job(
             limits=limits,
         )
         outcome = await sandbox.run(job)
-        result = await asyncio.to_thread(_result_of, outcome, limits, context, workdir)
+        result = await asyncio.to_thread(_result_of, outcome, limits, context, workdir, manifest.canonicaliser)
         await asyncio.to_thread(_tidy, workdir)
         return result
     except OSError as error:
@@ -251,7 +258,13 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _result_of(outcome: Outcome, limits: Limits, context: TaskContext, workdir: Path) -> JobResult:
+def _result_of(
+    outcome: Outcome,
+    limits: Limits,
+    context: TaskContext,
+    workdir: Path,
+    canonicaliser: tuple[CanonicalRule, ...] = (),
+) -> JobResult:
     has_callback = int(context.callback, 16) != 0
     usage = Usage(outcome.fuel_used, outcome.wall_s, outcome.peak_memory_bytes)
     result, logs = workdir / "result", dict(zip(LOG_FILES, (outcome.stdout, outcome.stderr), strict=True))
@@ -259,6 +272,8 @@ def _result_of(outcome: Outcome, limits: Limits, context: TaskContext, workdir: 
         document = _error_of(outcome, limits, with_logs=not has_callback)
         if document is None:
             collected = _collect(workdir / "out", limits, has_callback=has_callback)
+            if not has_callback:
+                _canonicalise(collected.paths, workdir / "out", canonicaliser, limits)
             return _success(collected, workdir / "out", result, logs, usage)
     except _RuleBroken as broken:
         document = broken.document
@@ -334,6 +349,30 @@ def _collect(out: Path, limits: Limits, *, has_callback: bool) -> _Collected:
         return _Collected(paths, _callback_data(computed))
     named = computed.get("deterministic-output-path")
     return _Collected(paths if named is None else _below(named, out, paths), None)
+
+
+def _canonicalise(paths: tuple[str, ...], out: Path, rules: tuple[CanonicalRule, ...], limits: Limits) -> None:
+    """Write the files of the result as the manifest declares, before they are hashed (decision 7).
+
+    Raises:
+        _RuleBroken: a file has no canonical form, or is too large in it.
+    """
+    if not rules:
+        return
+    for path in paths:
+        place = out / path
+        for rule in rules_for(path, rules):
+            try:
+                if place.stat().st_size > MAX_CANONICAL_BYTES:
+                    raise NotCanonical(f"it is larger than {MAX_CANONICAL_BYTES} bytes")
+                content = canonical_bytes(place.read_bytes(), rule)
+            except NotCanonical as error:
+                message = f"The manifest wants {path} in the canonical form {rule.kind!r}, but {error}."
+                raise _RuleBroken(rule_error("canonical", message)) from None
+            place.chmod(0o644)
+            place.write_bytes(content)
+    if sum((out / path).stat().st_size for path in paths) > limits.output_bytes:
+        raise _RuleBroken(limit_error("outputBytes", limits.output_bytes))
 
 
 def _read_computed(out: Path) -> dict[str, Any]:
