@@ -33,7 +33,8 @@ class Policy(TrustPolicy):
     authorisation_timeout_s: float = 60.0
     """An authorised worker whose contribution is not mined within this is given up."""
     opening_timeout_s: float = 60.0
-    """A contributor that does not open its seal within this is banned (decision 2)."""
+    """A contributor that did not open its seal within this is banned once the reveal deadline has passed, too; one that
+    is away, at the final deadline (decisions 2 and 28)."""
     upload_timeout_s: float = 60.0
     """A winner that does not upload within this is passed over for the next."""
     reconnect_grace_s: float = 10.0
