@@ -288,7 +288,7 @@ class Scripted:
                     challenge.chain_id, challenge.hub, challenge.workerpool, self.address, challenge.nonce
                 )
             ),
-            "runtimes": ("test",),
+            "runtimes": ("wasm/py",),
             "slots": 1,
             "version": wire.PROTOCOL_VERSION,
         } | changes

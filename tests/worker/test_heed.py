@@ -262,8 +262,9 @@ async def test_why_names_the_rules_of_owner_and_pool(world: World, pool: FakePoo
         await pool.send(Why(waiting_tasks=2, reasons=(WhyReason("stake", False, "30 are free, 31 are asked."),)))
         answer = await asking
     assert answer["enrolled"] and answer["waitingTasks"] == 2
-    assert [rule["rule"] for rule in answer["owner"]] == ["hours", "min_free_disk_bytes"]
-    assert answer["pool"] == [{"rule": "stake", "allowed": False, "text": "30 are free, 31 are asked."}]
+    assert [rule["rule"] for rule in answer["ownerRules"]] == ["hours", "min_free_disk_bytes"]
+    assert answer["pool"] == pool.url
+    assert answer["poolRules"] == [{"rule": "stake", "allowed": False, "text": "30 are free, 31 are asked."}]
 
 
 async def test_why_without_a_pool_says_what_is_known(world: World, pool: FakePool, setting: AgentSetting) -> None:
@@ -273,7 +274,7 @@ async def test_why_without_a_pool_says_what_is_known(world: World, pool: FakePoo
         desk = Desk(agent, setting.owner, agent.heed, clock=SystemClock())
         await pool.until(lambda: setting.announced.reasons)
         answer = await desk.handle("why", {})
-        assert answer["pool"] is None and "127.0.0.1:9" in answer["poolMessage"]
+        assert answer["poolRules"] is None and "127.0.0.1:9" in answer["poolMessage"]
         with pytest.raises(UsageError, match="no command"):
             await desk.handle("dance", {})
         with pytest.raises(UsageError, match="pause ends"):

@@ -111,7 +111,7 @@ def show_why(directory: Folder = WORKER_FOLDER, as_json: Json = False) -> None:
     for problem in (answer["policyProblem"], answer["clockWarning"]):
         if problem:
             screen.print(problem, style="yellow", markup=False)
-    for whose, rules in (("The owner's rules", answer["owner"]), ("The pool's rules", answer["pool"])):
+    for whose, rules in (("The owner's rules", answer["ownerRules"]), ("The pool's rules", answer["poolRules"])):
         if rules is None:
             screen.print(f"The pool did not say: {answer['poolMessage']}", style="yellow", markup=False)
             continue

@@ -80,9 +80,9 @@ class Desk:
         return {
             **self._running.snapshot(),
             **self._state(),
-            "owner": rules,
+            "ownerRules": rules,
             "policyProblem": self._owner.policy_problem,
-            "pool": [asdict(reason) for reason in answer.reasons] if answer is not None else None,
+            "poolRules": [asdict(reason) for reason in answer.reasons] if answer is not None else None,
             "waitingTasks": answer.waiting_tasks if answer is not None else None,
             "poolMessage": message,
         }
