@@ -1,14 +1,40 @@
-"""Bugs that are planted on purpose: the simulation must find each of them, or it proves nothing."""
+"""Bugs that are planted on purpose: the simulation must find each of them, or it proves nothing.
+
+Each changes the shipped code of pool or worker in a way that slips in: a forgotten line, a dropped condition.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any
+from unittest import mock
+
+import fairgrid.pool.service as service_module
+from fairgrid.pool import presence, rounds, settlement
+from fairgrid.pool.book import Book
+from fairgrid.pool.effects import ChainEffects
+from fairgrid.pool.events import UploadVerified
+from fairgrid.pool.instructions import SendAuthorisation
+from fairgrid.pool.ledger import Ledger, LedgerEffect
+from fairgrid.pool.machine import PoolMachine
+from fairgrid.pool.outbox import Outbox
+from fairgrid.pool.phases import Phase, ReplicaPhase
+from fairgrid.pool.state import TaskState
+from fairgrid.pool.store import PoolStore
+from fairgrid.pool.watcher import ChainWatcher
+from fairgrid.protocol.wire import Opening
+from fairgrid.worker import events as ev
+from fairgrid.worker.depth import Depth
+from fairgrid.worker.machine import WorkerMachine
+from fairgrid.worker.store import WorkerStore
 
 __all__ = ["BUGS", "planted"]
 
-BUGS: dict[str, Callable[[], AbstractContextManager[None]]] = {}
+BUGS: dict[str, Callable[[], AbstractContextManager[Any]]] = {}
 
 
 @contextlib.contextmanager
@@ -16,3 +42,182 @@ def planted(name: str) -> Iterator[None]:
     """Run the block with a bug in the shipped code; an empty name plants none."""
     with BUGS[name]() if name else contextlib.nullcontext():
         yield
+
+
+def _nothing(*_arguments: object, **_options: object) -> None:
+    """Does nothing."""
+
+
+def _bug(name: str, target: object, attribute: str, new: object) -> None:
+    BUGS[name] = lambda: mock.patch.object(target, attribute, new)
+
+
+# --- the pool: rounds and leases ----------------------------------------------------------------------------------
+
+
+def _first_seal_is_enough(_book: Book, task: TaskState) -> bool:
+    return bool(task.in_phase(ReplicaPhase.SEALED))
+
+
+def _authorise_everybody(book: Book, task: TaskState) -> None:
+    for replica in task.in_phase(ReplicaPhase.SEALED):
+        book.move(task, replica, ReplicaPhase.AUTHORISED)
+        replica.authorised_at = book.now
+        book.send(SendAuthorisation(task.task_id, replica.worker, replica.lease_id))
+    if not task.in_phase(ReplicaPhase.AUTHORISED, ReplicaPhase.CONTRIBUTED):
+        book.enter(task, Phase.SEALING, "Nobody sealed.")
+
+
+_bug("pool authorises before all seals are in", rounds, "_seals_are_in", _first_seal_is_enough)
+_bug("pool authorises everybody at once", rounds, "_authorise", _authorise_everybody)
+_bug("pool never lets a lease expire", rounds, "_expire", _nothing)
+_bug("pool ignores heartbeats", presence, "_renew", _nothing)
+_bug("pool does not repeat what a worker missed", presence, "_resume", _nothing)
+
+
+# --- the pool: settlement -----------------------------------------------------------------------------------------
+
+
+async def _believe_upload(instruction: Any, *_arguments: object, **_options: object) -> UploadVerified:
+    return UploadVerified(instruction.task_id, instruction.lease_id, instruction.cid)
+
+
+def _believe_opening(book: Book, task: TaskState, replica: Any, event: Any) -> None:
+    book.opened(task, replica, event.digest)
+
+
+def _never(*_arguments: object, **_options: object) -> bool:
+    return False
+
+
+_bug("pool does not verify uploads", service_module, "verify_upload", _believe_upload)
+_bug("pool does not compare openings with seals", settlement, "opening_received", _believe_opening)
+_bug("pool never asks to open a seal", settlement, "_ask_openings", _nothing)
+_bug("pool forgives silence about a seal", settlement, "_is_silent", _never)
+_bug("pool never finalizes", settlement, "_may_finalize", _never)
+_bug("pool never claims", settlement, "claim", _nothing)
+
+
+# --- the pool: its store, its transactions, the chain --------------------------------------------------------------
+
+
+def _without_versions(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A pool that does not find the bytes that it signed before, and signs anew with a new nonce."""
+
+    def read(self: Ledger, *arguments: Any) -> Any:
+        found = method(self, *arguments)
+        if isinstance(found, dict):
+            return {key: _bare(effect) for key, effect in found.items()}
+        return [_bare(effect) for effect in found]
+
+    return read
+
+
+def _bare(effect: LedgerEffect) -> LedgerEffect:
+    return replace(effect, versions=())
+
+
+@contextlib.contextmanager
+def _signed_anew() -> Iterator[None]:
+    with (
+        mock.patch.object(Ledger, "under_way", _without_versions(Ledger.under_way)),
+        mock.patch.object(Ledger, "effects", _without_versions(Ledger.effects)),
+        mock.patch.object(Outbox, "_bring_back", _async_nothing),
+    ):
+        yield
+
+
+async def _async_nothing(*_arguments: object, **_options: object) -> None:
+    await asyncio.sleep(0)
+
+
+async def _resume_nothing(self: ChainEffects) -> frozenset[str]:
+    await asyncio.to_thread(self._ledger.begin, self._signer.address)
+    return frozenset()
+
+
+async def _asleep(_self: ChainWatcher) -> None:
+    await asyncio.get_running_loop().create_future()
+
+
+_store_commit = PoolStore.commit
+
+
+def _commit_without_tasks(self: PoolStore, commit: Any) -> None:
+    commit.tasks = {}
+    commit.lines = []
+    _store_commit(self, commit)
+
+
+@contextlib.contextmanager
+def _finalized_twice() -> Iterator[None]:
+    issue = Book.issue
+
+    def issue_again(self: Book, task: TaskState, step: str, instruction: Any) -> None:
+        issue(self, task, step, instruction)
+        if step == "finalize":
+            task.steps[step].issued = False
+
+    with (
+        mock.patch.object(Book, "issue", issue_again),
+        mock.patch.object(Outbox, "carries", _never),
+        mock.patch.object(Ledger, "effects", _without_versions(Ledger.effects)),
+    ):
+        yield
+
+
+def _reconcile_forwards_only(self: PoolMachine, task: TaskState, facts: Any) -> None:
+    if facts.status >= task.facts.status:
+        _pool_reconcile(self, task, facts)
+
+
+_pool_reconcile = PoolMachine._reconcile
+
+BUGS["pool signs anew after a crash, with a new nonce"] = _signed_anew
+BUGS["pool finalizes twice"] = _finalized_twice
+_bug("pool forgets transactions that were under way", ChainEffects, "resume", _resume_nothing)
+_bug("pool does not store tasks before it acts", PoolStore, "commit", _commit_without_tasks)
+_bug("pool does not store bans", PoolStore, "_write_ban", _nothing)
+_bug("pool never compares tasks with the chain", ChainWatcher, "compare", _asleep)
+_bug("pool ignores that the chain took a step back", PoolMachine, "_reconcile", _reconcile_forwards_only)
+
+
+# --- the worker ---------------------------------------------------------------------------------------------------
+
+
+def _deep_at_once(
+    _self: Depth, _task: str, _topic: str, fact: object | None, *_rest: object, **_options: object
+) -> bool:
+    return fact is not None
+
+
+_on_seal_signed = WorkerMachine._on_seal_signed
+
+
+def _open_at_once(self: WorkerMachine, held: Any, event: Any) -> list[ev.Instruction]:
+    opening = Opening(held.lease_id, held.task_id, digest=held.digest, salt=event.salt)
+    return [*_on_seal_signed(self, held, event), ev.Send(opening)]
+
+
+def _drop(self: WorkerMachine, held: Any, message: Any) -> list[ev.Instruction]:
+    return [ev.Cancel(held.task_id), *self._forget(held, f"aborted: {message.reason}")]
+
+
+def _never_free_again(self: WorkerMachine) -> int:
+    ever = self.__dict__.setdefault("_ever_held", {})
+    ever.update(dict.fromkeys(self._held))
+    return max(0, self._slots - len(ever))
+
+
+_apply = WorkerStore.apply
+
+
+def _apply_only_ends(self: WorkerStore, saves: Sequence[Any], forgets: Sequence[Any] = ()) -> None:
+    _apply(self, (), forgets)
+
+
+_bug("worker reveals before the consensus is deep", Depth, "reached", _deep_at_once)
+_bug("worker opens its seal at once", WorkerMachine, "_on_seal_signed", _open_at_once)
+_bug("worker drops what a stake hangs on when it is told to abort", WorkerMachine, "_on_abort", _drop)
+_bug("worker never frees a slot", WorkerMachine, "free_slots", property(_never_free_again))
+_bug("worker does not store before it sends", WorkerStore, "apply", _apply_only_ends)

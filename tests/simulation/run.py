@@ -4,21 +4,36 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import functools
 import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
+from tests.simulation.bugs import planted
 from tests.simulation.faults import Fault
 from tests.simulation.plan import plan_of
 from tests.simulation.world import Happening, Simulation
 
-__all__ = ["REGRESSIONS", "Report", "regression_seeds", "replay_command", "run_seed", "run_seeds", "table_of_faults"]
+__all__ = [
+    "REGRESSIONS",
+    "Report",
+    "find_bug",
+    "find_bugs",
+    "regression_seeds",
+    "replay_command",
+    "run_seed",
+    "run_seeds",
+    "table_of_faults",
+]
 
 REGRESSIONS = Path(__file__).parent / "regressions.txt"
 _PATIENCE_S = 3_600.0
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,24 +67,40 @@ def run_seed(seed: int, *, trace: bool = False) -> Report:
     )
 
 
-def run_seeds(seeds: Iterable[int], *, run: Callable[[int], Report] = run_seed) -> Iterator[Report]:
+def run_seeds(seeds: Iterable[int]) -> Iterator[Report]:
     """Simulate many seeds on all cores; reports come as they are done."""
+    yield from _on_all_cores(run_seed, seeds)
+
+
+def _on_all_cores(run: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
     processes = max(1, len(os.sched_getaffinity(0)))
-    if processes == 1:
-        yield from map(run, seeds)
-        return
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(processes, mp_context=context) as pool:
         try:
-            for done in concurrent.futures.as_completed([pool.submit(run, seed) for seed in seeds], _PATIENCE_S):
+            for done in concurrent.futures.as_completed([pool.submit(run, item) for item in items], _PATIENCE_S):
                 yield done.result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
+def find_bug(name: str, *, most: int = 1_000) -> Report | None:
+    """Plant a bug, and simulate seeds from 0 on until one finds it; None if none of them does."""
+    with planted(name):
+        return next((report for report in map(run_seed, range(most)) if report.violations), None)
+
+
+def find_bugs(names: Iterable[str], *, most: int = 1_000) -> Iterator[tuple[str, Report | None]]:
+    """`find_bug` for each, on all cores."""
+    yield from _on_all_cores(functools.partial(_named, most), names)
+
+
+def _named(most: int, name: str) -> tuple[str, Report | None]:
+    return name, find_bug(name, most=most)
+
+
 def replay_command(seed: int, bug: str = "") -> str:
     """What to type to see a seed again, with all that happens in it."""
-    with_bug = f" --bug {bug}" if bug else ""
+    with_bug = f" --bug '{bug}'" if bug else ""
     return f".venv/bin/python -m tests.simulation {seed}{with_bug}"
 
 

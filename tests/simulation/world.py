@@ -62,6 +62,7 @@ POOL_PRICE = 1_000
 APP_PRICE = 50
 STAKE_RATIO = 30
 _HURRY = 30
+_SILENCE_S = 120.0
 _SETTLE_S = 150.0
 """After the last task is over: openings are awaited for 60 s, finished tasks are said to be done."""
 
@@ -131,6 +132,7 @@ class Simulation:
         self.reorganised = False
         self.calm = False
         self.ended_at_s = 0.0
+        self.hurries = False
         self.pool_away_s = 0.0
         self._skipped_s = 0.0
         self._folder = tempfile.TemporaryDirectory(prefix="simulation-", dir=_fast_folder())
@@ -229,7 +231,7 @@ class Simulation:
         """Mine blocks, and look at each."""
         while True:
             await asyncio.sleep(self.plan.block_s)
-            if self.elapsed_s > self.plan.patience_s:
+            if self.hurries or self.elapsed_s > self.plan.patience_s:
                 # Whatever could still succeed did. Deadlines are the chain's, so let its time run.
                 self._skipped_s += _HURRY * self.plan.block_s
             self.chain.mine_at(self.elapsed_s + self._skipped_s)
@@ -260,7 +262,12 @@ class Simulation:
                 continue
             over_since = over_since if over_since is not None else self.elapsed_s
             if self.elapsed_s >= over_since + _SETTLE_S:
-                return
+                if not any(worker.lie is Fault.SILENCE for worker in self.plan.workers):
+                    return
+                # Silence counts only when the time for revealing is over.
+                self.hurries = True
+                if self.elapsed_s >= over_since + _SETTLE_S + _SILENCE_S:
+                    return
 
     def _all_over(self) -> bool:
         wanted = sum(deal.volume for deal in self.plan.deals)

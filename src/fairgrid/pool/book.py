@@ -107,6 +107,8 @@ class Book:
     strikes: dict[str, int] = field(default_factory=dict)
     now: float = 0.0
     chain_time: int = 0
+    ticked_at: float = 0.0
+    """Local time of the last tick."""
     reconciling: bool = False
     active: int = 0
     claiming: int = 0

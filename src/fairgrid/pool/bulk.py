@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
@@ -46,17 +47,17 @@ class BulkInsert:
         if statement is None:
             statement = self._statements[dialect] = self._statement(connection)
         if dialect == "postgresql":
-            # One array for each column: a single statement and round trip, whatever the number of rows.
-            connection.exec_driver_sql(statement, tuple(list(column) for column in zip(*rows, strict=True)))
+            # One JSON text for all rows: a single round trip, and the server takes it apart.
+            named = [dict(zip(self._columns, row, strict=True)) for row in rows]
+            connection.exec_driver_sql(statement, (msgspec.json.encode(named).decode(),))
         else:
             connection.exec_driver_sql(statement, list(rows))
 
     def _statement(self, connection: Connection) -> str:
         names = ", ".join(self._columns)
         if connection.dialect.name == "postgresql":
-            types = [self._table.c[name].type.compile(connection.dialect) for name in self._columns]
-            arrays = ", ".join(f"%s::{kind}[]" for kind in types)
-            values = f"SELECT * FROM unnest({arrays})"
+            typed = [f"{name} {self._table.c[name].type.compile(connection.dialect)}" for name in self._columns]
+            values = f"SELECT {names} FROM json_to_recordset(%s::json) AS given({', '.join(typed)})"
         else:
             values = f"VALUES ({', '.join('?' * len(self._columns))})"
         return f"INSERT INTO {self._table.name} ({names}) {values}{self._conflict}"

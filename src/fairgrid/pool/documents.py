@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 
 import msgspec
 
@@ -45,11 +46,12 @@ _deal_decoder = msgspec.json.Decoder(DealTerms)
 _standing_decoder = msgspec.json.Decoder(Standing)
 _transaction_decoders = {name: msgspec.json.Decoder(kind) for name, kind in TRANSACTIONS.items()}
 _TASK_FIELDS = tuple(name for name in TaskState.__dataclass_fields__ if name != "story")
+_task_values = attrgetter(*_TASK_FIELDS)
 
 
 def write_task(task: TaskState) -> str:
     """All of a task but its story, which has a table of its own."""
-    return _encoder.encode({name: getattr(task, name) for name in _TASK_FIELDS}).decode()
+    return _encoder.encode(dict(zip(_TASK_FIELDS, _task_values(task), strict=True))).decode()
 
 
 def read_task(document: str) -> TaskState:

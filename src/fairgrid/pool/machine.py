@@ -203,8 +203,9 @@ class PoolMachine:
 
     def _outcome(self) -> Outcome:
         book = self._book
-        changed = tuple(book.tasks[task_id] for task_id in sorted(book.changed))
-        bags = tuple(book.changed_bags[deal_id] for deal_id in sorted(book.changed_bags))
+        book.advanced |= book.changed
+        changed = tuple(book.tasks[task_id] for task_id in book.changed)
+        bags = tuple(book.changed_bags.values())
         outcome = Outcome(tuple(book.instructions), changed, tuple(book.lines), bags, book.standings.take_changed())
         book.instructions, book.lines, book.changed, book.changed_bags = [], [], {}, {}
         return outcome
@@ -214,7 +215,12 @@ class PoolMachine:
         if not book.chain_time:
             # Until the chain was first seen no task could be judged.
             book.due |= dict.fromkeys(book.tasks)
-        book.chain_time = chain_time
+        # Only a tick asks for timers: so a task that many events touched since the last one is scheduled once.
+        for task_id in book.advanced:
+            if task_id in book.tasks:
+                timing.schedule(book, book.tasks[task_id])
+        book.advanced = {}
+        book.chain_time, book.ticked_at = chain_time, book.now
         book.due |= dict.fromkeys(book.chain_timers.take(chain_time))
         book.due |= dict.fromkeys(book.local_timers.take(book.now))
         for deal_id in book.straggler_timers.take(book.now):
@@ -250,7 +256,8 @@ class PoolMachine:
             del book.due[task_id]
             if task_id in book.tasks:
                 self._look(book.tasks[task_id])
-        self._forget_finished()
+        if len(book.finished) > book.policy.keep_finished_tasks:
+            self._forget_finished()
         bags_of.bring_back(book)
         while True:
             while book.restless:
@@ -264,10 +271,6 @@ class PoolMachine:
             self._advance(begun)
         dispatch.fill_all(book)
         dispatch.speculate(book)
-        for task_id in book.advanced | book.changed:
-            if task_id in book.tasks:
-                timing.schedule(book, book.tasks[task_id])
-        book.advanced = {}
 
     def _take(self, event: Event) -> None:
         book = self._book
@@ -432,20 +435,23 @@ class PoolMachine:
             case ConsensusReached():
                 status = TaskStatus.REVEALING
                 if facts.status < status:
-                    facts = replace(facts, consensus_value=event.consensus_value, reveal_deadline=event.reveal_deadline)
+                    facts = ChainFacts(
+                        status, event.consensus_value, event.reveal_deadline, facts.result_digest, facts.contributions
+                    )
             case RevealMined():
                 status = facts.status
                 seen = facts.contribution(event.worker)
                 if seen is not None and seen.status is not ContributionStatus.PROVED:
-                    facts = replace(facts, result_digest=event.digest).with_contribution(
-                        replace(seen, status=ContributionStatus.PROVED)
-                    )
+                    proved = SeenContribution(seen.worker, seen.result_hash, seen.weight, ContributionStatus.PROVED)
+                    facts = ChainFacts(
+                        status, facts.consensus_value, facts.reveal_deadline, event.digest, facts.contributions
+                    ).with_contribution(proved)
                     book.tell(task, "A winner revealed.", worker=event.worker)
             case TaskFinalized():
                 status = TaskStatus.COMPLETED
             case TaskClaimed():
                 status = TaskStatus.FAILED
-        task.facts = replace(facts, status=max(facts.status, status))
+        task.facts = facts.with_status(status)
         book.touch(task)
 
     def _contributed(self, task: TaskState, event: ContributionMined) -> None:

@@ -33,7 +33,8 @@ class Policy(TrustPolicy):
     authorisation_timeout_s: float = 60.0
     """An authorised worker whose contribution is not mined within this is given up."""
     opening_timeout_s: float = 60.0
-    """A contributor that does not open its seal within this is banned (decision 2)."""
+    """A contributor that did not open its seal within this is banned once the reveal deadline has passed, too; one that
+    is away, at the final deadline (decisions 2 and 28)."""
     upload_timeout_s: float = 60.0
     """A winner that does not upload within this is passed over for the next."""
     reconnect_grace_s: float = 10.0
@@ -77,6 +78,8 @@ class Policy(TrustPolicy):
     """Blocks on top of an event before it is believed (decision 30)."""
     start_block: int = 0
     """Where a new database begins to read the chain: the block in which the workerpool was registered, or before."""
+    keeper_gas_per_day: int = 0
+    """Gas that the pool may spend a day to refund strangers' stuck tasks; 0: it claims its own tasks only."""
     max_fee_gwei: float = 500.0
     """The pool never offers more for a unit of gas; while gas is dearer its transactions wait."""
     max_tip_gwei: float = 50.0

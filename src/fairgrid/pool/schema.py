@@ -67,7 +67,7 @@ tasks = sa.Table(
     sa.Column("document", sa.Text, nullable=False),
     sa.Index("pool_task_id", "task_id", unique=True),
     sa.Index("pool_task_deal", "deal_id", "task_index"),
-    sa.Index("pool_task_settled", "settled", "updated_at"),
+    sa.Index("pool_task_settled", "settled"),
 )
 """One `TaskState` each, as JSON; ``number`` counts them in the order in which they began."""
 

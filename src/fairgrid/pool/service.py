@@ -16,6 +16,7 @@ import structlog
 from fairgrid.chain.fees import FeeCaps
 from fairgrid.chain.interface import Chain
 from fairgrid.errors import ServiceUnavailable, TransactionFailed, UsageError
+from fairgrid.pool.commits import gather
 from fairgrid.pool.dependencies import DependencyKeeper
 from fairgrid.pool.effects import ChainEffects
 from fairgrid.pool.events import EffectFailed, Event, SealReceived, WorkerFacts, WorkerLost
@@ -44,6 +45,7 @@ from fairgrid.pool.instructions import (
     VerifyUpload,
     WorkerInstruction,
 )
+from fairgrid.pool.keeper import Keeper
 from fairgrid.pool.key_lock import key_lock
 from fairgrid.pool.machine import Outcome, PoolMachine
 from fairgrid.pool.manifests import ManifestReader
@@ -56,8 +58,8 @@ from fairgrid.pool.sessions import Session
 from fairgrid.pool.sponsor import Sponsor
 from fairgrid.pool.sponsoring import Newcomer
 from fairgrid.pool.spot_checks import SpotChecks, Timing, Verdict, implausible
-from fairgrid.pool.state import Bag, PoolIdentity, StoryLine, TaskState, WorkerState
-from fairgrid.pool.store import BagRow, Commit, PoolStore, StoredTask, TaskRow
+from fairgrid.pool.state import PoolIdentity, StoryLine, WorkerState
+from fairgrid.pool.store import BagRow, Commit, PoolStore, StoredTask
 from fairgrid.pool.uploads import verify_upload
 from fairgrid.pool.watcher import ChainWatcher, Position
 from fairgrid.pool.why import why
@@ -78,7 +80,7 @@ _REFRESH_S = 10.0
 _SPONSOR_EVERY_S = 5.0
 _SPOT_CHECK_PAUSE_S = 2.0
 _TIMINGS = 50
-_CHECKS_AT_ONCE = 4
+_CHECKS_AT_ONCE = 16
 _RECONCILED_AT_ONCE = 500
 _DAY_S = 86_400.0
 _PURGE_STEP = 200
@@ -192,6 +194,17 @@ class PoolService:
                 low_balance_transactions=policy.low_balance_transactions,
             ),
         )
+        self._keeper = Keeper(
+            chain=chain,
+            sender=signer.address,
+            workerpool=workerpool,
+            start_block=policy.start_block,
+            gas_per_day=policy.keeper_gas_per_day,
+            most=policy.max_batch_tasks,
+            clock=clock,
+            chain_time=lambda: self._watcher.chain_time,
+            send=self._effects.send_beside,
+        )
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[PoolService]:
@@ -257,6 +270,8 @@ class PoolService:
             "compare": self._watcher.compare(),
             "send": self._effects.send(),
             "watch": self._effects.watch(),
+            "strangers": self._keeper.follow(),
+            "keeper": self._keeper.keep(),
             "refresh": self._refresh(),
             "purge": self._purge(),
             "dependencies": self._dependencies.keep(),
@@ -286,28 +301,9 @@ class PoolService:
                 self._queue.task_done()
 
     async def _take(self, batch: list[Event | Position]) -> None:
-        commit = Commit(at=self._clock.now())
-        changed: dict[str, TaskState] = {}
-        bags: dict[str, Bag] = {}
-        position: Position | None = None
-        for event in batch:
-            if isinstance(event, Position):
-                position = event
-                continue
-            outcome = self._handle(event)
-            if outcome is None:
-                continue
-            if isinstance(event, SealReceived):
-                self._timed(event)
-            if outcome.instructions or outcome.changed or outcome.bags:
-                commit.events.append(event)
-            commit.standings.update((standing.worker, standing) for standing in outcome.standings)
-            commit.lines.extend(outcome.lines)
-            commit.instructions.extend(outcome.instructions)
-            changed.update({task.task_id: task for task in outcome.changed})
-            bags.update({bag.deal.deal_id: bag for bag in outcome.bags})
-        commit.bags = {deal_id: BagRow.of(bag) for deal_id, bag in bags.items()}
-        commit.tasks = {task_id: TaskRow.of(task) for task_id, task in changed.items()}
+        position = next((item for item in reversed(batch) if isinstance(item, Position)), None)
+        events = (item for item in batch if not isinstance(item, Position))
+        commit = gather(events, self._handle, at=self._clock.now())
         if not commit.is_empty:
             await asyncio.to_thread(self._store.commit, commit)
         if position is not None:
@@ -316,7 +312,7 @@ class PoolService:
 
     def _handle(self, event: Event) -> Outcome | None:
         try:
-            return self.machine.handle(event, now=self._clock.now())
+            outcome = self.machine.handle(event, now=self._clock.now())
         except InvalidTransition as error:
             _log.warning("an event does not fit; the task is compared with the chain", reason=str(error))
             self._spawn(self._reconcile_patiently(error.task_id))
@@ -329,6 +325,9 @@ class PoolService:
             _log.exception("a worker's message could not be taken", worker=session.worker)
             session.end("The pool cannot take this message.")
             return None
+        if isinstance(event, SealReceived):
+            self._timed(event)
+        return outcome
 
     def _do(self, instructions: tuple[Instruction, ...]) -> None:
         for instruction in instructions:

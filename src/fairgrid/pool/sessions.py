@@ -107,13 +107,15 @@ class _Turned(Exception):
 
 @dataclass(slots=True)
 class _Bucket:
-    """A rate limit: ``_BURST`` frames at once, ``_FRAMES_PER_S`` in the long run."""
+    """A rate limit: ``burst`` frames at once, ``frames_per_s`` in the long run."""
 
-    tokens: float = _BURST
+    tokens: float
+    burst: float
+    frames_per_s: float
     at: float = 0.0
 
     def take(self, now: float) -> bool:
-        self.tokens = min(_BURST, self.tokens + max(now - self.at, 0.0) * _FRAMES_PER_S)
+        self.tokens = min(self.burst, self.tokens + max(now - self.at, 0.0) * self.frames_per_s)
         self.at = now
         if self.tokens < 1:
             return False
@@ -133,6 +135,7 @@ class Session:
     """The network that it came from, as `sponsoring.network_of` names it."""
     fuel_per_s: int = 0
     """What its benchmark claims."""
+    slots: int = 1
     outbox: asyncio.Queue[wire.PoolMessage | None] = field(default_factory=lambda: asyncio.Queue(_OUTBOX))
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     reason: str = ""
@@ -213,7 +216,8 @@ async def _enrol(desk: Desk, socket: WebSocket) -> tuple[Session, WorkerJoined]:
     await socket.send_text(wire.encode(wire.Welcome(heartbeat_s=desk.policy.heartbeat_s, now=desk.now())))
     benchmark = enrol.machine.benchmark if enrol.machine is not None else None
     network = network_of(socket.client.host) if socket.client is not None else "unknown"
-    return Session(worker, owner, key, network, benchmark.fuel_per_s if benchmark is not None else 0), joined
+    fuel_per_s = benchmark.fuel_per_s if benchmark is not None else 0
+    return Session(worker, owner, key, network, fuel_per_s, enrol.slots), joined
 
 
 async def _checked_identity(desk: Desk, enrol: wire.Enrol, nonce: str) -> tuple[str, str, str]:
@@ -297,7 +301,9 @@ async def _write(socket: WebSocket, session: Session) -> None:
 
 
 async def _read(desk: Desk, socket: WebSocket, session: Session) -> None:
-    bucket = _Bucket(at=desk.now())
+    # A task takes three messages or more: a machine with many slots may say more than one with a single one.
+    burst, rate = _BURST + 4 * session.slots, _FRAMES_PER_S + 2 * session.slots
+    bucket = _Bucket(burst, burst, rate, at=desk.now())
     silence = _MISSED_HEARTBEATS * desk.policy.heartbeat_s
     while True:
         try:
@@ -306,7 +312,7 @@ async def _read(desk: Desk, socket: WebSocket, session: Session) -> None:
         except TimeoutError:
             raise _Turned(f"No heartbeat within {silence:g} s.") from None
         if not bucket.take(desk.now()):
-            raise _Turned(f"More than {_FRAMES_PER_S:.0f} messages a second.")
+            raise _Turned(f"More than {rate:.0f} messages a second.")
         await _take(desk, session, _decode(text))
 
 

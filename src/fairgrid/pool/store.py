@@ -512,16 +512,17 @@ class PoolStore:
     # --- forgetting -----------------------------------------------------------------------------------------------
 
     def purge(self, before: float, *, limit: int) -> int:
-        """Delete at most ``limit`` tasks that were over ``before`` (local time), with their stories and transactions,
-        and as many old rows of the journal; gives how many rows went. Deals stay: a row each.
+        """Delete those of the ``limit`` oldest tasks that were over ``before`` (local time), with their stories and
+        transactions, and as many old rows of the journal; gives how many rows went. Deals stay: a row each.
         """
-        old = (
-            sa.select(schema.tasks.c.number, schema.tasks.c.task_id)
+        first = (
+            sa.select(schema.tasks.c.number, schema.tasks.c.task_id, schema.tasks.c.updated_at)
             .where(schema.tasks.c.settled)
-            .where(schema.tasks.c.updated_at < before)
-            .order_by(schema.tasks.c.updated_at)
+            .order_by(schema.tasks.c.number)
             .limit(limit)
+            .subquery()
         )
+        old = sa.select(first.c.number, first.c.task_id).where(first.c.updated_at < before)
         oldest = sa.select(schema.journal.c.number).order_by(schema.journal.c.number).limit(limit)
         with self._engine.begin() as connection:
             rows = connection.execute(old).all()

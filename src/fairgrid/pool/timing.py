@@ -22,28 +22,32 @@ def is_forgotten(book: Book, task: TaskState) -> bool:
 
 
 def schedule(book: Book, task: TaskState) -> None:
-    """Have the task looked at when something is due."""
+    """Have the task looked at when something is due. Done at the tick after the events that touched the task, and for
+    it: what fell due since the tick before counts.
+    """
     moment = min(_local_moments(book, task))
     book.local_timers.set(task.task_id, moment)
     if not task.is_final:
         deadline = _next_deadline(book, task)
         if deadline:
             book.chain_timers.set(task.task_id, deadline)
+    elif task.facts.reveal_deadline > book.chain_time and not task.is_settled:
+        book.chain_timers.set(task.task_id, task.facts.reveal_deadline)
 
 
 def _local_moments(book: Book, task: TaskState) -> Iterator[float]:
-    now, policy = book.now, book.policy
+    now, since, policy = book.now, book.ticked_at, book.policy
     if task.is_final:
         # One that is not settled yet is looked at when an opening is due; what is due in the past is due at once.
-        yield max(task.finished_at + policy.keep_finished_s, now) if task.is_settled else now + RETRY_S
+        yield max(task.finished_at + policy.keep_finished_s, now) if task.is_settled else since + RETRY_S
     else:
-        yield now + RETRY_S
+        yield since + RETRY_S
         for step in task.steps.values():
-            if not step.issued and step.retry_at > now:
+            if not step.issued and step.retry_at > since:
                 yield step.retry_at
-        if task.phase is Phase.SEALING and task.round_opened_at + policy.fill_wait_s > now:
+        if task.phase is Phase.SEALING and task.round_opened_at + policy.fill_wait_s > since:
             yield task.round_opened_at + policy.fill_wait_s
-        elif task.phase is Phase.CONTRIBUTING and task.last_contribution_at + CONSENSUS_WAIT_S > now:
+        elif task.phase is Phase.CONTRIBUTING and task.last_contribution_at + CONSENSUS_WAIT_S > since:
             yield task.last_contribution_at + CONSENSUS_WAIT_S
         elif task.phase is Phase.UPLOADING:
             yield from _upload_moments(book, task)
@@ -52,7 +56,7 @@ def _local_moments(book: Book, task: TaskState) -> Iterator[float]:
         if replica.opening_asked_at and replica.owes_opening:
             # After its minute only the chain's time counts, and whether its worker is here.
             timeout = replica.opening_asked_at + policy.opening_timeout_s
-            yield timeout if timeout > now else now + RETRY_S
+            yield timeout if timeout > since else since + RETRY_S
         match replica.phase:
             case ReplicaPhase.LEASED:
                 if window != window:
@@ -78,7 +82,7 @@ def _upload_moments(book: Book, task: TaskState) -> Iterator[float]:
         replica = task.replica(upload.lease_id)
         if replica is not None and replica.lost_at:
             yield replica.lost_at + book.policy.reconnect_grace_s
-    elif upload.not_before > book.now:
+    elif upload.not_before > book.ticked_at:
         yield upload.not_before
 
 

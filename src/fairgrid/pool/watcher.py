@@ -13,6 +13,7 @@ from fairgrid.chain.follower import ChainRewritten
 from fairgrid.chain.interface import Chain, ChainEvent
 from fairgrid.errors import ServiceUnavailable, UsageError
 from fairgrid.pool.chain_memory import Anchor, ChainMemory
+from fairgrid.pool.event_reads import EventReads, read_for
 from fairgrid.pool.events import (
     ChainReconciled,
     ConsensusReached,
@@ -32,7 +33,7 @@ from fairgrid.pool.policy import Policy
 from fairgrid.pool.state import ChainFacts, DealTerms, PoolIdentity, SeenContribution, TaskState
 from fairgrid.pool.store import PoolStore
 from fairgrid.protocol.tags import has_lane, requires_tee
-from fairgrid.protocol.trust import exact_weight, worker_weight
+from fairgrid.protocol.trust import exact_weight
 from fairgrid.protocol.views import Deal, TaskStatus
 from fairgrid.protocol.views import Task as TaskView
 from fairgrid.seams.clock import Clock
@@ -48,6 +49,7 @@ _TICK_S = 0.5
 _RECONCILE_S = 15.0
 _COMPARE_S = 0.5
 _COMPARED_AT_ONCE = 100
+_READ_AT_ONCE = 200
 _IDENTITY_EVERY_S = 30.0
 _LONGEST_PAUSE_S = 8.0
 
@@ -181,12 +183,39 @@ class ChainWatcher:
                 pause = min(pause * 2, _LONGEST_PAUSE_S)
 
     async def _follow(self, first: int) -> None:
+        events: asyncio.Queue[ChainEvent] = asyncio.Queue(_READ_AT_ONCE)
+        taker = asyncio.create_task(self._take_all(events))
+        try:
+            async for event in self._chain.follow(from_block=first, confirmations=self._policy.confirmations):
+                put = asyncio.ensure_future(events.put(event))
+                await asyncio.wait({put, taker}, return_when=asyncio.FIRST_COMPLETED)
+                if taker.done():
+                    put.cancel()
+                    taker.result()
+        finally:
+            # What was read before the chain turned out to be rewritten is read again.
+            taker.cancel()
+            await asyncio.gather(taker, return_exceptions=True)
+
+    async def _take_all(self, events: asyncio.Queue[ChainEvent]) -> None:
+        """Feed events as they come, with what they leave out read for all that wait together."""
         fed = -1
-        async for event in self._chain.follow(from_block=first, confirmations=self._policy.confirmations):
-            await self._patiently(event)
-            if not event.removed and event.block_number - 1 > fed:
-                fed = event.block_number - 1
-                self._feed(Position(fed))
+        while True:
+            waiting = [await events.get()]
+            while not events.empty():
+                waiting.append(events.get_nowait())
+            reads = await self._reads(waiting)
+            for event in waiting:
+                await self._patiently(event, reads)
+                if not event.removed and event.block_number - 1 > fed:
+                    fed = event.block_number - 1
+                    self._feed(Position(fed))
+
+    async def _reads(self, events: Sequence[ChainEvent]) -> EventReads:
+        try:
+            return await read_for(self._chain, events, self._tasks())
+        except ServiceUnavailable:
+            return EventReads()  # each is read for itself then, patiently
 
     async def keep_time(self) -> None:
         """Feed ticks, for ever. While the chain does not answer time stands still: nobody is blamed for its absence.
@@ -355,12 +384,12 @@ class ChainWatcher:
 
     # --- one event ------------------------------------------------------------------------------------------------
 
-    async def _patiently(self, event: ChainEvent) -> None:
+    async def _patiently(self, event: ChainEvent, reads: EventReads) -> None:
         pause = _TICK_S
         while True:
             try:
                 async with self._order:
-                    fed = await self._take(event)
+                    fed = await self._take(event, reads)
                 if not fed and event.removed and (unit := _unit_of(event)) is not None:
                     await self.reconcile(unit)
                 return
@@ -369,7 +398,7 @@ class ChainWatcher:
                 await self._clock.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE_S)
 
-    async def _take(self, event: ChainEvent) -> bool:
+    async def _take(self, event: ChainEvent, reads: EventReads) -> bool:
         """Feed an event; False if it must be read from the views instead."""
         given = event.arguments
         if event.name == "SchedulerNotice":
@@ -394,24 +423,26 @@ class ChainWatcher:
             for _, facts in await self._changed([self._tasks()[task_id]]):
                 self._feed(ChainReconciled(task_id, facts))
             return True
-        translated = await self._translate(event, task_id)
+        translated = await self._translate(event, task_id, reads)
         if translated is not None:
             self._feed(translated)
         return True
 
-    async def _translate(self, event: ChainEvent, task_id: str) -> Event | None:
+    async def _translate(self, event: ChainEvent, task_id: str, reads: EventReads) -> Event | None:
         given = event.arguments
+        missing = (event.name == "TaskContribute" and (task_id, given["worker"]) not in reads.weights) or (
+            event.name == "TaskConsensus" and task_id not in reads.agreed
+        )
+        if missing:
+            reads = await read_for(self._chain, [event], self._tasks())
         match event.name:
             case "TaskInitialize":
                 return TaskInitialized(task_id)
             case "TaskContribute":
                 worker = given["worker"]
-                contribution = await self._chain.view_contribution(task_id, worker)
-                score = await self._chain.view_score(worker, block_number=event.block_number - 1)
-                weight = exact_weight(score, contribution.weight) if contribution.weight else worker_weight(score)
-                return ContributionMined(task_id, worker, given["hash"], weight)
+                return ContributionMined(task_id, worker, given["hash"], reads.weights[task_id, worker])
             case "TaskConsensus":
-                view = await self._chain.view_task(task_id)
+                view = reads.agreed[task_id]
                 if view.consensus_value != given["consensus"]:
                     return None  # Read again after a restart: it was reopened, as a later event says.
                 return ConsensusReached(task_id, given["consensus"], view.reveal_deadline)

@@ -34,7 +34,7 @@ def upgrade() -> None:
     op.rename_table("pool_story_new", "pool_story")
     op.create_index("pool_task_id", "pool_task", ["task_id"], unique=True)
     op.create_index("pool_task_deal", "pool_task", ["deal_id", "task_index"])
-    op.create_index("pool_task_settled", "pool_task", ["settled", "updated_at"])
+    op.create_index("pool_task_settled", "pool_task", ["settled"])
     _deals()
     _journal()
     # Messages to workers are derived anew after a restart: only transactions are kept.

@@ -1,0 +1,189 @@
+"""A lean worker for `bench/chain_side.py`: the wire protocol and real transactions, no sandbox and no database.
+
+    python -m bench.chain_worker POOL_URL NETWORK_FILE STORAGE_URL KEY SLOTS
+
+It answers a lease with a seal at once, sends its contributions and reveals in bulk with nonces of its own, and uploads
+a small result of its own for each task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from websockets.asyncio.client import ClientConnection, connect
+
+from fairgrid.chain import calls
+from fairgrid.chain.client import JsonRpcChain
+from fairgrid.chain.fees import FeeCaps, first_fees
+from fairgrid.chain.interface import Call
+from fairgrid.chain.network import load_network
+from fairgrid.protocol import wire
+from fairgrid.protocol.archive import archive_digest, write_archive
+from fairgrid.protocol.hexes import from_hex, keccak
+from fairgrid.protocol.ids import result_hash, result_seal
+from fairgrid.protocol.seals import challenge_message, seal_hash
+from fairgrid.protocol.typed_data import Domain, enrolment_typed_data
+from fairgrid.storage.client import StorageClient
+from fairgrid.wallet.keys import KeySigner
+
+__all__ = ["LeanWorker"]
+
+_CONTRIBUTE_GAS, _REVEAL_GAS = 300_000, 150_000
+_HEARTBEAT_S = 2.0
+
+
+class LeanWorker:
+    """One owner's machine with many slots."""
+
+    def __init__(self, chain: JsonRpcChain, storage: StorageClient, key: KeySigner, slots: int, folder: Path) -> None:
+        self._chain = chain
+        self._storage = storage
+        self._key = key
+        self._slots = slots
+        self._folder = folder
+        self._held: dict[str, wire.HeldLease] = {}
+        self._digests: dict[str, str] = {}
+        self._calls: asyncio.Queue[tuple[Call, int]] = asyncio.Queue()
+        self._work: set[asyncio.Task[None]] = set()
+        self._connection: ClientConnection
+
+    async def run(self, url: str) -> None:
+        """Work until the pool closes the connection."""
+        async with connect(f"{url.replace('http', 'ws')}/worker", proxy=None) as self._connection:
+            await self._enrol()
+            loops = [asyncio.create_task(self._beat()), asyncio.create_task(self._send())]
+            try:
+                async for frame in self._connection:
+                    task = asyncio.create_task(self._act(wire.decode_pool_message(frame)))
+                    self._work.add(task)
+                    task.add_done_callback(self._work.discard)
+            finally:
+                for loop in loops:
+                    loop.cancel()
+
+    async def _enrol(self) -> None:
+        challenge = wire.decode_pool_message(await self._connection.recv())
+        assert isinstance(challenge, wire.Challenge)
+        address = self._key.address
+        domain = Domain(self._chain.chain_id, self._chain.hub)
+        document = enrolment_typed_data(address, address, challenge.workerpool, domain)
+        message = challenge_message(challenge.chain_id, challenge.hub, challenge.workerpool, address, challenge.nonce)
+        await self._say(
+            wire.Enrol(
+                owner=address,
+                worker=address,
+                owner_signature=self._key.sign_typed_data(document),
+                nonce_signature=self._key.sign_message(message),
+                runtimes=("bench",),
+                slots=self._slots,
+                version=wire.PROTOCOL_VERSION,
+            )
+        )
+        welcome = wire.decode_pool_message(await self._connection.recv())
+        assert isinstance(welcome, wire.Welcome), welcome
+        await self._say(wire.Ready(held=(), free_slots=self._slots))
+
+    async def _say(self, message: wire.WorkerMessage) -> None:
+        await self._connection.send(wire.encode(message))
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(_HEARTBEAT_S)
+            held = tuple(self._held.values())[:1_000]
+            free = max(self._slots - sum(1 for lease in held if lease.phase == "computing"), 0)
+            await self._say(wire.Heartbeat(held=held, free_slots=free))
+
+    async def _act(self, message: wire.PoolMessage) -> None:
+        address, hub = self._key.address, self._chain.hub
+        match message:
+            case wire.Lease():
+                digest = await asyncio.to_thread(self._compute, message.task_id)
+                self._digests[message.task_id] = digest
+                seal = seal_hash(self._chain.chain_id, hub, message.task_id, message.round, address, digest, self._salt)
+                self._held[message.task_id] = wire.HeldLease(message.lease_id, message.task_id, "sealed")
+                await self._say(
+                    wire.Seal(
+                        lease_id=message.lease_id,
+                        task_id=message.task_id,
+                        round=message.round,
+                        seal=seal,
+                        signature=self._key.sign_message(from_hex(seal)),
+                        compute_s=0.01,
+                    )
+                )
+            case wire.Authorisation():
+                digest = self._digests[message.task_id]
+                call = calls.contribute(
+                    hub,
+                    message.task_id,
+                    result_hash(message.task_id, digest),
+                    result_seal(address, message.task_id, digest),
+                    message.signature,
+                )
+                self._calls.put_nowait((call, _CONTRIBUTE_GAS))
+            case wire.RevealNotice():
+                self._calls.put_nowait(
+                    (calls.reveal(hub, message.task_id, self._digests[message.task_id]), _REVEAL_GAS)
+                )
+            case wire.OpeningRequest():
+                digest = self._digests[message.task_id]
+                await self._say(
+                    wire.Opening(lease_id=message.lease_id, task_id=message.task_id, digest=digest, salt=self._salt)
+                )
+            case wire.UploadRequest():
+                cid = await self._storage.add_file(self._archive(message.task_id))
+                await self._say(wire.Uploaded(lease_id=message.lease_id, task_id=message.task_id, cid=cid))
+            case wire.TaskDone() | wire.Abort():
+                self._held.pop(message.task_id, None)
+            case _:
+                return
+
+    @property
+    def _salt(self) -> str:
+        return "0x" + keccak(b"bench").hex()
+
+    def _archive(self, task_id: str) -> Path:
+        return self._folder / f"{task_id}.zip"
+
+    def _compute(self, task_id: str) -> str:
+        folder = self._folder / task_id
+        folder.mkdir()
+        (folder / "answer.txt").write_text(task_id)
+        write_archive(folder, self._archive(task_id))
+        return archive_digest(self._archive(task_id))
+
+    async def _send(self) -> None:
+        """Everything that waits, in one request, with the next nonces."""
+        nonce = await self._chain.count_transactions(self._key.address, pending=True)
+        fees = first_fees(await self._chain.fee_market(), FeeCaps())
+        assert fees is not None
+        while True:
+            waiting = [await self._calls.get()]
+            while not self._calls.empty():
+                waiting.append(self._calls.get_nowait())
+            signed = [
+                self._chain.sign(call, self._key, nonce=nonce + place, gas=gas, fees=fees)
+                for place, (call, gas) in enumerate(waiting)
+            ]
+            nonce += len(signed)
+            for transaction, refusal in zip(signed, await self._chain.broadcast_all(signed), strict=True):
+                assert refusal is None, (transaction.function, refusal)
+
+
+async def _main(arguments: Sequence[str]) -> None:
+    url, network, storage_url, secret, slots = arguments
+    where = load_network(Path(network))
+    with tempfile.TemporaryDirectory() as folder:
+        async with await JsonRpcChain.connect(where) as chain, StorageClient(storage_url) as storage:
+            worker = LeanWorker(chain, storage, KeySigner(bytes.fromhex(secret)), int(slots), Path(folder))
+            with contextlib.suppress(OSError):
+                await worker.run(url)
+
+
+if __name__ == "__main__":
+    asyncio.run(_main(sys.argv[1:]))
