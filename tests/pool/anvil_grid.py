@@ -45,6 +45,7 @@ class AnvilGrid(Grid):
         self.policy = policy
         self.url = ""
         self._salt = 0
+        self.runs = {}
 
     def deposit(self, address: str) -> None:
         self.anvil.request("anvil_setBalance", address, hex(10**20))

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import create_engine
 
 from fairgrid.pool.key_lock import KeyInUse, key_lock
+from fairgrid.seams.database import open_engine
 
 from .grid import Grid
 
@@ -47,6 +48,18 @@ def test_a_second_process_is_told_who_has_the_key_and_gets_it_when_that_one_is_k
         holder.communicate()
     with key_lock(engine, tmp_path, _SENDER, patience_s=5):
         pass
+
+
+def test_on_postgresql_the_lock_counts_for_every_connection_to_the_database(postgres_url: str, tmp_path: Path) -> None:
+    here, elsewhere = open_engine(postgres_url), open_engine(postgres_url)
+    try:
+        with key_lock(here, tmp_path, _SENDER), pytest.raises(KeyInUse, match="on this database"):
+            key_lock(elsewhere, tmp_path / "other", _SENDER, patience_s=0.2).__enter__()
+        with key_lock(elsewhere, tmp_path, _SENDER, patience_s=0):
+            pass
+    finally:
+        here.dispose()
+        elsewhere.dispose()
 
 
 async def test_a_pool_whose_key_is_in_use_does_not_begin(tmp_path: Path) -> None:

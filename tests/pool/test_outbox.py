@@ -33,10 +33,12 @@ def _address(number: int) -> str:
 class Desk:
     """An outbox on the twin, with virtual time; `again` is the same after a crash."""
 
-    def __init__(self, folder: Path, *, chain: Any = None, rules: SendingRules | None = None, **twin: Any) -> None:
+    def __init__(
+        self, folder: Path, *, chain: Any = None, rules: SendingRules | None = None, database: str = "", **twin: Any
+    ) -> None:
         self.twin = ModelChain.fresh(owner=KEY.address, **twin)
         self.chain = chain(self.twin) if chain else self.twin
-        self.store = PoolStore.open(folder / "pool.db")
+        self.store = PoolStore.open(database or folder / "pool.db")
         self.clock = VirtualClock()
         self.rules = rules or SendingRules()
         self.again()
@@ -210,6 +212,22 @@ async def test_a_reverted_transaction_ends_with_a_reason(folder: Path) -> None:
     (end,) = await desk.look()
     assert (end.keys, end.reason) == (("claim",), "it was mined, but the hub refused it")
     assert desk.statuses() == [(0, "reverted")]
+
+
+async def test_on_postgresql_versions_are_stored_settled_and_fenced_as_on_sqlite(postgres_url: str) -> None:
+    desk = Desk(Path(), database=postgres_url)
+    desk.twin.base_fee_wei = 4 * GWEI
+    await desk.put(1, 2)
+    await desk.look(61)
+    assert [nonce for nonce, _ in desk.statuses()] == [0, 0, 1, 1]
+    old = desk.outbox
+    assert {key for end in await desk.look() for key in end.keys} == {"pay/1", "pay/2"}
+    assert desk.statuses() == [(0, "mined"), (1, "mined")]
+    desk.again()
+    with pytest.raises(Superseded):
+        await old.put([(desk.pay(3), ("pay/3",), 100_000)], FEES)
+    assert await desk.put(3, fees=Fees(4 * GWEI, 0)) == [2]
+    desk.store.close()
 
 
 async def test_a_process_of_an_older_epoch_signs_and_sends_nothing_more(folder: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import structlog
 
 from fairgrid.chain.fees import Fees, first_fees
-from fairgrid.chain.interface import Chain
+from fairgrid.chain.interface import Call, Chain
 from fairgrid.errors import ServiceUnavailable
 from fairgrid.pool.bundles import Bundle, bundled
 from fairgrid.pool.events import EffectFailed
@@ -76,6 +76,18 @@ class ChainEffects:
     def submit(self, instruction: ChainInstruction) -> None:
         """Have a transaction sent; its effect is in the store already."""
         self._queue.put_nowait(instruction)
+
+    async def send_beside(self, prepared: Sequence[tuple[Call, int]]) -> None:
+        """Send calls that carry out nothing of the scheduler's, each with its gas.
+
+        Raises:
+            ServiceUnavailable: the chain does not answer; nothing was signed.
+            Superseded: another process has the key now.
+        """
+        if self._check is not None:
+            await self._check()
+        fees = await self._affordable_fees()
+        await self._outbox.put([(call, (), gas) for call, gas in prepared], fees)
 
     async def resume(self) -> frozenset[str]:
         """Take the key over, and take up what was under way when the pool ended; gives the keys of all of it."""

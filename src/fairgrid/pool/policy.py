@@ -78,6 +78,8 @@ class Policy(TrustPolicy):
     """Blocks on top of an event before it is believed (decision 30)."""
     start_block: int = 0
     """Where a new database begins to read the chain: the block in which the workerpool was registered, or before."""
+    keeper_gas_per_day: int = 0
+    """Gas that the pool may spend a day to refund strangers' stuck tasks; 0: it claims its own tasks only."""
     max_fee_gwei: float = 500.0
     """The pool never offers more for a unit of gas; while gas is dearer its transactions wait."""
     max_tip_gwei: float = 50.0

@@ -45,6 +45,7 @@ from fairgrid.pool.instructions import (
     VerifyUpload,
     WorkerInstruction,
 )
+from fairgrid.pool.keeper import Keeper
 from fairgrid.pool.key_lock import key_lock
 from fairgrid.pool.machine import Outcome, PoolMachine
 from fairgrid.pool.manifests import ManifestReader
@@ -193,6 +194,17 @@ class PoolService:
                 low_balance_transactions=policy.low_balance_transactions,
             ),
         )
+        self._keeper = Keeper(
+            chain=chain,
+            sender=signer.address,
+            workerpool=workerpool,
+            start_block=policy.start_block,
+            gas_per_day=policy.keeper_gas_per_day,
+            most=policy.max_batch_tasks,
+            clock=clock,
+            chain_time=lambda: self._watcher.chain_time,
+            send=self._effects.send_beside,
+        )
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[PoolService]:
@@ -258,6 +270,8 @@ class PoolService:
             "compare": self._watcher.compare(),
             "send": self._effects.send(),
             "watch": self._effects.watch(),
+            "strangers": self._keeper.follow(),
+            "keeper": self._keeper.keep(),
             "refresh": self._refresh(),
             "purge": self._purge(),
             "dependencies": self._dependencies.keep(),
