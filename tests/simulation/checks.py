@@ -230,8 +230,11 @@ def _check_bans(simulation: Simulation) -> None:
         return
     for worker in service.machine.bans:
         seat = simulation.by_address[worker]
-        if seat.plan.lie is None:
-            simulation.violate(f"{seat.plan.name} is honest and was banned: {service.machine.bans[worker].reason}")
+        ban = service.machine.bans[worker]
+        deadline = simulation.chain.model.view_task(ban.task_id).reveal_deadline - simulation.epoch
+        late = seat.away_s and deadline <= simulation.plan.calm_at_s + _FAIR_S
+        if seat.plan.lie is None and not late:
+            simulation.violate(f"{seat.plan.name} is honest and was banned: {ban.reason}")
     model = simulation.chain.model
     for task_id in simulation.task_ids:
         task = model.view_task(task_id)
@@ -243,6 +246,8 @@ def _check_bans(simulation: Simulation) -> None:
             if lie in (Fault.OTHER_SEAL, Fault.SILENCE) and not banned and not seat.gone:
                 simulation.violate(f"{seat.plan.name} ({lie}) contributed to {task_id[:10]} and is not banned")
     for seat in simulation.seats.values():
+        if seat.signer.address in service.machine.bans:
+            continue
         if seat.plan.lie is None and not seat.gone and seat.signer.address not in service.machine.workers:
             simulation.violate(f"{seat.plan.name} is not connected at the end")
 
@@ -254,6 +259,8 @@ def _check_what_is_held(simulation: Simulation) -> None:
         return
     for seat in simulation.seats.values():
         if seat.plan.lie is not None or seat.gone or seat.agent is None:
+            continue
+        if seat.signer.address in service.machine.bans:
             continue
         state = service.machine.workers.get(seat.signer.address)
         if state is not None and state.free_slots != seat.plan.slots:

@@ -261,12 +261,13 @@ class Simulation:
                 over_since = None
                 continue
             over_since = over_since if over_since is not None else self.elapsed_s
-            if self.elapsed_s >= over_since + _SETTLE_S:
+            settled_at = over_since + _SETTLE_S + 2 * self.plan.confirmations * self.plan.block_s
+            if self.elapsed_s >= settled_at:
                 if not any(worker.lie is Fault.SILENCE for worker in self.plan.workers):
                     return
                 # Silence counts only when the time for revealing is over.
                 self.hurries = True
-                if self.elapsed_s >= over_since + _SETTLE_S + _SILENCE_S:
+                if self.elapsed_s >= settled_at + _SILENCE_S:
                     return
 
     def _all_over(self) -> bool:
