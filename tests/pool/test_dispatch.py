@@ -240,3 +240,21 @@ def test_copies_are_a_bounded_share_of_a_deals_leases() -> None:
     quick.seals = False
     world.tick(20)
     assert len(world.given(SendLease, quick)) == before + 3
+
+
+def test_an_experienced_worker_that_reaches_the_trust_alone_gets_a_companion_of_another_owner() -> None:
+    veteran = Fake("veteran", owner="veteran", score=30)
+    world = World([veteran, *honest(2)])
+    state = world.run_until_final(world.deal(3))
+    assert state.phase is Phase.COMPLETED
+    assert len(world.given(SendLease)) == 2
+    authorised = [instruction.worker for instruction in world.given(SendAuthorisation)]
+    assert len(authorised) == 2 and authorised[-1] == veteran.address, "it decides only with the other"
+
+
+def test_an_experienced_worker_alone_in_its_pool_goes_on_after_the_fill_wait() -> None:
+    world = World([Fake("veteran", owner="veteran", score=30)], Policy(fill_wait_s=30))
+    task = world.deal(3)
+    world.run()
+    assert not world.given(SendAuthorisation)
+    assert world.run_until_final(task).phase is Phase.COMPLETED

@@ -75,12 +75,11 @@ def test_a_worker_that_claims_nothing_gets_ordinary_jobs() -> None:
     assert suits(wanted, Machine())
 
 
-def test_the_jobs_own_memory_limit_counts_against_what_one_slot_has() -> None:
-    wanted = Requirements(memory_limit_bytes=GIB)
-    assert suits(wanted, SMALL, slots=2)
-    obstacle = first_obstacle(wanted, SMALL, slots=3)
+def test_the_jobs_own_memory_limit_counts_against_what_the_machine_gives() -> None:
+    assert suits(Requirements(memory_limit_bytes=2 * GIB), SMALL, slots=8)
+    obstacle = first_obstacle(Requirements(memory_limit_bytes=3 * GIB), SMALL)
     assert obstacle is not None
-    assert (obstacle.rule, obstacle.wanted, obstacle.offered) == ("memory", "at least 1 GiB", "682.7 MiB free")
+    assert (obstacle.rule, obstacle.wanted, obstacle.offered) == ("memory", "at least 3 GiB", "2 GiB free")
 
 
 def test_an_installed_runtime_is_needed_where_runtimes_are_named() -> None:

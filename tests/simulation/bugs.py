@@ -16,7 +16,6 @@ from unittest import mock
 import fairgrid.pool.service as service_module
 from fairgrid.pool import presence, rounds, settlement
 from fairgrid.pool.book import Book
-from fairgrid.pool.effects import ChainEffects
 from fairgrid.pool.events import UploadVerified
 from fairgrid.pool.instructions import SendAuthorisation
 from fairgrid.pool.ledger import Ledger, LedgerEffect
@@ -131,11 +130,6 @@ async def _async_nothing(*_arguments: object, **_options: object) -> None:
     await asyncio.sleep(0)
 
 
-async def _resume_nothing(self: ChainEffects) -> frozenset[str]:
-    await asyncio.to_thread(self._ledger.begin, self._signer.address)
-    return frozenset()
-
-
 async def _asleep(_self: ChainWatcher) -> None:
     await asyncio.get_running_loop().create_future()
 
@@ -175,7 +169,6 @@ _pool_reconcile = PoolMachine._reconcile
 
 BUGS["pool signs anew after a crash, with a new nonce"] = _signed_anew
 BUGS["pool finalizes twice"] = _finalized_twice
-_bug("pool forgets transactions that were under way", ChainEffects, "resume", _resume_nothing)
 _bug("pool does not store tasks before it acts", PoolStore, "commit", _commit_without_tasks)
 _bug("pool does not store bans", PoolStore, "_write_ban", _nothing)
 _bug("pool never compares tasks with the chain", ChainWatcher, "compare", _asleep)

@@ -136,7 +136,13 @@ def _check_money(simulation: Simulation) -> None:
 
 
 def _check_task(simulation: Simulation, task_id: str) -> None:
-    task = simulation.chain.model.view_task(task_id)
+    model = simulation.chain.model
+    task = model.view_task(task_id)
+    for worker in task.contributors:
+        hidden = model.view_contribution(task_id, worker)
+        won = hidden.result_hash == task.consensus_value and hidden.status is not ContributionStatus.PROVED
+        if won and simulation.by_address[worker].plan.lie is Fault.NO_REVEAL:
+            simulation.counter.count(Fault.NO_REVEAL)
     if task.status is TaskStatus.COMPLETED:
         _check_result(simulation, task_id, task)
         _check_honest_were_paid(simulation, task_id, task)

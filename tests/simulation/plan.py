@@ -21,6 +21,9 @@ LIES = (
     Fault.STALLING,
 )
 
+_RARE_LIES = (Fault.WRONG_DIGEST, Fault.NO_REVEAL, Fault.OTHER_UPLOAD, Fault.SILENCE)
+"""These come to their lie only when they win, or are asked: every seventh seed has two more of them."""
+
 _CHANCES = {
     Fault.POOL_CRASH: 0.45,
     Fault.WORKER_CRASH: 0.45,
@@ -117,7 +120,7 @@ def plan_of(seed: int) -> Plan:
     rng = random.Random(f"fairgrid/simulation/{seed}")
     timeref = rng.choice((60, 300, 900, 900))
     calm_at = rng.uniform(90.0, 300.0 if timeref > 60 else 400.0)
-    workers = _workers(rng, timeref)
+    workers = _workers(rng, timeref) + _more_liars(seed)
     slow = rng.random() < 0.25
     latency = rng.uniform(0.5, 3.0) if slow else 0.05
     return Plan(
@@ -170,6 +173,24 @@ def _workers(rng: random.Random, timeref: int) -> tuple[WorkerPlan, ...]:
             breaks=rng.choice((0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.3)),
         )
         for number, lie in enumerate(kinds, 1)
+    )
+
+
+def _more_liars(seed: int) -> tuple[WorkerPlan, ...]:
+    if seed % 7 != 5:
+        return ()
+    rng = random.Random(f"fairgrid/simulation/{seed}/liars")
+    return tuple(
+        WorkerPlan(
+            name=f"liar {number}",
+            lie=lie,
+            slots=2,
+            joins_at_s=rng.uniform(0.0, 5.0),
+            compute_s=(1.0, 2.0),
+            skew_s=0.0,
+            breaks=0.0,
+        )
+        for number, lie in enumerate(rng.sample(_RARE_LIES, 2), 1)
     )
 
 

@@ -20,10 +20,11 @@ from fairgrid.pool.matching import NO_REQUIREMENTS, RuleResult, first_obstacle
 from fairgrid.pool.phases import Phase, ReplicaPhase
 from fairgrid.pool.state import Replica, TaskState, WorkerState
 from fairgrid.protocol.needs import machine_class
-from fairgrid.protocol.trust import FRESH_WEIGHT, needs_more_replicas
+from fairgrid.protocol.trust import FRESH_WEIGHT, consensus_reached, needs_more_replicas
 
 __all__ = [
     "await_workers",
+    "decides_alone",
     "fill_all",
     "find_stragglers",
     "is_late",
@@ -94,7 +95,19 @@ def needs_another(book: Book, task: TaskState) -> bool:
         pending = sorted(pending)[: len(pending) - task.extra]
         if not pending:
             return True
+    if task.round == 0 and len(pending) == 1 and decides_alone(task, pending[0]):
+        return True
     return needs_more_replicas(task.facts.groups(), math.prod(pending), task.deal.trust)
+
+
+def decides_alone(task: TaskState, weight: int) -> bool:
+    """Whether an experienced worker would reach a trust above 1 alone: another owner is asked as well (decision 8).
+
+    The lighter one is authorised first, so that the experienced one decides only with it. A fresh worker reaches a
+    trust of 2 alone; the deal asks for no more.
+    """
+    alone = consensus_reached(weight, 1 + weight, task.deal.trust)
+    return task.deal.trust > 1 and weight > FRESH_WEIGHT and alone
 
 
 def _next_worker(book: Book, task: TaskState, after: int) -> WorkerState | None:

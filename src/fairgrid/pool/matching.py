@@ -61,10 +61,6 @@ class _Offer:
     taken: Sequence[Requirements]
     wanted_class: str | None
 
-    def share(self, total: int) -> int:
-        """What one slot has of a total that all slots share equally."""
-        return total // max(self.slots, 1)
-
 
 Rule = Callable[[Requirements, _Offer], RuleResult | None]
 
@@ -184,10 +180,8 @@ def _memory(wanted: Requirements, offer: _Offer) -> RuleResult | None:
         return _at_least("memory", need, total - used, _size, "raise memory_bytes in policy.toml, or use fewer slots")
     if not wanted.memory_limit_bytes or not total:
         return None
-    share = offer.share(total)
-    return _at_least(
-        "memory", wanted.memory_limit_bytes, share, _size, "raise memory_bytes in policy.toml, or use fewer slots"
-    )
+    # A limit is not a need: several tasks rarely use all of theirs at once, and the worker itself knows what it shares.
+    return _at_least("memory", wanted.memory_limit_bytes, total, _size, "raise memory_bytes in policy.toml")
 
 
 def _disk(wanted: Requirements, offer: _Offer) -> RuleResult | None:

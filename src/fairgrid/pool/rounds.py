@@ -122,7 +122,10 @@ def _seals_are_in(book: Book, task: TaskState) -> bool:
     if not sealed:
         return False
     wanted = book.policy.first_round_replicas if task.round == 0 else 1
-    short = len(sealed) < wanted or (task.extra > 0 and dispatch.needs_another(book, task))
+    alone = len(sealed) == 1 and dispatch.decides_alone(task, sealed[0].weight)
+    short = len(sealed) < wanted or (
+        task.round == 0 and (alone or (task.extra > 0 and dispatch.needs_another(book, task)))
+    )
     if short and book.now < task.round_opened_at + book.policy.fill_wait_s:
         return False
     return not needs_more_replicas(task.facts.groups(), task.pending_product(), task.deal.trust)

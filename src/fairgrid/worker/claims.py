@@ -14,7 +14,7 @@ import psutil
 from fairgrid.protocol.machine import MAX_COUNT, Benchmark, Gpu, Machine
 from fairgrid.worker.policy import WorkerPolicy
 
-__all__ = ["find_gpus", "machine_claims"]
+__all__ = ["cpu_family_of", "find_gpus", "machine_claims"]
 
 _SYSTEMS: Final = {"Linux": "linux", "Darwin": "macos", "Windows": "windows"}
 _MACHINES: Final = {"amd64": "x86_64", "arm64": "aarch64"}
@@ -45,11 +45,30 @@ def machine_claims(
         gpus=gpus,
         os=_SYSTEMS.get(platform.system(), platform.system().lower()),
         arch=_MACHINES.get(arch, arch),
+        cpu_family=cpu_family_of(_processors()),
         runtimes=tuple(sorted(runtimes)),
         levels=tuple(level for level in levels if level == "wasm"),
         labels=policy.labels,
         benchmark=benchmark,
     )
+
+
+def cpu_family_of(processors: str) -> str:
+    """Maker, family and model of the first processor in the text of Linux's ``/proc/cpuinfo``; empty if it has none."""
+    first = processors.partition("\n\n")[0]
+    said = dict(line.partition(":")[::2] for line in first.splitlines())
+    found = {name.strip(): value.strip() for name, value in said.items()}
+    for names in (("vendor_id", "cpu family", "model"), ("CPU implementer", "CPU architecture", "CPU part")):
+        if all(found.get(name) for name in names):
+            return "-".join(found[name] for name in names)[:100]
+    return ""
+
+
+def _processors() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 def find_gpus() -> tuple[Gpu, ...]:
