@@ -35,6 +35,7 @@ __all__ = ["LeanWorker"]
 
 _CONTRIBUTE_GAS, _REVEAL_GAS = 300_000, 150_000
 _HEARTBEAT_S = 2.0
+_NAMED_AT_ONCE = 200
 
 
 class LeanWorker:
@@ -94,9 +95,10 @@ class LeanWorker:
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(_HEARTBEAT_S)
-            held = tuple(self._held.values())[:1_000]
+            held = tuple(self._held.values())
             free = max(self._slots - sum(1 for lease in held if lease.phase == "computing"), 0)
-            await self._say(wire.Heartbeat(held=held, free_slots=free))
+            for start in range(0, max(len(held), 1), _NAMED_AT_ONCE):  # a frame has its limit
+                await self._say(wire.Heartbeat(held=held[start : start + _NAMED_AT_ONCE], free_slots=free))
 
     async def _act(self, message: wire.PoolMessage) -> None:
         address, hub = self._key.address, self._chain.hub
