@@ -233,7 +233,7 @@ def _check_bans(simulation: Simulation) -> None:
         ban = service.machine.bans[worker]
         deadline = simulation.chain.model.view_task(ban.task_id).reveal_deadline - simulation.epoch
         late = seat.away_s and deadline <= simulation.plan.calm_at_s + _FAIR_S
-        if seat.plan.lie is None and not late:
+        if seat.plan.lie is None and not seat.gone and not late:
             simulation.violate(f"{seat.plan.name} is honest and was banned: {ban.reason}")
     model = simulation.chain.model
     for task_id in simulation.task_ids:

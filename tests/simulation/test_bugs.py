@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import pytest
@@ -24,7 +25,8 @@ def test_a_planted_bug_is_gone_afterwards() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1_800)
+@pytest.mark.skipif("FAIRGRID_BUG_HUNT" not in os.environ, reason="set FAIRGRID_BUG_HUNT=1: it may take half an hour")
+@pytest.mark.timeout(3_600)
 def test_each_planted_bug_is_found(capsys: pytest.CaptureFixture[str]) -> None:
     found = {}
     for name, report in find_bugs(sorted(BUGS), most=MOST_SEEDS):

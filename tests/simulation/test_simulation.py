@@ -17,7 +17,7 @@ from tests.simulation.run import (
     table_of_faults,
 )
 
-SEEDS = int(os.environ.get("FAIRGRID_SEEDS", "1000"))
+SEEDS = int(os.environ.get("FAIRGRID_SEEDS", "200"))
 LEAST_SHARE = 0.05
 """Each kind of fault happens in at least so many of all seeds."""
 
