@@ -141,6 +141,8 @@ class Manifest:
     """How long storage is asked to keep inputs and results."""
     needs: Needs = NO_NEEDS
     """What each task needs of the machine."""
+    checkpoint: bool = False
+    """Each task has a folder that survives a restart of its worker."""
 
     def arguments_of(self, index: int) -> tuple[str, ...]:
         """The arguments of task ``index``.
@@ -176,7 +178,9 @@ class Manifest:
     def to_wire(self) -> dict[str, Any]:
         """The JSON object."""
         needs = self.needs.to_wire()
-        optional = {"needs": needs} if needs else {}
+        optional: dict[str, Any] = {"needs": needs} if needs else {}
+        if self.checkpoint:
+            optional["checkpoint"] = True
         return (
             _FIXED
             | optional
@@ -253,6 +257,7 @@ def parse_manifest(data: bytes) -> Manifest:
         dependencies=_task_refs(wire["dependencies"]),
         retention_days=wire["retention"]["days"],
         needs=needs_from_wire(wire.get("needs", {})),
+        checkpoint=wire.get("checkpoint", False),
     )
     _check_meaning(manifest)
     return manifest
