@@ -12,10 +12,12 @@ import pytest
 from fairgrid.client.job import (
     FUEL_PER_SECOND,
     MAX_INPUT_BYTES,
+    MAX_TASKS,
     Job,
     manifest_of,
     parse_size,
     prepare_job,
+    read_items,
     run_locally,
 )
 from fairgrid.errors import ManifestError, ServiceRefused, UsageError
@@ -248,3 +250,34 @@ async def test_local_run_is_told_the_ids_of_the_deal_that_it_is_compared_with(sc
         task_id=task,
     )
     assert (result.result_folder / "stdout.txt").read_text() == f"{deal} {task}"
+
+
+def test_a_bag_gives_each_task_its_line_of_arguments_after_those_of_the_job(script: Path, tmp_path: Path) -> None:
+    lines = file(tmp_path, "lines.txt", 'one "two words"\n\n  ü \n'.encode())
+    bag = Job.from_files(script, [], ["--all"], runtime_id=RUNTIME).as_bag(read_items(lines))
+    manifest = parse_manifest(manifest_of(bag, timeref=TIMEREF).to_bytes())
+    assert bag.tasks == 2
+    assert [manifest.arguments_of(index) for index in range(2)] == [("--all", "one", "two words"), ("--all", "ü")]
+
+
+def test_a_bag_of_tasks_alike_has_no_items(script: Path) -> None:
+    bag = Job.from_files(script, [], ["x"], runtime_id=RUNTIME).as_bag(tasks=1_000)
+    assert (bag.tasks, manifest_of(bag, timeref=TIMEREF).items) == (1_000, ())
+
+
+@pytest.mark.parametrize(("items", "tasks"), [((), None), ((), 0), ((), MAX_TASKS + 1), ((["a"], ["b"]), 3)], ids=str)
+def test_a_bag_without_tasks_with_too_many_or_with_two_counts_is_refused(
+    script: Path, items: tuple[list[str], ...], tasks: int | None
+) -> None:
+    with pytest.raises(UsageError, match="Nothing was signed"):
+        Job.from_files(script, [], [], runtime_id=RUNTIME).as_bag(items, tasks=tasks)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"", "is empty"), (b"a\nb 'c\n", "Line 2"), (b"\xff", "cannot be read")], ids=str
+)
+def test_a_list_of_arguments_that_cannot_be_one_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        read_items(file(tmp_path, "lines.txt", content))
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_items(tmp_path / "missing.txt")

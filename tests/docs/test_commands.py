@@ -139,7 +139,7 @@ def test_make_targets_that_are_named_exist(page: Path) -> None:
         "fairgrid run",
         "fairgrid run a.py --no-such-option",
         "fairgrid worker",
-        "fairgrid worker start --dir w",
+        "fairgrid worker drain now",
         "fairgrid down extra",
     ],
 )

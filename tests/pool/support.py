@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from fairgrid.pool.events import (
+    ChainReconciled,
     ConsensusReached,
     ContributionMined,
     DealMatched,
@@ -32,6 +33,7 @@ from fairgrid.pool.instructions import (
     Finalize,
     Initialize,
     Instruction,
+    Reopen,
     RequestOpening,
     RequestUpload,
     SendAbort,
@@ -208,6 +210,8 @@ class World:
                 assert self.chain[instruction.task_id].status in (TaskStatus.ACTIVE, TaskStatus.REVEALING)
                 self._set(instruction.task_id, status=TaskStatus.FAILED)
                 self.feed(TaskClaimed(instruction.task_id))
+            case Reopen():
+                self.reopen(instruction.task_id)
             case VerifyUpload():
                 self._verify(instruction)
             case BanWorker():
@@ -283,6 +287,17 @@ class World:
             replace(seen, status=ContributionStatus.PROVED)
         )
         self.feed(RevealMined(task, fake.address, digest))
+
+    def reopen(self, task: str) -> None:
+        facts = self.chain[task]
+        assert facts.status is TaskStatus.REVEALING and not facts.revealed()
+        assert facts.reveal_deadline <= self.chain_time < self.deals[task].final_deadline
+        discarded = tuple(
+            replace(seen, status=ContributionStatus.REJECTED) if seen.result_hash == facts.consensus_value else seen
+            for seen in facts.contributions
+        )
+        self.chain[task] = ChainFacts(TaskStatus.ACTIVE, contributions=discarded)
+        self.feed(ChainReconciled(task, self.chain[task]))
 
     def open(self, fake: Fake, task: str, lease_id: str) -> None:
         digest = digest_of(fake.opens_as or fake.answer)

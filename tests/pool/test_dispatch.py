@@ -8,6 +8,7 @@ from fairgrid.pool.events import (
     WorkerFacts,
 )
 from fairgrid.pool.instructions import (
+    SendAbort,
     SendAuthorisation,
     SendLease,
 )
@@ -117,3 +118,95 @@ def test_a_heartbeat_written_before_a_lease_arrived_does_not_make_a_slot_free() 
     world.feed(WorkerBeat(worker.address, (), 1))
     world.tick(1)
     assert len(world.given(SendLease)) == 1
+
+
+# --- stragglers ---------------------------------------------------------------------------------------------------
+
+
+def _world_with_a_straggler(policy: Policy, *, bot_size: int = 7) -> tuple[World, Fake, Fake]:
+    """Six tasks of a bag took a second each; the seventh is with a worker that goes on for ever."""
+    quick, slow = Fake("quick", owner="quick"), Fake("slow", owner="slow", seals=False)
+    world = World([], policy)
+    for fake in (quick, slow):
+        world.fakes[fake.address] = fake
+    world.on_send = lambda instruction: isinstance(instruction, SendLease)
+    world.deal(1, bot_size=bot_size)
+    world.join(slow)
+    world.run()
+    world.join(quick)
+    for _ in range(bot_size - 1):
+        world.run()
+        lease = world.given(SendLease, quick)[-1]
+        world.now += 1
+        world.seal(quick, lease)
+    world.run()
+    return world, quick, slow
+
+
+def test_a_straggler_gets_a_speculative_copy_and_whoever_is_second_is_sent_away() -> None:
+    world, quick, slow = _world_with_a_straggler(Policy(speculation_min_s=20, lease_ttl_s=1_000))
+    (lease,) = world.given(SendLease, slow)
+    before = len(world.given(SendLease, quick))
+    world.tick(13)
+    assert len(world.given(SendLease, quick)) == before
+    world.tick(1)
+    copy = world.given(SendLease, quick)[-1]
+    assert (copy.task_id, len(world.given(SendLease, quick))) == (lease.task_id, before + 1)
+    world.seal(quick, copy)
+    assert [abort.lease_id for abort in world.given(SendAbort, slow)] == [lease.lease_id]
+    assert [authorised.lease_id for authorised in world.given(SendAuthorisation)][-1] == copy.lease_id
+    assert world.machine.strikes_of(slow.address) == 0
+
+
+def test_a_straggler_that_is_first_after_all_keeps_its_task_and_the_copy_is_sent_away() -> None:
+    world, quick, slow = _world_with_a_straggler(Policy(speculation_min_s=20, lease_ttl_s=1_000))
+    world.tick(14)
+    copy = world.given(SendLease, quick)[-1]
+    world.seal(slow, world.given(SendLease, slow)[0])
+    assert world.given(SendAbort, quick)[-1].lease_id == copy.lease_id
+    assert world.given(SendAuthorisation)[-1].worker == slow.address
+
+
+def test_a_copy_takes_the_place_of_a_straggler_that_is_lost() -> None:
+    world, quick, slow = _world_with_a_straggler(Policy(speculation_min_s=20, lease_ttl_s=1_000))
+    world.tick(14)
+    count = len(world.given(SendLease))
+    world.lose(slow)
+    world.tick(10)
+    assert len(world.given(SendLease)) == count
+    world.seal(quick, world.given(SendLease, quick)[-1])
+    assert world.given(SendAuthorisation)[-1].worker == quick.address
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        Policy(speculation_factor=0, lease_ttl_s=1_000),
+        Policy(speculation_samples=7, lease_ttl_s=1_000),
+        Policy(speculation_factor=100, lease_ttl_s=1_000),
+    ],
+    ids=["switched off", "too few samples", "not slow enough"],
+)
+def test_there_is_no_copy_without_reason(policy: Policy) -> None:
+    world, quick, _ = _world_with_a_straggler(policy)
+    before = len(world.given(SendLease, quick))
+    world.tick(40)
+    assert len(world.given(SendLease, quick)) == before
+
+
+def test_copies_are_a_bounded_share_of_a_deals_leases() -> None:
+    quick = Fake("quick", owner="quick", slots=8)
+    slow = [Fake(f"slow{number}", owner=f"slow{number}", seals=False) for number in range(6)]
+    world = World([], Policy(lease_ttl_s=1_000, speculation_share=0.5, speculation_samples=1))
+    for fake in (quick, *slow):
+        world.fakes[fake.address] = fake
+    world.deal(1, bot_size=7)
+    for fake in slow:
+        world.join(fake)
+    world.run()
+    world.join(quick)
+    world.run()
+    before = len(world.given(SendLease, quick))
+    quick.seals = False
+    world.tick(20)
+    assert len(world.given(SendLease, quick)) == before + 3

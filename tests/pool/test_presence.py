@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from fairgrid.pool.events import (
     ContributionMined,
+    Held,
     LeaseFailed,
     OpeningReceived,
     PhaseReported,
@@ -126,16 +127,51 @@ def test_a_worker_that_gives_its_lease_back_is_replaced_at_once() -> None:
     assert [type(instruction) for instruction in given] == [SendAbort, SendLease]
 
 
-def test_a_lease_that_heartbeats_no_longer_name_is_lost() -> None:
+def test_a_lease_that_two_heartbeats_do_not_name_is_lost_and_replaced_at_once() -> None:
     (worker,) = fakes = [Fake("w", owner="w", seals=False)]
-    world = World(fakes, Policy(lease_ttl_s=20))
+    world = World(fakes, Policy(lease_ttl_s=1_000))
     task = world.deal(1)
     world.run()
-    for _ in range(4):
-        world.tick(5)
-        world.feed(WorkerBeat(worker.address, (), 0))
-    world.tick(1)
+    for fake in honest(1, "other"):
+        world.fakes[fake.address] = fake
+        world.join(fake)
+    world.tick(world.policy.heartbeat_s)
+    world.feed(WorkerBeat(worker.address, (), 0))
+    assert world.machine.tasks[task].replicas[0].phase is ReplicaPhase.LEASED
+    world.tick(world.policy.heartbeat_s)
+    given = world.feed(WorkerBeat(worker.address, (), 0))
     assert world.machine.tasks[task].replicas[0].phase is ReplicaPhase.LOST
+    assert [type(instruction) for instruction in given] == [SendAbort, SendLease]
+
+
+def test_a_heartbeat_that_names_the_lease_again_makes_up_for_one_that_did_not() -> None:
+    (worker,) = fakes = [Fake("w", owner="w", seals=False)]
+    world = World(fakes, Policy(lease_ttl_s=1_000))
+    task = world.deal(1)
+    world.run()
+    lease = world.given(SendLease)[0]
+    named = (Held(lease.lease_id, task, "computing"),)
+    for held in ((), named, (), named):
+        world.tick(world.policy.heartbeat_s)
+        world.feed(WorkerBeat(worker.address, held, 0))
+    assert world.machine.tasks[task].replicas[0].phase is ReplicaPhase.LEASED
+
+
+def test_a_worker_that_falls_silent_is_replaced_two_heartbeats_after_its_last_word() -> None:
+    (worker,) = fakes = [Fake("a", owner="a", seals=False)]
+    world = World(fakes)
+    task = world.deal(1)
+    world.run()
+    for fake in honest(1, "other"):
+        world.fakes[fake.address] = fake
+        world.join(fake)
+    world.tick(world.policy.heartbeat_s)
+    lease = world.given(SendLease)[0]
+    world.feed(WorkerBeat(worker.address, (Held(lease.lease_id, task, "computing"),), 0))
+    world.tick(2 * world.policy.heartbeat_s - 1)
+    assert len(world.given(SendLease)) == 1
+    world.tick(1)
+    assert len(world.given(SendLease)) == 2
 
 
 def test_words_about_tasks_that_are_not_here_harm_nobody() -> None:

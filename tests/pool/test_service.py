@@ -11,6 +11,7 @@ from fairgrid.errors import ServiceRefused, UsageError
 from fairgrid.pool.policy import Policy
 from fairgrid.pool.service import PoolService
 from fairgrid.protocol import wire
+from fairgrid.protocol.ids import task_id
 from fairgrid.protocol.results import cid_of_results
 from fairgrid.protocol.views import TaskStatus
 
@@ -205,6 +206,34 @@ async def test_a_bag_is_listed_by_index_and_page(tmp_path: Path) -> None:
         view = await grid.client.deal(deal, limit=2, offset=3)
     assert view.task_count == 5
     assert [task.index for task in view.tasks] == [3, 4]
+
+
+async def test_a_bag_larger_than_the_room_is_answered_whole_and_computed_whole(tmp_path: Path) -> None:
+    grid = Grid(tmp_path, policy=Policy(max_active_tasks=2, seal_window_min_s=1_000, lease_ttl_s=1_000))
+    worker = Scripted(grid, "worker")
+    async with grid.pool():
+        deal = await grid.deal(1, volume=12)
+        last = task_id(deal, 11)
+
+        async def known() -> bool:
+            return await grid.service.task(last) is not None
+
+        await grid.until(known)
+        view = await grid.client.deal(deal)
+        assert view.task_count == len(view.tasks) == 12
+        assert [task.index for task in view.tasks] == list(range(12))
+        assert {task.phase for task in view.tasks[2:]} == {"received"}
+        assert view.tasks[11].task_id == last
+        unbegun = await grid.client.task(last)
+        assert (unbegun.phase, unbegun.index) == ("received", 11)
+        assert [line.text for line in await grid.client.story(last)][-1].startswith("It waits")
+    async with grid.pool(), worker.connected():
+        await grid.until_status(last, TaskStatus.COMPLETED)
+
+        async def all_over() -> bool:
+            return {task.phase for task in (await grid.client.deal(deal)).tasks} == {"completed"}
+
+        await grid.until(all_over)
 
 
 async def test_what_a_pool_does_not_know_is_a_404_that_says_so(tmp_path: Path) -> None:

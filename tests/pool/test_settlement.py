@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from fairgrid.pool.events import (
     EffectFailed,
+    LeaseFailed,
     Tick,
     UploadReported,
 )
@@ -10,6 +11,7 @@ from fairgrid.pool.instructions import (
     Claim,
     Finalize,
     Initialize,
+    Reopen,
     RequestUpload,
     SendAbort,
     SendLease,
@@ -88,15 +90,92 @@ def test_nothing_is_finalized_before_all_winners_revealed_or_the_reveal_deadline
     assert len(world.given(Finalize)) == 1
 
 
-def test_nobody_reveals_and_the_requester_is_refunded_at_the_final_deadline() -> None:
-    (worker,) = fakes = honest(1)
-    worker.reveals = False
+def test_a_consensus_that_nobody_reveals_is_reopened_and_others_compute_the_task_anew() -> None:
+    (silent,) = fakes = honest(1)
+    silent.reveals = False
     world = World(fakes)
     task = world.deal(1)
     world.run()
+    for fake in honest(1, "later"):
+        world.fakes[fake.address] = fake
+        world.join(fake)
+    world.tick(2 * TIMEREF - 1)
+    assert not world.given(Reopen)
+    world.tick(1)
+    assert world.machine.tasks[task].phase is Phase.REOPENING
+    state = world.run_until_final(task)
+    assert state.phase is Phase.COMPLETED
+    assert (len(world.given(Reopen)), state.round) == (1, 1)
+    assert {seen.worker for seen in state.facts.revealed()} == {fake.address for fake in honest(1, "later")}
+
+
+def test_a_task_may_be_reopened_again_and_each_time_under_a_key_of_its_own() -> None:
+    fakes = honest(2)
+    for fake in fakes:
+        fake.reveals = False
+    world = World(fakes)
+    task = world.deal(1)
+    assert world.run_until_final(task).phase is Phase.FAILED
+    assert [reopen.key for reopen in world.given(Reopen)] == [f"{task}/reopen/0", f"{task}/reopen/1"]
+
+
+def test_a_refused_reopen_is_sent_again() -> None:
+    (silent,) = fakes = honest(1)
+    silent.reveals = False
+    world = World(fakes)
+    world.on_send = lambda instruction: isinstance(instruction, Reopen)
+    task = world.deal(1)
+    world.run()
+    world.tick(2 * TIMEREF)
+    world.feed(EffectFailed(task, "reopen", "nonce too low"))
+    world.tick(2)
+    assert len(world.given(Reopen)) == 2
+
+
+def test_nobody_reveals_when_it_is_too_late_to_compute_anew_and_the_requester_is_refunded() -> None:
+    (worker,) = fakes = [Fake("w", owner="w", reveals=False, seals=False)]
+    world = World(fakes, Policy(seal_window_min_s=1_000, lease_ttl_s=1_000))
+    task = world.deal(1)
+    world.run()
+    world.tick(6 * TIMEREF)
+    world.seal(worker, world.given(SendLease)[0])
+    world.run()
     world.tick(2 * TIMEREF)
     assert world.machine.tasks[task].phase is Phase.ABANDONED
+    assert not world.given(Reopen)
     assert world.run_until_final(task).phase is Phase.FAILED
+
+
+def test_a_task_on_which_too_many_replicas_fail_is_given_up_with_the_reason_and_refunded() -> None:
+    fakes = [Fake(f"w{number}", owner=f"w{number}", seals=False) for number in range(4)]
+    world = World(fakes, Policy(max_replicas_per_task=3))
+    task = world.deal(1)
+    world.run()
+    for number in range(3):
+        lease = world.given(SendLease)[number]
+        world.feed(LeaseFailed(lease.worker, lease.lease_id, task, f"no disk left ({number})"))
+    assert len(world.given(SendLease)) == 3
+    state = world.machine.tasks[task]
+    assert state.phase is Phase.ABANDONED
+    assert state.story[-1].text == "abandoned: 3 replicas failed; the last one: no disk left (2)."
+    assert world.run_until_final(task).phase is Phase.FAILED
+
+
+def test_a_task_on_which_somebodys_stake_depends_is_not_given_up_for_failed_replicas() -> None:
+    good = honest(1)
+    bad = [Fake(f"w{number}", owner=f"w{number}", seals=False) for number in range(3)]
+    world = World(good, Policy(max_replicas_per_task=2))
+    task = world.deal(4)
+    world.run()
+    world.contribute(good[0], task)
+    for fake in bad:
+        world.fakes[fake.address] = fake
+        world.join(fake)
+    for _ in range(3):
+        lease = world.given(SendLease)[-1]
+        if lease.worker != good[0].address:
+            world.feed(LeaseFailed(lease.worker, lease.lease_id, task, "broken"))
+    assert world.machine.tasks[task].phase is Phase.SEALING
 
 
 def test_a_callback_deal_is_finalized_with_the_callbacks_bytes() -> None:

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from pydantic import TypeAdapter
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.schema import CreateTable
@@ -14,10 +18,11 @@ from sqlalchemy.schema import CreateTable
 from fairgrid.chain.interface import SignedTransaction
 from fairgrid.errors import UsageError
 from fairgrid.pool import schema
-from fairgrid.pool.events import WorkerReady
+from fairgrid.pool.events import TaskInitialized, WorkerReady
 from fairgrid.pool.instructions import BanWorker, Claim, Finalize, Initialize, SendDone
-from fairgrid.pool.state import Ban, PoolIdentity, StoryLine, TaskState
-from fairgrid.pool.store import Commit, EffectStatus, PoolStore, TaskRow
+from fairgrid.pool.state import Bag, Ban, PoolIdentity, StoryLine, TaskState
+from fairgrid.pool.store import BagRow, Commit, EffectStatus, PoolStore, TaskRow
+from fairgrid.protocol.ids import task_id
 from fairgrid.seams.database import open_engine, version_table
 
 from .support import Fake, World, address, digest_of, honest
@@ -77,8 +82,8 @@ def test_a_finished_task_whose_contributor_owes_an_opening_is_still_live(store: 
 
 def test_what_is_committed_together_is_written_whole_or_not_at_all(store: PoolStore) -> None:
     _, task = _a_task()
-    broken = StoryLine(digest_of("no such task"), 1, 0.0, "a line of a task that is not there")
-    commit = Commit(at=1.0, tasks={task.task_id: TaskRow.of(task)}, lines=[broken])
+    twice = [StoryLine(task.task_id, 1, 0.0, "a line"), StoryLine(task.task_id, 1, 0.0, "another of the same number")]
+    commit = Commit(at=1.0, tasks={task.task_id: TaskRow.of(task)}, lines=twice)
     with pytest.raises(IntegrityError):
         store.commit(commit)
     assert store.live_tasks() == []
@@ -129,14 +134,17 @@ def test_a_ban_is_kept_with_its_evidence_and_the_first_one_stays(store: PoolStor
     assert store.bans() == [Ban(first.worker, first.owner, first.task_id, "lied", '{"seal": 1}', 1.0)]
 
 
-def test_events_are_kept_as_json(store: PoolStore, tmp_path: Path) -> None:
+def test_the_events_of_a_commit_are_kept_in_order_as_json(store: PoolStore, tmp_path: Path) -> None:
     event = WorkerReady(address("worker"), (), 1, frozenset({digest_of("b"), digest_of("a")}))
-    store.commit(Commit(at=1.0, events=[event]))
+    store.commit(Commit(at=1.0, events=[event, TaskInitialized(digest_of("b"))]))
     engine = open_engine(tmp_path / "pool.db")
     with engine.connect() as connection:
-        row = connection.execute(sa.select(schema.events)).one()
+        row = connection.execute(sa.select(schema.journal)).one()
     engine.dispose()
-    assert row.kind == "WorkerReady" and digest_of("a") in row.document
+    (first, told), second = json.loads(row.document)
+    assert (row.events, first, told["worker"]) == (2, "WorkerReady", address("worker"))
+    assert told["finished"] == sorted([digest_of("a"), digest_of("b")])
+    assert second == ["TaskInitialized", {"task_id": digest_of("b")}]
 
 
 def test_the_position_is_none_at_first_and_then_what_was_set(store: PoolStore) -> None:
@@ -159,13 +167,113 @@ def test_a_database_belongs_to_one_pool(store: PoolStore) -> None:
 def test_a_deals_tasks_come_by_index_also_beyond_64_bits(store: PoolStore) -> None:
     _, task = _a_task()
     rows = {}
-    for index in (2**200, 3, 20):
+    for index in (2**200, 2**200 + 1, 2**200 + 2):
         row = TaskRow.of(task)
-        rows[str(index)] = TaskRow(str(index), row.deal_id, index, row.phase, False, 0.0, row.document)
-    store.commit(Commit(at=1.0, tasks=rows))
+        rows[str(index)] = TaskRow(str(index), row.deal_id, index, "sealing", False, 0.0, row.document)
+    bag = Bag(task.deal, 2**200, 5, 0.0, begun=3)
+    store.commit(Commit(at=1.0, tasks=rows, bags={task.deal.deal_id: BagRow.of(bag)}))
+    assert store.count_tasks_of_deal(task.deal.deal_id) == 5
     found = store.tasks_of_deal(task.deal.deal_id, limit=2, offset=1)
-    assert [index for _, index, _ in found] == [20, 2**200]
-    assert store.count_tasks_of_deal(task.deal.deal_id) == 3
+    assert [index - 2**200 for _, index, _ in found] == [1, 2]
+    found = store.tasks_of_deal(task.deal.deal_id, limit=10, offset=2)
+    assert [(index - 2**200, phase) for _, index, phase in found] == [(2, "sealing"), (3, "received"), (4, "received")]
+    assert found[1][0] == task_id(task.deal.deal_id, 2**200 + 3)
+    found = store.tasks_of_deal(task.deal.deal_id, limit=1, offset=4)
+    assert [index - 2**200 for _, index, _ in found] == [4]
+    assert store.tasks_of_deal(task.deal.deal_id, limit=10, offset=5) == []
+
+
+def test_a_bag_comes_back_as_it_was_until_it_is_settled(store: PoolStore) -> None:
+    _, task = _a_task()
+    bag = Bag(task.deal, 3, 100_000, 7.0, begun=4)
+    deal = bag.deal.deal_id
+    store.commit(Commit(at=1.0, bags={deal: BagRow.of(bag)}))
+    assert store.live_bags() == [bag]
+    assert not store.is_deal_settled(deal)
+    bag.begun, bag.settled = 100_000, True
+    store.commit(Commit(at=2.0, bags={deal: BagRow.of(bag)}))
+    assert store.live_bags() == []
+    assert store.is_deal_settled(deal)
+    assert not store.is_deal_settled(digest_of("no such deal"))
+
+
+def test_after_a_commit_that_failed_the_next_ones_are_written_as_ever(store: PoolStore) -> None:
+    (_, first), (_, second) = _a_task(), _a_task("other")
+    line = StoryLine(first.task_id, 1, 0.0, "a line")
+    with pytest.raises(IntegrityError):
+        store.commit(Commit(at=1.0, tasks={first.task_id: TaskRow.of(first)}, lines=[line, line]))
+    _commit(store, second)
+    _commit(store, first)
+    assert [live.task_id for live in store.live_tasks()] == [second.task_id, first.task_id]
+
+
+def test_old_rows_are_purged_in_steps_and_young_or_live_ones_stay(store: PoolStore) -> None:
+    finished = []
+    for number in range(3):
+        world = World(honest(1))
+        finished.append(world.run_until_final(world.deal(1, name=f"deal {number}")))
+    _, live = _a_task("live")
+    for at, task in enumerate([*finished, live], start=1):
+        store.commit(
+            Commit(
+                at=float(at),
+                events=[TaskInitialized(task.task_id)],
+                tasks={task.task_id: TaskRow.of(task)},
+                lines=task.story,
+                instructions=[Claim(task.task_id)],
+            )
+        )
+    # Two tasks and two rows of the journal are older than 3, one of each goes at a time.
+    assert [store.purge(3.0, limit=1) for _ in range(3)] == [2, 2, 0]
+    assert store.known_tasks([task.task_id for task in (*finished, live)]) == {
+        finished[2].task_id: True,
+        live.task_id: False,
+    }
+    assert store.story(finished[0].task_id) == []
+    assert store.effect(Claim(finished[1].task_id).key) is None
+    assert store.story(finished[2].task_id) == finished[2].story
+    store.purge(100.0, limit=10)
+    assert [state.task_id for state in store.live_tasks()] == [live.task_id]
+
+
+def test_a_database_of_the_release_before_is_taken_over_with_stories_deals_and_events(tmp_path: Path) -> None:
+    (_, task), old = _a_task(), open_engine(tmp_path / "old.db")
+    document = TypeAdapter(TaskState).dump_json(task, exclude={"story"}).decode()
+    _migrate_to(old, "0002")
+    with old.begin() as connection:
+        for name, settled in ((task.task_id, False), (digest_of("over"), True)):
+            connection.exec_driver_sql(
+                "INSERT INTO pool_task VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (name, task.deal.deal_id, f"{int(settled):064x}", task.phase.value, settled, 1.0, 2.0, document),
+            )
+        for line in task.story:
+            connection.exec_driver_sql(
+                "INSERT INTO pool_story VALUES (?, ?, ?, ?, ?)",
+                (line.task_id, line.number, line.at, line.text, line.worker),
+            )
+        connection.exec_driver_sql(
+            "INSERT INTO pool_event (at, kind, task_id, document) VALUES (1.0, 'TaskInitialized', 'x', '{\"a\": 1}')"
+        )
+        effect = "INSERT INTO pool_effect (key, task_id, kind, status, attempt, created_at, document, error) VALUES "
+        connection.exec_driver_sql(
+            effect + "('a', 't', 'Claim', 'planned', 1, 1.0, '{\"task_id\": \"t\"}', ''), "
+            "('b', 't', 'SendDone', 'planned', 1, 1.0, '{}', '')"
+        )
+    old.dispose()
+    store = PoolStore.open(tmp_path / "old.db")
+    try:
+        assert store.live_tasks() == [task]
+        assert store.live_bags() == [Bag(task.deal, 0, 2, 1.0, begun=2)]
+        assert store.count_tasks_of_deal(task.deal.deal_id) == 2
+        assert [effect.instruction for effect in store.transactions_under_way()] == [Claim("t")]
+        with store.engine.connect() as connection:
+            assert connection.execute(sa.select(schema.journal.c.document)).all() == [
+                ('[["TaskInitialized",{"a": 1}]]',)
+            ]
+        _commit(store, _a_task("new")[1])
+        assert len(store.live_tasks()) == 2
+    finally:
+        store.close()
 
 
 def test_the_migrations_make_exactly_the_tables_of_the_schema(store: PoolStore, tmp_path: Path) -> None:
@@ -181,6 +289,20 @@ def test_the_migrations_make_exactly_the_tables_of_the_schema(store: PoolStore, 
         differences = compare_metadata(context, schema.metadata)
     engine.dispose()
     assert differences == []
+
+
+def _migrate_to(engine: sa.Engine, revision: str) -> None:
+    import fairgrid.pool.migrations as migrations
+    import fairgrid.seams.database as database
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(database.__file__).parent / "alembic"))
+    config.set_main_option("version_locations", str(Path(migrations.__path__[0])))
+    config.set_main_option("path_separator", "newline")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        config.attributes["version_table"] = version_table("fairgrid.pool.migrations")
+        command.upgrade(config, revision)
 
 
 def test_every_table_compiles_for_postgresql() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairgrid.errors import UsageError
-from fairgrid.pool.credibility import Ledger
+from fairgrid.pool.credibility import Standings
 from fairgrid.pool.standing import MAX_PAYERS, Standing, network_of
 from fairgrid.pool.trust_policy import TrustPolicy, Verdict, judge
 
@@ -17,10 +17,10 @@ POLICY = TrustPolicy(audit_share=0.05, proven_after=10)
 
 
 def after(count: int, policy: TrustPolicy = POLICY) -> Standing:
-    ledger = Ledger(policy)
+    standings = Standings(policy)
     for _ in range(count):
-        ledger.valid("w", "o")
-    return ledger.of("w", "o")
+        standings.valid("w", "o")
+    return standings.of("w", "o")
 
 
 @pytest.mark.parametrize(
@@ -43,89 +43,89 @@ def test_the_draw_decides_and_a_newcomer_has_no_luck() -> None:
 
 
 def test_one_disproved_result_takes_all_trust_back_and_each_further_one_costs_four_times_as_long() -> None:
-    ledger = Ledger(POLICY)
+    standings = Standings(POLICY)
     for _ in range(50):
-        ledger.valid("w", "o")
-    ledger.disproved("w", "o", 100.0)
-    assert ledger.is_newcomer("w", "o")
-    assert not ledger.may_lease("w", "o", 100.0 + 3_599)
-    assert ledger.may_lease("w", "o", 100.0 + 3_600)
-    ledger.disproved("w", "o", 10_000.0)
-    assert not ledger.may_lease("w", "o", 10_000.0 + 4 * 3_600 - 1)
-    assert ledger.may_lease("w", "o", 10_000.0 + 4 * 3_600)
+        standings.valid("w", "o")
+    standings.disproved("w", "o", 100.0)
+    assert standings.is_newcomer("w", "o")
+    assert not standings.may_lease("w", "o", 100.0 + 3_599)
+    assert standings.may_lease("w", "o", 100.0 + 3_600)
+    standings.disproved("w", "o", 10_000.0)
+    assert not standings.may_lease("w", "o", 10_000.0 + 4 * 3_600 - 1)
+    assert standings.may_lease("w", "o", 10_000.0 + 4 * 3_600)
     for _ in range(100):
-        ledger.disproved("w", "o", 20_000.0)
-    assert ledger.may_lease("w", "o", 20_000.0 + POLICY.longest_quarantine_s)
+        standings.disproved("w", "o", 20_000.0)
+    assert standings.may_lease("w", "o", 20_000.0 + POLICY.longest_quarantine_s)
 
 
 def test_quota_falls_with_faults_and_recovers_with_valid_results() -> None:
-    ledger = Ledger(TrustPolicy(quota_after_fault=4, quota_window_s=60))
+    standings = Standings(TrustPolicy(quota_after_fault=4, quota_window_s=60))
 
     def leases(now: float) -> int:
         for count in itertools.count():
-            if count == 100 or not ledger.may_lease("w", "o", now):
+            if count == 100 or not standings.may_lease("w", "o", now):
                 return count
-            ledger.leased("w", "o", now)
+            standings.leased("w", "o", now)
         raise AssertionError
 
     assert leases(0.0) == 100
-    ledger.fault("w", "o", 0.0)
+    standings.fault("w", "o", 0.0)
     assert leases(0.0) == 4
     assert leases(59.0) == 0
     assert leases(60.0) == 4
-    ledger.fault("w", "o", 60.0)
-    ledger.fault("w", "o", 60.0)
-    ledger.fault("w", "o", 60.0)
+    standings.fault("w", "o", 60.0)
+    standings.fault("w", "o", 60.0)
+    standings.fault("w", "o", 60.0)
     assert leases(120.0) == 1
-    ledger.valid("w", "o")
+    standings.valid("w", "o")
     assert leases(200.0) == 2
-    ledger.valid("w", "o")
+    standings.valid("w", "o")
     assert leases(300.0) == 4
-    ledger.valid("w", "o")
+    standings.valid("w", "o")
     assert leases(400.0) == 100
 
 
 def test_credibility_counts_what_unrelated_requesters_paid_and_one_of_them_less_and_less() -> None:
     unit = POLICY.credibility_unit_nrlc
-    ledger = Ledger(POLICY)
+    standings = Standings(POLICY)
     for _ in range(1_000):
-        ledger.valid("w", "o", requester="friend", price_nrlc=0)
-        ledger.valid("w", "o", requester="o", price_nrlc=unit)
-        ledger.valid("w", "o", requester="w", price_nrlc=unit)
-    assert ledger.of("w", "o").credibility(unit) == 0
-    ledger.valid("w", "o", requester="a", price_nrlc=7 * unit)
-    assert ledger.of("w", "o").credibility(unit) == 3
-    ledger.valid("w", "o", requester="a", price_nrlc=8 * unit)
-    assert ledger.of("w", "o").credibility(unit) == 4
-    ledger.valid("w", "o", requester="b", price_nrlc=15 * unit)
-    assert ledger.of("w", "o").credibility(unit) == 8
+        standings.valid("w", "o", requester="friend", price_nrlc=0)
+        standings.valid("w", "o", requester="o", price_nrlc=unit)
+        standings.valid("w", "o", requester="w", price_nrlc=unit)
+    assert standings.of("w", "o").credibility(unit) == 0
+    standings.valid("w", "o", requester="a", price_nrlc=7 * unit)
+    assert standings.of("w", "o").credibility(unit) == 3
+    standings.valid("w", "o", requester="a", price_nrlc=8 * unit)
+    assert standings.of("w", "o").credibility(unit) == 4
+    standings.valid("w", "o", requester="b", price_nrlc=15 * unit)
+    assert standings.of("w", "o").credibility(unit) == 8
 
 
 def test_the_pool_may_ask_newcomers_for_credibility_too() -> None:
     policy = TrustPolicy(audit_share=0.05, min_credibility=1.0)
-    ledger = Ledger(policy)
+    standings = Standings(policy)
     for _ in range(50):
-        ledger.valid("w", "o", requester="a", price_nrlc=0)
-    assert ledger.is_newcomer("w", "o")
-    ledger.valid("w", "o", requester="a", price_nrlc=policy.credibility_unit_nrlc)
-    assert not ledger.is_newcomer("w", "o")
+        standings.valid("w", "o", requester="a", price_nrlc=0)
+    assert standings.is_newcomer("w", "o")
+    standings.valid("w", "o", requester="a", price_nrlc=policy.credibility_unit_nrlc)
+    assert not standings.is_newcomer("w", "o")
 
 
 def test_payers_are_bounded_and_the_smallest_goes() -> None:
-    ledger = Ledger(POLICY)
+    standings = Standings(POLICY)
     for number in range(MAX_PAYERS + 10):
-        ledger.valid("w", "o", requester=f"r{number}", price_nrlc=100 + number)
-    paid = ledger.of("w", "o").paid
+        standings.valid("w", "o", requester=f"r{number}", price_nrlc=100 + number)
+    paid = standings.of("w", "o").paid
     assert len(paid) == MAX_PAYERS and "r0" not in paid and f"r{MAX_PAYERS + 9}" in paid
 
 
 def test_what_changed_is_told_once_and_restored_as_it_was() -> None:
-    ledger = Ledger(POLICY)
-    ledger.audited("w", "o", price_nrlc=101)
-    (changed,) = ledger.take_changed()
+    standings = Standings(POLICY)
+    standings.audited("w", "o", price_nrlc=101)
+    (changed,) = standings.take_changed()
     assert (changed.owed_nrlc, changed.valid) == (50, 1)
-    assert ledger.take_changed() == ()
-    other = Ledger(POLICY)
+    assert standings.take_changed() == ()
+    other = Standings(POLICY)
     other.restore([changed])
     assert other.of("w", "o") == changed
     other.disproved("w", "o", 5.0)

@@ -20,12 +20,13 @@ import pytest
 
 from fairgrid.chain import calls
 from fairgrid.chain.client import JsonRpcChain
-from fairgrid.chain.deploy import Deployment, deploy
+from fairgrid.chain.deploy import Deployment, deploy, plan_contracts
+from fairgrid.chain.interface import Call
 from fairgrid.chain.network import Network, save_network
 from fairgrid.cli.main import main
 from fairgrid.localnet.anvil import AnvilProcess
 from fairgrid.protocol import ids
-from fairgrid.protocol.hexes import ZERO_ADDRESS, checksum
+from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS, checksum
 from fairgrid.protocol.manifest import FileRef, Manifest, Resources, params_for
 from fairgrid.protocol.orders import NULL_DATASET_ORDER, AppOrder, Order, RequestOrder, WorkerpoolOrder
 from fairgrid.protocol.typed_data import Domain, order_typed_data
@@ -39,8 +40,9 @@ from fairgrid.runtime.interpreters import (
 )
 from fairgrid.storage.client import StorageClient
 from fairgrid.wallet.keys import dev_signer
-from fairgrid.wallet.keystore import open_or_create_key
+from fairgrid.wallet.keystore import open_or_create_key, save_keystore
 from fairgrid.worker.open import DATABASE_NAME, NETWORK_NAME, exclusive
+from fairgrid.worker.ownership import save_ownership, sign_ownership
 from fairgrid.worker.store import WorkerStore
 from tests.worker.fake_pool import FakePool
 from tests.worker.machine_kit import TO_CONTRIBUTED, fed, record
@@ -419,3 +421,60 @@ def test_init_twice_shows_the_same_address_and_what_is_needed(
     code, _, shown = run_worker(capsys, "init", "--dir", str(tmp_path / "w"))
     assert code == 0 and document["address"] in shown
     assert document["address"] == open_or_create_key(tmp_path / "w").address and len(document["needs"]) == 3
+
+
+def test_an_owner_far_away_enrols_a_worker_and_the_worker_takes_only_that_account(
+    network: Network, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hot, folder = open_or_create_key(tmp_path / "w").address, tmp_path / "w"
+    save_keystore(OWNER, tmp_path / "cold.json", "secret", scrypt_n=1 << 12)
+    (tmp_path / "password").write_text("secret\n")
+    out = folder / "owner.json"
+    options: tuple[str, ...] = (
+        "enrol",
+        "--operator",
+        hot,
+        "--network",
+        network_file(network, tmp_path),
+        "--out",
+        str(out),
+    )
+    options += ("--keystore", str(tmp_path / "cold.json"), "--password-file", str(tmp_path / "password"), "--json")
+    code, text, error = run_worker(capsys, *options)
+    assert code == 2 and "--create" in (text + error) and not out.exists()
+    code, text, _ = run_worker(capsys, *options, "--create")
+    first = json.loads(text)
+    assert (code, first["created"], first["operator"], first["owner"]) == (0, True, hot, OWNER.address)
+    code, text, _ = run_worker(capsys, *options, "--create")
+    assert json.loads(text)["account"] == first["account"] and json.loads(text)["created"] is False
+    start = ("start", "--network", network_file(network, tmp_path), "--dir", str(folder))
+    code, _, error = run_worker(capsys, *start, "--owner-account", ZERO_ADDRESS)
+    assert code == 2 and first["account"] in error
+    code, text, _ = run_worker(capsys, "status", "--dir", str(folder), "--json")
+    status = json.loads(text)
+    assert (status["address"], status["key"]) == (first["account"], hot)
+
+
+async def test_a_worker_behind_a_role_account_contributes_and_reveals_on_a_real_chain(
+    place: Place, pool: FakePool
+) -> None:
+    hot, options = start_options(place, pool)
+    factory = plan_contracts(OWNER.address)["role_accounts"].address
+    terms = (OWNER.address, hot, 1, ZERO32)
+    account = str(await place.chain.read("role_accounts", factory, "addressOf", *terms))
+    await place.chain.transact(Call("role_accounts", factory, "create", terms), OWNER)
+    await place.fund(account, wei=0)
+    place.anvil.request("anvil_setBalance", hot, hex(10**18))
+    network = place.network
+    signed = sign_ownership(OWNER, account, network.pool_address, chain_id=network.chain_id, hub=network.hub)
+    save_ownership(signed, place.folder / "worker" / "owner.json")
+    lease = await place.lease(b"print('cold')")
+    with worker(*options):
+        await pool.send(lease)
+        await pool.expect(Seal, timeout_s=40)
+        await pool.send(place.authorisation(lease, account))
+        await pool.expect(Contributed)
+        await pool.expect(Revealed)
+    task = await place.chain.view_task(lease.task_id)
+    assert task.contributors == (account,) and task.reveal_counter == 1
+    assert (await place.chain.view_account(hot)).stake == 0

@@ -34,6 +34,7 @@ from fairgrid.wallet.keys import KeySigner, dev_signer
 from fairgrid.worker.agent import AgentOptions, WorkerAgent
 from fairgrid.worker.link import LinkOptions
 from fairgrid.worker.owner import OwnerWatch
+from fairgrid.worker.ownership import Ownership
 from fairgrid.worker.policy import WorkerPolicy
 from fairgrid.worker.store import WorkerStore
 from fairgrid.worker.work import LocalRuntime, LocalWork
@@ -170,7 +171,11 @@ class World:
 
     def authorisation(self, lease: Lease, worker: KeySigner = WORKER, *, by: KeySigner = SCHEDULER) -> Authorisation:
         """The scheduler's signature for a worker."""
-        message = ids.authorisation_message(worker.address, lease.task_id)
+        return self.authorisation_for(lease, worker.address, by=by)
+
+    def authorisation_for(self, lease: Lease, worker: str, *, by: KeySigner = SCHEDULER) -> Authorisation:
+        """The same for any address."""
+        message = ids.authorisation_message(worker, lease.task_id)
         return Authorisation(lease.lease_id, lease.task_id, ZERO_ADDRESS, by.sign_message(message))
 
     async def contribute(self, lease: Lease, digest: str, worker: KeySigner = OTHER) -> None:
@@ -226,12 +231,17 @@ class AgentSetting:
     store: type[WorkerStore] = WorkerStore
     announced: Announced = field(default_factory=Announced)
     owner: OwnerWatch | None = None
+    ownership: Ownership | None = None
 
 
 def build_agent(world: World, setting: AgentSetting) -> tuple[WorkerAgent, WorkerStore]:
     """An agent and its open store."""
     store = setting.store.open(setting.folder / "worker.sqlite")
-    store.bind(chain_id=world.chain.chain_id, hub=world.chain.hub, worker=setting.signer.address)
+    store.bind(
+        chain_id=world.chain.chain_id,
+        hub=world.chain.hub,
+        worker=setting.ownership.worker if setting.ownership else setting.signer.address,
+    )
     sandbox = FunctionSandbox(setting.function, runtime_id=RUNTIME)
     work = LocalWork(
         setting.folder,
@@ -263,6 +273,7 @@ def build_agent(world: World, setting: AgentSetting) -> tuple[WorkerAgent, Worke
         announcer=setting.announced,
         options=setting.options,
         owner=setting.owner,
+        ownership=setting.ownership,
     )
     return agent, store
 

@@ -17,7 +17,7 @@ from fairgrid.chain.interface import Block, Call, ChainEvent, Mined, Receipt, Si
 from fairgrid.chain.network import Network
 from fairgrid.chain.rpc import JsonRpc, RpcError
 from fairgrid.chain.sender import Sender, SenderOptions, reverted
-from fairgrid.errors import FundsError, TransactionFailed, UsageError, VerificationError
+from fairgrid.errors import ContractReverted, FundsError, TransactionFailed, UsageError, VerificationError
 from fairgrid.protocol.hexes import ZERO_ADDRESS, from_hex, keccak, to_hex
 from fairgrid.protocol.views import (
     Account,
@@ -29,6 +29,7 @@ from fairgrid.protocol.views import (
     Deal,
     Lane,
     Resource,
+    RoleAccount,
     Run,
     Task,
     TaskStatus,
@@ -211,6 +212,16 @@ class JsonRpcChain:
 
     async def view_account(self, address: str) -> Account:
         return Account(*await self._view("viewAccount", address))
+
+    async def view_role_account(self, address: str) -> RoleAccount | None:
+        try:
+            # One after the other: what is no role account fails at the first.
+            owner, operator, roles = [
+                await self.read("role_account", address, function) for function in ("owner", "operator", "roles")
+            ]
+        except (ContractReverted, UsageError):
+            return None
+        return RoleAccount(owner, operator, int(roles))
 
     async def view_score(self, worker: str) -> int:
         return int(await self._view("viewScore", worker))

@@ -16,6 +16,7 @@ from fairgrid.protocol.views import (
     DatasetInfo,
     Deal,
     Lane,
+    RoleAccount,
     Run,
     Task,
     WorkerpoolInfo,
@@ -125,6 +126,10 @@ class Chain(Protocol):
     async def view_app(self, address: str) -> AppInfo: ...
     async def view_dataset(self, address: str) -> DatasetInfo: ...
     async def view_workerpool(self, address: str) -> WorkerpoolInfo: ...
+    async def view_role_account(self, address: str) -> RoleAccount | None:
+        """The role account at this address; None when something else, or nothing, is there."""
+        ...
+
     async def is_registered(self, kind: str, address: str) -> bool:
         """``kind`` is ``app``, ``dataset`` or ``workerpool``."""
         ...

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from fairgrid.errors import UsageError
 
-__all__ = ["Network", "load_network", "save_network"]
+__all__ = ["Network", "document_of", "load_network", "network_of", "save_network"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +38,33 @@ _JSON_KEYS = {
 }
 
 
+def document_of(network: Network) -> dict[str, Any]:
+    """The network as the JSON object of a network file."""
+    return {_JSON_KEYS.get(name, name): value for name, value in asdict(network).items()}
+
+
+def network_of(document: Any) -> Network:
+    """The network that such an object describes; values are not checked but for their presence.
+
+    Raises:
+        KeyError, TypeError: it lacks a key, or is no object.
+        ValueError: its mirrors are no list of addresses.
+    """
+    values = {
+        field.name: document[_JSON_KEYS.get(field.name, field.name)]
+        for field in fields(Network)
+        if field.default is MISSING or _JSON_KEYS.get(field.name, field.name) in document
+    }
+    mirrors = values.get("storage_mirrors", ())
+    if not isinstance(mirrors, list | tuple) or not all(isinstance(url, str) for url in mirrors):
+        raise ValueError("storageMirrors must be a list of addresses")
+    values["storage_mirrors"] = tuple(url.rstrip("/") for url in mirrors)
+    return Network(**values)
+
+
 def save_network(network: Network, path: Path) -> None:
     """Write the file in one step, so that a reader never sees half of it."""
-    document = {_JSON_KEYS.get(name, name): value for name, value in asdict(network).items()}
+    document = document_of(network)
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(document, indent=2) + "\n")
     partial.replace(path)
@@ -62,15 +87,8 @@ def load_network(path: Path) -> Network:
             f"The network file {file} cannot be read ({error}). Write it anew with `fairgrid up`."
         ) from error
     try:
-        values = {
-            field.name: document[_JSON_KEYS.get(field.name, field.name)]
-            for field in fields(Network)
-            if field.default is MISSING or _JSON_KEYS.get(field.name, field.name) in document
-        }
-        mirrors = values.get("storage_mirrors", ())
+        return network_of(document)
     except (KeyError, TypeError):
         raise UsageError(f"The network file {file} lacks a key. Write it anew with `fairgrid up`.") from None
-    if not isinstance(mirrors, list | tuple) or not all(isinstance(url, str) for url in mirrors):
-        raise UsageError(f"In the network file {file}, storageMirrors must be a list of addresses.")
-    values["storage_mirrors"] = tuple(url.rstrip("/") for url in mirrors)
-    return Network(**values)
+    except ValueError as error:
+        raise UsageError(f"In the network file {file}, {error}.") from None

@@ -40,6 +40,7 @@ from fairgrid.protocol.views import (
     DatasetInfo,
     Deal,
     Lane,
+    RoleAccount,
     Run,
     Task,
     WorkerpoolInfo,
@@ -81,6 +82,8 @@ class ModelChain:
         self._keep_states = keep_states
         self.base_fee_wei = GAS_PRICE_WEI
         self._balances: dict[str, int] = {}
+        self.role_accounts: dict[str, RoleAccount] = {}
+        """Role accounts by address; put one in to have it."""
         self._nonces: dict[str, int] = {}
         self._calls: dict[str, Call] = {}
         self._pool: list[SignedTransaction] = []
@@ -264,6 +267,10 @@ class ModelChain:
     async def balance_wei(self, address: str) -> int:
         self._check_up()
         return self._balances.get(address, _RICH_WEI)
+
+    async def view_role_account(self, address: str) -> RoleAccount | None:
+        self._check_up()
+        return self.role_accounts.get(address)
 
     async def rlc_balance(self, address: str) -> int:
         self._check_up()
@@ -455,12 +462,22 @@ class ModelChain:
         self.model.now = max(before, self._head.timestamp) + 1
         try:
             with self.model.world.atomic():
-                run_call(self.model, sender, call)
+                run_call(self.model, *self._routed(sender, call))
                 raise _TakeBack
         except _TakeBack:
             pass
         finally:
             self.model.now = before
+
+    def _routed(self, sender: str, call: Call) -> tuple[str, Call]:
+        """Who calls the hub with what, when the call goes through a role account (`contracts/role_account.vy`)."""
+        account = self.role_accounts.get(call.address)
+        if account is None or call.contract != "hub":
+            return sender, call
+        works = call.function in ("contribute", "contributeAndFinalize", "settleRun")
+        if call.function != "reveal" and not (works and account.may_work and sender == account.operator):
+            raise Revert("caller lacks the role")
+        return call.address, replace(call, address=self.hub)
 
     def _free_nonce(self, sender: str) -> int:
         nonce = self._nonces.get(sender, 0)
@@ -483,7 +500,7 @@ class ModelChain:
         call = self._calls[transaction.hash]
         known = len(self.model.events)
         try:
-            run_call(self.model, transaction.sender, call)
+            run_call(self.model, *self._routed(transaction.sender, call))
             succeeded = True
         except Revert:
             succeeded = False

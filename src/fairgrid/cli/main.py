@@ -37,6 +37,8 @@ COMMANDS = {
     "result": CommandPlace("run", "Fetch and verify the result of a deal that was made before."),
     "claim": CommandPlace("run", "Take the money of a deal back when its deadline has passed without a result."),
     "story": CommandPlace("pool", "Tell what happened to a task."),
+    "simulate": CommandPlace("simulate", "Try a trust policy on a simulated pool."),
+    "task": CommandPlace("bags", "Prove one task of a bag on chain.", group=True),
     "worker": CommandPlace("worker", "Offer this machine to a pool.", group=True),
     "pool": CommandPlace("pool", "Run the scheduler of a workerpool.", group=True),
     "market": CommandPlace("services", "Run an order book.", group=True),

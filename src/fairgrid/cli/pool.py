@@ -76,7 +76,7 @@ def start_pool(
                     scratch=directory / "uploads",
                 ).running() as service,
             ):
-                yield pool_application(service)
+                yield pool_application(service, network=where)
         finally:
             store.close()
 

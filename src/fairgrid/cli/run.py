@@ -13,11 +13,12 @@ import typer
 from rich.console import Console
 
 from fairgrid.chain.network import load_network
+from fairgrid.cli.bags import FinishedBag, finish_bag, report_bag
 from fairgrid.cli.live import live_progress
 from fairgrid.cli.output import console, emit_json, rlc, run_async
-from fairgrid.client.client import Client, TrustWish
+from fairgrid.client.client import Client, LaneWish, TrustWish
 from fairgrid.client.follow import Ending
-from fairgrid.client.job import Job, parse_size
+from fairgrid.client.job import Job, parse_size, read_items
 from fairgrid.client.journal import DealRecord
 from fairgrid.client.progress import OnProgress
 from fairgrid.client.results import CollectedResult, prepare_out
@@ -79,13 +80,28 @@ def run(
     ] = None,
     memory: Annotated[str, typer.Option("--memory", help="Limit of memory, e.g. 512M or 2G.")] = "1G",
     output_limit: Annotated[str, typer.Option("--output-limit", help="Limit of all output files, e.g. 64M.")] = "256M",
+    each: Annotated[
+        Path | None,
+        typer.Option("--each", help="A bag: one line of arguments for each task, put after those of --arg."),
+    ] = None,
+    tasks: Annotated[
+        int | None, typer.Option("--tasks", min=1, help="A bag of N tasks alike; $IEXEC_TASK_INDEX tells them apart.")
+    ] = None,
+    lane: Annotated[
+        LaneWish,
+        typer.Option(
+            "--lane", help="How a bag is settled: in runs for nearly no gas (batch), or task by task (classic)."
+        ),
+    ] = LaneWish.AUTO,
     as_json: JsonOption = False,
 ) -> None:
     """Run a Python script on the network and bring back its verified result.
 
-    Nothing is paid before enough workers of different owners computed the same bits. Example:
+    Nothing is paid before enough workers of different owners computed the same bits. Examples:
 
     fairgrid run my_script.py --input data.csv --arg 42 --trust 0.99 --out results
+
+    fairgrid run my_script.py --each arguments.txt --out results
     """
     job = Job.from_files(
         script,
@@ -96,16 +112,18 @@ def run(
         memory_bytes=parse_size(memory, "--memory"),
         output_bytes=parse_size(output_limit, "--output-limit"),
     )
+    if each is not None or tasks is not None:
+        job = job.as_bag(read_items(each) if each is not None else (), tasks=tasks)
     wish = TrustWish(trust, workers_at_least)
     screen = console()
 
-    async def main() -> _Finished:
+    async def main() -> _Finished | FinishedBag:
         started = time.monotonic()
         async with _connected(directory, key_folder) as client:
             with live_progress(screen) as on_progress:
                 if out is not None:
                     prepare_out(out)
-                record = await client.sign(job, wish, on_progress=on_progress)
+                record = await client.sign(job, wish, lane=lane, on_progress=on_progress)
                 target = out or Path("results") / record.deal_id[:12]
                 return await _finish(client, record, target, on_progress, started, screen)
 
@@ -125,7 +143,7 @@ def result(
     """Fetch and verify the result of a deal that was made before, waiting for it if it still runs."""
     screen = console()
 
-    async def main() -> _Finished | None:
+    async def main() -> _Finished | FinishedBag | None:
         started = time.monotonic()
         async with _connected(directory, key_folder) as client:
             if not deal:
@@ -151,18 +169,26 @@ def claim(
     """Take the money of a deal back when its deadline has passed without a result."""
     screen = console()
 
-    async def main() -> DealRecord:
+    async def main() -> tuple[DealRecord, int]:
         async with _connected(directory, key_folder) as client:
             record = client.journal.find(deal)
             with live_progress(screen) as on_progress:
+                if record.is_bag:
+                    async with client.bag(record) as follower:
+                        bag = await client.claim_bag(record, follower, on_progress=on_progress)
+                        return record, len(bag.refunded)
                 await client.claim(record, on_progress=on_progress)
-            return record
+            return record, 1
 
-    record = run_async(main)
+    record, refunded = run_async(main)
     if as_json:
-        emit_json({"status": "refunded", "dealId": record.deal_id, "taskIds": list(record.task_ids), "exitCode": 0})
+        ids = list(record.task_ids)
+        emit_json(
+            {"status": "refunded", "dealId": record.deal_id, "taskIds": ids, "refundedTasks": refunded, "exitCode": 0}
+        )
     else:
-        screen.print(f"Claimed: {rlc(record.price)} of deal {record.deal_id} is back in your escrow.")
+        back = rlc(record.price // record.tasks * refunded)
+        screen.print(f"Claimed: {back} of deal {record.deal_id} is back in your escrow.")
 
 
 def _connected(directory: Path | None, key_folder: Path | None) -> AbstractAsyncContextManager[Client]:
@@ -174,11 +200,13 @@ def _connected(directory: Path | None, key_folder: Path | None) -> AbstractAsync
 
 async def _finish(
     client: Client, record: DealRecord, out: Path, on_progress: OnProgress, started: float, screen: Console
-) -> _Finished:
+) -> _Finished | FinishedBag:
     """Everything after the signature: the deal is in the journal, so whatever ends this leaves a hint how to go on."""
     short = record.deal_id[:12]
     try:
         record = await client.match(record, on_progress)
+        if record.is_bag:
+            return await finish_bag(client, record, out, on_progress, started)
         ending = await client.follow(record, on_progress=on_progress)
         if ending is Ending.OVERDUE:
             await client.claim(record, on_progress=on_progress)
@@ -216,9 +244,15 @@ def _hint_at_result(record: DealRecord, screen: Console) -> None:
     )
 
 
+async def _status_of(client: Client, record: DealRecord) -> str:
+    return (await client.chain.view_task(record.task_ids[0])).status.name
+
+
 async def _list_deals(client: Client, screen: Console, *, as_json: bool) -> None:
     records = client.journal.all()
-    rows = [(record, (await client.chain.view_task(record.task_ids[0])).status.name) for record in records]
+    rows = [
+        (record, f"{record.tasks} tasks" if record.is_bag else await _status_of(client, record)) for record in records
+    ]
     if as_json:
         emit_json(
             {
@@ -235,7 +269,10 @@ async def _list_deals(client: Client, screen: Console, *, as_json: bool) -> None
         screen.print(f"{record.deal_id[:12]}…  {status:<10} {record.job_name}  {rlc(record.price)}", markup=False)
 
 
-def _report(finished: _Finished, *, as_json: bool, screen: Console) -> None:
+def _report(finished: _Finished | FinishedBag, *, as_json: bool, screen: Console) -> None:
+    if isinstance(finished, FinishedBag):
+        report_bag(finished, as_json=as_json, screen=screen)
+        return
     record, result_, settled = finished.record, finished.result, finished.settlement
     exit_code = 0 if result_.error is None else JobError.exit_code
     if as_json:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +14,7 @@ import typer
 from rich.table import Table
 
 from fairgrid.cli.output import console, emit_json, rlc, run_async
+from fairgrid.cli.worker_enrol import enrol_worker
 from fairgrid.cli.worker_owner import WORKER_FOLDER, Folder, Json, add_to, ask_running
 from fairgrid.errors import ServiceUnavailable, UsageError
 
@@ -74,11 +76,33 @@ class _Teller:
 
 @app.command("start")
 def start_worker(
-    network: Annotated[Path, typer.Option(metavar="FILE", help="The network file you trust: chain, hub, services.")],
+    network: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The network file you trust: chain, hub, services. Default: the one that this worker keeps, or that "
+            "of `fairgrid up`.",
+        ),
+    ] = None,
     directory: Folder = WORKER_FOLDER,
     pool: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Another address of the pool's service; it must serve the same workerpool."),
+        typer.Option(metavar="URL", help="Address of the pool's service; it must serve the network's workerpool."),
+    ] = None,
+    owner_account: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="The role account that this worker must work for; `fairgrid worker enrol` made its owner.json.",
+        ),
+    ] = None,
+    accept_network: Annotated[
+        bool,
+        typer.Option("--accept-network", help="Trust what the pool says of its network at the first start."),
+    ] = False,
+    rpc: Annotated[str | None, typer.Option(metavar="URL", help="Another node of the network's chain.")] = None,
+    workerpool: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Serve another workerpool than the network file's.")
     ] = None,
     slots: Annotated[int, typer.Option(min=1, max=1024, help="Tasks computed at once.")] = 1,
     confirmations: Annotated[
@@ -90,20 +114,36 @@ def start_worker(
     misbehave: Annotated[
         Lie | None, typer.Option(help="Lie on purpose: for demonstrations on a local chain (31337) only.")
     ] = None,
+    benchmark: Annotated[
+        bool | None,
+        typer.Option(
+            "--benchmark/--no-benchmark",
+            help="Measure this machine for the pool, a few seconds once a week. Default: not on a local chain.",
+        ),
+    ] = None,
 ) -> None:
-    """Work for the network's pool until SIGTERM or Ctrl-C.
+    """Work for a pool until SIGTERM or Ctrl-C: `fairgrid worker start --pool URL` is all that a newcomer types.
+
+    The first start makes the key, and shows hub, chain and code hash that the pool names: they are kept once you accept
+    them, and another hub or chain is refused from then on. What is missing (coins, deposit, runtime) is shown in one
+    screen.
 
     Prints `ready URL` on stdout each time it is enrolled at the pool; says on stderr what it waits for, and keeps
     trying. What it promised survives a crash: start it again in the same folder and it goes on, reveals included.
     """
-    from fairgrid.chain.network import load_network
     from fairgrid.seams.service import configure_logging
     from fairgrid.worker.agent import AgentOptions
     from fairgrid.worker.misbehave import LOCAL_CHAIN_ID, Misbehaviour
 
     configure_logging("worker")
     directory = directory.expanduser()
-    loaded = load_network(network)
+    loaded = _trusted_network(directory, network, pool, accept=accept_network)
+    if owner_account is not None:
+        _check_account(directory, _address(owner_account))
+    if rpc is not None:
+        loaded = replace(loaded, rpc=rpc)
+    if workerpool is not None:
+        loaded = replace(loaded, pool_address=_address(workerpool))
     local = loaded.chain_id == LOCAL_CHAIN_ID
     depth = confirmations if confirmations is not None else (0 if local else _REMOTE_CONFIRMATIONS)
     options = AgentOptions(
@@ -112,11 +152,98 @@ def start_worker(
         poll_s=0.5 if local else 5.0,
         receipt_poll_s=0.2 if local else 2.0,
         misbehaviour=Misbehaviour(misbehave.value) if misbehave is not None else None,
+        benchmark=benchmark if benchmark is not None else not local,
     )
     asyncio.run(_work(loaded, directory, pool, options))
 
 
+def _trusted_network(directory: Path, given: Path | None, pool: str | None, *, accept: bool) -> Network:
+    from fairgrid.localnet.paths import default_directory
+    from fairgrid.worker.joining import described_by, fetch_description, find_network, pin
+    from fairgrid.worker.open import NETWORK_NAME
+
+    pinned = directory / NETWORK_NAME
+    found = find_network(given, pinned, default_directory() / NETWORK_NAME, pool=pool)
+    if found is not None:
+        return found
+    if pool is None:
+        raise UsageError(
+            "No network is known here. Join a pool with --pool URL, give a network file with --network, or start a "
+            "local network with `fairgrid up`."
+        )
+    described = asyncio.run(fetch_description(pool))
+    screen = console()
+    screen.print(f"{pool} says of its network:", style="bold", markup=False)
+    for name, value in described_by(described, pool):
+        screen.print(f"  {name:14} {value}", markup=False)
+    screen.print(
+        "Compare hub and code hash with what the pool's operator or its users publish. This worker will trust them "
+        "from now on, and refuse others.",
+        markup=False,
+    )
+    if not accept and not (sys.stdin.isatty() and typer.confirm("Trust this network?", err=True)):
+        raise UsageError("The network was not accepted; nothing was made. --accept-network accepts it.")
+    return pin(described, pinned, pool=pool)
+
+
+def _address(text: str) -> str:
+    from fairgrid.errors import OrderError
+    from fairgrid.protocol.hexes import checksum
+
+    try:
+        return checksum(text)
+    except OrderError as error:
+        raise UsageError(f"{text!r} is no address: {error}") from error
+
+
+def _check_account(directory: Path, account: str) -> None:
+    from fairgrid.worker.ownership import OWNER_NAME, load_ownership
+
+    path = directory / OWNER_NAME
+    if not path.exists():
+        raise UsageError(
+            f"There is no {path}. Let the owner run `fairgrid worker enrol`, and copy the file that it writes there."
+        )
+    named = load_ownership(path).worker
+    if named != account:
+        raise UsageError(f"{path} enrols {named}, not {account}. Copy the right file there.")
+
+
+async def _show_needs(network: Network, directory: Path) -> None:
+    """One screen of what is missing; nothing when all is there, or the chain cannot be asked now."""
+    from fairgrid.chain.client import JsonRpcChain
+    from fairgrid.errors import HostFailure
+    from fairgrid.runtime.interpreters import RUNTIMES, find_runtime
+    from fairgrid.wallet.keystore import open_or_create_key
+    from fairgrid.worker.needs import Need, needs_on_chain
+    from fairgrid.worker.ownership import OWNER_NAME, load_ownership
+
+    key = await asyncio.to_thread(lambda: open_or_create_key(directory).address)
+    needs: list[Need] = []
+    try:
+        for runtime_id in RUNTIMES:
+            find_runtime(runtime_id)
+    except HostFailure as error:
+        needs.append(Need("runtime", False, "it is not installed", str(error)))
+    try:
+        async with await JsonRpcChain.connect(network) as chain:
+            owner_file = directory / OWNER_NAME
+            worker = load_ownership(owner_file).worker if owner_file.exists() else key
+            needs += await needs_on_chain(chain, key=key, worker=worker, workerpool=network.pool_address)
+    except ServiceUnavailable:
+        return
+    if all(need.is_there for need in needs):
+        return
+    screen = console()
+    screen.print(f"Worker {key} lacks something:", style="bold", markup=False)
+    for need in needs:
+        screen.print(f"  {'ok' if need.is_there else 'NO'} {need.name:8} {need.has}", markup=False)
+        if need.remedy:
+            screen.print(f"     {need.remedy}", style="yellow", markup=False)
+
+
 async def _work(network: Network, directory: Path, pool: str | None, options: AgentOptions) -> None:
+    from fairgrid.worker.misbehave import allowed
     from fairgrid.worker.open import open_agent
 
     teller = _Teller()
@@ -126,6 +253,8 @@ async def _work(network: Network, directory: Path, pool: str | None, options: Ag
         loop.add_signal_handler(number, stop.set)
     stopped = asyncio.create_task(stop.wait())
     said = ""
+    allowed(options.misbehaviour, network.chain_id)
+    await _show_needs(network, directory)
     try:
         while not stop.is_set():
             try:
@@ -195,13 +324,17 @@ async def _status(directory: Path) -> dict[str, Any]:
     from fairgrid.chain.network import load_network
     from fairgrid.wallet.keystore import KEYSTORE_NAME, open_or_create_key
     from fairgrid.worker.open import DATABASE_NAME, NETWORK_NAME
+    from fairgrid.worker.ownership import OWNER_NAME, load_ownership
 
     if not (directory / KEYSTORE_NAME).exists():
         raise UsageError(f"There is no worker in {directory}. Make one with `fairgrid worker init --dir {directory}`.")
-    address = open_or_create_key(directory).address
+    key = open_or_create_key(directory).address
+    owner_file = directory / OWNER_NAME
+    address = load_ownership(owner_file).worker if owner_file.exists() else key
     document: dict[str, Any] = {
         "status": "ok",
         "address": address,
+        "key": key,
         "chain": None,
         "chainMessage": "",
         "earned": 0,
@@ -230,7 +363,7 @@ async def _status(directory: Path) -> dict[str, Any]:
                 "stake": account.stake,
                 "locked": account.locked,
                 "score": await chain.view_score(address),
-                "gasWei": await chain.balance_wei(address),
+                "gasWei": await chain.balance_wei(key),
             }
     except ServiceUnavailable as error:
         document["chainMessage"] = str(error)
@@ -263,4 +396,5 @@ def _read(store: WorkerStore, document: dict[str, Any]) -> None:
     ]
 
 
+app.command("enrol")(enrol_worker)
 add_to(app)

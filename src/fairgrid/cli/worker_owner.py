@@ -36,6 +36,7 @@ def add_to(app: typer.Typer) -> None:
         ("why", show_why),
         ("policy", show_policy),
         ("earnings", show_earnings),
+        ("install-service", install_service),
     ):
         app.command(name)(command)
 
@@ -181,6 +182,51 @@ def show_earnings(
         f"leaves {rlc(chain['unexplained'])}: deposits less withdrawals and lost stakes.",
         markup=False,
     )
+
+
+def install_service(
+    directory: Folder = WORKER_FOLDER,
+    network: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="As for `start`; not needed once the worker was started.")
+    ] = None,
+    pool: Annotated[str | None, typer.Option(metavar="URL", help="As for `start`.")] = None,
+    slots: Annotated[int, typer.Option(min=1, max=1024, help="Tasks computed at once.")] = 1,
+    only_print: Annotated[bool, typer.Option("--print", help="Show the file and write nothing.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the file; says how to stop the service.")] = False,
+) -> None:
+    """Write a service of your own (systemd user unit, launchd agent on macOS) that starts the worker at login."""
+    from fairgrid.worker.installation import plan_service
+    from fairgrid.worker.open import NETWORK_NAME
+
+    folder = directory.expanduser().absolute()
+    arguments = ["--slots", str(slots)]
+    if network is not None:
+        arguments += ["--network", str(network.expanduser().absolute())]
+    if pool is not None:
+        arguments += ["--pool", pool]
+    plan = plan_service(folder, tuple(arguments))
+    screen = console()
+    if only_print:
+        sys.stdout.write(plan.text)
+        return
+    if remove:
+        if not plan.path.exists():
+            raise UsageError(f"There is no service at {plan.path}.")
+        plan.path.unlink()
+        screen.print(f"Removed {plan.path}. To stop it now:", markup=False)
+        for command in plan.disable:
+            screen.print(f"  {command}", markup=False)
+        return
+    if network is None and not (folder / NETWORK_NAME).exists():
+        raise UsageError(
+            "A service cannot ask you which network to trust. Start the worker once by hand, or give --network."
+        )
+    plan.path.parent.mkdir(parents=True, exist_ok=True)
+    plan.path.write_text(plan.text)
+    screen.print(f"Wrote {plan.path}. To start it now and at every login:", markup=False)
+    for command in plan.enable:
+        screen.print(f"  {command}", markup=False)
+    screen.print(plan.hint, markup=False)
 
 
 async def _earnings(folder: Path) -> tuple[tuple[Any, ...], dict[str, Any]]:

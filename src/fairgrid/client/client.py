@@ -7,6 +7,8 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
 from fairgrid.chain import calls
@@ -14,21 +16,25 @@ from fairgrid.chain.client import JsonRpcChain
 from fairgrid.chain.interface import Chain, SignedTransaction
 from fairgrid.chain.network import Network
 from fairgrid.chain.sender import NonceTaken
+from fairgrid.client.bags import BagFollower, TaskOutcome, collect_bag
+from fairgrid.client.claims import Materialised, claim_bag, materialise
 from fairgrid.client.dependencies import check_dependency
 from fairgrid.client.follow import Ending, follow_task
 from fairgrid.client.job import Job, PreparedJob, prepare_job
 from fairgrid.client.journal import DealRecord, Journal
+from fairgrid.client.ledger import Bag
 from fairgrid.client.orders import Offer, find_app_order, find_workerpool_order, offer_of, request_for
 from fairgrid.client.progress import OnProgress, Phase, Progress, ignore_progress
 from fairgrid.client.results import CollectedResult, collect_result
-from fairgrid.client.settlement import Settlement, collect_settlement
-from fairgrid.errors import FundsError, ServiceError, TransactionFailed, TrustUnreachable, UsageError
+from fairgrid.client.settlement import GasLine, Settlement, collect_settlement
+from fairgrid.errors import FundsError, OrderError, ServiceError, TransactionFailed, TrustUnreachable, UsageError
 from fairgrid.market.client import MarketClient
 from fairgrid.pool.client import PoolClient
-from fairgrid.protocol.hexes import from_hex
+from fairgrid.protocol.hexes import ZERO32, from_hex
 from fairgrid.protocol.ids import deal_id as deal_id_of
 from fairgrid.protocol.ids import task_id as task_id_of
 from fairgrid.protocol.manifest import params_for
+from fairgrid.protocol.tags import LANE_MASK
 from fairgrid.protocol.trust import trust_for_workers, trust_from_confidence
 from fairgrid.protocol.typed_data import Domain, order_hash, order_typed_data
 from fairgrid.protocol.views import TaskStatus
@@ -36,10 +42,22 @@ from fairgrid.seams.clock import Clock, SystemClock
 from fairgrid.storage.client import StorageClient
 from fairgrid.wallet.signer import Signer
 
-__all__ = ["Client", "Quote", "TrustWish"]
+__all__ = ["Client", "LaneWish", "Quote", "TrustWish"]
+
+BATCH_TAG = f"0x{LANE_MASK:064x}"
+_FEW_TASKS = 8
 
 DEFAULT_CATEGORY = 0
 _REBROADCAST_S = 10.0
+
+
+class LaneWish(StrEnum):
+    """How the requester wants a bag settled."""
+
+    AUTO = "auto"
+    """Large bags in runs if the pool offers it, small ones task by task."""
+    CLASSIC = "classic"
+    BATCH = "batch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +85,14 @@ class Quote:
     timeref: int
     stake: int
     """What the requester has in escrow, free to spend (nRLC)."""
+    tasks: int = 1
+    batch: bool = False
+    """Whether its tasks are settled in runs, in the batch lane."""
 
     @property
     def price(self) -> int:
-        """Price of the job (nRLC)."""
-        return self.offer.price
+        """Price of the job (nRLC), of all its tasks together."""
+        return self.offer.price * self.tasks
 
 
 class Client:
@@ -121,8 +142,12 @@ class Client:
         """The deals of this requester."""
         return self._journal
 
-    async def quote(self, job: Job, wish: TrustWish, *, category: int = DEFAULT_CATEGORY) -> Quote:
+    async def quote(
+        self, job: Job, wish: TrustWish, *, category: int = DEFAULT_CATEGORY, lane: LaneWish = LaneWish.AUTO
+    ) -> Quote:
         """Find the orders, and refuse what cannot be reached or paid. Nothing is signed or sent.
+
+        A bag of more than 8 tasks goes into the batch lane if the pool offers it, unless ``lane`` says otherwise.
 
         Raises:
             UsageError: an unknown trust or category, or a dependency that no job can use.
@@ -153,8 +178,10 @@ class Client:
             runtime_id=job.runtime.runtime_id,
             interpreter_sha256=job.runtime.interpreter_sha256,
             requester=self.address,
+            tasks=job.tasks,
         )
-        workerpool = await find_workerpool_order(
+        find_pool = partial(
+            find_workerpool_order,
             self._market,
             self.chain,
             workerpool=self.network.pool_address,
@@ -162,14 +189,23 @@ class Client:
             trust=trust,
             app=app.app,
             requester=self.address,
+            tasks=job.tasks,
         )
+        batch = lane is LaneWish.BATCH or (lane is LaneWish.AUTO and job.tasks > _FEW_TASKS)
+        try:
+            workerpool = await find_pool(tag=BATCH_TAG if batch else ZERO32)
+        except OrderError:
+            if lane is not LaneWish.AUTO or not batch:
+                raise
+            batch, workerpool = False, await find_pool()
         offer = offer_of(app, workerpool)
+        price = offer.price * job.tasks
         stake = (await self.chain.view_account(self.address)).stake
         wallet = await self.chain.rlc_balance(self.address)
-        if stake + wallet < offer.price:
+        if stake + wallet < price:
             raise FundsError(
-                f"The job costs {offer.price} nRLC and {self.address} has {stake} nRLC in escrow and {wallet} nRLC in "
-                f"its wallet. Nothing was signed. Send it at least {offer.price - stake - wallet} nRLC more."
+                f"The job costs {price} nRLC and {self.address} has {stake} nRLC in escrow and {wallet} nRLC in "
+                f"its wallet. Nothing was signed. Send it at least {price - stake - wallet} nRLC more."
             )
         if await self.chain.balance_wei(self.address) == 0:
             raise FundsError(
@@ -177,22 +213,35 @@ class Client:
                 f"Send it some; a match takes about 400,000 gas."
             )
         timeref = (await self.chain.view_category(category)).timeref
-        return Quote(offer, trust, category, timeref, stake)
+        return Quote(offer, trust, category, timeref, stake, job.tasks, batch)
 
     async def submit(
-        self, job: Job, wish: TrustWish, *, category: int = DEFAULT_CATEGORY, on_progress: OnProgress = ignore_progress
+        self,
+        job: Job,
+        wish: TrustWish,
+        *,
+        category: int = DEFAULT_CATEGORY,
+        lane: LaneWish = LaneWish.AUTO,
+        on_progress: OnProgress = ignore_progress,
     ) -> DealRecord:
-        """`sign`, then `match`: one deal with one task. Returns when the deal is mined.
+        """`sign`, then `match`: one deal. Returns when the deal is mined.
 
         Raises:
             everything of the two.
         """
-        return await self.match(await self.sign(job, wish, category=category, on_progress=on_progress), on_progress)
+        signed = await self.sign(job, wish, category=category, lane=lane, on_progress=on_progress)
+        return await self.match(signed, on_progress)
 
     async def sign(
-        self, job: Job, wish: TrustWish, *, category: int = DEFAULT_CATEGORY, on_progress: OnProgress = ignore_progress
+        self,
+        job: Job,
+        wish: TrustWish,
+        *,
+        category: int = DEFAULT_CATEGORY,
+        lane: LaneWish = LaneWish.AUTO,
+        on_progress: OnProgress = ignore_progress,
     ) -> DealRecord:
-        """Upload, deposit what is missing, and sign the match of a deal with one task; it is in the journal, not sent.
+        """Upload, deposit what is missing, and sign the match of a deal; it is in the journal, not sent.
 
         From here on `match` can be called at any time, also by another process: a cut at any moment loses nothing.
 
@@ -200,11 +249,12 @@ class Client:
             everything of `quote`; ServiceUnavailable; ContractReverted.
         """
         on_progress(Progress(Phase.PREPARING, "asking pool and market for an offer"))
-        quote = await self.quote(job, wish, category=category)
+        quote = await self.quote(job, wish, category=category, lane=lane)
         on_progress(Progress(Phase.PREPARING, f"uploading {job.script.name} and {len(job.inputs)} input file(s)"))
         prepared = await prepare_job(job, self.storage, timeref=quote.timeref)
         await self._deposit_missing(quote, on_progress)
-        on_progress(Progress(Phase.SIGNING, f"trust {quote.trust}, {quote.price} nRLC"))
+        bag = f"{quote.tasks} tasks in the {'batch' if quote.batch else 'classic'} lane, " if quote.tasks > 1 else ""
+        on_progress(Progress(Phase.SIGNING, f"{bag}trust {quote.trust}, {quote.price} nRLC"))
         return await self._sign_match(quote, prepared)
 
     async def _deposit_missing(self, quote: Quote, on_progress: OnProgress) -> None:
@@ -223,6 +273,8 @@ class Client:
             trust=quote.trust,
             params=params_for(self.network.storage, prepared.manifest_cid),
             salt=secrets.token_bytes(32),
+            volume=quote.tasks,
+            tag=BATCH_TAG if quote.batch else ZERO32,
         )
         domain = Domain(self.chain.chain_id, self.chain.hub)
         request = request.signed(self._signer.sign_typed_data(order_typed_data(request, domain)))
@@ -242,6 +294,8 @@ class Client:
             match_raw="0x" + transaction.raw.hex(),
             match_nonce=transaction.nonce,
             started_at=time.time(),
+            tasks=quote.tasks,
+            batch=quote.batch,
         )
         self._journal.write(record)
         return record
@@ -291,7 +345,7 @@ class Client:
     async def follow(self, record: DealRecord, *, on_progress: OnProgress = ignore_progress) -> Ending:
         """Wait until the deal's task is COMPLETED, FAILED, or past its final deadline (chain time).
 
-        A pool that does not answer is waited for; the chain is what counts.
+        For bags, see `bag`. A pool that does not answer is waited for; the chain is what counts.
         """
         record = await self.match(record, on_progress)
         return await follow_task(self.chain, self.pool, record, clock=self._clock, on_progress=on_progress)
@@ -308,6 +362,66 @@ class Client:
         on_progress(Progress(Phase.FETCHING, "comparing the result with the digest on chain"))
         task = await self.chain.view_task(record.task_ids[0])
         return await collect_result(self.storage, task, record.task_ids[0], out)
+
+    @asynccontextmanager
+    async def bag(self, record: DealRecord) -> AsyncIterator[BagFollower]:
+        """Follow a bag's ledger on chain while the block runs; the deal must be mined.
+
+        Raises:
+            UsageError: the hub does not know the deal.
+            ServiceUnavailable: the chain does not answer.
+        """
+        follower = await BagFollower.open(self.chain, record)
+        try:
+            yield follower
+        finally:
+            await follower.close()
+
+    async def collect_bag(
+        self, record: DealRecord, follower: BagFollower, out: Path, *, on_progress: OnProgress = ignore_progress
+    ) -> tuple[TaskOutcome, ...]:
+        """Fetch the results of all tasks that are settled, verify every one, then write each into ``out/<index>``.
+
+        Raises:
+            VerificationError: something is not what was agreed; nothing was written.
+            ServiceUnavailable, ServiceRefused: storage is down or lacks something; nothing was written.
+        """
+        bag = follower.ledger.bag()
+        return await collect_bag(self.chain, self.storage, record.deal_id, follower.deal, bag, out, on_progress)
+
+    async def bag_settlement(self, record: DealRecord, follower: BagFollower) -> Settlement:
+        """Whom the bag paid, and the gas of every transaction of its life."""
+        lines = []
+        for tx_hash, step in {record.match_tx: "matchOrders", **follower.ledger.transactions()}.items():
+            receipt = await self.chain.receipt(tx_hash)
+            if receipt is not None:
+                lines.append(GasLine(step, tx_hash, receipt.gas_used))
+        return Settlement((), tuple(follower.ledger.payments()), tuple(lines))
+
+    async def claim_bag(
+        self, record: DealRecord, follower: BagFollower, *, on_progress: OnProgress = ignore_progress
+    ) -> Bag:
+        """Take the money of an overdue bag back: of every open run and task, and of all that was never opened.
+
+        Raises:
+            UsageError: the deadline has not passed, or nothing is left.
+        """
+        on_progress(Progress(Phase.REFUNDING, f"claiming deal {record.deal_id}"))
+        return await claim_bag(self.chain, self._signer, record, follower)
+
+    async def materialise(
+        self, record: DealRecord, index: int, *, on_progress: OnProgress = ignore_progress
+    ) -> Materialised:
+        """Give one task of a bag in the batch lane its own place on chain, and its callback.
+
+        Raises:
+            UsageError: the deal is not in the batch lane, or the task is not in a settled run (yet).
+            VerificationError: the run's results are not what its workers agreed on; nothing was sent.
+            ContractReverted: the task was materialised before.
+        """
+        async with self.bag(record) as follower:
+            on_progress(Progress(Phase.FETCHING, f"looking for the run of task {index}"))
+            return await materialise(self.chain, self.storage, self._signer, record, follower, index)
 
     async def settlement(self, record: DealRecord) -> Settlement:
         """Who contributed what and who was paid, from the chain; digests of losers as the pool had them opened."""

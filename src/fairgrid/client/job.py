@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fairgrid.errors import UsageError
 from fairgrid.protocol.cid import CidBuilder
 from fairgrid.protocol.hexes import ZERO32
-from fairgrid.protocol.manifest import FileRef, Manifest, Resources, TaskRef
+from fairgrid.protocol.manifest import FileRef, Item, Manifest, Resources, TaskRef
 from fairgrid.protocol.paths import path_fault
 from fairgrid.runtime.interface import Sandbox
 from fairgrid.runtime.interpreters import interpreter_sha256
@@ -21,11 +22,13 @@ from fairgrid.storage.client import StorageClient
 __all__ = [
     "FUEL_PER_SECOND",
     "MAX_INPUT_BYTES",
+    "MAX_TASKS",
     "Job",
     "JobRuntime",
     "PreparedJob",
     "parse_size",
     "prepare_job",
+    "read_items",
     "run_locally",
 ]
 
@@ -34,6 +37,9 @@ FUEL_PER_SECOND = 1_000_000_000
 
 MAX_INPUT_BYTES = 1 << 30
 """Script and inputs together: what a worker takes under its default policy. More would be paid for by nobody."""
+
+MAX_TASKS = 100_000
+"""Tasks of one bag: what a manifest can list."""
 
 _READ_BYTES = 1 << 20
 _SIZE = re.compile(r"(\d{1,12})\s*([KMG]?)I?B?", re.ASCII | re.IGNORECASE)
@@ -63,6 +69,23 @@ class Job:
     memory_bytes: int = 1 << 30
     output_bytes: int = 256 << 20
     dependencies: tuple[TaskRef, ...] = ()
+    items: tuple[tuple[str, ...], ...] = ()
+    """Of a bag: what each of its tasks has as arguments after ``arguments``; empty if all are alike."""
+    tasks: int = 1
+
+    def as_bag(self, items: Sequence[Sequence[str]] = (), *, tasks: int | None = None) -> Job:
+        """The same job many times: once for each of ``items``, or ``tasks`` times alike (their index differs).
+
+        Raises:
+            UsageError: both are given and differ, or there are none or too many tasks.
+        """
+        count = len(items) or tasks or 0
+        if not 1 <= count <= MAX_TASKS or (items and tasks not in (None, len(items))):
+            raise UsageError(
+                f"A bag has 1 to {MAX_TASKS} tasks, as many as there are lines of arguments: not {tasks} tasks and "
+                f"{len(items)} lines. Nothing was signed."
+            )
+        return replace(self, items=tuple(tuple(item) for item in items), tasks=count)
 
     @classmethod
     def from_files(
@@ -145,7 +168,31 @@ def manifest_of(job: Job, *, timeref: int) -> Manifest:
         arguments=job.arguments,
         inputs=tuple(sorted((_file_ref(path) for path in job.inputs), key=lambda reference: reference.name)),
         dependencies=job.dependencies,
+        items=tuple(Item(arguments=(*job.arguments, *item)) for item in job.items),
     )
+
+
+def read_items(file: Path) -> list[list[str]]:
+    """The arguments of a bag's tasks: one line a task, split as a shell does; empty lines are skipped.
+
+    Raises:
+        UsageError: it cannot be read, or a quote is not closed.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"The list of arguments {file} cannot be read ({error}). Nothing was signed.") from error
+    items: list[list[str]] = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            items.append(shlex.split(line))
+        except ValueError as error:
+            raise UsageError(f"Line {number} of {file} cannot be split into arguments: {error}.") from error
+    if not items:
+        raise UsageError(f"The list of arguments {file} is empty: a bag has a line for each task. Nothing was signed.")
+    return items
 
 
 async def prepare_job(job: Job, storage: StorageClient, *, timeref: int) -> PreparedJob:

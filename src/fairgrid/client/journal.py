@@ -27,6 +27,15 @@ class DealRecord:
     match_nonce: int = 0
     block_number: int = 0
     started_at: float = 0.0
+    tasks: int = 1
+    """Tasks that were asked for; of a bag, ``task_ids`` names the first only."""
+    batch: bool = False
+    """True for a deal of the batch lane."""
+
+    @property
+    def is_bag(self) -> bool:
+        """True if its results are those of many tasks, or of runs."""
+        return self.batch or self.tasks > 1
 
     @property
     def mined(self) -> bool:

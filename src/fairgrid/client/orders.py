@@ -9,7 +9,7 @@ from fairgrid.errors import OrderError
 from fairgrid.market.client import MarketClient, PublishedOrder
 from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS, to_hex32
 from fairgrid.protocol.orders import NULL_DATASET_ORDER, AppOrder, DatasetOrder, Order, RequestOrder, WorkerpoolOrder
-from fairgrid.protocol.tags import covers
+from fairgrid.protocol.tags import covers, has_lane
 from fairgrid.protocol.typed_data import Domain, order_hash
 
 __all__ = ["MANIFEST_APP_TYPE", "Offer", "find_app_order", "find_workerpool_order", "offer_of", "request_for"]
@@ -27,6 +27,11 @@ class Offer:
     workerpool: WorkerpoolOrder
 
     @property
+    def offers_batch_lane(self) -> bool:
+        """Whether the pool settles runs of many tasks as one, if the request asks for it."""
+        return has_lane(self.workerpool.tag)
+
+    @property
     def price(self) -> int:
         """Price of one task."""
         return self.app.appprice + self.dataset.datasetprice + self.workerpool.workerpoolprice
@@ -37,9 +42,11 @@ def _open_to(restriction: str, account: str) -> bool:
 
 
 async def find_app_order(
-    market: MarketClient, chain: Chain, *, runtime_id: str, interpreter_sha256: str, requester: str
+    market: MarketClient, chain: Chain, *, runtime_id: str, interpreter_sha256: str, requester: str, tasks: int = 1
 ) -> AppOrder:
     """The cheapest order of an app that is this runtime: named so, of type WASM, with this very interpreter.
+
+    It is good for ``tasks`` more uses.
 
     Raises:
         OrderError: nobody offers one.
@@ -54,7 +61,7 @@ async def find_app_order(
             info.type == MANIFEST_APP_TYPE
             and info.name == runtime_id
             and info.checksum == interpreter_sha256
-            and await chain.view_consumed(order_hash(order, _domain(chain))) < order.volume
+            and await chain.view_consumed(order_hash(order, _domain(chain))) + tasks <= order.volume
         ):
             return order
     raise OrderError(
@@ -64,9 +71,18 @@ async def find_app_order(
 
 
 async def find_workerpool_order(
-    market: MarketClient, chain: Chain, *, workerpool: str, category: int, trust: int, app: str, requester: str
+    market: MarketClient,
+    chain: Chain,
+    *,
+    workerpool: str,
+    category: int,
+    trust: int,
+    app: str,
+    requester: str,
+    tasks: int = 1,
+    tag: str = ZERO32,
 ) -> WorkerpoolOrder:
-    """The cheapest order of ``workerpool`` in this category that offers at least ``trust``.
+    """The cheapest order of ``workerpool`` in this category that offers ``tag`` and ``trust`` to ``tasks`` tasks.
 
     Raises:
         OrderError: the pool offers none.
@@ -82,10 +98,12 @@ async def find_workerpool_order(
             and _open_to(order.apprestrict, app)
             and _open_to(order.datasetrestrict, ZERO_ADDRESS)
             and _open_to(order.requesterrestrict, requester)
-            and covers(order.tag, ZERO32)
-            and await chain.view_consumed(order_hash(order, _domain(chain))) < order.volume
+            and covers(order.tag, tag)
+            and await chain.view_consumed(order_hash(order, _domain(chain))) + tasks <= order.volume
         ):
             return order
+    if has_lane(tag) and not any(has_lane(entry.order.tag) for entry in published):
+        raise OrderError(f"The workerpool {workerpool} does not offer the batch lane. Ask for `--lane classic`.")
     best = max((entry.order.trust for entry in published), default=None)
     hint = f"its best offer is trust {best}" if best is not None else "it has no open order in this category"
     raise OrderError(
@@ -102,7 +120,15 @@ def _usable(entry: PublishedOrder[Order], chain: Chain) -> bool:
 
 
 def request_for(
-    offer: Offer, *, requester: str, category: int, trust: int, params: str, salt: bytes, volume: int = 1
+    offer: Offer,
+    *,
+    requester: str,
+    category: int,
+    trust: int,
+    params: str,
+    salt: bytes,
+    volume: int = 1,
+    tag: str = ZERO32,
 ) -> RequestOrder:
     """The unsigned request that this offer fulfils exactly: same app and pool, same prices, nobody else."""
     return RequestOrder(
@@ -114,7 +140,7 @@ def request_for(
         workerpoolmaxprice=offer.workerpool.workerpoolprice,
         requester=requester,
         volume=volume,
-        tag=ZERO32,
+        tag=tag,
         category=category,
         trust=trust,
         beneficiary=requester,

@@ -17,12 +17,13 @@ from fairgrid.protocol.terminal import sanitise_terminal
 from fairgrid.protocol.views import Task, TaskStatus
 from fairgrid.storage.client import StorageClient
 
-__all__ = ["MAX_RESULT_BYTES", "CollectedResult", "collect_result", "prepare_out"]
+__all__ = ["MAX_RESULT_BYTES", "MAX_RESULT_FILES", "CollectedResult", "collect_result", "move_into", "prepare_out"]
 
 MAX_RESULT_BYTES = 1 << 30
 """The largest result archive that is downloaded."""
 
-_MAX_FILES = 20_000
+MAX_RESULT_FILES = 20_000
+"""How many files a result may have that is unpacked here."""
 _SHOWN_LOG_BYTES = 1 << 20
 
 
@@ -88,14 +89,14 @@ async def collect_result(storage: StorageClient, task: Task, task_id: str, out: 
                 f"says {task.result_digest}. Nothing was written. Keep deal and CID {cid} as evidence against the pool."
             )
         unpacked = Path(scratch) / "unpacked"
-        entries = extract_archive(archive, unpacked, max_bytes=MAX_RESULT_BYTES, max_files=_MAX_FILES)
+        entries = extract_archive(archive, unpacked, max_bytes=MAX_RESULT_BYTES, max_files=MAX_RESULT_FILES)
         error = error_in_folder(unpacked)
         for entry in entries:
-            _move_into(unpacked, entry.path, out)
+            move_into(unpacked, entry.path, out)
     return CollectedResult(out, cid, found, entries, error)
 
 
-def _move_into(source: Path, path: str, out: Path) -> None:
+def move_into(source: Path, path: str, out: Path) -> None:
     """Move one verified file; no link that lies in ``out`` is followed out of it."""
     target = out
     for part in Path(path).parts[:-1]:

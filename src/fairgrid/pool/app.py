@@ -14,6 +14,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from fairgrid import __version__
+from fairgrid.chain.network import Network, document_of
 from fairgrid.pool.phases import ReplicaPhase
 from fairgrid.pool.service import PoolService
 from fairgrid.pool.sessions import serve_worker
@@ -31,12 +32,13 @@ _SILENT_CHAIN_S = 30.0
 _HEADERS = {"access-control-allow-origin": "*", "x-content-type-options": "nosniff"}
 
 
-def pool_application(service: PoolService) -> Starlette:
-    """The ASGI application of a running `PoolService`."""
-    rim = _Rim(service)
+def pool_application(service: PoolService, *, network: Network | None = None) -> Starlette:
+    """The ASGI application of a running `PoolService`; ``network`` is what newcomers are told of the network."""
+    rim = _Rim(service, network)
     return Starlette(
         routes=[
             Route("/info", rim.info),
+            Route("/network", rim.network),
             Route("/trust", rim.trust),
             Route("/health", rim.health),
             Route("/deals/{deal_id}", rim.deal),
@@ -107,8 +109,9 @@ def _line_document(line: StoryLine, *, public: bool) -> dict[str, Any]:
 
 
 class _Rim:
-    def __init__(self, service: PoolService) -> None:
+    def __init__(self, service: PoolService, network: Network | None) -> None:
         self._service = service
+        self._network = network
 
     async def info(self, request: Request) -> JSONResponse:
         service = self._service
@@ -128,6 +131,11 @@ class _Rim:
                 "owners": len({worker.owner for worker in workers if worker.ready}),
             }
         )
+
+    async def network(self, request: Request) -> JSONResponse:
+        if self._network is None:
+            return _error(404, "This pool does not describe its network. Ask its operator for the network file.")
+        return _json(document_of(self._network))
 
     async def trust(self, request: Request) -> JSONResponse:
         return _json(trust_document(self._service))

@@ -1,27 +1,43 @@
-"""The scheduler's working memory, and the few verbs by which its parts change it."""
+"""The scheduler's working memory, and the few verbs by which its parts change it.
+
+Everything that is counted or queued is kept up to date by these verbs, so that no event makes anybody walk over all
+tasks or all workers.
+"""
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
+
+from sortedcontainers import SortedList
 
 from fairgrid.pool.instructions import (
     BanWorker,
-    Claim,
-    Finalize,
-    Initialize,
+    ChainInstruction,
     Instruction,
     SendAbort,
     WorkerInstruction,
 )
 from fairgrid.pool.matcher import FirstMatcher, Matcher
-from fairgrid.pool.phases import TRANSITIONS, InvalidTransition, Phase, ReplicaPhase
+from fairgrid.pool.phases import (
+    ACTIVE_PHASES,
+    EXPECTED_PHASES,
+    FAULTY_PHASES,
+    TRANSITIONS,
+    InvalidTransition,
+    Phase,
+    ReplicaPhase,
+)
 from fairgrid.pool.policy import Policy
-from fairgrid.pool.state import Ban, ChainStep, PoolIdentity, Replica, StoryLine, TaskState, WorkerState
+from fairgrid.pool.queues import BagQueue, IdleWorkers, WaitingTasks
+from fairgrid.pool.state import Bag, Ban, ChainStep, DealTerms, PoolIdentity, Replica, StoryLine, TaskState, WorkerState
+from fairgrid.pool.timers import Timers
+from fairgrid.protocol.trust import FRESH_WEIGHT
 
-__all__ = ["Book", "Part"]
+__all__ = ["Book", "Burden", "DealRecord", "Part"]
 
 _LONGEST_RETRY_S = 60.0
-_NOT_A_FAULT = (ReplicaPhase.DISMISSED, ReplicaPhase.BANNED)
+_REMEMBERED_TIMES = 101
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +46,42 @@ class Part:
 
     task: TaskState
     replica: Replica
+
+
+@dataclass(slots=True)
+class Burden:
+    """What a worker has on its hands in the tasks that are here. Keys are lease ids."""
+
+    parts: dict[str, Part] = field(default_factory=dict)
+    leased: dict[str, Part] = field(default_factory=dict)
+    reserved: int = 0
+    """Deposit (nRLC) that it will lock for what it took on."""
+    owing: int = 0
+    """Seals that it was asked to open and did not yet."""
+
+
+@dataclass(slots=True)
+class DealRecord:
+    """What is known of a deal besides its bag: its tasks that are here, and how long its replicas computed."""
+
+    tasks: dict[str, None] = field(default_factory=dict)
+    leased: dict[str, Part] = field(default_factory=dict)
+    """Who computes, by lease id, the oldest lease first."""
+    spares: int = 0
+    recent: deque[float] = field(default_factory=deque)
+    times: SortedList = field(default_factory=SortedList)
+
+    def note_time(self, seconds: float) -> None:
+        self.recent.append(seconds)
+        self.times.add(seconds)
+        if len(self.recent) > _REMEMBERED_TIMES:
+            self.times.remove(self.recent.popleft())
+
+    def median_time(self) -> float:
+        return float(self.times[len(self.times) // 2])
+
+
+_NOBODY = Burden()
 
 
 @dataclass(slots=True)
@@ -43,45 +95,112 @@ class Book:
     policy: Policy
     matcher: Matcher = field(default_factory=FirstMatcher)
     tasks: dict[str, TaskState] = field(default_factory=dict)
+    bags: dict[str, Bag] = field(default_factory=dict)
+    deals: dict[str, DealRecord] = field(default_factory=dict)
     workers: dict[str, WorkerState] = field(default_factory=dict)
     bans: dict[str, Ban] = field(default_factory=dict)
     strikes: dict[str, int] = field(default_factory=dict)
-    room: int = 0
     now: float = 0.0
     chain_time: int = 0
     reconciling: bool = False
-    dispatch_wanted: bool = False
+    active: int = 0
+    claiming: int = 0
+    open_bags: BagQueue = field(default_factory=BagQueue)
+    overdue_bags: BagQueue = field(default_factory=BagQueue)
+    waiting: WaitingTasks = field(default_factory=WaitingTasks)
+    idle: IdleWorkers = field(default_factory=IdleWorkers)
+    local_timers: Timers = field(default_factory=Timers)
+    chain_timers: Timers = field(default_factory=Timers)
+    bag_timers: Timers = field(default_factory=Timers)
+    straggler_timers: Timers = field(default_factory=Timers)
     instructions: list[Instruction] = field(default_factory=list)
     lines: list[StoryLine] = field(default_factory=list)
-    changed: set[str] = field(default_factory=set)
-    _parts: dict[str, list[Part]] = field(default_factory=dict)
+    changed: dict[str, None] = field(default_factory=dict)
+    changed_bags: dict[str, Bag] = field(default_factory=dict)
+    restless: dict[str, None] = field(default_factory=dict)
+    """Tasks to advance before the event is over."""
+    due: dict[str, None] = field(default_factory=dict)
+    """Tasks to look at before the event is over because their time has come."""
+    advanced: dict[str, None] = field(default_factory=dict)
+    """Tasks that were looked at; each is told when to be looked at next."""
+    stragglers: dict[str, None] = field(default_factory=dict)
+    """Tasks with a replica that may get a copy, once those that wait for workers had their turn."""
+    finished: dict[str, None] = field(default_factory=dict)
+    _burdens: dict[str, Burden] = field(default_factory=dict)
+    _parts_of_owner: dict[str, dict[str, Part]] = field(default_factory=dict)
+    _connected: dict[str, dict[str, None]] = field(default_factory=dict)
+
+    # --- tasks and deals ------------------------------------------------------------------------------------------
 
     def add_task(self, task: TaskState) -> None:
         self.tasks[task.task_id] = task
+        self.deals.setdefault(task.deal.deal_id, DealRecord()).tasks[task.task_id] = None
+        self._count(task.phase, 1)
+        if task.is_final:
+            self.finished[task.task_id] = None
         for replica in task.replicas:
-            self._parts.setdefault(replica.worker, []).append(Part(task, replica))
+            self._enter_part(task, replica)
 
     def drop_task(self, task: TaskState) -> None:
+        """Forget a task that is over."""
         del self.tasks[task.task_id]
-        for worker in {replica.worker for replica in task.replicas}:
-            kept = [part for part in self._parts[worker] if part.task is not task]
-            if kept:
-                self._parts[worker] = kept
-            else:
-                del self._parts[worker]
+        self.finished.pop(task.task_id, None)
+        self._count(task.phase, -1)
+        self.waiting.remove(task.task_id)
+        self.local_timers.forget(task.task_id)
+        self.chain_timers.forget(task.task_id)
+        for replica in task.replicas:
+            burden = self._burdens[replica.worker]
+            if replica.phase is ReplicaPhase.LEASED:
+                self._lease_ends(burden.parts[replica.lease_id])
+            del burden.parts[replica.lease_id]
+            burden.owing -= replica.owes_opening
+            if replica.phase in EXPECTED_PHASES:
+                burden.reserved -= task.deal.worker_stake
+            if not burden.parts:
+                del self._burdens[replica.worker]
+            others = self._parts_of_owner[replica.owner]
+            del others[replica.lease_id]
+            if not others:
+                del self._parts_of_owner[replica.owner]
+        record = self.deals[task.deal.deal_id]
+        del record.tasks[task.task_id]
+        self.settle_bag(task.deal.deal_id)
 
-    def add_replica(self, task: TaskState, replica: Replica) -> None:
-        task.replicas.append(replica)
-        self._parts.setdefault(replica.worker, []).append(Part(task, replica))
+    def settle_bag(self, deal_id: str) -> None:
+        """Forget a deal of which nothing more is expected."""
+        bag, record = self.bags.get(deal_id), self.deals.get(deal_id)
+        if (record is not None and record.tasks) or (bag is not None and bag.left):
+            return
+        self.deals.pop(deal_id, None)
+        self.waiting.forget_deal(deal_id)
+        if bag is not None:
+            bag.settled = True
+            del self.bags[deal_id]
+            self.bag_timers.forget(deal_id)
+            self.straggler_timers.forget(deal_id)
+            self.touch_bag(bag)
 
-    def parts_of(self, worker: str) -> tuple[Part, ...]:
-        """All replicas of a worker in the tasks that are here."""
-        return tuple(self._parts.get(worker, ()))
+    def replace_deal(self, task: TaskState, deal: DealTerms) -> None:
+        """Give a task other terms of its deal."""
+        difference = deal.worker_stake - task.deal.worker_stake
+        task.deal = deal
+        if difference:
+            for replica in task.in_phase(*EXPECTED_PHASES):
+                self._burdens[replica.worker].reserved += difference
+        self.touch(task)
 
-    def count_room(self) -> None:
-        """Work out how many more tasks may be taken on."""
-        active = sum(1 for task in self.tasks.values() if not task.is_final and task.phase is not Phase.RECEIVED)
-        self.room = self.policy.max_active_tasks - active
+    def touch_bag(self, bag: Bag) -> None:
+        """Have the deal stored."""
+        self.changed_bags[bag.deal.deal_id] = bag
+
+    def _count(self, phase: Phase, change: int) -> None:
+        if phase in ACTIVE_PHASES:
+            self.active += change
+        elif phase is Phase.CLAIMING:
+            self.claiming += change
+
+    # --- what was decided -----------------------------------------------------------------------------------------
 
     def do(self, instruction: Instruction) -> None:
         self.instructions.append(instruction)
@@ -96,11 +215,11 @@ class Book:
         line = StoryLine(task.task_id, len(task.story) + 1, self.now, text, worker)
         task.story.append(line)
         self.lines.append(line)
-        self.changed.add(task.task_id)
+        self.changed[task.task_id] = None
 
     def touch(self, task: TaskState) -> None:
         """Have the task stored."""
-        self.changed.add(task.task_id)
+        self.changed[task.task_id] = None
 
     def enter(self, task: TaskState, phase: Phase, why: str) -> None:
         """Put the task into another phase.
@@ -108,16 +227,23 @@ class Book:
         Raises:
             InvalidTransition: the table does not have this step, and it is not the chain that dictates it.
         """
-        if task.phase is phase:
+        before = task.phase
+        if before is phase:
             return
-        if phase not in TRANSITIONS[task.phase] and not self.reconciling:
-            raise InvalidTransition(task_id=task.task_id, phase=task.phase, wanted=phase, story=task.story)
+        if phase not in TRANSITIONS[before] and not self.reconciling:
+            raise InvalidTransition(task_id=task.task_id, phase=before, wanted=phase, story=task.story)
+        self._count(before, -1)
         task.phase = phase
-        if phase is Phase.SEALING:
-            self.dispatch_wanted = True
+        self._count(phase, 1)
+        if before is Phase.SEALING:
+            self.waiting.remove(task.task_id)
+        if task.is_final:
+            self.finished[task.task_id] = None
+        else:
+            self.finished.pop(task.task_id, None)
         self.tell(task, f"{phase.value}: {why}")
 
-    def issue(self, task: TaskState, step: str, instruction: Initialize | Finalize | Claim) -> None:
+    def issue(self, task: TaskState, step: str, instruction: ChainInstruction) -> None:
         """Send a transaction unless it is under way, or must wait after a failure."""
         state = task.steps.setdefault(step, ChainStep())
         if state.issued or self.now < state.retry_at:
@@ -141,21 +267,94 @@ class Book:
                 task.steps[step].issued = False
                 task.steps[step].retry_at = 0.0
 
+    # --- replicas -------------------------------------------------------------------------------------------------
+
+    def add_replica(self, task: TaskState, replica: Replica) -> None:
+        task.replicas.append(replica)
+        self._enter_part(task, replica)
+
+    def _enter_part(self, task: TaskState, replica: Replica) -> None:
+        part = Part(task, replica)
+        burden = self._burdens.get(replica.worker)
+        if burden is None:
+            burden = self._burdens[replica.worker] = Burden()
+        burden.parts[replica.lease_id] = part
+        burden.owing += replica.owes_opening
+        self._parts_of_owner.setdefault(replica.owner, {})[replica.lease_id] = part
+        if replica.phase is ReplicaPhase.LEASED:
+            self._lease_begins(part)
+        if replica.phase in EXPECTED_PHASES:
+            burden.reserved += task.deal.worker_stake
+
+    def _lease_begins(self, part: Part) -> None:
+        replica, record = part.replica, self.deals[part.task.deal.deal_id]
+        self._burdens[replica.worker].leased[replica.lease_id] = part
+        record.leased[replica.lease_id] = part
+        record.spares += bool(replica.stands_for)
+
+    def _lease_ends(self, part: Part) -> None:
+        replica, record = part.replica, self.deals[part.task.deal.deal_id]
+        del self._burdens[replica.worker].leased[replica.lease_id]
+        del record.leased[replica.lease_id]
+        record.spares -= bool(replica.stands_for)
+
+    def burden(self, worker: str) -> Burden:
+        """What a worker has on its hands; read only."""
+        return self._burdens.get(worker, _NOBODY)
+
+    def parts_of(self, worker: str) -> tuple[Part, ...]:
+        """All replicas of a worker in the tasks that are here."""
+        return tuple(self.burden(worker).parts.values())
+
+    def move(self, task: TaskState, replica: Replica, phase: ReplicaPhase) -> None:
+        """Put a replica into another phase. Who computes no longer has a slot free for another task."""
+        before, owed = replica.phase, replica.owes_opening
+        if before is phase:
+            return
+        replica.phase = phase
+        burden = self._burdens[replica.worker]
+        burden.owing += replica.owes_opening - owed
+        if (phase in EXPECTED_PHASES) != (before in EXPECTED_PHASES):
+            burden.reserved += task.deal.worker_stake if phase in EXPECTED_PHASES else -task.deal.worker_stake
+        worker = self.workers.get(replica.worker)
+        if before is ReplicaPhase.LEASED:
+            self._lease_ends(burden.parts[replica.lease_id])
+            if worker is not None:
+                worker.free_slots = min(worker.free_slots + 1, worker.slots)
+        elif phase is ReplicaPhase.LEASED:
+            self._lease_begins(burden.parts[replica.lease_id])
+        self.touch(task)
+        if worker is not None:
+            self.place(worker, anew=True)
+
+    def ask_opening(self, task: TaskState, replica: Replica, at: float) -> None:
+        """Note when a replica was asked to open its seal (0: never)."""
+        owed = replica.owes_opening
+        replica.opening_asked_at = at
+        self._burdens[replica.worker].owing += replica.owes_opening - owed
+        self._owing_changed(task, replica)
+
+    def opened(self, task: TaskState, replica: Replica, digest: str) -> None:
+        """Note what a replica's opening said."""
+        owed = replica.owes_opening
+        replica.opened, replica.digest = True, digest
+        self._burdens[replica.worker].owing += replica.owes_opening - owed
+        self._owing_changed(task, replica)
+
+    def _owing_changed(self, task: TaskState, replica: Replica) -> None:
+        self.touch(task)
+        worker = self.workers.get(replica.worker)
+        if worker is not None:
+            self.place(worker, anew=True)
+
     def end(self, task: TaskState, replica: Replica, phase: ReplicaPhase, why: str) -> None:
         """End a worker's part in a task, and tell it so."""
-        if replica.phase is ReplicaPhase.LEASED:
-            self._free_slot(replica.worker)
-        replica.phase = phase
-        if phase not in _NOT_A_FAULT:
+        if phase in FAULTY_PHASES:
             self.strikes[replica.worker] = self.strikes.get(replica.worker, 0) + 1
-        self.dispatch_wanted = True
+        self.move(task, replica, phase)
+        self.restless[task.task_id] = None
         self.tell(task, f"A worker's part ends ({phase.value}): {why}", worker=replica.worker)
         self.send(SendAbort(task.task_id, replica.worker, replica.lease_id, why[:500]))
-
-    def sealed(self, replica: Replica) -> None:
-        """A replica computes no longer: its worker has a slot for another."""
-        self._free_slot(replica.worker)
-        self.dispatch_wanted = True
 
     def ban(self, task: TaskState, replica: Replica, reason: str, evidence: str) -> None:
         """Ban worker and owner for good; what they hold elsewhere ends."""
@@ -166,17 +365,47 @@ class Book:
         self.bans.setdefault(replica.owner, ban)
         self.tell(task, f"The pool bans a worker: {reason}", worker=replica.worker)
         self.do(BanWorker(task.task_id, replica.worker, replica.owner, reason, evidence))
-        for other in self.tasks.values():
-            for held in other.replicas:
-                if held.owner == replica.owner and not held.ended:
-                    self.end(other, held, ReplicaPhase.BANNED, "its owner was banned")
-        for worker in [state.worker for state in self.workers.values() if state.owner == replica.owner]:
-            del self.workers[worker]
+        for part in list(self._parts_of_owner.get(replica.owner, {}).values()):
+            if not part.replica.ended:
+                self.end(part.task, part.replica, ReplicaPhase.BANNED, "its owner was banned")
+        for worker in list(self._connected.get(replica.owner, {})):
+            self.disconnect(worker)
+
+    # --- workers --------------------------------------------------------------------------------------------------
 
     def is_banned(self, worker: str, owner: str) -> bool:
         return worker in self.bans or owner in self.bans
 
-    def _free_slot(self, worker: str) -> None:
-        state = self.workers.get(worker)
-        if state is not None:
-            state.free_slots = min(state.free_slots + 1, state.slots)
+    def connect(self, worker: WorkerState) -> None:
+        self.disconnect(worker.worker)
+        self.workers[worker.worker] = worker
+        self._connected.setdefault(worker.owner, {})[worker.worker] = None
+
+    def disconnect(self, worker: str) -> None:
+        """It is not here any more; one that was not is nothing."""
+        known = self.workers.pop(worker, None)
+        if known is not None:
+            self.idle.remove(worker)
+            others = self._connected[known.owner]
+            del others[worker]
+            if not others:
+                del self._connected[known.owner]
+
+    def place(self, worker: WorkerState, *, anew: bool = False) -> None:
+        """Put a worker where it belongs among the idle ones. ``anew``: it may suit whom it did not suit before."""
+        name = worker.worker
+        if worker.ready and worker.free_slots > 0 and not self.burden(name).owing:
+            self.idle.put(
+                name,
+                self.strikes.get(name, 0),
+                worker.leases_given,
+                experienced=worker.weight > FRESH_WEIGHT,
+                anew=anew,
+            )
+        else:
+            self.idle.remove(name)
+
+    def forgive(self, worker: str) -> None:
+        """Its failures count no more: it did what it took on."""
+        if self.strikes.pop(worker, None) is not None and worker in self.workers:
+            self.place(self.workers[worker])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import assert_never
 
 from fairgrid.chain import calls
 from fairgrid.chain.interface import Call
-from fairgrid.pool.instructions import ChainInstruction, Claim, Finalize, Initialize
+from fairgrid.pool.instructions import ChainInstruction, Claim, Finalize, Initialize, Reopen
 from fairgrid.protocol.hexes import from_hex
 from fairgrid.protocol.results import callback_results_text, results_text
 
@@ -59,15 +60,21 @@ def bundled(
 
 def call_of(instruction: ChainInstruction, hub: str, callback_of: Callable[[str], str]) -> Call:
     """The call that carries out one instruction; ``callback_of`` gives a task's callback contract."""
-    if isinstance(instruction, Initialize):
-        return calls.initialize(hub, instruction.deal_id, instruction.index)
-    if isinstance(instruction, Finalize):
-        callback_data = from_hex(instruction.results_callback)
-        results = results_text(instruction.cid)
-        if callback_data:
-            results = callback_results_text(callback_of(instruction.task_id))
-        return calls.finalize(hub, instruction.task_id, results, callback_data)
-    return calls.claim(hub, instruction.task_id)
+    match instruction:
+        case Initialize():
+            return calls.initialize(hub, instruction.deal_id, instruction.index)
+        case Finalize():
+            callback_data = from_hex(instruction.results_callback)
+            results = results_text(instruction.cid)
+            if callback_data:
+                results = callback_results_text(callback_of(instruction.task_id))
+            return calls.finalize(hub, instruction.task_id, results, callback_data)
+        case Claim():
+            return calls.claim(hub, instruction.task_id)
+        case Reopen():
+            return calls.reopen(hub, instruction.task_id)
+        case _:
+            assert_never(instruction)
 
 
 def _array(instructions: Sequence[ChainInstruction], hub: str) -> Call:

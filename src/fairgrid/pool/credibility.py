@@ -9,11 +9,11 @@ from types import MappingProxyType
 from fairgrid.pool.standing import Standing
 from fairgrid.pool.trust_policy import TrustPolicy
 
-__all__ = ["Ledger"]
+__all__ = ["Standings"]
 
 
 @dataclass(slots=True)
-class Ledger:
+class Standings:
     """Standings by worker. ``changed`` are those to be stored; `take_changed` empties it."""
 
     policy: TrustPolicy

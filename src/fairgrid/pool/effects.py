@@ -31,7 +31,7 @@ _MONEY_EVERY_S = 15.0
 
 
 def step_of(instruction: ChainInstruction) -> str:
-    """The name of the step in the machine's words: initialize, finalize or claim."""
+    """The name of the step in the machine's words: initialize, finalize, claim or reopen."""
     return type(instruction).__name__.lower()
 
 

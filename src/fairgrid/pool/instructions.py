@@ -11,6 +11,7 @@ __all__ = [
     "Finalize",
     "Initialize",
     "Instruction",
+    "Reopen",
     "RequestOpening",
     "RequestUpload",
     "SendAbort",
@@ -57,6 +58,18 @@ class Claim:
     @property
     def key(self) -> str:
         return f"{self.task_id}/claim"
+
+
+@dataclass(frozen=True, slots=True)
+class Reopen:
+    """Take back a consensus that nobody revealed in time; ``round`` is the round that it ended."""
+
+    task_id: str
+    round: int
+
+    @property
+    def key(self) -> str:
+        return f"{self.task_id}/reopen/{self.round}"
 
 
 # --- messages to workers: repeated when a worker comes back, so it may get one twice ------------------------------
@@ -176,7 +189,7 @@ class BanWorker:
         return f"{self.task_id}/ban/{self.worker}"
 
 
-ChainInstruction = Initialize | Finalize | Claim
+ChainInstruction = Initialize | Finalize | Claim | Reopen
 WorkerInstruction = (
     SendLease | SendAuthorisation | SendRevealNotice | RequestOpening | RequestUpload | SendAbort | SendDone
 )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
+from itertools import islice
 
-from fairgrid.pool import dispatch, presence, rounds, settlement
-from fairgrid.pool.book import Book
+from fairgrid.pool import bags as bags_of
+from fairgrid.pool import dispatch, presence, rounds, settlement, timing
+from fairgrid.pool.book import Book, DealRecord
 from fairgrid.pool.events import (
     ChainReconciled,
     ConsensusReached,
@@ -42,9 +44,9 @@ from fairgrid.pool.matcher import FirstMatcher, Matcher
 from fairgrid.pool.phases import Phase, ReplicaPhase
 from fairgrid.pool.policy import Policy
 from fairgrid.pool.state import (
+    Bag,
     Ban,
     ChainFacts,
-    DealTerms,
     PoolIdentity,
     SeenContribution,
     StoryLine,
@@ -52,7 +54,6 @@ from fairgrid.pool.state import (
     Upload,
     WorkerState,
 )
-from fairgrid.protocol.ids import task_id as id_of_task
 from fairgrid.protocol.views import ContributionStatus, TaskStatus
 
 __all__ = ["Outcome", "PoolMachine"]
@@ -73,6 +74,8 @@ class Outcome:
     instructions: tuple[Instruction, ...]
     changed: tuple[TaskState, ...] = ()
     lines: tuple[StoryLine, ...] = ()
+    bags: tuple[Bag, ...] = ()
+    """Deals that changed; store them as well."""
 
 
 class PoolMachine:
@@ -87,6 +90,11 @@ class PoolMachine:
         return self._book.tasks
 
     @property
+    def bags(self) -> dict[str, Bag]:
+        """Deals of which something is still expected, by id; read only."""
+        return self._book.bags
+
+    @property
     def workers(self) -> dict[str, WorkerState]:
         """Connected workers by address; read only."""
         return self._book.workers
@@ -99,13 +107,23 @@ class PoolMachine:
     def is_banned(self, worker: str, owner: str) -> bool:
         return self._book.is_banned(worker, owner)
 
+    def strikes_of(self, worker: str) -> int:
+        """How often in a row a worker failed since it last contributed."""
+        return self._book.strikes.get(worker, 0)
+
     def story(self, task_id: str) -> tuple[StoryLine, ...]:
         """Everything that happened to a live task, in order; empty for one that is not here."""
         task = self._book.tasks.get(task_id)
         return tuple(task.story) if task else ()
 
     def restore(
-        self, tasks: Iterable[TaskState], bans: Iterable[Ban], *, in_flight: Collection[str], now: float
+        self,
+        tasks: Iterable[TaskState],
+        bans: Iterable[Ban],
+        *,
+        bags: Iterable[Bag] = (),
+        in_flight: Collection[str],
+        now: float,
     ) -> Outcome:
         """Take up what the store holds after the pool was away.
 
@@ -116,8 +134,9 @@ class PoolMachine:
         for ban in bans:
             book.bans[ban.worker] = ban
             book.bans.setdefault(ban.owner, ban)
+        for bag in bags:
+            book.bags[bag.deal.deal_id] = bag
         for task in tasks:
-            book.add_task(task)
             grace = book.policy.restart_grace_s - book.policy.reconnect_grace_s
             for replica in task.replicas:
                 replica.lost_at = now + grace
@@ -127,11 +146,16 @@ class PoolMachine:
                 if replica.owes_opening:
                     replica.opening_asked_at = now
             for name, step in task.steps.items():
-                step.issued = step.issued and f"{task.task_id}/{name}" in in_flight
+                step.issued = step.issued and settlement.key_of(task, name) in in_flight
             if task.upload.lease_id:
                 task.upload.asked_at = now
+            book.add_task(task)
+            book.local_timers.set(task.task_id, now)
             if task.upload.verifying:
                 settlement.verify_again(book, task)
+        for bag in list(book.bags.values()):
+            bags_of.enqueue(book, bag)
+            book.settle_bag(bag.deal.deal_id)
         return self._outcome()
 
     def handle(self, event: Event, *, now: float) -> Outcome:
@@ -144,9 +168,7 @@ class PoolMachine:
         book = self._begin(now)
         try:
             self._take(event)
-            if book.dispatch_wanted:
-                book.dispatch_wanted = False
-                dispatch.fill_all(book)
+            self._settle()
         finally:
             book.reconciling = False
         return self._outcome()
@@ -160,20 +182,69 @@ class PoolMachine:
     def _outcome(self) -> Outcome:
         book = self._book
         changed = tuple(book.tasks[task_id] for task_id in sorted(book.changed))
-        outcome = Outcome(tuple(book.instructions), changed, tuple(book.lines))
-        book.instructions, book.lines, book.changed = [], [], set()
+        bags = tuple(book.changed_bags[deal_id] for deal_id in sorted(book.changed_bags))
+        outcome = Outcome(tuple(book.instructions), changed, tuple(book.lines), bags)
+        book.instructions, book.lines, book.changed, book.changed_bags = [], [], {}, {}
         return outcome
 
     def _tick(self, chain_time: int) -> None:
         book = self._book
+        if not book.chain_time:
+            # Until the chain was first seen no task could be judged.
+            book.due |= dict.fromkeys(book.tasks)
         book.chain_time = chain_time
-        book.dispatch_wanted = True
-        book.count_room()
-        for task in list(book.tasks.values()):
-            self._advance(task)
-            over = task.is_settled and book.now >= task.finished_at + book.policy.keep_finished_s
-            if over and task.task_id not in book.changed:
+        book.due |= dict.fromkeys(book.chain_timers.take(chain_time))
+        book.due |= dict.fromkeys(book.local_timers.take(book.now))
+        for deal_id in book.straggler_timers.take(book.now):
+            dispatch.find_stragglers(book, deal_id)
+        for deal_id in book.bag_timers.take(chain_time):
+            if deal_id in book.bags:
+                bags_of.enqueue(book, book.bags[deal_id])
+
+    def _look(self, task: TaskState) -> None:
+        """Look at a task because its time has come."""
+        book = self._book
+        if timing.is_forgotten(book, task):
+            if task.task_id not in book.changed:
                 book.drop_task(task)
+                return
+        elif task.phase is Phase.SEALING and task.task_id in book.waiting:
+            # A matcher may think otherwise after a while.
+            dispatch.await_workers(book, task, anew=True)
+        self._advance(task)
+
+    def _forget_finished(self) -> None:
+        book = self._book
+        for task_id in list(islice(book.finished, max(len(book.finished) - book.policy.keep_finished_tasks, 0))):
+            task = book.tasks[task_id]
+            if task.is_settled and task_id not in book.changed:
+                book.drop_task(task)
+
+    def _settle(self) -> None:
+        """Look at what the event touched besides its task, begin what there is room for, and serve who waits."""
+        book = self._book
+        while book.due:
+            task_id = next(iter(book.due))
+            del book.due[task_id]
+            if task_id in book.tasks:
+                self._look(book.tasks[task_id])
+        self._forget_finished()
+        while True:
+            while book.restless:
+                task_id = next(iter(book.restless))
+                del book.restless[task_id]
+                if task_id in book.tasks:
+                    self._advance(book.tasks[task_id])
+            begun = bags_of.begin_next(book)
+            if begun is None:
+                break
+            self._advance(begun)
+        dispatch.fill_all(book)
+        dispatch.speculate(book)
+        for task_id in book.advanced | book.changed:
+            if task_id in book.tasks:
+                timing.schedule(book, book.tasks[task_id])
+        book.advanced = {}
 
     def _take(self, event: Event) -> None:
         book = self._book
@@ -205,10 +276,12 @@ class PoolMachine:
                     case _:
                         self._chain_said(task_or_none, event)
                 self._advance(task_or_none)
+                book.restless.pop(task_or_none.task_id, None)
 
     def _advance(self, task: TaskState) -> None:
         """Derive what to do next from the chain's facts, the time and what is known of the workers."""
         book, facts, deal = self._book, task.facts, task.deal
+        book.advanced[task.task_id] = None
         settlement.check_openings(book, task)
         if facts.status is TaskStatus.COMPLETED:
             settlement.finish(book, task, Phase.COMPLETED)
@@ -234,35 +307,33 @@ class PoolMachine:
     def _initialize(self, task: TaskState) -> None:
         book = self._book
         if task.phase is Phase.RECEIVED:
-            if book.room <= 0:
-                return
-            book.room -= 1
             book.enter(task, Phase.INITIALIZING, "The pool takes the task on.")
         book.issue(task, "initialize", Initialize(task.task_id, task.deal.deal_id, task.index))
 
     # --- facts of the chain ---------------------------------------------------------------------------------------
 
     def _deal_matched(self, event: DealMatched) -> None:
+        """A deal may come twice, or again after a reorganisation, then with other deadlines."""
         book = self._book
-        book.count_room()
-        for index in range(event.bot_first, event.bot_first + event.bot_size):
-            task_id = id_of_task(event.deal.deal_id, index)
-            known = book.tasks.get(task_id)
-            if known is not None:
-                self._matched_again(known, event.deal)
-                continue
-            task = TaskState(task_id=task_id, index=index, deal=event.deal, created_at=book.now)
-            book.add_task(task)
-            book.tell(task, f"{Phase.RECEIVED.value}: Its deal was matched with trust {event.deal.trust}.")
-            self._advance(task)
+        bag = book.bags.get(event.deal.deal_id)
+        if bag is None:
+            bag = Bag(event.deal, event.bot_first, event.bot_size, book.now)
+            book.bags[event.deal.deal_id] = bag
+            book.deals.setdefault(event.deal.deal_id, DealRecord())
+            book.touch_bag(bag)
+        else:
+            bags_of.matched_again(book, bag, event)
+            for task_id in list(book.deals[bag.deal.deal_id].tasks):
+                self._matched_again(book.tasks[task_id], bag)
+        bags_of.enqueue(book, bag)
 
-    def _matched_again(self, task: TaskState, deal: DealTerms) -> None:
-        """A deal that was taken back may come again in another block, with other deadlines."""
+    def _matched_again(self, task: TaskState, bag: Bag) -> None:
         book = self._book
-        if task.deal == deal:
+        deal = bag.deal if task.index < bag.first + bag.size else replace(bag.deal, undone=True)
+        if task.deal == deal or task.is_final:
             return
-        revived = task.deal.undone
-        task.deal = deal
+        revived = task.deal.undone and not deal.undone
+        book.replace_deal(task, deal)
         book.tell(task, "Its deal was matched again after a reorganisation.")
         if revived and task.phase is Phase.ABANDONED:
             book.reconciling = True
@@ -270,12 +341,17 @@ class PoolMachine:
         self._advance(task)
 
     def _deal_undone(self, event: DealUndone) -> None:
-        for task in list(self._book.tasks.values()):
-            if task.deal.deal_id == event.deal_id and not task.is_final:
-                task.deal = replace(task.deal, undone=True)
+        book = self._book
+        bag, record = book.bags.get(event.deal_id), book.deals.get(event.deal_id)
+        if bag is not None:
+            bags_of.undone(book, bag)
+        for task_id in list(record.tasks) if record else ():
+            task = book.tasks[task_id]
+            if not task.is_final:
+                book.replace_deal(task, replace(task.deal, undone=True))
                 task.facts = ChainFacts()
-                self._book.forget_step(task, "initialize")
-                self._book.tell(task, "A reorganisation took its deal back.")
+                book.forget_step(task, "initialize")
+                book.tell(task, "A reorganisation took its deal back.")
                 self._advance(task)
 
     def _chain_said(
@@ -319,9 +395,9 @@ class PoolMachine:
             book.tell(task, "A contribution was mined.", worker=event.worker)
         replica = task.replica_of(event.worker)
         if replica is not None and replica.phase is not ReplicaPhase.BANNED:
-            replica.phase = ReplicaPhase.CONTRIBUTED
+            book.move(task, replica, ReplicaPhase.CONTRIBUTED)
             replica.shown_phase = "contributing"
-            book.strikes.pop(event.worker, None)
+            book.forgive(event.worker)
 
     def _reconcile(self, task: TaskState, facts: ChainFacts) -> None:
         """The chain's views win over everything believed; what was undone is undone here."""
@@ -334,20 +410,20 @@ class PoolMachine:
         for replica in task.replicas:
             contributed = facts.contribution(replica.worker) is not None
             if replica.phase is ReplicaPhase.CONTRIBUTED and not contributed:
-                replica.phase = ReplicaPhase.AUTHORISED
+                book.move(task, replica, ReplicaPhase.AUTHORISED)
                 replica.authorised_at = book.now
-                replica.opening_asked_at = 0.0
+                book.ask_opening(task, replica, 0.0)
             elif (
                 contributed and replica.phase is not ReplicaPhase.BANNED and task.replica_of(replica.worker) is replica
             ):
-                replica.phase = ReplicaPhase.CONTRIBUTED
+                book.move(task, replica, ReplicaPhase.CONTRIBUTED)
         if facts.status < before.status:
             book.tell(task, f"The chain took a step back: {before.status.name} became {facts.status.name}.")
         if facts.status is TaskStatus.UNSET and task.phase not in (Phase.RECEIVED, Phase.ABANDONED, Phase.CLAIMING):
             book.forget_step(task, "initialize")
             book.enter(task, Phase.RECEIVED, "The chain does not know the task.")
         elif facts.status is TaskStatus.ACTIVE and task.phase in _PAST_REVEALING:
-            book.forget_step(task, "finalize", "claim")
+            book.forget_step(task, "finalize", "claim", "reopen")
             task.upload = Upload()
             book.enter(task, Phase.CONTRIBUTING, "The chain knows no consensus.")
         elif facts.status is TaskStatus.REVEALING and task.phase in (Phase.COMPLETED, Phase.FAILED):

@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from fairgrid.pool.state import StoryLine
 
 __all__ = [
+    "ACTIVE_PHASES",
     "ENDED_REPLICA_PHASES",
     "EXPECTED_PHASES",
+    "FAULTY_PHASES",
     "FINAL_PHASES",
     "TRANSITIONS",
     "InvalidTransition",
@@ -40,6 +42,8 @@ class Phase(StrEnum):
     """A winner revealed; one is asked for the result, which the pool checks."""
     FINALIZING = "finalizing"
     """The result is checked; the pool sent `finalize`."""
+    REOPENING = "reopening"
+    """Nobody revealed in time; the pool sent `reopen`, so that others may compute it anew."""
     ABANDONED = "abandoned"
     """It cannot complete any more; the refund is claimed at the final deadline."""
     CLAIMING = "claiming"
@@ -52,6 +56,20 @@ class Phase(StrEnum):
 
 FINAL_PHASES = frozenset({Phase.COMPLETED, Phase.FAILED})
 
+ACTIVE_PHASES = frozenset(
+    {
+        Phase.RECEIVED,
+        Phase.INITIALIZING,
+        Phase.SEALING,
+        Phase.CONTRIBUTING,
+        Phase.REVEALING,
+        Phase.UPLOADING,
+        Phase.FINALIZING,
+        Phase.REOPENING,
+    }
+)
+"""Being worked on: these take the room that the policy's ``max_active_tasks`` gives."""
+
 _LEADS_NOWHERE = (Phase.ABANDONED, Phase.CLAIMING, Phase.FAILED)
 
 TRANSITIONS: Mapping[Phase, frozenset[Phase]] = MappingProxyType(
@@ -60,9 +78,10 @@ TRANSITIONS: Mapping[Phase, frozenset[Phase]] = MappingProxyType(
         Phase.INITIALIZING: frozenset({Phase.SEALING, *_LEADS_NOWHERE}),
         Phase.SEALING: frozenset({Phase.CONTRIBUTING, Phase.REVEALING, *_LEADS_NOWHERE}),
         Phase.CONTRIBUTING: frozenset({Phase.SEALING, Phase.REVEALING, *_LEADS_NOWHERE}),
-        Phase.REVEALING: frozenset({Phase.UPLOADING, Phase.COMPLETED, *_LEADS_NOWHERE}),
+        Phase.REVEALING: frozenset({Phase.UPLOADING, Phase.REOPENING, Phase.COMPLETED, *_LEADS_NOWHERE}),
         Phase.UPLOADING: frozenset({Phase.FINALIZING, Phase.COMPLETED, *_LEADS_NOWHERE}),
         Phase.FINALIZING: frozenset({Phase.COMPLETED, *_LEADS_NOWHERE}),
+        Phase.REOPENING: frozenset({Phase.SEALING, Phase.REVEALING, Phase.UPLOADING, Phase.COMPLETED, *_LEADS_NOWHERE}),
         Phase.ABANDONED: frozenset({Phase.REVEALING, Phase.UPLOADING, Phase.CLAIMING, Phase.COMPLETED, Phase.FAILED}),
         Phase.CLAIMING: frozenset({Phase.COMPLETED, Phase.FAILED}),
         Phase.COMPLETED: frozenset(),
@@ -106,6 +125,10 @@ ENDED_REPLICA_PHASES = frozenset(
         ReplicaPhase.BANNED,
     }
 )
+
+
+FAULTY_PHASES = (ReplicaPhase.LATE, ReplicaPhase.LOST, ReplicaPhase.DECLINED, ReplicaPhase.GIVEN_UP)
+"""Ended because its worker did not do what it took on."""
 
 
 class InvalidTransition(FairgridError):

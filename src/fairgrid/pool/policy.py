@@ -37,11 +37,24 @@ class Policy:
     """The same, after the pool itself was away."""
     heartbeat_s: float = 5.0
     """How often workers must speak; one that is silent three times as long is cut off."""
-    lease_ttl_s: float = 20.0
-    """A lease that its connected worker does not name in a heartbeat for so long is lost."""
+    lease_ttl_s: float = 10.0
+    """A lease that its worker does not name in a heartbeat for so long is lost: two heartbeats, so that it is replaced
+    within two."""
+    max_replicas_per_task: int = 25
+    """A task on which so many replicas failed is given up: it is not the workers' fault any more."""
+    speculation_factor: float = 3.0
+    """A replica that computes so many times longer than the median of its deal gets a speculative copy; 0: never."""
+    speculation_samples: int = 5
+    """So many replicas of a deal must have sealed before its median counts."""
+    speculation_min_s: float = 10.0
+    """A replica is no straggler before so many seconds."""
+    speculation_share: float = 0.1
+    """Speculative copies are at most this share of the leases that a deal has out, but always one."""
     max_active_tasks: int = 1_000
     """So many tasks are worked on at once; others wait before they are initialised."""
-    max_bag_size: int = 10_000
+    max_claims: int = 100
+    """So many refunds are claimed at once."""
+    max_bag_size: int = 1_000_000
     """A deal for more tasks than this is not served; its requester claims its money back after the final deadline."""
     max_workers: int = 10_000
     """So many workers may be connected."""
@@ -61,6 +74,10 @@ class Policy:
     """Warn when the key's coins last for fewer transactions than this."""
     keep_finished_s: float = 300.0
     """A finished task stays in memory for so long, for a reorganisation to undo it."""
+    keep_finished_tasks: int = 10_000
+    """So many finished tasks stay in memory at most."""
+    keep_rows_days: float = 90.0
+    """Rows of tasks that are over are deleted from the database after so many days; 0: never."""
     max_archive_bytes: int = 1 << 30
     """The largest result archive that is downloaded to be checked."""
 

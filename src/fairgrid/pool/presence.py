@@ -12,6 +12,9 @@ from fairgrid.protocol.trust import worker_weight
 
 __all__ = ["take"]
 
+_UNNAMED = 2
+"""After so many heartbeats that do not name it a lease is lost; one may have been written before the lease arrived."""
+
 
 def take(book: Book, event: WorkerJoined | WorkerFacts | WorkerReady | WorkerBeat | WorkerLost) -> None:
     """Take an event about a worker's presence; one of a worker that is not here is nothing."""
@@ -23,33 +26,43 @@ def take(book: Book, event: WorkerJoined | WorkerFacts | WorkerReady | WorkerBea
         return
     match event:
         case WorkerFacts():
+            anew = (worker.score, worker.stake) != (event.score, event.stake)
             worker.score, worker.weight, worker.stake = event.score, worker_weight(event.score), event.stake
+            book.place(worker, anew=anew)
         case WorkerLost():
-            del book.workers[event.worker]
+            book.disconnect(event.worker)
             for part in book.parts_of(event.worker):
                 part.replica.lost_at = book.now
+                if not part.task.is_settled:
+                    book.restless[part.task.task_id] = None
         case WorkerReady():
             _resume(book, worker, event)
             _count_slots(book, worker, event.held, event.free_slots)
             worker.ready = True
-            book.dispatch_wanted = True
+            book.place(worker)
+            for part in book.parts_of(event.worker):
+                if not part.task.is_settled:
+                    book.restless[part.task.task_id] = None
         case WorkerBeat():
             _renew(book, worker, event)
             _count_slots(book, worker, event.held, event.free_slots)
+            book.place(worker)
 
 
 def _joined(book: Book, event: WorkerJoined) -> None:
     if book.is_banned(event.worker, event.owner):
         return
-    book.workers[event.worker] = WorkerState(
-        worker=event.worker,
-        owner=event.owner,
-        slots=event.slots,
-        score=event.score,
-        weight=worker_weight(event.score),
-        stake=event.stake,
-        runtimes=event.runtimes,
-        machine=event.machine,
+    book.connect(
+        WorkerState(
+            worker=event.worker,
+            owner=event.owner,
+            slots=event.slots,
+            score=event.score,
+            weight=worker_weight(event.score),
+            stake=event.stake,
+            runtimes=event.runtimes,
+            machine=event.machine,
+        )
     )
     for part in book.parts_of(event.worker):
         part.replica.lost_at = 0.0
@@ -59,21 +72,22 @@ def _joined(book: Book, event: WorkerJoined) -> None:
 def _count_slots(book: Book, worker: WorkerState, held: tuple[Held, ...], free_slots: int) -> None:
     """Believe the report, less the leases that were sent after it was written."""
     named = {lease.lease_id for lease in held}
-    unseen = sum(
-        1
-        for part in book.parts_of(worker.worker)
-        if part.replica.phase is ReplicaPhase.LEASED and part.replica.lease_id not in named
-    )
+    unseen = sum(1 for lease_id in book.burden(worker.worker).leased if lease_id not in named)
     worker.free_slots = max(0, min(free_slots, worker.slots) - unseen)
 
 
 def _renew(book: Book, worker: WorkerState, event: WorkerBeat) -> None:
     for lease in event.held:
-        task = book.tasks.get(lease.task_id)
-        replica = task.replica(lease.lease_id) if task else None
-        if replica is not None and replica.worker == worker.worker and not replica.ended:
-            replica.renewed_at = book.now
-            replica.shown_phase = lease.phase
+        part = book.burden(worker.worker).parts.get(lease.lease_id)
+        if part is not None and part.task.task_id == lease.task_id and not part.replica.ended:
+            part.replica.renewed_at = book.now
+            part.replica.shown_phase = lease.phase
+    named = {lease.lease_id for lease in event.held}
+    for lease_id, part in list(book.burden(worker.worker).leased.items()):
+        replica = part.replica
+        replica.unnamed = 0 if lease_id in named else replica.unnamed + 1
+        if replica.unnamed >= _UNNAMED:
+            book.end(part.task, replica, ReplicaPhase.LOST, "its worker does not name the lease")
 
 
 def _resume(book: Book, worker: WorkerState, event: WorkerReady) -> None:
@@ -115,7 +129,7 @@ def _resume_replica(book: Book, task: TaskState, replica: Replica, is_held: bool
         case ReplicaPhase.LOST if (
             is_held and task.phase is Phase.SEALING and replica.round == task.round and not replica.seal
         ):
-            replica.phase = ReplicaPhase.LEASED
+            book.move(task, replica, ReplicaPhase.LEASED)
             book.tell(task, "A worker that was given up is back and still computes.", worker=replica.worker)
         case _ if replica.ended and is_held:
             book.send(SendAbort(task.task_id, replica.worker, replica.lease_id, "This lease has ended."))

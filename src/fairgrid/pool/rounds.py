@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from fairgrid.pool import dispatch
+from fairgrid.pool import dispatch, settlement
 from fairgrid.pool.book import Book
 from fairgrid.pool.events import LeaseFailed, SealReceived
 from fairgrid.pool.instructions import SendAbort, SendAuthorisation
@@ -12,9 +12,11 @@ from fairgrid.pool.phases import Phase, ReplicaPhase
 from fairgrid.pool.state import Replica, TaskState
 from fairgrid.protocol.trust import consensus_reached, needs_more_replicas
 
-__all__ = ["advance", "lease_failed", "seal_received"]
+__all__ = ["CONSENSUS_WAIT_S", "advance", "lease_failed", "seal_received"]
 
-_CONSENSUS_WAIT_S = 15.0
+CONSENSUS_WAIT_S = 15.0
+"""Contributions that should be a consensus wait so long for the chain's word, in seconds of local time."""
+
 _HEXADECIMAL = re.compile(r"(0x)?[0-9a-fA-F]{16,}")
 
 
@@ -22,13 +24,16 @@ def advance(book: Book, task: TaskState) -> None:
     """Take a task that is ACTIVE on chain, before its contribution deadline, as far as it goes now."""
     if task.phase in (Phase.RECEIVED, Phase.INITIALIZING):
         _open_round(book, task, "The task is active on chain")
+    elif task.phase is Phase.REOPENING:
+        task.steps.pop("reopen", None)
+        _open_round(book, task, "The chain took the consensus back that nobody revealed")
     _expire(book, task)
     if task.phase is Phase.SEALING:
         if _seals_are_in(book, task):
             sealed = len(task.in_phase(ReplicaPhase.SEALED))
             book.enter(task, Phase.CONTRIBUTING, f"All {sealed} seal(s) of round {task.round} are in.")
-        else:
-            book.dispatch_wanted = True
+        elif not _given_up(book, task):
+            dispatch.await_workers(book, task)
     if task.phase is Phase.CONTRIBUTING:
         _authorise(book, task)
 
@@ -45,13 +50,16 @@ def seal_received(book: Book, task: TaskState, replica: Replica, event: SealRece
         book.send(SendAbort(task.task_id, event.worker, replica.lease_id, "This lease takes no seal any more."))
         return
     if not returned:
-        book.sealed(replica)
-    replica.phase = ReplicaPhase.SEALED
+        dispatch.note_time(book, task, book.now - replica.leased_at)
+    book.move(task, replica, ReplicaPhase.SEALED)
     replica.sealed_at = book.now
     replica.seal = event.seal
     replica.seal_signature = event.signature
     replica.shown_phase = "sealed"
     book.tell(task, f"A seal of round {replica.round} came in.", worker=replica.worker)
+    for other in task.in_phase(ReplicaPhase.LEASED):
+        if other.stands_for == replica.lease_id or replica.stands_for == other.lease_id:
+            book.end(task, other, ReplicaPhase.DISMISSED, "the other copy was faster")
 
 
 def lease_failed(book: Book, task: TaskState, replica: Replica, event: LeaseFailed) -> None:
@@ -70,6 +78,7 @@ def _open_round(book: Book, task: TaskState, why: str) -> None:
     task.round += 1
     task.round_opened_at = book.now
     book.enter(task, Phase.SEALING, f"{why}; round {task.round} opens.")
+    dispatch.await_workers(book, task)
 
 
 def _expire(book: Book, task: TaskState) -> None:
@@ -86,6 +95,17 @@ def _expire(book: Book, task: TaskState) -> None:
     for replica in task.in_phase(ReplicaPhase.AUTHORISED):
         if book.now >= replica.authorised_at + book.policy.authorisation_timeout_s:
             book.end(task, replica, ReplicaPhase.GIVEN_UP, "authorised, but no contribution was mined in time")
+
+
+def _given_up(book: Book, task: TaskState) -> bool:
+    """Give a task up on which too many replicas failed, unless somebody's stake depends on it or is still at work."""
+    failures = task.failures()
+    if failures < book.policy.max_replicas_per_task or task.facts.contributions or task.pending_weights():
+        return False
+    ends = (line.text for line in reversed(task.story) if line.text.startswith("A worker's part ends"))
+    reason = next(ends, "").partition("): ")[2]
+    settlement.abandon(book, task, f"{failures} replicas failed; the last one: {reason}.")
+    return True
 
 
 def _seals_are_in(book: Book, task: TaskState) -> bool:
@@ -120,7 +140,7 @@ def _authorise(book: Book, task: TaskState) -> None:
             replica.lease_id,
         ),
     )
-    chosen.phase = ReplicaPhase.AUTHORISED
+    book.move(task, chosen, ReplicaPhase.AUTHORISED)
     chosen.authorised_at = book.now
     book.tell(task, "A worker is authorised to contribute.", worker=chosen.worker)
     book.send(SendAuthorisation(task.task_id, chosen.worker, chosen.lease_id))
@@ -131,4 +151,4 @@ def _consensus_expected(book: Book, task: TaskState) -> bool:
     groups = task.facts.groups()
     total = 1 + sum(groups.values())
     reached = any(consensus_reached(group, total, task.deal.trust) for group in groups.values())
-    return reached and book.now < task.last_contribution_at + _CONSENSUS_WAIT_S
+    return reached and book.now < task.last_contribution_at + CONSENSUS_WAIT_S

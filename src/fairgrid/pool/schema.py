@@ -1,4 +1,8 @@
-"""The scheduler's tables, as `fairgrid.pool.migrations` makes them; SQLite and PostgreSQL alike."""
+"""The scheduler's tables, as `fairgrid.pool.migrations` makes them; SQLite and PostgreSQL alike.
+
+What is written often is keyed by the number that a task gets when it begins, so that new rows lie side by side: writing
+costs the same with a thousand and with a million tasks in the tables.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,11 @@ import sqlalchemy as sa
 
 from fairgrid.seams.database import Uint256
 
-__all__ = ["bans", "bindings", "effects", "events", "metadata", "stories", "tasks"]
+__all__ = ["bans", "bindings", "deals", "effects", "journal", "metadata", "stories", "tasks"]
 
 metadata = sa.MetaData()
+
+_Number = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 bindings = sa.Table(
     "pool_binding",
@@ -18,10 +24,26 @@ bindings = sa.Table(
 )
 """What the database belongs to, and how far the chain was read."""
 
+deals = sa.Table(
+    "pool_deal",
+    metadata,
+    sa.Column("deal_id", sa.String(66), primary_key=True),
+    sa.Column("first", Uint256, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("begun", sa.BigInteger, nullable=False),
+    sa.Column("settled", sa.Boolean, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("updated_at", sa.Float, nullable=False),
+    sa.Column("document", sa.Text, nullable=False),
+    sa.Index("pool_deal_settled", "settled"),
+)
+"""One `Bag` each: the first ``begun`` of its tasks have rows in `tasks`. ``document`` is its `DealTerms` as JSON."""
+
 tasks = sa.Table(
     "pool_task",
     metadata,
-    sa.Column("task_id", sa.String(66), primary_key=True),
+    sa.Column("number", _Number, primary_key=True, autoincrement=False),
+    sa.Column("task_id", sa.String(66), nullable=False),
     sa.Column("deal_id", sa.String(66), nullable=False),
     sa.Column("task_index", Uint256, nullable=False),
     sa.Column("phase", sa.String(16), nullable=False),
@@ -29,32 +51,32 @@ tasks = sa.Table(
     sa.Column("created_at", sa.Float, nullable=False),
     sa.Column("updated_at", sa.Float, nullable=False),
     sa.Column("document", sa.Text, nullable=False),
+    sa.Index("pool_task_id", "task_id", unique=True),
     sa.Index("pool_task_deal", "deal_id", "task_index"),
-    sa.Index("pool_task_settled", "settled"),
+    sa.Index("pool_task_settled", "settled", "updated_at"),
 )
-"""One `TaskState` each, as JSON."""
+"""One `TaskState` each, as JSON; ``number`` counts them in the order in which they began."""
 
 stories = sa.Table(
     "pool_story",
     metadata,
-    sa.Column("task_id", sa.String(66), sa.ForeignKey("pool_task.task_id"), primary_key=True),
-    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("task_number", _Number, sa.ForeignKey("pool_task.number"), primary_key=True, autoincrement=False),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("at", sa.Float, nullable=False),
     sa.Column("text", sa.Text, nullable=False),
     sa.Column("worker", sa.String(42), nullable=False),
+    sqlite_with_rowid=False,
 )
 
-events = sa.Table(
-    "pool_event",
+journal = sa.Table(
+    "pool_journal",
     metadata,
-    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("number", _Number, primary_key=True, autoincrement=True),
     sa.Column("at", sa.Float, nullable=False),
-    sa.Column("kind", sa.String(32), nullable=False),
-    sa.Column("task_id", sa.String(66), nullable=False),
+    sa.Column("events", sa.Integer, nullable=False),
     sa.Column("document", sa.Text, nullable=False),
-    sa.Index("pool_event_task", "task_id"),
 )
-"""Every event that led to something; ``task_id`` is empty for one about no task."""
+"""Every event that led to something, those of one commit in one row: a JSON array of [kind, event]."""
 
 effects = sa.Table(
     "pool_effect",
@@ -73,8 +95,9 @@ effects = sa.Table(
     sa.Column("nonce", Uint256, nullable=True),
     sa.Column("function", sa.String(64), nullable=True),
     sa.Index("pool_effect_status", "status"),
+    sa.Index("pool_effect_task", "task_id"),
 )
-"""Everything that the scheduler decided to do, by key; transactions with their signed bytes (decision 25)."""
+"""Every transaction that the scheduler decided to send, by key, with its signed bytes (decision 25)."""
 
 bans = sa.Table(
     "pool_ban",

@@ -12,9 +12,10 @@ import structlog
 
 from fairgrid.chain.fees import FeeCaps
 from fairgrid.chain.interface import Chain
-from fairgrid.errors import ServiceUnavailable, UsageError
+from fairgrid.errors import ServiceUnavailable, TransactionFailed, UsageError
 from fairgrid.pool.effects import ChainEffects
 from fairgrid.pool.events import EffectFailed, Event, WorkerFacts, WorkerLost
+from fairgrid.pool.finder import TaskFinder
 from fairgrid.pool.gas_money import GasMoney
 from fairgrid.pool.instructions import (
     BanWorker,
@@ -22,6 +23,7 @@ from fairgrid.pool.instructions import (
     Finalize,
     Initialize,
     Instruction,
+    Reopen,
     RequestOpening,
     RequestUpload,
     SendAbort,
@@ -38,15 +40,15 @@ from fairgrid.pool.outbox import SendingRules
 from fairgrid.pool.phases import InvalidTransition
 from fairgrid.pool.policy import Policy
 from fairgrid.pool.sessions import Session
-from fairgrid.pool.state import PoolIdentity, StoryLine, TaskState, WorkerState
-from fairgrid.pool.store import Commit, PoolStore, StoredTask, TaskRow
+from fairgrid.pool.state import Bag, PoolIdentity, StoryLine, TaskState, WorkerState
+from fairgrid.pool.store import BagRow, Commit, PoolStore, StoredTask, TaskRow
 from fairgrid.pool.uploads import verify_upload
 from fairgrid.pool.watcher import ChainWatcher, Position
 from fairgrid.pool.why import why
 from fairgrid.protocol import wire
 from fairgrid.protocol.hexes import ZERO_ADDRESS
 from fairgrid.protocol.ids import authorisation_message
-from fairgrid.protocol.views import WorkerpoolInfo
+from fairgrid.protocol.views import RoleAccount, WorkerpoolInfo
 from fairgrid.seams.clock import Clock
 from fairgrid.storage.client import StorageClient
 from fairgrid.wallet.signer import Signer
@@ -58,6 +60,10 @@ _log = structlog.get_logger(__name__)
 _BATCH = 500
 _REFRESH_S = 10.0
 _CHECKS_AT_ONCE = 4
+_DAY_S = 86_400.0
+_PURGE_STEP = 200
+_PURGE_PAUSE_S = 0.1
+_PURGE_EVERY_S = 600.0
 
 
 async def check_ownership(chain: Chain, workerpool: str, signer: Signer) -> WorkerpoolInfo:
@@ -109,6 +115,7 @@ class PoolService:
         self._clock = clock
         self._scratch = scratch
         self._queue: asyncio.Queue[Event | Position] = asyncio.Queue()
+        self._finder = TaskFinder(self.machine)
         self._sessions: dict[str, Session] = {}
         self._stake_ratio = 0
         self._group: asyncio.TaskGroup | None = None
@@ -183,8 +190,12 @@ class PoolService:
 
     async def _start(self) -> dict[str, Coroutine[Any, Any, None]]:
         under_way = await self._effects.resume()
-        tasks, bans = await asyncio.to_thread(lambda: (self._store.live_tasks(), self._store.bans()))
-        outcome = self.machine.restore(tasks, bans, in_flight=under_way, now=self._clock.now())
+        tasks, bags, bans = await asyncio.to_thread(
+            lambda: (self._store.live_tasks(), self._store.live_bags(), self._store.bans())
+        )
+        outcome = self.machine.restore(tasks, bans, bags=bags, in_flight=under_way, now=self._clock.now())
+        settled = {bag.deal.deal_id: BagRow.of(bag) for bag in outcome.bags}
+        await asyncio.to_thread(self._store.commit, Commit(at=self._clock.now(), bags=settled))
         self._do(outcome.instructions)
         if not self.policy.confirmations:
             for task in tasks:
@@ -197,6 +208,7 @@ class PoolService:
             "send": self._effects.send(),
             "watch": self._effects.watch(),
             "refresh": self._refresh(),
+            "purge": self._purge(),
         }
 
     # --- the loop -------------------------------------------------------------------------------------------------
@@ -217,6 +229,7 @@ class PoolService:
     async def _take(self, batch: list[Event | Position]) -> None:
         commit = Commit(at=self._clock.now())
         changed: dict[str, TaskState] = {}
+        bags: dict[str, Bag] = {}
         position: Position | None = None
         for event in batch:
             if isinstance(event, Position):
@@ -225,11 +238,13 @@ class PoolService:
             outcome = self._handle(event)
             if outcome is None:
                 continue
-            if outcome.instructions or outcome.changed:
+            if outcome.instructions or outcome.changed or outcome.bags:
                 commit.events.append(event)
             commit.lines.extend(outcome.lines)
             commit.instructions.extend(outcome.instructions)
             changed.update({task.task_id: task for task in outcome.changed})
+            bags.update({bag.deal.deal_id: bag for bag in outcome.bags})
+        commit.bags = {deal_id: BagRow.of(bag) for deal_id, bag in bags.items()}
         commit.tasks = {task_id: TaskRow.of(task) for task_id, task in changed.items()}
         if not commit.is_empty:
             await asyncio.to_thread(self._store.commit, commit)
@@ -256,7 +271,7 @@ class PoolService:
     def _do(self, instructions: tuple[Instruction, ...]) -> None:
         for instruction in instructions:
             match instruction:
-                case Initialize() | Finalize() | Claim():
+                case Initialize() | Finalize() | Claim() | Reopen():
                     self._effects.submit(instruction)
                 case VerifyUpload():
                     self._spawn(self._verify(instruction))
@@ -348,6 +363,13 @@ class PoolService:
             if not workers:
                 await self._clock.sleep(_REFRESH_S)
 
+    async def _purge(self) -> None:
+        """Delete rows that are older than the policy keeps them, in small steps."""
+        while self.policy.keep_rows_days:
+            before = self._clock.now() - self.policy.keep_rows_days * _DAY_S
+            gone = await asyncio.to_thread(self._store.purge, before, limit=_PURGE_STEP)
+            await self._clock.sleep(_PURGE_PAUSE_S if gone else _PURGE_EVERY_S)
+
     # --- workers --------------------------------------------------------------------------------------------------
 
     def now(self) -> float:
@@ -366,6 +388,15 @@ class PoolService:
             text = "The pool has not taken this worker in yet."
             return wire.Why(waiting_tasks=0, reasons=(wire.WhyReason("joined", False, text),))
         return why(state, self.machine.tasks.values(), banned=self.machine.is_banned(worker, state.owner))
+
+    async def role_account(self, address: str) -> RoleAccount | None:
+        return await self._chain.view_role_account(address)
+
+    async def signed_by_contract(self, owner: str, digest: str, signature: str) -> bool:
+        try:
+            return await self._chain.verify_signature(owner, digest, signature)
+        except TransactionFailed:
+            return False
 
     async def worker_facts(self, worker: str) -> tuple[int, int]:
         return await self._chain.view_score(worker), (await self._chain.view_account(worker)).stake
@@ -412,16 +443,29 @@ class PoolService:
         return max(self._clock.now() - self._watcher.answered_at, 0.0)
 
     async def task(self, task_id: str) -> StoredTask | None:
-        """A task as it is now, or as it is stored if it is long over; None for one that is not known."""
+        """A task as it is now, or as it is stored if it is long over; None for one that is not known.
+
+        One of a live deal that has not begun is told as received.
+        """
         live = self.machine.tasks.get(task_id)
         if live is not None:
             return StoredTask(live, live.story[-1].at if live.story else live.created_at)
-        return await asyncio.to_thread(self._store.task, task_id)
+        stored = await asyncio.to_thread(self._store.task, task_id)
+        if stored is not None:
+            return stored
+        unbegun = await self._finder.find(task_id)
+        return None if unbegun is None else StoredTask(unbegun, unbegun.created_at)
 
     async def story(self, task_id: str) -> list[StoryLine]:
         """Everything that happened to a task, in order."""
         live = self.machine.story(task_id)
-        return list(live) or await asyncio.to_thread(self._store.story, task_id)
+        if live:
+            return list(live)
+        stored = await asyncio.to_thread(self._store.story, task_id)
+        if stored:
+            return stored
+        unbegun = await self._finder.find(task_id)
+        return [] if unbegun is None else unbegun.story
 
     def owners(self) -> dict[str, WorkerState]:
         """Of each owner that could get a task now, its lightest worker: any of them may get it.

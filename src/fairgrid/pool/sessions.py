@@ -35,7 +35,8 @@ from fairgrid.protocol import wire
 from fairgrid.protocol.hexes import checksum, from_hex
 from fairgrid.protocol.machine import Machine, machine_message
 from fairgrid.protocol.seals import challenge_message, recover_message_signer, recover_typed_data_signer
-from fairgrid.protocol.typed_data import Domain, enrolment_typed_data
+from fairgrid.protocol.typed_data import Domain, enrolment_typed_data, typed_data_hash
+from fairgrid.protocol.views import RoleAccount
 
 __all__ = ["Desk", "Session", "serve_worker"]
 
@@ -65,6 +66,14 @@ class Desk(Protocol):
     def is_banned(self, worker: str, owner: str) -> bool: ...
     def has_room(self) -> bool: ...
     def why(self, worker: str) -> wire.Why: ...
+
+    async def role_account(self, address: str) -> RoleAccount | None:
+        """The role account at an address; None when there is none."""
+        ...
+
+    async def signed_by_contract(self, owner: str, digest: str, signature: str) -> bool:
+        """True if ``owner`` is a contract that says so (ERC-1271)."""
+        ...
 
     async def worker_facts(self, worker: str) -> tuple[int, int]:
         """Score and free deposit (nRLC) on chain."""
@@ -107,6 +116,8 @@ class Session:
 
     worker: str
     owner: str
+    key: str
+    """Whose signatures count for the worker: itself, or the operator of its role account."""
     outbox: asyncio.Queue[wire.PoolMessage | None] = field(default_factory=lambda: asyncio.Queue(_OUTBOX))
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     reason: str = ""
@@ -173,7 +184,7 @@ async def _enrol(desk: Desk, socket: WebSocket) -> tuple[Session, WorkerJoined]:
             f"This pool (fairgrid {__version__}) speaks protocol version {wire.PROTOCOL_VERSION}, the worker "
             f"{enrol.version}: update one of them."
         )
-    worker, owner = _checked_identity(identity, enrol, nonce)
+    worker, owner, key = await _checked_identity(desk, enrol, nonce)
     if desk.is_banned(worker, owner):
         raise _Turned("This worker or its owner was banned by this pool: it did not keep to what it had sealed.")
     if not desk.has_room():
@@ -184,29 +195,47 @@ async def _enrol(desk: Desk, socket: WebSocket) -> tuple[Session, WorkerJoined]:
         raise _Turned(f"The pool cannot read the chain just now ({error}); try again.") from error
     joined = WorkerJoined(worker, owner, enrol.slots, score, stake, enrol.runtimes, enrol.machine)
     await socket.send_text(wire.encode(wire.Welcome(heartbeat_s=desk.policy.heartbeat_s)))
-    return Session(worker, owner), joined
+    return Session(worker, owner, key), joined
 
 
-def _checked_identity(identity: PoolIdentity, enrol: wire.Enrol, nonce: str) -> tuple[str, str]:
+async def _checked_identity(desk: Desk, enrol: wire.Enrol, nonce: str) -> tuple[str, str, str]:
+    """Worker, owner and the key that signs for the worker, each proved by a signature."""
+    identity = desk.identity
     try:
         worker, owner = checksum(enrol.worker), checksum(enrol.owner)
         document = enrolment_typed_data(owner, worker, identity.workerpool, Domain(identity.chain_id, identity.hub))
         signed_by = recover_typed_data_signer(document, enrol.owner_signature)
         answer = challenge_message(identity.chain_id, identity.hub, identity.workerpool, worker, nonce)
-        answered_by = recover_message_signer(answer, enrol.nonce_signature)
-        claimed_by = worker if enrol.machine is None else _claimed_by(identity, enrol, enrol.machine, nonce)
+        key = recover_message_signer(answer, enrol.nonce_signature)
+        claimed_by = key if enrol.machine is None else _claimed_by(identity, enrol, enrol.machine, nonce)
     except OrderError as error:
         raise _Turned(f"The enrolment is malformed: {error}") from error
-    if signed_by != owner:
-        raise _Turned(
-            f"The enrolment was not signed by the owner {owner} for this worker, workerpool, chain and hub. "
-            f"Sign it again for workerpool {identity.workerpool}."
-        )
-    if answered_by != worker:
+    try:
+        if signed_by != owner and not await desk.signed_by_contract(
+            owner, typed_data_hash(document), enrol.owner_signature
+        ):
+            raise _Turned(
+                f"The enrolment was not signed by the owner {owner} for this worker, workerpool, chain and hub. "
+                f"Sign it again for workerpool {identity.workerpool}."
+            )
+        if key != worker:
+            await _check_operator(desk, worker, owner, key)
+    except ServiceError as error:
+        raise _Turned(f"The pool cannot read the chain just now ({error}); try again.") from error
+    if claimed_by != key:
+        raise _Turned(f"What the machine offers was not signed by the worker's key {key} for this connection.")
+    return worker, owner, key
+
+
+async def _check_operator(desk: Desk, worker: str, owner: str, key: str) -> None:
+    """A key that is not the worker's own must be the working operator of the owner's role account (decision 21)."""
+    account = None if worker == owner else await desk.role_account(worker)
+    if account is None:
         raise _Turned(f"The challenge was not signed by the worker's key {worker}.")
-    if claimed_by != worker:
-        raise _Turned(f"What the machine offers was not signed by the worker's key {worker} for this connection.")
-    return worker, owner
+    if account.owner != owner:
+        raise _Turned(f"The role account {worker} belongs to another owner than {owner}.")
+    if account.operator != key or not account.may_work:
+        raise _Turned(f"The challenge was not signed by the working operator of the role account {worker}.")
 
 
 def _claimed_by(identity: PoolIdentity, enrol: wire.Enrol, machine: Machine, nonce: str) -> str:
@@ -275,7 +304,7 @@ async def _take(desk: Desk, session: Session, message: wire.WorkerMessage) -> No
         case wire.PhaseReport():
             desk.feed(PhaseReported(worker, message.lease_id, message.task_id, message.phase))
         case wire.Seal():
-            if recover_message_signer(from_hex(message.seal), message.signature) != worker:
+            if recover_message_signer(from_hex(message.seal), message.signature) != session.key:
                 raise _Turned("A seal was not signed by the worker's key.")
             desk.feed(
                 SealReceived(worker, message.lease_id, message.task_id, message.round, message.seal, message.signature)

@@ -10,6 +10,7 @@ from fairgrid.pool.instructions import (
     Claim,
     Finalize,
     Initialize,
+    Reopen,
     RequestOpening,
     RequestUpload,
     SendDone,
@@ -28,6 +29,7 @@ __all__ = [
     "check_openings",
     "claim",
     "finish",
+    "key_of",
     "opening_received",
     "remind",
     "upload_rejected",
@@ -41,7 +43,8 @@ _LONGEST_UPLOAD_PAUSE_S = 60.0
 
 def advance(book: Book, task: TaskState) -> None:
     """Take a task that is REVEALING on chain as far as it goes now."""
-    late = task.phase is Phase.ABANDONED and book.chain_time < task.facts.reveal_deadline
+    # A consensus of which the chain says that it can be revealed longer is another one than the pool gave up.
+    late = task.phase in (Phase.ABANDONED, Phase.REOPENING) and book.chain_time < task.facts.reveal_deadline
     if late or task.phase in (Phase.RECEIVED, Phase.INITIALIZING, Phase.SEALING, Phase.CONTRIBUTING):
         book.enter(task, Phase.REVEALING, "Consensus on chain.")
         _dismiss(book, task, "The task has its consensus.")
@@ -49,10 +52,10 @@ def advance(book: Book, task: TaskState) -> None:
             book.send(SendRevealNotice(task.task_id, winner.worker))
     _ask_openings(book, task)
     if not task.facts.revealed():
-        if task.phase is Phase.REVEALING and 0 < task.facts.reveal_deadline <= book.chain_time:
-            abandon(book, task, "Nobody revealed before the reveal deadline.")
+        if 0 < task.facts.reveal_deadline <= book.chain_time:
+            _reopen(book, task)
         return
-    if task.phase in (Phase.REVEALING, Phase.ABANDONED):
+    if task.phase in (Phase.REVEALING, Phase.REOPENING, Phase.ABANDONED):
         book.enter(task, Phase.UPLOADING, "A winner revealed.")
     if task.phase is Phase.UPLOADING:
         _seek_upload(book, task)
@@ -61,6 +64,22 @@ def advance(book: Book, task: TaskState) -> None:
     if task.phase is Phase.FINALIZING:
         callback = task.upload.callback_data if task.deal.has_callback else "0x"
         book.issue(task, "finalize", Finalize(task.task_id, task.upload.cid, callback))
+
+
+def key_of(task: TaskState, step: str) -> str:
+    """The key of the transaction that a step of this task would send now."""
+    return Reopen(task.task_id, task.round).key if step == "reopen" else f"{task.task_id}/{step}"
+
+
+def _reopen(book: Book, task: TaskState) -> None:
+    """Nobody revealed in time: have the task computed anew by others, if there is time left for it."""
+    if task.phase not in (Phase.REVEALING, Phase.REOPENING):
+        return
+    if book.chain_time >= task.deal.contribution_deadline:
+        abandon(book, task, "Nobody revealed before the reveal deadline, and it is too late to compute it anew.")
+        return
+    book.enter(task, Phase.REOPENING, "Nobody revealed before the reveal deadline; it is to be computed anew.")
+    book.issue(task, "reopen", Reopen(task.task_id, task.round))
 
 
 def abandon(book: Book, task: TaskState, why: str) -> None:
@@ -125,8 +144,7 @@ def opening_received(book: Book, task: TaskState, replica: Replica, event: Openi
     elif contribution is not None and contribution.result_hash != result_hash(task.task_id, event.digest):
         book.ban(task, replica, "it contributed another result than it sealed", _evidence(book, task, replica, event))
     else:
-        replica.opened = True
-        replica.digest = event.digest
+        book.opened(task, replica, event.digest)
         book.tell(task, "A contributor opened its seal; it matches.", worker=replica.worker)
         if task.is_final:
             book.send(SendDone(task.task_id, replica.worker))
@@ -203,8 +221,7 @@ def _dismiss(book: Book, task: TaskState, why: str) -> None:
 def _ask_openings(book: Book, task: TaskState) -> None:
     for replica in task.in_phase(ReplicaPhase.CONTRIBUTED):
         if replica.seal and not replica.opened and not replica.opening_asked_at:
-            replica.opening_asked_at = book.now
-            book.touch(task)
+            book.ask_opening(task, replica, book.now)
             book.send(RequestOpening(task.task_id, replica.worker, replica.lease_id))
 
 

@@ -5,13 +5,21 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 
-from fairgrid.pool.phases import ENDED_REPLICA_PHASES, EXPECTED_PHASES, FINAL_PHASES, Phase, ReplicaPhase
+from fairgrid.pool.phases import (
+    ENDED_REPLICA_PHASES,
+    EXPECTED_PHASES,
+    FAULTY_PHASES,
+    FINAL_PHASES,
+    Phase,
+    ReplicaPhase,
+)
 from fairgrid.protocol import deadlines
 from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS
 from fairgrid.protocol.machine import Machine
 from fairgrid.protocol.views import ContributionStatus, TaskStatus
 
 __all__ = [
+    "Bag",
     "Ban",
     "ChainFacts",
     "ChainStep",
@@ -75,6 +83,27 @@ class DealTerms:
     @property
     def has_callback(self) -> bool:
         return self.callback != ZERO_ADDRESS
+
+
+@dataclass(slots=True)
+class Bag:
+    """A deal for this pool: tasks ``first`` to ``first + size - 1``, of which the first ``begun`` have a `TaskState`.
+
+    The others are a number only, until there is room to work on them.
+    """
+
+    deal: DealTerms
+    first: int
+    size: int
+    created_at: float
+    begun: int = 0
+    settled: bool = False
+    """Nothing more is expected of any of its tasks."""
+
+    @property
+    def left(self) -> int:
+        """How many of its tasks have not begun."""
+        return self.size - self.begun
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +179,10 @@ class Replica:
     seal: str = ""
     seal_signature: str = ""
     shown_phase: str = "accepted"
+    unnamed: int = 0
+    """How many heartbeats of its worker in a row did not name the lease."""
+    stands_for: str = ""
+    """A speculative copy: the lease of the straggler that it may overtake."""
 
     @property
     def ended(self) -> bool:
@@ -228,9 +261,24 @@ class TaskState:
     def in_phase(self, *phases: ReplicaPhase) -> list[Replica]:
         return [replica for replica in self.replicas if replica.phase in phases]
 
+    def is_spare(self, replica: Replica) -> bool:
+        """True for a speculative copy while the straggler that it stands for still computes."""
+        if not replica.stands_for:
+            return False
+        straggler = self.replica(replica.stands_for)
+        return straggler is not None and straggler.phase is ReplicaPhase.LEASED
+
     def pending_weights(self) -> list[int]:
-        """Weights of those from whom a contribution may still come."""
-        return [replica.weight for replica in self.replicas if replica.phase in EXPECTED_PHASES]
+        """Weights of those from whom a contribution may still come; a straggler and its copy count once."""
+        return [
+            replica.weight
+            for replica in self.replicas
+            if replica.phase in EXPECTED_PHASES and not (replica.stands_for and self.is_spare(replica))
+        ]
+
+    def failures(self) -> int:
+        """How many replicas ended by a fault of their workers."""
+        return len(self.in_phase(*FAULTY_PHASES))
 
     def pending_product(self) -> int:
         weights = self.pending_weights()

@@ -6,35 +6,74 @@ Every method blocks: call it from a thread.
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from pydantic import TypeAdapter
 from sqlalchemy import Connection, Engine
 
 from fairgrid.chain.interface import SignedTransaction
 from fairgrid.errors import UsageError
-from fairgrid.pool import schema
+from fairgrid.pool import documents, schema
+from fairgrid.pool.bulk import BulkInsert
 from fairgrid.pool.events import Event
-from fairgrid.pool.instructions import BanWorker, Claim, Finalize, Initialize, Instruction
-from fairgrid.pool.state import Ban, PoolIdentity, StoryLine, TaskState
+from fairgrid.pool.instructions import BanWorker, ChainInstruction, Instruction
+from fairgrid.pool.phases import Phase
+from fairgrid.pool.state import Bag, Ban, PoolIdentity, StoryLine, TaskState
+from fairgrid.protocol.ids import task_id as id_of_task
 from fairgrid.seams.database import migrate, open_engine
 
-__all__ = ["Commit", "EffectStatus", "PoolStore", "StoredEffect", "StoredTask", "TaskRow"]
+__all__ = ["BagRow", "Commit", "EffectStatus", "PoolStore", "StoredEffect", "StoredTask", "TaskRow"]
 
-_task_adapter = TypeAdapter(TaskState)
-_TRANSACTIONS: dict[str, type[Initialize] | type[Finalize] | type[Claim]] = {
-    kind.__name__: kind for kind in (Initialize, Finalize, Claim)
-}
+_TASK_COLUMNS = (
+    "number",
+    "task_id",
+    "deal_id",
+    "task_index",
+    "phase",
+    "settled",
+    "created_at",
+    "updated_at",
+    "document",
+)
+_write_tasks = BulkInsert(
+    schema.tasks,
+    _TASK_COLUMNS,
+    key="number",
+    update={name: f"excluded.{name}" for name in ("phase", "settled", "updated_at", "document")},
+)
+_write_lines = BulkInsert(schema.stories, ("task_number", "number", "at", "text", "worker"))
+_write_deals = BulkInsert(
+    schema.deals,
+    ("deal_id", "first", "size", "begun", "settled", "created_at", "updated_at", "document"),
+    key="deal_id",
+)
+_write_journal = BulkInsert(schema.journal, ("at", "events", "document"))
+_write_effects = BulkInsert(
+    schema.effects,
+    ("key", "task_id", "kind", "status", "attempt", "created_at", "document", "error"),
+    key="key",
+    update={
+        "status": "excluded.status",
+        "attempt": "pool_effect.attempt + 1",
+        "document": "excluded.document",
+        "tx_hash": "NULL",
+        "raw": "NULL",
+        "sender": "NULL",
+        "nonce": "NULL",
+        "function": "NULL",
+    },
+    where="pool_effect.status = 'failed'",
+)
+
+_PAGE = 500
 
 
 class EffectStatus(StrEnum):
-    """How far an effect is. Messages and checks are only ever PLANNED: they are derived anew after a restart."""
+    """How far a transaction is. Messages and checks are no effects that are stored: a restart derives them anew."""
 
     PLANNED = "planned"
     """Decided; nothing was signed yet."""
@@ -65,7 +104,32 @@ class TaskRow:
             phase=task.phase.value,
             settled=task.is_settled,
             created_at=task.created_at,
-            document=_task_adapter.dump_json(task, exclude={"story"}).decode(),
+            document=documents.write_task(task),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BagRow:
+    """A deal as it is written: a snapshot, taken before the state changes again."""
+
+    deal_id: str
+    first: int
+    size: int
+    begun: int
+    settled: bool
+    created_at: float
+    document: str
+
+    @classmethod
+    def of(cls, bag: Bag) -> BagRow:
+        return cls(
+            deal_id=bag.deal.deal_id,
+            first=bag.first,
+            size=bag.size,
+            begun=bag.begun,
+            settled=bag.settled,
+            created_at=bag.created_at,
+            document=documents.write_deal(bag.deal),
         )
 
 
@@ -78,10 +142,11 @@ class Commit:
     tasks: dict[str, TaskRow] = dataclasses.field(default_factory=dict)
     lines: list[StoryLine] = dataclasses.field(default_factory=list)
     instructions: list[Instruction] = dataclasses.field(default_factory=list)
+    bags: dict[str, BagRow] = dataclasses.field(default_factory=dict)
 
     @property
     def is_empty(self) -> bool:
-        return not (self.events or self.tasks or self.lines or self.instructions)
+        return not (self.events or self.tasks or self.lines or self.instructions or self.bags)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +154,7 @@ class StoredEffect:
     """A transaction of the pool; ``transaction`` is None until it was signed."""
 
     key: str
-    instruction: Initialize | Finalize | Claim
+    instruction: ChainInstruction
     status: EffectStatus
     attempt: int
     transaction: SignedTransaction | None
@@ -108,6 +173,8 @@ class PoolStore:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._numbers: dict[str, int] = {}
+        self._last_number: int | None = None
 
     @classmethod
     def open(cls, database: str | Path) -> PoolStore:
@@ -154,81 +221,103 @@ class PoolStore:
     # --- writing --------------------------------------------------------------------------------------------------
 
     def commit(self, commit: Commit) -> None:
-        """Write events, tasks, story lines and effects in one transaction."""
-        with self._engine.begin() as connection:
-            for event in commit.events:
-                connection.execute(
-                    sa.insert(schema.events).values(
-                        at=commit.at,
-                        kind=type(event).__name__,
-                        task_id=getattr(event, "task_id", ""),
-                        document=_as_json(event),
-                    )
-                )
-            for task in commit.tasks.values():
-                self._write_task(connection, task, commit.at)
-            if commit.lines:
-                connection.execute(sa.insert(schema.stories), [dataclasses.asdict(line) for line in commit.lines])
-            self._plan(connection, commit.instructions, commit.at)
+        """Write events, tasks, deals, story lines and transactions in one transaction of the database."""
+        try:
+            with self._engine.begin() as connection:
+                self._write(connection, commit)
+        except BaseException:
+            # Numbers that were given out are not taken.
+            self._numbers.clear()
+            self._last_number = None
+            raise
+        for task in commit.tasks.values():
+            if task.settled:
+                self._numbers.pop(task.task_id, None)
 
-    def _write_task(self, connection: Connection, task: TaskRow, at: float) -> None:
-        values = {
-            "deal_id": task.deal_id,
-            "task_index": task.index,
-            "phase": task.phase,
-            "settled": task.settled,
-            "created_at": task.created_at,
-            "updated_at": at,
-            "document": task.document,
-        }
-        known = connection.execute(
-            sa.update(schema.tasks).where(schema.tasks.c.task_id == task.task_id).values(**values)
+    def _write(self, connection: Connection, commit: Commit) -> None:
+        at = commit.at
+        numbers = self._numbered(connection, commit)
+        _write_tasks(
+            connection,
+            [
+                (
+                    numbers[task.task_id],
+                    task.task_id,
+                    task.deal_id,
+                    f"{task.index:064x}",
+                    task.phase,
+                    task.settled,
+                    task.created_at,
+                    at,
+                    task.document,
+                )
+                for task in commit.tasks.values()
+            ],
         )
-        if known.rowcount == 0:
-            connection.execute(sa.insert(schema.tasks).values(task_id=task.task_id, **values))
+        _write_lines(
+            connection, [(numbers[line.task_id], line.number, line.at, line.text, line.worker) for line in commit.lines]
+        )
+        _write_deals(
+            connection,
+            [
+                (
+                    bag.deal_id,
+                    f"{bag.first:064x}",
+                    bag.size,
+                    bag.begun,
+                    bag.settled,
+                    bag.created_at,
+                    at,
+                    bag.document,
+                )
+                for bag in commit.bags.values()
+            ],
+        )
+        if commit.events:
+            _write_journal(connection, [(at, len(commit.events), documents.write_events(commit.events))])
+        self._plan(connection, commit.instructions, at)
+
+    def _numbered(self, connection: Connection, commit: Commit) -> dict[str, int]:
+        """The number of every task of a commit; a new one gets the next."""
+        wanted = dict.fromkeys(commit.tasks) | dict.fromkeys(line.task_id for line in commit.lines)
+        found = {task_id: number for task_id in wanted if (number := self._numbers.get(task_id)) is not None}
+        missing = [task_id for task_id in wanted if task_id not in found]
+        for start in range(0, len(missing), _PAGE):
+            page = missing[start : start + _PAGE]
+            rows = connection.execute(
+                sa.select(schema.tasks.c.task_id, schema.tasks.c.number).where(schema.tasks.c.task_id.in_(page))
+            )
+            found |= {row.task_id: row.number for row in rows}
+        for task_id in missing:
+            if task_id not in found:
+                if self._last_number is None:
+                    last = connection.execute(sa.select(sa.func.max(schema.tasks.c.number))).scalar_one()
+                    self._last_number = last or 0
+                self._last_number += 1
+                found[task_id] = self._last_number
+            self._numbers[task_id] = found[task_id]
+        return found
 
     def _plan(self, connection: Connection, instructions: Sequence[Instruction], at: float) -> None:
-        """Write effects down by key. One that is known stays as it is, unless it failed: then it is planned again."""
-        keys = [instruction.key for instruction in instructions]
-        known = {
-            row.key: row.status
-            for row in connection.execute(
-                sa.select(schema.effects.c.key, schema.effects.c.status).where(schema.effects.c.key.in_(keys))
-            )
-        }
+        """Write transactions down by key. One that is known stays as it is, unless it failed: it is planned again."""
+        planned: dict[str, tuple[Any, ...]] = {}
         for instruction in instructions:
             if isinstance(instruction, BanWorker):
                 self._write_ban(connection, instruction, at)
-            status = known.get(instruction.key)
-            if status is None:
-                connection.execute(
-                    sa.insert(schema.effects).values(
-                        key=instruction.key,
-                        task_id=instruction.task_id,
-                        kind=type(instruction).__name__,
-                        status=EffectStatus.PLANNED,
-                        attempt=1,
-                        created_at=at,
-                        document=_as_json(instruction),
-                        error="",
-                    )
+            kind = type(instruction).__name__
+            if isinstance(instruction, ChainInstruction) and instruction.key not in planned:
+                document = documents.write_transaction(instruction)
+                planned[instruction.key] = (
+                    instruction.key,
+                    instruction.task_id,
+                    kind,
+                    EffectStatus.PLANNED.value,
+                    1,
+                    at,
+                    document,
+                    "",
                 )
-                known[instruction.key] = EffectStatus.PLANNED
-            elif status == EffectStatus.FAILED:
-                connection.execute(
-                    sa.update(schema.effects)
-                    .where(schema.effects.c.key == instruction.key)
-                    .values(
-                        status=EffectStatus.PLANNED,
-                        attempt=schema.effects.c.attempt + 1,
-                        document=_as_json(instruction),
-                        tx_hash=None,
-                        raw=None,
-                        sender=None,
-                        nonce=None,
-                        function=None,
-                    )
-                )
+        _write_effects(connection, list(planned.values()))
 
     def _write_ban(self, connection: Connection, ban: BanWorker, at: float) -> None:
         known = connection.execute(
@@ -291,17 +380,43 @@ class PoolStore:
     def live_tasks(self) -> list[TaskState]:
         """Tasks from which something is still expected, with their stories."""
         with self._reading() as connection:
-            rows = connection.execute(sa.select(schema.tasks).where(sa.not_(schema.tasks.c.settled))).all()
-            states = {row.task_id: _task_adapter.validate_json(row.document) for row in rows}
+            rows = connection.execute(
+                sa.select(schema.tasks).where(sa.not_(schema.tasks.c.settled)).order_by(schema.tasks.c.number)
+            ).all()
+            states = {row.number: documents.read_task(row.document) for row in rows}
             lines = connection.execute(
                 sa.select(schema.stories)
-                .join(schema.tasks, schema.tasks.c.task_id == schema.stories.c.task_id)
+                .join(schema.tasks, schema.tasks.c.number == schema.stories.c.task_number)
                 .where(sa.not_(schema.tasks.c.settled))
-                .order_by(schema.stories.c.task_id, schema.stories.c.number)
+                .order_by(schema.stories.c.task_number, schema.stories.c.number)
             )
             for line in lines:
-                states[line.task_id].story.append(_line(line))
+                state = states[line.task_number]
+                state.story.append(_line(state.task_id, line))
+        self._numbers = {state.task_id: number for number, state in states.items()}
+        self._last_number = None
         return list(states.values())
+
+    def live_bags(self) -> list[Bag]:
+        """Deals of which something is still expected, the oldest first."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                sa.select(schema.deals)
+                .where(sa.not_(schema.deals.c.settled))
+                .order_by(schema.deals.c.created_at, schema.deals.c.deal_id)
+            ).all()
+        return [
+            Bag(documents.read_deal(row.document), row.first, row.size, row.created_at, row.begun, row.settled)
+            for row in rows
+        ]
+
+    def is_deal_settled(self, deal_id: str) -> bool:
+        """True for a deal that is known and of which nothing more is expected."""
+        with self._reading() as connection:
+            settled = connection.execute(
+                sa.select(schema.deals.c.settled).where(schema.deals.c.deal_id == deal_id)
+            ).scalar_one_or_none()
+        return bool(settled)
 
     def bans(self) -> list[Ban]:
         with self._reading() as connection:
@@ -314,7 +429,7 @@ class PoolStore:
             rows = connection.execute(
                 sa.select(schema.effects)
                 .where(schema.effects.c.status.in_([EffectStatus.PLANNED, EffectStatus.SIGNED]))
-                .where(schema.effects.c.kind.in_(list(_TRANSACTIONS)))
+                .where(schema.effects.c.kind.in_(list(documents.TRANSACTIONS)))
             ).all()
         found = [_effect(row) for row in rows]
         return sorted(found, key=lambda effect: (effect.transaction is None, _nonce(effect), effect.key))
@@ -325,7 +440,7 @@ class PoolStore:
             row = connection.execute(
                 sa.select(schema.effects)
                 .where(schema.effects.c.key == key)
-                .where(schema.effects.c.kind.in_(list(_TRANSACTIONS)))
+                .where(schema.effects.c.kind.in_(list(documents.TRANSACTIONS)))
             ).one_or_none()
         return None if row is None else _effect(row)
 
@@ -333,10 +448,10 @@ class PoolStore:
         """A task without its story; None for one that is not known."""
         with self._reading() as connection:
             row = connection.execute(sa.select(schema.tasks).where(schema.tasks.c.task_id == task_id)).one_or_none()
-        return None if row is None else StoredTask(_task_adapter.validate_json(row.document), row.updated_at)
+        return None if row is None else StoredTask(documents.read_task(row.document), row.updated_at)
 
     def tasks_of_deal(self, deal_id: str, *, limit: int, offset: int = 0) -> list[tuple[str, int, str]]:
-        """Task id, index and phase of a deal's tasks, by index."""
+        """Task id, index and phase of a deal's tasks, by index; those that have not begun are received."""
         with self._reading() as connection:
             rows = connection.execute(
                 sa.select(schema.tasks.c.task_id, schema.tasks.c.task_index, schema.tasks.c.phase)
@@ -345,15 +460,21 @@ class PoolStore:
                 .limit(limit)
                 .offset(offset)
             ).all()
-        return [(row.task_id, row.task_index, row.phase) for row in rows]
+            deal = connection.execute(sa.select(schema.deals).where(schema.deals.c.deal_id == deal_id)).one_or_none()
+        found = [(row.task_id, row.task_index, row.phase) for row in rows]
+        if deal is None or len(found) == limit:
+            return found
+        first = deal.first + max(deal.begun, offset)
+        last = min(deal.first + deal.size, first + limit - len(found))
+        return found + [(id_of_task(deal_id, index), index, Phase.RECEIVED.value) for index in range(first, last)]
 
     def count_tasks_of_deal(self, deal_id: str) -> int:
+        """How many tasks a deal has, begun or not; 0 for one that is not known."""
         with self._reading() as connection:
-            return int(
-                connection.execute(
-                    sa.select(sa.func.count()).select_from(schema.tasks).where(schema.tasks.c.deal_id == deal_id)
-                ).scalar_one()
-            )
+            size = connection.execute(
+                sa.select(schema.deals.c.size).where(schema.deals.c.deal_id == deal_id)
+            ).scalar_one_or_none()
+        return int(size or 0)
 
     def known_tasks(self, task_ids: Collection[str]) -> dict[str, bool]:
         """Which of these tasks are known, and whether they are settled."""
@@ -368,35 +489,56 @@ class PoolStore:
     def story(self, task_id: str) -> list[StoryLine]:
         with self._reading() as connection:
             rows = connection.execute(
-                sa.select(schema.stories).where(schema.stories.c.task_id == task_id).order_by(schema.stories.c.number)
+                sa.select(schema.stories)
+                .join(schema.tasks, schema.tasks.c.number == schema.stories.c.task_number)
+                .where(schema.tasks.c.task_id == task_id)
+                .order_by(schema.stories.c.number)
             ).all()
-        return [_line(row) for row in rows]
+        return [_line(task_id, row) for row in rows]
+
+    # --- forgetting -----------------------------------------------------------------------------------------------
+
+    def purge(self, before: float, *, limit: int) -> int:
+        """Delete at most ``limit`` tasks that were over ``before`` (local time), with their stories and transactions,
+        and as many old rows of the journal; gives how many rows went. Deals stay: a row each.
+        """
+        old = (
+            sa.select(schema.tasks.c.number, schema.tasks.c.task_id)
+            .where(schema.tasks.c.settled)
+            .where(schema.tasks.c.updated_at < before)
+            .order_by(schema.tasks.c.updated_at)
+            .limit(limit)
+        )
+        oldest = sa.select(schema.journal.c.number).order_by(schema.journal.c.number).limit(limit)
+        with self._engine.begin() as connection:
+            rows = connection.execute(old).all()
+            numbers, task_ids = [row.number for row in rows], [row.task_id for row in rows]
+            if rows:
+                connection.execute(sa.delete(schema.stories).where(schema.stories.c.task_number.in_(numbers)))
+                connection.execute(sa.delete(schema.effects).where(schema.effects.c.task_id.in_(task_ids)))
+                connection.execute(sa.delete(schema.tasks).where(schema.tasks.c.number.in_(numbers)))
+            journalled = connection.execute(
+                sa.delete(schema.journal)
+                .where(schema.journal.c.number.in_(oldest.scalar_subquery()))
+                .where(schema.journal.c.at < before)
+            ).rowcount
+        return len(rows) + journalled
 
     def _reading(self) -> Connection:
         return self._engine.connect().execution_options(read_only=True)
 
 
-def _line(row: Any) -> StoryLine:
-    return StoryLine(row.task_id, row.number, row.at, row.text, row.worker)
+def _line(task_id: str, row: Any) -> StoryLine:
+    return StoryLine(task_id, row.number, row.at, row.text, row.worker)
 
 
 def _effect(row: Any) -> StoredEffect:
     transaction = None
     if row.raw is not None:
         transaction = SignedTransaction(bytes(row.raw), row.tx_hash, row.sender, row.nonce, row.function)
-    instruction = _TRANSACTIONS[row.kind](**json.loads(row.document))
+    instruction = documents.read_transaction(row.kind, row.document)
     return StoredEffect(row.key, instruction, EffectStatus(row.status), row.attempt, transaction)
 
 
 def _nonce(effect: StoredEffect) -> int:
     return effect.transaction.nonce if effect.transaction else 0
-
-
-def _as_json(item: Event | Instruction) -> str:
-    return json.dumps(dataclasses.asdict(item), default=_plain)
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Iterable):
-        return sorted(str(item) for item in value)
-    raise TypeError(f"{value!r} cannot be stored.")

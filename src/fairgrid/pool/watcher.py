@@ -28,7 +28,6 @@ from fairgrid.pool.events import (
 from fairgrid.pool.policy import Policy
 from fairgrid.pool.state import ChainFacts, DealTerms, PoolIdentity, SeenContribution, TaskState
 from fairgrid.pool.store import PoolStore
-from fairgrid.protocol.ids import task_id as id_of_task
 from fairgrid.protocol.tags import requires_tee
 from fairgrid.protocol.trust import worker_weight
 from fairgrid.protocol.views import Deal
@@ -266,9 +265,7 @@ class ChainWatcher:
         if deal.bot_size > self._policy.max_bag_size:
             _log.warning("deal not served: too many tasks", deal=deal_id, tasks=deal.bot_size)
             return
-        first = id_of_task(deal_id, deal.bot_first)
-        known = await asyncio.to_thread(self._store.known_tasks, [first])
-        if first in known and first not in self._tasks():
+        if await asyncio.to_thread(self._store.is_deal_settled, deal_id):
             return  # It is over, and only read again.
         timeref = await self._timeref(deal.category)
         self._feed(DealMatched(terms_of(deal_id, deal, timeref), deal.bot_first, deal.bot_size))

@@ -20,6 +20,7 @@ __all__ = [
     "DealBoost",
     "Lane",
     "Resource",
+    "RoleAccount",
     "Run",
     "Task",
     "TaskStatus",
@@ -205,3 +206,17 @@ class WorkerpoolInfo:
     description: str
     worker_stake_ratio: int
     scheduler_reward_ratio: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoleAccount:
+    """A role account (decision 21): money and orders are the owner's, the operator only works or schedules."""
+
+    owner: str
+    operator: str
+    roles: int
+    """1 work, 2 schedule, 3 both, 0 nothing."""
+
+    @property
+    def may_work(self) -> bool:
+        return bool(self.roles & 1)

@@ -32,6 +32,7 @@ from fairgrid.worker.link import LinkOptions, PoolLink
 from fairgrid.worker.machine import WorkerMachine
 from fairgrid.worker.misbehave import Misbehaviour
 from fairgrid.worker.owner import OwnerWatch
+from fairgrid.worker.ownership import Ownership
 from fairgrid.worker.policy import WorkerPolicy
 from fairgrid.worker.store import Finished, WorkerStore
 from fairgrid.worker.transactions import Transactions
@@ -101,6 +102,8 @@ class AgentOptions:
     """How long a lease waits for a chain or storage that does not answer before it is handed back."""
     stop_s: float = 4.0
     misbehaviour: Misbehaviour | None = None
+    benchmark: bool = False
+    """Measure the machine before the first enrolment, and tell the pool."""
 
 
 class Announcer(Protocol):
@@ -129,8 +132,9 @@ class WorkerAgent:
         announcer: Announcer,
         options: AgentOptions,
         owner: OwnerWatch | None = None,
+        ownership: Ownership | None = None,
     ) -> None:
-        """``owner`` None: a worker without rules of when it may work."""
+        """``owner`` None: no rules of when it may work; ``ownership`` None: the key is its own owner and worker."""
         self._options = options
         self._pool = link
         self._chain = chain
@@ -140,9 +144,17 @@ class WorkerAgent:
         self._clock = clock
         self._announcer = announcer
         self._machine = WorkerMachine(slots=options.slots, confirmations=options.confirmations, keep_s=options.keep_s)
-        self._judge = Judge(chain, signer.address, store, policy, workerpool=link.workerpool)
-        self._transactions = Transactions(chain, signer, clock=clock, poll_s=options.receipt_poll_s)
-        self._link = PoolLink(link, signer=signer, user=self, clock=clock)
+        self._worker = ownership.worker if ownership is not None else signer.address
+        self._judge = Judge(chain, self._worker, store, policy, workerpool=link.workerpool)
+        self._transactions = Transactions(
+            chain,
+            signer,
+            clock=clock,
+            poll_s=options.receipt_poll_s,
+            worker=self._worker,
+            entry=ownership.entry(signer.address) if ownership is not None else chain.hub,
+        )
+        self._link = PoolLink(link, signer=signer, user=self, clock=clock, ownership=ownership)
         self._events: asyncio.Queue[ev.Event] = asyncio.Queue()
         self._stop = asyncio.Event()
         self._running: set[asyncio.Task[None]] = set()
@@ -277,7 +289,7 @@ class WorkerAgent:
             for held in self._machine.held
         ]
         return {
-            "worker": self._signer.address,
+            "worker": self._worker,
             "pool": self._pool.url,
             "workerpool": self._pool.workerpool,
             "enrolled": self._enrolled,
@@ -443,9 +455,7 @@ class WorkerAgent:
         if held is None:
             return
         salt = "0x" + secrets.token_bytes(32).hex()
-        seal = seal_hash(
-            self._chain.chain_id, self._chain.hub, task_id, held.round, self._signer.address, held.digest, salt
-        )
+        seal = seal_hash(self._chain.chain_id, self._chain.hub, task_id, held.round, self._worker, held.digest, salt)
         signature = self._signer.sign_message(from_hex(seal))
         self._events.put_nowait(ev.SealSigned(task_id, salt, seal, signature))
 
@@ -526,7 +536,7 @@ class WorkerAgent:
             # In this order: what is newer may only make the worker more careful.
             head = await self._chain.head()
             task = await self._chain.view_task(task_id)
-            mine = await self._chain.view_contribution(task_id, self._signer.address)
+            mine = await self._chain.view_contribution(task_id, self._worker)
             if task.status in _OVER and held.phase not in WORKING:
                 self._next_look[task_id] = self._clock.now() + self._options.settled_poll_s
                 if task_id not in self._earned:

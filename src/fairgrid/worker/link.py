@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import math
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlsplit, urlunsplit
@@ -20,8 +21,8 @@ from websockets.exceptions import WebSocketException
 
 from fairgrid.errors import UsageError
 from fairgrid.protocol.hexes import checksum
+from fairgrid.protocol.machine import Machine, machine_message
 from fairgrid.protocol.seals import challenge_message
-from fairgrid.protocol.typed_data import Domain, enrolment_typed_data
 from fairgrid.protocol.wire import (
     MAX_FRAME_BYTES,
     PROTOCOL_VERSION,
@@ -39,6 +40,7 @@ from fairgrid.protocol.wire import (
 )
 from fairgrid.seams.clock import Clock
 from fairgrid.wallet.signer import Signer
+from fairgrid.worker.ownership import Ownership, own_key
 
 __all__ = ["LinkOptions", "LinkUser", "PoolLink", "websocket_url"]
 
@@ -56,6 +58,8 @@ class LinkOptions:
     workerpool: str
     runtimes: tuple[str, ...]
     slots: int
+    claims: Callable[[], Machine] | None = None
+    """What the machine offers, asked at each enrolment; None: nothing is said of it."""
     first_pause_s: float = 0.2
     longest_pause_s: float = 5.0
     answer_s: float = 20.0
@@ -102,8 +106,17 @@ def websocket_url(url: str) -> str:
 class PoolLink:
     """One connection at a time to one pool, made anew for ever while `run` runs."""
 
-    def __init__(self, options: LinkOptions, *, signer: Signer, user: LinkUser, clock: Clock) -> None:
-        """Raises UsageError when the URL cannot be one."""
+    def __init__(
+        self,
+        options: LinkOptions,
+        *,
+        signer: Signer,
+        user: LinkUser,
+        clock: Clock,
+        ownership: Ownership | None = None,
+    ) -> None:
+        """``ownership`` None: the signer is its own owner and worker. Raises UsageError when the URL cannot be one."""
+        self._ownership = ownership or own_key(signer, options.workerpool, chain_id=options.chain_id, hub=options.hub)
         self._options = options
         self._endpoint = websocket_url(options.url)
         self._signer = signer
@@ -171,20 +184,28 @@ class PoolLink:
                 raise _Rejected(
                     f"the pool serves {name} {claimed}, this worker's network file says {expected}. Nothing was signed"
                 )
-        own = self._signer.address
-        document = enrolment_typed_data(own, own, options.workerpool, Domain(options.chain_id, options.hub))
+        worker = self._ownership.worker
+        machine = options.claims() if options.claims is not None else None
         await connection.send(
             encode(
                 Enrol(
-                    owner=own,
-                    worker=own,
-                    owner_signature=self._signer.sign_typed_data(document),
+                    owner=self._ownership.owner,
+                    worker=worker,
+                    owner_signature=self._ownership.signature,
                     nonce_signature=self._signer.sign_message(
-                        challenge_message(options.chain_id, options.hub, options.workerpool, own, challenge.nonce)
+                        challenge_message(options.chain_id, options.hub, options.workerpool, worker, challenge.nonce)
                     ),
                     runtimes=options.runtimes,
                     slots=options.slots,
                     version=PROTOCOL_VERSION,
+                    machine=machine,
+                    machine_signature=self._signer.sign_message(
+                        machine_message(
+                            options.chain_id, options.hub, options.workerpool, worker, challenge.nonce, machine
+                        )
+                    )
+                    if machine is not None
+                    else None,
                 )
             )
         )

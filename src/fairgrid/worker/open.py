@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -10,21 +11,27 @@ from pathlib import Path
 from typing import Final
 
 from fairgrid.chain.client import JsonRpcChain
+from fairgrid.chain.interface import Chain
 from fairgrid.chain.network import Network, save_network
 from fairgrid.errors import HostFailure, UsageError
+from fairgrid.protocol.machine import Benchmark, Machine
 from fairgrid.runtime.interpreters import RUNTIMES, find_runtime, interpreter_cid, interpreter_sha256
 from fairgrid.seams.addresses import AddressRule, GuardedTransport
 from fairgrid.seams.clock import SystemClock
 from fairgrid.storage.client import StorageClient
 from fairgrid.storage.mirrors import MirroredStorage
 from fairgrid.wallet.keystore import open_or_create_key
+from fairgrid.wallet.signer import Signer
 from fairgrid.worker.agent import AgentOptions, Announcer, WorkerAgent
 from fairgrid.worker.bandwidth import TokenBucket
+from fairgrid.worker.benchmark import benchmark_of
+from fairgrid.worker.claims import find_gpus, machine_claims
 from fairgrid.worker.control import listening
 from fairgrid.worker.desk import Desk
 from fairgrid.worker.link import LinkOptions
 from fairgrid.worker.misbehave import LOCAL_CHAIN_ID, allowed
 from fairgrid.worker.owner import OwnerWatch
+from fairgrid.worker.ownership import OWNER_NAME, Ownership, check_ownership, load_ownership, own_key
 from fairgrid.worker.policy import WorkerPolicy
 from fairgrid.worker.policy_file import PolicyFile
 from fairgrid.worker.readings import MachineSensors
@@ -120,6 +127,39 @@ async def open_storage(
         yield MirroredStorage(clients, partial_folder=folder / PARTIAL_FOLDER, limiter=down)
 
 
+async def _ownership(network: Network, folder: Path, chain: Chain, signer: Signer) -> Ownership:
+    """The owner's enrolment in the folder, if there is one; else the key is its own owner."""
+    workerpool = network.pool_address
+    if not (folder / OWNER_NAME).exists():
+        return own_key(signer, workerpool, chain_id=network.chain_id, hub=network.hub)
+    ownership = await asyncio.to_thread(load_ownership, folder / OWNER_NAME)
+    await check_ownership(ownership, chain, key=signer.address, workerpool=workerpool)
+    return ownership
+
+
+async def _claims(
+    network: Network,
+    folder: Path,
+    policy: Callable[[], WorkerPolicy],
+    runtimes: Mapping[str, LocalRuntime],
+    options: AgentOptions,
+) -> Callable[[], Machine]:
+    gpus = await asyncio.to_thread(find_gpus)
+    benchmark: Benchmark | None = None
+    if options.benchmark:
+        first = next(iter(runtimes.values()))
+        benchmark = await benchmark_of(
+            folder, first.sandbox, storage=network.storage, cid=first.cid, now=SystemClock().now()
+        )
+
+    def claims() -> Machine:
+        now = policy()
+        slots = now.slots or options.slots
+        return machine_claims(now, slots=slots, folder=folder, runtimes=runtimes, gpus=gpus, benchmark=benchmark)
+
+    return claims
+
+
 @asynccontextmanager
 async def open_agent(
     network: Network,
@@ -154,12 +194,14 @@ async def open_agent(
             workerpool=network.pool_address,
             runtimes=tuple(runtimes),
             slots=options.slots,
+            claims=await _claims(network, folder, policy, runtimes, options),
             longest_pause_s=2.0 if network.chain_id == LOCAL_CHAIN_ID else 5.0,
         )
         async with await JsonRpcChain.connect(network) as chain, open_storage(network, folder, policy) as storage:
             store = WorkerStore.open(folder / DATABASE_NAME)
             try:
-                store.bind(chain_id=network.chain_id, hub=network.hub, worker=signer.address)
+                ownership = await _ownership(network, folder, chain, signer)
+                store.bind(chain_id=network.chain_id, hub=network.hub, worker=ownership.worker)
                 save_network(network, folder / NETWORK_NAME)
                 clock = SystemClock()
                 work = LocalWork(
@@ -183,6 +225,7 @@ async def open_agent(
                     announcer=announcer,
                     options=options,
                     owner=owner,
+                    ownership=ownership,
                 )
                 assert agent.heed is not None
                 desk = Desk(agent, owner, agent.heed, clock=clock)

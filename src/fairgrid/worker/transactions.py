@@ -30,9 +30,14 @@ _WAITING: Final = {Phase.CONTRIBUTING: Step.CONTRIBUTE, Phase.REVEALING: Step.RE
 class Transactions:
     """Signs, sends and waits for one worker; ``poll_s`` is the pause between looks for a receipt."""
 
-    def __init__(self, chain: Chain, signer: Signer, *, clock: Clock, poll_s: float) -> None:
+    def __init__(
+        self, chain: Chain, signer: Signer, *, clock: Clock, poll_s: float, worker: str = "", entry: str = ""
+    ) -> None:
+        """``worker`` contributes on chain, through ``entry``: the signer itself and the hub if not given."""
         self._chain = chain
         self._signer = signer
+        self._worker = worker or signer.address
+        self._entry = entry or chain.hub
         self._clock = clock
         self._poll_s = poll_s
 
@@ -42,7 +47,7 @@ class Transactions:
         Raises:
             ServiceUnavailable: the chain had to be asked (the scheduler may be a contract) and does not answer.
         """
-        message = authorisation_message(self._signer.address, held.task_id)
+        message = authorisation_message(self._worker, held.task_id)
         scheduler = deal.workerpool.owner
         try:
             if recover_message_signer(message, held.authorisation) == scheduler:
@@ -64,9 +69,9 @@ class Transactions:
             ServiceUnavailable: the chain does not answer.
         """
         await self._send_again(others)
-        worker = self._signer.address
+        worker = self._worker
         call = calls.contribute(
-            self._chain.hub,
+            self._entry,
             held.task_id,
             result_hash(held.task_id, held.digest),
             result_seal(worker, held.task_id, held.digest),
@@ -77,7 +82,7 @@ class Transactions:
     async def sign_reveal(self, held: HeldTask, others: Sequence[HeldTask]) -> SignedTransaction:
         """Sign `reveal`; fails as `sign_contribution` does."""
         await self._send_again(others)
-        return await self._chain.prepare(calls.reveal(self._chain.hub, held.task_id, held.digest), self._signer)
+        return await self._chain.prepare(calls.reveal(self._entry, held.task_id, held.digest), self._signer)
 
     async def _send_again(self, others: Sequence[HeldTask]) -> None:
         """Send what is stored and not mined, so that a node that forgot it cannot give its nonce away again."""

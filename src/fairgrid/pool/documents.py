@@ -1,0 +1,64 @@
+"""How the store writes tasks, deals, events and transactions as JSON, and reads them, also those of older releases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from fairgrid.pool.events import Event
+from fairgrid.pool.instructions import ChainInstruction, Claim, Finalize, Initialize, Reopen
+from fairgrid.pool.state import DealTerms, TaskState
+
+__all__ = [
+    "TRANSACTIONS",
+    "read_deal",
+    "read_task",
+    "read_transaction",
+    "write_deal",
+    "write_events",
+    "write_task",
+    "write_transaction",
+]
+
+TRANSACTIONS: dict[str, type[ChainInstruction]] = {
+    kind.__name__: kind for kind in (Initialize, Finalize, Claim, Reopen)
+}
+"""The instructions that are transactions, by the name under which they are stored."""
+
+_encoder = msgspec.json.Encoder(order="deterministic")
+_task_decoder = msgspec.json.Decoder(TaskState)
+_deal_decoder = msgspec.json.Decoder(DealTerms)
+_transaction_decoders = {name: msgspec.json.Decoder(kind) for name, kind in TRANSACTIONS.items()}
+_TASK_FIELDS = tuple(name for name in TaskState.__dataclass_fields__ if name != "story")
+
+
+def write_task(task: TaskState) -> str:
+    """All of a task but its story, which has a table of its own."""
+    return _encoder.encode({name: getattr(task, name) for name in _TASK_FIELDS}).decode()
+
+
+def read_task(document: str) -> TaskState:
+    """A task without its story."""
+    return _task_decoder.decode(document)
+
+
+def write_deal(deal: DealTerms) -> str:
+    return _encoder.encode(deal).decode()
+
+
+def read_deal(document: str) -> DealTerms:
+    return _deal_decoder.decode(document)
+
+
+def write_events(events: Sequence[Event]) -> str:
+    """Events in order, each as [kind, event]."""
+    return _encoder.encode([(type(event).__name__, event) for event in events]).decode()
+
+
+def write_transaction(instruction: ChainInstruction) -> str:
+    return _encoder.encode(instruction).decode()
+
+
+def read_transaction(kind: str, document: str) -> ChainInstruction:
+    return _transaction_decoders[kind].decode(document)

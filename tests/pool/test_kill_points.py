@@ -1,0 +1,142 @@
+"""The pool dies before it sends, after it sent, and after the answer came, for every kind of instruction there is.
+
+Afterwards it starts again on what it had stored: the task ends, each effect is on the chain exactly once, and the
+balances add up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from fairgrid.pool.app import pool_application
+from fairgrid.pool.service import PoolService
+from fairgrid.pool.store import PoolStore
+from fairgrid.protocol.ids import task_id
+from fairgrid.protocol.views import TaskStatus
+from fairgrid.protocol.wire import MAX_FRAME_BYTES
+from fairgrid.seams.service import serving
+
+from .grid import FastClock, Grid, all_connected
+from .kill_points import (
+    DELIVERED,
+    KINDS,
+    POINTS,
+    SCENARIOS,
+    Died,
+    Killer,
+    KillingChain,
+    KillingStorage,
+    KillingStore,
+    Scenario,
+    policy_of,
+    watched,
+)
+
+CASES = [(kind.__name__, point) for kind in KINDS for point in POINTS]
+
+
+def test_every_kind_of_instruction_has_its_kill_points(capsys: pytest.CaptureFixture[str]) -> None:
+    names = {kind.__name__ for kind in KINDS}
+    missing = sorted(name for name in names if name not in SCENARIOS or name not in DELIVERED)
+    assert not missing, f"give these instructions a scenario and a delivery in tests/pool/kill_points.py: {missing}"
+    gone = sorted((set(SCENARIOS) | set(DELIVERED)) - names)
+    assert not gone, f"these are no instructions any more: {gone}"
+    with capsys.disabled():
+        sys.stdout.write(
+            f"\nkill points of the pool: {len(CASES)} ({len(names)} instructions, {len(POINTS)} points each)\n"
+        )
+
+
+@pytest.mark.parametrize(("kind", "point"), CASES)
+async def test_killed_around_an_instruction_the_pool_goes_on_and_everything_happens_exactly_once(
+    tmp_path: Path, kind: str, point: str
+) -> None:
+    scenario = SCENARIOS[kind]
+    grid = Grid(tmp_path)
+    grid.policy = policy_of(grid.policy)
+    killer = Killer(kind, point)
+    deal = await _until_it_dies(grid, scenario, killer)
+    assert killer.is_dead, f"the pool never came to {point} of {kind}"
+    task = task_id(deal, 0)
+    async with grid.pool(), all_connected(scenario.workers(grid)):
+        await grid.until_status(task, scenario.ends)
+        await grid.until_phase(task, "completed" if scenario.ends is TaskStatus.COMPLETED else "failed")
+    _assert_exactly_once(grid, task, scenario)
+
+
+async def _until_it_dies(grid: Grid, scenario: Scenario, killer: Killer) -> str:
+    KillingStore.killer = killer
+    store = KillingStore.open(grid.folder / "pool.db")
+    deal = ""
+    try:
+        async with (
+            _killed_pool(grid, store, killer),
+            all_connected([watched(worker, killer) for worker in scenario.workers(grid)]),
+        ):
+            deal = await grid.deal(scenario.trust)
+            if scenario.skips_s:
+                await _past(grid, task_id(deal, 0), scenario, killer)
+            async with asyncio.timeout(25):
+                await killer.died.wait()
+            raise Died
+    except* Died:
+        pass
+    finally:
+        store.close()
+    return deal
+
+
+async def _past(grid: Grid, task: str, scenario: Scenario, killer: Killer) -> None:
+    async def so_far() -> bool:
+        return killer.is_dead or (await grid.chain.view_task(task)).status >= scenario.skips_at
+
+    await grid.until(so_far)
+    grid.chain.skip(scenario.skips_s)
+
+
+@contextlib.asynccontextmanager
+async def _killed_pool(grid: Grid, store: PoolStore, killer: Killer) -> AsyncIterator[None]:
+    service = PoolService(
+        chain=KillingChain(grid.chain, killer),
+        signer=grid.scheduler,
+        workerpool=grid.workerpool,
+        store=store,
+        storage=KillingStorage(grid.storage, killer),  # type: ignore[arg-type]
+        policy=grid.policy,
+        clock=FastClock(),
+        scratch=grid.folder / "uploads",
+    )
+    async with service.running() as grid.service:
+        async with serving(pool_application(service), ws_max_size=MAX_FRAME_BYTES) as grid.url:
+            yield
+
+
+def _assert_exactly_once(grid: Grid, task: str, scenario: Scenario) -> None:
+    model = grid.chain.model
+    happened = [event.name for event in model.events if event.arguments.get("taskid") == task]
+    ending = "TaskFinalize" if scenario.ends is TaskStatus.COMPLETED else "TaskClaimed"
+    assert happened.count("TaskInitialize") == 1
+    assert [name for name in happened if name in ("TaskFinalize", "TaskClaimed")] == [ending]
+    mine = [
+        transaction
+        for block in grid.chain._blocks
+        for transaction in block.transactions
+        if transaction.sender == grid.scheduler.address
+    ]
+    functions = [transaction.function for transaction in mine]
+    assert sorted(functions) == sorted(
+        ["initialize", "finalize" if ending == "TaskFinalize" else "claim", *scenario.also]
+    )
+    assert all(grid.chain._receipts[transaction.hash].succeeded for transaction in mine)
+    assert [transaction.nonce for transaction in mine] == list(range(len(mine)))
+    assert sum(model.balance_of(account) for account in model.accounts) == model.total_supply
+    assert model.total_supply <= model.token.balance_of(model.address)
+    assert sum(model.frozen_of(account) for account in model.accounts) == model.balance_of(model.address)
+    if scenario.ends is TaskStatus.COMPLETED:  # a claim leaves the stake of the pool in the kitty
+        assert model.balance_of(model.address) == 0
