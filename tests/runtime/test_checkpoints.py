@@ -218,7 +218,7 @@ def test_crash_at_any_step_of_saving_leaves_a_whole_version(
         calls += 1
         if calls == nth:
             raise OSError("power lost")
-        return original(*arguments)
+        return original(*arguments)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patched:
         patched.setattr(f"{module}.{call}", failing)

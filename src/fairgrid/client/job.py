@@ -72,6 +72,8 @@ class Job:
     items: tuple[tuple[str, ...], ...] = ()
     """Of a bag: what each of its tasks has as arguments after ``arguments``; empty if all are alike."""
     tasks: int = 1
+    checkpoint: bool = False
+    """Each task has a folder that survives a restart of its worker."""
 
     def as_bag(self, items: Sequence[Sequence[str]] = (), *, tasks: int | None = None) -> Job:
         """The same job many times: once for each of ``items``, or ``tasks`` times alike (their index differs).
@@ -99,6 +101,7 @@ class Job:
         memory_bytes: int = 1 << 30,
         output_bytes: int = 256 << 20,
         dependencies: Sequence[TaskRef] = (),
+        checkpoint: bool = False,
     ) -> Job:
         """Look at every file now, so that nothing is signed for a job that cannot start.
 
@@ -130,7 +133,15 @@ class Job:
             )
         runtime = JobRuntime(runtime_id, interpreter_sha256(runtime_id))
         return cls(
-            script, tuple(inputs), tuple(arguments), runtime, fuel, memory_bytes, output_bytes, tuple(dependencies)
+            script,
+            tuple(inputs),
+            tuple(arguments),
+            runtime,
+            fuel,
+            memory_bytes,
+            output_bytes,
+            tuple(dependencies),
+            checkpoint=checkpoint,
         )
 
 
@@ -169,6 +180,7 @@ def manifest_of(job: Job, *, timeref: int) -> Manifest:
         inputs=tuple(sorted((_file_ref(path) for path in job.inputs), key=lambda reference: reference.name)),
         dependencies=job.dependencies,
         items=tuple(Item(arguments=(*job.arguments, *item)) for item in job.items),
+        checkpoint=job.checkpoint,
     )
 
 

@@ -21,7 +21,16 @@ from fairgrid.errors import FairgridError, HostFailure, ServiceUnavailable
 from fairgrid.protocol.hexes import from_hex
 from fairgrid.protocol.seals import seal_hash
 from fairgrid.protocol.views import Deal, Task, TaskStatus
-from fairgrid.protocol.wire import HeldLease, Lease, PoolMessage, Why, WhyRequest
+from fairgrid.protocol.wire import (
+    HeldLease,
+    Lease,
+    PartialRequest,
+    PartialResult,
+    PoolMessage,
+    Why,
+    WhyRequest,
+    WorkerMessage,
+)
 from fairgrid.seams.clock import Clock
 from fairgrid.wallet.signer import Signer
 from fairgrid.worker import events as ev
@@ -167,6 +176,8 @@ class WorkerAgent:
         self._enrolled = False
         self._why: asyncio.Future[Why] | None = None
         self.heed = Heed(owner, self, clock=clock) if owner is not None else None
+        self.partials: Callable[[PartialRequest], Awaitable[PartialResult]] | None = None
+        """Who answers when a requester asks for the files of a running job; None: nobody."""
 
     # --- life ---------------------------------------------------------------------------------------------------
 
@@ -255,9 +266,20 @@ class WorkerAgent:
             if self._why is not None and not self._why.done():
                 self._why.set_result(message)
             return
+        if isinstance(message, PartialRequest):
+            self._start(self._show_partial(message))
+            return
         if isinstance(message, Lease) and self.heed is not None:
             self.heed.leased(message)
         self._events.put_nowait(message)  # type: ignore[arg-type]
+
+    def tell(self, message: WorkerMessage) -> bool:
+        """Send a message that nothing depends on; False (and dropped) while the pool is not connected."""
+        return self._link.send(message)
+
+    async def _show_partial(self, request: PartialRequest) -> None:
+        if self.partials is not None:
+            self._link.send(await self.partials(request))
 
     def status(self) -> tuple[tuple[HeldLease, ...], int]:
         return self._machine.leases(), self._machine.free_slots

@@ -227,6 +227,8 @@ async def open_agent(
                     owner=owner,
                     ownership=ownership,
                 )
+                work.live.listen(agent.tell)
+                agent.partials = work.live.partial
                 assert agent.heed is not None
                 desk = Desk(agent, owner, agent.heed, clock=clock)
                 async with listening(folder, desk.handle):
