@@ -188,6 +188,7 @@ async def test_environment_names_the_task_and_its_inputs(bench: Bench) -> None:
         "IEXEC_DATASET_ADDRESS": zero,
         "IEXEC_DATASET_FILENAME": zero,
         "IEXEC_INPUT_FILES_NUMBER": "2",
+        "FAIRGRID_PROGRESS": "/.fairgrid/progress",
         "IEXEC_INPUT_FILES_FOLDER": "/iexec_in",
         "IEXEC_INPUT_FILE_NAME_1": hashed_name(references[0].cid),
         "IEXEC_INPUT_FILE_NAME_2": hashed_name(references[1].cid),

@@ -277,6 +277,8 @@ def build_agent(world: World, setting: AgentSetting) -> tuple[WorkerAgent, Worke
         owner=setting.owner,
         ownership=setting.ownership,
     )
+    work.live.listen(agent.tell)
+    agent.partials = work.live.partial
     return agent, store
 
 

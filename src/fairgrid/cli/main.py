@@ -38,7 +38,7 @@ COMMANDS = {
     "claim": CommandPlace("run", "Take the money of a deal back when its deadline has passed without a result."),
     "story": CommandPlace("pool", "Tell what happened to a task."),
     "simulate": CommandPlace("simulate", "Try a trust policy on a simulated pool."),
-    "task": CommandPlace("bags", "Prove one task of a bag on chain.", group=True),
+    "task": CommandPlace("task", "Watch a running task, fetch its files so far, prove one of a bag.", group=True),
     "worker": CommandPlace("worker", "Offer this machine to a pool.", group=True),
     "pool": CommandPlace("pool", "Run the scheduler of a workerpool.", group=True),
     "market": CommandPlace("services", "Run an order book.", group=True),

@@ -21,6 +21,7 @@ from fairgrid.client.dependencies import parse_dependency
 from fairgrid.client.follow import Ending
 from fairgrid.client.job import Job, parse_size, read_items
 from fairgrid.client.journal import DealRecord
+from fairgrid.client.live import watching
 from fairgrid.client.progress import OnProgress
 from fairgrid.client.results import CollectedResult, prepare_out
 from fairgrid.client.settlement import Settlement
@@ -32,7 +33,7 @@ from fairgrid.protocol.terminal import sanitise_terminal
 from fairgrid.runtime.interpreters import default_runtime_id
 from fairgrid.wallet.keystore import open_or_create_key
 
-__all__ = ["app"]
+__all__ = ["DirectoryOption", "JsonOption", "KeyOption", "app", "connected"]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -113,6 +114,16 @@ def run(
             "--lane", help="How a bag is settled: in runs for nearly no gas (batch), or task by task (classic)."
         ),
     ] = LaneWish.AUTO,
+    checkpoint: Annotated[
+        bool,
+        typer.Option("--checkpoint", help="Give the script a folder that survives a restart of its worker."),
+    ] = False,
+    follow: Annotated[
+        bool,
+        typer.Option(
+            "--follow", help="Show what the job prints while it runs: on stderr, unverified, at trust 1 only."
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run a Python script on the network and bring back its verified result.
@@ -131,6 +142,7 @@ def run(
         fuel=fuel,
         memory_bytes=parse_size(memory, "--memory"),
         output_bytes=parse_size(output_limit, "--output-limit"),
+        checkpoint=checkpoint,
     )
     job = replace(job, canonicaliser=tuple(read_rule(text) for text in canonical or []))
     if each is not None or tasks is not None:
@@ -140,14 +152,14 @@ def run(
 
     async def main() -> _Finished | FinishedBag:
         started = time.monotonic()
-        async with _connected(directory, key_folder) as client:
+        async with connected(directory, key_folder) as client:
             with live_progress(screen) as on_progress:
                 if out is not None:
                     prepare_out(out)
                 needed = [parse_dependency(text, client.journal) for text in after or []]
                 record = await client.sign(job.after(needed), wish, lane=lane, on_progress=on_progress)
                 target = out or Path("results") / record.deal_id[:12]
-                return await _finish(client, record, target, on_progress, started, screen)
+                return await _finish(client, record, target, on_progress, started, screen, follow=follow)
 
     _report(run_async(main), as_json=as_json, screen=screen)
 
@@ -167,7 +179,7 @@ def result(
 
     async def main() -> _Finished | FinishedBag | None:
         started = time.monotonic()
-        async with _connected(directory, key_folder) as client:
+        async with connected(directory, key_folder) as client:
             if not deal:
                 await _list_deals(client, screen, as_json=as_json)
                 return None
@@ -192,7 +204,7 @@ def claim(
     screen = console()
 
     async def main() -> tuple[DealRecord, int]:
-        async with _connected(directory, key_folder) as client:
+        async with connected(directory, key_folder) as client:
             record = client.journal.find(deal)
             with live_progress(screen) as on_progress:
                 if record.is_bag:
@@ -213,7 +225,8 @@ def claim(
         screen.print(f"Claimed: {back} of deal {record.deal_id} is back in your escrow.")
 
 
-def _connected(directory: Path | None, key_folder: Path | None) -> AbstractAsyncContextManager[Client]:
+def connected(directory: Path | None, key_folder: Path | None) -> AbstractAsyncContextManager[Client]:
+    """A client of the network in ``directory``, with the requester's key."""
     folder = directory or default_directory()
     network = load_network(folder)
     signer = open_or_create_key(key_folder or requester_folder(folder))
@@ -221,7 +234,14 @@ def _connected(directory: Path | None, key_folder: Path | None) -> AbstractAsync
 
 
 async def _finish(
-    client: Client, record: DealRecord, out: Path, on_progress: OnProgress, started: float, screen: Console
+    client: Client,
+    record: DealRecord,
+    out: Path,
+    on_progress: OnProgress,
+    started: float,
+    screen: Console,
+    *,
+    follow: bool = False,
 ) -> _Finished | FinishedBag:
     """Everything after the signature: the deal is in the journal, so whatever ends this leaves a hint how to go on."""
     short = record.deal_id[:12]
@@ -229,7 +249,7 @@ async def _finish(
         record = await client.match(record, on_progress)
         if record.is_bag:
             return await finish_bag(client, record, out, on_progress, started)
-        ending = await client.follow(record, on_progress=on_progress)
+        ending = await _follow(client, record, on_progress, screen if follow else None)
         if ending is Ending.OVERDUE:
             await client.claim(record, on_progress=on_progress)
         if ending is not Ending.COMPLETED:
@@ -257,6 +277,21 @@ async def _finish(
         _hint_at_result(record, screen)
         raise
     return _Finished(record, collected, settlement, time.monotonic() - started)
+
+
+async def _follow(client: Client, record: DealRecord, on_progress: OnProgress, screen: Console | None) -> Ending:
+    """Wait for the end; at trust 1 with the job's own progress, and its unverified output on stderr if ``screen``."""
+    if record.trust > 1:
+        if screen is not None:
+            screen.print("The trust is above 1: nothing of the job is shown before its workers agreed.", markup=False)
+        return await client.follow(record, on_progress=on_progress)
+
+    def show(stream: str, line: str) -> None:
+        if screen is not None:
+            screen.print(f"{stream}| {line}", markup=False, highlight=False, style="dim")
+
+    async with watching(client, record.task_ids[0], on_progress, show) as tell:
+        return await client.follow(record, on_progress=tell)
 
 
 def _hint_at_result(record: DealRecord, screen: Console) -> None:

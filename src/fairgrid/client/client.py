@@ -29,7 +29,7 @@ from fairgrid.client.results import CollectedResult, collect_result
 from fairgrid.client.settlement import GasLine, Settlement, collect_settlement
 from fairgrid.errors import FundsError, OrderError, ServiceError, TransactionFailed, TrustUnreachable, UsageError
 from fairgrid.market.client import MarketClient
-from fairgrid.pool.client import PoolClient
+from fairgrid.pool.client import LiveOutput, LiveProgress, PartialView, PoolClient
 from fairgrid.protocol.hexes import ZERO32, from_hex
 from fairgrid.protocol.ids import deal_id as deal_id_of
 from fairgrid.protocol.ids import task_id as task_id_of
@@ -425,6 +425,14 @@ class Client:
         async with self.bag(record) as follower:
             on_progress(Progress(Phase.FETCHING, f"looking for the run of task {index}"))
             return await materialise(self.chain, self.storage, self._signer, record, follower, index)
+
+    def live(self, task_id: str) -> AsyncIterator[LiveOutput | LiveProgress]:
+        """What a running task of trust 1 prints and says of its progress; as `PoolClient.live`."""
+        return self.pool.live(task_id, self._signer)
+
+    async def partial(self, task_id: str) -> PartialView:
+        """An unverified archive of what a running task of trust 1 has written so far; as `PoolClient.partial`."""
+        return await self.pool.partial(task_id, self._signer)
 
     async def settlement(self, record: DealRecord) -> Settlement:
         """Who contributed what and who was paid, from the chain; digests of losers as the pool had them opened."""

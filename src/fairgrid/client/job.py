@@ -75,6 +75,8 @@ class Job:
     tasks: int = 1
     canonicaliser: tuple[CanonicalRule, ...] = ()
     """How files of the result are written before they are hashed, so that machines that differ a little agree."""
+    checkpoint: bool = False
+    """Each task has a folder that survives a restart of its worker."""
 
     def as_bag(self, items: Sequence[Sequence[str]] = (), *, tasks: int | None = None) -> Job:
         """The same job many times: once for each of ``items``, or ``tasks`` times alike (their index differs).
@@ -101,6 +103,7 @@ class Job:
         fuel: int | None = None,
         memory_bytes: int = 1 << 30,
         output_bytes: int = 256 << 20,
+        checkpoint: bool = False,
     ) -> Job:
         """Look at every file now, so that nothing is signed for a job that cannot start.
 
@@ -124,7 +127,16 @@ class Job:
                 f"Nothing was signed. Split the job, or give it less."
             )
         runtime = JobRuntime(runtime_id, interpreter_sha256(runtime_id))
-        return cls(script, tuple(inputs), tuple(arguments), runtime, fuel, memory_bytes, output_bytes)
+        return cls(
+            script,
+            tuple(inputs),
+            tuple(arguments),
+            runtime,
+            fuel,
+            memory_bytes,
+            output_bytes,
+            checkpoint=checkpoint,
+        )
 
     def after(self, dependencies: Sequence[TaskRef]) -> Job:
         """The same job, but computed after other tasks, whose results it reads.
@@ -179,6 +191,7 @@ def manifest_of(job: Job, *, timeref: int) -> Manifest:
         dependencies=job.dependencies,
         canonicaliser=job.canonicaliser,
         items=tuple(Item(arguments=(*job.arguments, *item)) for item in job.items),
+        checkpoint=job.checkpoint,
     )
 
 

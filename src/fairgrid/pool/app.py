@@ -15,6 +15,7 @@ from starlette.websockets import WebSocket
 
 from fairgrid import __version__
 from fairgrid.chain.network import Network, document_of
+from fairgrid.pool.live_app import live_routes
 from fairgrid.pool.phases import ReplicaPhase
 from fairgrid.pool.service import PoolService
 from fairgrid.pool.sessions import serve_worker
@@ -44,6 +45,7 @@ def pool_application(service: PoolService, *, network: Network | None = None) ->
             Route("/deals/{deal_id}", rim.deal),
             Route("/tasks/{task_id}", rim.task),
             Route("/tasks/{task_id}/story", rim.story),
+            *live_routes(service),
             WebSocketRoute("/worker", rim.worker),
         ],
         exception_handlers={404: _not_found},

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import base64
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeVar
 
 import httpx
 
-from fairgrid.errors import ServiceRefused
+from fairgrid.errors import ServiceRefused, ServiceUnavailable
+from fairgrid.protocol.access import access_message
 from fairgrid.seams.clock import Clock, SystemClock
 from fairgrid.seams.http import TRANSIENT_STATUS, Interrupted, one_line, open_http, retried, start_of
+from fairgrid.wallet.signer import Signer
 
 __all__ = [
     "DealView",
+    "LiveOutput",
+    "LiveProgress",
     "OwnerWeight",
+    "PartialView",
     "PoolClient",
     "PoolInfo",
     "ReplicaView",
@@ -29,6 +35,8 @@ __all__ = [
 
 _SERVICE = "pool"
 _Answer = TypeVar("_Answer")
+_ACCESS_S = 600
+_LIVE_SILENCE_S = 30.0
 _MAX_ANSWER_BYTES = 16 * 1024 * 1024
 
 
@@ -121,6 +129,32 @@ class StoryEntry:
     worker: str
 
 
+@dataclass(frozen=True, slots=True)
+class LiveOutput:
+    """Bytes that a job printed, from ``offset`` of ``stream`` (``stdout`` or ``stderr``) on; a gap was too much."""
+
+    stream: str
+    offset: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LiveProgress:
+    """What a running job says of itself: ``ppm`` millionths are done."""
+
+    ppm: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class PartialView:
+    """An archive of what a running job has written so far: unverified, from one ``worker``."""
+
+    cid: str
+    size: int
+    worker: str
+
+
 class PoolClient:
     """A pool at ``url``. Use as an async context manager; lost connections are retried four times.
 
@@ -172,6 +206,64 @@ class PoolClient:
         """Everything that happened to a task, in order."""
         return await self._ask(f"/tasks/{task_id}/story", _story)
 
+    async def live(self, task_id: str, signer: Signer) -> AsyncIterator[LiveOutput | LiveProgress]:
+        """What a running task of trust 1 prints and says of its progress, until it does not run any more.
+
+        ``signer`` is its requester. What it printed before comes first, as much as the pool kept of it. A job that is
+        started anew begins at offset 0 again. Raises `ServiceUnavailable` when the connection is lost: call it again.
+        """
+        headers = await self._access(task_id, signer)
+        timeout = httpx.Timeout(_LIVE_SILENCE_S, connect=5)
+        url = f"{self._url}/tasks/{task_id}/live"
+        try:
+            async with self._http.stream("GET", url, headers=headers, timeout=timeout) as response:
+                if response.status_code != 200:
+                    body = await start_of(response, limit=_MAX_ANSWER_BYTES)
+                    raise ServiceRefused(_SERVICE, response.status_code, _error_of(body))
+                kind = ""
+                async for line in response.aiter_lines():
+                    name, _, value = line.partition(": ")
+                    if name == "event":
+                        kind = value
+                    elif name == "data":
+                        if kind == "end":
+                            return
+                        event = _live_event(kind, value)
+                        if event is not None:
+                            yield event
+        except httpx.TransportError as error:
+            raise ServiceUnavailable(_SERVICE, self._url, str(error) or type(error).__name__) from error
+        raise ServiceUnavailable(_SERVICE, self._url, "it closed the stream")
+
+    async def partial(self, task_id: str, signer: Signer) -> PartialView:
+        """Ask for the files of a running task of trust 1; ``signer`` is its requester. Takes up to a minute.
+
+        What comes is unverified, and from one worker.
+        """
+        headers = await self._access(task_id, signer)
+
+        async def attempt() -> tuple[int, bytes]:
+            response = await self._http.post(
+                f"{self._url}/tasks/{task_id}/partial", headers=headers, timeout=httpx.Timeout(75, connect=5)
+            )
+            return response.status_code, response.content[:_MAX_ANSWER_BYTES]
+
+        status, body = await retried(attempt, service=_SERVICE, url=self._url, clock=self._clock)
+        if status != 200:
+            raise ServiceRefused(_SERVICE, status, _error_of(body))
+        try:
+            document = json.loads(body)
+            return PartialView(str(document["cid"]), int(document["size"]), str(document["worker"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ServiceRefused(_SERVICE, status, "its answer cannot be understood") from error
+
+    async def _access(self, task_id: str, signer: Signer) -> dict[str, str]:
+        info = await self.info()
+        expires_at = int(self._clock.now()) + _ACCESS_S
+        message = access_message(info.chain_id, info.hub, info.workerpool, task_id, expires_at)
+        signature = signer.sign_message(message)
+        return {"authorization": f"Fairgrid expires={expires_at},signature={signature}"}
+
     async def _ask(self, path: str, read: Callable[[Mapping[str, Any]], _Answer]) -> _Answer:
         async def attempt() -> tuple[int, bytes]:
             base = self._processes[self._asked % len(self._processes)]
@@ -197,6 +289,27 @@ class PoolClient:
 def pool_urls(text: str) -> tuple[str, ...]:
     """The addresses in a pool's URL: one, or those of several processes of one pool with commas between."""
     return tuple(url for part in text.split(",") if (url := part.strip().rstrip("/"))) or ("",)
+
+
+def _error_of(body: bytes) -> str:
+    try:
+        return one_line(str(json.loads(body)["error"]))
+    except (ValueError, KeyError, TypeError):
+        return "no reason given"
+
+
+def _live_event(kind: str, data: str) -> LiveOutput | LiveProgress | None:
+    """None for what a newer pool may say, or what makes no sense."""
+    try:
+        document = json.loads(data)
+        if kind == "output":
+            content = base64.b64decode(document["data"], validate=True)
+            return LiveOutput(str(document["stream"]), int(document["offset"]), content)
+        if kind == "progress":
+            return LiveProgress(int(document["ppm"]), str(document["message"]))
+    except (ValueError, KeyError, TypeError):
+        return None
+    return None
 
 
 def _info(document: Mapping[str, Any]) -> PoolInfo:

@@ -47,10 +47,11 @@ from fairgrid.pool.instructions import (
 )
 from fairgrid.pool.keeper import Keeper
 from fairgrid.pool.key_lock import key_lock
+from fairgrid.pool.live import LiveBoard
 from fairgrid.pool.machine import Outcome, PoolMachine
 from fairgrid.pool.manifests import ManifestReader
 from fairgrid.pool.outbox import SendingRules
-from fairgrid.pool.phases import InvalidTransition
+from fairgrid.pool.phases import InvalidTransition, ReplicaPhase
 from fairgrid.pool.policy import Policy
 from fairgrid.pool.requirements import RequirementsReader
 from fairgrid.pool.run_uploads import verify_run_upload
@@ -153,6 +154,7 @@ class PoolService:
         self._queue: asyncio.Queue[Event | Position] = asyncio.Queue()
         self._finder = TaskFinder(self.machine)
         self._sessions: dict[str, Session] = {}
+        self.live = LiveBoard(holds=self._speaks_for, now=clock.now)
         self._stake_ratio = 0
         self._group: asyncio.TaskGroup | None = None
         self._errands: set[asyncio.Task[None]] = set()
@@ -457,6 +459,20 @@ class PoolService:
 
     def has_room(self) -> bool:
         return len(self._sessions) < self.policy.max_workers
+
+    def send_to(self, worker: str, message: wire.PoolMessage) -> None:
+        """Send a message to a worker; dropped when it is not connected."""
+        session = self._sessions.get(worker)
+        if session is not None:
+            session.send(message)
+
+    def _speaks_for(self, task_id: str, worker: str) -> bool:
+        """True if a worker computes a task whose output may be seen: of trust 1, not over (decision 3)."""
+        task = self.machine.tasks.get(task_id)
+        if task is None or task.deal.trust > 1 or task.is_final:
+            return False
+        replica = task.replica_of(worker)
+        return replica is not None and replica.phase is ReplicaPhase.LEASED
 
     def why(self, worker: str) -> wire.Why:
         """Which rules of this pool keep work from a connected worker."""

@@ -30,6 +30,7 @@ from fairgrid.pool.events import (
     WorkerJoined,
     WorkerReady,
 )
+from fairgrid.pool.live import LiveBoard
 from fairgrid.pool.policy import Policy
 from fairgrid.pool.sponsoring import network_of
 from fairgrid.pool.state import PoolIdentity
@@ -63,6 +64,9 @@ class Desk(Protocol):
     def identity(self) -> PoolIdentity: ...
     @property
     def policy(self) -> Policy: ...
+
+    @property
+    def live(self) -> LiveBoard: ...
 
     def now(self) -> float: ...
     def feed(self, event: Event) -> None: ...
@@ -349,6 +353,8 @@ async def _take(desk: Desk, session: Session, message: wire.WorkerMessage) -> No
             if session.why is None or desk.now() >= session.why_at + _WHY_EVERY_S:
                 session.why, session.why_at = desk.why(worker), desk.now()
             session.send(session.why)
+        case wire.LiveOutput() | wire.Progress() | wire.PartialResult():
+            desk.live.take(worker, message)
         case wire.Enrol():
             raise _Turned("This worker is enrolled already.")
 

@@ -143,6 +143,8 @@ class Manifest:
     """What each task needs of the machine."""
     canonicaliser: tuple[CanonicalRule, ...] = ()
     """How files of the result are written before they are hashed, in this order; empty: as they are."""
+    checkpoint: bool = False
+    """Each task has a folder that survives a restart of its worker."""
 
     def arguments_of(self, index: int) -> tuple[str, ...]:
         """The arguments of task ``index``.
@@ -178,7 +180,9 @@ class Manifest:
     def to_wire(self) -> dict[str, Any]:
         """The JSON object."""
         needs = self.needs.to_wire()
-        optional = {"needs": needs} if needs else {}
+        optional: dict[str, Any] = {"needs": needs} if needs else {}
+        if self.checkpoint:
+            optional["checkpoint"] = True
         return (
             _FIXED
             | optional
@@ -259,6 +263,7 @@ def parse_manifest(data: bytes) -> Manifest:
         retention_days=wire["retention"]["days"],
         needs=needs_from_wire(wire.get("needs", {})),
         canonicaliser=_canonical_rules(wire["canonicaliser"]),
+        checkpoint=wire.get("checkpoint", False),
     )
     _check_meaning(manifest)
     return manifest

@@ -28,10 +28,14 @@ __all__ = [
     "HeldLease",
     "Lease",
     "LeaseFailed",
+    "LiveOutput",
     "Opening",
     "OpeningRequest",
+    "PartialRequest",
+    "PartialResult",
     "PhaseReport",
     "PoolMessage",
+    "Progress",
     "ProtocolViolation",
     "Ready",
     "Refused",
@@ -64,6 +68,9 @@ Signature = Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{128,132}$")]
 ShortText = Annotated[str, Field(max_length=500)]
 Phase = Literal["accepted", "downloading", "computing", "sealed", "contributing", "revealing", "uploading"]
 """Coarse phases: all that is shown of a replica before consensus (decision 3)."""
+
+RunName = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+"""Names one execution of a job on one worker."""
 
 _Message = TypeVar("_Message")
 _STRICT = ConfigDict(extra="forbid", strict=True)
@@ -216,6 +223,15 @@ class Why:
     kind: Literal["why"] = "why"
 
 
+@dataclass(config=_STRICT, frozen=True, slots=True)
+class PartialRequest:
+    """The requester asks for what the job has written so far. Only for tasks of trust 1 (decision 3)."""
+
+    task_id: Hex32
+    request_id: Annotated[str, Field(min_length=1, max_length=64)]
+    kind: Literal["partial_request"] = "partial_request"
+
+
 PoolMessage = (
     Challenge
     | Welcome
@@ -230,6 +246,7 @@ PoolMessage = (
     | Sponsored
     | SpotCheck
     | Why
+    | PartialRequest
 )
 
 
@@ -381,6 +398,45 @@ class WhyRequest:
     kind: Literal["why_request"] = "why_request"
 
 
+@dataclass(config=_STRICT, frozen=True, slots=True)
+class LiveOutput:
+    """What a running job printed, from byte ``offset`` of ``stream`` on. Only for tasks of trust 1 (decision 3).
+
+    A new ``run`` begins both streams anew: the job was started again. A gap between messages was too much to send.
+    """
+
+    task_id: Hex32
+    run: RunName
+    stream: Literal["stdout", "stderr"]
+    offset: Annotated[int, Field(ge=0, le=1 << 32)]
+    data: Annotated[str, Field(max_length=44_000, pattern=r"^[A-Za-z0-9+/]*={0,2}$")]
+    """Base64."""
+    kind: Literal["live"] = "live"
+
+
+@dataclass(config=_STRICT, frozen=True, slots=True)
+class Progress:
+    """What a running job says of itself: ``ppm`` millionths are done. Only for tasks of trust 1 (decision 3)."""
+
+    task_id: Hex32
+    run: RunName
+    ppm: Annotated[int, Field(ge=0, le=1_000_000)]
+    message: Annotated[str, Field(max_length=200)] = ""
+    kind: Literal["progress"] = "progress"
+
+
+@dataclass(config=_STRICT, frozen=True, slots=True)
+class PartialResult:
+    """The answer to a `PartialRequest`: an unverified archive at ``cid``, or none (empty) and the ``reason``."""
+
+    task_id: Hex32
+    request_id: Annotated[str, Field(min_length=1, max_length=64)]
+    cid: Annotated[str, Field(max_length=128)] = ""
+    size: Annotated[int, Field(ge=0, lt=1 << 53)] = 0
+    reason: ShortText = ""
+    kind: Literal["partial"] = "partial"
+
+
 WorkerMessage = (
     Enrol
     | Ready
@@ -395,6 +451,9 @@ WorkerMessage = (
     | SponsorRequest
     | SpotAnswer
     | WhyRequest
+    | LiveOutput
+    | Progress
+    | PartialResult
 )
 
 _pool_adapter: TypeAdapter[PoolMessage] = TypeAdapter(Annotated[PoolMessage, Field(discriminator="kind")])

@@ -7,6 +7,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from fairgrid.runtime.watch import JobWatch
+
 __all__ = ["Limits", "Outcome", "Sandbox", "SandboxJob", "Stop"]
 
 
@@ -46,6 +48,12 @@ class SandboxJob:
     environment: dict[str, str]
     seed: bytes
     limits: Limits
+    checkpoint: bool = False
+    """True: the job also sees /fairgrid_checkpoint, a writable folder."""
+    checkpoint_folder: Path | None = None
+    """Where what the job renames into place there survives, and what it goes on from; None: nothing survives."""
+    watch: JobWatch | None = None
+    """Who looks on while it runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +68,10 @@ class Outcome:
     wall_s: float
     peak_memory_bytes: int
     detail: str = ""
+    resumed: bool = False
+    """True when it went on from a checkpoint; ``fuel_used`` then counts what was spent before, too."""
+    cpu_s: float = 0.0
+    """Processor time of this run."""
 
 
 class Sandbox(Protocol):

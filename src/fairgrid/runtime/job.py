@@ -38,6 +38,7 @@ from fairgrid.protocol.results import (
     rule_error,
 )
 from fairgrid.runtime.interface import Limits, Outcome, Sandbox, SandboxJob, Stop
+from fairgrid.runtime.watch import JobWatch
 
 __all__ = [
     "COMPUTED_FILE",
@@ -55,6 +56,9 @@ LOG_FILES = ("stdout.txt", "stderr.txt")
 LOG_BYTES = 1 << 20
 
 _GUEST_IN, _GUEST_OUT = "/iexec_in", "/iexec_out"
+_GUEST_PROGRESS, _GUEST_CHECKPOINT = "/.fairgrid/progress", "/fairgrid_checkpoint"
+_AGREED = (Stop.EXITED, Stop.FUEL, Stop.MEMORY, Stop.OUTPUT)
+"""Ends on which every machine agrees."""
 _MAX_COMPUTED_BYTES = 1 << 20
 _FOLDERS = ("app", "in", "out", "result")
 
@@ -78,6 +82,7 @@ class Usage:
     fuel: int
     wall_s: float
     peak_memory_bytes: int
+    cpu_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +129,8 @@ async def run_job(
     sandbox: Sandbox,
     wall_s: float = 300.0,
     dependencies: Mapping[str, Path] | None = None,
+    watch: JobWatch | None = None,
+    checkpoint: Path | None = None,
 ) -> JobResult:
     """Run task ``context.index`` of a manifest.
 
@@ -131,7 +138,9 @@ async def run_job(
     ``dependencies`` gives for each task of `Manifest.dependencies_of` the folder of its verified result, likewise. A
     job that depends on a task that ended with an error is not run: that is its own, agreed error.
     ``workdir`` is this run's own; what an earlier run left there is removed, and at the end only ``result`` is in it.
-    ``wall_s`` is this machine's patience.
+    ``wall_s`` is this machine's patience. ``watch`` looks on while it runs.
+    ``checkpoint`` is a folder in which a job that asks for it keeps its checkpoint from run to run. A run that went on
+    from one and did not end well is done again from the start, so that errors never depend on where a run began.
 
     Raises:
         ManifestError: the manifest has no such task.
@@ -164,11 +173,22 @@ async def run_job(
             arguments=manifest.arguments_of(context.index),
             input_folder=workdir / "in",
             output_folder=workdir / "out",
-            environment=task_environment(context, references),
+            environment=task_environment(context, references, checkpoint=manifest.checkpoint),
             seed=job_seed(manifest_cid, context.index),
             limits=limits,
+            checkpoint=manifest.checkpoint,
+            checkpoint_folder=checkpoint if manifest.checkpoint else None,
+            watch=watch,
         )
+        if job.checkpoint_folder is not None:
+            await asyncio.to_thread(job.checkpoint_folder.mkdir, parents=True, exist_ok=True)
         outcome = await sandbox.run(job)
+        if outcome.resumed and outcome.stop in _AGREED and (outcome.stop, outcome.exit_code) != (Stop.EXITED, 0):
+            assert checkpoint is not None
+            await asyncio.to_thread(shutil.rmtree, checkpoint, ignore_errors=True)
+            await asyncio.to_thread(checkpoint.mkdir, parents=True, exist_ok=True)
+            await asyncio.to_thread(_make_anew, workdir / "out")
+            outcome = await sandbox.run(job)
         result = await asyncio.to_thread(_result_of, outcome, limits, context, workdir, manifest.canonicaliser)
         await asyncio.to_thread(_tidy, workdir)
         return result
@@ -176,8 +196,10 @@ async def run_job(
         raise HostFailure(f"This machine could not store the job's files: {error}. Make room and try again.") from error
 
 
-def task_environment(context: TaskContext, references: Sequence[FileRef]) -> dict[str, str]:
-    """The ``IEXEC_*`` variables of `task-runtime` §4.3; input names are the hashed ones."""
+def task_environment(
+    context: TaskContext, references: Sequence[FileRef], *, checkpoint: bool = False
+) -> dict[str, str]:
+    """The ``IEXEC_*`` variables of `task-runtime` §4.3; input names are the hashed ones. And our own beside them."""
     environment = {
         "IEXEC_DEAL_ID": context.deal_id,
         "IEXEC_TASK_ID": context.task_id,
@@ -190,7 +212,10 @@ def task_environment(context: TaskContext, references: Sequence[FileRef]) -> dic
         "IEXEC_DATASET_ADDRESS": ZERO_ADDRESS,
         "IEXEC_DATASET_FILENAME": ZERO_ADDRESS,
         "IEXEC_INPUT_FILES_NUMBER": str(len(references)),
+        "FAIRGRID_PROGRESS": _GUEST_PROGRESS,
     }
+    if checkpoint:
+        environment["FAIRGRID_CHECKPOINT"] = _GUEST_CHECKPOINT
     if references:
         environment["IEXEC_INPUT_FILES_FOLDER"] = _GUEST_IN
     for number, reference in enumerate(references, start=1):
@@ -230,6 +255,11 @@ def _lay_out_dependencies(
     return None
 
 
+def _make_anew(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+
+
 def _tidy(workdir: Path) -> None:
     """Keep the result and nothing else."""
     for name in _FOLDERS[:-1]:
@@ -266,7 +296,7 @@ def _result_of(
     canonicaliser: tuple[CanonicalRule, ...] = (),
 ) -> JobResult:
     has_callback = int(context.callback, 16) != 0
-    usage = Usage(outcome.fuel_used, outcome.wall_s, outcome.peak_memory_bytes)
+    usage = Usage(outcome.fuel_used, outcome.wall_s, outcome.peak_memory_bytes, outcome.cpu_s)
     result, logs = workdir / "result", dict(zip(LOG_FILES, (outcome.stdout, outcome.stderr), strict=True))
     try:
         document = _error_of(outcome, limits, with_logs=not has_callback)

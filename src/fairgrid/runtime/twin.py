@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from fairgrid.runtime.interface import Outcome, SandboxJob, Stop
 
@@ -37,8 +40,22 @@ class FunctionSandbox:
         """Run the function; an exception becomes exit code 1 with its text as stderr."""
         await self._going.wait()
         try:
-            answer = await asyncio.to_thread(self._function, job)
+            with _watched(job):
+                answer = await asyncio.to_thread(self._function, job)
         except Exception as error:
             answer = Outcome(Stop.EXITED, 1, b"", f"{type(error).__name__}: {error}\n".encode(), 0, 0.0, 0)
         await self._going.wait()
         return answer if isinstance(answer, Outcome) else Outcome(Stop.EXITED, 0, answer, b"", 0, 0.0, 0)
+
+
+@contextlib.contextmanager
+def _watched(job: SandboxJob) -> Iterator[None]:
+    async def snapshot(destination: Path, max_bytes: int) -> bool:
+        await asyncio.to_thread(shutil.copytree, job.output_folder, destination)
+        return True
+
+    if job.watch is None:
+        yield
+    else:
+        with job.watch.attached(snapshot):
+            yield

@@ -49,13 +49,18 @@ class WasiCalls:
         random: SeededRandom,
         arguments: list[str],
         environment: dict[str, str],
+        moved: Callable[[FolderNode, str, FolderNode, str], None] | None = None,
+        removed: Callable[[FolderNode, str], None] | None = None,
     ) -> None:
+        """``moved`` and ``removed`` are told of every rename and unlink after it happened."""
         self._memory = memory
         self._charge = charge
         self._tree = tree
         self._handles = handles
         self._clock = clock
         self._random = random
+        self._moved = moved
+        self._removed = removed
         self._arguments = [argument.encode() + b"\0" for argument in arguments]
         self._environment = [f"{name}={environment[name]}".encode() + b"\0" for name in sorted(environment)]
 
@@ -314,6 +319,8 @@ class WasiCalls:
     def path_unlink_file(self, number: int, path_at: int, length: int) -> None:
         folder, name = self._locate(number, path_at, length, missing=Errno.ISDIR)
         self._tree.unlink(folder, name, self._clock.now_ns)
+        if self._removed is not None:
+            self._removed(folder, name)
 
     def path_rename(
         self, number: int, path_at: int, length: int, new_number: int, new_path_at: int, new_length: int
@@ -321,6 +328,8 @@ class WasiCalls:
         old, old_name = self._locate(number, path_at, length, missing=Errno.BUSY)
         new, new_name = self._locate(new_number, new_path_at, new_length, missing=Errno.BUSY)
         self._tree.rename(old, old_name, new, new_name, self._clock.now_ns)
+        if self._moved is not None:
+            self._moved(old, old_name, new, new_name)
 
     def path_readlink(
         self, number: int, path_at: int, length: int, _buffer: int, _buffer_length: int, _used_at: int

@@ -8,7 +8,9 @@ machines stop it at the same byte.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -27,6 +29,8 @@ __all__ = [
     "Node",
     "OutputLimitReached",
     "Tree",
+    "files_below",
+    "path_below",
 ]
 
 MAX_NAME_BYTES = 255
@@ -181,6 +185,36 @@ class Tree:
         """An empty mount that the guest may write to; it does not count as a file."""
         return self._folder(writable=True, now_ns=self._start_ns)
 
+    def add_writable_file(self, folder: FolderNode, name: str, backing: Path) -> None:
+        """One empty file in a read-only mount that the guest may write, but neither remove nor replace.
+
+        Raises:
+            HostTrouble: the disk failed.
+        """
+        try:
+            os.close(os.open(backing, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
+        except OSError as error:
+            raise HostTrouble(f"cannot create a file: {error}") from error
+        folder.children[name] = FileNode(self._take_number(), True, backing, 0, self._start_ns, self._start_ns)
+
+    def put_copy(self, root: FolderNode, path: str, source: Path, now_ns: int) -> None:
+        """Put a copy of a host file at ``path`` below a writable mount; it counts as if the guest had written it.
+
+        Raises:
+            HostTrouble: the disk failed.
+        """
+        folder = root
+        *parts, name = path.split("/")
+        for part in parts:
+            child = folder.children.get(part)
+            folder = child if isinstance(child, FolderNode) else self.create_folder(folder, part, now_ns)
+        node = self.create_file(folder, name, now_ns)
+        try:
+            shutil.copyfile(source, node.backing)
+            self.resize(node, node.backing.stat().st_size)
+        except OSError as error:
+            raise HostTrouble(f"cannot copy a file: {error}") from error
+
     def find(self, start: FolderNode, path: str) -> Node:
         """The node at ``path`` below ``start``."""
         folder, name, must_be_folder = self.locate(start, path)
@@ -324,6 +358,25 @@ class Tree:
         except OSError as error:
             raise HostTrouble(f"cannot remove a file: {error}") from error
 
+    def copy_now(self, root: FolderNode, destination: Path, *, max_bytes: int, max_files: int) -> None:
+        """Copy what is below a mount into a new host folder, whole files while they fit.
+
+        May be called from another thread while the guest runs; a file that is written just now may come half.
+        """
+        destination.mkdir(parents=True)
+        left, count = max_bytes, 0
+        for path, node in files_below(root):
+            if node.size > left or count >= max_files:
+                continue
+            target = destination / path
+            with contextlib.suppress(OSError):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with node.backing.open("rb") as source, target.open("wb") as sink:
+                    copied = source.read(min(node.size, left))
+                    sink.write(copied)
+                left -= len(copied)
+                count += 1
+
     def hand_over(self, root: FolderNode, destination: Path) -> None:
         """Move everything below the writable mount ``root`` into the host folder ``destination``, which must be empty.
 
@@ -384,6 +437,25 @@ class Tree:
     def _check_writable(folder: FolderNode) -> None:
         if not folder.writable:
             raise GuestError(Errno.ROFS)
+
+
+def files_below(folder: FolderNode, prefix: str = "") -> list[tuple[str, FileNode]]:
+    """Every file below a folder with its path, folder by folder in byte order."""
+    found: list[tuple[str, FileNode]] = []
+    for name, node in folder.listing():
+        path = f"{prefix}{name}"
+        found += files_below(node, f"{path}/") if isinstance(node, FolderNode) else [(path, node)]
+    return found
+
+
+def path_below(root: FolderNode, folder: FolderNode) -> str | None:
+    """The path of ``folder`` below ``root``, with a slash at the end, empty for the root itself; None if it is not."""
+    parts: list[str] = []
+    for current in _upwards(folder):
+        if current is root:
+            return "".join(f"{part}/" for part in reversed(parts))
+        parts.append(current.name)
+    return None
 
 
 def _check_name(name: str) -> None:

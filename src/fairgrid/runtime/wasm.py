@@ -9,19 +9,22 @@ import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from fairgrid.errors import HostFailure
 from fairgrid.runtime.interface import Outcome, SandboxJob, Stop
 from fairgrid.runtime.native_code import check_native_code
 from fairgrid.runtime.suspension import Suspension
-from fairgrid.runtime.wasm_job import HostJob, outcome_from_json
+from fairgrid.runtime.wasm_job import HostJob, SnapshotRequest, outcome_from_json
+from fairgrid.runtime.watch import SNAPSHOT_FILES, JobWatch
 
 __all__ = ["WasmSandbox"]
 
 _GRACE_S = 5.0
 """How long after the wall limit the child may take to stop by itself."""
 _MAX_DIAGNOSTICS = 16_384
+_SNAPSHOT_S = 20.0
 
 
 class WasmSandbox:
@@ -78,6 +81,9 @@ class WasmSandbox:
             environment=job.environment,
             seed=job.seed.hex(),
             limits=job.limits,
+            checkpoint=job.checkpoint,
+            checkpoint_folder=str(job.checkpoint_folder.resolve()) if job.checkpoint_folder is not None else "",
+            live_folder=str(job.watch.folder.resolve()) if job.watch is not None else "",
         ).to_line()
         try:
             process = await asyncio.create_subprocess_exec(
@@ -92,7 +98,7 @@ class WasmSandbox:
         except OSError as error:
             raise HostFailure(f"The sandbox process cannot be started: {error}.") from error
         try:
-            with self._suspension.running(process.pid):
+            with self._suspension.running(process.pid), _watched(job.watch, process):
                 answer, diagnostics = await self._suspension.wait_for(
                     _converse(process, line), job.limits.wall_s + _GRACE_S
                 )
@@ -106,6 +112,30 @@ class WasmSandbox:
             text = diagnostics.decode(errors="replace").strip()
             detail = f"the sandbox process ended with status {process.returncode} and no result: {text or 'no message'}"
             return _host_outcome(Stop.HOST, 0.0, detail)
+
+
+@contextlib.contextmanager
+def _watched(watch: JobWatch | None, process: asyncio.subprocess.Process) -> Iterator[None]:
+    """Let the caller ask for snapshots while the child runs."""
+    if watch is None:
+        yield
+        return
+
+    async def snapshot(destination: Path, max_bytes: int) -> bool:
+        if process.stdin is None:
+            return False
+        try:
+            process.stdin.write(SnapshotRequest(str(destination.resolve()), max_bytes, SNAPSHOT_FILES).to_line())
+            await process.stdin.drain()
+            async with asyncio.timeout(_SNAPSHOT_S):
+                while not destination.exists():  # noqa: ASYNC110 - the child has no other way to say so
+                    await asyncio.sleep(0.05)
+        except (ConnectionError, TimeoutError):
+            return False
+        return True
+
+    with watch.attached(snapshot):
+        yield
 
 
 async def _converse(process: asyncio.subprocess.Process, line: bytes) -> tuple[bytes, bytes]:

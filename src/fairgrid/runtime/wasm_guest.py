@@ -18,6 +18,7 @@ from fairgrid.runtime.wasi_handles import FolderHandle, HandleTable, StreamHandl
 from fairgrid.runtime.wasi_memory import GuestMemory
 from fairgrid.runtime.wasi_state import LogicalClock, LogSink, SeededRandom
 from fairgrid.runtime.wasi_tree import Budget, GuestError, HostTrouble, OutputLimitReached, Tree
+from fairgrid.runtime.wasm_checkpoint import GuestCheckpoint
 from fairgrid.runtime.wasm_engine import load_module, new_engine
 from fairgrid.runtime.wasm_job import HostJob
 
@@ -51,13 +52,17 @@ class Guest:
         self._store.set_fuel(limits.fuel)
         self._store.set_epoch_deadline(1)
         self._memory: wasmtime.Memory | None = None
-        self.stdout, self.stderr = LogSink(limits.log_bytes), LogSink(limits.log_bytes)
+        live = Path(job.live_folder) if job.live_folder else None
+        self.stdout, self.stderr = (
+            LogSink(limits.log_bytes, live / name if live is not None else None) for name in ("stdout", "stderr")
+        )
         self._tree = Tree(
             scratch=Path(job.scratch_folder),
             budget=Budget(limits.output_bytes, limits.output_files),
             start_ns=LogicalClock().now_ns,
         )
         self._outputs = self._tree.writable_folder()
+        self.checkpoint = self._offer_checkpoint(job) if job.checkpoint else None
         self._handles = HandleTable(
             self._tree,
             [
@@ -67,10 +72,14 @@ class Guest:
                 FolderHandle(self._tree.read_only_folder(Path(job.input_folder)), "/iexec_in"),
                 FolderHandle(self._outputs, "/iexec_out"),
                 FolderHandle(self._tree.read_only_files({job.script_path.name: job.script_path}), "/iexec_app"),
-                FolderHandle(self._tree.read_only_files({"prelude.py": _PRELUDE}), "/.fairgrid"),
+                FolderHandle(ours := self._tree.read_only_files({"prelude.py": _PRELUDE}), "/.fairgrid"),
                 FolderHandle(self._tree.writable_folder(), "/tmp"),
+                *([FolderHandle(self.checkpoint.root, "/fairgrid_checkpoint")] if self.checkpoint is not None else []),
             ],
         )
+        if self.checkpoint is not None:
+            self.checkpoint.fill(LogicalClock().now_ns)
+        self._tree.add_writable_file(ours, "progress", (live or Path(job.scratch_folder)) / "progress")
         self._calls = WasiCalls(
             memory=GuestMemory(self._locate_memory),
             charge=self._charge,
@@ -83,8 +92,35 @@ class Guest:
                 *job.arguments,
             ],
             environment=job.environment,
+            moved=self.checkpoint.moved if self.checkpoint is not None else None,
+            removed=self.checkpoint.removed if self.checkpoint is not None else None,
         )
         self._module = load_module(self._engine, Path(job.compiled))
+
+    def _offer_checkpoint(self, job: HostJob) -> GuestCheckpoint:
+        checkpoint = GuestCheckpoint(
+            self._tree,
+            Path(job.checkpoint_folder) if job.checkpoint_folder else None,
+            stdout=self.stdout,
+            stderr=self.stderr,
+            fuel_limit=job.limits.fuel,
+            spent=self.fuel_used,
+            charge=self._charge,
+        )
+        if checkpoint.loaded is not None:
+            self._store.set_fuel(job.limits.fuel - checkpoint.loaded.fuel)
+        return checkpoint
+
+    @property
+    def resumed(self) -> bool:
+        """It went on from a checkpoint."""
+        return self.checkpoint is not None and self.checkpoint.loaded is not None
+
+    def snapshot(self, destination: Path, max_bytes: int, max_files: int) -> None:
+        """Copy the output folder as it is now; from another thread, while the guest runs."""
+        partial = destination.with_name(destination.name + ".partial")
+        self._tree.copy_now(self._outputs, partial, max_bytes=max_bytes, max_files=max_files)
+        partial.rename(destination)
 
     def run(self) -> None:
         """Run to the end; how it ended is the exception that leaves, `GuestExit` being the usual one."""
@@ -115,6 +151,8 @@ class Guest:
     def finish(self, *, keep_output: bool) -> None:
         """Close files, and hand the output over if the guest ended by itself."""
         self._handles.close_all()
+        self.stdout.close()
+        self.stderr.close()
         if keep_output:
             self._tree.hand_over(self._outputs, self._output_folder)
 
@@ -162,14 +200,21 @@ class Guest:
         return ctypes.addressof(pointer.contents), self._memory.data_len(self._store)
 
 
-def run_guest(job: HostJob) -> Outcome:
-    """Run a job in this process and thread; the process should exist for it alone. Never raises for what a job does."""
+def run_guest(job: HostJob, attach: Callable[[Guest], None] = lambda guest: None) -> Outcome:
+    """Run a job in this process and thread; the process should exist for it alone. Never raises for what a job does.
+
+    ``attach`` is given the guest before it starts.
+    """
     started = time.monotonic()
     try:
         _check_allocation(job.limits)
         guest = Guest(job)
     except (HostTrouble, HostFailure) as error:
         return Outcome(Stop.HOST, 0, b"", b"", 0, time.monotonic() - started, 0, str(error))
+    except OutputLimitReached as reached:
+        # Only what a checkpoint brought along can be too much before the first step; it is computed anew.
+        return Outcome(Stop.OUTPUT, 0, b"", b"", 0, time.monotonic() - started, 0, reached.what, resumed=True)
+    attach(guest)
     ended = threading.Event()
     threading.Thread(target=_interrupt_after, args=(job.limits.wall_s, guest.interrupt, ended), daemon=True).start()
     stop, code, detail = _end_of(guest)
@@ -182,7 +227,16 @@ def run_guest(job: HostJob) -> Outcome:
         stop, code, detail = Stop.HOST, 0, str(error)
     wall_s = time.monotonic() - started
     return Outcome(
-        stop, code, guest.stdout.contents(), guest.stderr.contents(), fuel_used, wall_s, memory_bytes, detail
+        stop,
+        code,
+        guest.stdout.contents(),
+        guest.stderr.contents(),
+        fuel_used,
+        wall_s,
+        memory_bytes,
+        detail,
+        resumed=guest.resumed,
+        cpu_s=time.process_time(),
     )
 
 

@@ -1,7 +1,8 @@
 """The child process that runs one WebAssembly job: ``python -I -m fairgrid.runtime.wasm_host``.
 
 It reads one `HostJob` line from standard input, runs it, and writes the `Outcome` as JSON to standard output. Standard
-input stays open as a life-line: when it closes, the parent is gone and this process kills its whole group.
+input stays open for requests for snapshots, and as a life-line: when it closes, the parent is gone and this process
+kills its whole group.
 """
 
 from __future__ import annotations
@@ -12,14 +13,15 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from fairgrid.errors import HostFailure
 from fairgrid.runtime.interface import Limits, Outcome, Stop
 from fairgrid.runtime.native_code import check_native_code
 from fairgrid.runtime.wasm_engine import THREAD_STACK_BYTES
-from fairgrid.runtime.wasm_guest import run_guest
-from fairgrid.runtime.wasm_job import HostJob, outcome_to_json
+from fairgrid.runtime.wasm_guest import Guest, run_guest
+from fairgrid.runtime.wasm_job import HostJob, SnapshotRequest, outcome_to_json
 
 __all__ = ["main"]
 
@@ -35,11 +37,12 @@ def main() -> None:
     answer = os.dup(1)
     os.dup2(2, 1)
     job = HostJob.from_line(sys.stdin.buffer.readline())
-    threading.Thread(target=_watch_life_line, daemon=True).start()
+    guests: list[Guest] = []
+    threading.Thread(target=_watch_life_line, args=(guests,), daemon=True).start()
     _set_limits(job.limits)
     outcomes: list[Outcome] = []
     threading.stack_size(THREAD_STACK_BYTES)
-    runner = threading.Thread(target=lambda: outcomes.append(_run(job)))
+    runner = threading.Thread(target=lambda: outcomes.append(_run(job, guests.append)))
     runner.start()
     runner.join()
     with os.fdopen(answer, "wb") as stream:
@@ -48,10 +51,10 @@ def main() -> None:
     os._exit(0)
 
 
-def _run(job: HostJob) -> Outcome:
+def _run(job: HostJob, started: Callable[[Guest], None]) -> Outcome:
     try:
         check_native_code(Path(job.compiled))
-        return run_guest(job)
+        return run_guest(job, started)
     except (HostFailure, OSError, MemoryError) as error:
         return Outcome(Stop.HOST, 0, b"", b"", 0, 0.0, 0, f"{type(error).__name__}: {error}")
 
@@ -63,9 +66,14 @@ def _die_with_parent() -> None:
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _watch_life_line() -> None:
-    while os.read(0, 4096):
-        pass
+def _watch_life_line(guests: list[Guest]) -> None:
+    """Answer requests for snapshots until the parent is gone."""
+    for line in sys.stdin.buffer:
+        request = SnapshotRequest.from_line(line)
+        if guests:
+            # A snapshot that fails is one that does not appear; the job goes on.
+            with contextlib.suppress(Exception):
+                guests[0].snapshot(Path(request.destination), request.max_bytes, request.max_files)
     if os.name == "posix" and os.getpgid(0) == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os._exit(1)

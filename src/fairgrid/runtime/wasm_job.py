@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fairgrid.runtime.interface import Limits, Outcome, Stop
 
-__all__ = ["HostJob", "outcome_from_json", "outcome_to_json"]
+__all__ = ["HostJob", "SnapshotRequest", "outcome_from_json", "outcome_to_json"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,9 @@ class HostJob:
     seed: str
     """Hexadecimal."""
     limits: Limits
+    checkpoint: bool = False
+    checkpoint_folder: str = ""
+    live_folder: str = ""
 
     def to_line(self) -> bytes:
         """One line of JSON."""
@@ -43,6 +46,24 @@ class HostJob:
     def script_path(self) -> Path:
         """The script on the host; its last part is the name that the guest sees."""
         return Path(self.script)
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotRequest:
+    """A later line: copy the job's output folder to ``destination``, which appears when the copy is whole."""
+
+    destination: str
+    max_bytes: int
+    max_files: int
+
+    def to_line(self) -> bytes:
+        """One line of JSON."""
+        return json.dumps(asdict(self)).encode() + b"\n"
+
+    @classmethod
+    def from_line(cls, line: bytes) -> SnapshotRequest:
+        """Read what `to_line` wrote."""
+        return cls(**json.loads(line))
 
 
 def outcome_to_json(outcome: Outcome) -> bytes:

@@ -25,6 +25,8 @@ from fairgrid.protocol.views import Deal, Task, TaskStatus
 from fairgrid.protocol.wire import (
     HeldLease,
     Lease,
+    PartialRequest,
+    PartialResult,
     PoolMessage,
     Sponsored,
     SponsorRequest,
@@ -32,6 +34,7 @@ from fairgrid.protocol.wire import (
     SpotCheck,
     Why,
     WhyRequest,
+    WorkerMessage,
 )
 from fairgrid.seams.clock import Clock
 from fairgrid.wallet.signer import Signer
@@ -188,6 +191,8 @@ class WorkerAgent:
         self._enrolled = False
         self._why: asyncio.Future[Why] | None = None
         self.heed = Heed(owner, self, clock=clock) if owner is not None else None
+        self.partials: Callable[[PartialRequest], Awaitable[PartialResult]] | None = None
+        """Who answers when a requester asks for the files of a running job; None: nobody."""
 
     # --- life ---------------------------------------------------------------------------------------------------
 
@@ -315,9 +320,20 @@ class WorkerAgent:
             if self._why is not None and not self._why.done():
                 self._why.set_result(message)
             return
+        if isinstance(message, PartialRequest):
+            self._start(self._show_partial(message))
+            return
         if isinstance(message, Lease) and self.heed is not None:
             self.heed.leased(message)
         self._events.put_nowait(message)  # type: ignore[arg-type]
+
+    def tell(self, message: WorkerMessage) -> bool:
+        """Send a message that nothing depends on; False (and dropped) while the pool is not connected."""
+        return self._link.send(message)
+
+    async def _show_partial(self, request: PartialRequest) -> None:
+        if self.partials is not None:
+            self._link.send(await self.partials(request))
 
     def status(self) -> tuple[tuple[HeldLease, ...], int]:
         return self._machine.leases(), self._machine.free_slots

@@ -235,6 +235,8 @@ async def open_agent(
                     ownership=ownership,
                     check=partial(_answer_check, folder, next(iter(runtimes.values())).sandbox),
                 )
+                work.live.listen(agent.tell)
+                agent.partials = work.live.partial
                 assert agent.heed is not None
                 desk = Desk(agent, owner, agent.heed, clock=clock)
                 async with listening(folder, desk.handle):

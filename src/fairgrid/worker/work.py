@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -22,18 +24,22 @@ from fairgrid.protocol.manifest import MAX_MANIFEST_BYTES, Manifest, manifest_ci
 from fairgrid.protocol.views import Deal, Task
 from fairgrid.runtime.interface import Sandbox
 from fairgrid.runtime.job import JobResult, TaskContext, run_job
+from fairgrid.runtime.watch import JobWatch
 from fairgrid.worker.dependencies import fetch_dependencies
 from fairgrid.worker.events import Computed
 from fairgrid.worker.finished import FinishedTasks
 from fairgrid.worker.held import HeldTask
 from fairgrid.worker.inputs import ContentSource, InputCache
+from fairgrid.worker.live import LiveJobs
 from fairgrid.worker.misbehave import Misbehaviour, flip_byte, flip_last_byte
 from fairgrid.worker.policy import WorkerPolicy, refusal_of_app, refusal_of_memory
 from fairgrid.worker.run_work import RunWork
 
-__all__ = ["CACHE_FOLDER", "PARTIAL_FOLDER", "LocalRuntime", "LocalWork", "Storage"]
+__all__ = ["CACHE_FOLDER", "CHECKPOINT_FOLDER", "PARTIAL_FOLDER", "LocalRuntime", "LocalWork", "Storage"]
 
 CACHE_FOLDER: Final = "cache"
+CHECKPOINT_FOLDER: Final = "checkpoints"
+"""Where jobs' checkpoints lie until their task is computed, also when its lease was handed back: it may come again."""
 PARTIAL_FOLDER: Final = "partial"
 """Where downloads lie that are not whole yet; they go on after a restart."""
 
@@ -42,6 +48,9 @@ _MANIFEST: Final = "manifest.json"
 _INPUTS: Final = "inputs"
 _DEPENDENCIES: Final = "dependencies"
 _RESULT: Final = "result"
+_LIVE: Final = "live"
+_CHECKPOINT_KEPT_S: Final = 86_400.0
+"""How long the checkpoint of a task stays that this worker does not hold any more."""
 
 
 class Storage(ContentSource, Protocol):
@@ -90,6 +99,8 @@ class LocalWork:
         )
         self._slots = slots
         self._permits = slots
+        self._checkpoints = folder / CHECKPOINT_FOLDER
+        self.live = LiveJobs(storage)
         self._free = asyncio.Semaphore(slots)
         self._finished = FinishedTasks(folder / "finished")
         self._runs = RunWork(
@@ -184,24 +195,35 @@ class LocalWork:
         workdir = folder / "work"
         await asyncio.to_thread(_make_anew, workdir)
         started = time.monotonic()
-        result = await self._run_one(
-            manifest,
-            deal,
-            TaskContext(
-                deal_id=held.deal_id,
-                task_id=held.task_id,
-                index=held.index,
-                bot_first=deal.bot_first,
-                bot_size=deal.bot_size,
-                callback=deal.callback,
-            ),
-            inputs=folder / _INPUTS,
-            dependencies=folder / _DEPENDENCIES,
-            workdir=workdir,
-            wall_s=float(task.timeref),
-        )
+        async with self._watched(held, deal, folder) as watch:
+            result = await self._run_one(
+                manifest,
+                deal,
+                TaskContext(
+                    deal_id=held.deal_id,
+                    task_id=held.task_id,
+                    index=held.index,
+                    bot_first=deal.bot_first,
+                    bot_size=deal.bot_size,
+                    callback=deal.callback,
+                ),
+                inputs=folder / _INPUTS,
+                dependencies=folder / _DEPENDENCIES,
+                workdir=workdir,
+                wall_s=float(task.timeref),
+                watch=watch,
+                checkpoint=self._checkpoint_of(held.task_id),
+            )
         compute_s = time.monotonic() - started
         return await asyncio.to_thread(self._keep, held, result, folder, compute_s)
+
+    @asynccontextmanager
+    async def _watched(self, held: HeldTask, deal: Deal, folder: Path) -> AsyncIterator[JobWatch | None]:
+        if deal.trust > 1:
+            yield None  # Nothing of it may be seen before consensus (decision 3).
+            return
+        async with self.live.watching(held.task_id, folder / _LIVE) as watch:
+            yield watch
 
     async def _run_one(
         self,
@@ -213,6 +235,8 @@ class LocalWork:
         dependencies: Path,
         workdir: Path,
         wall_s: float,
+        watch: JobWatch | None = None,
+        checkpoint: Path | None = None,
     ) -> JobResult:
         runtime = self._runtimes.get(manifest.runtime)
         if runtime is None:
@@ -234,6 +258,8 @@ class LocalWork:
                 workdir=workdir,
                 sandbox=runtime.sandbox,
                 wall_s=wall_s,
+                watch=watch,
+                checkpoint=checkpoint,
             )
 
     async def upload(self, held: HeldTask) -> str:
@@ -272,15 +298,20 @@ class LocalWork:
             for folder in await asyncio.to_thread(lambda: list(self._tasks.iterdir())):
                 if folder.name not in names:
                     await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        await asyncio.to_thread(_forget_old, self._checkpoints, names)
 
     def _folder(self, task_id: str) -> Path:
         return self._tasks / to_hex32(from_hex(task_id))
+
+    def _checkpoint_of(self, task_id: str) -> Path:
+        return self._checkpoints / to_hex32(from_hex(task_id))
 
     def _keep(self, held: HeldTask, result: JobResult, folder: Path, compute_s: float) -> Computed:
         kept = folder / _RESULT
         shutil.rmtree(kept, ignore_errors=True)
         result.result_folder.rename(kept)
         shutil.rmtree(folder / "work", ignore_errors=True)
+        shutil.rmtree(self._checkpoint_of(held.task_id), ignore_errors=True)
         for name in (_INPUTS, _DEPENDENCIES):
             shutil.rmtree(folder / name, ignore_errors=True)
         digest, callback = result.digest, result.callback_data
@@ -329,6 +360,14 @@ def _manifest_cid(deal: Deal) -> str:
 
 def _read_manifest(folder: Path) -> Manifest:
     return parse_manifest((folder / _MANIFEST).read_bytes())
+
+
+def _forget_old(checkpoints: Path, held: set[str]) -> None:
+    """Remove checkpoints of tasks that are not held and were not worked on for a day."""
+    with contextlib.suppress(OSError):
+        for folder in list(checkpoints.iterdir()):
+            if folder.name not in held and folder.stat().st_mtime < time.time() - _CHECKPOINT_KEPT_S:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _make_anew(folder: Path) -> None:

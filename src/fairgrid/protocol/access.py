@@ -1,0 +1,31 @@
+"""What a requester signs to see its own running task at a pool: who asks, for which task, until when."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fairgrid.protocol.hexes import address_bytes, from_hex, hex32, keccak, to_hex32, uint256_bytes
+
+__all__ = ["ACCESS_TYPE_HASH", "MAX_ACCESS_S", "access_message"]
+
+ACCESS_TYPE_HASH: Final = to_hex32(keccak(b"fairgrid/live/1"))
+MAX_ACCESS_S: Final = 3_600
+"""How far ahead an access may end, in seconds."""
+
+
+def access_message(chain_id: int, hub: str, workerpool: str, task: str, expires_at: int) -> bytes:
+    """The 32 bytes that a requester signs as an EIP-191 message.
+
+    keccak256(abi.encode(keccak256("fairgrid/live/1"), chainId, hub, workerpool, taskId, expiresAt)); the time is in
+    seconds since the epoch.
+    """
+    return keccak(
+        from_hex(ACCESS_TYPE_HASH)
+        + uint256_bytes(chain_id)
+        + bytes(12)
+        + address_bytes(hub)
+        + bytes(12)
+        + address_bytes(workerpool)
+        + from_hex(hex32(task))
+        + uint256_bytes(expires_at)
+    )
