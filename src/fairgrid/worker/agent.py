@@ -477,6 +477,8 @@ class WorkerAgent:
         task = asyncio.create_task(self._guarded(coroutine))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+        # One that is cancelled before it began would never be awaited.
+        task.add_done_callback(lambda _: coroutine.close())
         return task
 
     async def _guarded(self, coroutine: Coroutine[Any, Any, None]) -> None:
