@@ -23,6 +23,7 @@ __all__ = [
     "Report",
     "find_bug",
     "find_bugs",
+    "open_seeds",
     "regression_seeds",
     "replay_command",
     "run_seed",
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 REGRESSIONS = Path(__file__).parent / "regressions.txt"
+_OPEN = REGRESSIONS.with_name("open.txt")
 _PATIENCE_S = 3_600.0
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -107,6 +109,12 @@ def replay_command(seed: int, bug: str = "") -> str:
 def regression_seeds() -> tuple[int, ...]:
     """Seeds that found a real bug once."""
     lines = (line.split("#")[0].strip() for line in REGRESSIONS.read_text().splitlines())
+    return tuple(int(line) for line in lines if line)
+
+
+def open_seeds() -> tuple[int, ...]:
+    """Seeds whose finding is known and not mended yet; each says why."""
+    lines = (line.split("#")[0].strip() for line in _OPEN.read_text().splitlines())
     return tuple(int(line) for line in lines if line)
 
 

@@ -10,6 +10,7 @@ import pytest
 from tests.simulation.faults import Fault
 from tests.simulation.run import (
     Report,
+    open_seeds,
     regression_seeds,
     replay_command,
     run_seed,
@@ -54,8 +55,11 @@ def test_every_seed_keeps_every_promise_and_every_fault_happens(capsys: pytest.C
             f"{ended.count('FAILED')} failed and refunded\n{table}"
             "\n"
         )
-    failed = [report for report in reports if report.violations]
+    known = {seed for seed in open_seeds() if seed < SEEDS}
+    failed = [report for report in reports if report.violations and report.seed not in known]
     assert not failed, "\n\n".join(explain(report) for report in failed[:10])
+    mended = known - {report.seed for report in reports if report.violations}
+    assert not mended, f"Take these seeds out of open.txt, they pass: {sorted(mended)}"
     assert len(reports) == SEEDS
     rare = [fault for fault in Fault if shares[fault] < LEAST_SHARE]
     assert not rare, f"These faults are too rare to prove anything: {', '.join(rare)}"
