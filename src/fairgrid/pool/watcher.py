@@ -257,6 +257,11 @@ class ChainWatcher:
         genesis = await self._chain.block_hash(0)
         known = await asyncio.to_thread(self._memory.bind_genesis, genesis or "")
         if known != genesis:
+            anchor = await asyncio.to_thread(self._memory.anchor)
+            if anchor is not None and genesis and await self._chain.block_hash(anchor.number) == anchor.hash:
+                # A local chain that was loaded from its state has another first block, and all the others.
+                await asyncio.to_thread(self._memory.rebind_genesis, genesis)
+                return
             raise UsageError(
                 f"The node is on a chain that begins with block {genesis}, this pool's database to one that begins "
                 f"with {known}. Nothing was sent. Name a node of that chain in the network file, or use another --dir."
