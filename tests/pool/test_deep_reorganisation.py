@@ -194,7 +194,10 @@ class Exchanged:
         return await self._chain.broadcast_all(transactions)
 
 
-async def test_a_node_that_went_over_to_another_chain_ends_the_pool_before_anything_is_sent(grid: AnvilGrid) -> None:
+async def test_a_node_that_went_over_to_another_chain_ends_the_pool_before_anything_is_sent(
+    grid: AnvilGrid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fairgrid.pool.watcher.LOCAL_CHAIN_ID", 1)  # as if it were no local chain
     chain = Exchanged(grid.chain)
     with pytest.raises(UsageError, match="this pool's database to one that begins with 0x"):
         async with grid.pool(chain=chain):

@@ -39,13 +39,6 @@ class ChainMemory:
             connection.execute(sa.insert(schema.bindings).values(name="genesis", value=block_hash))
         return block_hash
 
-    def rebind_genesis(self, block_hash: str) -> None:
-        """The same chain has another block 0 now."""
-        with self._engine.begin() as connection:
-            connection.execute(
-                sa.update(schema.bindings).where(schema.bindings.c.name == "genesis").values(value=block_hash)
-            )
-
     def anchor(self) -> Anchor | None:
         """The block remembered last; None for a new database."""
         with self._engine.connect().execution_options(read_only=True) as connection:

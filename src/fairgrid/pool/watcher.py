@@ -42,6 +42,7 @@ __all__ = ["ChainWatcher", "Position", "terms_of"]
 
 _log = structlog.get_logger(__name__)
 
+LOCAL_CHAIN_ID = 31_337
 SAFE_DEPTH = 64
 """After a restart, events are read again from so many blocks before the last one that was taken."""
 _DEEP_STEP = 10_000
@@ -253,15 +254,15 @@ class ChainWatcher:
         self._identity_checked_at = self._clock.now()
 
     async def check_genesis(self) -> None:
-        """The quick half of `check_identity`, for right before something is signed."""
+        """The quick half of `check_identity`, for right before something is signed.
+
+        A local chain makes its blocks anew when it is loaded from its state, the first one as well: it is not compared.
+        """
+        if self._identity.chain_id == LOCAL_CHAIN_ID:
+            return
         genesis = await self._chain.block_hash(0)
         known = await asyncio.to_thread(self._memory.bind_genesis, genesis or "")
         if known != genesis:
-            anchor = await asyncio.to_thread(self._memory.anchor)
-            if anchor is not None and genesis and await self._chain.block_hash(anchor.number) == anchor.hash:
-                # A local chain that was loaded from its state has another first block, and all the others.
-                await asyncio.to_thread(self._memory.rebind_genesis, genesis)
-                return
             raise UsageError(
                 f"The node is on a chain that begins with block {genesis}, this pool's database to one that begins "
                 f"with {known}. Nothing was sent. Name a node of that chain in the network file, or use another --dir."
