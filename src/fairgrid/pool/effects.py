@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
@@ -16,7 +17,8 @@ from fairgrid.pool.gas_money import GasMoney
 from fairgrid.pool.instructions import ChainInstruction
 from fairgrid.pool.ledger import Ledger, LedgerEffect
 from fairgrid.pool.outbox import Ended, Outbox, SendingRules
-from fairgrid.pool.store import EffectStatus, PoolStore
+from fairgrid.pool.rows import EffectStatus
+from fairgrid.pool.store import PoolStore
 from fairgrid.seams.clock import Clock
 from fairgrid.wallet.signer import Signer
 
@@ -72,6 +74,11 @@ class ChainEffects:
     def under_way(self) -> int:
         """How many transactions are sent and not mined."""
         return self._outbox.count
+
+    @property
+    def tally(self) -> Counter[str]:
+        """What became of transactions since this process leads (`Outbox.tally`); read only."""
+        return self._outbox.tally
 
     def submit(self, instruction: ChainInstruction) -> None:
         """Have a transaction sent; its effect is in the store already."""
@@ -267,7 +274,8 @@ class ChainEffects:
             return
         effects = await asyncio.to_thread(self._ledger.effects, [key for key, _ in bad])
         for key, reason in bad:
-            _log.warning("transaction refused", key=key, reason=reason)
+            task, _, step = key.partition("/")
+            _log.warning("transaction refused", task=task, step=step, reason=reason)
         await asyncio.gather(
             *(
                 self._failed(EffectFailed(effects[key].instruction.task_id, step_of(effects[key].instruction), reason))

@@ -21,8 +21,10 @@ from fairgrid.pool.app import pool_application
 from fairgrid.pool.chain_memory import ChainMemory
 from fairgrid.pool.gate import PoolGate
 from fairgrid.pool.leadership import Leader, Leadership
+from fairgrid.pool.meter import PoolMeter
+from fairgrid.pool.ownership import check_ownership
 from fairgrid.pool.policy import Policy
-from fairgrid.pool.service import PoolService, check_ownership
+from fairgrid.pool.service import PoolService
 from fairgrid.pool.sponsor import Sponsor
 from fairgrid.pool.sponsor_store import SponsorStore
 from fairgrid.pool.store import PoolStore
@@ -46,6 +48,8 @@ class PoolOptions:
     database: str | Path
     """A path for SQLite; a URL for PostgreSQL, which several processes may share."""
     policy: Policy
+    meter: PoolMeter | None = None
+    """What measures this process; None: nobody asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,7 @@ async def opened_pool(options: PoolOptions, *, signer: Signer, address: str) -> 
                     clock=clock,
                     scratch=options.directory / "uploads",
                     epoch=leader.epoch,
+                    meter=options.meter,
                     sponsor=await _sponsor(options, chain, own_store),
                 ).running() as service:
                     yield _Term(service, pool_application(service, network=network))
