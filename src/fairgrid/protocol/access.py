@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from fairgrid.protocol.hexes import address_bytes, from_hex, hex32, keccak, to_hex32, uint256_bytes
 
-__all__ = ["ACCESS_TYPE_HASH", "MAX_ACCESS_S", "access_message"]
+__all__ = ["ACCESS_TYPE_HASH", "MAX_ACCESS_S", "PoolPlace", "access_message"]
 
 ACCESS_TYPE_HASH: Final = to_hex32(keccak(b"fairgrid/live/1"))
 MAX_ACCESS_S: Final = 3_600
 """How far ahead an access may end, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolPlace:
+    """Which pool a requester means: from its own network file, never from the pool's word (decision 31).
+
+    A pool that could name another hub or workerpool would get a signature that opens the task at that one.
+    """
+
+    chain_id: int
+    hub: str
+    workerpool: str
 
 
 def access_message(chain_id: int, hub: str, workerpool: str, task: str, expires_at: int) -> bytes:
