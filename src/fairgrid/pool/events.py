@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from fairgrid.pool.state import ChainFacts, DealTerms
 from fairgrid.protocol.machine import Machine
+from fairgrid.protocol.usage import Usage
 
 __all__ = [
     "ChainReconciled",
@@ -211,6 +212,7 @@ class OpeningReceived:
     task_id: str
     digest: str
     salt: str
+    usage: Usage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +222,7 @@ class UploadReported:
     task_id: str
     cid: str
     callback_data: str = "0x"
+    usage: Usage | None = None
 
 
 @dataclass(frozen=True, slots=True)

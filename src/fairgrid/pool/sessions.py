@@ -353,9 +353,20 @@ async def _take(desk: Desk, session: Session, message: wire.WorkerMessage) -> No
                 SealReceived(worker, message.lease_id, message.task_id, message.round, message.seal, message.signature)
             )
         case wire.Opening():
-            desk.feed(OpeningReceived(worker, message.lease_id, message.task_id, message.digest, message.salt))
+            desk.feed(
+                OpeningReceived(worker, message.lease_id, message.task_id, message.digest, message.salt, message.usage)
+            )
         case wire.Uploaded():
-            desk.feed(UploadReported(worker, message.lease_id, message.task_id, message.cid, message.callback_data))
+            desk.feed(
+                UploadReported(
+                    worker,
+                    message.lease_id,
+                    message.task_id,
+                    message.cid,
+                    message.callback_data,
+                    usage=message.usage,
+                )
+            )
         case wire.LeaseFailed():
             desk.feed(LeaseFailed(worker, message.lease_id, message.task_id, message.reason))
         case wire.Contributed() | wire.Revealed():
