@@ -142,9 +142,8 @@ def _show(found: list[tuple[str, Account]], by: By, first: date, last: date, *, 
         screen.print(f"Nothing was used from {first} to {last}.", markup=False)
         return
     days = ("day",) if daily else ()
-    table = Table(
-        *days, Column(by.value, no_wrap=True), "tasks", "done", "processor", "ran", "peak memory", "in", "out", "amount"
-    )
+    sums = ("tasks", "done", "processor", "ran", "peak memory", "in", "out")
+    table = Table(*days, Column(by.value, no_wrap=True), *sums, Column("amount", no_wrap=True))
     for day, account in found[:_SHOWN]:
         table.add_row(
             *((day,) if daily else ()),
