@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from fairgrid.chain.network import save_network
 from fairgrid.localnet.anvil import AnvilProcess
@@ -21,7 +23,7 @@ from fairgrid.wallet.keys import KeySigner
 from fairgrid.wallet.keystore import open_or_create_key
 
 from .anvil_grid import AnvilGrid, anvil_grid
-from .grid import Script, Scripted
+from .grid import Script, Scripted, all_connected
 from .test_kill_process import _of_pool, _started
 
 _POLICY = "reconnect_grace_s = 2\nrestart_grace_s = 3\n"
@@ -47,12 +49,44 @@ class _Pool:
         self.process.communicate(timeout=30)
 
 
-class _Stops(Scripted):
+class _Remembers(Scripted):
+    """A worker that names the leases it has had, as one does that was restarted."""
+
+    held: tuple[wire.HeldLease, ...] = ()
+
+    def leases(self) -> tuple[wire.HeldLease, ...]:
+        """What it was given."""
+        given = (message for message in self.received if isinstance(message, wire.Lease))
+        return tuple(wire.HeldLease(lease.lease_id, lease.task_id, "contributing") for lease in given)
+
+    def again(self) -> _Remembers:
+        """The same worker, started anew."""
+        other = _Remembers(self.grid, self.name)
+        other.held = self.leases()
+        return other
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(1)
+            with contextlib.suppress(ConnectionClosed):
+                await self.say(wire.Heartbeat(held=self.held, free_slots=1))
+
+
+class _Stops(_Remembers):
     """A worker that contributes and does not upload, as if it were killed right then."""
 
     async def _act(self, message: wire.PoolMessage) -> None:
         if not isinstance(message, wire.UploadRequest):
             await super()._act(message)
+
+
+class _StopsMining(_Remembers):
+    """A worker after whose upload no block is made: what the pool sends then waits."""
+
+    async def _act(self, message: wire.PoolMessage) -> None:
+        if isinstance(message, wire.UploadRequest):
+            self.grid.anvil.request("evm_setAutomine", False)  # type: ignore[attr-defined]
+        await super()._act(message)
 
 
 async def _fairgrid(*words: object) -> dict[str, object]:
@@ -97,10 +131,18 @@ async def test_a_pool_restored_from_an_old_backup_catches_up_and_pays_nothing_tw
             await grid.until_status(begun, TaskStatus.COMPLETED)
             later = task_id(await grid.deal(1), 0)
             await grid.until_status(later, TaskStatus.COMPLETED)
-        async with _Stops(grid, "killed").connected():
+        killed, last = _Stops(grid, "killed"), _StopsMining(grid, "last")
+        async with killed.connected():
             half = task_id(await grid.deal(1), 0)
             await grid.until_status(half, TaskStatus.REVEALING)
         unseen = task_id(await grid.deal(1), 0)
+        async with last.connected():
+            sent = task_id(await grid.deal(1), 0)
+
+            async def in_the_mempool() -> bool:
+                return int(grid.anvil.request("txpool_status")["pending"], 16) > 0
+
+            await grid.until(in_the_mempool, seconds=60)
         old.kill()
         assert backup["rows"]["pool_task"] == 2  # type: ignore[index]
 
@@ -111,22 +153,24 @@ async def test_a_pool_restored_from_an_old_backup_catches_up_and_pays_nothing_tw
         new = _Pool(grid, there)
         try:
             await new.ready()
-            async with Scripted(grid, "killed").connected(), Scripted(grid, "other").connected():
-                for task in (half, unseen):
+            grid.anvil.request("evm_setAutomine", True)
+            grid.anvil.request("evm_mine")
+            async with all_connected([killed.again(), last.again(), Scripted(grid, "other")]):
+                for task in (half, unseen, sent):
                     await grid.until_status(task, TaskStatus.COMPLETED, seconds=60)
-                last = task_id(await grid.deal(1), 0)
-                await grid.until_status(last, TaskStatus.COMPLETED, seconds=60)
+                new_one = task_id(await grid.deal(1), 0)
+                await grid.until_status(new_one, TaskStatus.COMPLETED, seconds=60)
                 async with PoolClient(grid.url) as client:
 
                     async def all_known() -> bool:
-                        told = [await client.task(task) for task in (early, begun, later, half, unseen, last)]
+                        told = [await client.task(task) for task in (early, begun, later, half, unseen, sent, new_one)]
                         return {view.phase for view in told} == {"completed"}
 
                     await grid.until(all_known, seconds=60)
         finally:
             new.kill()
         functions = _of_pool(grid, first)
-        assert functions.count("finalize") == functions.count("initialize") == 6, functions
+        assert functions.count("finalize") == functions.count("initialize") == 7, functions
         after = await grid.chain.view_account(signer.address)
         assert after.locked == 0
         assert after.stake >= before.stake
