@@ -18,6 +18,7 @@ from fairgrid.errors import FundsError, TransactionFailed, UsageError
 from fairgrid.pool.app import pool_application
 from fairgrid.pool.gate import PoolGate
 from fairgrid.pool.leadership import Leader, Leadership
+from fairgrid.pool.meter import PoolMeter
 from fairgrid.pool.ownership import check_ownership
 from fairgrid.pool.policy import Policy
 from fairgrid.pool.service import PoolService
@@ -44,6 +45,8 @@ class PoolOptions:
     database: str | Path
     """A path for SQLite; a URL for PostgreSQL, which several processes may share."""
     policy: Policy
+    meter: PoolMeter | None = None
+    """What measures this process; None: nobody asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,7 @@ async def opened_pool(options: PoolOptions, *, signer: Signer, address: str) -> 
                     clock=clock,
                     scratch=options.directory / "uploads",
                     epoch=leader.epoch,
+                    meter=options.meter,
                     sponsor=await _sponsor(options, chain, own_store),
                 ).running() as service:
                     yield _Term(service, pool_application(service, network=network))
