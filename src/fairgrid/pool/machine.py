@@ -28,6 +28,7 @@ from fairgrid.pool.events import (
     TaskClaimed,
     TaskFinalized,
     TaskInitialized,
+    TaskSettledAtOnce,
     Tick,
     UploadRejected,
     UploadReported,
@@ -59,6 +60,7 @@ from fairgrid.pool.state import (
     Upload,
     WorkerState,
 )
+from fairgrid.protocol.trust import FRESH_WEIGHT
 from fairgrid.protocol.views import ContributionStatus, TaskStatus
 
 __all__ = ["Outcome", "PoolMachine"]
@@ -422,7 +424,13 @@ class PoolMachine:
     def _chain_said(
         self,
         task: TaskState,
-        event: TaskInitialized | ContributionMined | ConsensusReached | RevealMined | TaskFinalized | TaskClaimed,
+        event: TaskInitialized
+        | ContributionMined
+        | ConsensusReached
+        | RevealMined
+        | TaskFinalized
+        | TaskSettledAtOnce
+        | TaskClaimed,
     ) -> None:
         """Take an event of the chain. It comes at least once, so it never takes a task back: that is reconciliation."""
         book, facts = self._book, task.facts
@@ -449,6 +457,11 @@ class PoolMachine:
                     book.tell(task, "A winner revealed.", worker=event.worker)
             case TaskFinalized():
                 status = TaskStatus.COMPLETED
+            case TaskSettledAtOnce():
+                status = TaskStatus.COMPLETED
+                self._contributed(task, ContributionMined(task.task_id, event.worker, event.result_hash, FRESH_WEIGHT))
+                seen = SeenContribution(event.worker, event.result_hash, FRESH_WEIGHT, ContributionStatus.PROVED)
+                facts = ChainFacts(facts.status, event.result_hash, facts.reveal_deadline, event.digest, (seen,))
             case TaskClaimed():
                 status = TaskStatus.FAILED
         task.facts = facts.with_status(status)
