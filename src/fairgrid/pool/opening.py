@@ -18,8 +18,9 @@ from fairgrid.errors import FundsError, TransactionFailed, UsageError
 from fairgrid.pool.app import pool_application
 from fairgrid.pool.gate import PoolGate
 from fairgrid.pool.leadership import Leader, Leadership
+from fairgrid.pool.ownership import check_ownership
 from fairgrid.pool.policy import Policy
-from fairgrid.pool.service import PoolService, check_ownership
+from fairgrid.pool.service import PoolService
 from fairgrid.pool.sponsor import Sponsor
 from fairgrid.pool.sponsor_store import SponsorStore
 from fairgrid.pool.store import PoolStore
