@@ -208,7 +208,8 @@ def upload_reported(book: Book, task: TaskState, replica: Replica, event: Upload
     upload.cid = event.cid
     upload.callback_data = event.callback_data
     upload.verifying = True
-    book.tell(task, "A winner uploaded its result; the pool checks it.", worker=replica.worker)
+    who = "The only worker" if early else "A winner"
+    book.tell(task, f"{who} uploaded its result; the pool checks it.", worker=replica.worker)
     verify_again(book, task)
 
 

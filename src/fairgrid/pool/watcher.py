@@ -135,15 +135,20 @@ class ChainWatcher:
                 pause = min(pause * 2, _LONGEST_PAUSE_S)
 
     async def _follow(self, first: int) -> None:
-        events: asyncio.Queue[ChainEvent] = asyncio.Queue(_READ_AT_ONCE)
+        events: asyncio.Queue[ChainEvent] = asyncio.Queue()
+        transaction = ""
         taker = asyncio.create_task(self._take_all(events))
         try:
             async for event in self._chain.follow(from_block=first, confirmations=self._policy.confirmations):
-                put = asyncio.ensure_future(events.put(event))
-                await asyncio.wait({put, taker}, return_when=asyncio.FIRST_COMPLETED)
+                # Never between events of one transaction: they are taken together.
+                if event.tx_hash != transaction and events.qsize() >= _READ_AT_ONCE:
+                    taken = asyncio.ensure_future(events.join())
+                    await asyncio.wait({taken, taker}, return_when=asyncio.FIRST_COMPLETED)
+                    taken.cancel()
+                transaction = event.tx_hash
                 if taker.done():
-                    put.cancel()
                     taker.result()
+                events.put_nowait(event)
         finally:
             # What was read before the chain turned out to be rewritten is read again.
             taker.cancel()
@@ -156,13 +161,15 @@ class ChainWatcher:
             waiting = [await events.get()]
             while not events.empty():
                 waiting.append(events.get_nowait())
-            waiting = joined(waiting)
-            reads = await self._reads(waiting)
-            for event in waiting:
+            together = joined(waiting)
+            reads = await self._reads(together)
+            for event in together:
                 await self._patiently(event, reads)
                 if not event.removed and event.block_number - 1 > fed:
                     fed = event.block_number - 1
                     self._feed(Position(fed))
+            for _ in waiting:
+                events.task_done()
 
     async def _reads(self, events: Sequence[ChainEvent]) -> EventReads:
         try:

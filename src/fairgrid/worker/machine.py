@@ -294,7 +294,7 @@ class WorkerMachine:
             return self._contribution_off(held, "This worker has no enclave; the authorisation asks for one.")
         fast = message.fast is True and bool(held.cid) and _may_be_quick(held)
         told = held.told("authorised to contribute and finalize" if fast else "authorised")
-        held = replace(held, authorisation=message.signature, fast=fast, attempts=0, story=told)
+        held = replace(held, authorisation=message.signature, fast=fast, upload_requested=False, attempts=0, story=told)
         return [*self._save(held), self._begin(held, ev.Contribute)]
 
     def _on_contribution_refused(self, held: HeldTask, event: ev.ContributionRefused) -> list[ev.Instruction]:
