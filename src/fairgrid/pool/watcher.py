@@ -92,6 +92,8 @@ class ChainWatcher:
         self._identity_checked_at = 0.0
         self.chain_time = 0
         self.answered_at = 0.0
+        self.reorganisations = 0
+        """How often the chain took events of the hub back."""
 
     # --- loops ----------------------------------------------------------------------------------------------------
 
@@ -156,7 +158,7 @@ class ChainWatcher:
 
     async def _take_all(self, events: asyncio.Queue[ChainEvent]) -> None:
         """Feed events as they come, with what they leave out read for all that wait together."""
-        fed = -1
+        fed, undoing = -1, False
         while True:
             waiting = [await events.get()]
             while not events.empty():
@@ -164,6 +166,8 @@ class ChainWatcher:
             together = joined(waiting)
             reads = await self._reads(together)
             for event in together:
+                self.reorganisations += event.removed and not undoing
+                undoing = event.removed
                 await self._patiently(event, reads)
                 if not event.removed and event.block_number - 1 > fed:
                     fed = event.block_number - 1
