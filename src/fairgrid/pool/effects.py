@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 import structlog
 
@@ -72,6 +73,12 @@ class ChainEffects:
     def under_way(self) -> int:
         """How many transactions are sent and not mined."""
         return self._outbox.count
+
+    def use_rules(self, rules: SendingRules) -> None:
+        """Send by other rules from now on."""
+        self._rules = rules
+        self._outbox.use_rules(rules)
+        self.gas_money = replace(self.gas_money, low_below=rules.low_balance_transactions)
 
     def submit(self, instruction: ChainInstruction) -> None:
         """Have a transaction sent; its effect is in the store already."""

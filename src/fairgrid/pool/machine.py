@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from fairgrid.pool import bags as bags_of
-from fairgrid.pool import dispatch, presence, rounds, runs, settlement, timing
+from fairgrid.pool import dispatch, operator_events, presence, rounds, runs, settlement, timing
 from fairgrid.pool.book import Book, DealRecord
 from fairgrid.pool.events import (
     ChainReconciled,
@@ -21,7 +21,11 @@ from fairgrid.pool.events import (
     Event,
     LeaseFailed,
     OpeningReceived,
+    OperatorBanned,
+    OperatorUnbanned,
     PhaseReported,
+    PolicyChanged,
+    PoolDrained,
     RevealMined,
     RunOpened,
     SealReceived,
@@ -33,8 +37,10 @@ from fairgrid.pool.events import (
     UploadReported,
     UploadVerified,
     WorkerBeat,
+    WorkerDrained,
     WorkerFacts,
     WorkerJoined,
+    WorkerLabelled,
     WorkerLost,
     WorkerReady,
 )
@@ -119,6 +125,11 @@ class PoolMachine:
     def standings(self) -> Mapping[str, Standing]:
         """What the pool knows of workers from its own experience, by address; read only."""
         return self._book.standings.standings
+
+    @property
+    def book(self) -> Book:
+        """All that it knows, for whoever explains it; read only."""
+        return self._book
 
     def is_newcomer(self, worker: str, owner: str) -> bool:
         """Whether a worker has still to prove itself to this pool."""
@@ -285,6 +296,15 @@ class PoolMachine:
                 self._run_opened(event)
             case WorkerJoined() | WorkerFacts() | WorkerReady() | WorkerBeat() | WorkerLost():
                 presence.take(book, event)
+            case (
+                OperatorBanned()
+                | OperatorUnbanned()
+                | PoolDrained()
+                | WorkerDrained()
+                | WorkerLabelled()
+                | PolicyChanged()
+            ):
+                operator_events.take(book, event)
             case _:
                 task_or_none = book.tasks.get(event.task_id)
                 if task_or_none is None:

@@ -19,7 +19,7 @@ from fairgrid.errors import ServiceUnavailable, TransactionFailed, UsageError
 from fairgrid.pool.commits import gather
 from fairgrid.pool.dependencies import DependencyKeeper
 from fairgrid.pool.effects import ChainEffects
-from fairgrid.pool.events import EffectFailed, Event, SealReceived, WorkerFacts, WorkerLost
+from fairgrid.pool.events import EffectFailed, Event, PolicyChanged, SealReceived, WorkerFacts, WorkerLost
 from fairgrid.pool.fair_matcher import FairMatcher
 from fairgrid.pool.finder import TaskFinder
 from fairgrid.pool.gas_money import GasMoney
@@ -69,6 +69,7 @@ from fairgrid.protocol.hexes import ZERO_ADDRESS
 from fairgrid.protocol.ids import authorisation_message
 from fairgrid.protocol.views import RoleAccount, WorkerpoolInfo
 from fairgrid.seams.clock import Clock
+from fairgrid.seams.http import one_line
 from fairgrid.storage.client import StorageClient
 from fairgrid.wallet.signer import Signer
 
@@ -177,7 +178,9 @@ class PoolService:
             taken=self._queue.join,
             tasks=lambda: self.machine.tasks,
             waits=self._dependencies.may_wait,
-            requirements=RequirementsReader(manifests).requirements_of,
+            requirements=RequirementsReader(
+                manifests, labels_of_app=lambda app: self.policy.labels_of_app(app)
+            ).requirements_of,
         )
         self._effects = ChainEffects(
             chain=chain,
@@ -187,14 +190,7 @@ class PoolService:
             callback_of=self._callback_of,
             failed=self._effect_failed,
             check=self._watcher.check_genesis,
-            rules=SendingRules(
-                caps=FeeCaps(
-                    max_fee_wei=int(policy.max_fee_gwei * 10**9), max_tip_wei=int(policy.max_tip_gwei * 10**9)
-                ),
-                replace_after_s=policy.replace_after_s,
-                max_batch_tasks=policy.max_batch_tasks,
-                low_balance_transactions=policy.low_balance_transactions,
-            ),
+            rules=_sending_rules(policy),
         )
         self._keeper = Keeper(
             chain=chain,
@@ -457,6 +453,12 @@ class PoolService:
     def is_banned(self, worker: str, owner: str) -> bool:
         return self.machine.is_banned(worker, owner)
 
+    def ban_reason(self, worker: str, owner: str) -> str:
+        """Why one of them is banned; empty if none is."""
+        bans = self.machine.bans
+        ban = bans.get(worker) or bans.get(owner)
+        return one_line(ban.reason) if ban is not None else ""
+
     def has_room(self) -> bool:
         return len(self._sessions) < self.policy.max_workers
 
@@ -608,6 +610,19 @@ class PoolService:
             self._timings.pop(session.worker, None)
             self.feed(WorkerLost(session.worker))
 
+    # --- the operator ---------------------------------------------------------------------------------------------
+
+    @property
+    def sessions(self) -> tuple[Session, ...]:
+        """Connections of enrolled workers."""
+        return tuple(self._sessions.values())
+
+    def use_policy(self, policy: Policy) -> None:
+        """Let another policy count from now on; what a term begins with (`operating.LATER`) stays as it is."""
+        self.policy = policy
+        self._effects.use_rules(_sending_rules(policy))
+        self.feed(PolicyChanged(policy))
+
     # --- asking ---------------------------------------------------------------------------------------------------
 
     @property
@@ -676,6 +691,15 @@ class PoolService:
                 self._store.tasks_of_deal(deal_id, limit=limit, offset=offset),
             )
         )
+
+
+def _sending_rules(policy: Policy) -> SendingRules:
+    return SendingRules(
+        caps=FeeCaps(max_fee_wei=int(policy.max_fee_gwei * 10**9), max_tip_wei=int(policy.max_tip_gwei * 10**9)),
+        replace_after_s=policy.replace_after_s,
+        max_batch_tasks=policy.max_batch_tasks,
+        low_balance_transactions=policy.low_balance_transactions,
+    )
 
 
 def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
