@@ -37,7 +37,8 @@ from fairgrid.pool.events import Event, TaskInitialized, Tick
 from fairgrid.pool.instructions import Initialize, SendLease
 from fairgrid.pool.machine import Outcome, PoolMachine
 from fairgrid.pool.policy import Policy
-from fairgrid.pool.store import Commit, PoolStore
+from fairgrid.pool.rows import Commit
+from fairgrid.pool.store import PoolStore
 
 __all__ = ["Driver", "bag", "core", "executor", "flat", "latency", "main", "peer"]
 

@@ -31,7 +31,8 @@ from fairgrid.pool.events import (
 )
 from fairgrid.pool.instructions import ChainInstruction, Instruction
 from fairgrid.pool.policy import Policy
-from fairgrid.pool.store import Commit, PoolStore
+from fairgrid.pool.rows import Commit
+from fairgrid.pool.store import PoolStore
 from fairgrid.protocol import wire
 from fairgrid.protocol.views import Deal, TaskStatus
 from fairgrid.storage.client import StorageClient

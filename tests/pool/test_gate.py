@@ -20,7 +20,8 @@ from fairgrid.errors import ServiceUnavailable, UsageError
 from fairgrid.pool.gate import PoolGate
 from fairgrid.pool.instructions import Claim
 from fairgrid.pool.leadership import Leader, Leadership, LeadershipLost
-from fairgrid.pool.store import Commit, PoolStore
+from fairgrid.pool.rows import Commit
+from fairgrid.pool.store import PoolStore
 from fairgrid.seams.clock import SystemClock
 from fairgrid.seams.service import serving
 from tests.postgres import PostgresServer

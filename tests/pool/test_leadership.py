@@ -18,7 +18,8 @@ from fairgrid.errors import ServiceUnavailable, UsageError
 from fairgrid.pool import leadership as leadership_module
 from fairgrid.pool.instructions import Claim
 from fairgrid.pool.leadership import Leadership, LeadershipLost
-from fairgrid.pool.store import Commit, PoolStore
+from fairgrid.pool.rows import Commit
+from fairgrid.pool.store import PoolStore
 from fairgrid.seams.database import open_engine
 from tests.postgres import PostgresServer
 

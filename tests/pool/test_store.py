@@ -20,9 +20,10 @@ from fairgrid.errors import UsageError
 from fairgrid.pool import ledger, schema
 from fairgrid.pool.events import TaskInitialized, WorkerReady
 from fairgrid.pool.instructions import BanWorker, Claim, Finalize, Initialize, SendDone
+from fairgrid.pool.rows import BagRow, Commit, EffectStatus, TaskRow
 from fairgrid.pool.standing import Standing
 from fairgrid.pool.state import Bag, Ban, PoolIdentity, StoryLine, TaskState
-from fairgrid.pool.store import BagRow, Commit, EffectStatus, PoolStore, TaskRow
+from fairgrid.pool.store import PoolStore
 from fairgrid.protocol.ids import task_id
 from fairgrid.seams.database import open_engine, version_table
 

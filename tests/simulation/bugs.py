@@ -14,12 +14,11 @@ from typing import Any
 from unittest import mock
 
 import fairgrid.pool.service as service_module
-from fairgrid.pool import presence, rounds, settlement
+from fairgrid.pool import chain_facts, presence, rounds, settlement
 from fairgrid.pool.book import Book
 from fairgrid.pool.events import UploadVerified
 from fairgrid.pool.instructions import SendAuthorisation
 from fairgrid.pool.ledger import Ledger, LedgerEffect
-from fairgrid.pool.machine import PoolMachine
 from fairgrid.pool.outbox import Outbox
 from fairgrid.pool.phases import Phase, ReplicaPhase
 from fairgrid.pool.state import TaskState
@@ -160,19 +159,19 @@ def _finalized_twice() -> Iterator[None]:
         yield
 
 
-def _reconcile_forwards_only(self: PoolMachine, task: TaskState, facts: Any) -> None:
+def _reconcile_forwards_only(book: Book, task: TaskState, facts: Any) -> None:
     if facts.status >= task.facts.status:
-        _pool_reconcile(self, task, facts)
+        _pool_reconcile(book, task, facts)
 
 
-_pool_reconcile = PoolMachine._reconcile
+_pool_reconcile = chain_facts.reconcile
 
 BUGS["pool signs anew after a crash, with a new nonce"] = _signed_anew
 BUGS["pool finalizes twice"] = _finalized_twice
 _bug("pool does not store tasks before it acts", PoolStore, "commit", _commit_without_tasks)
 _bug("pool does not store bans", PoolStore, "_write_ban", _nothing)
 _bug("pool never compares tasks with the chain", ChainWatcher, "compare", _asleep)
-_bug("pool ignores that the chain took a step back", PoolMachine, "_reconcile", _reconcile_forwards_only)
+_bug("pool ignores that the chain took a step back", chain_facts, "reconcile", _reconcile_forwards_only)
 
 
 # --- the worker ---------------------------------------------------------------------------------------------------

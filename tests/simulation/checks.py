@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fairgrid.errors import VerificationError
 from fairgrid.pool.app import task_document
 from fairgrid.pool.phases import ReplicaPhase
-from fairgrid.pool.store import StoredTask
+from fairgrid.pool.rows import StoredTask
 from fairgrid.protocol.archive import archive_digest
 from fairgrid.protocol.results import cid_of_results
 from fairgrid.protocol.rewards import KITTY_ADDRESS

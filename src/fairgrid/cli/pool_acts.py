@@ -1,4 +1,4 @@
-"""`fairgrid pool drain | ban | label | policy | handover | …`: what an operator tells a pool, and who did it is kept."""
+"""`fairgrid pool drain | ban | label | policy | handover`: what an operator tells a pool; who did it is kept."""
 
 from __future__ import annotations
 

@@ -18,10 +18,10 @@ from fairgrid import __version__
 from fairgrid.chain.network import Network, document_of
 from fairgrid.pool.live_app import live_routes
 from fairgrid.pool.phases import ReplicaPhase
+from fairgrid.pool.rows import StoredTask
 from fairgrid.pool.service import PoolService
 from fairgrid.pool.sessions import serve_worker
 from fairgrid.pool.state import Replica, StoryLine, TaskState
-from fairgrid.pool.store import StoredTask
 from fairgrid.protocol.hexes import is_hex32
 from fairgrid.protocol.trust import reachable_trust
 from fairgrid.protocol.views import TaskStatus

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 
 from fairgrid.pool.events import Event
 from fairgrid.pool.machine import Outcome
+from fairgrid.pool.rows import BagRow, Commit, TaskRow
 from fairgrid.pool.state import Bag, TaskState
-from fairgrid.pool.store import BagRow, Commit, TaskRow
 
 __all__ = ["gather"]
 

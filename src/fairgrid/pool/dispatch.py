@@ -14,7 +14,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 from fairgrid.pool import audits
-from fairgrid.pool.book import Book, DealRecord, Part
+from fairgrid.pool.book import Book
+from fairgrid.pool.burdens import DealRecord, Part
 from fairgrid.pool.instructions import SendLease
 from fairgrid.pool.matching import NO_REQUIREMENTS, RuleResult, first_obstacle
 from fairgrid.pool.phases import Phase, ReplicaPhase

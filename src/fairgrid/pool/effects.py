@@ -17,7 +17,8 @@ from fairgrid.pool.gas_money import GasMoney
 from fairgrid.pool.instructions import ChainInstruction
 from fairgrid.pool.ledger import Ledger, LedgerEffect
 from fairgrid.pool.outbox import Ended, Outbox, SendingRules
-from fairgrid.pool.store import EffectStatus, PoolStore
+from fairgrid.pool.rows import EffectStatus
+from fairgrid.pool.store import PoolStore
 from fairgrid.seams.clock import Clock
 from fairgrid.wallet.signer import Signer
 

@@ -18,7 +18,7 @@ from fairgrid.chain.interface import SignedTransaction
 from fairgrid.errors import ServiceError
 from fairgrid.pool import schema
 from fairgrid.pool.instructions import ChainInstruction
-from fairgrid.pool.store import EffectStatus
+from fairgrid.pool.rows import EffectStatus
 from fairgrid.seams.database import Uint256
 
 __all__ = ["Ledger", "LedgerEffect", "LedgerTransaction", "Superseded", "TransactionStatus"]

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 
 from fairgrid.pool import bags as bags_of
-from fairgrid.pool import dispatch, operator_events, presence, rounds, runs, settlement, timing
-from fairgrid.pool.book import Book, DealRecord
+from fairgrid.pool import chain_facts, deals, dispatch, operator_events, presence, progress, rounds, settlement, timing
+from fairgrid.pool.book import Book
 from fairgrid.pool.events import (
     ChainReconciled,
-    ConsensusReached,
-    ContributionMined,
     DealMatched,
     DealUndone,
     DependenciesMet,
@@ -26,12 +24,8 @@ from fairgrid.pool.events import (
     PhaseReported,
     PolicyChanged,
     PoolDrained,
-    RevealMined,
     RunOpened,
     SealReceived,
-    TaskClaimed,
-    TaskFinalized,
-    TaskInitialized,
     Tick,
     UploadRejected,
     UploadReported,
@@ -45,9 +39,7 @@ from fairgrid.pool.events import (
     WorkerReady,
 )
 from fairgrid.pool.instructions import (
-    Initialize,
     Instruction,
-    OpenRun,
     SendAbort,
 )
 from fairgrid.pool.matcher import FirstMatcher, Matcher
@@ -57,26 +49,13 @@ from fairgrid.pool.standing import Standing
 from fairgrid.pool.state import (
     Bag,
     Ban,
-    ChainFacts,
     PoolIdentity,
-    SeenContribution,
     StoryLine,
     TaskState,
-    Upload,
     WorkerState,
 )
-from fairgrid.protocol.views import ContributionStatus, TaskStatus
 
 __all__ = ["Outcome", "PoolMachine"]
-
-_PAST_REVEALING = (
-    Phase.REVEALING,
-    Phase.UPLOADING,
-    Phase.FINALIZING,
-    Phase.COMPLETED,
-    Phase.FAILED,
-    Phase.SPLIT,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +229,7 @@ class PoolMachine:
         elif task.phase is Phase.SEALING and task.task_id in book.waiting:
             # A matcher may think otherwise after a while.
             dispatch.await_workers(book, task, anew=True)
-        self._advance(task)
+        progress.advance(book, task)
 
     def _forget_finished(self) -> None:
         book = self._book
@@ -275,11 +254,11 @@ class PoolMachine:
                 task_id = next(iter(book.restless))
                 del book.restless[task_id]
                 if task_id in book.tasks:
-                    self._advance(book.tasks[task_id])
+                    progress.advance(book, book.tasks[task_id])
             begun = bags_of.begin_next(book)
             if begun is None:
                 break
-            self._advance(begun)
+            progress.advance(book, begun)
         dispatch.fill_all(book)
         dispatch.speculate(book)
 
@@ -289,11 +268,11 @@ class PoolMachine:
             case Tick():
                 self._tick(event.chain_time)
             case DealMatched():
-                self._deal_matched(event)
+                deals.matched(book, event)
             case DealUndone():
-                self._deal_undone(event)
+                deals.undone(book, event)
             case RunOpened():
-                self._run_opened(event)
+                deals.run_opened(book, event)
             case WorkerJoined() | WorkerFacts() | WorkerReady() | WorkerBeat() | WorkerLost():
                 presence.take(book, event)
             case (
@@ -320,7 +299,7 @@ class PoolMachine:
                     case EffectFailed():
                         book.step_failed(task_or_none, event.step, event.reason)
                     case ChainReconciled():
-                        self._reconcile(task_or_none, event.facts)
+                        chain_facts.reconcile(book, task_or_none, event.facts)
                     case DependenciesMet():
                         if task_or_none.waiting:
                             book.release(task_or_none)
@@ -330,198 +309,9 @@ class PoolMachine:
                             why = f"Task {event.dependency}, whose result it reads, was refunded."
                             settlement.abandon(book, task_or_none, why)
                     case _:
-                        self._chain_said(task_or_none, event)
-                self._advance(task_or_none)
+                        chain_facts.take(book, task_or_none, event)
+                progress.advance(book, task_or_none)
                 book.restless.pop(task_or_none.task_id, None)
-
-    def _advance(self, task: TaskState) -> None:
-        """Derive what to do next from the chain's facts, the time and what is known of the workers."""
-        book, facts, deal = self._book, task.facts, task.deal
-        book.advanced[task.task_id] = None
-        settlement.check_openings(book, task)
-        if facts.status is TaskStatus.COMPLETED:
-            settlement.finish(book, task, Phase.COMPLETED)
-        elif facts.status is TaskStatus.FAILED:
-            settlement.finish(book, task, Phase.FAILED)
-        elif facts.status is TaskStatus.SPLIT:
-            settlement.finish(book, task, Phase.SPLIT)
-        elif book.chain_time >= deal.final_deadline and deal.undone:
-            settlement.finish(book, task, Phase.FAILED)
-        elif book.chain_time >= deal.final_deadline:
-            settlement.claim(book, task)
-        elif facts.status is TaskStatus.REVEALING:
-            settlement.advance(book, task)
-        elif task.phase is Phase.ABANDONED:
-            return
-        elif deal.refusal or deal.undone:
-            settlement.abandon(book, task, deal.refusal or "The chain does not know its deal any more.")
-        elif book.chain_time >= deal.contribution_deadline:
-            settlement.abandon(book, task, "The contribution deadline passed without consensus.")
-        elif facts.status is TaskStatus.ACTIVE:
-            rounds.advance(book, task)
-        elif book.chain_time:
-            self._initialize(task)
-        if task.count and deal.deal_id in book.bags:
-            bags_of.enqueue(book, book.bags[deal.deal_id])
-
-    def _initialize(self, task: TaskState) -> None:
-        book = self._book
-        if task.is_rest:
-            return
-        if task.parent:
-            settlement.abandon(book, task, "The split that made it was undone.")
-            return
-        if task.waiting:
-            return
-        if task.phase is Phase.RECEIVED:
-            book.enter(task, Phase.INITIALIZING, "The pool takes the task on.")
-        if task.count:
-            book.issue(task, "openrun", OpenRun(task.task_id, task.deal.deal_id, task.index, task.count))
-        else:
-            book.issue(task, "initialize", Initialize(task.task_id, task.deal.deal_id, task.index))
-
-    # --- facts of the chain ---------------------------------------------------------------------------------------
-
-    def _deal_matched(self, event: DealMatched) -> None:
-        """A deal may come twice, or again after a reorganisation, then with other deadlines."""
-        book = self._book
-        bag = book.bags.get(event.deal.deal_id)
-        if bag is None:
-            bag = Bag(event.deal, event.bot_first, event.bot_size, book.now)
-            book.bags[event.deal.deal_id] = bag
-            book.deals.setdefault(event.deal.deal_id, DealRecord())
-            book.touch_bag(bag)
-        else:
-            bags_of.matched_again(book, bag, event)
-            for task_id in list(book.deals[bag.deal.deal_id].tasks):
-                self._matched_again(book.tasks[task_id], bag)
-        bags_of.enqueue(book, bag)
-
-    def _run_opened(self, event: RunOpened) -> None:
-        book = self._book
-        bag = book.bags.get(event.deal_id)
-        task = book.tasks.get(event.task_id)
-        if task is None and bag is not None:
-            task = runs.opened(book, bag, event.first, event.count)
-            bags_of.enqueue(book, bag)
-        if task is None:
-            return
-        if task.parent and task.phase is Phase.ABANDONED and task.facts.status is TaskStatus.UNSET:
-            book.reconciling = True
-            book.enter(task, Phase.RECEIVED, "The split is back.")
-        self._chain_said(task, TaskInitialized(event.task_id))
-        self._advance(task)
-
-    def _matched_again(self, task: TaskState, bag: Bag) -> None:
-        book = self._book
-        deal = bag.deal if task.index < bag.first + bag.size else replace(bag.deal, undone=True)
-        if task.deal == deal or task.is_final:
-            return
-        revived = task.deal.undone and not deal.undone
-        book.replace_deal(task, deal)
-        book.tell(task, "Its deal was matched again after a reorganisation.")
-        if revived and task.phase is Phase.ABANDONED:
-            book.reconciling = True
-            book.enter(task, Phase.RECEIVED, "The deal is back.")
-        self._advance(task)
-
-    def _deal_undone(self, event: DealUndone) -> None:
-        book = self._book
-        bag, record = book.bags.get(event.deal_id), book.deals.get(event.deal_id)
-        if bag is not None:
-            bags_of.undone(book, bag)
-        for task_id in list(record.tasks) if record else ():
-            task = book.tasks[task_id]
-            if not task.is_final:
-                book.replace_deal(task, replace(task.deal, undone=True))
-                task.facts = ChainFacts()
-                book.forget_step(task, "initialize", "openrun")
-                book.tell(task, "A reorganisation took its deal back.")
-                self._advance(task)
-
-    def _chain_said(
-        self,
-        task: TaskState,
-        event: TaskInitialized | ContributionMined | ConsensusReached | RevealMined | TaskFinalized | TaskClaimed,
-    ) -> None:
-        """Take an event of the chain. It comes at least once, so it never takes a task back: that is reconciliation."""
-        book, facts = self._book, task.facts
-        match event:
-            case TaskInitialized():
-                status = TaskStatus.ACTIVE
-            case ContributionMined():
-                self._contributed(task, event)
-                return
-            case ConsensusReached():
-                status = TaskStatus.REVEALING
-                if facts.status < status:
-                    facts = ChainFacts(
-                        status, event.consensus_value, event.reveal_deadline, facts.result_digest, facts.contributions
-                    )
-            case RevealMined():
-                status = facts.status
-                seen = facts.contribution(event.worker)
-                if seen is not None and seen.status is not ContributionStatus.PROVED:
-                    proved = SeenContribution(seen.worker, seen.result_hash, seen.weight, ContributionStatus.PROVED)
-                    facts = ChainFacts(
-                        status, facts.consensus_value, facts.reveal_deadline, event.digest, facts.contributions
-                    ).with_contribution(proved)
-                    book.tell(task, "A winner revealed.", worker=event.worker)
-            case TaskFinalized():
-                status = TaskStatus.COMPLETED
-            case TaskClaimed():
-                status = TaskStatus.FAILED
-        task.facts = facts.with_status(status)
-        book.touch(task)
-
-    def _contributed(self, task: TaskState, event: ContributionMined) -> None:
-        book = self._book
-        known = task.facts.contribution(event.worker)
-        if known is None or known.result_hash != event.result_hash:
-            task.facts = task.facts.with_contribution(SeenContribution(event.worker, event.result_hash, event.weight))
-            task.last_contribution_at = book.now
-            book.tell(task, "A contribution was mined.", worker=event.worker)
-        replica = task.contributing_replica_of(event.worker)
-        if replica is not None and replica.phase is not ReplicaPhase.BANNED:
-            newest = task.replica_of(event.worker)
-            if newest is not None and newest is not replica and not newest.ended:
-                book.end(task, newest, ReplicaPhase.DISMISSED, "it contributed under its earlier lease")
-            book.move(task, replica, ReplicaPhase.CONTRIBUTED)
-            replica.shown_phase = "contributing"
-            book.forgive(event.worker)
-
-    def _reconcile(self, task: TaskState, facts: ChainFacts) -> None:
-        """The chain's views win over everything believed; what was undone is undone here."""
-        book = self._book
-        book.reconciling = True
-        if facts == task.facts:
-            return
-        before, task.facts = task.facts, facts
-        book.touch(task)
-        for replica in task.replicas:
-            contributed = facts.contribution(replica.worker) is not None
-            if replica.phase is ReplicaPhase.CONTRIBUTED and not contributed:
-                book.move(task, replica, ReplicaPhase.AUTHORISED)
-                replica.authorised_at = book.now
-                book.ask_opening(task, replica, 0.0)
-            elif (
-                contributed
-                and replica.phase is not ReplicaPhase.BANNED
-                and task.contributing_replica_of(replica.worker) is replica
-            ):
-                book.move(task, replica, ReplicaPhase.CONTRIBUTED)
-        if facts.status < before.status:
-            book.tell(task, f"The chain took a step back: {before.status.name} became {facts.status.name}.")
-        if facts.status is TaskStatus.UNSET and task.phase not in (Phase.RECEIVED, Phase.ABANDONED, Phase.CLAIMING):
-            book.forget_step(task, "initialize", "openrun")
-            book.enter(task, Phase.RECEIVED, "The chain does not know the task.")
-        elif facts.status is TaskStatus.ACTIVE and task.phase in _PAST_REVEALING:
-            book.forget_step(task, "finalize", "finalizerun", "claim", "reopen", "splitrun")
-            task.upload = Upload()
-            book.enter(task, Phase.CONTRIBUTING, "The chain knows no consensus.")
-        elif facts.status is TaskStatus.REVEALING and task.phase in (Phase.COMPLETED, Phase.FAILED):
-            book.forget_step(task, "finalize", "finalizerun", "claim")
-            book.enter(task, Phase.REVEALING, "The chain says that the task is not over.")
 
     # --- words of workers --------------------------------------------------------------------------------------------
 

@@ -23,8 +23,9 @@ from fairgrid.pool.operating import PoolOperator, policy_in_force
 from fairgrid.pool.operations import Operations
 from fairgrid.pool.operator_access import OperatorAccess
 from fairgrid.pool.operator_client import Reach, note_reach
+from fairgrid.pool.ownership import check_ownership
 from fairgrid.pool.policy import Policy
-from fairgrid.pool.service import PoolService, check_ownership
+from fairgrid.pool.service import PoolService
 from fairgrid.pool.sponsor import Sponsor
 from fairgrid.pool.sponsor_store import SponsorStore
 from fairgrid.pool.state import PoolIdentity

@@ -5,10 +5,7 @@ Every method blocks: call it from a thread.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +15,14 @@ from sqlalchemy import Connection, Engine
 from fairgrid.chain.interface import SignedTransaction
 from fairgrid.errors import UsageError
 from fairgrid.pool import documents, schema
+from fairgrid.pool.archive import PoolArchive
 from fairgrid.pool.bulk import BulkInsert
-from fairgrid.pool.events import Event
 from fairgrid.pool.instructions import BanWorker, ChainInstruction, Instruction
-from fairgrid.pool.phases import Phase
-from fairgrid.pool.standing import Standing
-from fairgrid.pool.state import Bag, Ban, PoolIdentity, StoryLine, TaskState
-from fairgrid.protocol.ids import task_id as id_of_task
+from fairgrid.pool.rows import Commit, EffectStatus
+from fairgrid.pool.state import PoolIdentity, StoryLine, TaskState
 from fairgrid.seams.database import migrate, open_engine
 
-__all__ = ["BagRow", "Commit", "EffectStatus", "PoolStore", "StoredEffect", "StoredTask", "TaskRow"]
+__all__ = ["PoolStore"]
 
 _TASK_COLUMNS = (
     "number",
@@ -74,108 +69,11 @@ _write_effects = BulkInsert(
 _PAGE = 500
 
 
-class EffectStatus(StrEnum):
-    """How far a transaction is. Messages and checks are no effects that are stored: a restart derives them anew."""
-
-    PLANNED = "planned"
-    """Decided; nothing was signed yet."""
-    SIGNED = "signed"
-    """The signed bytes are stored; they may have been sent."""
-    MINED = "mined"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class TaskRow:
-    """A task as it is written: a snapshot, taken before the state changes again."""
-
-    task_id: str
-    deal_id: str
-    index: int
-    phase: str
-    settled: bool
-    created_at: float
-    document: str
-
-    @classmethod
-    def of(cls, task: TaskState) -> TaskRow:
-        return cls(
-            task_id=task.task_id,
-            deal_id=task.deal.deal_id,
-            index=task.index,
-            phase=task.phase.value,
-            settled=task.is_settled,
-            created_at=task.created_at,
-            document=documents.write_task(task),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class BagRow:
-    """A deal as it is written: a snapshot, taken before the state changes again."""
-
-    deal_id: str
-    first: int
-    size: int
-    begun: int
-    settled: bool
-    created_at: float
-    document: str
-
-    @classmethod
-    def of(cls, bag: Bag) -> BagRow:
-        return cls(
-            deal_id=bag.deal.deal_id,
-            first=bag.first,
-            size=bag.size,
-            begun=bag.begun,
-            settled=bag.settled,
-            created_at=bag.created_at,
-            document=documents.write_deal(bag.deal),
-        )
-
-
-@dataclass(slots=True)
-class Commit:
-    """What belongs together: it is written whole, or not at all."""
-
-    at: float
-    events: list[Event] = dataclasses.field(default_factory=list)
-    tasks: dict[str, TaskRow] = dataclasses.field(default_factory=dict)
-    lines: list[StoryLine] = dataclasses.field(default_factory=list)
-    instructions: list[Instruction] = dataclasses.field(default_factory=list)
-    bags: dict[str, BagRow] = dataclasses.field(default_factory=dict)
-    standings: dict[str, Standing] = dataclasses.field(default_factory=dict)
-
-    @property
-    def is_empty(self) -> bool:
-        return not (self.events or self.tasks or self.lines or self.instructions or self.bags or self.standings)
-
-
-@dataclass(frozen=True, slots=True)
-class StoredEffect:
-    """A transaction of the pool; ``transaction`` is None until it was signed."""
-
-    key: str
-    instruction: ChainInstruction
-    status: EffectStatus
-    attempt: int
-    transaction: SignedTransaction | None
-
-
-@dataclass(frozen=True, slots=True)
-class StoredTask:
-    """A task as the store has it; ``updated_at`` is local time in seconds since the epoch."""
-
-    state: TaskState
-    updated_at: float
-
-
-class PoolStore:
+class PoolStore(PoolArchive):
     """The tables of one workerpool's scheduler. Close it in the end."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        super().__init__(engine)
         self._numbers: dict[str, int] = {}
         self._last_number: int | None = None
 
@@ -374,16 +272,6 @@ class PoolStore:
             if known.rowcount == 0:
                 connection.execute(sa.insert(schema.bindings).values(name="block", value=str(block_number)))
 
-    # --- reading --------------------------------------------------------------------------------------------------
-
-    def position(self) -> int | None:
-        """The last block of which every event was taken; None for a new database."""
-        with self._reading() as connection:
-            value = connection.execute(
-                sa.select(schema.bindings.c.value).where(schema.bindings.c.name == "block")
-            ).scalar_one_or_none()
-        return None if value is None else int(value)
-
     def live_tasks(self) -> list[TaskState]:
         """Tasks from which something is still expected, with their stories."""
         with self._reading() as connection:
@@ -399,115 +287,10 @@ class PoolStore:
             )
             for line in lines:
                 state = states[line.task_number]
-                state.story.append(_line(state.task_id, line))
+                state.story.append(StoryLine(state.task_id, line.number, line.at, line.text, line.worker))
         self._numbers = {state.task_id: number for number, state in states.items()}
         self._last_number = None
         return list(states.values())
-
-    def live_bags(self) -> list[Bag]:
-        """Deals of which something is still expected, the oldest first."""
-        with self._reading() as connection:
-            rows = connection.execute(
-                sa.select(schema.deals)
-                .where(sa.not_(schema.deals.c.settled))
-                .order_by(schema.deals.c.created_at, schema.deals.c.deal_id)
-            ).all()
-        return [
-            Bag(documents.read_deal(row.document), row.first, row.size, row.created_at, row.begun, row.settled)
-            for row in rows
-        ]
-
-    def is_deal_settled(self, deal_id: str) -> bool:
-        """True for a deal that is known and of which nothing more is expected."""
-        with self._reading() as connection:
-            settled = connection.execute(
-                sa.select(schema.deals.c.settled).where(schema.deals.c.deal_id == deal_id)
-            ).scalar_one_or_none()
-        return bool(settled)
-
-    def standings(self) -> list[Standing]:
-        """Every worker's record."""
-        with self._reading() as connection:
-            rows = connection.execute(sa.select(schema.standings.c.document)).scalars().all()
-        return [documents.read_standing(document) for document in rows]
-
-    def bans(self) -> list[Ban]:
-        with self._reading() as connection:
-            rows = connection.execute(sa.select(schema.bans)).all()
-        return [Ban(row.worker, row.owner, row.task_id, row.reason, row.evidence, row.at) for row in rows]
-
-    def transactions_under_way(self) -> list[StoredEffect]:
-        """Transactions that are planned or signed and of which no receipt was seen, in the order of their nonces."""
-        with self._reading() as connection:
-            rows = connection.execute(
-                sa.select(schema.effects)
-                .where(schema.effects.c.status.in_([EffectStatus.PLANNED, EffectStatus.SIGNED]))
-                .where(schema.effects.c.kind.in_(list(documents.TRANSACTIONS)))
-            ).all()
-        found = [_effect(row) for row in rows]
-        return sorted(found, key=lambda effect: (effect.transaction is None, _nonce(effect), effect.key))
-
-    def effect(self, key: str) -> StoredEffect | None:
-        """A transaction by its key; None for one that is not known."""
-        with self._reading() as connection:
-            row = connection.execute(
-                sa.select(schema.effects)
-                .where(schema.effects.c.key == key)
-                .where(schema.effects.c.kind.in_(list(documents.TRANSACTIONS)))
-            ).one_or_none()
-        return None if row is None else _effect(row)
-
-    def task(self, task_id: str) -> StoredTask | None:
-        """A task without its story; None for one that is not known."""
-        with self._reading() as connection:
-            row = connection.execute(sa.select(schema.tasks).where(schema.tasks.c.task_id == task_id)).one_or_none()
-        return None if row is None else StoredTask(documents.read_task(row.document), row.updated_at)
-
-    def tasks_of_deal(self, deal_id: str, *, limit: int, offset: int = 0) -> list[tuple[str, int, str]]:
-        """Task id, index and phase of a deal's tasks, by index; those that have not begun are received."""
-        with self._reading() as connection:
-            rows = connection.execute(
-                sa.select(schema.tasks.c.task_id, schema.tasks.c.task_index, schema.tasks.c.phase)
-                .where(schema.tasks.c.deal_id == deal_id)
-                .order_by(schema.tasks.c.task_index)
-                .limit(limit)
-                .offset(offset)
-            ).all()
-            deal = connection.execute(sa.select(schema.deals).where(schema.deals.c.deal_id == deal_id)).one_or_none()
-        found = [(row.task_id, row.task_index, row.phase) for row in rows]
-        if deal is None or len(found) == limit:
-            return found
-        first = deal.first + max(deal.begun, offset)
-        last = min(deal.first + deal.size, first + limit - len(found))
-        return found + [(id_of_task(deal_id, index), index, Phase.RECEIVED.value) for index in range(first, last)]
-
-    def count_tasks_of_deal(self, deal_id: str) -> int:
-        """How many tasks a deal has, begun or not; 0 for one that is not known."""
-        with self._reading() as connection:
-            size = connection.execute(
-                sa.select(schema.deals.c.size).where(schema.deals.c.deal_id == deal_id)
-            ).scalar_one_or_none()
-        return int(size or 0)
-
-    def known_tasks(self, task_ids: Collection[str]) -> dict[str, bool]:
-        """Which of these tasks are known, and whether they are settled."""
-        with self._reading() as connection:
-            rows = connection.execute(
-                sa.select(schema.tasks.c.task_id, schema.tasks.c.settled).where(
-                    schema.tasks.c.task_id.in_(list(task_ids))
-                )
-            ).all()
-        return {row.task_id: row.settled for row in rows}
-
-    def story(self, task_id: str) -> list[StoryLine]:
-        with self._reading() as connection:
-            rows = connection.execute(
-                sa.select(schema.stories)
-                .join(schema.tasks, schema.tasks.c.number == schema.stories.c.task_number)
-                .where(schema.tasks.c.task_id == task_id)
-                .order_by(schema.stories.c.number)
-            ).all()
-        return [_line(task_id, row) for row in rows]
 
     # --- forgetting -----------------------------------------------------------------------------------------------
 
@@ -537,22 +320,3 @@ class PoolStore:
                 .where(schema.journal.c.at < before)
             ).rowcount
         return len(rows) + journalled
-
-    def _reading(self) -> Connection:
-        return self._engine.connect().execution_options(read_only=True)
-
-
-def _line(task_id: str, row: Any) -> StoryLine:
-    return StoryLine(task_id, row.number, row.at, row.text, row.worker)
-
-
-def _effect(row: Any) -> StoredEffect:
-    transaction = None
-    if row.raw is not None:
-        transaction = SignedTransaction(bytes(row.raw), row.tx_hash, row.sender, row.nonce, row.function)
-    instruction = documents.read_transaction(row.kind, row.document)
-    return StoredEffect(row.key, instruction, EffectStatus(row.status), row.attempt, transaction)
-
-
-def _nonce(effect: StoredEffect) -> int:
-    return effect.transaction.nonce if effect.transaction else 0

@@ -1,0 +1,60 @@
+"""What is to be done next for a task: derived anew from the chain's facts, time, and who is here."""
+
+from __future__ import annotations
+
+from fairgrid.pool import bags as bags_of
+from fairgrid.pool import rounds, settlement
+from fairgrid.pool.book import Book
+from fairgrid.pool.instructions import Initialize, OpenRun
+from fairgrid.pool.phases import Phase
+from fairgrid.pool.state import TaskState
+from fairgrid.protocol.views import TaskStatus
+
+__all__ = ["advance"]
+
+
+def advance(book: Book, task: TaskState) -> None:
+    """Derive what to do next from the chain's facts, time, and who is here."""
+    facts, deal = task.facts, task.deal
+    book.advanced[task.task_id] = None
+    settlement.check_openings(book, task)
+    if facts.status is TaskStatus.COMPLETED:
+        settlement.finish(book, task, Phase.COMPLETED)
+    elif facts.status is TaskStatus.FAILED:
+        settlement.finish(book, task, Phase.FAILED)
+    elif facts.status is TaskStatus.SPLIT:
+        settlement.finish(book, task, Phase.SPLIT)
+    elif book.chain_time >= deal.final_deadline and deal.undone:
+        settlement.finish(book, task, Phase.FAILED)
+    elif book.chain_time >= deal.final_deadline:
+        settlement.claim(book, task)
+    elif facts.status is TaskStatus.REVEALING:
+        settlement.advance(book, task)
+    elif task.phase is Phase.ABANDONED:
+        return
+    elif deal.refusal or deal.undone:
+        settlement.abandon(book, task, deal.refusal or "The chain does not know its deal any more.")
+    elif book.chain_time >= deal.contribution_deadline:
+        settlement.abandon(book, task, "The contribution deadline passed without consensus.")
+    elif facts.status is TaskStatus.ACTIVE:
+        rounds.advance(book, task)
+    elif book.chain_time:
+        _initialize(book, task)
+    if task.count and deal.deal_id in book.bags:
+        bags_of.enqueue(book, book.bags[deal.deal_id])
+
+
+def _initialize(book: Book, task: TaskState) -> None:
+    if task.is_rest:
+        return
+    if task.parent:
+        settlement.abandon(book, task, "The split that made it was undone.")
+        return
+    if task.waiting:
+        return
+    if task.phase is Phase.RECEIVED:
+        book.enter(task, Phase.INITIALIZING, "The pool takes the task on.")
+    if task.count:
+        book.issue(task, "openrun", OpenRun(task.task_id, task.deal.deal_id, task.index, task.count))
+    else:
+        book.issue(task, "initialize", Initialize(task.task_id, task.deal.deal_id, task.index))
