@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import BaseModel
 
-from fairgrid.cli import pool_looks
+from fairgrid.cli import pool_init, pool_looks
 from fairgrid.cli.output import console, emit_json
 from fairgrid.cli.pool_desk import (
     As,
@@ -29,6 +29,7 @@ from fairgrid.errors import UsageError
 __all__ = ["pool_app"]
 
 pool_app = pool_looks.pool_app
+assert pool_init.pool_app is pool_app  # each module adds its commands to the one group
 _policy_app = typer.Typer(no_args_is_help=True, add_completion=False, help="Show, check and change the pool's policy.")
 pool_app.add_typer(_policy_app, name="policy")
 

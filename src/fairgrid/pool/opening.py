@@ -15,16 +15,19 @@ from fairgrid.chain.client import JsonRpcChain
 from fairgrid.chain.interface import Chain
 from fairgrid.chain.network import Network
 from fairgrid.errors import FundsError, TransactionFailed, UsageError
+from fairgrid.market.client import MarketClient
 from fairgrid.pool.administration import administration
 from fairgrid.pool.app import pool_application
 from fairgrid.pool.gate import PoolGate
 from fairgrid.pool.leadership import Leader, Leadership
+from fairgrid.pool.offering import OfferKeeper
 from fairgrid.pool.operating import PoolOperator, policy_in_force
 from fairgrid.pool.operations import Operations
 from fairgrid.pool.operator_access import OperatorAccess
 from fairgrid.pool.operator_client import Reach, note_reach
 from fairgrid.pool.ownership import check_ownership
 from fairgrid.pool.policy import Policy
+from fairgrid.pool.pool_file import Offer
 from fairgrid.pool.service import PoolService
 from fairgrid.pool.sponsor import Sponsor
 from fairgrid.pool.sponsor_store import SponsorStore
@@ -51,6 +54,8 @@ class PoolOptions:
     database: str | Path
     """A path for SQLite; a URL for PostgreSQL, which several processes may share."""
     policy: Policy
+    offer: Offer | None = None
+    """What the pool keeps on the network's market; None: nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +106,9 @@ async def opened_pool(options: PoolOptions, *, signer: Signer, address: str) -> 
                     await operator.begin()
                     access = OperatorAccess(service.identity, operator.is_operator, clock.now)
                     admin = administration(operator, operations, lists, access, hand_over=hand_over)
-                    yield _Term(service, pool_application(service, network=network, administration=admin))
+                    application = pool_application(service, network=network, administration=admin)
+                    async with _offering(options, service, operator, chain, signer):
+                        yield _Term(service, application)
 
             async def hand_over(note: Callable[[], Awaitable[None]]) -> str:
                 return (await gate.hand_over(note)).address
@@ -113,6 +120,33 @@ async def opened_pool(options: PoolOptions, *, signer: Signer, address: str) -> 
                 yield gate
     finally:
         store.close()
+
+
+@asynccontextmanager
+async def _offering(
+    options: PoolOptions, service: PoolService, operator: PoolOperator, chain: Chain, signer: Signer
+) -> AsyncIterator[None]:
+    """Keep the offer on the market while the block runs, if there is one."""
+    if options.offer is None:
+        yield
+        return
+    identity, clock = service.identity, SystemClock()
+    async with MarketClient(options.network.market, identity.chain_id, hub=identity.hub) as market:
+        keeper = OfferKeeper(
+            market=market,
+            signer=signer,
+            identity=identity,
+            offer=options.offer,
+            consumed=chain.view_consumed,
+            wanted=lambda: not operator.is_draining,
+            clock=clock,
+        )
+        keeping = asyncio.create_task(keeper.keep(), name="offer")
+        try:
+            yield
+        finally:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
 
 
 async def _sponsor(options: PoolOptions, rules: Policy, chain: Chain, store: PoolStore) -> Sponsor | None:

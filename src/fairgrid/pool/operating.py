@@ -112,6 +112,11 @@ class PoolOperator:
         for worker, words in self._labels.items():
             self.service.feed(WorkerLabelled(worker, words))
 
+    @property
+    def is_draining(self) -> bool:
+        """Whether the pool takes nothing new."""
+        return WHOLE_POOL in self._drains
+
     def is_operator(self, address: str) -> bool:
         """Whether an address may administer the pool now."""
         return address == self.service.scheduler or address in self.service.policy.operators
