@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from fairgrid.cli.log_options import LogFormat, LogFormatOption, LogLevel, LogLevelOption
 from fairgrid.cli.output import console, emit_json, run_async
 from fairgrid.errors import ServiceRefused, UsageError
 from fairgrid.localnet.paths import default_directory
@@ -54,6 +55,8 @@ def start_pool(
     public_url: Annotated[
         str | None, typer.Option(help="The URL under which others reach this process. Default: HOST and port.")
     ] = None,
+    log_format: LogFormatOption = LogFormat.TEXT,
+    log_level: LogLevelOption = LogLevel.INFO,
 ) -> None:
     """Schedule the tasks of the network file's workerpool until SIGTERM or Ctrl-C.
 
@@ -65,14 +68,17 @@ def start_pool(
     seconds when it dies. Example: `fairgrid pool start --network net.json --dir pool --database postgresql:///pool`.
     """
     from fairgrid.chain.network import load_network
+    from fairgrid.pool.meter import PoolMeter
     from fairgrid.pool.opening import PoolOptions, opened_pool
     from fairgrid.pool.policy import Policy, load_policy
     from fairgrid.pool.pool_file import POOL_FILE, PoolFile, Start, load_pool_file
     from fairgrid.protocol.wire import MAX_FRAME_BYTES
-    from fairgrid.seams.service import configure_logging, run_service
+    from fairgrid.seams.logs import configure_logging
+    from fairgrid.seams.metrics import new_registry
+    from fairgrid.seams.service import run_service
     from fairgrid.wallet.keystore import open_or_create_key
 
-    configure_logging("pool")
+    configure_logging("pool", level=log_level.value, style=log_format.value)
     file = directory / POOL_FILE
     given = load_pool_file(file) if file.exists() else PoolFile(Start(), None, Policy())
     if network is None and not given.start.network:
@@ -82,13 +88,21 @@ def start_pool(
     signer = open_or_create_key(directory)
     address = public_url or given.start.public_url
     state = database or given.start.database or directory / "pool.db"
+    registry = new_registry("pool")
 
     def bound(url: str) -> None:
         nonlocal address
         address = address or url
 
     def opener() -> AbstractAsyncContextManager[Any]:
-        options = PoolOptions(network=where, directory=directory, database=state, policy=rules, offer=given.offer)
+        options = PoolOptions(
+            network=where,
+            directory=directory,
+            database=state,
+            policy=rules,
+            offer=given.offer,
+            meter=PoolMeter(registry),
+        )
         return opened_pool(options, signer=signer, address=address)
 
     run_service(
@@ -98,6 +112,7 @@ def start_pool(
         port=given.start.port if port is None else port,
         ws_max_size=MAX_FRAME_BYTES,
         bound=bound,
+        registry=registry,
     )
 
 

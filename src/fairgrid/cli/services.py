@@ -9,7 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from fairgrid.seams.service import configure_logging, run_service
+from fairgrid.cli.log_options import LogFormat, LogFormatOption, LogLevel, LogLevelOption
+from fairgrid.seams.logs import configure_logging
+from fairgrid.seams.metrics import new_registry
+from fairgrid.seams.service import run_service
 
 __all__ = ["market_app", "storage_app"]
 
@@ -40,6 +43,8 @@ def start_storage(
         list[str] | None,
         typer.Option(metavar="URL", help="A web page's origin that may upload; repeat for several. Default: none."),
     ] = None,
+    log_format: LogFormatOption = LogFormat.TEXT,
+    log_level: LogLevelOption = LogLevel.INFO,
 ) -> None:
     """Serve POST /api/v0/add and GET /ipfs/CID until SIGTERM or Ctrl-C.
 
@@ -50,7 +55,7 @@ def start_storage(
     from fairgrid.storage.disk import DiskStore
     from fairgrid.storage.store import StoreLimits
 
-    configure_logging("storage")
+    configure_logging("storage", level=log_level.value, style=log_format.value)
 
     @asynccontextmanager
     async def opener() -> AsyncIterator[Any]:
@@ -60,7 +65,7 @@ def start_storage(
         finally:
             await store.close()
 
-    run_service(opener, announce=typer.echo, host=host, port=port)
+    run_service(opener, announce=typer.echo, host=host, port=port, registry=new_registry("storage"))
 
 
 @market_app.callback()
@@ -78,6 +83,8 @@ def start_market(
         str | None, typer.Option(metavar="URL", help="A PostgreSQL database instead of a file in --dir.")
     ] = None,
     max_open_orders: Annotated[int, typer.Option(min=1, help="Open orders of one kind that a wallet may have.")] = 50,
+    log_format: LogFormatOption = LogFormat.TEXT,
+    log_level: LogLevelOption = LogLevel.INFO,
 ) -> None:
     """Serve the market API of the network's chain until SIGTERM or Ctrl-C.
 
@@ -90,7 +97,7 @@ def start_market(
     from fairgrid.market.app import open_market
     from fairgrid.seams.database import open_engine
 
-    configure_logging("market")
+    configure_logging("market", level=log_level.value, style=log_format.value)
 
     @asynccontextmanager
     async def opener() -> AsyncIterator[Any]:
@@ -106,4 +113,4 @@ def start_market(
             finally:
                 engine.dispose()
 
-    run_service(opener, announce=typer.echo, host=host, port=port)
+    run_service(opener, announce=typer.echo, host=host, port=port, registry=new_registry("market"))

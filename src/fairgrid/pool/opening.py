@@ -20,6 +20,7 @@ from fairgrid.pool.administration import administration
 from fairgrid.pool.app import pool_application
 from fairgrid.pool.gate import PoolGate
 from fairgrid.pool.leadership import Leader, Leadership
+from fairgrid.pool.meter import PoolMeter
 from fairgrid.pool.offering import OfferKeeper
 from fairgrid.pool.operating import PoolOperator, policy_in_force
 from fairgrid.pool.operations import Operations
@@ -56,6 +57,8 @@ class PoolOptions:
     policy: Policy
     offer: Offer | None = None
     """What the pool keeps on the network's market; None: nothing."""
+    meter: PoolMeter | None = None
+    """What measures this process; None: nobody asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,7 @@ async def opened_pool(options: PoolOptions, *, signer: Signer, address: str) -> 
                     clock=clock,
                     scratch=options.directory / "uploads",
                     epoch=leader.epoch,
+                    meter=options.meter,
                     sponsor=await _sponsor(options, policy, chain, own_store),
                 ).running() as service:
                     operator = PoolOperator(service, operations, lists, base=options.policy, leadership=leadership)

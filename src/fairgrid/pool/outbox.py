@@ -7,6 +7,7 @@ mined transactions back brings them here again, as the same bytes.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -93,6 +94,9 @@ class Outbox:
         self._mined_below = 0
         self._counted_at = 0.0
         self._changing = asyncio.Lock()
+        self.tally: Counter[str] = Counter()
+        """How many transactions were signed, replaced, mined, reverted, lost (to a stranger) and given up, and what the
+        mined ones cost: ``gas`` units and ``wei``."""
 
     @property
     def count(self) -> int:
@@ -152,6 +156,7 @@ class Outbox:
             now = self._clock.now()
             await asyncio.to_thread(self._ledger.record, entries, at=now)
             self._next = first + len(signed)
+            self.tally["signed"] += len(signed)
             for entry in entries:
                 nonce = entry.transaction.nonce
                 self._outstanding[nonce] = _Outstanding(nonce, entry.keys, [entry.transaction], now)
@@ -216,6 +221,7 @@ class Outbox:
                 settled = (LedgerTransaction(version, item.keys, status), receipt.block_number)
                 (good if receipt.succeeded else bad).append(settled)
             elif self._lost(item):
+                self.tally["lost"] += 1
                 dead.append((LedgerTransaction(item.newest, item.keys, TransactionStatus.DEAD), None))
                 del self._outstanding[item.nonce]
         if good or bad:
@@ -235,6 +241,9 @@ class Outbox:
     def _done(self, item: _Outstanding, receipt: Mined) -> None:
         del self._outstanding[item.nonce]
         self._mined_below = max(self._mined_below, item.nonce + 1)
+        self.tally["mined" if receipt.succeeded else "reverted"] += 1
+        self.tally["gas"] += receipt.gas_used
+        self.tally["wei"] += receipt.gas_used * receipt.gas_price_wei
 
     def _lost(self, item: _Outstanding) -> bool:
         """True when no receipt was found for long enough; a node may know the nonce a moment before the receipt."""
@@ -282,6 +291,7 @@ class Outbox:
         for transaction, (item, fees) in zip(signed, dearer, strict=True):
             item.versions.append(transaction)
             item.send_at = 0.0
+            self.tally["replaced"] += 1
             _log.warning("a stuck transaction is replaced", nonce=item.nonce, max_fee_wei=fees.max_fee_wei)
 
     def _offer(self, item: _Outstanding, market: FeeMarket) -> Fees | None:
@@ -302,6 +312,7 @@ class Outbox:
             reason = "no node takes its transaction"
             await asyncio.to_thread(self._ledger.fail, [(key, reason) for key in item.keys])
             outcomes.append(Ended(item.keys, reason))
+            self.tally["given_up"] += 1
             self._outstanding[item.nonce] = replace(
                 item, keys=(), versions=[*item.versions, filler], send_at=0.0, refusals=0
             )
