@@ -55,7 +55,8 @@ class _Deal:
 
 
 async def read(storage: _Storage, params: str | None = None) -> Requirements:
-    reader = RequirementsReader(ManifestReader(storage), patience_s=0.05)  # type: ignore[arg-type]
+    patience_s = 0.05 if storage.hangs else 30
+    reader = RequirementsReader(ManifestReader(storage), patience_s=patience_s)  # type: ignore[arg-type]
     deal: Any = _Deal(params or params_for("http://gateway", MANIFEST.cid()))
     first = await reader.requirements_of(deal)
     assert await reader.requirements_of(deal) == first
