@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -93,6 +94,7 @@ def start_market(
     """
     from fairgrid.chain.client import JsonRpcChain
     from fairgrid.chain.network import load_network
+    from fairgrid.chain.patience import when_up
     from fairgrid.errors import UsageError
     from fairgrid.market.app import open_market
     from fairgrid.seams.database import open_engine
@@ -105,7 +107,9 @@ def start_market(
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"The folder {directory} cannot be used ({error}). Name another with --dir.") from error
-        async with await JsonRpcChain.connect(load_network(network)) as chain:
+        served_before = database is not None or (directory / "market.db").exists()
+        connect = partial(JsonRpcChain.connect, load_network(network))
+        async with await when_up(connect, served_before=served_before) as chain:
             engine = open_engine(database or directory / "market.db")
             try:
                 async with open_market(engine, chain, max_open=max_open_orders) as application:

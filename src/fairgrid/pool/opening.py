@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ import structlog
 from fairgrid.chain.client import JsonRpcChain
 from fairgrid.chain.interface import Chain
 from fairgrid.chain.network import Network
+from fairgrid.chain.patience import when_up
 from fairgrid.errors import FundsError, TransactionFailed, UsageError
 from fairgrid.market.client import MarketClient
 from fairgrid.pool.administration import administration
 from fairgrid.pool.app import pool_application
+from fairgrid.pool.chain_memory import ChainMemory
 from fairgrid.pool.gate import PoolGate
 from fairgrid.pool.leadership import Leader, Leadership
 from fairgrid.pool.meter import PoolMeter
@@ -76,15 +79,23 @@ class _Term:
 async def opened_pool(options: PoolOptions, *, signer: Signer, address: str) -> AsyncIterator[PoolGate]:
     """A pool's process; ``address`` is its own URL. It leads or stands by when the block is entered.
 
+    A pool that has served before waits for a chain that does not answer.
+
     Raises:
         UsageError: the key does not own the workerpool, or the database cannot be used.
-        ServiceUnavailable: chain or database do not answer.
+        ServiceUnavailable: the database does not answer, or at the first start the chain.
     """
     network, clock = options.network, SystemClock()
     store = await asyncio.to_thread(PoolStore.open, options.database)
     try:
-        async with await JsonRpcChain.connect(network) as chain, StorageClient(network.storage) as storage:
-            await check_ownership(chain, network.pool_address, signer)
+        served_before = await asyncio.to_thread(ChainMemory(store.engine).is_bound)
+        connect = partial(JsonRpcChain.connect, network)
+        async with (
+            await when_up(connect, served_before=served_before) as chain,
+            StorageClient(network.storage) as storage,
+        ):
+            owned = partial(check_ownership, chain, network.pool_address, signer)
+            await when_up(owned, served_before=served_before)
             leadership = Leadership(store.engine, address=address)
 
             @asynccontextmanager
@@ -119,7 +130,7 @@ async def opened_pool(options: PoolOptions, *, signer: Signer, address: str) -> 
 
             identity = PoolIdentity(chain.chain_id, chain.hub, network.pool_address)
             await asyncio.to_thread(note_reach, options.directory, Reach(address, identity))
-            gate = PoolGate(leadership, lead=lead, clock=clock)
+            gate = PoolGate(leadership, lead=lead, clock=clock, patient=served_before)
             async with gate.running():
                 yield gate
     finally:

@@ -15,7 +15,7 @@ import structlog
 
 from fairgrid.chain import calls
 from fairgrid.chain.envelope import read_envelope
-from fairgrid.chain.fees import FeeCaps, FeeMarket, Fees, replacement_fees
+from fairgrid.chain.fees import FeeCaps, FeeMarket, Fees, first_fees, replacement_fees
 from fairgrid.chain.interface import Call, Chain, Mined, SignedTransaction
 from fairgrid.chain.sender import NonceTaken
 from fairgrid.errors import FundsError, ServiceUnavailable
@@ -91,6 +91,7 @@ class Outbox:
         self._rules = rules
         self._next: int | None = None
         self._outstanding: dict[int, _Outstanding] = {}
+        self._recalled = False
         self._mined_below = 0
         self._counted_at = 0.0
         self._changing = asyncio.Lock()
@@ -192,16 +193,42 @@ class Outbox:
     # --- within ---------------------------------------------------------------------------------------------------
 
     async def _bring_back(self, count: int) -> None:
-        """Transactions that were mined and are no longer: the chain was rewritten. They are sent again."""
-        if self._mined_below == 0 and not self._outstanding and self._next is None:
+        """Transactions that were mined and are no longer: the chain was rewritten. They are sent again.
+
+        Also those that a process before this one saw mined, whatever it left under way: later nonces wait for them.
+        """
+        if not self._recalled:
+            self._recalled = True
             self._mined_below = await asyncio.to_thread(self._ledger.next_nonce, self._signer.address)
-        if count >= self._mined_below:
+        if count < self._mined_below:
+            lost = await asyncio.to_thread(self._ledger.from_nonce, self._signer.address, count)
+            unknown = [stored for stored in lost if stored.transaction.nonce not in self._outstanding]
+            self.adopt(unknown)
+            if unknown:
+                _log.warning("transactions are not mined (any more); they are sent again", count=len(unknown))
+            self._mined_below = count
+        await self._fill(count)
+
+    async def _fill(self, count: int) -> None:
+        """Something that does nothing takes each nonce of which no bytes are left: a stranger's was undone with it."""
+        gaps = [
+            nonce for nonce in range(count, max(self._outstanding, default=count)) if nonce not in self._outstanding
+        ]
+        if not gaps:
             return
-        lost = await asyncio.to_thread(self._ledger.from_nonce, self._signer.address, count)
-        known = set(self._outstanding)
-        self.adopt([stored for stored in lost if stored.transaction.nonce not in known])
-        _log.warning("mined transactions were taken back; they are sent again", from_nonce=count, count=len(lost))
-        self._mined_below = count
+        pending = await self._chain.count_transactions(self._signer.address, pending=True)
+        gaps = [nonce for nonce in gaps if nonce >= pending]
+        if not gaps:
+            return  # a stranger's is on its way
+        fees = first_fees(await self._chain.fee_market(), self._rules.caps)
+        if fees is None:
+            return
+        call, now = calls.nothing(self._signer.address), self._clock.now()
+        fillers = [self._chain.sign(call, self._signer, nonce=nonce, gas=_TRANSFER_GAS, fees=fees) for nonce in gaps]
+        await asyncio.to_thread(self._ledger.record, [LedgerTransaction(filler, ()) for filler in fillers], at=now)
+        for filler in fillers:
+            self._outstanding[filler.nonce] = _Outstanding(filler.nonce, (), [filler], now)
+        _log.warning("nonces that nothing has are filled", count=len(gaps), first=gaps[0])
 
     async def _ended(self, passed: Sequence[_Outstanding]) -> list[Ended]:
         """Of transactions whose nonce is used up: which were mined, and which lost their nonce to a stranger."""

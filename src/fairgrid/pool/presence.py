@@ -85,7 +85,12 @@ def _count_slots(book: Book, worker: WorkerState, held: tuple[Held, ...], free_s
 def _renew(book: Book, worker: WorkerState, event: WorkerBeat) -> None:
     for lease in event.held:
         part = book.burden(worker.worker).parts.get(lease.lease_id)
-        if part is not None and part.task.task_id == lease.task_id and not part.replica.ended:
+        if part is None:
+            # The chain's word for it may have come after the worker: a pool that catches up reads for a while.
+            known = book.tasks.get(lease.task_id)
+            if known is not None and not known.is_settled:
+                _adopt(book, known, worker, lease)
+        elif part.task.task_id == lease.task_id and not part.replica.ended:
             part.replica.renewed_at = book.now
             part.replica.shown_phase = lease.phase
     named = {lease.lease_id for lease in event.held}
@@ -127,7 +132,7 @@ def _resume_replica(book: Book, task: TaskState, replica: Replica, is_held: bool
                     count=task.count,
                 )
             )
-        case ReplicaPhase.SEALED if not is_held:
+        case ReplicaPhase.SEALED | ReplicaPhase.AUTHORISED if not is_held:
             book.end(task, replica, ReplicaPhase.LOST, "its worker forgot what it had sealed")
         case ReplicaPhase.AUTHORISED:
             book.send(SendAuthorisation(task.task_id, replica.worker, replica.lease_id))

@@ -151,18 +151,32 @@ async def _run(
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     listener = None
-    try:
-        if bound is not None:
-            listener = _bind(host, port)
-            bound(_url(host, listener))
+    opened = False
+
+    async def serve() -> None:
+        nonlocal opened
         async with (
             opener() as application,
             serving(
                 _metered(application, registry, token), host=host, port=port, ws_max_size=ws_max_size, listener=listener
             ) as url,
         ):
+            opened = True
             announce(f"ready {url}")
             await stop.wait()
+
+    try:
+        if bound is not None:
+            listener = _bind(host, port)
+            bound(_url(host, listener))
+        service = asyncio.create_task(serve(), name="service")
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait((service, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not opened:
+            service.cancel()  # it still waits for others, and nobody waits for it any more
+        with contextlib.suppress(*(() if opened else (asyncio.CancelledError,))):
+            await service
     finally:
         if listener is not None:
             listener.close()
