@@ -369,6 +369,8 @@ class WorkerState:
     """Those labels of its machine that its owner chose; the operator chose the others."""
     network: str = ""
     """The network that it came from (`standing.network_of`); empty when it is not known."""
+    fast: bool = False
+    """It can contribute and finalize in one transaction."""
 
 
 @dataclass(frozen=True, slots=True)
