@@ -46,7 +46,9 @@ class By(StrEnum):
 
 
 def show_usage(
-    directory: Annotated[Path, typer.Option("--dir", metavar="D", help="Folder of the pool.")] = Path("pool"),
+    directory: Annotated[
+        Path, typer.Option("--dir", envvar="FAIRGRID_POOL_DIR", metavar="D", help="Folder of the pool.")
+    ] = Path("pool"),
     database: Annotated[
         str | None,
         typer.Option(

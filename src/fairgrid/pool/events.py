@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fairgrid.pool.policy import Policy
 from fairgrid.pool.state import ChainFacts, DealTerms
 from fairgrid.protocol.machine import Machine
 from fairgrid.protocol.usage import Usage
@@ -21,7 +22,12 @@ __all__ = [
     "Held",
     "LeaseFailed",
     "OpeningReceived",
+    "OperatorBanned",
+    "OperatorEvent",
+    "OperatorUnbanned",
     "PhaseReported",
+    "PolicyChanged",
+    "PoolDrained",
     "RevealMined",
     "RunOpened",
     "SealReceived",
@@ -34,8 +40,10 @@ __all__ = [
     "UploadReported",
     "UploadVerified",
     "WorkerBeat",
+    "WorkerDrained",
     "WorkerFacts",
     "WorkerJoined",
+    "WorkerLabelled",
     "WorkerLost",
     "WorkerReady",
 ]
@@ -299,6 +307,55 @@ class DependencyFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class OperatorBanned:
+    """The operator bans a worker and its owner; it is stored already."""
+
+    worker: str
+    owner: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorUnbanned:
+    """The operator lifts the bans of a worker, or of an owner; it is stored already."""
+
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class PoolDrained:
+    """The operator lets no new task begin (``draining``), or lets them begin again."""
+
+    draining: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerDrained:
+    """The operator lets a worker have no new lease (``draining``), or lets it have them again."""
+
+    worker: str
+    draining: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLabelled:
+    """The operator gave a worker exactly these labels, beside those that its owner claims."""
+
+    worker: str
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyChanged:
+    """Another policy counts from now on."""
+
+    policy: Policy
+
+
+OperatorEvent = OperatorBanned | OperatorUnbanned | PoolDrained | WorkerDrained | WorkerLabelled | PolicyChanged
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time passes; ``chain_time`` is the newest block's, by which deadlines are judged."""
 
@@ -332,5 +389,6 @@ Event = (
     | EffectFailed
     | DependenciesMet
     | DependencyFailed
+    | OperatorEvent
     | Tick
 )

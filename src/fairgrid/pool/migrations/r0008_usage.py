@@ -7,8 +7,8 @@ from alembic import op
 
 from fairgrid.seams.database import Uint256
 
-revision = "0007"
-down_revision = "0006"
+revision = "0008"
+down_revision = "0007"
 
 _COUNTS = ("tasks", "completed", "leases", "metered", "cpu_ms", "wall_ms", "peak_memory_bytes", "bytes_in", "bytes_out")
 
