@@ -17,6 +17,7 @@ from typing import Final
 
 from fairgrid.chain.interface import SignedTransaction
 from fairgrid.protocol.runs import unit_id, units_of
+from fairgrid.protocol.usage import NO_USAGE, Usage
 from fairgrid.protocol.wire import HeldLease
 from fairgrid.protocol.wire import Phase as WirePhase
 
@@ -102,6 +103,8 @@ class HeldTask:
     worker_stake: int = 0
     """What its contribution locks: of a run, once for each of its tasks."""
     final_deadline: int = 0
+    trust: int = 0
+    """Of the deal; 0: not known. Above 1 nothing leaves before consensus (decision 3)."""
     digest: str = ""
     callback_data: str = "0x"
     compute_s: float = 0.0
@@ -109,6 +112,8 @@ class HeldTask:
     seal: str = ""
     seal_signature: str = ""
     authorisation: str = ""
+    fast: bool = False
+    """The authorisation is for contributing and finalizing in one transaction."""
     contribution: SignedTransaction | None = None
     reveal: SignedTransaction | None = None
     attempts: int = 0
@@ -116,7 +121,10 @@ class HeldTask:
     cid: str = ""
     opening_requested: bool = False
     upload_requested: bool = False
+    """The pool asked for the result: before the contribution if the task is SEALED."""
     done_requested: bool = False
+    usage: Usage = NO_USAGE
+    """What the task took of this machine."""
     story: tuple[str, ...] = ()
 
     @property
