@@ -366,7 +366,7 @@ class WorkerState:
     machine: Machine | None = None
     """What it claims to offer; None when it claims nothing."""
     network: str = ""
-    """The network that it came from (`standing.network_of`); empty when it is not known."""
+    """The network that it came from (a /24 of IPv4, a /48 of IPv6); empty when it is not known."""
     fast: bool = False
     """It can contribute and finalize in one transaction."""
 
