@@ -48,6 +48,7 @@ __all__ = [
     "Stopping",
     "TransactionLost",
     "TransactionMined",
+    "TransactionReplaced",
     "TransactionSigned",
     "Upload",
     "UploadFailed",
@@ -165,6 +166,15 @@ class TransactionSigned:
 
 
 @dataclass(frozen=True, slots=True)
+class TransactionReplaced:
+    """Not mined for long: the same with higher fees, signed and not yet sent."""
+
+    task_id: str
+    step: Step
+    transaction: SignedTransaction
+
+
+@dataclass(frozen=True, slots=True)
 class TransactionMined:
     """A receipt of ``block``; ``succeeded`` False means that the hub refused."""
 
@@ -227,6 +237,7 @@ Event = (
     | ContributionRefused
     | RevealRefused
     | TransactionSigned
+    | TransactionReplaced
     | TransactionMined
     | TransactionLost
     | ChainSeen
