@@ -7,8 +7,8 @@ from alembic import op
 
 from fairgrid.seams.database import Uint256
 
-revision = "worker_0004"
-down_revision = "worker_0003"
+revision = "worker_0005"
+down_revision = "worker_0004"
 branch_labels = None
 depends_on = None
 
