@@ -17,6 +17,7 @@ from fairgrid.chain.interface import Chain
 from fairgrid.chain.network import Network
 from fairgrid.chain.patience import when_up
 from fairgrid.errors import FundsError, TransactionFailed, UsageError
+from fairgrid.pool.access import AccessGate, AccessStore
 from fairgrid.pool.app import pool_application
 from fairgrid.pool.chain_memory import ChainMemory
 from fairgrid.pool.gate import PoolGate
@@ -102,6 +103,7 @@ async def opened_pool(options: PoolOptions, *, signer: Signer, address: str) -> 
                     epoch=leader.epoch,
                     meter=options.meter,
                     sponsor=await _sponsor(options, chain, own_store),
+                    access=AccessGate(AccessStore(store.engine), chain),
                 ).running() as service:
                     yield _Term(service, pool_application(service, network=network))
 

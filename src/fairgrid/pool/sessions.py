@@ -78,10 +78,18 @@ class Desk(Protocol):
     def feed(self, event: Event) -> None: ...
     def is_banned(self, worker: str, owner: str) -> bool: ...
     def has_room(self) -> bool: ...
+    def is_busy(self, worker: str) -> bool:
+        """True while a worker has something to end here."""
+        ...
+
     def why(self, worker: str) -> wire.Why: ...
 
     async def spot_answered(self, worker: str, check_id: str, answer: int) -> None:
         """A worker answered a test of its speed."""
+        ...
+
+    async def refusal(self, worker: str, owner: str) -> str:
+        """Why a private pool does not take this worker; empty if it does."""
         ...
 
     async def sponsor(self, session: Session, agreement: str) -> wire.Sponsored:
@@ -155,6 +163,8 @@ class Session:
     reason: str = ""
     why: wire.Why | None = None
     why_at: float = 0.0
+    unwelcome: bool = False
+    """It was taken off the pool's list, and ends what it has begun."""
 
     def send(self, message: wire.PoolMessage) -> None:
         try:
@@ -223,6 +233,11 @@ async def _enrol(desk: Desk, socket: WebSocket) -> tuple[Session, WorkerJoined]:
         raise _Turned(
             "This worker or its owner was banned by this pool: it did not keep to what it had sealed.", "banned"
         )
+    try:
+        if (refusal := await desk.refusal(worker, owner)) and not desk.is_busy(worker):
+            raise _Turned(refusal)
+    except ServiceError as error:
+        raise _Turned(f"The pool cannot read the chain just now ({error}); try again.") from error
     if not desk.has_room():
         raise _Turned("This pool has as many workers as it takes; try again later.", "full")
     try:
