@@ -24,7 +24,6 @@ from fairgrid.protocol import wire
 from fairgrid.protocol.hexes import ZERO_ADDRESS
 from fairgrid.protocol.ids import task_id
 from fairgrid.protocol.orders import NULL_DATASET_ORDER, AppOrder, RequestOrder, WorkerpoolOrder
-from fairgrid.protocol.typed_data import order_typed_data
 from fairgrid.protocol.views import TaskStatus
 from fairgrid.seams.database import open_engine
 from fairgrid.seams.service import serving
@@ -64,9 +63,8 @@ async def _match(grid: AnvilGrid, order: WorkerpoolOrder, requester: KeySigner) 
         params="{}",
         salt=app.salt,
     )
-    sign = lambda who, what: what.signed(who.sign_typed_data(order_typed_data(what, grid.domain)))  # noqa: E731
     call = calls.match_orders(
-        grid.chain.hub, sign(grid.admin, app), NULL_DATASET_ORDER, order, sign(requester, request)
+        grid.chain.hub, grid._signed(app, grid.admin), NULL_DATASET_ORDER, order, grid._signed(request, requester)
     )
     receipt = await grid.chain.transact(call, requester)
     return str(next(event.arguments["dealid"] for event in receipt.events if event.name == "SchedulerNotice"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fairgrid.pool.policy import Policy
 from fairgrid.pool.state import ChainFacts, DealTerms
 from fairgrid.protocol.machine import Machine
 
@@ -20,20 +21,28 @@ __all__ = [
     "Held",
     "LeaseFailed",
     "OpeningReceived",
+    "OperatorBanned",
+    "OperatorEvent",
+    "OperatorUnbanned",
     "PhaseReported",
+    "PolicyChanged",
+    "PoolDrained",
     "RevealMined",
     "RunOpened",
     "SealReceived",
     "TaskClaimed",
     "TaskFinalized",
     "TaskInitialized",
+    "TaskSettledAtOnce",
     "Tick",
     "UploadRejected",
     "UploadReported",
     "UploadVerified",
     "WorkerBeat",
+    "WorkerDrained",
     "WorkerFacts",
     "WorkerJoined",
+    "WorkerLabelled",
     "WorkerLost",
     "WorkerReady",
 ]
@@ -103,6 +112,16 @@ class TaskFinalized:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskSettledAtOnce:
+    """The task's only worker contributed, revealed and finalized in one transaction."""
+
+    task_id: str
+    worker: str
+    result_hash: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class TaskClaimed:
     task_id: str
 
@@ -134,6 +153,8 @@ class WorkerJoined:
     machine: Machine | None = None
     network: str = ""
     """The network that its connection comes from."""
+    fast: bool = False
+    """It can contribute and finalize in one transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +243,9 @@ class UploadReported:
     task_id: str
     cid: str
     callback_data: str = "0x"
+    digest: str = ""
+    """With ``salt`` the opening of its seal, if the upload was asked for before the contribution."""
+    salt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +306,55 @@ class DependencyFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class OperatorBanned:
+    """The operator bans a worker and its owner; it is stored already."""
+
+    worker: str
+    owner: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorUnbanned:
+    """The operator lifts the bans of a worker, or of an owner; it is stored already."""
+
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class PoolDrained:
+    """The operator lets no new task begin (``draining``), or lets them begin again."""
+
+    draining: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerDrained:
+    """The operator lets a worker have no new lease (``draining``), or lets it have them again."""
+
+    worker: str
+    draining: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLabelled:
+    """The operator gave a worker exactly these labels, beside those that its owner claims."""
+
+    worker: str
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyChanged:
+    """Another policy counts from now on."""
+
+    policy: Policy
+
+
+OperatorEvent = OperatorBanned | OperatorUnbanned | PoolDrained | WorkerDrained | WorkerLabelled | PolicyChanged
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time passes; ``chain_time`` is the newest block's, by which deadlines are judged."""
 
@@ -297,6 +370,7 @@ Event = (
     | ConsensusReached
     | RevealMined
     | TaskFinalized
+    | TaskSettledAtOnce
     | TaskClaimed
     | ChainReconciled
     | WorkerJoined
@@ -314,5 +388,6 @@ Event = (
     | EffectFailed
     | DependenciesMet
     | DependencyFailed
+    | OperatorEvent
     | Tick
 )

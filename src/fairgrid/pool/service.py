@@ -22,7 +22,7 @@ from fairgrid.pool.commits import gather
 from fairgrid.pool.dependencies import DependencyKeeper
 from fairgrid.pool.desk import WorkerDesk
 from fairgrid.pool.effects import ChainEffects
-from fairgrid.pool.events import EffectFailed, Event, SealReceived
+from fairgrid.pool.events import EffectFailed, Event, PolicyChanged, SealReceived
 from fairgrid.pool.fair_matcher import FairMatcher
 from fairgrid.pool.finder import TaskFinder
 from fairgrid.pool.gas_money import GasMoney
@@ -140,7 +140,9 @@ class PoolService(WorkerDesk):
             taken=self._queue.join,
             tasks=lambda: self.machine.tasks,
             waits=self._dependencies.may_wait,
-            requirements=RequirementsReader(manifests).requirements_of,
+            requirements=RequirementsReader(
+                manifests, labels_of_app=lambda app: self.policy.labels_of_app(app)
+            ).requirements_of,
             refusal=self._deal_refusal,
         )
         self._effects = ChainEffects(
@@ -151,14 +153,7 @@ class PoolService(WorkerDesk):
             callback_of=self._callback_of,
             failed=self._effect_failed,
             check=self._watcher.check_genesis,
-            rules=SendingRules(
-                caps=FeeCaps(
-                    max_fee_wei=int(policy.max_fee_gwei * 10**9), max_tip_wei=int(policy.max_tip_gwei * 10**9)
-                ),
-                replace_after_s=policy.replace_after_s,
-                max_batch_tasks=policy.max_batch_tasks,
-                low_balance_transactions=policy.low_balance_transactions,
-            ),
+            rules=_sending_rules(policy),
         )
         self._keeper = Keeper(
             chain=chain,
@@ -368,6 +363,14 @@ class PoolService(WorkerDesk):
             gone = await asyncio.to_thread(self._store.purge, before, limit=_PURGE_STEP)
             await self._clock.sleep(_PURGE_PAUSE_S if gone else _PURGE_EVERY_S)
 
+    # --- the operator ---------------------------------------------------------------------------------------------
+
+    def use_policy(self, policy: Policy) -> None:
+        """Let another policy count from now on; what a term begins with (`operating.LATER`) stays as it is."""
+        self.policy = policy
+        self._effects.use_rules(_sending_rules(policy))
+        self.feed(PolicyChanged(policy))
+
     # --- figures ---------------------------------------------------------------------------------------------------
 
     def numbers(self) -> PoolNumbers:
@@ -457,6 +460,15 @@ class PoolService(WorkerDesk):
                 self._store.tasks_of_deal(deal_id, limit=limit, offset=offset),
             )
         )
+
+
+def _sending_rules(policy: Policy) -> SendingRules:
+    return SendingRules(
+        caps=FeeCaps(max_fee_wei=int(policy.max_fee_gwei * 10**9), max_tip_wei=int(policy.max_tip_gwei * 10**9)),
+        replace_after_s=policy.replace_after_s,
+        max_batch_tasks=policy.max_batch_tasks,
+        low_balance_transactions=policy.low_balance_transactions,
+    )
 
 
 def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -595,6 +595,7 @@ class WorkerAgent:
             deal.workerpool.owner,
             deal.worker_stake * held.units,
             task.final_deadline,
+            max(deal.trust, 1),
         )
 
     async def _download(self, held: HeldTask) -> ev.Event:
@@ -625,7 +626,7 @@ class WorkerAgent:
             if refusal is not None:
                 self._events.put_nowait(ev.ContributionRefused(task_id, refusal, lasting=True))
                 return
-            transaction = await self._transactions.sign_contribution(held, self._machine.held)
+            transaction = await self._transactions.sign_contribution(held, deal, self._machine.held)
         except ServiceUnavailable as error:
             self._events.put_nowait(ev.ContributionRefused(task_id, str(error), lasting=False))
         except FairgridError as error:
