@@ -18,6 +18,7 @@ from fairgrid.chain.fees import FeeCaps
 from fairgrid.chain.interface import Chain
 from fairgrid.errors import ServiceUnavailable
 from fairgrid.pool.access import AccessGate
+from fairgrid.pool.accounts import Account, accounts_of
 from fairgrid.pool.commits import gather
 from fairgrid.pool.dependencies import DependencyKeeper
 from fairgrid.pool.desk import WorkerDesk
@@ -48,7 +49,7 @@ from fairgrid.pool.requirements import RequirementsReader
 from fairgrid.pool.rows import BagRow, Commit, StoredTask
 from fairgrid.pool.run_uploads import verify_run_upload
 from fairgrid.pool.sponsor import Sponsor
-from fairgrid.pool.state import PoolIdentity, StoryLine
+from fairgrid.pool.state import PoolIdentity, StoryLine, TaskState
 from fairgrid.pool.store import PoolStore
 from fairgrid.pool.uploads import verify_upload
 from fairgrid.pool.watcher import ChainWatcher, Position
@@ -271,7 +272,7 @@ class PoolService(WorkerDesk):
     async def _take(self, batch: list[Event | Position]) -> None:
         position = next((item for item in reversed(batch) if isinstance(item, Position)), None)
         events = (item for item in batch if not isinstance(item, Position))
-        commit = gather(events, self._handle, at=self._clock.now())
+        commit = gather(events, self._handle, at=self._clock.now(), account=self._account)
         if not commit.is_empty:
             with self.meter.committing():
                 await asyncio.to_thread(self._store.commit, commit)
@@ -284,6 +285,9 @@ class PoolService(WorkerDesk):
         if position is not None:
             await asyncio.to_thread(self._store.set_position, position.block_number)
         self._do(commit.instructions)
+
+    def _account(self, task: TaskState) -> list[Account]:
+        return accounts_of(task, self.identity.workerpool)
 
     def _handle(self, event: Event) -> Outcome | None:
         try:

@@ -359,11 +359,13 @@ async def _take(desk: Desk, session: Session, message: wire.WorkerMessage) -> No
                 SealReceived(worker, message.lease_id, message.task_id, message.round, message.seal, message.signature)
             )
         case wire.Opening():
-            desk.feed(OpeningReceived(worker, message.lease_id, message.task_id, message.digest, message.salt))
+            desk.feed(
+                OpeningReceived(worker, message.lease_id, message.task_id, message.digest, message.salt, message.usage)
+            )
         case wire.Uploaded():
             digest, salt = message.digest or "", message.salt or ""
             given = (message.lease_id, message.task_id, message.cid, message.callback_data)
-            desk.feed(UploadReported(worker, *given, digest=digest if salt else "", salt=salt))
+            desk.feed(UploadReported(worker, *given, digest=digest if salt else "", salt=salt, usage=message.usage))
         case wire.LeaseFailed():
             desk.feed(LeaseFailed(worker, message.lease_id, message.task_id, message.reason))
         case wire.Contributed() | wire.Revealed():
