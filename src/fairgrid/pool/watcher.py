@@ -316,7 +316,6 @@ class ChainWatcher:
             return  # It is over, and only read again.
         timeref = await self._timeref(deal.category)
         requirements, waits = await self._requirements(deal), await self._waits(deal)
-        # Workers fetch what a run's tasks depend on; only tasks of their own are held back until it is there.
         # The deal's own tag is no proof: whoever matches can put the bit into it (decision 16).
         in_lane = has_lane(deal.tag) and (await self._chain.view_lane(deal_id)).in_batch_lane
         refusal = "" if self._refusal is None else await self._refusal(deal)
@@ -324,7 +323,7 @@ class ChainWatcher:
             deal_id,
             deal,
             timeref,
-            waits=waits and not in_lane,
+            waits=waits,
             requirements=requirements,
             in_batch_lane=in_lane,
             refusal=refusal,
