@@ -40,6 +40,7 @@ __all__ = [
     "UploadReported",
     "UploadVerified",
     "WorkerBeat",
+    "WorkerCached",
     "WorkerDrained",
     "WorkerFacts",
     "WorkerJoined",
@@ -199,6 +200,14 @@ class WorkerBeat:
     worker: str
     held: tuple[Held, ...]
     free_slots: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerCached:
+    """Which files a worker says that it has: the ends of their CIDs."""
+
+    worker: str
+    tails: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,6 +389,7 @@ Event = (
     | WorkerFacts
     | WorkerReady
     | WorkerBeat
+    | WorkerCached
     | WorkerLost
     | PhaseReported
     | SealReceived

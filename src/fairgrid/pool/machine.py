@@ -43,6 +43,7 @@ from fairgrid.pool.events import (
     UploadReported,
     UploadVerified,
     WorkerBeat,
+    WorkerCached,
     WorkerDrained,
     WorkerFacts,
     WorkerJoined,
@@ -305,7 +306,7 @@ class PoolMachine:
                 deals.undone(book, event)
             case RunOpened():
                 deals.run_opened(book, event)
-            case WorkerJoined() | WorkerFacts() | WorkerReady() | WorkerBeat() | WorkerLost():
+            case WorkerJoined() | WorkerFacts() | WorkerReady() | WorkerBeat() | WorkerCached() | WorkerLost():
                 presence.take(book, event)
             case (
                 OperatorBanned()

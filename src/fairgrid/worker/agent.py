@@ -41,6 +41,7 @@ from fairgrid.seams.clock import Clock
 from fairgrid.wallet.signer import Signer
 from fairgrid.worker import events as ev
 from fairgrid.worker.availability import Availability
+from fairgrid.worker.cache_report import CacheReporter
 from fairgrid.worker.clock_check import clock_warning
 from fairgrid.worker.heed import Heed
 from fairgrid.worker.held import WORKING, HeldTask, InvalidTransition, Phase, Step
@@ -204,6 +205,8 @@ class WorkerAgent:
         self.heed = Heed(owner, self, clock=clock, tally=self.tally) if owner is not None else None
         self.partials: Callable[[PartialRequest], Awaitable[PartialResult]] | None = None
         """Who answers when a requester asks for the files of a running job; None: nobody."""
+        self.cache: CacheReporter | None = None
+        """Who tells the pool which inputs lie here; None: nobody."""
 
     # --- life ---------------------------------------------------------------------------------------------------
 
@@ -277,6 +280,9 @@ class WorkerAgent:
         self._events.put_nowait(ev.PoolConnected())
         self._announcer.ready(self._pool.url)
         self._start(self._check_clock(self._link.pool_time))
+        if self.cache is not None:
+            self.cache.connected()
+            self._start(self.cache.report())
         if self._options.sponsor:
             self._link.send(self._sponsor_request())
 
@@ -605,6 +611,8 @@ class WorkerAgent:
     async def _download(self, held: HeldTask) -> ev.Event:
         with counting() as moved:
             await self._work.download(held, await self._judge.deal(held))
+        if self.cache is not None:
+            self._start(self.cache.report())
         return ev.Downloaded(held.task_id, moved.bytes_in)
 
     async def _compute(self, held: HeldTask) -> ev.Event:
