@@ -12,6 +12,7 @@ import typer
 from fairgrid.cli.backups import add_pool_backups
 from fairgrid.cli.log_options import LogFormat, LogFormatOption, LogLevel, LogLevelOption
 from fairgrid.cli.output import console, emit_json, run_async
+from fairgrid.cli.pool_usage import show_usage
 from fairgrid.errors import ServiceRefused, UsageError
 from fairgrid.localnet.paths import default_directory
 
@@ -169,3 +170,6 @@ def _story_document(view: Any, lines: Any) -> dict[str, Any]:
         "phase": view.phase,
         "story": [{"number": line.number, "at": line.at, "text": line.text, "worker": line.worker} for line in lines],
     }
+
+
+pool_app.command("usage")(show_usage)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fairgrid.pool.policy import Policy
 from fairgrid.pool.state import ChainFacts, DealTerms
 from fairgrid.protocol.machine import Machine
+from fairgrid.protocol.usage import Usage
 
 __all__ = [
     "ChainReconciled",
@@ -232,6 +233,7 @@ class OpeningReceived:
     task_id: str
     digest: str
     salt: str
+    usage: Usage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +246,7 @@ class UploadReported:
     digest: str = ""
     """With ``salt`` the opening of its seal, if the upload was asked for before the contribution."""
     salt: str = ""
+    usage: Usage | None = None
 
 
 @dataclass(frozen=True, slots=True)

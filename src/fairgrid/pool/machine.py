@@ -7,8 +7,19 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
+from fairgrid.pool import (
+    accounts,
+    chain_facts,
+    deals,
+    dispatch,
+    operator_events,
+    presence,
+    progress,
+    rounds,
+    settlement,
+    timing,
+)
 from fairgrid.pool import bags as bags_of
-from fairgrid.pool import chain_facts, deals, dispatch, operator_events, presence, progress, rounds, settlement, timing
 from fairgrid.pool.book import Book
 from fairgrid.pool.events import (
     ChainReconciled,
@@ -349,7 +360,10 @@ class PoolMachine:
                 rounds.seal_received(book, task, replica, event)
             case OpeningReceived():
                 settlement.opening_received(book, task, replica, event)
+                if replica.opened:
+                    accounts.note_usage(book, task, replica, event.usage)
             case UploadReported():
+                accounts.note_usage(book, task, replica, event.usage)
                 settlement.upload_reported(book, task, replica, event)
             case LeaseFailed():
                 rounds.lease_failed(book, task, replica, event)

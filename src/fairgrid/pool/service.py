@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from fairgrid.chain.fees import FeeCaps
 from fairgrid.chain.interface import Chain
 from fairgrid.errors import ServiceUnavailable
+from fairgrid.pool.accounts import Account, accounts_of
 from fairgrid.pool.commits import gather
 from fairgrid.pool.dependencies import DependencyKeeper
 from fairgrid.pool.desk import WorkerDesk
@@ -47,7 +48,7 @@ from fairgrid.pool.requirements import RequirementsReader
 from fairgrid.pool.rows import BagRow, Commit, StoredTask
 from fairgrid.pool.run_uploads import verify_run_upload
 from fairgrid.pool.sponsor import Sponsor
-from fairgrid.pool.state import PoolIdentity, StoryLine
+from fairgrid.pool.state import PoolIdentity, StoryLine, TaskState
 from fairgrid.pool.store import PoolStore
 from fairgrid.pool.uploads import verify_upload
 from fairgrid.pool.watcher import ChainWatcher, Position
@@ -259,7 +260,7 @@ class PoolService(WorkerDesk):
     async def _take(self, batch: list[Event | Position]) -> None:
         position = next((item for item in reversed(batch) if isinstance(item, Position)), None)
         events = (item for item in batch if not isinstance(item, Position))
-        commit = gather(events, self._handle, at=self._clock.now())
+        commit = gather(events, self._handle, at=self._clock.now(), account=self._account)
         if not commit.is_empty:
             with self.meter.committing():
                 await asyncio.to_thread(self._store.commit, commit)
@@ -272,6 +273,9 @@ class PoolService(WorkerDesk):
         if position is not None:
             await asyncio.to_thread(self._store.set_position, position.block_number)
         self._do(commit.instructions)
+
+    def _account(self, task: TaskState) -> list[Account]:
+        return accounts_of(task, self.identity.workerpool)
 
     def _handle(self, event: Event) -> Outcome | None:
         try:
@@ -299,7 +303,8 @@ class PoolService(WorkerDesk):
             elif isinstance(instruction, VerifyUpload):
                 self._spawn(self._verify(instruction))
             elif isinstance(instruction, AwaitDependencies):
-                self._dependencies.await_for(instruction.task_id, instruction.deal_id, instruction.index)
+                waits = (instruction.task_id, instruction.deal_id, instruction.index)
+                self._dependencies.await_for(*waits, count=instruction.count)
             elif isinstance(instruction, BanWorker):
                 _log.warning("worker banned", worker=instruction.worker, reason=instruction.reason)
                 for session in list(self._sessions.values()):
@@ -349,6 +354,7 @@ class PoolService(WorkerDesk):
         while self.policy.keep_rows_days:
             before = self._clock.now() - self.policy.keep_rows_days * _DAY_S
             gone = await asyncio.to_thread(self._store.purge, before, limit=_PURGE_STEP)
+            gone += await self._effects.purge(before, limit=_PURGE_STEP)
             await self._clock.sleep(_PURGE_PAUSE_S if gone else _PURGE_EVERY_S)
 
     # --- the operator ---------------------------------------------------------------------------------------------

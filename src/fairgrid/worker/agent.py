@@ -53,6 +53,7 @@ from fairgrid.worker.ownership import Ownership
 from fairgrid.worker.policy import WorkerPolicy
 from fairgrid.worker.store import Finished, WorkerStore
 from fairgrid.worker.transactions import Transactions
+from fairgrid.worker.transfers import counting
 
 __all__ = ["AgentOptions", "Announcer", "TaskWork", "WorkerAgent"]
 
@@ -113,6 +114,8 @@ class AgentOptions:
     settled_poll_s: float = 30.0
     """How often those are read whose task is over."""
     receipt_poll_s: float = 0.3
+    replace_after_s: float = 60.0
+    """A transaction that is not mined for so long is replaced by one that offers more for gas."""
     keep_s: int = 86_400
     """How long a finished result is kept when the pool never says that it is done (chain time)."""
     retry_for_s: float = 60.0
@@ -179,6 +182,7 @@ class WorkerAgent:
             signer,
             clock=clock,
             poll_s=options.receipt_poll_s,
+            replace_after_s=options.replace_after_s,
             worker=self._worker,
             entry=ownership.entry(signer.address) if ownership is not None else chain.hub,
         )
@@ -599,8 +603,9 @@ class WorkerAgent:
         )
 
     async def _download(self, held: HeldTask) -> ev.Event:
-        await self._work.download(held, await self._judge.deal(held))
-        return ev.Downloaded(held.task_id)
+        with counting() as moved:
+            await self._work.download(held, await self._judge.deal(held))
+        return ev.Downloaded(held.task_id, moved.bytes_in)
 
     async def _compute(self, held: HeldTask) -> ev.Event:
         return await self._work.compute(held, await self._judge.deal(held), await self._chain.view_task(held.task_id))
@@ -656,7 +661,7 @@ class WorkerAgent:
     async def _broadcast(self, task_id: str, step: Step) -> None:
         held = self._machine.get(task_id)
         transaction = held.transaction(step) if held is not None else None
-        if transaction is None:
+        if held is None or transaction is None:
             return
         waiting = Phase.CONTRIBUTING if step is Step.CONTRIBUTE else Phase.REVEALING
 
@@ -664,7 +669,7 @@ class WorkerAgent:
             current = self._machine.get(task_id)
             return current is not None and current.phase is waiting and current.transaction(step) == transaction
 
-        event = await self._transactions.deliver(task_id, step, transaction, wanted=wanted)
+        event = await self._transactions.deliver(task_id, step, held.versions(step), wanted=wanted)
         if event is not None:
             self._events.put_nowait(event)
 
@@ -704,10 +709,11 @@ class WorkerAgent:
         if held is None:
             return
         try:
-            cid = await self._work.upload(held)
+            with counting() as moved:
+                cid = await self._work.upload(held)
         except Exception as error:
             if not isinstance(error, FairgridError):
                 _log.exception("upload failed", task=task_id)
             self._events.put_nowait(ev.UploadFailed(task_id, str(error)))
         else:
-            self._events.put_nowait(ev.Uploaded(task_id, cid))
+            self._events.put_nowait(ev.Uploaded(task_id, cid, moved.bytes_out))

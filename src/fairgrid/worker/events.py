@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fairgrid.chain.interface import SignedTransaction
+from fairgrid.protocol.usage import Usage
 from fairgrid.protocol.views import Contribution, Task
 from fairgrid.protocol.wire import (
     Abort,
@@ -48,6 +49,7 @@ __all__ = [
     "Stopping",
     "TransactionLost",
     "TransactionMined",
+    "TransactionReplaced",
     "TransactionSigned",
     "Upload",
     "UploadFailed",
@@ -105,9 +107,10 @@ class Approved:
 
 @dataclass(frozen=True, slots=True)
 class Downloaded:
-    """Manifest and inputs lie in the cache."""
+    """Manifest and inputs lie in the cache; ``bytes_in`` of them were fetched for it."""
 
     task_id: str
+    bytes_in: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,8 @@ class Computed:
     digest: str
     callback_data: str
     compute_s: float
+    usage: Usage | None = None
+    """What the sandbox measured; None where it measures nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +170,15 @@ class TransactionSigned:
 
 
 @dataclass(frozen=True, slots=True)
+class TransactionReplaced:
+    """Not mined for long: the same with higher fees, signed and not yet sent."""
+
+    task_id: str
+    step: Step
+    transaction: SignedTransaction
+
+
+@dataclass(frozen=True, slots=True)
 class TransactionMined:
     """A receipt of ``block``; ``succeeded`` False means that the hub refused."""
 
@@ -199,10 +213,11 @@ class ChainSeen:
 
 @dataclass(frozen=True, slots=True)
 class Uploaded:
-    """The archive is in storage."""
+    """The archive is in storage; ``bytes_out`` were sent."""
 
     task_id: str
     cid: str
+    bytes_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +242,7 @@ Event = (
     | ContributionRefused
     | RevealRefused
     | TransactionSigned
+    | TransactionReplaced
     | TransactionMined
     | TransactionLost
     | ChainSeen

@@ -17,6 +17,7 @@ from typing import Final
 
 from fairgrid.chain.interface import SignedTransaction
 from fairgrid.protocol.runs import unit_id, units_of
+from fairgrid.protocol.usage import NO_USAGE, Usage
 from fairgrid.protocol.wire import HeldLease
 from fairgrid.protocol.wire import Phase as WirePhase
 
@@ -115,6 +116,8 @@ class HeldTask:
     """The authorisation is for contributing and finalizing in one transaction."""
     contribution: SignedTransaction | None = None
     reveal: SignedTransaction | None = None
+    earlier: tuple[SignedTransaction, ...] = ()
+    """Versions of the transaction under way that a dearer one replaced: any of them may be mined."""
     attempts: int = 0
     """Transactions signed for the current step without success."""
     cid: str = ""
@@ -122,6 +125,8 @@ class HeldTask:
     upload_requested: bool = False
     """The pool asked for the result: before the contribution if the task is SEALED."""
     done_requested: bool = False
+    usage: Usage = NO_USAGE
+    """What the task took of this machine."""
     story: tuple[str, ...] = ()
 
     @property
@@ -142,6 +147,11 @@ class HeldTask:
     def transaction(self, step: Step) -> SignedTransaction | None:
         """The stored transaction of a step."""
         return self.contribution if step is Step.CONTRIBUTE else self.reveal
+
+    def versions(self, step: Step) -> tuple[SignedTransaction, ...]:
+        """All that was signed for a step with one nonce, newest last."""
+        newest = self.transaction(step)
+        return () if newest is None else (*(old for old in self.earlier if old.nonce == newest.nonce), newest)
 
     def told(self, line: str) -> tuple[str, ...]:
         """The story with one more line; the oldest lines go when it grows over 60."""

@@ -22,7 +22,6 @@ from fairgrid.protocol.wire import (
     Heartbeat,
     HeldLease,
     Lease,
-    Opening,
     OpeningRequest,
     Ready,
     RevealNotice,
@@ -80,6 +79,7 @@ class WorkerMachine:
             ev.TransactionSigned: self._on_transaction_signed,
             ev.TransactionMined: self._on_transaction_mined,
             ev.TransactionLost: self._on_transaction_lost,
+            ev.TransactionReplaced: self._on_transaction_replaced,
             ev.ChainSeen: self._on_chain_seen,
             ev.Uploaded: self._on_uploaded,
             ev.UploadFailed: self._on_upload_failed,
@@ -249,8 +249,9 @@ class WorkerMachine:
         )
         return [*self._save(held), replies.report(held), self._begin(held, ev.Download)]
 
-    def _on_downloaded(self, held: HeldTask, _event: ev.Downloaded) -> list[ev.Instruction]:
+    def _on_downloaded(self, held: HeldTask, event: ev.Downloaded) -> list[ev.Instruction]:
         held = self._move(held, Phase.COMPUTING, "manifest and inputs are here")
+        held = replace(held, usage=replace(held.usage, bytes_in=held.usage.bytes_in + event.bytes_in))
         return [*self._save(held), replies.report(held), self._begin(held, ev.Compute)]
 
     def _on_computed(self, held: HeldTask, event: ev.Computed) -> list[ev.Instruction]:
@@ -262,6 +263,7 @@ class WorkerMachine:
             digest=event.digest,
             callback_data=event.callback_data,
             compute_s=event.compute_s,
+            usage=held.usage if event.usage is None else replace(event.usage, bytes_in=held.usage.bytes_in),
             story=held.told(f"computed in {event.compute_s:.2f} s"),
         )
         return [*self._save(held), self._begin(held, ev.SignSeal)]
@@ -313,11 +315,23 @@ class WorkerMachine:
     def _on_transaction_signed(self, held: HeldTask, event: ev.TransactionSigned) -> list[ev.Instruction]:
         if event.step is Step.CONTRIBUTE:
             held = self._move(held, Phase.CONTRIBUTING, f"signed {event.transaction.hash}")
-            held = replace(held, contribution=event.transaction, attempts=held.attempts + 1)
+            held = replace(held, contribution=event.transaction, earlier=(), attempts=held.attempts + 1)
         else:
             held = self._move(held, Phase.REVEALING, f"signed {event.transaction.hash}")
-            held = replace(held, reveal=event.transaction, attempts=held.attempts + 1)
+            held = replace(held, reveal=event.transaction, earlier=(), attempts=held.attempts + 1)
         return [*self._save(held), replies.report(held), self._broadcast(held, event.step)]
+
+    def _on_transaction_replaced(self, held: HeldTask, event: ev.TransactionReplaced) -> list[ev.Instruction]:
+        waited = Phase.CONTRIBUTING if event.step is Step.CONTRIBUTE else Phase.REVEALING
+        if held.phase is not waited:
+            return []
+        told = held.told(f"not mined for long, offers more: {event.transaction.hash}")
+        held = replace(held, earlier=held.versions(event.step), story=told)
+        if event.step is Step.CONTRIBUTE:
+            held = replace(held, contribution=event.transaction)
+        else:
+            held = replace(held, reveal=event.transaction)
+        return [*self._save(held), self._broadcast(held, event.step)]
 
     def _on_transaction_mined(self, held: HeldTask, event: ev.TransactionMined) -> list[ev.Instruction]:
         waited = Phase.CONTRIBUTING if event.step is Step.CONTRIBUTE else Phase.REVEALING
@@ -377,7 +391,7 @@ class WorkerMachine:
             held = replace(held, opening_requested=False, story=held.told("opened the seal"))
             instructions += [
                 *self._save(held),
-                ev.Send(Opening(held.lease_id, held.task_id, digest=held.digest, salt=held.salt)),
+                replies.opening(held),
             ]
         if over and self._may_forget(held, event):
             return instructions + self._forget(held, status.name.lower())
@@ -486,15 +500,18 @@ class WorkerMachine:
 
     def _on_uploaded(self, held: HeldTask, event: ev.Uploaded) -> list[ev.Instruction]:
         if held.phase in _BEFORE_REVEALED:
-            return self._uploaded_early(held, event.cid)
+            return self._uploaded_early(held, event)
         self._busy.pop(held.task_id, None)
-        held = replace(self._move(held, Phase.UPLOADED, f"uploaded as {event.cid}"), cid=event.cid)
+        usage = replace(held.usage, bytes_out=event.bytes_out)
+        held = replace(self._move(held, Phase.UPLOADED, f"uploaded as {event.cid}"), cid=event.cid, usage=usage)
         return [*self._save(held), replies.uploaded(held)]
 
-    def _uploaded_early(self, held: HeldTask, cid: str) -> list[ev.Instruction]:
+    def _uploaded_early(self, held: HeldTask, event: ev.Uploaded) -> list[ev.Instruction]:
         if self._busy.get(held.task_id) is ev.Upload:
             del self._busy[held.task_id]
-        held = replace(held, cid=cid, story=held.told(f"uploaded as {cid} before it contributed"))
+        usage = replace(held.usage, bytes_out=event.bytes_out)
+        told = held.told(f"uploaded as {event.cid} before it contributed")
+        held = replace(held, cid=event.cid, usage=usage, story=told)
         waits = held.phase is Phase.SEALED and not held.authorisation
         return [*self._save(held), *([replies.uploaded(held)] if waits else [])]
 
