@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from fairgrid.cli.log_options import LogFormat, LogFormatOption, LogLevel, LogLevelOption
 from fairgrid.cli.output import console, emit_json, run_async
 from fairgrid.errors import ServiceRefused, UsageError
 from fairgrid.localnet.paths import default_directory
@@ -44,6 +45,8 @@ def start_pool(
     public_url: Annotated[
         str | None, typer.Option(help="The URL under which others reach this process. Default: HOST and port.")
     ] = None,
+    log_format: LogFormatOption = LogFormat.TEXT,
+    log_level: LogLevelOption = LogLevel.INFO,
 ) -> None:
     """Schedule the tasks of the network file's workerpool until SIGTERM or Ctrl-C.
 
@@ -54,17 +57,21 @@ def start_pool(
     seconds when it dies. Example: `fairgrid pool start --network net.json --dir pool --database postgresql:///pool`.
     """
     from fairgrid.chain.network import load_network
+    from fairgrid.pool.meter import PoolMeter
     from fairgrid.pool.opening import PoolOptions, opened_pool
     from fairgrid.pool.policy import Policy, load_policy
     from fairgrid.protocol.wire import MAX_FRAME_BYTES
-    from fairgrid.seams.service import configure_logging, run_service
+    from fairgrid.seams.logs import configure_logging
+    from fairgrid.seams.metrics import new_registry
+    from fairgrid.seams.service import run_service
     from fairgrid.wallet.keystore import open_or_create_key
 
-    configure_logging("pool")
+    configure_logging("pool", level=log_level.value, style=log_format.value)
     where = load_network(network)
     rules = load_policy(policy) if policy else Policy()
     signer = open_or_create_key(directory)
     address = public_url or ""
+    registry = new_registry("pool")
 
     def bound(url: str) -> None:
         nonlocal address
@@ -72,11 +79,23 @@ def start_pool(
 
     def opener() -> AbstractAsyncContextManager[Any]:
         options = PoolOptions(
-            network=where, directory=directory, database=database or directory / "pool.db", policy=rules
+            network=where,
+            directory=directory,
+            database=database or directory / "pool.db",
+            policy=rules,
+            meter=PoolMeter(registry),
         )
         return opened_pool(options, signer=signer, address=address)
 
-    run_service(opener, announce=typer.echo, host=host, port=port, ws_max_size=MAX_FRAME_BYTES, bound=bound)
+    run_service(
+        opener,
+        announce=typer.echo,
+        host=host,
+        port=port,
+        ws_max_size=MAX_FRAME_BYTES,
+        bound=bound,
+        registry=registry,
+    )
 
 
 @app.command("story")

@@ -6,6 +6,7 @@ tasks or all workers.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from fairgrid.pool.burdens import Burden, DealRecord, Part
@@ -89,6 +90,8 @@ class Book:
     stragglers: dict[str, None] = field(default_factory=dict)
     """Tasks with a replica that may get a copy, once those that wait for workers had their turn."""
     finished: dict[str, None] = field(default_factory=dict)
+    tally: Counter[str] = field(default_factory=Counter)
+    """How often what happened, for whoever measures: ``lease/lost`` and other ends of replicas, ``audit/agreed``."""
     dependents: dict[str, None] = field(default_factory=dict)
     """Tasks that wait for the results of others."""
     aside: dict[str, None] = field(default_factory=dict)
@@ -334,6 +337,7 @@ class Book:
             self.strikes[replica.worker] = self.strikes.get(replica.worker, 0) + 1
             self.standings.fault(replica.worker, replica.owner, self.now)
         self.move(task, replica, phase)
+        self.tally[f"lease/{phase.value}"] += 1
         self.restless[task.task_id] = None
         self.tell(task, f"A worker's part ends ({phase.value}): {why}", worker=replica.worker)
         self.send(SendAbort(task.task_id, replica.worker, replica.lease_id, why[:500]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import asyncio
 import contextlib
+from collections import Counter
 from dataclasses import replace
 
 import structlog
@@ -60,6 +61,7 @@ class WorkerDesk(abc.ABC):
         self._sponsor = sponsor
         self._sessions: dict[str, Session] = {}
         self._stake_ratio = 0
+        self.refusals: Counter[str] = Counter()
         self.live = LiveBoard(holds=self._speaks_for, now=clock.now)
         self._speed_tests = SpeedTests(
             every_s=policy.spot_check_every_s,

@@ -55,8 +55,11 @@ class PoolGate:
         *,
         lead: Callable[[Leader], AbstractAsyncContextManager[LeadingPool]],
         clock: Clock,
+        patient: bool = False,
     ) -> None:
+        """``patient``: a service that does not answer is waited for at the start too, not only later."""
         self._leadership = leadership
+        self._patient = patient
         self._lead = lead
         self._clock = clock
         self._pool: LeadingPool | None = None
@@ -80,7 +83,7 @@ class PoolGate:
 
         Raises:
             UsageError: the SQLite database is in use, or the pool cannot be opened as configured.
-            ServiceUnavailable: the database or the chain does not answer at start.
+            ServiceUnavailable: the database or the chain does not answer at start, and this gate is not patient.
         """
         turns = asyncio.create_task(self._take_turns(), name="leadership")
         settled = asyncio.create_task(self._settled.wait())
@@ -149,7 +152,7 @@ class PoolGate:
             except (LeadershipLost, Superseded, DBAPIError) as error:
                 _log.error("leadership lost; this process stands by", epoch=leader.epoch, reason=str(error))
             except ServiceError as error:
-                if not self._settled.is_set():
+                if not self._settled.is_set() and not (self._patient and isinstance(error, ServiceUnavailable)):
                     raise
                 _log.error("this process cannot schedule now; it stands by", epoch=leader.epoch, reason=str(error))
             finally:

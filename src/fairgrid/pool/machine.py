@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -105,6 +106,20 @@ class PoolMachine:
 
     def is_banned(self, worker: str, owner: str) -> bool:
         return self._book.is_banned(worker, owner)
+
+    @property
+    def waiting(self) -> Iterable[str]:
+        """Ids of the tasks that lack workers; read only."""
+        return self._book.waiting
+
+    @property
+    def tally(self) -> Counter[str]:
+        """How often what happened since this machine was made (`Book.tally`); read only."""
+        return self._book.tally
+
+    def leases_of(self, worker: str) -> int:
+        """How many leases a worker computes now."""
+        return len(self._book.burden(worker).leased)
 
     def strikes_of(self, worker: str) -> int:
         """How often in a row a worker failed since it last contributed."""

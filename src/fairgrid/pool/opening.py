@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ import structlog
 from fairgrid.chain.client import JsonRpcChain
 from fairgrid.chain.interface import Chain
 from fairgrid.chain.network import Network
+from fairgrid.chain.patience import when_up
 from fairgrid.errors import FundsError, TransactionFailed, UsageError
 from fairgrid.pool.app import pool_application
+from fairgrid.pool.chain_memory import ChainMemory
 from fairgrid.pool.gate import PoolGate
 from fairgrid.pool.leadership import Leader, Leadership
+from fairgrid.pool.meter import PoolMeter
 from fairgrid.pool.ownership import check_ownership
 from fairgrid.pool.policy import Policy
 from fairgrid.pool.service import PoolService
@@ -44,6 +48,8 @@ class PoolOptions:
     database: str | Path
     """A path for SQLite; a URL for PostgreSQL, which several processes may share."""
     policy: Policy
+    meter: PoolMeter | None = None
+    """What measures this process; None: nobody asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +67,23 @@ class _Term:
 async def opened_pool(options: PoolOptions, *, signer: Signer, address: str) -> AsyncIterator[PoolGate]:
     """A pool's process; ``address`` is its own URL. It leads or stands by when the block is entered.
 
+    A pool that has served before waits for a chain that does not answer.
+
     Raises:
         UsageError: the key does not own the workerpool, or the database cannot be used.
-        ServiceUnavailable: chain or database do not answer.
+        ServiceUnavailable: the database does not answer, or at the first start the chain.
     """
     network, clock = options.network, SystemClock()
     store = await asyncio.to_thread(PoolStore.open, options.database)
     try:
-        async with await JsonRpcChain.connect(network) as chain, StorageClient(network.storage) as storage:
-            await check_ownership(chain, network.pool_address, signer)
+        served_before = await asyncio.to_thread(ChainMemory(store.engine).is_bound)
+        connect = partial(JsonRpcChain.connect, network)
+        async with (
+            await when_up(connect, served_before=served_before) as chain,
+            StorageClient(network.storage) as storage,
+        ):
+            owned = partial(check_ownership, chain, network.pool_address, signer)
+            await when_up(owned, served_before=served_before)
             leadership = Leadership(store.engine, address=address)
 
             @asynccontextmanager
@@ -86,11 +100,12 @@ async def opened_pool(options: PoolOptions, *, signer: Signer, address: str) -> 
                     clock=clock,
                     scratch=options.directory / "uploads",
                     epoch=leader.epoch,
+                    meter=options.meter,
                     sponsor=await _sponsor(options, chain, own_store),
                 ).running() as service:
                     yield _Term(service, pool_application(service, network=network))
 
-            async with PoolGate(leadership, lead=lead, clock=clock).running() as gate:
+            async with PoolGate(leadership, lead=lead, clock=clock, patient=served_before).running() as gate:
                 yield gate
     finally:
         store.close()

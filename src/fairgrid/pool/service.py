@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import secrets
+from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
 import structlog
+from prometheus_client import CollectorRegistry
 
 from fairgrid.chain.fees import FeeCaps
 from fairgrid.chain.interface import Chain
@@ -34,6 +37,8 @@ from fairgrid.pool.key_lock import key_lock
 from fairgrid.pool.letters import letter_of
 from fairgrid.pool.machine import Outcome, PoolMachine
 from fairgrid.pool.manifests import ManifestReader
+from fairgrid.pool.meter import PoolMeter
+from fairgrid.pool.numbers import PoolNumbers, numbers_of
 from fairgrid.pool.outbox import SendingRules
 from fairgrid.pool.ownership import check_ownership
 from fairgrid.pool.phases import InvalidTransition
@@ -54,6 +59,7 @@ from fairgrid.wallet.signer import Signer
 __all__ = ["PoolService"]
 
 _log = structlog.get_logger(__name__)
+_debug_log = logging.getLogger(__name__)
 
 _BATCH = 500
 _CHECKS_AT_ONCE = 16
@@ -80,13 +86,15 @@ class PoolService(WorkerDesk):
         scratch: Path,
         epoch: int = 0,
         sponsor: Sponsor | None = None,
+        meter: PoolMeter | None = None,
     ) -> None:
         """``scratch`` is a folder for uploads that are being checked; ``epoch`` that of this process's lead;
-        ``sponsor`` helps newcomers (None: nobody does).
+        ``sponsor`` helps newcomers (None: nobody does); ``meter`` measures (None: for itself only).
 
         The caller opens and closes what it gives.
         """
         self.epoch = epoch
+        self.meter = meter or PoolMeter(CollectorRegistry())
         secret = secrets.token_bytes(32)
         matcher = FairMatcher(secret, lambda worker, owner: self.machine.is_newcomer(worker, owner))
         identity = PoolIdentity(chain.chain_id, chain.hub, workerpool)
@@ -107,6 +115,7 @@ class PoolService(WorkerDesk):
         self._finder = TaskFinder(self.machine)
         self._group: asyncio.TaskGroup | None = None
         self._errands: set[asyncio.Task[None]] = set()
+        self._numbers: PoolNumbers | None = None
         self._checks = asyncio.Semaphore(_CHECKS_AT_ONCE)
         manifests = ManifestReader(storage)
         self._dependencies = DependencyKeeper(
@@ -187,7 +196,8 @@ class PoolService(WorkerDesk):
                 self._group = group
                 loops = [group.create_task(loop, name=name) for name, loop in (await self._start()).items()]
                 try:
-                    yield
+                    with self.meter.measuring(self):
+                        yield
                 finally:
                     for session in list(self._sessions.values()):
                         session.end("The pool is stopping; come back later.")
@@ -256,7 +266,14 @@ class PoolService(WorkerDesk):
         events = (item for item in batch if not isinstance(item, Position))
         commit = gather(events, self._handle, at=self._clock.now())
         if not commit.is_empty:
-            await asyncio.to_thread(self._store.commit, commit)
+            with self.meter.committing():
+                await asyncio.to_thread(self._store.commit, commit)
+        self.meter.took(batch, commit, self.machine.tasks)
+        if commit.lines and _debug_log.isEnabledFor(logging.DEBUG):
+            for line in commit.lines:
+                task = self.machine.tasks.get(line.task_id)
+                deal_id = task.deal.deal_id if task else ""
+                _log.debug(line.text, task=line.task_id, deal=deal_id, worker=line.worker)
         if position is not None:
             await asyncio.to_thread(self._store.set_position, position.block_number)
         self._do(commit.instructions)
@@ -338,6 +355,40 @@ class PoolService(WorkerDesk):
             before = self._clock.now() - self.policy.keep_rows_days * _DAY_S
             gone = await asyncio.to_thread(self._store.purge, before, limit=_PURGE_STEP)
             await self._clock.sleep(_PURGE_PAUSE_S if gone else _PURGE_EVERY_S)
+
+    # --- figures ---------------------------------------------------------------------------------------------------
+
+    def numbers(self) -> PoolNumbers:
+        """What the pool is doing, counted at most once a second."""
+        now = self._clock.now()
+        if self._numbers is None or not 0 <= now - self._numbers.at < 1.0:
+            self._numbers = numbers_of(self.machine, now=now)
+        return self._numbers
+
+    @property
+    def tally(self) -> Counter[str]:
+        """How often what happened to leases and audits (`Book.tally`); read only."""
+        return self.machine.tally
+
+    @property
+    def transactions_tally(self) -> Counter[str]:
+        """What became of transactions since this process leads (`Outbox.tally`); read only."""
+        return self._effects.tally
+
+    @property
+    def reorganisations(self) -> int:
+        """How often the chain took events of the hub back."""
+        return self._watcher.reorganisations
+
+    @property
+    def queued_events(self) -> int:
+        """Events that are not taken yet."""
+        return self._queue.qsize()
+
+    @property
+    def connected(self) -> int:
+        """Workers' connections."""
+        return len(self._sessions)
 
     # --- asking ---------------------------------------------------------------------------------------------------
 

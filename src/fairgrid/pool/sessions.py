@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -68,6 +69,11 @@ class Desk(Protocol):
     @property
     def live(self) -> LiveBoard: ...
 
+    @property
+    def refusals(self) -> Counter[str]:
+        """How many connections were turned away or ended for what a worker sent, by kind."""
+        ...
+
     def now(self) -> float: ...
     def feed(self, event: Event) -> None: ...
     def is_banned(self, worker: str, owner: str) -> bool: ...
@@ -106,7 +112,11 @@ class Desk(Protocol):
 
 
 class _Turned(Exception):
-    """The worker is turned away; the text says why."""
+    """The worker is turned away; the text says why, ``kind`` in one word for whoever counts."""
+
+    def __init__(self, text: str, kind: str = "identity") -> None:
+        self.kind = kind
+        super().__init__(text)
 
 
 @dataclass(slots=True)
@@ -165,6 +175,7 @@ async def serve_worker(desk: Desk, socket: WebSocket) -> None:
         try:
             session, joined = await _enrol(desk, socket)
         except _Turned as turned:
+            desk.refusals[turned.kind] += 1
             await _refuse(socket, str(turned))
             return
         await desk.attach(session)
@@ -198,23 +209,26 @@ async def _enrol(desk: Desk, socket: WebSocket) -> tuple[Session, WorkerJoined]:
         async with asyncio.timeout(_ENROL_WITHIN_S):
             enrol = _decode(await _receive(socket))
     except TimeoutError:
-        raise _Turned(f"No enrolment within {_ENROL_WITHIN_S:.0f} s of the challenge.") from None
+        raise _Turned(f"No enrolment within {_ENROL_WITHIN_S:.0f} s of the challenge.", "late") from None
     if not isinstance(enrol, wire.Enrol):
-        raise _Turned(f"The first message must be 'enrol', not {enrol.kind!r}.")
+        raise _Turned(f"The first message must be 'enrol', not {enrol.kind!r}.", "schema")
     if enrol.version != wire.PROTOCOL_VERSION:
         raise _Turned(
             f"This pool (fairgrid {__version__}) speaks protocol version {wire.PROTOCOL_VERSION}, the worker "
-            f"{enrol.version}: update one of them."
+            f"{enrol.version}: update one of them.",
+            "version",
         )
     worker, owner, key = await _checked_identity(desk, enrol, nonce)
     if desk.is_banned(worker, owner):
-        raise _Turned("This worker or its owner was banned by this pool: it did not keep to what it had sealed.")
+        raise _Turned(
+            "This worker or its owner was banned by this pool: it did not keep to what it had sealed.", "banned"
+        )
     if not desk.has_room():
-        raise _Turned("This pool has as many workers as it takes; try again later.")
+        raise _Turned("This pool has as many workers as it takes; try again later.", "full")
     try:
         score, stake = await desk.worker_facts(worker)
     except ServiceError as error:
-        raise _Turned(f"The pool cannot read the chain just now ({error}); try again.") from error
+        raise _Turned(f"The pool cannot read the chain just now ({error}); try again.", "chain") from error
     near = standing.network_of(socket.client.host) if socket.client is not None else ""
     joined = WorkerJoined(worker, owner, enrol.slots, score, stake, enrol.runtimes, enrol.machine, near)
     await socket.send_text(wire.encode(wire.Welcome(heartbeat_s=desk.policy.heartbeat_s, now=desk.now())))
@@ -247,7 +261,7 @@ async def _checked_identity(desk: Desk, enrol: wire.Enrol, nonce: str) -> tuple[
         if key != worker:
             await _check_operator(desk, worker, owner, key)
     except ServiceError as error:
-        raise _Turned(f"The pool cannot read the chain just now ({error}); try again.") from error
+        raise _Turned(f"The pool cannot read the chain just now ({error}); try again.", "chain") from error
     if claimed_by != key:
         raise _Turned(f"What the machine offers was not signed by the worker's key {key} for this connection.")
     return worker, owner, key
@@ -287,6 +301,7 @@ async def _converse(desk: Desk, socket: WebSocket, session: Session) -> str:
     for task in done:
         error = task.exception()
         if isinstance(error, _Turned):
+            desk.refusals[error.kind] += 1
             return str(error)
         if error is not None and not isinstance(error, WebSocketDisconnect | RuntimeError | OSError):
             raise error
@@ -314,9 +329,9 @@ async def _read(desk: Desk, socket: WebSocket, session: Session) -> None:
             async with asyncio.timeout(silence):
                 text = await _receive(socket)
         except TimeoutError:
-            raise _Turned(f"No heartbeat within {silence:g} s.") from None
+            raise _Turned(f"No heartbeat within {silence:g} s.", "silent") from None
         if not bucket.take(desk.now()):
-            raise _Turned(f"More than {rate:.0f} messages a second.")
+            raise _Turned(f"More than {rate:.0f} messages a second.", "rate")
         await _take(desk, session, _decode(text))
 
 
@@ -356,7 +371,7 @@ async def _take(desk: Desk, session: Session, message: wire.WorkerMessage) -> No
         case wire.LiveOutput() | wire.Progress() | wire.PartialResult():
             desk.live.take(worker, message)
         case wire.Enrol():
-            raise _Turned("This worker is enrolled already.")
+            raise _Turned("This worker is enrolled already.", "schema")
 
 
 async def _sponsor(desk: Desk, session: Session, request: wire.SponsorRequest) -> None:
@@ -379,7 +394,7 @@ def _decode(text: str) -> wire.WorkerMessage:
     try:
         return wire.decode_worker_message(text)
     except FairgridError as error:
-        raise _Turned(str(error)) from error
+        raise _Turned(str(error), "schema") from error
 
 
 async def _receive(socket: WebSocket) -> str:
@@ -388,7 +403,7 @@ async def _receive(socket: WebSocket) -> str:
         raise WebSocketDisconnect(message.get("code", 1000))
     text = message.get("text")
     if text is None:
-        raise _Turned("Messages are text frames of JSON; a binary frame came.")
+        raise _Turned("Messages are text frames of JSON; a binary frame came.", "schema")
     return str(text)
 
 

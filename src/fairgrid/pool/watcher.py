@@ -141,6 +141,8 @@ class ChainWatcher:
         self._identity_checked_at = 0.0
         self.chain_time = 0
         self.answered_at = 0.0
+        self.reorganisations = 0
+        """How often the chain took events of the hub back."""
 
     # --- loops ----------------------------------------------------------------------------------------------------
 
@@ -200,13 +202,15 @@ class ChainWatcher:
 
     async def _take_all(self, events: asyncio.Queue[ChainEvent]) -> None:
         """Feed events as they come, with what they leave out read for all that wait together."""
-        fed = -1
+        fed, undoing = -1, False
         while True:
             waiting = [await events.get()]
             while not events.empty():
                 waiting.append(events.get_nowait())
             reads = await self._reads(waiting)
             for event in waiting:
+                self.reorganisations += event.removed and not undoing
+                undoing = event.removed
                 await self._patiently(event, reads)
                 if not event.removed and event.block_number - 1 > fed:
                     fed = event.block_number - 1

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import structlog
@@ -34,11 +36,12 @@ from fairgrid.protocol.wire import (
 from fairgrid.seams.clock import Clock
 from fairgrid.wallet.signer import Signer
 from fairgrid.worker import events as ev
+from fairgrid.worker.availability import Availability
 from fairgrid.worker.chain_watch import ChainWatch
 from fairgrid.worker.clock_check import clock_warning
 from fairgrid.worker.errands import Errands
 from fairgrid.worker.heed import Heed
-from fairgrid.worker.held import WORKING, InvalidTransition
+from fairgrid.worker.held import WORKING, InvalidTransition, Phase
 from fairgrid.worker.interface import AgentOptions, Announcer, TaskWork
 from fairgrid.worker.judge import Judge
 from fairgrid.worker.link import LinkOptions, PoolLink
@@ -48,6 +51,7 @@ from fairgrid.worker.ownership import Ownership
 from fairgrid.worker.policy import WorkerPolicy
 from fairgrid.worker.recorder import Recorder
 from fairgrid.worker.store import WorkerStore
+from fairgrid.worker.tally import count_end, count_event
 from fairgrid.worker.transactions import Transactions
 
 __all__ = ["AgentOptions", "Announcer", "TaskWork", "WorkerAgent"]
@@ -75,10 +79,12 @@ class WorkerAgent:
         owner: OwnerWatch | None = None,
         ownership: Ownership | None = None,
         check: Callable[[int, int], Awaitable[int]] | None = None,
+        tally: Counter[str] | None = None,
     ) -> None:
         """``owner`` None: no rules of when it may work; ``ownership`` None: the key is its own owner and worker.
 
         ``check`` answers a pool's test of speed, of seed and rounds; None: it is not answered.
+        ``tally`` counts what happens, together with those that it is shared with.
         """
         self._check = check
         self._checking = False
@@ -130,12 +136,15 @@ class WorkerAgent:
             options=options,
             report=self._events.put_nowait,
         )
+        self.tally = tally if tally is not None else Counter()
+        """How often what happened, by the names that `fairgrid.worker.meter` reads."""
         self._recorder = Recorder(
             store,
             self._machine,
             clock=clock,
             retry_s=options.poll_s,
             earned=self._watch.take_earnings,
+            ended=partial(count_end, self.tally),
             waits=self._wait_for,
         )
         self._stop = asyncio.Event()
@@ -143,7 +152,8 @@ class WorkerAgent:
         self._trouble = "It has not reached its pool yet."
         self._enrolled = False
         self._why: asyncio.Future[Why] | None = None
-        self.heed = Heed(owner, self, clock=clock) if owner is not None else None
+        self._owner = owner
+        self.heed = Heed(owner, self, clock=clock, tally=self.tally) if owner is not None else None
         self.partials: Callable[[PartialRequest], Awaitable[PartialResult]] | None = None
         """Who answers when a requester asks for the files of a running job; None: nobody."""
 
@@ -288,6 +298,31 @@ class WorkerAgent:
         if self.partials is not None:
             self._link.send(await self.partials(request))
 
+    # --- what it is measured by ---------------------------------------------------------------------------------
+
+    @property
+    def held_phases(self) -> tuple[Phase, ...]:
+        """The phase of every task that is held."""
+        return tuple(held.phase for held in self._machine.held)
+
+    @property
+    def is_enrolled(self) -> bool:
+        return self._enrolled
+
+    @property
+    def free_slots(self) -> int:
+        """Tasks that it could take now."""
+        return self._machine.free_slots
+
+    @property
+    def verdict(self) -> Availability | None:
+        """What the owner's rules said last; None without rules."""
+        return self._owner.verdict if self._owner is not None else None
+
+    @property
+    def is_suspended(self) -> bool:
+        return self.heed is not None and self.heed.is_suspended
+
     def status(self) -> tuple[tuple[HeldLease, ...], int]:
         return self._machine.leases(), self._machine.free_slots
 
@@ -346,6 +381,7 @@ class WorkerAgent:
     async def _think(self) -> None:
         while True:
             event = await self._events.get()
+            count_event(self.tally, event)
             try:
                 try:
                     instructions = self._machine.handle(event)

@@ -20,7 +20,8 @@ _log = structlog.get_logger(__name__)
 
 
 class Recorder:
-    """``earned`` gives (and forgets) what a task brought, in nRLC; ``waits`` hears why nothing can be stored."""
+    """``earned`` gives (and forgets) what a task brought, in nRLC; ``ended`` hears of every end, once for each task;
+    ``waits`` hears why nothing can be stored."""
 
     def __init__(
         self,
@@ -30,6 +31,7 @@ class Recorder:
         clock: Clock,
         retry_s: float,
         earned: Callable[[str], int | None],
+        ended: Callable[[Finished], None],
         waits: Callable[[str], None],
     ) -> None:
         self._store = store
@@ -37,7 +39,9 @@ class Recorder:
         self._clock = clock
         self._retry_s = retry_s
         self._earned = earned
+        self._ended = ended
         self._waits = waits
+        self._ended_before: set[str] = set()
 
     async def store(self, instructions: Sequence[ev.Instruction]) -> None:
         """Have all of it on disk when this returns; a database that cannot be written is waited for."""
@@ -75,7 +79,6 @@ class Recorder:
         while True:
             try:
                 await asyncio.to_thread(apply)
-                return
             except (SQLAlchemyError, OSError) as error:
                 # Nothing is promised, sent or signed meanwhile: that comes after this.
                 self._waits(
@@ -83,6 +86,13 @@ class Recorder:
                     f"the disk, or give back its folder: the worker promises nothing until then, and goes on by itself."
                 )
                 await self._clock.sleep(self._retry_s)
+                continue
+            for finished in (*retired, *forgets):
+                if finished.task_id not in self._ended_before:
+                    self._ended(finished)
+            self._ended_before.difference_update(dropped, (finished.task_id for finished in forgets))
+            self._ended_before.update(finished.task_id for finished in retired)
+            return
 
     def _finished(self, held: HeldTask, outcome: str) -> Finished:
         return Finished(
