@@ -226,3 +226,21 @@ def test_a_failed_worker_comes_last_when_the_next_task_is_leased() -> None:
     world.deal(1, name="next")
     world.run()
     assert world.given(SendLease)[-1].worker == good.address
+
+
+def test_a_contributor_that_came_before_its_contribution_was_read_is_known_again_at_its_next_heartbeat() -> None:
+    """A pool that was restored from a backup knows neither the lease nor, for a while, what is on chain."""
+    (winner,) = fakes = [Fake("w", owner="w")]
+    world = World(fakes)
+    task = world.deal(1)
+    held = (Held("a lease of old", task, "contributing"),)
+    other = Held("a lease of old", digest_of("no task"), "contributing")
+    world.feed(WorkerBeat(winner.address, (other,), 1))
+    world.feed(WorkerBeat(winner.address, held, 1))
+    assert [
+        replica.lease_id for replica in world.machine.tasks[task].replicas if replica.lease_id == held[0].lease_id
+    ] == []
+    world.feed(ContributionMined(task, winner.address, digest_of("hash"), 1))
+    world.feed(WorkerBeat(winner.address, held, 1))
+    known = world.machine.tasks[task].replica(held[0].lease_id)
+    assert known is not None and known.phase is ReplicaPhase.CONTRIBUTED

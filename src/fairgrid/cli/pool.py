@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from fairgrid.cli.backups import add_pool_backups
 from fairgrid.cli.log_options import LogFormat, LogFormatOption, LogLevel, LogLevelOption
 from fairgrid.cli.output import console, emit_json, run_async
 from fairgrid.errors import ServiceRefused, UsageError
@@ -18,6 +19,7 @@ __all__ = ["app", "pool_app"]
 
 pool_app = typer.Typer(no_args_is_help=True, add_completion=False, help="Run the scheduler of a workerpool.")
 app = typer.Typer(no_args_is_help=True, add_completion=False)
+add_pool_backups(pool_app)
 
 
 @pool_app.callback()

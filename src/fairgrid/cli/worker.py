@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from fairgrid.cli.backups import add_worker_backups
 from fairgrid.cli.log_options import LogFormat, LogFormatOption, LogLevel, LogLevelOption
 from fairgrid.cli.output import console, emit_json, rlc, run_async
 from fairgrid.cli.worker_enrol import enrol_worker
@@ -446,3 +447,4 @@ def _read(store: WorkerStore, document: dict[str, Any]) -> None:
 
 app.command("enrol")(enrol_worker)
 add_to(app)
+add_worker_backups(app)

@@ -79,6 +79,7 @@ class Backend(Protocol):
 
         Raises:
             BudgetExceeded: it costs more; nothing was signed.
+            DealVoid: another transaction of the account came between; nothing was signed.
             ServiceUnavailable: something does not answer; nothing was signed.
         """
         ...

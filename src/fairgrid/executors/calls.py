@@ -85,7 +85,13 @@ class _Form:
         return json.dumps({"J": self.attach(text.encode())})
 
     def _refer(self, value: Any) -> Any:
-        found = self.captured.refer(value)
+        try:
+            found = self.captured.refer(value)
+        except NotAValue as error:
+            # A partial or a method of something that is not there yet.
+            if isinstance(error.value, types.FunctionType | type):
+                raise _Needs(error.value) from None
+            raise
         if found is not None:
             return found
         if isinstance(value, types.FunctionType | type) or hasattr(value, "__fairgrid_local__"):
@@ -143,6 +149,8 @@ class CallWriter:
                 known = self._extras.get(root, ())
                 if any(one is needs.what for one in known):
                     raise obstacle(NotAValue(needs.what, ""), f"An argument of {_name(root)}") from None
+                # What cannot travel must not spoil the next call of the same function.
+                capture(root, *known, needs.what)
                 self._extras[root] = (*known, needs.what)
                 self._forms.pop(root, None)
             except NotAValue as error:

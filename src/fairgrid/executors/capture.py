@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from fairgrid.errors import CannotTravel
 from fairgrid.executors.guest.values import Encoder, NotAValue, Shapes
-from fairgrid.executors.obstacles import check_module, is_standard, obstacle
+from fairgrid.executors.obstacles import check_module, check_owner, is_standard, obstacle
 from fairgrid.executors.sources import Names, Source, class_source, function_source, names_of
 
 __all__ = ["Captured", "capture", "check_function"]
@@ -192,6 +192,7 @@ class _Builder:
 
     def _function(self, function: types.FunctionType) -> int:
         what = f"The function {function.__qualname__}"
+        check_owner(function.__module__, what)
         names = names_of(function.__code__)
         _check_names(names, what)
         source = function_source(function)
@@ -211,6 +212,7 @@ class _Builder:
             return self._inner_class(cls, what)
         if id(cls) in self._numbers:
             return {"R": self._numbers[id(cls)]}
+        check_owner(cls.__module__, what)
         source = class_source(cls)
         body = ast.parse(f"if True:\n{source.text}" if source.indented else source.text)
         code = compile(body, source.file, "exec", __future__.annotations.compiler_flag, dont_inherit=True)

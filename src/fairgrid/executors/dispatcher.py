@@ -280,11 +280,11 @@ class Dispatcher:
         signed = deal is not None
         try:
             for _ in range(_SIGNATURES):
-                if deal is None:
-                    deal = await self._patiently(partial(self._sign, plan))
-                    self._signed(plan, deal)
-                    signed = True
                 try:
+                    if deal is None:
+                        deal = await self._patiently(partial(self._sign, plan))
+                        self._signed(plan, deal)
+                        signed = True
                     await self._patiently(partial(self._backend.match, deal))
                     break
                 except DealVoid:

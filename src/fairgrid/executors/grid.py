@@ -80,14 +80,21 @@ class GridBackend:
         """Upload and sign; the deal is in the client's journal then.
 
         Raises:
-            everything of `Client.sign`; BudgetExceeded.
+            everything of `Client.sign`; BudgetExceeded; DealVoid.
         """
 
         def accept(quote: Quote) -> None:
             if quote.price > most:
                 raise BudgetExceeded(needed=quote.price, left=most, budget=most)
 
-        record = await self._connected.sign(job_of(job, default_runtime_id()), self._wish, accept=accept)
+        wanted = await asyncio.to_thread(job_of, job, default_runtime_id())
+        try:
+            record = await self._connected.sign(wanted, self._wish, accept=accept)
+        except ContractReverted:
+            raise
+        except TransactionFailed as error:
+            # The deposit lost its place to a transaction of another process with this key.
+            raise DealVoid(str(error)) from error
         self._records[job.job_name] = record
         return _deal(record)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import sysconfig
 import types
 from pathlib import PurePath
 from typing import Any, Final
@@ -11,7 +12,7 @@ from typing import Any, Final
 from fairgrid.errors import CannotTravel
 from fairgrid.executors.guest.values import NotAValue
 
-__all__ = ["MISSING_MODULES", "check_module", "is_standard", "obstacle"]
+__all__ = ["MISSING_MODULES", "check_module", "check_owner", "is_standard", "obstacle"]
 
 MISSING_MODULES: Final = frozenset(
     "ctypes curses ensurepip fcntl grp lzma mmap msilib msvcrt multiprocessing nis nt ossaudiodev pty pwd pydoc_data "
@@ -19,6 +20,7 @@ MISSING_MODULES: Final = frozenset(
 )
 """Modules of the standard library that the sandbox's interpreter does not have; a test asks it."""
 
+_INSTALLED: Final = frozenset(sysconfig.get_path(name) for name in ("purelib", "platlib"))
 _STANDARD: Final = sys.stdlib_module_names | {"builtins"}
 
 _REMEDIES: Final[tuple[tuple[tuple[str, ...], str, str], ...]] = (
@@ -63,6 +65,20 @@ def check_module(module: str, what: str) -> None:
             f"uses the module {module}, which is not of the standard library",
             f"Packages do not travel yet. Of your own module, import the functions and not the module "
             f"(`from {module} import …`): those travel as source.",
+        )
+
+
+def check_owner(module: str, what: str) -> None:
+    """Make sure that source of a module may travel: one's own, not that of an installed package.
+
+    Raises:
+        CannotTravel: it is of a package.
+    """
+    root = module.partition(".")[0]
+    file = getattr(sys.modules.get(root), "__file__", None)
+    if file is not None and any(PurePath(file).is_relative_to(place) for place in _INSTALLED):
+        raise CannotTravel(
+            what, f"belongs to the package {root}", "Packages do not travel yet: write what you need of it yourself."
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 import types
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor as AnyExecutor
@@ -21,6 +22,8 @@ _T = TypeVar("_T")
 
 class RemoteFunction(Generic[_P, _T]):
     """A function of the grid: ``f(x)`` and ``f.local(x)`` run here, ``f.submit(executor, x)`` runs there."""
+
+    __name__: str
 
     def __init__(self, function: Callable[_P, _T], seconds: float) -> None:
         self.__fairgrid_local__ = function
@@ -43,9 +46,13 @@ class RemoteFunction(Generic[_P, _T]):
         """Call it on an executor for each item; options are those of the executor's ``map``."""
         return executor.map(self, *iterables, **options)
 
-    def __reduce__(self) -> str:
-        # Processes of this machine find it by its name.
-        return str(self.__fairgrid_local__.__qualname__)
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        # Processes of this machine find it by its name, or else the function that it was made of.
+        function = self.__fairgrid_local__
+        found: Any = sys.modules.get(function.__module__)
+        for part in function.__qualname__.split("."):
+            found = getattr(found, part, None)
+        return function.__qualname__ if found is self else (RemoteFunction, (function, self.__fairgrid_seconds__))
 
     def __repr__(self) -> str:
         return f"<remote {self.__fairgrid_local__.__qualname__}>"

@@ -84,7 +84,9 @@ def class_source(cls: type) -> Source:
         (
             member.__code__.co_filename
             for member in vars(cls).values()
-            if isinstance(member, FunctionType) and not member.__code__.co_filename.startswith("<")
+            if isinstance(member, FunctionType)
+            and member.__module__ == cls.__module__
+            and not member.__code__.co_filename.startswith("<")
         ),
         getattr(module, "__file__", None) or "",
     )

@@ -27,6 +27,7 @@ __all__ = [
     "TaskClaimed",
     "TaskFinalized",
     "TaskInitialized",
+    "TaskSettledAtOnce",
     "Tick",
     "UploadRejected",
     "UploadReported",
@@ -103,6 +104,16 @@ class TaskFinalized:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskSettledAtOnce:
+    """The task's only worker contributed, revealed and finalized in one transaction."""
+
+    task_id: str
+    worker: str
+    result_hash: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class TaskClaimed:
     task_id: str
 
@@ -134,6 +145,8 @@ class WorkerJoined:
     machine: Machine | None = None
     network: str = ""
     """The network that its connection comes from."""
+    fast: bool = False
+    """It can contribute and finalize in one transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +233,9 @@ class UploadReported:
     task_id: str
     cid: str
     callback_data: str = "0x"
+    digest: str = ""
+    """With ``salt`` the opening of its seal, if the upload was asked for before the contribution."""
+    salt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +311,7 @@ Event = (
     | ConsensusReached
     | RevealMined
     | TaskFinalized
+    | TaskSettledAtOnce
     | TaskClaimed
     | ChainReconciled
     | WorkerJoined

@@ -149,9 +149,12 @@ class SendLease:
 
 @dataclass(frozen=True, slots=True)
 class SendAuthorisation:
+    """``fast``: the result is here and checked, the worker may contribute and finalize in one transaction."""
+
     task_id: str
     worker: str
     lease_id: str
+    fast: bool = False
 
     @property
     def key(self) -> str:
@@ -181,13 +184,16 @@ class RequestOpening:
 
 @dataclass(frozen=True, slots=True)
 class RequestUpload:
+    """``early``: before the contribution, with the seal's opening (`fairgrid.pool.fast_path`)."""
+
     task_id: str
     worker: str
     lease_id: str
+    early: bool = False
 
     @property
     def key(self) -> str:
-        return f"{self.task_id}/upload/{self.lease_id}"
+        return f"{self.task_id}/{'early_' if self.early else ''}upload/{self.lease_id}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,9 @@ class Policy(TrustPolicy):
     opening_timeout_s: float = 60.0
     """A contributor that did not open its seal within this is banned once the reveal deadline has passed, too; one that
     is away, at the final deadline (decisions 2 and 28)."""
+    fast_path: int = 1
+    """1: the only worker of a task of trust 1 contributes and finalizes in one transaction, which it pays itself; its
+    result is checked before. 0: contribute, reveal and finalize, always."""
     upload_timeout_s: float = 60.0
     """A winner that does not upload within this is passed over for the next."""
     reconnect_grace_s: float = 10.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from fairgrid.pool import audits, dispatch, runs, settlement
+from fairgrid.pool import audits, dispatch, fast_path, runs, settlement
 from fairgrid.pool.book import Book
 from fairgrid.pool.events import LeaseFailed, SealReceived
 from fairgrid.pool.instructions import SendAbort, SendAuthorisation, SplitRun
@@ -152,10 +152,13 @@ def _authorise(book: Book, task: TaskState) -> None:
             replica.lease_id,
         ),
     )
+    if fast_path.prepares(book, task, chosen):
+        return
+    fast = fast_path.is_fast(task, chosen)
     book.move(task, chosen, ReplicaPhase.AUTHORISED)
     chosen.authorised_at = book.now
-    book.tell(task, "A worker is authorised to contribute.", worker=chosen.worker)
-    book.send(SendAuthorisation(task.task_id, chosen.worker, chosen.lease_id))
+    book.tell(task, f"A worker is authorised to contribute{' and finalize' if fast else ''}.", worker=chosen.worker)
+    book.send(SendAuthorisation(task.task_id, chosen.worker, chosen.lease_id, fast))
 
 
 def _consensus_expected(book: Book, task: TaskState) -> bool:

@@ -230,7 +230,9 @@ async def _enrol(desk: Desk, socket: WebSocket) -> tuple[Session, WorkerJoined]:
     except ServiceError as error:
         raise _Turned(f"The pool cannot read the chain just now ({error}); try again.", "chain") from error
     near = standing.network_of(socket.client.host) if socket.client is not None else ""
-    joined = WorkerJoined(worker, owner, enrol.slots, score, stake, enrol.runtimes, enrol.machine, near)
+    joined = WorkerJoined(
+        worker, owner, enrol.slots, score, stake, enrol.runtimes, enrol.machine, near, fast=enrol.fast is True
+    )
     await socket.send_text(wire.encode(wire.Welcome(heartbeat_s=desk.policy.heartbeat_s, now=desk.now())))
     benchmark = enrol.machine.benchmark if enrol.machine is not None else None
     network = network_of(socket.client.host) if socket.client is not None else "unknown"
@@ -355,7 +357,9 @@ async def _take(desk: Desk, session: Session, message: wire.WorkerMessage) -> No
         case wire.Opening():
             desk.feed(OpeningReceived(worker, message.lease_id, message.task_id, message.digest, message.salt))
         case wire.Uploaded():
-            desk.feed(UploadReported(worker, message.lease_id, message.task_id, message.cid, message.callback_data))
+            digest, salt = message.digest or "", message.salt or ""
+            given = (message.lease_id, message.task_id, message.cid, message.callback_data)
+            desk.feed(UploadReported(worker, *given, digest=digest if salt else "", salt=salt))
         case wire.LeaseFailed():
             desk.feed(LeaseFailed(worker, message.lease_id, message.task_id, message.reason))
         case wire.Contributed() | wire.Revealed():

@@ -367,6 +367,8 @@ class WorkerState:
     """What it claims to offer; None when it claims nothing."""
     network: str = ""
     """The network that it came from (`standing.network_of`); empty when it is not known."""
+    fast: bool = False
+    """It can contribute and finalize in one transaction."""
 
 
 @dataclass(frozen=True, slots=True)

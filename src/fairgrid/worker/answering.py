@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 from fairgrid.protocol.wire import Abort, OpeningRequest, RevealNotice, TaskDone, UploadRequest
 from fairgrid.worker import events as ev
@@ -11,6 +12,8 @@ from fairgrid.worker.book import WorkerBook
 from fairgrid.worker.held import WORKING, HeldTask, Phase
 
 __all__ = ["abort", "notice", "opening_request", "task_done", "upload_failed", "upload_request", "uploaded"]
+
+_BEFORE_REVEALED: Final = (Phase.SEALED, Phase.CONTRIBUTING, Phase.CONTRIBUTED, Phase.REVEALING)
 
 
 def notice(book: WorkerBook, held: HeldTask, _message: RevealNotice) -> list[ev.Instruction]:
@@ -29,19 +32,46 @@ def opening_request(book: WorkerBook, held: HeldTask, message: OpeningRequest) -
 def upload_request(book: WorkerBook, held: HeldTask, message: UploadRequest) -> list[ev.Instruction]:
     if message.lease_id != held.lease_id:
         return [ev.Note(held.task_id, f"upload for another lease, {message.lease_id!r}")]
+    if message.early:
+        return _early_upload(book, held)
     if held.phase in WORKING | {Phase.SEALED, Phase.CONTRIBUTING}:
         return [ev.Note(held.task_id, "upload before a contribution: ignored, nothing may leave yet")]
     held = replace(held, upload_requested=True, story=held.told("asked to upload"))
     return [*book.save(held), ev.LookAtChain(held.task_id)]
 
 
+def _early_upload(book: WorkerBook, held: HeldTask) -> list[ev.Instruction]:
+    if held.phase is not Phase.SEALED or held.authorisation or not held.may_be_quick:
+        return [ev.Note(held.task_id, "upload before a contribution: ignored, nothing may leave yet")]
+    held = replace(held, upload_requested=True, story=held.told("asked to upload before it contributes"))
+    if held.cid:
+        return [*book.save(held), replies.uploaded(held)]
+    if book.busy.get(held.task_id) is not None:
+        return book.save(held)
+    return [*book.save(held), book.begin(held, ev.Upload)]
+
+
 def uploaded(book: WorkerBook, held: HeldTask, event: ev.Uploaded) -> list[ev.Instruction]:
+    if held.phase in _BEFORE_REVEALED:
+        return _uploaded_early(book, held, event.cid)
     book.busy.pop(held.task_id, None)
     held = replace(book.move(held, Phase.UPLOADED, f"uploaded as {event.cid}"), cid=event.cid)
     return [*book.save(held), replies.uploaded(held)]
 
 
+def _uploaded_early(book: WorkerBook, held: HeldTask, cid: str) -> list[ev.Instruction]:
+    if book.busy.get(held.task_id) is ev.Upload:
+        del book.busy[held.task_id]
+    held = replace(held, cid=cid, story=held.told(f"uploaded as {cid} before it contributed"))
+    waits = held.phase is Phase.SEALED and not held.authorisation
+    return [*book.save(held), *([replies.uploaded(held)] if waits else [])]
+
+
 def upload_failed(book: WorkerBook, held: HeldTask, event: ev.UploadFailed) -> list[ev.Instruction]:
+    if held.phase in _BEFORE_REVEALED:
+        if book.busy.get(held.task_id) is ev.Upload:
+            del book.busy[held.task_id]
+        return [ev.Note(held.task_id, f"early upload failed: {event.reason}")]
     book.busy.pop(held.task_id, None)
     held = replace(book.move(held, Phase.REVEALED, f"upload failed: {event.reason}"), upload_requested=True)
     return [*book.save(held), ev.Note(held.task_id, f"upload failed: {event.reason}")]

@@ -37,7 +37,9 @@ def authorisation(book: WorkerBook, held: HeldTask, message: Authorisation) -> l
         return [ev.Note(held.task_id, "authorisation again: ignored")]
     if int(message.enclave_challenge, 16) != 0:
         return contribution_off(book, held, "This worker has no enclave; the authorisation asks for one.")
-    held = replace(held, authorisation=message.signature, attempts=0, story=held.told("authorised"))
+    fast = message.fast is True and bool(held.cid) and held.may_be_quick
+    told = held.told("authorised to contribute and finalize" if fast else "authorised")
+    held = replace(held, authorisation=message.signature, fast=fast, upload_requested=False, attempts=0, story=told)
     return [*book.save(held), book.begin(held, ev.Contribute)]
 
 
@@ -80,6 +82,10 @@ def transaction_mined(book: WorkerBook, held: HeldTask, event: ev.TransactionMin
         book.mined_at[held.task_id] = event.block
         return contributed(book, held) if event.step is Step.CONTRIBUTE else revealed(book, held)
     reason = f"the hub refused {event.step} in transaction {event.tx_hash}"
+    if event.step is Step.CONTRIBUTE and held.fast:
+        # The same authorisation is good for contributing alone.
+        held = replace(book.move(held, Phase.SEALED, reason), fast=False)
+        return [*book.save(held), ev.LookAtChain(held.task_id)]
     if event.step is Step.CONTRIBUTE:
         return contribution_off(book, book.move(held, Phase.SEALED, reason), reason)
     held = book.move(held, Phase.CONTRIBUTED, reason)

@@ -127,6 +127,7 @@ class Errands:
             deal.workerpool.owner,
             deal.worker_stake * held.units,
             task.final_deadline,
+            max(deal.trust, 1),
         )
 
     async def download(self, held: HeldTask) -> ev.Event:
@@ -161,7 +162,7 @@ class Errands:
             if refusal is not None:
                 self._report(ev.ContributionRefused(task_id, refusal, lasting=True))
                 return
-            transaction = await self._transactions.sign_contribution(held, self._machine.held)
+            transaction = await self._transactions.sign_contribution(held, deal, self._machine.held)
         except ServiceUnavailable as error:
             self._report(ev.ContributionRefused(task_id, str(error), lasting=False))
         except FairgridError as error:

@@ -57,6 +57,8 @@ def _follow_chain(
             return contributed(book, held)
         case Phase.SEALED if held.authorisation and busy is None and _accepts_contributions(event):
             return [book.begin(held, ev.Contribute)]
+        case Phase.SEALED if held.upload_requested and not held.cid and busy is None and held.may_be_quick:
+            return [book.begin(held, ev.Upload)]
         case Phase.CONTRIBUTING if mine.status is not ContributionStatus.UNSET:
             return contributed(book, held)
         case Phase.CONTRIBUTING if agreed or over or event.time >= task.contribution_deadline > 0:

@@ -103,6 +103,8 @@ class HeldTask:
     worker_stake: int = 0
     """What its contribution locks: of a run, once for each of its tasks."""
     final_deadline: int = 0
+    trust: int = 0
+    """Of the deal; 0: not known. Above 1 nothing leaves before consensus (decision 3)."""
     digest: str = ""
     callback_data: str = "0x"
     compute_s: float = 0.0
@@ -110,6 +112,8 @@ class HeldTask:
     seal: str = ""
     seal_signature: str = ""
     authorisation: str = ""
+    fast: bool = False
+    """The authorisation is for contributing and finalizing in one transaction."""
     contribution: SignedTransaction | None = None
     reveal: SignedTransaction | None = None
     attempts: int = 0
@@ -117,6 +121,7 @@ class HeldTask:
     cid: str = ""
     opening_requested: bool = False
     upload_requested: bool = False
+    """The pool asked for the result: before the contribution if the task is SEALED."""
     done_requested: bool = False
     outcome: str = ""
     """How its task ended on chain; empty while it is held."""
@@ -133,6 +138,11 @@ class HeldTask:
     def is_what_it_says(self) -> bool:
         """Whether ``task_id`` is the id of deal, index and count."""
         return unit_id(self.deal_id, self.index, self.count) == self.task_id
+
+    @property
+    def may_be_quick(self) -> bool:
+        """Whether the result may leave before consensus, and end the task in one transaction (decision 3)."""
+        return self.trust == 1 and not self.count
 
     @property
     def is_over(self) -> bool:

@@ -57,7 +57,9 @@ def _lease_again(book: WorkerBook, held: HeldTask, lease: Lease) -> list[ev.Inst
             lease_id=lease.lease_id,
             round=lease.round,
             authorisation="",
+            fast=False,
             opening_requested=False,
+            upload_requested=False,
             story=held.told(f"leased again as {lease.lease_id} in round {lease.round}, seals the same digest"),
         )
         return [*book.save(held), book.begin(held, ev.SignSeal)]
@@ -71,6 +73,7 @@ def approved(book: WorkerBook, held: HeldTask, event: ev.Approved) -> list[ev.In
         scheduler=event.scheduler,
         worker_stake=event.worker_stake,
         final_deadline=event.final_deadline,
+        trust=event.trust,
     )
     return [*book.save(held), replies.report(held), book.begin(held, ev.Download)]
 

@@ -52,6 +52,8 @@ _held = sa.Table(
     sa.Column("done_requested", sa.Boolean, nullable=False),
     sa.Column("story", sa.Text, nullable=False),
     sa.Column("task_count", sa.Integer, nullable=False),
+    sa.Column("trust", Uint256, nullable=False),
+    sa.Column("fast", sa.Boolean, nullable=False),
     sa.Column("outcome", sa.String(32), nullable=False),
     sa.Column("ended_block", sa.BigInteger, nullable=False),
 )
@@ -100,6 +102,8 @@ _PLAIN = (
     "opening_requested",
     "upload_requested",
     "done_requested",
+    "trust",
+    "fast",
     "outcome",
     "ended_block",
 )

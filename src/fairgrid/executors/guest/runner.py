@@ -114,10 +114,16 @@ class Bundle:
         else:
             body.decorator_list = []
             maker.body = [body, ast.Return(ast.Name(body.name, ast.Load()))]
+            if body.name not in node["cells"]:
+                # Else a function that calls itself would look for its name in the maker, and not in its module.
+                maker.body.insert(0, ast.Global([body.name]))
         scope: dict[str, Any] = {}
         module = ast.fix_missing_locations(ast.Module([maker], []))
         exec(compile(module, node["file"], "exec", FLAGS, True), names, scope)
+        before = dict(names)
         made = scope[MAKER](*[None] * len(node["cells"]))
+        names.clear()
+        names.update(before)
         made.__qualname__ = node["qualname"]
         self.made[number] = made
         self.fill(names, node["globals"])
