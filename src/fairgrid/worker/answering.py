@@ -53,16 +53,19 @@ def _early_upload(book: WorkerBook, held: HeldTask) -> list[ev.Instruction]:
 
 def uploaded(book: WorkerBook, held: HeldTask, event: ev.Uploaded) -> list[ev.Instruction]:
     if held.phase in _BEFORE_REVEALED:
-        return _uploaded_early(book, held, event.cid)
+        return _uploaded_early(book, held, event)
     book.busy.pop(held.task_id, None)
-    held = replace(book.move(held, Phase.UPLOADED, f"uploaded as {event.cid}"), cid=event.cid)
+    usage = replace(held.usage, bytes_out=event.bytes_out)
+    held = replace(book.move(held, Phase.UPLOADED, f"uploaded as {event.cid}"), cid=event.cid, usage=usage)
     return [*book.save(held), replies.uploaded(held)]
 
 
-def _uploaded_early(book: WorkerBook, held: HeldTask, cid: str) -> list[ev.Instruction]:
+def _uploaded_early(book: WorkerBook, held: HeldTask, event: ev.Uploaded) -> list[ev.Instruction]:
     if book.busy.get(held.task_id) is ev.Upload:
         del book.busy[held.task_id]
-    held = replace(held, cid=cid, story=held.told(f"uploaded as {cid} before it contributed"))
+    usage = replace(held.usage, bytes_out=event.bytes_out)
+    told = held.told(f"uploaded as {event.cid} before it contributed")
+    held = replace(held, cid=event.cid, usage=usage, story=told)
     waits = held.phase is Phase.SEALED and not held.authorisation
     return [*book.save(held), *([replies.uploaded(held)] if waits else [])]
 

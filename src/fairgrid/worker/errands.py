@@ -25,6 +25,7 @@ from fairgrid.worker.judge import Judge
 from fairgrid.worker.machine import WorkerMachine
 from fairgrid.worker.misbehave import Misbehaviour
 from fairgrid.worker.transactions import Transactions
+from fairgrid.worker.transfers import counting
 
 __all__ = ["Errands"]
 
@@ -132,8 +133,9 @@ class Errands:
 
     async def download(self, held: HeldTask) -> ev.Event:
         """Fetch what the task needs."""
-        await self._work.download(held, await self._judge.deal(held))
-        return ev.Downloaded(held.task_id)
+        with counting() as moved:
+            await self._work.download(held, await self._judge.deal(held))
+        return ev.Downloaded(held.task_id, moved.bytes_in)
 
     async def compute(self, held: HeldTask) -> ev.Event:
         """Run the job."""
@@ -212,10 +214,11 @@ class Errands:
         if held is None:
             return
         try:
-            cid = await self._work.upload(held)
+            with counting() as moved:
+                cid = await self._work.upload(held)
         except Exception as error:
             if not isinstance(error, FairgridError):
                 _log.exception("upload failed", task=task_id)
             self._report(ev.UploadFailed(task_id, str(error)))
         else:
-            self._report(ev.Uploaded(task_id, cid))
+            self._report(ev.Uploaded(task_id, cid, moved.bytes_out))

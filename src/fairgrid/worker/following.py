@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Final
 
 from fairgrid.protocol.views import ContributionStatus, TaskStatus
-from fairgrid.protocol.wire import Opening
 from fairgrid.worker import events as ev
 from fairgrid.worker import replies
 from fairgrid.worker.book import WorkerBook
@@ -35,7 +34,7 @@ def chain_seen(book: WorkerBook, held: HeldTask, event: ev.ChainSeen) -> list[ev
         held = replace(held, opening_requested=False, story=held.told("opened the seal"))
         instructions += [
             *book.save(held),
-            ev.Send(Opening(held.lease_id, held.task_id, digest=held.digest, salt=held.salt)),
+            replies.opening(held),
         ]
     if over and _may_let_go(book, held, event):
         return instructions + book.retire(held, status.name.lower(), event.block)

@@ -18,6 +18,7 @@ from typing import Final
 
 from fairgrid.chain.interface import SignedTransaction
 from fairgrid.protocol.runs import unit_id, units_of
+from fairgrid.protocol.usage import NO_USAGE, Usage
 from fairgrid.protocol.wire import HeldLease
 from fairgrid.protocol.wire import Phase as WirePhase
 
@@ -127,6 +128,8 @@ class HeldTask:
     """How its task ended on chain; empty while it is held."""
     ended_block: int = 0
     """The block at which it had ended; 0 while it is held."""
+    usage: Usage = NO_USAGE
+    """What the task took of this machine."""
     story: tuple[str, ...] = ()
 
     @property

@@ -78,8 +78,9 @@ def approved(book: WorkerBook, held: HeldTask, event: ev.Approved) -> list[ev.In
     return [*book.save(held), replies.report(held), book.begin(held, ev.Download)]
 
 
-def downloaded(book: WorkerBook, held: HeldTask, _event: ev.Downloaded) -> list[ev.Instruction]:
+def downloaded(book: WorkerBook, held: HeldTask, event: ev.Downloaded) -> list[ev.Instruction]:
     held = book.move(held, Phase.COMPUTING, "manifest and inputs are here")
+    held = replace(held, usage=replace(held.usage, bytes_in=held.usage.bytes_in + event.bytes_in))
     return [*book.save(held), replies.report(held), book.begin(held, ev.Compute)]
 
 
@@ -92,6 +93,7 @@ def computed(book: WorkerBook, held: HeldTask, event: ev.Computed) -> list[ev.In
         digest=event.digest,
         callback_data=event.callback_data,
         compute_s=event.compute_s,
+        usage=held.usage if event.usage is None else replace(event.usage, bytes_in=held.usage.bytes_in),
         story=held.told(f"computed in {event.compute_s:.2f} s"),
     )
     return [*book.save(held), book.begin(held, ev.SignSeal)]
