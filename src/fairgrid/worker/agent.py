@@ -110,6 +110,7 @@ class WorkerAgent:
             signer,
             clock=clock,
             poll_s=options.receipt_poll_s,
+            replace_after_s=options.replace_after_s,
             worker=self._worker,
             entry=ownership.entry(signer.address) if ownership is not None else chain.hub,
         )

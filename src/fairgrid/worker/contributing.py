@@ -21,6 +21,7 @@ __all__ = [
     "revealed",
     "transaction_lost",
     "transaction_mined",
+    "transaction_replaced",
     "transaction_signed",
 ]
 
@@ -66,11 +67,24 @@ def reveal_refused(book: WorkerBook, held: HeldTask, event: ev.RevealRefused) ->
 def transaction_signed(book: WorkerBook, held: HeldTask, event: ev.TransactionSigned) -> list[ev.Instruction]:
     if event.step is Step.CONTRIBUTE:
         held = book.move(held, Phase.CONTRIBUTING, f"signed {event.transaction.hash}")
-        held = replace(held, contribution=event.transaction, attempts=held.attempts + 1)
+        held = replace(held, contribution=event.transaction, earlier=(), attempts=held.attempts + 1)
     else:
         held = book.move(held, Phase.REVEALING, f"signed {event.transaction.hash}")
-        held = replace(held, reveal=event.transaction, attempts=held.attempts + 1)
+        held = replace(held, reveal=event.transaction, earlier=(), attempts=held.attempts + 1)
     return [*book.save(held), replies.report(held), book.broadcast(held, event.step)]
+
+
+def transaction_replaced(book: WorkerBook, held: HeldTask, event: ev.TransactionReplaced) -> list[ev.Instruction]:
+    waited = Phase.CONTRIBUTING if event.step is Step.CONTRIBUTE else Phase.REVEALING
+    if held.phase is not waited:
+        return []
+    told = held.told(f"not mined for long, offers more: {event.transaction.hash}")
+    held = replace(held, earlier=held.versions(event.step), story=told)
+    if event.step is Step.CONTRIBUTE:
+        held = replace(held, contribution=event.transaction)
+    else:
+        held = replace(held, reveal=event.transaction)
+    return [*book.save(held), book.broadcast(held, event.step)]
 
 
 def transaction_mined(book: WorkerBook, held: HeldTask, event: ev.TransactionMined) -> list[ev.Instruction]:

@@ -196,7 +196,7 @@ class Errands:
         """Send a stored transaction until it is mined, or not wanted any more."""
         held = self._machine.get(task_id)
         transaction = held.transaction(step) if held is not None else None
-        if transaction is None:
+        if held is None or transaction is None:
             return
         waiting = Phase.CONTRIBUTING if step is Step.CONTRIBUTE else Phase.REVEALING
 
@@ -204,7 +204,7 @@ class Errands:
             current = self._machine.get(task_id)
             return current is not None and current.phase is waiting and current.transaction(step) == transaction
 
-        event = await self._transactions.deliver(task_id, step, transaction, wanted=wanted)
+        event = await self._transactions.deliver(task_id, step, held.versions(step), wanted=wanted)
         if event is not None:
             self._report(event)
 

@@ -53,6 +53,7 @@ __all__ = [
     "TakeUp",
     "TransactionLost",
     "TransactionMined",
+    "TransactionReplaced",
     "TransactionSigned",
     "Upload",
     "UploadFailed",
@@ -173,6 +174,15 @@ class TransactionSigned:
 
 
 @dataclass(frozen=True, slots=True)
+class TransactionReplaced:
+    """Not mined for long: the same with higher fees, signed and not yet sent."""
+
+    task_id: str
+    step: Step
+    transaction: SignedTransaction
+
+
+@dataclass(frozen=True, slots=True)
 class TransactionMined:
     """A receipt of ``block``; ``succeeded`` False means that the hub refused."""
 
@@ -244,6 +254,7 @@ Event = (
     | ContributionRefused
     | RevealRefused
     | TransactionSigned
+    | TransactionReplaced
     | TransactionMined
     | TransactionLost
     | ChainSeen

@@ -67,6 +67,8 @@ class AgentOptions:
     settled_poll_s: float = 30.0
     """How often those are read whose task is over."""
     receipt_poll_s: float = 0.3
+    replace_after_s: float = 60.0
+    """A transaction that is not mined for so long is replaced by one that offers more for gas."""
     keep_s: int = 86_400
     """How long a finished result is kept when the pool never says that it is done (chain time)."""
     retry_for_s: float = 60.0

@@ -78,6 +78,7 @@ class WorkerMachine:
             ev.TransactionSigned: contributing.transaction_signed,
             ev.TransactionMined: contributing.transaction_mined,
             ev.TransactionLost: contributing.transaction_lost,
+            ev.TransactionReplaced: contributing.transaction_replaced,
             ev.ChainSeen: following.chain_seen,
             ev.Uploaded: answering.uploaded,
             ev.UploadFailed: answering.upload_failed,

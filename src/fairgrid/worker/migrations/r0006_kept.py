@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "worker_0005"
-down_revision = "worker_0004"
+revision = "worker_0006"
+down_revision = "worker_0005"
 branch_labels = None
 depends_on = None
 
