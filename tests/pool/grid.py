@@ -37,6 +37,7 @@ from fairgrid.protocol.results import results_text
 from fairgrid.protocol.run_results import RunResults, TaskResult
 from fairgrid.protocol.seals import challenge_message, seal_hash
 from fairgrid.protocol.typed_data import Domain, enrolment_typed_data, order_typed_data
+from fairgrid.protocol.usage import Usage
 from fairgrid.protocol.views import AppInfo, TaskStatus
 from fairgrid.seams.service import serving
 from fairgrid.storage.app import storage_application
@@ -236,6 +237,8 @@ class Script:
     fast: bool = False
     """Contributes and finalizes in one transaction where it may."""
     reveals_after_s: float = 0.0
+    usage: Usage | None = None
+    """What it says that a task took."""
 
 
 @dataclass
@@ -352,6 +355,7 @@ class Scripted:
                         task_id=message.task_id,
                         digest=self.digest(self.script.content, message.task_id),
                         salt=self.salt,
+                        usage=self.script.usage,
                     )
                 )
             case wire.UploadRequest():

@@ -67,6 +67,12 @@ class Book:
     ticked_at: float = 0.0
     """Local time of the last tick."""
     reconciling: bool = False
+    draining: bool = False
+    """The operator lets no new task begin."""
+    drained: set[str] = field(default_factory=set)
+    """Workers that the operator lets have no new lease."""
+    labels: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Words that the operator gave to workers, connected or not."""
     active: int = 0
     claiming: int = 0
     open_bags: BagQueue = field(default_factory=BagQueue)
@@ -380,7 +386,7 @@ class Book:
     def place(self, worker: WorkerState, *, anew: bool = False) -> None:
         """Put a worker where it belongs among the idle ones. ``anew``: it may suit whom it did not suit before."""
         name = worker.worker
-        if worker.ready and worker.free_slots > 0 and not self.burden(name).owing:
+        if worker.ready and worker.free_slots > 0 and not self.burden(name).owing and name not in self.drained:
             self.idle.put(
                 name,
                 self.strikes.get(name, 0),

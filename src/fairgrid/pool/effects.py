@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 import structlog
 
@@ -74,6 +75,12 @@ class ChainEffects:
     def under_way(self) -> int:
         """How many transactions are sent and not mined."""
         return self._outbox.count
+
+    def use_rules(self, rules: SendingRules) -> None:
+        """Send by other rules from now on."""
+        self._rules = rules
+        self._outbox.use_rules(rules)
+        self.gas_money = replace(self.gas_money, low_below=rules.low_balance_transactions)
 
     @property
     def tally(self) -> Counter[str]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fairgrid.pool.policy import Policy
 from fairgrid.pool.state import ChainFacts, DealTerms
 from fairgrid.protocol.machine import Machine
+from fairgrid.protocol.usage import Usage
 
 __all__ = [
     "ChainReconciled",
@@ -20,7 +22,12 @@ __all__ = [
     "Held",
     "LeaseFailed",
     "OpeningReceived",
+    "OperatorBanned",
+    "OperatorEvent",
+    "OperatorUnbanned",
     "PhaseReported",
+    "PolicyChanged",
+    "PoolDrained",
     "RevealMined",
     "RunOpened",
     "SealReceived",
@@ -33,8 +40,10 @@ __all__ = [
     "UploadReported",
     "UploadVerified",
     "WorkerBeat",
+    "WorkerDrained",
     "WorkerFacts",
     "WorkerJoined",
+    "WorkerLabelled",
     "WorkerLost",
     "WorkerReady",
 ]
@@ -224,6 +233,7 @@ class OpeningReceived:
     task_id: str
     digest: str
     salt: str
+    usage: Usage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +246,7 @@ class UploadReported:
     digest: str = ""
     """With ``salt`` the opening of its seal, if the upload was asked for before the contribution."""
     salt: str = ""
+    usage: Usage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +307,55 @@ class DependencyFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class OperatorBanned:
+    """The operator bans a worker and its owner; it is stored already."""
+
+    worker: str
+    owner: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorUnbanned:
+    """The operator lifts the bans of a worker, or of an owner; it is stored already."""
+
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class PoolDrained:
+    """The operator lets no new task begin (``draining``), or lets them begin again."""
+
+    draining: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerDrained:
+    """The operator lets a worker have no new lease (``draining``), or lets it have them again."""
+
+    worker: str
+    draining: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLabelled:
+    """The operator gave a worker exactly these labels, beside those that its owner claims."""
+
+    worker: str
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyChanged:
+    """Another policy counts from now on."""
+
+    policy: Policy
+
+
+OperatorEvent = OperatorBanned | OperatorUnbanned | PoolDrained | WorkerDrained | WorkerLabelled | PolicyChanged
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time passes; ``chain_time`` is the newest block's, by which deadlines are judged."""
 
@@ -329,5 +389,6 @@ Event = (
     | EffectFailed
     | DependenciesMet
     | DependencyFailed
+    | OperatorEvent
     | Tick
 )

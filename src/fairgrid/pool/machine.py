@@ -7,8 +7,19 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
+from fairgrid.pool import (
+    accounts,
+    chain_facts,
+    deals,
+    dispatch,
+    operator_events,
+    presence,
+    progress,
+    rounds,
+    settlement,
+    timing,
+)
 from fairgrid.pool import bags as bags_of
-from fairgrid.pool import chain_facts, deals, dispatch, presence, progress, rounds, settlement, timing
 from fairgrid.pool.book import Book
 from fairgrid.pool.events import (
     ChainReconciled,
@@ -20,7 +31,11 @@ from fairgrid.pool.events import (
     Event,
     LeaseFailed,
     OpeningReceived,
+    OperatorBanned,
+    OperatorUnbanned,
     PhaseReported,
+    PolicyChanged,
+    PoolDrained,
     RunOpened,
     SealReceived,
     Tick,
@@ -28,8 +43,10 @@ from fairgrid.pool.events import (
     UploadReported,
     UploadVerified,
     WorkerBeat,
+    WorkerDrained,
     WorkerFacts,
     WorkerJoined,
+    WorkerLabelled,
     WorkerLost,
     WorkerReady,
 )
@@ -99,6 +116,11 @@ class PoolMachine:
     def standings(self) -> Mapping[str, Standing]:
         """What the pool knows of workers from its own experience, by address; read only."""
         return self._book.standings.standings
+
+    @property
+    def book(self) -> Book:
+        """All that it knows, for whoever explains it; read only."""
+        return self._book
 
     def is_newcomer(self, worker: str, owner: str) -> bool:
         """Whether a worker has still to prove itself to this pool."""
@@ -279,6 +301,15 @@ class PoolMachine:
                 deals.run_opened(book, event)
             case WorkerJoined() | WorkerFacts() | WorkerReady() | WorkerBeat() | WorkerLost():
                 presence.take(book, event)
+            case (
+                OperatorBanned()
+                | OperatorUnbanned()
+                | PoolDrained()
+                | WorkerDrained()
+                | WorkerLabelled()
+                | PolicyChanged()
+            ):
+                operator_events.take(book, event)
             case _:
                 task_or_none = book.tasks.get(event.task_id)
                 if task_or_none is None:
@@ -329,7 +360,10 @@ class PoolMachine:
                 rounds.seal_received(book, task, replica, event)
             case OpeningReceived():
                 settlement.opening_received(book, task, replica, event)
+                if replica.opened:
+                    accounts.note_usage(book, task, replica, event.usage)
             case UploadReported():
+                accounts.note_usage(book, task, replica, event.usage)
                 settlement.upload_reported(book, task, replica, event)
             case LeaseFailed():
                 rounds.lease_failed(book, task, replica, event)

@@ -110,6 +110,10 @@ class Outbox:
         envelopes = [read_envelope(item.newest.raw) for item in self._outstanding.values()]
         return sum(envelope.gas * envelope.fees.max_fee_wei + envelope.value_wei for envelope in envelopes)
 
+    def use_rules(self, rules: SendingRules) -> None:
+        """Sign by other rules from now on."""
+        self._rules = rules
+
     def carries(self, key: str) -> bool:
         """True while a transaction that carries out this effect is under way."""
         return any(key in item.keys for item in self._outstanding.values())

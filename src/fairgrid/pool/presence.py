@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fairgrid.pool import dispatch, fast_path, settlement
+from fairgrid.pool import dispatch, fast_path, operator_events, settlement
 from fairgrid.pool.book import Book
 from fairgrid.pool.events import Held, WorkerBeat, WorkerFacts, WorkerJoined, WorkerLost, WorkerReady
 from fairgrid.pool.instructions import RequestUpload, SendAbort, SendAuthorisation, SendDone, SendLease
@@ -56,20 +56,21 @@ def take(book: Book, event: WorkerJoined | WorkerFacts | WorkerReady | WorkerBea
 def _joined(book: Book, event: WorkerJoined) -> None:
     if book.is_banned(event.worker, event.owner):
         return
-    book.connect(
-        WorkerState(
-            worker=event.worker,
-            owner=event.owner,
-            slots=event.slots,
-            score=event.score,
-            weight=worker_weight(event.score),
-            stake=event.stake,
-            runtimes=event.runtimes,
-            machine=event.machine,
-            network=event.network,
-            fast=event.fast,
-        )
+    worker = WorkerState(
+        worker=event.worker,
+        owner=event.owner,
+        slots=event.slots,
+        score=event.score,
+        weight=worker_weight(event.score),
+        stake=event.stake,
+        runtimes=event.runtimes,
+        machine=event.machine,
+        network=event.network,
+        claimed_labels=event.machine.labels if event.machine is not None else (),
+        fast=event.fast,
     )
+    operator_events.welcome(book, worker)
+    book.connect(worker)
     for part in book.parts_of(event.worker):
         part.replica.lost_at = 0.0
         part.replica.renewed_at = book.now

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from fairgrid.chain.interface import SignedTransaction
 from fairgrid.pool import documents
+from fairgrid.pool.accounts import Account
 from fairgrid.pool.events import Event
 from fairgrid.pool.instructions import ChainInstruction, Instruction
 from fairgrid.pool.standing import Standing
@@ -88,6 +89,7 @@ class Commit:
     instructions: list[Instruction] = dataclasses.field(default_factory=list)
     bags: dict[str, BagRow] = dataclasses.field(default_factory=dict)
     standings: dict[str, Standing] = dataclasses.field(default_factory=dict)
+    accounts: list[Account] = dataclasses.field(default_factory=list)
 
     @property
     def is_empty(self) -> bool:

@@ -17,11 +17,12 @@ from prometheus_client import CollectorRegistry
 from fairgrid.chain.fees import FeeCaps
 from fairgrid.chain.interface import Chain
 from fairgrid.errors import ServiceUnavailable
+from fairgrid.pool.accounts import Account, accounts_of
 from fairgrid.pool.commits import gather
 from fairgrid.pool.dependencies import DependencyKeeper
 from fairgrid.pool.desk import WorkerDesk
 from fairgrid.pool.effects import ChainEffects
-from fairgrid.pool.events import EffectFailed, Event, SealReceived
+from fairgrid.pool.events import EffectFailed, Event, PolicyChanged, SealReceived
 from fairgrid.pool.fair_matcher import FairMatcher
 from fairgrid.pool.finder import TaskFinder
 from fairgrid.pool.gas_money import GasMoney
@@ -47,7 +48,7 @@ from fairgrid.pool.requirements import RequirementsReader
 from fairgrid.pool.rows import BagRow, Commit, StoredTask
 from fairgrid.pool.run_uploads import verify_run_upload
 from fairgrid.pool.sponsor import Sponsor
-from fairgrid.pool.state import PoolIdentity, StoryLine
+from fairgrid.pool.state import PoolIdentity, StoryLine, TaskState
 from fairgrid.pool.store import PoolStore
 from fairgrid.pool.uploads import verify_upload
 from fairgrid.pool.watcher import ChainWatcher, Position
@@ -135,7 +136,9 @@ class PoolService(WorkerDesk):
             taken=self._queue.join,
             tasks=lambda: self.machine.tasks,
             waits=self._dependencies.may_wait,
-            requirements=RequirementsReader(manifests).requirements_of,
+            requirements=RequirementsReader(
+                manifests, labels_of_app=lambda app: self.policy.labels_of_app(app)
+            ).requirements_of,
         )
         self._effects = ChainEffects(
             chain=chain,
@@ -145,14 +148,7 @@ class PoolService(WorkerDesk):
             callback_of=self._callback_of,
             failed=self._effect_failed,
             check=self._watcher.check_genesis,
-            rules=SendingRules(
-                caps=FeeCaps(
-                    max_fee_wei=int(policy.max_fee_gwei * 10**9), max_tip_wei=int(policy.max_tip_gwei * 10**9)
-                ),
-                replace_after_s=policy.replace_after_s,
-                max_batch_tasks=policy.max_batch_tasks,
-                low_balance_transactions=policy.low_balance_transactions,
-            ),
+            rules=_sending_rules(policy),
         )
         self._keeper = Keeper(
             chain=chain,
@@ -264,7 +260,7 @@ class PoolService(WorkerDesk):
     async def _take(self, batch: list[Event | Position]) -> None:
         position = next((item for item in reversed(batch) if isinstance(item, Position)), None)
         events = (item for item in batch if not isinstance(item, Position))
-        commit = gather(events, self._handle, at=self._clock.now())
+        commit = gather(events, self._handle, at=self._clock.now(), account=self._account)
         if not commit.is_empty:
             with self.meter.committing():
                 await asyncio.to_thread(self._store.commit, commit)
@@ -277,6 +273,9 @@ class PoolService(WorkerDesk):
         if position is not None:
             await asyncio.to_thread(self._store.set_position, position.block_number)
         self._do(commit.instructions)
+
+    def _account(self, task: TaskState) -> list[Account]:
+        return accounts_of(task, self.identity.workerpool)
 
     def _handle(self, event: Event) -> Outcome | None:
         try:
@@ -355,6 +354,14 @@ class PoolService(WorkerDesk):
             before = self._clock.now() - self.policy.keep_rows_days * _DAY_S
             gone = await asyncio.to_thread(self._store.purge, before, limit=_PURGE_STEP)
             await self._clock.sleep(_PURGE_PAUSE_S if gone else _PURGE_EVERY_S)
+
+    # --- the operator ---------------------------------------------------------------------------------------------
+
+    def use_policy(self, policy: Policy) -> None:
+        """Let another policy count from now on; what a term begins with (`operating.LATER`) stays as it is."""
+        self.policy = policy
+        self._effects.use_rules(_sending_rules(policy))
+        self.feed(PolicyChanged(policy))
 
     # --- figures ---------------------------------------------------------------------------------------------------
 
@@ -445,6 +452,15 @@ class PoolService(WorkerDesk):
                 self._store.tasks_of_deal(deal_id, limit=limit, offset=offset),
             )
         )
+
+
+def _sending_rules(policy: Policy) -> SendingRules:
+    return SendingRules(
+        caps=FeeCaps(max_fee_wei=int(policy.max_fee_gwei * 10**9), max_tip_wei=int(policy.max_tip_gwei * 10**9)),
+        replace_after_s=policy.replace_after_s,
+        max_batch_tasks=policy.max_batch_tasks,
+        low_balance_transactions=policy.low_balance_transactions,
+    )
 
 
 def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -33,6 +33,7 @@ from fairgrid.pool.events import (
 )
 from fairgrid.pool.live import LiveBoard
 from fairgrid.pool.policy import Policy
+from fairgrid.pool.rates import Bucket
 from fairgrid.pool.sponsoring import network_of
 from fairgrid.pool.state import PoolIdentity
 from fairgrid.protocol import wire
@@ -77,6 +78,11 @@ class Desk(Protocol):
     def now(self) -> float: ...
     def feed(self, event: Event) -> None: ...
     def is_banned(self, worker: str, owner: str) -> bool: ...
+
+    def ban_reason(self, worker: str, owner: str) -> str:
+        """Why one of them is banned; empty if none is."""
+        ...
+
     def has_room(self) -> bool: ...
     def why(self, worker: str) -> wire.Why: ...
 
@@ -119,24 +125,6 @@ class _Turned(Exception):
         super().__init__(text)
 
 
-@dataclass(slots=True)
-class _Bucket:
-    """A rate limit: ``burst`` frames at once, ``frames_per_s`` in the long run."""
-
-    tokens: float
-    burst: float
-    frames_per_s: float
-    at: float = 0.0
-
-    def take(self, now: float) -> bool:
-        self.tokens = min(self.burst, self.tokens + max(now - self.at, 0.0) * self.frames_per_s)
-        self.at = now
-        if self.tokens < 1:
-            return False
-        self.tokens -= 1
-        return True
-
-
 @dataclass(slots=True, eq=False)
 class Session:
     """An enrolled worker's connection. `send` never waits: a worker that does not read is cut off."""
@@ -155,6 +143,8 @@ class Session:
     reason: str = ""
     why: wire.Why | None = None
     why_at: float = 0.0
+    heard_at: float = 0.0
+    """When it spoke last, by the pool's clock."""
 
     def send(self, message: wire.PoolMessage) -> None:
         try:
@@ -220,9 +210,7 @@ async def _enrol(desk: Desk, socket: WebSocket) -> tuple[Session, WorkerJoined]:
         )
     worker, owner, key = await _checked_identity(desk, enrol, nonce)
     if desk.is_banned(worker, owner):
-        raise _Turned(
-            "This worker or its owner was banned by this pool: it did not keep to what it had sealed.", "banned"
-        )
+        raise _Turned(f"This worker or its owner was banned by this pool: {desk.ban_reason(worker, owner)}.", "banned")
     if not desk.has_room():
         raise _Turned("This pool has as many workers as it takes; try again later.", "full")
     try:
@@ -324,7 +312,7 @@ async def _write(socket: WebSocket, session: Session) -> None:
 async def _read(desk: Desk, socket: WebSocket, session: Session) -> None:
     # A task takes three messages or more: a machine with many slots may say more than one with a single one.
     burst, rate = _BURST + 4 * session.slots, _FRAMES_PER_S + 2 * session.slots
-    bucket = _Bucket(burst, burst, rate, at=desk.now())
+    bucket = Bucket.full(burst, rate, at=desk.now())
     silence = _MISSED_HEARTBEATS * desk.policy.heartbeat_s
     while True:
         try:
@@ -332,7 +320,8 @@ async def _read(desk: Desk, socket: WebSocket, session: Session) -> None:
                 text = await _receive(socket)
         except TimeoutError:
             raise _Turned(f"No heartbeat within {silence:g} s.", "silent") from None
-        if not bucket.take(desk.now()):
+        session.heard_at = desk.now()
+        if not bucket.take(session.heard_at):
             raise _Turned(f"More than {rate:.0f} messages a second.", "rate")
         await _take(desk, session, _decode(text))
 
@@ -355,11 +344,13 @@ async def _take(desk: Desk, session: Session, message: wire.WorkerMessage) -> No
                 SealReceived(worker, message.lease_id, message.task_id, message.round, message.seal, message.signature)
             )
         case wire.Opening():
-            desk.feed(OpeningReceived(worker, message.lease_id, message.task_id, message.digest, message.salt))
+            desk.feed(
+                OpeningReceived(worker, message.lease_id, message.task_id, message.digest, message.salt, message.usage)
+            )
         case wire.Uploaded():
             digest, salt = message.digest or "", message.salt or ""
             given = (message.lease_id, message.task_id, message.cid, message.callback_data)
-            desk.feed(UploadReported(worker, *given, digest=digest if salt else "", salt=salt))
+            desk.feed(UploadReported(worker, *given, digest=digest if salt else "", salt=salt, usage=message.usage))
         case wire.LeaseFailed():
             desk.feed(LeaseFailed(worker, message.lease_id, message.task_id, message.reason))
         case wire.Contributed() | wire.Revealed():

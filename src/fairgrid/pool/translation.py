@@ -57,6 +57,7 @@ def terms_of(
         waits=waits,
         price=deal.workerpool.price,
         app=deal.app.pointer,
+        pool_percent=deal.scheduler_reward_ratio,
         requirements=requirements,
         in_batch_lane=in_batch_lane,
     )

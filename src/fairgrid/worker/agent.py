@@ -53,6 +53,7 @@ from fairgrid.worker.ownership import Ownership
 from fairgrid.worker.policy import WorkerPolicy
 from fairgrid.worker.store import Finished, WorkerStore
 from fairgrid.worker.transactions import Transactions
+from fairgrid.worker.transfers import counting
 
 __all__ = ["AgentOptions", "Announcer", "TaskWork", "WorkerAgent"]
 
@@ -599,8 +600,9 @@ class WorkerAgent:
         )
 
     async def _download(self, held: HeldTask) -> ev.Event:
-        await self._work.download(held, await self._judge.deal(held))
-        return ev.Downloaded(held.task_id)
+        with counting() as moved:
+            await self._work.download(held, await self._judge.deal(held))
+        return ev.Downloaded(held.task_id, moved.bytes_in)
 
     async def _compute(self, held: HeldTask) -> ev.Event:
         return await self._work.compute(held, await self._judge.deal(held), await self._chain.view_task(held.task_id))
@@ -704,10 +706,11 @@ class WorkerAgent:
         if held is None:
             return
         try:
-            cid = await self._work.upload(held)
+            with counting() as moved:
+                cid = await self._work.upload(held)
         except Exception as error:
             if not isinstance(error, FairgridError):
                 _log.exception("upload failed", task=task_id)
             self._events.put_nowait(ev.UploadFailed(task_id, str(error)))
         else:
-            self._events.put_nowait(ev.Uploaded(task_id, cid))
+            self._events.put_nowait(ev.Uploaded(task_id, cid, moved.bytes_out))

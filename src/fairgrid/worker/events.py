@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fairgrid.chain.interface import SignedTransaction
+from fairgrid.protocol.usage import Usage
 from fairgrid.protocol.views import Contribution, Task
 from fairgrid.protocol.wire import (
     Abort,
@@ -105,9 +106,10 @@ class Approved:
 
 @dataclass(frozen=True, slots=True)
 class Downloaded:
-    """Manifest and inputs lie in the cache."""
+    """Manifest and inputs lie in the cache; ``bytes_in`` of them were fetched for it."""
 
     task_id: str
+    bytes_in: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,8 @@ class Computed:
     digest: str
     callback_data: str
     compute_s: float
+    usage: Usage | None = None
+    """What the sandbox measured; None where it measures nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,10 +203,11 @@ class ChainSeen:
 
 @dataclass(frozen=True, slots=True)
 class Uploaded:
-    """The archive is in storage."""
+    """The archive is in storage; ``bytes_out`` were sent."""
 
     task_id: str
     cid: str
+    bytes_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)

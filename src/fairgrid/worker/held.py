@@ -17,6 +17,7 @@ from typing import Final
 
 from fairgrid.chain.interface import SignedTransaction
 from fairgrid.protocol.runs import unit_id, units_of
+from fairgrid.protocol.usage import NO_USAGE, Usage
 from fairgrid.protocol.wire import HeldLease
 from fairgrid.protocol.wire import Phase as WirePhase
 
@@ -122,6 +123,8 @@ class HeldTask:
     upload_requested: bool = False
     """The pool asked for the result: before the contribution if the task is SEALED."""
     done_requested: bool = False
+    usage: Usage = NO_USAGE
+    """What the task took of this machine."""
     story: tuple[str, ...] = ()
 
     @property

@@ -22,7 +22,6 @@ from fairgrid.protocol.wire import (
     Heartbeat,
     HeldLease,
     Lease,
-    Opening,
     OpeningRequest,
     Ready,
     RevealNotice,
@@ -249,8 +248,9 @@ class WorkerMachine:
         )
         return [*self._save(held), replies.report(held), self._begin(held, ev.Download)]
 
-    def _on_downloaded(self, held: HeldTask, _event: ev.Downloaded) -> list[ev.Instruction]:
+    def _on_downloaded(self, held: HeldTask, event: ev.Downloaded) -> list[ev.Instruction]:
         held = self._move(held, Phase.COMPUTING, "manifest and inputs are here")
+        held = replace(held, usage=replace(held.usage, bytes_in=held.usage.bytes_in + event.bytes_in))
         return [*self._save(held), replies.report(held), self._begin(held, ev.Compute)]
 
     def _on_computed(self, held: HeldTask, event: ev.Computed) -> list[ev.Instruction]:
@@ -262,6 +262,7 @@ class WorkerMachine:
             digest=event.digest,
             callback_data=event.callback_data,
             compute_s=event.compute_s,
+            usage=held.usage if event.usage is None else replace(event.usage, bytes_in=held.usage.bytes_in),
             story=held.told(f"computed in {event.compute_s:.2f} s"),
         )
         return [*self._save(held), self._begin(held, ev.SignSeal)]
@@ -377,7 +378,7 @@ class WorkerMachine:
             held = replace(held, opening_requested=False, story=held.told("opened the seal"))
             instructions += [
                 *self._save(held),
-                ev.Send(Opening(held.lease_id, held.task_id, digest=held.digest, salt=held.salt)),
+                replies.opening(held),
             ]
         if over and self._may_forget(held, event):
             return instructions + self._forget(held, status.name.lower())
@@ -486,15 +487,18 @@ class WorkerMachine:
 
     def _on_uploaded(self, held: HeldTask, event: ev.Uploaded) -> list[ev.Instruction]:
         if held.phase in _BEFORE_REVEALED:
-            return self._uploaded_early(held, event.cid)
+            return self._uploaded_early(held, event)
         self._busy.pop(held.task_id, None)
-        held = replace(self._move(held, Phase.UPLOADED, f"uploaded as {event.cid}"), cid=event.cid)
+        usage = replace(held.usage, bytes_out=event.bytes_out)
+        held = replace(self._move(held, Phase.UPLOADED, f"uploaded as {event.cid}"), cid=event.cid, usage=usage)
         return [*self._save(held), replies.uploaded(held)]
 
-    def _uploaded_early(self, held: HeldTask, cid: str) -> list[ev.Instruction]:
+    def _uploaded_early(self, held: HeldTask, event: ev.Uploaded) -> list[ev.Instruction]:
         if self._busy.get(held.task_id) is ev.Upload:
             del self._busy[held.task_id]
-        held = replace(held, cid=cid, story=held.told(f"uploaded as {cid} before it contributed"))
+        usage = replace(held.usage, bytes_out=event.bytes_out)
+        told = held.told(f"uploaded as {event.cid} before it contributed")
+        held = replace(held, cid=event.cid, usage=usage, story=told)
         waits = held.phase is Phase.SEALED and not held.authorisation
         return [*self._save(held), *([replies.uploaded(held)] if waits else [])]
 

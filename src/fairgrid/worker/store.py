@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine
 
 from fairgrid.chain.interface import SignedTransaction
 from fairgrid.errors import UsageError
+from fairgrid.protocol.usage import Usage
 from fairgrid.seams.database import Uint256, migrate, open_engine
 from fairgrid.worker.held import HeldTask, Phase, Step
 
@@ -52,6 +53,7 @@ _held = sa.Table(
     sa.Column("done_requested", sa.Boolean, nullable=False),
     sa.Column("story", sa.Text, nullable=False),
     sa.Column("task_count", sa.Integer, nullable=False),
+    sa.Column("usage", sa.Text, nullable=False),
     sa.Column("trust", Uint256, nullable=False),
     sa.Column("fast", sa.Boolean, nullable=False),
 )
@@ -219,6 +221,7 @@ class WorkerStore:
                 count=row["task_count"],
                 phase=Phase(row["phase"]),
                 story=tuple(json.loads(row["story"])),
+                usage=Usage(**json.loads(row["usage"] or "{}")),
                 contribution=transactions.get((row["task_id"], Step.CONTRIBUTE.value)),
                 reveal=transactions.get((row["task_id"], Step.REVEAL.value)),
                 **{name: row[name] for name in _PLAIN},
@@ -251,6 +254,7 @@ class WorkerStore:
             "task_count": held.count,
             "phase": held.phase.value,
             "story": json.dumps(held.story),
+            "usage": json.dumps(asdict(held.usage)),
         }
         known = connection.execute(sa.update(_held).where(_held.c.task_id == held.task_id).values(**values))
         if known.rowcount == 0:
