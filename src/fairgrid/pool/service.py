@@ -303,7 +303,8 @@ class PoolService(WorkerDesk):
             elif isinstance(instruction, VerifyUpload):
                 self._spawn(self._verify(instruction))
             elif isinstance(instruction, AwaitDependencies):
-                self._dependencies.await_for(instruction.task_id, instruction.deal_id, instruction.index)
+                waits = (instruction.task_id, instruction.deal_id, instruction.index)
+                self._dependencies.await_for(*waits, count=instruction.count)
             elif isinstance(instruction, BanWorker):
                 _log.warning("worker banned", worker=instruction.worker, reason=instruction.reason)
                 for session in list(self._sessions.values()):
@@ -353,6 +354,7 @@ class PoolService(WorkerDesk):
         while self.policy.keep_rows_days:
             before = self._clock.now() - self.policy.keep_rows_days * _DAY_S
             gone = await asyncio.to_thread(self._store.purge, before, limit=_PURGE_STEP)
+            gone += await self._effects.purge(before, limit=_PURGE_STEP)
             await self._clock.sleep(_PURGE_PAUSE_S if gone else _PURGE_EVERY_S)
 
     # --- the operator ---------------------------------------------------------------------------------------------

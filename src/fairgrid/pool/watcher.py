@@ -314,12 +314,9 @@ class ChainWatcher:
             return  # It is over, and only read again.
         timeref = await self._timeref(deal.category)
         requirements, waits = await self._requirements(deal), await self._waits(deal)
-        # Workers fetch what a run's tasks depend on; only tasks of their own are held back until it is there.
         # The deal's own tag is no proof: whoever matches can put the bit into it (decision 16).
         in_lane = has_lane(deal.tag) and (await self._chain.view_lane(deal_id)).in_batch_lane
-        terms = terms_of(
-            deal_id, deal, timeref, waits=waits and not in_lane, requirements=requirements, in_batch_lane=in_lane
-        )
+        terms = terms_of(deal_id, deal, timeref, waits=waits, requirements=requirements, in_batch_lane=in_lane)
         self._feed(DealMatched(terms, deal.bot_first, deal.bot_size))
         await self._taken()
 

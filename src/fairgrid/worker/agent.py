@@ -114,6 +114,8 @@ class AgentOptions:
     settled_poll_s: float = 30.0
     """How often those are read whose task is over."""
     receipt_poll_s: float = 0.3
+    replace_after_s: float = 60.0
+    """A transaction that is not mined for so long is replaced by one that offers more for gas."""
     keep_s: int = 86_400
     """How long a finished result is kept when the pool never says that it is done (chain time)."""
     retry_for_s: float = 60.0
@@ -180,6 +182,7 @@ class WorkerAgent:
             signer,
             clock=clock,
             poll_s=options.receipt_poll_s,
+            replace_after_s=options.replace_after_s,
             worker=self._worker,
             entry=ownership.entry(signer.address) if ownership is not None else chain.hub,
         )
@@ -658,7 +661,7 @@ class WorkerAgent:
     async def _broadcast(self, task_id: str, step: Step) -> None:
         held = self._machine.get(task_id)
         transaction = held.transaction(step) if held is not None else None
-        if transaction is None:
+        if held is None or transaction is None:
             return
         waiting = Phase.CONTRIBUTING if step is Step.CONTRIBUTE else Phase.REVEALING
 
@@ -666,7 +669,7 @@ class WorkerAgent:
             current = self._machine.get(task_id)
             return current is not None and current.phase is waiting and current.transaction(step) == transaction
 
-        event = await self._transactions.deliver(task_id, step, transaction, wanted=wanted)
+        event = await self._transactions.deliver(task_id, step, held.versions(step), wanted=wanted)
         if event is not None:
             self._events.put_nowait(event)
 

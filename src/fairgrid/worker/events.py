@@ -49,6 +49,7 @@ __all__ = [
     "Stopping",
     "TransactionLost",
     "TransactionMined",
+    "TransactionReplaced",
     "TransactionSigned",
     "Upload",
     "UploadFailed",
@@ -169,6 +170,15 @@ class TransactionSigned:
 
 
 @dataclass(frozen=True, slots=True)
+class TransactionReplaced:
+    """Not mined for long: the same with higher fees, signed and not yet sent."""
+
+    task_id: str
+    step: Step
+    transaction: SignedTransaction
+
+
+@dataclass(frozen=True, slots=True)
 class TransactionMined:
     """A receipt of ``block``; ``succeeded`` False means that the hub refused."""
 
@@ -232,6 +242,7 @@ Event = (
     | ContributionRefused
     | RevealRefused
     | TransactionSigned
+    | TransactionReplaced
     | TransactionMined
     | TransactionLost
     | ChainSeen

@@ -116,6 +116,8 @@ class HeldTask:
     """The authorisation is for contributing and finalizing in one transaction."""
     contribution: SignedTransaction | None = None
     reveal: SignedTransaction | None = None
+    earlier: tuple[SignedTransaction, ...] = ()
+    """Versions of the transaction under way that a dearer one replaced: any of them may be mined."""
     attempts: int = 0
     """Transactions signed for the current step without success."""
     cid: str = ""
@@ -145,6 +147,11 @@ class HeldTask:
     def transaction(self, step: Step) -> SignedTransaction | None:
         """The stored transaction of a step."""
         return self.contribution if step is Step.CONTRIBUTE else self.reveal
+
+    def versions(self, step: Step) -> tuple[SignedTransaction, ...]:
+        """All that was signed for a step with one nonce, newest last."""
+        newest = self.transaction(step)
+        return () if newest is None else (*(old for old in self.earlier if old.nonce == newest.nonce), newest)
 
     def told(self, line: str) -> tuple[str, ...]:
         """The story with one more line; the oldest lines go when it grows over 60."""

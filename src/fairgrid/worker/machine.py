@@ -79,6 +79,7 @@ class WorkerMachine:
             ev.TransactionSigned: self._on_transaction_signed,
             ev.TransactionMined: self._on_transaction_mined,
             ev.TransactionLost: self._on_transaction_lost,
+            ev.TransactionReplaced: self._on_transaction_replaced,
             ev.ChainSeen: self._on_chain_seen,
             ev.Uploaded: self._on_uploaded,
             ev.UploadFailed: self._on_upload_failed,
@@ -314,11 +315,23 @@ class WorkerMachine:
     def _on_transaction_signed(self, held: HeldTask, event: ev.TransactionSigned) -> list[ev.Instruction]:
         if event.step is Step.CONTRIBUTE:
             held = self._move(held, Phase.CONTRIBUTING, f"signed {event.transaction.hash}")
-            held = replace(held, contribution=event.transaction, attempts=held.attempts + 1)
+            held = replace(held, contribution=event.transaction, earlier=(), attempts=held.attempts + 1)
         else:
             held = self._move(held, Phase.REVEALING, f"signed {event.transaction.hash}")
-            held = replace(held, reveal=event.transaction, attempts=held.attempts + 1)
+            held = replace(held, reveal=event.transaction, earlier=(), attempts=held.attempts + 1)
         return [*self._save(held), replies.report(held), self._broadcast(held, event.step)]
+
+    def _on_transaction_replaced(self, held: HeldTask, event: ev.TransactionReplaced) -> list[ev.Instruction]:
+        waited = Phase.CONTRIBUTING if event.step is Step.CONTRIBUTE else Phase.REVEALING
+        if held.phase is not waited:
+            return []
+        told = held.told(f"not mined for long, offers more: {event.transaction.hash}")
+        held = replace(held, earlier=held.versions(event.step), story=told)
+        if event.step is Step.CONTRIBUTE:
+            held = replace(held, contribution=event.transaction)
+        else:
+            held = replace(held, reveal=event.transaction)
+        return [*self._save(held), self._broadcast(held, event.step)]
 
     def _on_transaction_mined(self, held: HeldTask, event: ev.TransactionMined) -> list[ev.Instruction]:
         waited = Phase.CONTRIBUTING if event.step is Step.CONTRIBUTE else Phase.REVEALING

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
@@ -70,6 +71,20 @@ _transaction = sa.Table(
     sa.Column("nonce", Uint256, nullable=False),
     sa.Column("function", sa.String(64), nullable=False),
 )
+_replaced = sa.Table(
+    "worker_replaced_transaction",
+    _metadata,
+    sa.Column(
+        "task_id", sa.String(66), sa.ForeignKey("worker_held_task.task_id", ondelete="CASCADE"), primary_key=True
+    ),
+    sa.Column("place", sa.Integer, primary_key=True),
+    sa.Column("tx_hash", sa.String(66), nullable=False),
+    sa.Column("raw", sa.LargeBinary, nullable=False),
+    sa.Column("sender", sa.String(42), nullable=False),
+    sa.Column("nonce", Uint256, nullable=False),
+    sa.Column("function", sa.String(64), nullable=False),
+)
+"""Versions that dearer ones replaced, in order."""
 _finished = sa.Table(
     "worker_finished_task",
     _metadata,
@@ -208,11 +223,11 @@ class WorkerStore:
         """Every held record, in the order of arrival."""
         with self._engine.connect().execution_options(read_only=True) as connection:
             transactions: dict[tuple[str, str], SignedTransaction] = {
-                (row.task_id, row.step): SignedTransaction(
-                    raw=bytes(row.raw), hash=row.tx_hash, sender=row.sender, nonce=row.nonce, function=row.function
-                )
-                for row in connection.execute(sa.select(_transaction))
+                (row.task_id, row.step): _signed(row) for row in connection.execute(sa.select(_transaction))
             }
+            earlier: dict[str, list[SignedTransaction]] = {}
+            for row in connection.execute(sa.select(_replaced).order_by(_replaced.c.place)):
+                earlier.setdefault(row.task_id, []).append(_signed(row))
             rows = connection.execute(sa.select(_held).order_by(_held.c.arrival)).mappings().all()
         return tuple(
             HeldTask(
@@ -224,6 +239,7 @@ class WorkerStore:
                 usage=Usage(**json.loads(row["usage"] or "{}")),
                 contribution=transactions.get((row["task_id"], Step.CONTRIBUTE.value)),
                 reveal=transactions.get((row["task_id"], Step.REVEAL.value)),
+                earlier=tuple(earlier.get(row["task_id"], ())),
                 **{name: row[name] for name in _PLAIN},
             )
             for row in rows
@@ -278,6 +294,26 @@ class WorkerStore:
                     function=transaction.function,
                 )
             )
+        self._save_replaced(connection, held)
+
+    def _save_replaced(self, connection: Connection, held: HeldTask) -> None:
+        key = _replaced.c.task_id == held.task_id
+        stored = connection.execute(sa.select(_replaced.c.tx_hash).where(key).order_by(_replaced.c.place)).scalars()
+        if list(stored) == [version.hash for version in held.earlier]:
+            return
+        connection.execute(sa.delete(_replaced).where(key))
+        for place, version in enumerate(held.earlier):
+            connection.execute(
+                sa.insert(_replaced).values(
+                    task_id=held.task_id,
+                    place=place,
+                    tx_hash=version.hash,
+                    raw=version.raw,
+                    sender=version.sender,
+                    nonce=version.nonce,
+                    function=version.function,
+                )
+            )
 
     def bound(self, name: str) -> str:
         """What this folder is bound to under ``name`` (``chain_id``, ``hub``, ``worker``); empty before `bind`."""
@@ -318,3 +354,9 @@ class WorkerStore:
         """All rewards in the history, in nRLC (added up here, never in SQL: decision 56)."""
         with self._engine.connect().execution_options(read_only=True) as connection:
             return sum(row.earned or 0 for row in connection.execute(sa.select(_finished.c.earned)))
+
+
+def _signed(row: Any) -> SignedTransaction:
+    return SignedTransaction(
+        raw=bytes(row.raw), hash=row.tx_hash, sender=row.sender, nonce=row.nonce, function=row.function
+    )
