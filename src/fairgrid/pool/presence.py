@@ -32,6 +32,8 @@ def take(book: Book, event: WorkerJoined | WorkerFacts | WorkerReady | WorkerBea
             worker.score, worker.weight, worker.stake = event.score, worker_weight(event.score), event.stake
             if event.benchmark_fell and worker.machine is not None:
                 worker.machine = replace(worker.machine, benchmark=None)
+            if event.unwelcome:
+                worker.slots = worker.free_slots = 0
             book.place(worker, anew=anew)
         case WorkerLost():
             book.disconnect(event.worker)

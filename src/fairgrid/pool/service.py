@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from fairgrid.chain.fees import FeeCaps
 from fairgrid.chain.interface import Chain
 from fairgrid.errors import ServiceUnavailable
+from fairgrid.pool.access import AccessGate
 from fairgrid.pool.accounts import Account, accounts_of
 from fairgrid.pool.commits import gather
 from fairgrid.pool.dependencies import DependencyKeeper
@@ -53,6 +54,7 @@ from fairgrid.pool.store import PoolStore
 from fairgrid.pool.uploads import verify_upload
 from fairgrid.pool.watcher import ChainWatcher, Position
 from fairgrid.protocol.hexes import ZERO_ADDRESS
+from fairgrid.protocol.views import Deal
 from fairgrid.seams.clock import Clock
 from fairgrid.storage.client import StorageClient
 from fairgrid.wallet.signer import Signer
@@ -87,10 +89,12 @@ class PoolService(WorkerDesk):
         scratch: Path,
         epoch: int = 0,
         sponsor: Sponsor | None = None,
+        access: AccessGate | None = None,
         meter: PoolMeter | None = None,
     ) -> None:
         """``scratch`` is a folder for uploads that are being checked; ``epoch`` that of this process's lead;
-        ``sponsor`` helps newcomers (None: nobody does); ``meter`` measures (None: for itself only).
+        ``sponsor`` helps newcomers (None: nobody does); ``access`` says who may come (None:
+        everybody); ``meter`` measures (None: for itself only).
 
         The caller opens and closes what it gives.
         """
@@ -107,6 +111,7 @@ class PoolService(WorkerDesk):
             store=store,
             clock=clock,
             sponsor=sponsor,
+            access=access,
         )
         self.scheduler = signer.address
         self._signer = signer
@@ -139,6 +144,7 @@ class PoolService(WorkerDesk):
             requirements=RequirementsReader(
                 manifests, labels_of_app=lambda app: self.policy.labels_of_app(app)
             ).requirements_of,
+            refusal=self._deal_refusal,
         )
         self._effects = ChainEffects(
             chain=chain,
@@ -206,6 +212,8 @@ class PoolService(WorkerDesk):
             self._group = None
 
     async def _start(self) -> dict[str, Coroutine[Any, Any, None]]:
+        if self.access is not None:
+            await self.access.read()
         under_way = await self._effects.resume()
         tasks, bags, bans, standings = await asyncio.to_thread(
             lambda: (self._store.live_tasks(), self._store.live_bags(), self._store.bans(), self._store.standings())
@@ -233,8 +241,12 @@ class PoolService(WorkerDesk):
             "purge": self._purge(),
             "dependencies": self._dependencies.keep(),
             "spot check": self._speed_tests.keep(),
+            **({"access": self._keep_access()} if self.access is not None else {}),
             **({"sponsor": self._pay_newcomers()} if self._sponsor is not None else {}),
         }
+
+    async def _deal_refusal(self, deal: Deal) -> str:
+        return "" if self.access is None else await self.access.deal_refusal(deal.requester)
 
     async def drain(self) -> None:
         """Send the workers elsewhere and take what is queued: another process is to go on."""
