@@ -66,6 +66,8 @@ class Book:
     ticked_at: float = 0.0
     """Local time of the last tick."""
     reconciling: bool = False
+    stirred: int = 0
+    """Counts what is decided, told or changed."""
     active: int = 0
     claiming: int = 0
     open_bags: BagQueue = field(default_factory=BagQueue)
@@ -165,6 +167,7 @@ class Book:
 
     def touch_bag(self, bag: Bag) -> None:
         """Have the deal stored."""
+        self.stirred += 1
         self.changed_bags[bag.deal.deal_id] = bag
 
     def _count(self, phase: Phase, change: int) -> None:
@@ -176,11 +179,13 @@ class Book:
     # --- what was decided -----------------------------------------------------------------------------------------
 
     def do(self, instruction: Instruction) -> None:
+        self.stirred += 1
         self.instructions.append(instruction)
 
     def send(self, instruction: WorkerInstruction) -> None:
         """Tell a worker, if it is connected; if not, it is told when it comes back."""
         if instruction.worker in self.workers:
+            self.stirred += 1
             self.instructions.append(instruction)
 
     def tell(self, task: TaskState, text: str, *, worker: str = "") -> None:
@@ -188,10 +193,12 @@ class Book:
         line = StoryLine(task.task_id, len(task.story) + 1, self.now, text, worker)
         task.story.append(line)
         self.lines.append(line)
+        self.stirred += 1
         self.changed[task.task_id] = None
 
     def touch(self, task: TaskState) -> None:
         """Have the task stored."""
+        self.stirred += 1
         self.changed[task.task_id] = None
 
     def enter(self, task: TaskState, phase: Phase, why: str) -> None:

@@ -1,38 +1,28 @@
-"""From a batch of events to what is written at once: one transaction of the database for all of them."""
+"""From a group of events to what is written at once: one transaction of the database for all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import Counter
 
 from fairgrid.pool.events import Event
 from fairgrid.pool.machine import Outcome
 from fairgrid.pool.rows import BagRow, Commit, TaskRow
-from fairgrid.pool.state import Bag, TaskState
 
-__all__ = ["gather"]
+__all__ = ["commit_of"]
 
 
-def gather(events: Iterable[Event], handle: Callable[[Event], Outcome | None], *, at: float) -> Commit:
-    """Have a scheduler handle events, and snapshot what it changed: each task and deal once, as it is after the last.
+def commit_of(outcome: Outcome, events: list[Event], *, at: float, position: int | None = None) -> Commit:
+    """A snapshot of all that changed, to be written before anything else happens to it.
 
-    ``handle`` gives None for an event that could not be taken. Events that led to nothing are not kept.
+    ``events`` are those that led to something, ``position`` is the last block of the chain that was taken with them.
     """
-    commit = Commit(at=at)
-    tasks: dict[str, TaskState] = {}
-    bags: dict[str, Bag] = {}
-    for event in events:
-        outcome = handle(event)
-        if outcome is None:
-            continue
-        if outcome.instructions or outcome.changed or outcome.bags:
-            commit.events.append(event)
-        commit.standings.update((standing.worker, standing) for standing in outcome.standings)
-        commit.lines += outcome.lines
-        commit.instructions += outcome.instructions
-        for task in outcome.changed:
-            tasks[task.task_id] = task
-        for bag in outcome.bags:
-            bags[bag.deal.deal_id] = bag
-    commit.tasks = {task_id: TaskRow.of(task) for task_id, task in tasks.items()}
-    commit.bags = {deal_id: BagRow.of(bag) for deal_id, bag in bags.items()}
-    return commit
+    fresh = Counter([line.task_id for line in outcome.lines])
+    return Commit(
+        at=at,
+        events=events,
+        tasks={task.task_id: TaskRow.of(task, fresh=fresh[task.task_id]) for task in outcome.changed},
+        instructions=list(outcome.instructions),
+        bags={bag.deal.deal_id: BagRow.of(bag) for bag in outcome.bags},
+        standings={standing.worker: standing for standing in outcome.standings},
+        position=position,
+    )

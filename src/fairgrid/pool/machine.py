@@ -157,7 +157,7 @@ class PoolMachine:
         for bag in list(book.bags.values()):
             bags_of.enqueue(book, bag)
             book.settle_bag(bag.deal.deal_id)
-        return self._outcome()
+        return self.outcome()
 
     def handle(self, event: Event, *, now: float) -> Outcome:
         """Take one event at local time ``now`` (seconds).
@@ -166,21 +166,35 @@ class PoolMachine:
             InvalidTransition: the event does not fit the task's phase; compare the task with the chain and feed
                 `ChainReconciled`.
         """
+        self.take(event, now=now)
+        self.settle(now=now)
+        return self.outcome()
+
+    def take(self, event: Event, *, now: float) -> bool:
+        """Take one event of a group; True if it led to something by itself. `settle` when the last was taken.
+
+        Raises:
+            InvalidTransition: as `handle`. What it led to before stands.
+        """
         book = self._begin(now)
+        before = book.stirred
         try:
             self._take(event)
-            self._settle()
         finally:
             book.reconciling = False
-        return self._outcome()
+        return book.stirred != before
 
-    # --- one event ------------------------------------------------------------------------------------------------
+    def settle(self, *, now: float) -> None:
+        """Look at what the events touched besides their tasks, begin what there is room for, and serve who waits.
 
-    def _begin(self, now: float) -> Book:
-        self._book.now = now
-        return self._book
+        Raises:
+            InvalidTransition: as `handle`; settle again, for the rest.
+        """
+        self._begin(now)
+        self._settle()
 
-    def _outcome(self) -> Outcome:
+    def outcome(self) -> Outcome:
+        """What came of all events since this was last asked: of each task and deal the last word."""
         book = self._book
         book.advanced |= book.changed
         changed = tuple(book.tasks[task_id] for task_id in book.changed)
@@ -188,6 +202,12 @@ class PoolMachine:
         outcome = Outcome(tuple(book.instructions), changed, tuple(book.lines), bags, book.standings.take_changed())
         book.instructions, book.lines, book.changed, book.changed_bags = [], [], {}, {}
         return outcome
+
+    # --- one event ------------------------------------------------------------------------------------------------
+
+    def _begin(self, now: float) -> Book:
+        self._book.now = now
+        return self._book
 
     def _tick(self, chain_time: int) -> None:
         book = self._book
@@ -228,7 +248,6 @@ class PoolMachine:
                 book.drop_task(task)
 
     def _settle(self) -> None:
-        """Look at what the event touched besides its task, begin what there is room for, and serve who waits."""
         book = self._book
         while book.due:
             task_id = next(iter(book.due))

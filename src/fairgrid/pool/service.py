@@ -14,7 +14,6 @@ import structlog
 from fairgrid.chain.fees import FeeCaps
 from fairgrid.chain.interface import Chain
 from fairgrid.errors import ServiceUnavailable
-from fairgrid.pool.commits import gather
 from fairgrid.pool.dependencies import DependencyKeeper
 from fairgrid.pool.desk import WorkerDesk
 from fairgrid.pool.effects import ChainEffects
@@ -32,11 +31,10 @@ from fairgrid.pool.instructions import (
 from fairgrid.pool.keeper import Keeper
 from fairgrid.pool.key_lock import key_lock
 from fairgrid.pool.letters import letter_of
-from fairgrid.pool.machine import Outcome, PoolMachine
+from fairgrid.pool.machine import PoolMachine
 from fairgrid.pool.manifests import ManifestReader
 from fairgrid.pool.outbox import SendingRules
 from fairgrid.pool.ownership import check_ownership
-from fairgrid.pool.phases import InvalidTransition
 from fairgrid.pool.policy import Policy
 from fairgrid.pool.requirements import RequirementsReader
 from fairgrid.pool.rows import BagRow, Commit, StoredTask
@@ -45,7 +43,8 @@ from fairgrid.pool.sponsor import Sponsor
 from fairgrid.pool.state import PoolIdentity, StoryLine
 from fairgrid.pool.store import PoolStore
 from fairgrid.pool.uploads import verify_upload
-from fairgrid.pool.watcher import ChainWatcher, Position
+from fairgrid.pool.watcher import ChainWatcher
+from fairgrid.pool.work_loop import WorkLoop
 from fairgrid.protocol.hexes import ZERO_ADDRESS
 from fairgrid.seams.clock import Clock
 from fairgrid.storage.client import StorageClient
@@ -55,13 +54,13 @@ __all__ = ["PoolService"]
 
 _log = structlog.get_logger(__name__)
 
-_BATCH = 500
 _CHECKS_AT_ONCE = 16
 _RECONCILED_AT_ONCE = 500
 _DAY_S = 86_400.0
 _PURGE_STEP = 200
 _PURGE_PAUSE_S = 0.1
 _PURGE_EVERY_S = 600.0
+_ROWS_EVERY_S = 5.0
 
 
 class PoolService(WorkerDesk):
@@ -103,7 +102,15 @@ class PoolService(WorkerDesk):
         self._signer = signer
         self._storage = storage
         self._scratch = scratch
-        self._queue: asyncio.Queue[Event | Position] = asyncio.Queue()
+        self._loop = WorkLoop(
+            machine=self.machine,
+            store=store,
+            now=clock.now,
+            act=self._do,
+            invalid=self._misfit,
+            offended=self._offended,
+            taken=self._taken,
+        )
         self._finder = TaskFinder(self.machine)
         self._group: asyncio.TaskGroup | None = None
         self._errands: set[asyncio.Task[None]] = set()
@@ -122,8 +129,8 @@ class PoolService(WorkerDesk):
             policy=policy,
             store=store,
             clock=clock,
-            feed=self._queue.put_nowait,
-            taken=self._queue.join,
+            feed=self._loop.feed,
+            taken=self._loop.join,
             tasks=lambda: self.machine.tasks,
             waits=self._dependencies.may_wait,
             requirements=RequirementsReader(manifests).requirements_of,
@@ -215,7 +222,7 @@ class PoolService(WorkerDesk):
             for start in range(0, len(ids), _RECONCILED_AT_ONCE):
                 await self._watcher.reconcile(*ids[start : start + _RECONCILED_AT_ONCE])
         return {
-            "work": self._work(),
+            "work": self._loop.run(),
             "follow": self._watcher.follow(),
             "time": self._watcher.keep_time(),
             "compare": self._watcher.compare(),
@@ -225,6 +232,7 @@ class PoolService(WorkerDesk):
             "keeper": self._keeper.keep(),
             "refresh": self._refresh(),
             "purge": self._purge(),
+            "rows": self._write_rows(),
             "dependencies": self._dependencies.keep(),
             "spot check": self._speed_tests.keep(),
             **({"sponsor": self._pay_newcomers()} if self._sponsor is not None else {}),
@@ -234,51 +242,29 @@ class PoolService(WorkerDesk):
         """Send the workers elsewhere and take what is queued: another process is to go on."""
         for session in list(self._sessions.values()):
             session.end("The pool hands over to another of its processes; connect again.")
-        await self._queue.join()
+        await self._loop.join()
 
     # --- the loop -------------------------------------------------------------------------------------------------
 
     def feed(self, event: Event) -> None:
         """Queue an event."""
-        self._queue.put_nowait(event)
+        self._loop.feed(event)
 
-    async def _work(self) -> None:
-        while True:
-            batch = [await self._queue.get()]
-            while len(batch) < _BATCH and not self._queue.empty():
-                batch.append(self._queue.get_nowait())
-            await self._take(batch)
-            for _ in batch:
-                self._queue.task_done()
+    def _misfit(self, task_id: str) -> None:
+        self._spawn(self._reconcile_patiently(task_id))
 
-    async def _take(self, batch: list[Event | Position]) -> None:
-        position = next((item for item in reversed(batch) if isinstance(item, Position)), None)
-        events = (item for item in batch if not isinstance(item, Position))
-        commit = gather(events, self._handle, at=self._clock.now())
-        if not commit.is_empty:
-            await asyncio.to_thread(self._store.commit, commit)
-        if position is not None:
-            await asyncio.to_thread(self._store.set_position, position.block_number)
-        self._do(commit.instructions)
+    def _offended(self, event: Event) -> bool:
+        """Whatever a stranger managed to say, the others go on; False if nobody said it."""
+        session = self._sessions.get(getattr(event, "worker", ""))
+        if session is None:
+            return False
+        _log.exception("a worker's message could not be taken", worker=session.worker)
+        session.end("The pool cannot take this message.")
+        return True
 
-    def _handle(self, event: Event) -> Outcome | None:
-        try:
-            outcome = self.machine.handle(event, now=self._clock.now())
-        except InvalidTransition as error:
-            _log.warning("an event does not fit; the task is compared with the chain", reason=str(error))
-            self._spawn(self._reconcile_patiently(error.task_id))
-            return None
-        except Exception:
-            session = self._sessions.get(getattr(event, "worker", ""))
-            if session is None:
-                raise
-            # Whatever a stranger managed to say, the others go on.
-            _log.exception("a worker's message could not be taken", worker=session.worker)
-            session.end("The pool cannot take this message.")
-            return None
+    def _taken(self, event: Event) -> None:
         if isinstance(event, SealReceived):
             self._speed_tests.timed(event)
-        return outcome
 
     def _do(self, instructions: Sequence[Instruction]) -> None:
         for instruction in instructions:
@@ -331,6 +317,12 @@ class PoolService(WorkerDesk):
     def _callback_of(self, task_id: str) -> str:
         task = self.machine.tasks.get(task_id)
         return task.deal.callback if task else ZERO_ADDRESS
+
+    async def _write_rows(self) -> None:
+        """Where little happens no commit follows that would write the rows of what changed: they follow after a while."""
+        while True:
+            await self._clock.sleep(_ROWS_EVERY_S)
+            await asyncio.to_thread(self._store.write_rows, self._clock.now(), older_than_s=_ROWS_EVERY_S)
 
     async def _purge(self) -> None:
         """Delete rows that are older than the policy keeps them, in small steps."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from msgspec import Struct, field
 
 from fairgrid.pool.matching import NO_REQUIREMENTS, Requirements
 from fairgrid.pool.phases import (
@@ -45,8 +47,7 @@ class PoolIdentity:
     workerpool: str
 
 
-@dataclass(frozen=True, slots=True)
-class StoryLine:
+class StoryLine(Struct, frozen=True):
     """One thing that happened to a task. ``at`` is local time in seconds since the epoch.
 
     ``text`` never holds a digest, and names no worker: that is ``worker``, which is shown from REVEALING on only.
@@ -117,8 +118,7 @@ class Bag:
         return self.size - self.begun
 
 
-@dataclass(frozen=True, slots=True)
-class SeenContribution:
+class SeenContribution(Struct, frozen=True):
     """A contribution on chain; ``weight`` is the worker's exact weight (2 for a newcomer), not its logarithm."""
 
     worker: str
@@ -127,8 +127,7 @@ class SeenContribution:
     status: ContributionStatus = ContributionStatus.CONTRIBUTED
 
 
-@dataclass(frozen=True, slots=True)
-class ChainFacts:
+class ChainFacts(Struct, frozen=True):
     """What the chain says of a task, as far as the scheduler has seen it."""
 
     status: TaskStatus = TaskStatus.UNSET
@@ -175,8 +174,7 @@ class ChainFacts:
         return tuple(seen for seen in self.contributions if seen.status is ContributionStatus.PROVED)
 
 
-@dataclass(slots=True)
-class Replica:
+class Replica(Struct):
     """One worker's part in a task. Times are local seconds; 0 means not yet."""
 
     lease_id: str
@@ -217,8 +215,7 @@ class Replica:
         return self.opening_asked_at > 0 and not self.opened and self.phase is not ReplicaPhase.BANNED
 
 
-@dataclass(slots=True)
-class Upload:
+class Upload(Struct):
     """The search for a winner that uploads the result."""
 
     lease_id: str = ""
@@ -234,8 +231,7 @@ class Upload:
     failures: dict[str, int] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class ChainStep:
+class ChainStep(Struct):
     """One of the pool's own transactions for a task."""
 
     issued: bool = False
@@ -243,8 +239,7 @@ class ChainStep:
     retry_at: float = 0.0
 
 
-@dataclass(slots=True)
-class TaskState:
+class TaskState(Struct):
     """Everything about one task. The store writes it as one document; ``story`` has a table of its own."""
 
     task_id: str
