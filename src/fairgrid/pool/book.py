@@ -23,6 +23,7 @@ from fairgrid.pool.phases import (
     ACTIVE_PHASES,
     EXPECTED_PHASES,
     FAULTY_PHASES,
+    FINAL_PHASES,
     TRANSITIONS,
     InvalidTransition,
     Phase,
@@ -190,11 +191,12 @@ class Book:
 
     def tell(self, task: TaskState, text: str, *, worker: str = "") -> None:
         """Add a line to the task's story."""
-        line = StoryLine(task.task_id, len(task.story) + 1, self.now, text, worker)
-        task.story.append(line)
+        task_id, story = task.task_id, task.story
+        line = StoryLine(task_id, len(story) + 1, self.now, text, worker)
+        story.append(line)
         self.lines.append(line)
         self.stirred += 1
-        self.changed[task.task_id] = None
+        self.changed[task_id] = None
 
     def touch(self, task: TaskState) -> None:
         """Have the task stored."""
@@ -212,17 +214,19 @@ class Book:
             return
         if phase not in TRANSITIONS[before] and not self.reconciling:
             raise InvalidTransition(task_id=task.task_id, phase=before, wanted=phase, story=task.story)
-        self._count(before, -1)
+        if (before in ACTIVE_PHASES) != (phase in ACTIVE_PHASES) or Phase.CLAIMING in (before, phase):
+            self._count(before, -1)
+            self._count(phase, 1)
         task.phase = phase
-        self.release(task)
-        self._count(phase, 1)
+        if task.waiting:
+            self.release(task)
         if before is Phase.SEALING:
             self.waiting.remove(task.task_id)
-        if task.is_final:
+        if phase in FINAL_PHASES:
             self.finished[task.task_id] = None
-        else:
+        elif before in FINAL_PHASES:
             self.finished.pop(task.task_id, None)
-        self.tell(task, f"{phase.value}: {why}")
+        self.tell(task, f"{phase}: {why}")
 
     def release(self, task: TaskState) -> None:
         """The task waits for no results any more."""

@@ -11,6 +11,8 @@ from fairgrid.pool import chain_facts, deals, dispatch, presence, progress, roun
 from fairgrid.pool.book import Book
 from fairgrid.pool.events import (
     ChainReconciled,
+    ConsensusReached,
+    ContributionMined,
     DealMatched,
     DealUndone,
     DependenciesMet,
@@ -20,8 +22,12 @@ from fairgrid.pool.events import (
     LeaseFailed,
     OpeningReceived,
     PhaseReported,
+    RevealMined,
     RunOpened,
     SealReceived,
+    TaskClaimed,
+    TaskFinalized,
+    TaskInitialized,
     Tick,
     UploadRejected,
     UploadReported,
@@ -50,6 +56,11 @@ from fairgrid.pool.state import (
 )
 
 __all__ = ["Outcome", "PoolMachine"]
+
+
+_FROM_CHAIN = (TaskInitialized, ContributionMined, ConsensusReached, RevealMined, TaskFinalized, TaskClaimed)
+_FROM_WORKERS = (PhaseReported, SealReceived, OpeningReceived, UploadReported, LeaseFailed)
+_PRESENCE = (WorkerJoined, WorkerFacts, WorkerReady, WorkerBeat, WorkerLost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,45 +283,52 @@ class PoolMachine:
 
     def _take(self, event: Event) -> None:
         book = self._book
+        if isinstance(event, Tick):
+            self._tick(event.chain_time)
+        elif isinstance(event, _PRESENCE):
+            presence.take(book, event)
+        elif isinstance(event, DealMatched):
+            deals.matched(book, event)
+        elif isinstance(event, DealUndone):
+            deals.undone(book, event)
+        elif isinstance(event, RunOpened):
+            deals.run_opened(book, event)
+        elif event.task_id not in book.tasks:
+            self._about_unknown_task(event)
+        else:
+            task = book.tasks[event.task_id]
+            if isinstance(event, _FROM_CHAIN):
+                chain_facts.take(book, task, event)
+            elif isinstance(event, _FROM_WORKERS):
+                self._worker_said(task, event)
+            else:
+                self._heard(task, event)
+            progress.advance(book, task)
+            book.restless.pop(task.task_id, None)
+
+    def _heard(
+        self,
+        task: TaskState,
+        event: UploadVerified | UploadRejected | EffectFailed | ChainReconciled | DependenciesMet | DependencyFailed,
+    ) -> None:
+        """Take the answer to something that the pool did or asked for."""
+        book = self._book
         match event:
-            case Tick():
-                self._tick(event.chain_time)
-            case DealMatched():
-                deals.matched(book, event)
-            case DealUndone():
-                deals.undone(book, event)
-            case RunOpened():
-                deals.run_opened(book, event)
-            case WorkerJoined() | WorkerFacts() | WorkerReady() | WorkerBeat() | WorkerLost():
-                presence.take(book, event)
+            case UploadVerified():
+                settlement.upload_verified(book, task, event)
+            case UploadRejected():
+                settlement.upload_rejected(book, task, event)
+            case EffectFailed():
+                book.step_failed(task, event.step, event.reason)
+            case ChainReconciled():
+                chain_facts.reconcile(book, task, event.facts)
+            case DependenciesMet() if task.waiting:
+                book.release(task)
+                book.tell(task, "The results that it reads are there.")
+            case DependencyFailed() if task.waiting:
+                settlement.abandon(book, task, f"Task {event.dependency}, whose result it reads, was refunded.")
             case _:
-                task_or_none = book.tasks.get(event.task_id)
-                if task_or_none is None:
-                    self._about_unknown_task(event)
-                    return
-                match event:
-                    case PhaseReported() | SealReceived() | OpeningReceived() | UploadReported() | LeaseFailed():
-                        self._worker_said(task_or_none, event)
-                    case UploadVerified():
-                        settlement.upload_verified(book, task_or_none, event)
-                    case UploadRejected():
-                        settlement.upload_rejected(book, task_or_none, event)
-                    case EffectFailed():
-                        book.step_failed(task_or_none, event.step, event.reason)
-                    case ChainReconciled():
-                        chain_facts.reconcile(book, task_or_none, event.facts)
-                    case DependenciesMet():
-                        if task_or_none.waiting:
-                            book.release(task_or_none)
-                            book.tell(task_or_none, "The results that it reads are there.")
-                    case DependencyFailed():
-                        if task_or_none.waiting:
-                            why = f"Task {event.dependency}, whose result it reads, was refunded."
-                            settlement.abandon(book, task_or_none, why)
-                    case _:
-                        chain_facts.take(book, task_or_none, event)
-                progress.advance(book, task_or_none)
-                book.restless.pop(task_or_none.task_id, None)
+                return
 
     # --- words of workers --------------------------------------------------------------------------------------------
 

@@ -54,7 +54,7 @@ class TaskRow(Struct, frozen=True):
             task.task_id,
             task.deal,
             task.index,
-            task.phase.value,
+            str(task.phase),
             settled,
             task.created_at,
             tuple(task.story),

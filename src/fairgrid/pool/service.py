@@ -319,7 +319,7 @@ class PoolService(WorkerDesk):
         return task.deal.callback if task else ZERO_ADDRESS
 
     async def _write_rows(self) -> None:
-        """Where little happens no commit follows that would write the rows of what changed: they follow after a while."""
+        """Where little happens no commit follows that would write the rows of what changed: they come after a while."""
         while True:
             await self._clock.sleep(_ROWS_EVERY_S)
             await asyncio.to_thread(self._store.write_rows, self._clock.now(), older_than_s=_ROWS_EVERY_S)

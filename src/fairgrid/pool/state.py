@@ -296,7 +296,9 @@ class TaskState(Struct):
     @property
     def is_settled(self) -> bool:
         """Final, and nobody owes an opening: nothing more is expected."""
-        return self.is_final and not any(replica.owes_opening for replica in self.replicas)
+        if self.phase not in FINAL_PHASES:
+            return False
+        return not any(replica.opening_asked_at and replica.owes_opening for replica in self.replicas)
 
     @property
     def is_public(self) -> bool:
@@ -318,7 +320,15 @@ class TaskState(Struct):
         return next(authorised, None) or self.replica_of(worker)
 
     def in_phase(self, *phases: ReplicaPhase) -> list[Replica]:
+        """Those of its replicas; a copy, so that they may move on meanwhile."""
         return [replica for replica in self.replicas if replica.phase in phases]
+
+    def has(self, phase: ReplicaPhase) -> bool:
+        """Whether any replica is in this phase."""
+        for replica in self.replicas:
+            if replica.phase is phase:
+                return True
+        return False
 
     def is_spare(self, replica: Replica) -> bool:
         """True for a speculative copy while the straggler that it stands for still computes."""

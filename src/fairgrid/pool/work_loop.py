@@ -8,6 +8,7 @@ released, and the process ends.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -59,7 +60,10 @@ class WorkLoop:
         self._invalid = invalid
         self._offended = offended
         self._taken = taken
-        self._queue: asyncio.Queue[Event | Position] = asyncio.Queue()
+        self._queue: deque[Event | Position] = deque()
+        self._unfinished = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._stirred = asyncio.Event()
         self._events: list[Event] = []
         self._position: int | None = None
@@ -67,12 +71,14 @@ class WorkLoop:
 
     def feed(self, event: Event | Position) -> None:
         """Queue an event, or the word that every event of the chain up to a block was queued."""
-        self._queue.put_nowait(event)
+        self._queue.append(event)
+        self._unfinished += 1
+        self._idle.clear()
         self._stirred.set()
 
     async def join(self) -> None:
         """Wait until everything queued was taken, written and acted upon."""
-        await self._queue.join()
+        await self._idle.wait()
 
     async def run(self) -> None:
         """Work until cancelled.
@@ -92,7 +98,7 @@ class WorkLoop:
                 if writing is None and self._handled:
                     writing = asyncio.create_task(self._write(*self._group()))
                     writing.add_done_callback(lambda _: self._stirred.set())
-                if self._handled < MOST_EVENTS and not self._queue.empty():
+                if self._handled < MOST_EVENTS and self._queue:
                     self._stirred.set()
                 # Others have their turn, however much is queued.
                 await asyncio.sleep(0)
@@ -104,8 +110,8 @@ class WorkLoop:
     def _handle_some(self) -> None:
         """Handle what is queued, as far as there is room in this group."""
         now, before = self._now(), self._handled
-        while self._handled < MOST_EVENTS and not self._queue.empty():
-            item = self._queue.get_nowait()
+        while self._handled < MOST_EVENTS and self._queue:
+            item = self._queue.popleft()
             self._handled += 1
             if isinstance(item, Position):
                 self._position = item.block_number
@@ -149,5 +155,6 @@ class WorkLoop:
         if not commit.is_empty:
             await asyncio.to_thread(self._store.commit, commit)
         self._act(commit.instructions)
-        for _ in range(count):
-            self._queue.task_done()
+        self._unfinished -= count
+        if not self._unfinished:
+            self._idle.set()
