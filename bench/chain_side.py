@@ -4,7 +4,8 @@
 
 Chain (anvil), worker and storage are processes of their own; the pool runs in this one, with its database on disk and
 every check that it makes in service. A bag is matched in one deal; the clock runs from the match until every task is
-COMPLETED on chain. Each task costs four transactions: initialize (several together), contribute, reveal and finalize.
+COMPLETED on chain. Each task costs its share of an initialize for several, and one transaction of the worker, which
+contributes and finalizes; with --path slow three: contribute, reveal and finalize.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ async def _process(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]
         await process.wait()
 
 
-async def measure(tasks: int, folder: Path, *, block_time: int | None) -> dict[str, Any]:
+async def measure(tasks: int, folder: Path, *, block_time: int | None, path: str = "fast") -> dict[str, Any]:
     """One bag of so many tasks through a fresh network."""
     anvil = await start_anvil(AnvilOptions(block_time=block_time, log=folder / "anvil.log"))
     try:
@@ -75,13 +76,13 @@ async def measure(tasks: int, folder: Path, *, block_time: int | None) -> dict[s
         ) as storage:
             assert storage.stdout is not None
             storage_url = (await storage.stdout.readline()).decode().split()[1]
-            return await _with_network(tasks, folder, anvil, storage_url, storage.pid)
+            return await _with_network(tasks, folder, anvil, storage_url, storage.pid, path)
     finally:
         await anvil.stop()
 
 
 async def _with_network(
-    tasks: int, folder: Path, anvil: AnvilProcess, storage_url: str, storage_pid: int
+    tasks: int, folder: Path, anvil: AnvilProcess, storage_url: str, storage_pid: int, path: str
 ) -> dict[str, Any]:
     admin, scheduler, worker = dev_signer(0), dev_signer(1), dev_signer(2)
     deployed = await deploy(anvil.rpc_url)
@@ -126,7 +127,7 @@ async def _with_network(
                 serving(pool_application(service), ws_max_size=MAX_FRAME_BYTES) as url,
                 _process(
                     *("-m", "bench.chain_worker", url, str(folder / "network.json"), storage_url),
-                    *(worker.private_key.hex(), str(_SLOTS)),
+                    *(worker.private_key.hex(), str(_SLOTS), path),
                 ) as lean,
             ):
                 while not any(state.ready for state in service.machine.workers.values()):  # noqa: ASYNC110
@@ -242,10 +243,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--block-time", type=int, default=0, help="seconds between blocks beside mining at once; 0: none"
     )
+    parser.add_argument("--path", choices=("fast", "slow"), default="fast", help="one transaction a task, or three")
     given = parser.parse_args(arguments)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     with tempfile.TemporaryDirectory() as folder:
-        document = asyncio.run(measure(given.tasks, Path(folder), block_time=given.block_time or None))
+        document = asyncio.run(measure(given.tasks, Path(folder), block_time=given.block_time or None, path=given.path))
     sys.stdout.write(json.dumps(document, indent=2) + "\n")
 
 

@@ -62,7 +62,7 @@ class Driver:
             act=self._act,
             invalid=_nothing,
             offended=lambda event: False,
-            taken=_nothing,
+            handled=_unmeasured,
         )
 
     @contextlib.asynccontextmanager
@@ -104,6 +104,10 @@ class Driver:
 
 
 def _nothing(_: object) -> None:
+    pass
+
+
+def _unmeasured(_events: object, _commit: object) -> None:
     pass
 
 

@@ -2,6 +2,37 @@
 
 from __future__ import annotations
 
-__all__ = ["__version__"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fairgrid.executors.asynchronous import AsyncExecutor
+    from fairgrid.executors.choose import executor
+    from fairgrid.executors.executor import Executor
+    from fairgrid.executors.packing import Packing
+    from fairgrid.executors.receipt import Receipt
+    from fairgrid.executors.remote import remote
+
+__all__ = ["AsyncExecutor", "Executor", "Packing", "Receipt", "__version__", "executor", "remote"]
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "AsyncExecutor": "fairgrid.executors.asynchronous",
+    "Executor": "fairgrid.executors.executor",
+    "Packing": "fairgrid.executors.packing",
+    "Receipt": "fairgrid.executors.receipt",
+    "executor": "fairgrid.executors.choose",
+    "remote": "fairgrid.executors.remote",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Workers and services import this package, too, and have no use for what these need.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'fairgrid' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

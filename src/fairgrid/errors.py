@@ -5,16 +5,20 @@
     FairgridError                     exit code
     ├── UsageError                    2   what you gave cannot be used: change it
     │   ├── OrderError                    an order is malformed, unsigned or does not fit
-    │   └── ManifestError                 a job manifest breaks its schema or its limits
+    │   ├── ManifestError                 a job manifest breaks its schema or its limits
+    │   └── CannotTravel                  a function, or a value in it, cannot go to another machine
     ├── FundsError                    3   money or trust is missing: add some, or ask for less
-    │   └── TrustUnreachable              the pool's workers cannot reach the trust you ask for
+    │   ├── TrustUnreachable              the pool's workers cannot reach the trust you ask for
+    │   └── BudgetExceeded                the next signature would spend more than the run's budget
     ├── ServiceError                  4   a service or the chain does not answer: start it, or try again
     │   ├── ServiceUnavailable            nobody answers at that address, or not in time
     │   ├── ServiceRefused                the service answered, and said no
+    │   ├── RunInterrupted                nobody waits for the run's calls any more: resume it
     │   └── TransactionFailed             a transaction was refused or reverted
     │       └── ContractReverted          the hub or a registry said no, with its reason
     ├── VerificationError             5   what came back is not what was agreed: trust nobody, keep the evidence
     ├── JobError                      1   the job itself failed, and the network agreed that it did
+    │   └── RemoteError                   a call raised what is not rebuilt here: its traceback is the cause
     └── HostFailure                   4   this machine could not run the job: never contributed as a result
 
 Every message says what happened, why, and what to do next; the facts stay on the object as attributes.
@@ -25,6 +29,8 @@ from __future__ import annotations
 from decimal import Decimal
 
 __all__ = [
+    "BudgetExceeded",
+    "CannotTravel",
     "ContractReverted",
     "FairgridError",
     "FundsError",
@@ -32,6 +38,8 @@ __all__ = [
     "JobError",
     "ManifestError",
     "OrderError",
+    "RemoteError",
+    "RunInterrupted",
     "ServiceError",
     "ServiceRefused",
     "ServiceUnavailable",
@@ -66,6 +74,18 @@ class ManifestError(UsageError):
     """A job manifest breaks its schema or its limits."""
 
 
+class CannotTravel(UsageError):
+    """A function, its constants or its arguments cannot go to another machine.
+
+    Attributes: ``what`` says which part of which function or call it is, ``remedy`` what to do.
+    """
+
+    def __init__(self, what: str, why: str, remedy: str) -> None:
+        self.what = what
+        self.remedy = remedy
+        super().__init__(f"{what} {why}. Nothing was sent. {remedy}")
+
+
 class FundsError(FairgridError):
     """Money or trust is missing."""
 
@@ -86,6 +106,19 @@ class TrustUnreachable(FundsError):
         super().__init__(
             f"This pool cannot reach trust {asked}: its {owners} connected owner(s) reach at most trust {reachable} "
             f"(confidence {confidence:.4f}). Nothing was signed. Ask for less with --trust, or wait for more workers."
+        )
+
+
+class BudgetExceeded(FundsError):
+    """The next signature would spend more than the budget: nothing was signed. Amounts are in nRLC."""
+
+    def __init__(self, *, needed: int, left: int, budget: int) -> None:
+        self.needed = needed
+        self.left = left
+        self.budget = budget
+        super().__init__(
+            f"These calls need at least {needed} nRLC, and {left} nRLC of the budget of {budget} nRLC are left. "
+            f"Nothing was signed. Give the executor a larger budget, or put more calls into one task (chunksize)."
         )
 
 
@@ -118,6 +151,18 @@ class ServiceRefused(ServiceError):
         super().__init__(f"The {service} refused: {message} (status {status}).")
 
 
+class RunInterrupted(ServiceError):
+    """Nobody waits for the calls of run ``run_id`` any more; its deals stay on chain, and are not paid for again."""
+
+    def __init__(self, run_id: str, reason: str) -> None:
+        self.run_id = run_id
+        self.reason = reason
+        super().__init__(
+            f"Run {run_id} is not waited for any more ({reason}). What was paid for stays on chain: "
+            f"Executor.resume({run_id!r}) fetches it, and no call is paid for again."
+        )
+
+
 class TransactionFailed(ServiceError):
     """A transaction was refused by the node or failed on chain; ``tx_hash`` is None when it was never sent."""
 
@@ -143,6 +188,18 @@ class JobError(FairgridError):
     """The job itself failed, and enough workers agreed that it does."""
 
     exit_code = 1
+
+
+class RemoteError(JobError):
+    """A call raised an exception that is not rebuilt here.
+
+    Attributes: ``kind`` is its class by name; ``__cause__`` has its traceback as text.
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        self.kind = kind
+        self.message = message
+        super().__init__(f"{kind}: {message}" if message else kind)
 
 
 class HostFailure(FairgridError):

@@ -171,3 +171,17 @@ async def test_a_chain_that_is_down_is_a_clear_error(tmp_path: Path) -> None:
     assert process.returncode == 4
     assert "does not answer" in said
     assert "Traceback" not in said
+
+
+async def test_a_market_that_served_before_waits_for_its_chain_and_ends_when_asked(tmp_path: Path) -> None:
+    nowhere = Network("test", 31337, "http://127.0.0.1:9", ZERO_ADDRESS, ZERO32, ZERO_ADDRESS, "", "", "", "")
+    save_network(nowhere, tmp_path / "network.json")
+    (tmp_path / "market.db").touch()
+    process = start(tmp_path, tmp_path / "network.json")
+    assert process.stderr is not None
+    log = process.stderr
+    said = await asyncio.to_thread(lambda: next(line for line in log if "waits until it answers" in line))
+    assert "does not answer" in said
+    returncode, rest = await ended(process)
+    assert returncode == 0, rest
+    assert "Traceback" not in rest

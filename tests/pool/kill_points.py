@@ -26,6 +26,7 @@ from fairgrid.pool.events import (
     OpeningReceived,
     RevealMined,
     SealReceived,
+    TaskSettledAtOnce,
     UploadReported,
     UploadVerified,
 )
@@ -75,7 +76,7 @@ DELIVERED = {
     "FinalizeRun": Delivery(),
     "RefundRest": Delivery(),
     "SendLease": Delivery("lease", (SealReceived, LeaseFailed)),
-    "SendAuthorisation": Delivery("authorisation", (ContributionMined, ConsensusReached)),
+    "SendAuthorisation": Delivery("authorisation", (ContributionMined, ConsensusReached, TaskSettledAtOnce)),
     "SendRevealNotice": Delivery("reveal_notice", (RevealMined,)),
     "RequestOpening": Delivery("opening_request", (OpeningReceived,)),
     "RequestUpload": Delivery("upload_request", (UploadReported,)),
@@ -103,12 +104,18 @@ class Scenario:
     """Tasks of a run in the batch lane, whose life it is instead of a task's."""
     tasks: int = 1
     """Tasks of the deal."""
+    fast: bool = False
+    """Its worker ends it itself."""
     waits: bool = False
     """Its job may read results of other tasks, so that the pool must find out."""
 
 
 def _one(grid: Grid) -> list[Scripted]:
     return [Scripted(grid, "worker")]
+
+
+def _one_is_fast(grid: Grid) -> list[Scripted]:
+    return [Scripted(grid, "worker", Script(fast=True))]
 
 
 def _one_is_confused(grid: Grid) -> list[Scripted]:
@@ -135,6 +142,7 @@ def _nobody(grid: Grid) -> list[Scripted]:
 
 
 HAPPY = Scenario(_one)
+FAST = Scenario(_one_is_fast, fast=True)
 HAPPY_RUN = Scenario(_one, run=3, tasks=3)
 SCENARIOS = {
     **dict.fromkeys(("Initialize", "Finalize", "VerifyUpload"), HAPPY),
@@ -272,6 +280,11 @@ class KillingStorage:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._storage, name)
+
+    async def fetch_bytes(self, cid: str, *, max_bytes: int) -> bytes:
+        if self._killer.arrived("storage"):
+            raise Died
+        return await self._storage.fetch_bytes(cid, max_bytes=max_bytes)
 
     async def fetch(self, cid: str, dest: Path, *, max_bytes: int) -> None:
         if self._killer.arrived("storage"):

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 from fairgrid.chain.network import Network, save_network
+from fairgrid.pool.state import PoolIdentity
+from fairgrid.pool.store import PoolStore
 from fairgrid.protocol.views import TaskStatus
 
 from .grid import Grid, Scripted, key
@@ -62,6 +64,24 @@ async def test_a_chain_that_is_down_is_a_service_error_with_its_address(tmp_path
     arguments = ["pool", "start", "--network", str(_network(tmp_path)), "--dir", str(tmp_path / "pool")]
     code, _, text = await _run(*arguments)
     assert code == 4 and "http://127.0.0.1:1" in text
+
+
+async def test_a_pool_that_served_before_waits_for_its_chain_and_ends_when_asked(tmp_path: Path) -> None:
+    (tmp_path / "pool").mkdir()
+    store = PoolStore.open(tmp_path / "pool" / "pool.db")
+    store.bind(PoolIdentity(31337, key("hub").address, key("pool").address))
+    store.close()
+    arguments = ["pool", "start", "--network", str(_network(tmp_path)), "--dir", str(tmp_path / "pool")]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "fairgrid", *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    assert process.stderr is not None
+    while b"waits until it answers" not in (line := await process.stderr.readline()):
+        assert line, "it ended"
+    assert b"http://127.0.0.1:1" in line
+    process.terminate()
+    output, errors = await process.communicate()
+    assert (process.returncode, output) == (0, b""), errors
 
 
 async def test_a_story_of_what_is_no_task_id_is_a_usage_error(tmp_path: Path) -> None:

@@ -164,6 +164,39 @@ async def test_after_a_restart_orphaned_transactions_are_noticed_too(folder: Pat
     assert [await desk.paid(number) for number in (1, 2, 3)] == [1, 1, 1]
 
 
+async def test_after_a_restart_what_was_mined_is_brought_back_below_what_is_still_under_way(folder: Path) -> None:
+    desk = Desk(folder, keep_states=5)
+    await desk.put(1, 2)
+    await desk.look()
+    desk.twin.reorganise(2, drop=True)
+    under_way = desk.twin.sign(desk.pay(3), KEY, nonce=2, gas=100_000, fees=FEES)
+    desk.ledger.record([LedgerTransaction(under_way, ("pay/3",))], at=0)
+    desk.again()
+    desk.outbox.adopt(desk.ledger.from_nonce(KEY.address, 2))
+    await desk.look(3)
+    await desk.look(3)
+    assert [await desk.paid(number) for number in (1, 2, 3)] == [1, 1, 1]
+    assert desk.outbox.count == 0
+
+
+async def test_a_strangers_transaction_that_was_undone_leaves_no_gap_before_later_ones(folder: Path) -> None:
+    desk = Desk(folder, automine=False, keep_states=5)
+    await desk.put(1)
+    desk.twin._pool.clear()
+    await desk.twin.broadcast(desk.twin.sign(desk.pay(9), KEY, nonce=0, gas=100_000, fees=Fees(2 * GWEI, 0)))
+    desk.twin.mine()
+    for _ in range(6):
+        await desk.look(2)
+    assert await desk.put(2) == [1]
+    desk.twin.reorganise(1, drop=True)
+    await desk.look(20)
+    await desk.look(20)
+    desk.twin.mine()
+    await desk.look(2)
+    assert await desk.paid(2) == 1
+    assert desk.outbox.count == 0
+
+
 async def test_a_nonce_taken_by_a_stranger_ends_with_a_reason_and_the_next_one_is_fresh(folder: Path) -> None:
     desk = Desk(folder, automine=False)
     await desk.put(1)

@@ -93,6 +93,21 @@ def test_an_authorised_worker_that_comes_back_gets_its_authorisation_again() -> 
     assert len(world.given(SendAuthorisation)) == 2
 
 
+def test_an_authorised_worker_that_comes_back_without_its_result_is_replaced_at_once() -> None:
+    forgetful, other = Fake("a", owner="a", obeys_authorisation=False), Fake("b", owner="b")
+    world = World([forgetful])
+    task = world.deal(1)
+    world.run()
+    assert _part(world, task, forgetful) is ReplicaPhase.AUTHORISED
+    world.fakes[other.address] = other
+    world.join(other)
+    world.lose(forgetful)
+    world.join(forgetful, held=())
+    assert _part(world, task, forgetful) is ReplicaPhase.LOST
+    assert len(world.given(SendAuthorisation)) == 1
+    assert world.run_until_final(task).phase is Phase.COMPLETED
+
+
 def test_a_contributor_that_comes_back_hears_what_it_missed() -> None:
     fakes = honest(2)
     world = World(fakes, Policy(authorisation_order=tuple(fake.address for fake in fakes), opening_timeout_s=1_000))
@@ -211,3 +226,21 @@ def test_a_failed_worker_comes_last_when_the_next_task_is_leased() -> None:
     world.deal(1, name="next")
     world.run()
     assert world.given(SendLease)[-1].worker == good.address
+
+
+def test_a_contributor_that_came_before_its_contribution_was_read_is_known_again_at_its_next_heartbeat() -> None:
+    """A pool that was restored from a backup knows neither the lease nor, for a while, what is on chain."""
+    (winner,) = fakes = [Fake("w", owner="w")]
+    world = World(fakes)
+    task = world.deal(1)
+    held = (Held("a lease of old", task, "contributing"),)
+    other = Held("a lease of old", digest_of("no task"), "contributing")
+    world.feed(WorkerBeat(winner.address, (other,), 1))
+    world.feed(WorkerBeat(winner.address, held, 1))
+    assert [
+        replica.lease_id for replica in world.machine.tasks[task].replicas if replica.lease_id == held[0].lease_id
+    ] == []
+    world.feed(ContributionMined(task, winner.address, digest_of("hash"), 1))
+    world.feed(WorkerBeat(winner.address, held, 1))
+    known = world.machine.tasks[task].replica(held[0].lease_id)
+    assert known is not None and known.phase is ReplicaPhase.CONTRIBUTED

@@ -6,6 +6,8 @@ import asyncio
 import dataclasses
 from typing import Any
 
+import pytest
+
 from fairgrid.errors import ServiceUnavailable
 from fairgrid.pool.manifests import ManifestReader
 from fairgrid.pool.matching import NO_REQUIREMENTS, Requirements
@@ -17,6 +19,7 @@ from fairgrid.protocol.cid import cid_of
 from fairgrid.protocol.machine import Machine
 from fairgrid.protocol.manifest import FileRef, Manifest, Resources, params_for
 from fairgrid.protocol.needs import GpuNeed, Needs
+from fairgrid.protocol.views import Resource
 
 from .support import Fake, World
 
@@ -48,14 +51,28 @@ class _Storage:
 class _Deal:
     def __init__(self, params: str) -> None:
         self.params = params
+        self.app = Resource("0x" + "aa" * 20, "0x" + "bb" * 20, 0)
 
 
 async def read(storage: _Storage, params: str | None = None) -> Requirements:
-    reader = RequirementsReader(ManifestReader(storage), patience_s=0.05)  # type: ignore[arg-type]
+    patience_s = 0.05 if storage.hangs else 30
+    reader = RequirementsReader(ManifestReader(storage), patience_s=patience_s)  # type: ignore[arg-type]
     deal: Any = _Deal(params or params_for("http://gateway", MANIFEST.cid()))
     first = await reader.requirements_of(deal)
     assert await reader.requirements_of(deal) == first
     return first
+
+
+@pytest.mark.parametrize("there", [True, False])
+async def test_labels_that_the_operator_asks_for_an_app_count_also_without_its_manifest(there: bool) -> None:
+    storage = _Storage(MANIFEST.to_bytes() if there else b"")
+    deal: Any = _Deal(params_for("http://gateway", MANIFEST.cid()) if there else "{}")
+    reader = RequirementsReader(
+        ManifestReader(storage),  # type: ignore[arg-type]
+        labels_of_app=lambda app: ("gold",) if app == deal.app.pointer else (),
+    )
+    wanted = await reader.requirements_of(deal)
+    assert wanted.labels == ("gold",) and (wanted.runtime == MANIFEST.runtime) is there
 
 
 async def test_needs_runtime_memory_and_inputs_come_from_the_manifest_and_are_read_once() -> None:

@@ -13,7 +13,8 @@ from fairgrid.pool.events import ChainReconciled, Event
 from fairgrid.pool.policy import Policy
 from fairgrid.pool.state import PoolIdentity, TaskState
 from fairgrid.pool.store import PoolStore
-from fairgrid.pool.watcher import ChainWatcher, Position, terms_of
+from fairgrid.pool.translation import terms_of
+from fairgrid.pool.watcher import ChainWatcher, Position
 from fairgrid.protocol.hexes import ZERO_ADDRESS, from_hex, to_hex
 from fairgrid.protocol.ids import authorisation_message, result_hash, result_seal, task_id
 from fairgrid.protocol.views import Contribution, ContributionStatus

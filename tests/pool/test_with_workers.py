@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from fairgrid.pool.app import pool_application
-from fairgrid.pool.phases import ReplicaPhase
+from fairgrid.pool.phases import Phase, ReplicaPhase
 from fairgrid.pool.policy import Policy
 from fairgrid.pool.service import PoolService
 from fairgrid.pool.store import PoolStore
 from fairgrid.protocol import ids
+from fairgrid.protocol.archive import archive_digest
+from fairgrid.protocol.results import cid_of_results
 from fairgrid.protocol.views import TaskStatus
 from fairgrid.protocol.wire import MAX_FRAME_BYTES
 from fairgrid.runtime.interface import SandboxJob
@@ -31,7 +33,7 @@ _SIGNERS = (WORKER, OTHER, THIRD)
 
 @contextlib.asynccontextmanager
 async def _pool(
-    world: World, folder: Path, *, port: int = 0, audited: KeySigner | None = None
+    world: World, folder: Path, *, port: int = 0, audited: KeySigner | None = None, alone: bool = False
 ) -> AsyncIterator[tuple[PoolService, str]]:
     store = PoolStore.open(folder / "pool.db")
     try:
@@ -43,7 +45,7 @@ async def _pool(
                 store=store,
                 storage=world.storage,
                 policy=Policy(
-                    first_round_replicas=3 if audited is None else 1,
+                    first_round_replicas=1 if alone or audited is not None else 3,
                     dispute_wait_s=100_000,
                     audit_share=0.0 if audited is None else 1.0,
                     authorisation_order=() if audited is None else (audited.address,),
@@ -170,3 +172,26 @@ async def test_an_audited_task_of_honest_agents_is_finalized(tmp_path: Path) -> 
         await _until(completed)
         assert (await world.chain.view_task(task)).contributors == (WORKER.address,)
         assert service.machine.standings[OTHER.address].valid == 1, "it was the silent one"
+
+
+async def test_one_agent_ends_a_task_of_trust_1_in_one_transaction(tmp_path: Path) -> None:
+    async with new_world() as world, contextlib.AsyncExitStack() as stack:
+        service, url = await stack.enter_async_context(_pool(world, tmp_path, alone=True))
+        await stack.enter_async_context(_agent(world, tmp_path, url, WORKER))
+        task = ids.task_id(await world.deal(trust=1), 0)
+
+        async def settled() -> bool:
+            state = service.machine.tasks.get(task)
+            return state is not None and state.phase is Phase.COMPLETED and state.is_settled
+
+        await _until(settled)
+        view = await world.chain.view_task(task)
+        assert view.status is TaskStatus.COMPLETED and view.contributors == (WORKER.address,)
+        cid = cid_of_results(view.results)
+        assert cid is not None
+        archive = tmp_path / "fetched.zip"
+        await world.storage.fetch(cid, archive, max_bytes=1 << 20)
+        assert archive_digest(archive) == view.result_digest
+        sent = [transaction.function for block in world.chain._blocks for transaction in block.transactions]
+        assert sent.count("contributeAndFinalize") == 1
+        assert not {"contribute", "reveal", "finalize"} & set(sent)

@@ -22,7 +22,8 @@ import asyncio, sys
 from contextlib import asynccontextmanager
 import structlog
 from fairgrid.errors import UsageError
-from fairgrid.seams.service import configure_logging, run_service
+from fairgrid.seams.logs import configure_logging
+from fairgrid.seams.service import run_service
 
 async def application(scope, receive, send):
     structlog.get_logger("test").info("asked", path=scope["path"])

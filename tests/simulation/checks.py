@@ -12,6 +12,7 @@ from fairgrid.pool.app import task_document
 from fairgrid.pool.phases import ReplicaPhase
 from fairgrid.pool.rows import StoredTask
 from fairgrid.protocol.archive import archive_digest
+from fairgrid.protocol.ids import task_id as id_of_task
 from fairgrid.protocol.results import cid_of_results
 from fairgrid.protocol.rewards import KITTY_ADDRESS
 from fairgrid.protocol.trust import consensus_reached
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_end", "watch_public_pages", "watch_transactions", "watch_what_pool_says", "watch_what_worker_says"]
 
+_MOST_TASKS = 64
 _FAIR_S = 200.0
 """So long after calm everybody can have done what was due."""
 
@@ -64,8 +66,22 @@ def watch_what_worker_says(simulation: Simulation, worker: str, frame: str) -> N
         return
     if message["kind"] == "opening":
         _expect_consensus(simulation, worker, task_id, "opens its seal")
+    elif message["kind"] == "uploaded" and message.get("digest"):
+        _expect_trust_1(simulation, worker, task_id)
     elif message["kind"] == "uploaded":
         _expect_consensus(simulation, worker, task_id, "uploads")
+
+
+def _expect_trust_1(simulation: Simulation, worker: str, task_id: str) -> None:
+    """Before consensus a worker uploads and opens its seal only where one contribution is the consensus."""
+    deals = (simulation.chain.model.view_deal(deal_id) for deal_id in simulation.deal_ids)
+    trusts = [deal.trust for deal, deal_id in zip(deals, simulation.deal_ids, strict=True) if _is_of(task_id, deal_id)]
+    if trusts != [1]:
+        simulation.violate(f"{worker} uploads {task_id[:10]} of trust {trusts} before consensus")
+
+
+def _is_of(task_id: str, deal_id: str) -> bool:
+    return task_id in (id_of_task(deal_id, index) for index in range(_MOST_TASKS))
 
 
 def watch_transactions(simulation: Simulation, sender: str, function: str, task_id: str) -> None:

@@ -64,6 +64,12 @@ class NodeStorage:
         await self._node.checkpoint("after an upload")
         return cid
 
+    async def fetch_bytes(self, cid: str, *, max_bytes: int) -> bytes:
+        await self._travel()
+        if cid not in self._blobs.blobs:
+            raise HostFailure(f"Storage does not have {cid}.")
+        return self._blobs.blobs[cid]
+
     async def fetch(self, cid: str, dest: Path, *, max_bytes: int) -> None:
         await self._travel()
         if cid not in self._blobs.blobs:

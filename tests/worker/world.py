@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -244,6 +245,7 @@ def build_agent(world: World, setting: AgentSetting) -> tuple[WorkerAgent, Worke
         hub=world.chain.hub,
         worker=setting.ownership.worker if setting.ownership else setting.signer.address,
     )
+    tally: Counter[str] = Counter()
     sandbox = FunctionSandbox(setting.function, runtime_id=RUNTIME)
     work = LocalWork(
         setting.folder,
@@ -253,6 +255,7 @@ def build_agent(world: World, setting: AgentSetting) -> tuple[WorkerAgent, Worke
         policy=setting.policy_now or (lambda: setting.policy),
         misbehaviour=setting.options.misbehaviour,
         slots=setting.options.slots,
+        tally=tally,
     )
     link = LinkOptions(
         url=setting.url,
@@ -276,6 +279,7 @@ def build_agent(world: World, setting: AgentSetting) -> tuple[WorkerAgent, Worke
         options=setting.options,
         owner=setting.owner,
         ownership=setting.ownership,
+        tally=tally,
     )
     work.live.listen(agent.tell)
     agent.partials = work.live.partial

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from fairgrid.cli.backups import add_pool_backups
+from fairgrid.cli.log_options import LogFormat, LogFormatOption, LogLevel, LogLevelOption
 from fairgrid.cli.output import console, emit_json, run_async
 from fairgrid.errors import ServiceRefused, UsageError
 from fairgrid.localnet.paths import default_directory
@@ -17,6 +19,7 @@ __all__ = ["app", "pool_app"]
 
 pool_app = typer.Typer(no_args_is_help=True, add_completion=False, help="Run the scheduler of a workerpool.")
 app = typer.Typer(no_args_is_help=True, add_completion=False)
+add_pool_backups(pool_app)
 
 
 @pool_app.callback()
@@ -26,14 +29,24 @@ def _pool() -> None:
 
 @pool_app.command("start")
 def start_pool(
-    network: Annotated[Path, typer.Option("--network", help="The network file, or a folder with network.json.")],
-    directory: Annotated[Path, typer.Option("--dir", help="Folder with the workerpool owner's key and the database.")],
+    directory: Annotated[
+        Path,
+        typer.Option(
+            "--dir", envvar="FAIRGRID_POOL_DIR", help="Folder with the owner's key, pool.toml and the database."
+        ),
+    ],
+    network: Annotated[
+        Path | None,
+        typer.Option("--network", help="The network file, or a folder with network.json. Default: pool.toml's."),
+    ] = None,
     host: Annotated[
-        str,
-        typer.Option(help="Address to listen on. The default is reachable from this machine only; 0.0.0.0 is for all."),
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 0,
-    policy: Annotated[Path | None, typer.Option("--policy", help="The pool's policy, a TOML file.")] = None,
+        str | None,
+        typer.Option(help="Address to listen on; 127.0.0.1 is reachable from this machine only, 0.0.0.0 is for all."),
+    ] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = None,
+    policy: Annotated[
+        Path | None, typer.Option("--policy", help="The pool's policy, a TOML file, instead of pool.toml's.")
+    ] = None,
     database: Annotated[
         str | None,
         typer.Option(
@@ -44,27 +57,40 @@ def start_pool(
     public_url: Annotated[
         str | None, typer.Option(help="The URL under which others reach this process. Default: HOST and port.")
     ] = None,
+    log_format: LogFormatOption = LogFormat.TEXT,
+    log_level: LogLevelOption = LogLevel.INFO,
 ) -> None:
     """Schedule the tasks of the network file's workerpool until SIGTERM or Ctrl-C.
 
     The key in DIR must own the workerpool. Prints one line `ready http://HOST:PORT` on stdout when it answers; logs go
-    to stderr. A restart goes on where it stopped.
+    to stderr. A restart goes on where it stopped. `fairgrid pool init` writes DIR/pool.toml, which says what is not
+    said here.
 
     On PostgreSQL any number of processes may run for one pool: one leads, the others stand by and take over within
     seconds when it dies. Example: `fairgrid pool start --network net.json --dir pool --database postgresql:///pool`.
     """
     from fairgrid.chain.network import load_network
+    from fairgrid.pool.meter import PoolMeter
     from fairgrid.pool.opening import PoolOptions, opened_pool
     from fairgrid.pool.policy import Policy, load_policy
+    from fairgrid.pool.pool_file import POOL_FILE, PoolFile, Start, load_pool_file
     from fairgrid.protocol.wire import MAX_FRAME_BYTES
-    from fairgrid.seams.service import configure_logging, run_service
+    from fairgrid.seams.logs import configure_logging
+    from fairgrid.seams.metrics import new_registry
+    from fairgrid.seams.service import run_service
     from fairgrid.wallet.keystore import open_or_create_key
 
-    configure_logging("pool")
-    where = load_network(network)
-    rules = load_policy(policy) if policy else Policy()
+    configure_logging("pool", level=log_level.value, style=log_format.value)
+    file = directory / POOL_FILE
+    given = load_pool_file(file) if file.exists() else PoolFile(Start(), None, Policy())
+    if network is None and not given.start.network:
+        raise UsageError(f"Name the --network file, or write network into [start] of {file} (`fairgrid pool init`).")
+    where = load_network(network or Path(given.start.network))
+    rules = load_policy(policy) if policy else given.policy
     signer = open_or_create_key(directory)
-    address = public_url or ""
+    address = public_url or given.start.public_url
+    state = database or given.start.database or directory / "pool.db"
+    registry = new_registry("pool")
 
     def bound(url: str) -> None:
         nonlocal address
@@ -72,11 +98,24 @@ def start_pool(
 
     def opener() -> AbstractAsyncContextManager[Any]:
         options = PoolOptions(
-            network=where, directory=directory, database=database or directory / "pool.db", policy=rules
+            network=where,
+            directory=directory,
+            database=state,
+            policy=rules,
+            offer=given.offer,
+            meter=PoolMeter(registry),
         )
         return opened_pool(options, signer=signer, address=address)
 
-    run_service(opener, announce=typer.echo, host=host, port=port, ws_max_size=MAX_FRAME_BYTES, bound=bound)
+    run_service(
+        opener,
+        announce=typer.echo,
+        host=host or given.start.host,
+        port=given.start.port if port is None else port,
+        ws_max_size=MAX_FRAME_BYTES,
+        bound=bound,
+        registry=registry,
+    )
 
 
 @app.command("story")

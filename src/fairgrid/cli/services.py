@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from fairgrid.seams.service import configure_logging, run_service
+from fairgrid.cli.log_options import LogFormat, LogFormatOption, LogLevel, LogLevelOption
+from fairgrid.seams.logs import configure_logging
+from fairgrid.seams.metrics import new_registry
+from fairgrid.seams.service import run_service
 
 __all__ = ["market_app", "storage_app"]
 
@@ -40,6 +44,8 @@ def start_storage(
         list[str] | None,
         typer.Option(metavar="URL", help="A web page's origin that may upload; repeat for several. Default: none."),
     ] = None,
+    log_format: LogFormatOption = LogFormat.TEXT,
+    log_level: LogLevelOption = LogLevel.INFO,
 ) -> None:
     """Serve POST /api/v0/add and GET /ipfs/CID until SIGTERM or Ctrl-C.
 
@@ -50,7 +56,7 @@ def start_storage(
     from fairgrid.storage.disk import DiskStore
     from fairgrid.storage.store import StoreLimits
 
-    configure_logging("storage")
+    configure_logging("storage", level=log_level.value, style=log_format.value)
 
     @asynccontextmanager
     async def opener() -> AsyncIterator[Any]:
@@ -60,7 +66,7 @@ def start_storage(
         finally:
             await store.close()
 
-    run_service(opener, announce=typer.echo, host=host, port=port)
+    run_service(opener, announce=typer.echo, host=host, port=port, registry=new_registry("storage"))
 
 
 @market_app.callback()
@@ -78,6 +84,8 @@ def start_market(
         str | None, typer.Option(metavar="URL", help="A PostgreSQL database instead of a file in --dir.")
     ] = None,
     max_open_orders: Annotated[int, typer.Option(min=1, help="Open orders of one kind that a wallet may have.")] = 50,
+    log_format: LogFormatOption = LogFormat.TEXT,
+    log_level: LogLevelOption = LogLevel.INFO,
 ) -> None:
     """Serve the market API of the network's chain until SIGTERM or Ctrl-C.
 
@@ -86,11 +94,12 @@ def start_market(
     """
     from fairgrid.chain.client import JsonRpcChain
     from fairgrid.chain.network import load_network
+    from fairgrid.chain.patience import when_up
     from fairgrid.errors import UsageError
     from fairgrid.market.app import open_market
     from fairgrid.seams.database import open_engine
 
-    configure_logging("market")
+    configure_logging("market", level=log_level.value, style=log_format.value)
 
     @asynccontextmanager
     async def opener() -> AsyncIterator[Any]:
@@ -98,7 +107,9 @@ def start_market(
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"The folder {directory} cannot be used ({error}). Name another with --dir.") from error
-        async with await JsonRpcChain.connect(load_network(network)) as chain:
+        served_before = database is not None or (directory / "market.db").exists()
+        connect = partial(JsonRpcChain.connect, load_network(network))
+        async with await when_up(connect, served_before=served_before) as chain:
             engine = open_engine(database or directory / "market.db")
             try:
                 async with open_market(engine, chain, max_open=max_open_orders) as application:
@@ -106,4 +117,4 @@ def start_market(
             finally:
                 engine.dispose()
 
-    run_service(opener, announce=typer.echo, host=host, port=port)
+    run_service(opener, announce=typer.echo, host=host, port=port, registry=new_registry("market"))

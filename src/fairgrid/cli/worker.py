@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from fairgrid.cli.backups import add_worker_backups
+from fairgrid.cli.log_options import LogFormat, LogFormatOption, LogLevel, LogLevelOption
 from fairgrid.cli.output import console, emit_json, rlc, run_async
 from fairgrid.cli.worker_enrol import enrol_worker
 from fairgrid.cli.worker_owner import WORKER_FOLDER, Folder, Json, add_to, ask_running
@@ -128,6 +131,15 @@ def start_worker(
             help="Measure this machine for the pool, a few seconds once a week. Default: not on a local chain.",
         ),
     ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Serve /metrics for Prometheus there, e.g. 127.0.0.1:9464. Default: nothing is listened to.",
+        ),
+    ] = None,
+    log_format: LogFormatOption = LogFormat.TEXT,
+    log_level: LogLevelOption = LogLevel.INFO,
 ) -> None:
     """Work for a pool until SIGTERM or Ctrl-C: `fairgrid worker start --pool URL` is all that a newcomer types.
 
@@ -138,11 +150,11 @@ def start_worker(
     Prints `ready URL` on stdout each time it is enrolled at the pool; says on stderr what it waits for, and keeps
     trying. What it promised survives a crash: start it again in the same folder and it goes on, reveals included.
     """
-    from fairgrid.seams.service import configure_logging
+    from fairgrid.seams.logs import configure_logging
     from fairgrid.worker.agent import AgentOptions
     from fairgrid.worker.misbehave import LOCAL_CHAIN_ID, Misbehaviour
 
-    configure_logging("worker")
+    configure_logging("worker", level=log_level.value, style=log_format.value)
     directory = directory.expanduser()
     loaded = _trusted_network(directory, network, pool, accept=accept_network)
     if owner_account is not None:
@@ -162,7 +174,7 @@ def start_worker(
         benchmark=benchmark if benchmark is not None else (sponsor or not local),
         sponsor=sponsor,
     )
-    asyncio.run(_work(loaded, directory, pool, options))
+    asyncio.run(_work(loaded, directory, pool, options, _metrics_place(metrics)))
 
 
 def _trusted_network(directory: Path, given: Path | None, pool: str | None, *, accept: bool) -> Network:
@@ -250,9 +262,34 @@ async def _show_needs(network: Network, directory: Path) -> None:
             screen.print(f"     {need.remedy}", style="yellow", markup=False)
 
 
-async def _work(network: Network, directory: Path, pool: str | None, options: AgentOptions) -> None:
+def _metrics_place(text: str | None) -> tuple[str, int] | None:
+    """Where to serve metrics; None: nowhere."""
+    from fairgrid.seams.metrics import is_loopback, metrics_token
+
+    if text is None:
+        return None
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isascii() or not port.isdecimal() or int(port) > 65_535:
+        raise UsageError(f"--metrics takes HOST:PORT, for example 127.0.0.1:9464, not {text!r}.")
+    if not is_loopback(host) and not metrics_token():
+        raise UsageError(
+            f"--metrics {text} could be read from other machines. Set FAIRGRID_METRICS_TOKEN to a token that a reader "
+            f"must send, or listen on 127.0.0.1."
+        )
+    return host, int(port)
+
+
+async def _work(
+    network: Network, directory: Path, pool: str | None, options: AgentOptions, metrics: tuple[str, int] | None
+) -> None:
+    from fairgrid.seams.metrics import MetricsPage, metrics_token, new_registry
+    from fairgrid.seams.service import serving
+    from fairgrid.worker.meter import WorkerMeter
     from fairgrid.worker.misbehave import allowed
     from fairgrid.worker.open import open_agent
+
+    meter = WorkerMeter(new_registry("worker"))
 
     teller = _Teller()
     stop = asyncio.Event()
@@ -263,19 +300,23 @@ async def _work(network: Network, directory: Path, pool: str | None, options: Ag
     said = ""
     allowed(options.misbehaviour, network.chain_id)
     await _show_needs(network, directory)
-    try:
+    async with AsyncExitStack() as stack:
+        stack.callback(stopped.cancel)
+        if metrics is not None:
+            page = MetricsPage(meter.registry, token=metrics_token())
+            url = await stack.enter_async_context(serving(page, host=metrics[0], port=metrics[1]))
+            console().print(f"Metrics at {url}/metrics", markup=False)
         while not stop.is_set():
             try:
                 async with open_agent(network, directory, announcer=teller, options=options, pool_url=pool) as agent:
-                    await _until(agent, stop)
+                    with meter.measuring(agent):
+                        await _until(agent, stop)
                 return
             except ServiceUnavailable as error:
                 if str(error) != said:
                     said = str(error)
                     teller.waiting(said)
                 await asyncio.wait((stopped,), timeout=_RETRY_S)
-    finally:
-        stopped.cancel()
 
 
 async def _until(agent: WorkerAgent, stop: asyncio.Event) -> None:
@@ -406,3 +447,4 @@ def _read(store: WorkerStore, document: dict[str, Any]) -> None:
 
 app.command("enrol")(enrol_worker)
 add_to(app)
+add_worker_backups(app)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -242,17 +242,21 @@ class Client:
         *,
         category: int = DEFAULT_CATEGORY,
         lane: LaneWish = LaneWish.AUTO,
+        accept: Callable[[Quote], None] | None = None,
         on_progress: OnProgress = ignore_progress,
     ) -> DealRecord:
         """Upload, deposit what is missing, and sign the match of a deal; it is in the journal, not sent.
 
         From here on `match` can be called at any time, also by another process: a cut at any moment loses nothing.
+        ``accept`` sees the quote before anything is sent or signed, and raises if it does not agree.
 
         Raises:
-            everything of `quote`; ServiceUnavailable; ContractReverted.
+            everything of `quote` and ``accept``; ServiceUnavailable; ContractReverted.
         """
         on_progress(Progress(Phase.PREPARING, "asking pool and market for an offer"))
         quote = await self.quote(job, wish, category=category, lane=lane)
+        if accept is not None:
+            accept(quote)
         on_progress(Progress(Phase.PREPARING, f"uploading {job.script.name} and {len(job.inputs)} input file(s)"))
         prepared = await prepare_job(job, self.storage, timeref=quote.timeref)
         await self._deposit_missing(quote, on_progress)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 from fairgrid.errors import UsageError
@@ -72,6 +74,8 @@ class Job:
     dependencies: tuple[TaskRef, ...] = ()
     items: tuple[tuple[str, ...], ...] = ()
     """Of a bag: what each of its tasks has as arguments after ``arguments``; empty if all are alike."""
+    item_inputs: tuple[tuple[Path, ...], ...] = ()
+    """Of a bag: the files that each of its tasks has besides ``inputs``; empty if none has any."""
     tasks: int = 1
     canonicaliser: tuple[CanonicalRule, ...] = ()
     """How files of the result are written before they are hashed, so that machines that differ a little agree."""
@@ -178,6 +182,7 @@ def parse_size(text: str, option: str) -> int:
 
 def manifest_of(job: Job, *, timeref: int) -> Manifest:
     """The manifest of a job; ``timeref`` in seconds gives the default fuel."""
+    references = {path: _file_ref(path) for path in dict.fromkeys((*job.inputs, *chain.from_iterable(job.item_inputs)))}
     return Manifest(
         script=_file_ref(job.script),
         runtime=job.runtime.runtime_id,
@@ -187,12 +192,23 @@ def manifest_of(job: Job, *, timeref: int) -> Manifest:
             output_bytes=job.output_bytes,
         ),
         arguments=job.arguments,
-        inputs=tuple(sorted((_file_ref(path) for path in job.inputs), key=lambda reference: reference.name)),
+        inputs=_in_order(references[path] for path in job.inputs),
         dependencies=job.dependencies,
         canonicaliser=job.canonicaliser,
-        items=tuple(Item(arguments=(*job.arguments, *item)) for item in job.items),
+        items=tuple(_items(job, references)),
         checkpoint=job.checkpoint,
     )
+
+
+def _items(job: Job, references: Mapping[Path, FileRef]) -> Iterator[Item]:
+    for number, item in enumerate(job.items):
+        more = job.item_inputs[number] if job.item_inputs else ()
+        inputs = _in_order(references[path] for path in (*job.inputs, *more)) if more else None
+        yield Item(arguments=(*job.arguments, *item), inputs=inputs)
+
+
+def _in_order(references: Iterable[FileRef]) -> tuple[FileRef, ...]:
+    return tuple(sorted(references, key=lambda reference: reference.name))
 
 
 def read_items(file: Path) -> list[list[str]]:
@@ -226,8 +242,8 @@ async def prepare_job(job: Job, storage: StorageClient, *, timeref: int) -> Prep
         UsageError: a file changed while it was read.
         ServiceError: storage is down, or refuses (too large, full).
     """
-    manifest = manifest_of(job, timeref=timeref)
-    data = manifest.to_bytes()
+    manifest = await asyncio.to_thread(manifest_of, job, timeref=timeref)
+    data = await asyncio.to_thread(manifest.to_bytes)
     for path, reference in _files(job, manifest):
         if await storage.stat(reference.cid) == reference.size:
             continue
@@ -264,8 +280,16 @@ async def run_locally(
 
 
 def _files(job: Job, manifest: Manifest) -> list[tuple[Path, FileRef]]:
-    references = {reference.name: reference for reference in manifest.inputs}
-    return [(job.script, manifest.script), *((path, references[path.name]) for path in job.inputs)]
+    """Every file once; two tasks of a bag may have different files of one name, but never one task."""
+    inputs = [(job.inputs, manifest.inputs)]
+    if job.item_inputs:
+        pairs = zip(job.item_inputs, manifest.items, strict=True)
+        inputs += [((*job.inputs, *more), item.inputs or ()) for more, item in pairs if more]
+    found = {job.script: manifest.script}
+    for paths, references in inputs:
+        named = {reference.name: reference for reference in references}
+        found |= {path: named[path.name] for path in paths}
+    return list(found.items())
 
 
 def _file_ref(path: Path) -> FileRef:

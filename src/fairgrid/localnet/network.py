@@ -60,6 +60,8 @@ class WorkerSpec:
     misbehave: str | None = None
     """What ``fairgrid worker start --misbehave`` takes; None for an honest one."""
     slots: int = 1
+    arguments: tuple[str, ...] = ()
+    """What else ``fairgrid worker start`` is given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -341,6 +343,7 @@ class LocalNetwork:
     def _worker_command(self, worker: WorkerSpec) -> list[str]:
         command = ["worker", "start", "--network", str(self.folder.network), "--slots", str(worker.slots)]
         command += ["--dir", str(self.folder.worker(worker.name))]
+        command += worker.arguments
         return [*command, "--misbehave", worker.misbehave] if worker.misbehave else command
 
     def _write_pool_policy(self) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
 from fairgrid import __version__
@@ -33,8 +34,13 @@ _SILENT_CHAIN_S = 30.0
 _HEADERS = {"access-control-allow-origin": "*", "x-content-type-options": "nosniff"}
 
 
-def pool_application(service: PoolService, *, network: Network | None = None) -> Starlette:
-    """The ASGI application of a running `PoolService`; ``network`` is what newcomers are told of the network."""
+def pool_application(
+    service: PoolService, *, network: Network | None = None, administration: ASGIApp | None = None
+) -> Starlette:
+    """The ASGI application of a running `PoolService`; ``network`` is what newcomers are told of the network.
+
+    ``administration`` answers its operators under ``/admin``.
+    """
     rim = _Rim(service, network)
     return Starlette(
         routes=[
@@ -46,6 +52,7 @@ def pool_application(service: PoolService, *, network: Network | None = None) ->
             Route("/tasks/{task_id}", rim.task),
             Route("/tasks/{task_id}/story", rim.story),
             *live_routes(service),
+            *((Mount("/admin", administration),) if administration is not None else ()),
             WebSocketRoute("/worker", rim.worker),
         ],
         exception_handlers={404: _not_found},

@@ -61,6 +61,7 @@ def sealed_by_arbiter(book: Book, task: TaskState, replica: Replica) -> None:
 
 def lost_opening(book: Book, task: TaskState, replica: Replica) -> None:
     """An auditor did not open its seal in time: that counts as differing (decision 2)."""
+    book.tally["audit/unopened"] += 1
     book.standings.disproved(replica.worker, replica.owner, book.now)
     book.ask_opening(task, replica, 0.0)
     book.end(task, replica, ReplicaPhase.DISMISSED, "it sealed a result and did not open the seal")
@@ -103,17 +104,21 @@ def review(book: Book, task: TaskState) -> bool:
         book.tell(task, "Nobody could decide between the results; the consensus on chain counts.")
     for replica in parts:
         if verdict is Verdict.UNDECIDED:
+            book.tally["audit/undecided"] += 1
             why = "its result was compared, without a decision"
         elif said[replica.lease_id] == right:
+            book.tally["audit/agreed"] += 1
             book.standings.audited(replica.worker, replica.owner, price_nrlc=task.deal.price)
             why = "its result was compared, and agrees"
         else:
+            book.tally["audit/wrong"] += 1
             book.standings.disproved(replica.worker, replica.owner, book.now)
             why = "its result was compared, and is wrong"
         book.end(task, replica, ReplicaPhase.DISMISSED, why)
     task.judged = True
     if verdict is Verdict.DISPROVED:
         task.disproved = True
+        book.tally["audit/consensus_disproved"] += 1
         for seen in task.facts.winners():
             winner = task.replica_of(seen.worker)
             book.standings.disproved(seen.worker, winner.owner if winner else "", book.now)

@@ -53,7 +53,8 @@ def enqueue(book: Book, bag: Bag) -> None:
 
 def begin_next(book: Book) -> TaskState | None:
     """Begin the most urgent task for which there is room; None if there is no room, or none left."""
-    deal_id = _next_open(book) if book.active < book.policy.max_active_tasks else None
+    has_room = book.active < book.policy.max_active_tasks and not book.draining
+    deal_id = _next_open(book) if has_room else None
     if deal_id is None and book.claiming < book.policy.max_claims:
         deal_id = book.overdue_bags.first()
     if deal_id is None:

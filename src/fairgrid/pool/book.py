@@ -6,6 +6,7 @@ tasks or all workers.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from fairgrid.pool.burdens import Burden, DealRecord, Part
@@ -69,6 +70,12 @@ class Book:
     reconciling: bool = False
     stirred: int = 0
     """Counts what is decided, told or changed."""
+    draining: bool = False
+    """The operator lets no new task begin."""
+    drained: set[str] = field(default_factory=set)
+    """Workers that the operator lets have no new lease."""
+    labels: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Words that the operator gave to workers, connected or not."""
     active: int = 0
     claiming: int = 0
     open_bags: BagQueue = field(default_factory=BagQueue)
@@ -92,6 +99,8 @@ class Book:
     stragglers: dict[str, None] = field(default_factory=dict)
     """Tasks with a replica that may get a copy, once those that wait for workers had their turn."""
     finished: dict[str, None] = field(default_factory=dict)
+    tally: Counter[str] = field(default_factory=Counter)
+    """How often what happened, for whoever measures: ``lease/lost`` and other ends of replicas, ``audit/agreed``."""
     dependents: dict[str, None] = field(default_factory=dict)
     """Tasks that wait for the results of others."""
     aside: dict[str, None] = field(default_factory=dict)
@@ -345,6 +354,7 @@ class Book:
             self.strikes[replica.worker] = self.strikes.get(replica.worker, 0) + 1
             self.standings.fault(replica.worker, replica.owner, self.now)
         self.move(task, replica, phase)
+        self.tally[f"lease/{phase.value}"] += 1
         self.restless[task.task_id] = None
         self.tell(task, f"A worker's part ends ({phase.value}): {why}", worker=replica.worker)
         self.send(SendAbort(task.task_id, replica.worker, replica.lease_id, why[:500]))
@@ -387,7 +397,7 @@ class Book:
     def place(self, worker: WorkerState, *, anew: bool = False) -> None:
         """Put a worker where it belongs among the idle ones. ``anew``: it may suit whom it did not suit before."""
         name = worker.worker
-        if worker.ready and worker.free_slots > 0 and not self.burden(name).owing:
+        if worker.ready and worker.free_slots > 0 and not self.burden(name).owing and name not in self.drained:
             self.idle.put(
                 name,
                 self.strikes.get(name, 0),

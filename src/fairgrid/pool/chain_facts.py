@@ -10,9 +10,11 @@ from fairgrid.pool.events import (
     TaskClaimed,
     TaskFinalized,
     TaskInitialized,
+    TaskSettledAtOnce,
 )
 from fairgrid.pool.phases import Phase, ReplicaPhase
 from fairgrid.pool.state import ChainFacts, SeenContribution, TaskState, Upload
+from fairgrid.protocol.trust import FRESH_WEIGHT
 from fairgrid.protocol.views import ContributionStatus, TaskStatus
 
 __all__ = ["reconcile", "take"]
@@ -30,7 +32,13 @@ _PAST_REVEALING = (
 def take(
     book: Book,
     task: TaskState,
-    event: TaskInitialized | ContributionMined | ConsensusReached | RevealMined | TaskFinalized | TaskClaimed,
+    event: TaskInitialized
+    | ContributionMined
+    | ConsensusReached
+    | RevealMined
+    | TaskFinalized
+    | TaskSettledAtOnce
+    | TaskClaimed,
 ) -> None:
     """Take an event of the chain. It comes at least once, so it never takes a task back: that is reconciliation."""
     facts = task.facts
@@ -57,6 +65,12 @@ def take(
                 book.tell(task, "A winner revealed.", worker=event.worker)
         case TaskFinalized():
             status = TaskStatus.COMPLETED
+        case TaskSettledAtOnce():
+            status = TaskStatus.COMPLETED
+            if facts.status < status:
+                _contributed(book, task, ContributionMined(task.task_id, event.worker, event.result_hash, FRESH_WEIGHT))
+                proved = SeenContribution(event.worker, event.result_hash, FRESH_WEIGHT, ContributionStatus.PROVED)
+                facts = ChainFacts(facts.status, event.result_hash, facts.reveal_deadline, event.digest, (proved,))
         case TaskClaimed():
             status = TaskStatus.FAILED
     task.facts = facts.with_status(status)

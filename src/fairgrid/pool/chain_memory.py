@@ -29,6 +29,11 @@ class ChainMemory:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
+    def is_bound(self) -> bool:
+        """True once the database belongs to a pool: it has served before."""
+        with self._engine.connect().execution_options(read_only=True) as connection:
+            return _value(connection, "workerpool") is not None
+
     def bind_genesis(self, block_hash: str) -> str:
         """The hash of block 0 that the database belongs to; at first use, this one."""
         with self._engine.connect().execution_options(read_only=True) as connection:

@@ -21,6 +21,7 @@ def commit_of(outcome: Outcome, events: list[Event], *, at: float, position: int
         at=at,
         events=events,
         tasks={task.task_id: TaskRow.of(task, fresh=fresh[task.task_id]) for task in outcome.changed},
+        lines=list(outcome.lines),
         instructions=list(outcome.instructions),
         bags={bag.deal.deal_id: BagRow.of(bag) for bag in outcome.bags},
         standings={standing.worker: standing for standing in outcome.standings},

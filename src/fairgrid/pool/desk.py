@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import asyncio
 import contextlib
+from collections import Counter
 from dataclasses import replace
 
 import structlog
@@ -27,6 +28,7 @@ from fairgrid.pool.why import why
 from fairgrid.protocol import wire
 from fairgrid.protocol.views import RoleAccount
 from fairgrid.seams.clock import Clock
+from fairgrid.seams.http import one_line
 
 __all__ = ["WorkerDesk"]
 
@@ -60,6 +62,7 @@ class WorkerDesk(abc.ABC):
         self._sponsor = sponsor
         self._sessions: dict[str, Session] = {}
         self._stake_ratio = 0
+        self.refusals: Counter[str] = Counter()
         self.live = LiveBoard(holds=self._speaks_for, now=clock.now)
         self._speed_tests = SpeedTests(
             every_s=policy.spot_check_every_s,
@@ -83,6 +86,17 @@ class WorkerDesk(abc.ABC):
 
     def is_banned(self, worker: str, owner: str) -> bool:
         return self.machine.is_banned(worker, owner)
+
+    def ban_reason(self, worker: str, owner: str) -> str:
+        """Why one of them is banned; empty if none is."""
+        bans = self.machine.bans
+        ban = bans.get(worker) or bans.get(owner)
+        return one_line(ban.reason) if ban is not None else ""
+
+    @property
+    def sessions(self) -> tuple[Session, ...]:
+        """Connections of enrolled workers."""
+        return tuple(self._sessions.values())
 
     def has_room(self) -> bool:
         return len(self._sessions) < self.policy.max_workers

@@ -300,7 +300,8 @@ def _lease(book: Book, task: TaskState, worker: WorkerState, *, stands_for: str 
     book.standings.leased(worker.worker, worker.owner, book.now)
     window = _longest_window(book, task)
     replica = Replica(
-        lease_id=f"{task.task_id[2:34]}-{task.leases}",
+        # Named after its worker, too: a pool that lost its database counts anew, while others hold the old numbers.
+        lease_id=f"{task.task_id[2:34]}-{task.leases}-{worker.worker[2:10].lower()}",
         worker=worker.worker,
         owner=worker.owner,
         round=task.round,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 import structlog
 
@@ -73,6 +75,17 @@ class ChainEffects:
     def under_way(self) -> int:
         """How many transactions are sent and not mined."""
         return self._outbox.count
+
+    def use_rules(self, rules: SendingRules) -> None:
+        """Send by other rules from now on."""
+        self._rules = rules
+        self._outbox.use_rules(rules)
+        self.gas_money = replace(self.gas_money, low_below=rules.low_balance_transactions)
+
+    @property
+    def tally(self) -> Counter[str]:
+        """What became of transactions since this process leads (`Outbox.tally`); read only."""
+        return self._outbox.tally
 
     def submit(self, instruction: ChainInstruction) -> None:
         """Have a transaction sent; its effect is in the store already."""
@@ -268,7 +281,8 @@ class ChainEffects:
             return
         effects = await asyncio.to_thread(self._ledger.effects, [key for key, _ in bad])
         for key, reason in bad:
-            _log.warning("transaction refused", key=key, reason=reason)
+            task, _, step = key.partition("/")
+            _log.warning("transaction refused", task=task, step=step, reason=reason)
         await asyncio.gather(
             *(
                 self._failed(EffectFailed(effects[key].instruction.task_id, step_of(effects[key].instruction), reason))

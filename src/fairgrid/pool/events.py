@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from fairgrid.pool.policy import Policy
 from fairgrid.pool.state import ChainFacts, DealTerms
 from fairgrid.protocol.machine import Machine
 
@@ -20,20 +21,28 @@ __all__ = [
     "Held",
     "LeaseFailed",
     "OpeningReceived",
+    "OperatorBanned",
+    "OperatorEvent",
+    "OperatorUnbanned",
     "PhaseReported",
+    "PolicyChanged",
+    "PoolDrained",
     "RevealMined",
     "RunOpened",
     "SealReceived",
     "TaskClaimed",
     "TaskFinalized",
     "TaskInitialized",
+    "TaskSettledAtOnce",
     "Tick",
     "UploadRejected",
     "UploadReported",
     "UploadVerified",
     "WorkerBeat",
+    "WorkerDrained",
     "WorkerFacts",
     "WorkerJoined",
+    "WorkerLabelled",
     "WorkerLost",
     "WorkerReady",
 ]
@@ -94,6 +103,15 @@ class TaskFinalized(Struct, frozen=True):
     task_id: str
 
 
+class TaskSettledAtOnce(Struct, frozen=True):
+    """The task's only worker contributed, revealed and finalized in one transaction."""
+
+    task_id: str
+    worker: str
+    result_hash: str
+    digest: str
+
+
 class TaskClaimed(Struct, frozen=True):
     task_id: str
 
@@ -123,6 +141,8 @@ class WorkerJoined(Struct, frozen=True):
     machine: Machine | None = None
     network: str = ""
     """The network that its connection comes from."""
+    fast: bool = False
+    """It can contribute and finalize in one transaction."""
 
 
 class WorkerFacts(Struct, frozen=True):
@@ -200,6 +220,9 @@ class UploadReported(Struct, frozen=True):
     task_id: str
     cid: str
     callback_data: str = "0x"
+    digest: str = ""
+    """With ``salt`` the opening of its seal, if the upload was asked for before the contribution."""
+    salt: str = ""
 
 
 class LeaseFailed(Struct, frozen=True):
@@ -253,6 +276,49 @@ class DependencyFailed(Struct, frozen=True):
     dependency: str
 
 
+class OperatorBanned(Struct, frozen=True):
+    """The operator bans a worker and its owner; it is stored already."""
+
+    worker: str
+    owner: str
+    reason: str
+
+
+class OperatorUnbanned(Struct, frozen=True):
+    """The operator lifts the bans of a worker, or of an owner; it is stored already."""
+
+    address: str
+
+
+class PoolDrained(Struct, frozen=True):
+    """The operator lets no new task begin (``draining``), or lets them begin again."""
+
+    draining: bool
+
+
+class WorkerDrained(Struct, frozen=True):
+    """The operator lets a worker have no new lease (``draining``), or lets it have them again."""
+
+    worker: str
+    draining: bool
+
+
+class WorkerLabelled(Struct, frozen=True):
+    """The operator gave a worker exactly these labels, beside those that its owner claims."""
+
+    worker: str
+    labels: tuple[str, ...]
+
+
+class PolicyChanged(Struct, frozen=True):
+    """Another policy counts from now on."""
+
+    policy: Policy
+
+
+OperatorEvent = OperatorBanned | OperatorUnbanned | PoolDrained | WorkerDrained | WorkerLabelled | PolicyChanged
+
+
 class Tick(Struct, frozen=True):
     """Time passes; ``chain_time`` is the newest block's, by which deadlines are judged."""
 
@@ -268,6 +334,7 @@ Event = (
     | ConsensusReached
     | RevealMined
     | TaskFinalized
+    | TaskSettledAtOnce
     | TaskClaimed
     | ChainReconciled
     | WorkerJoined
@@ -285,5 +352,6 @@ Event = (
     | EffectFailed
     | DependenciesMet
     | DependencyFailed
+    | OperatorEvent
     | Tick
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol
 
@@ -55,8 +55,11 @@ class PoolGate:
         *,
         lead: Callable[[Leader], AbstractAsyncContextManager[LeadingPool]],
         clock: Clock,
+        patient: bool = False,
     ) -> None:
+        """``patient``: a service that does not answer is waited for at the start too, not only later."""
         self._leadership = leadership
+        self._patient = patient
         self._lead = lead
         self._clock = clock
         self._pool: LeadingPool | None = None
@@ -80,7 +83,7 @@ class PoolGate:
 
         Raises:
             UsageError: the SQLite database is in use, or the pool cannot be opened as configured.
-            ServiceUnavailable: the database or the chain does not answer at start.
+            ServiceUnavailable: the database or the chain does not answer at start, and this gate is not patient.
         """
         turns = asyncio.create_task(self._take_turns(), name="leadership")
         settled = asyncio.create_task(self._settled.wait())
@@ -112,8 +115,10 @@ class PoolGate:
             await asyncio.gather(turns, settled, return_exceptions=True)
             await asyncio.to_thread(self._leadership.close)
 
-    async def hand_over(self) -> ProcessSeen:
+    async def hand_over(self, note: Callable[[], Awaitable[None]] | None = None) -> ProcessSeen:
         """Finish what is in hand and let a process that stands by take over; gives the one that can.
+
+        ``note`` is called while this process leads still, if there is one to hand over to.
 
         Raises:
             UsageError: this process does not lead, or nobody stands by.
@@ -126,6 +131,8 @@ class PoolGate:
                 "No other process of this pool stands by, so nobody would schedule. Start one on the same PostgreSQL "
                 "database, and try again."
             )
+        if note is not None:
+            await note()
         self._yielding.set()
         return fit[0]
 
@@ -149,11 +156,12 @@ class PoolGate:
             except (LeadershipLost, Superseded, DBAPIError) as error:
                 _log.error("leadership lost; this process stands by", epoch=leader.epoch, reason=str(error))
             except ServiceError as error:
-                if not self._settled.is_set():
+                if not self._settled.is_set() and not (self._patient and isinstance(error, ServiceUnavailable)):
                     raise
                 _log.error("this process cannot schedule now; it stands by", epoch=leader.epoch, reason=str(error))
             finally:
-                self._pool = None
+                # Nobody who asks now may be sent back to this process.
+                self._pool = self._known = None
                 await asyncio.to_thread(self._leadership.resign, stay_away=handed_over)
             if handed_over:
                 _log.info("handed over", epoch=leader.epoch)

@@ -139,9 +139,12 @@ class SendLease(Struct, frozen=True):
 
 
 class SendAuthorisation(Struct, frozen=True):
+    """``fast``: the result is here and checked, the worker may contribute and finalize in one transaction."""
+
     task_id: str
     worker: str
     lease_id: str
+    fast: bool = False
 
     @property
     def key(self) -> str:
@@ -168,13 +171,16 @@ class RequestOpening(Struct, frozen=True):
 
 
 class RequestUpload(Struct, frozen=True):
+    """``early``: before the contribution, with the seal's opening (`fairgrid.pool.fast_path`)."""
+
     task_id: str
     worker: str
     lease_id: str
+    early: bool = False
 
     @property
     def key(self) -> str:
-        return f"{self.task_id}/upload/{self.lease_id}"
+        return f"{self.task_id}/{'early_' if self.early else ''}upload/{self.lease_id}"
 
 
 class SendAbort(Struct, frozen=True):

@@ -102,6 +102,11 @@ class Leadership:
         """The epoch under which this process leads; None while it does not."""
         return self._epoch
 
+    @property
+    def may_be_several(self) -> bool:
+        """Whether other processes could stand by: the database is PostgreSQL."""
+        return self._postgresql
+
     # --- taking and leaving ---------------------------------------------------------------------------------------
 
     def lead(self) -> Leader | None:

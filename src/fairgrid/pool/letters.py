@@ -40,13 +40,16 @@ def letter_of(instruction: WorkerInstruction, signer: Signer) -> wire.PoolMessag
                 task_id=instruction.task_id,
                 enclave_challenge=ZERO_ADDRESS,
                 signature=signer.sign_message(message),
+                fast=instruction.fast or None,
             )
         case SendRevealNotice():
             return wire.RevealNotice(task_id=instruction.task_id)
         case RequestOpening():
             return wire.OpeningRequest(lease_id=instruction.lease_id, task_id=instruction.task_id)
         case RequestUpload():
-            return wire.UploadRequest(lease_id=instruction.lease_id, task_id=instruction.task_id)
+            return wire.UploadRequest(
+                lease_id=instruction.lease_id, task_id=instruction.task_id, early=instruction.early or None
+            )
         case SendAbort():
             return wire.Abort(lease_id=instruction.lease_id, task_id=instruction.task_id, reason=instruction.reason)
         case SendDone():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
 from fairgrid.pool import bags as bags_of
-from fairgrid.pool import chain_facts, deals, dispatch, presence, progress, rounds, settlement, timing
+from fairgrid.pool import chain_facts, deals, dispatch, operator_events, presence, progress, rounds, settlement, timing
 from fairgrid.pool.book import Book
 from fairgrid.pool.events import (
     ChainReconciled,
@@ -21,20 +22,27 @@ from fairgrid.pool.events import (
     Event,
     LeaseFailed,
     OpeningReceived,
+    OperatorBanned,
+    OperatorUnbanned,
     PhaseReported,
+    PolicyChanged,
+    PoolDrained,
     RevealMined,
     RunOpened,
     SealReceived,
     TaskClaimed,
     TaskFinalized,
     TaskInitialized,
+    TaskSettledAtOnce,
     Tick,
     UploadRejected,
     UploadReported,
     UploadVerified,
     WorkerBeat,
+    WorkerDrained,
     WorkerFacts,
     WorkerJoined,
+    WorkerLabelled,
     WorkerLost,
     WorkerReady,
 )
@@ -58,7 +66,16 @@ from fairgrid.pool.state import (
 __all__ = ["Outcome", "PoolMachine"]
 
 
-_FROM_CHAIN = (TaskInitialized, ContributionMined, ConsensusReached, RevealMined, TaskFinalized, TaskClaimed)
+_FROM_CHAIN = (
+    TaskInitialized,
+    ContributionMined,
+    ConsensusReached,
+    RevealMined,
+    TaskFinalized,
+    TaskSettledAtOnce,
+    TaskClaimed,
+)
+_FROM_OPERATOR = (OperatorBanned, OperatorUnbanned, PoolDrained, WorkerDrained, WorkerLabelled, PolicyChanged)
 _FROM_WORKERS = (PhaseReported, SealReceived, OpeningReceived, UploadReported, LeaseFailed)
 _PRESENCE = (WorkerJoined, WorkerFacts, WorkerReady, WorkerBeat, WorkerLost)
 
@@ -110,12 +127,31 @@ class PoolMachine:
         """What the pool knows of workers from its own experience, by address; read only."""
         return self._book.standings.standings
 
+    @property
+    def book(self) -> Book:
+        """All that it knows, for whoever explains it; read only."""
+        return self._book
+
     def is_newcomer(self, worker: str, owner: str) -> bool:
         """Whether a worker has still to prove itself to this pool."""
         return self._book.standings.is_newcomer(worker, owner)
 
     def is_banned(self, worker: str, owner: str) -> bool:
         return self._book.is_banned(worker, owner)
+
+    @property
+    def waiting(self) -> Iterable[str]:
+        """Ids of the tasks that lack workers; read only."""
+        return self._book.waiting
+
+    @property
+    def tally(self) -> Counter[str]:
+        """How often what happened since this machine was made (`Book.tally`); read only."""
+        return self._book.tally
+
+    def leases_of(self, worker: str) -> int:
+        """How many leases a worker computes now."""
+        return len(self._book.burden(worker).leased)
 
     def strikes_of(self, worker: str) -> int:
         """How often in a row a worker failed since it last contributed."""
@@ -293,6 +329,8 @@ class PoolMachine:
             deals.undone(book, event)
         elif isinstance(event, RunOpened):
             deals.run_opened(book, event)
+        elif isinstance(event, _FROM_OPERATOR):
+            operator_events.take(book, event)
         elif event.task_id not in book.tasks:
             self._about_unknown_task(event)
         else:

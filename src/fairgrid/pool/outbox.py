@@ -7,6 +7,7 @@ mined transactions back brings them here again, as the same bytes.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -14,7 +15,7 @@ import structlog
 
 from fairgrid.chain import calls
 from fairgrid.chain.envelope import read_envelope
-from fairgrid.chain.fees import FeeCaps, FeeMarket, Fees, replacement_fees
+from fairgrid.chain.fees import FeeCaps, FeeMarket, Fees, first_fees, replacement_fees
 from fairgrid.chain.interface import Call, Chain, Mined, SignedTransaction
 from fairgrid.chain.sender import NonceTaken
 from fairgrid.errors import FundsError, ServiceUnavailable
@@ -90,9 +91,13 @@ class Outbox:
         self._rules = rules
         self._next: int | None = None
         self._outstanding: dict[int, _Outstanding] = {}
+        self._recalled = False
         self._mined_below = 0
         self._counted_at = 0.0
         self._changing = asyncio.Lock()
+        self.tally: Counter[str] = Counter()
+        """How many transactions were signed, replaced, mined, reverted, lost (to a stranger) and given up, and what the
+        mined ones cost: ``gas`` units and ``wei``."""
 
     @property
     def count(self) -> int:
@@ -104,6 +109,10 @@ class Outbox:
         """What all that is under way may cost at most."""
         envelopes = [read_envelope(item.newest.raw) for item in self._outstanding.values()]
         return sum(envelope.gas * envelope.fees.max_fee_wei + envelope.value_wei for envelope in envelopes)
+
+    def use_rules(self, rules: SendingRules) -> None:
+        """Sign by other rules from now on."""
+        self._rules = rules
 
     def carries(self, key: str) -> bool:
         """True while a transaction that carries out this effect is under way."""
@@ -148,6 +157,7 @@ class Outbox:
             now = self._clock.now()
             await asyncio.to_thread(self._ledger.record, entries, at=now)
             self._next = first + len(signed)
+            self.tally["signed"] += len(signed)
             for entry in entries:
                 nonce = entry.transaction.nonce
                 self._outstanding[nonce] = _Outstanding(nonce, entry.keys, [entry.transaction], now)
@@ -183,16 +193,42 @@ class Outbox:
     # --- within ---------------------------------------------------------------------------------------------------
 
     async def _bring_back(self, count: int) -> None:
-        """Transactions that were mined and are no longer: the chain was rewritten. They are sent again."""
-        if self._mined_below == 0 and not self._outstanding and self._next is None:
+        """Transactions that were mined and are no longer: the chain was rewritten. They are sent again.
+
+        Also those that a process before this one saw mined, whatever it left under way: later nonces wait for them.
+        """
+        if not self._recalled:
+            self._recalled = True
             self._mined_below = await asyncio.to_thread(self._ledger.next_nonce, self._signer.address)
-        if count >= self._mined_below:
+        if count < self._mined_below:
+            lost = await asyncio.to_thread(self._ledger.from_nonce, self._signer.address, count)
+            unknown = [stored for stored in lost if stored.transaction.nonce not in self._outstanding]
+            self.adopt(unknown)
+            if unknown:
+                _log.warning("transactions are not mined (any more); they are sent again", count=len(unknown))
+            self._mined_below = count
+        await self._fill(count)
+
+    async def _fill(self, count: int) -> None:
+        """Something that does nothing takes each nonce of which no bytes are left: a stranger's was undone with it."""
+        gaps = [
+            nonce for nonce in range(count, max(self._outstanding, default=count)) if nonce not in self._outstanding
+        ]
+        if not gaps:
             return
-        lost = await asyncio.to_thread(self._ledger.from_nonce, self._signer.address, count)
-        known = set(self._outstanding)
-        self.adopt([stored for stored in lost if stored.transaction.nonce not in known])
-        _log.warning("mined transactions were taken back; they are sent again", from_nonce=count, count=len(lost))
-        self._mined_below = count
+        pending = await self._chain.count_transactions(self._signer.address, pending=True)
+        gaps = [nonce for nonce in gaps if nonce >= pending]
+        if not gaps:
+            return  # a stranger's is on its way
+        fees = first_fees(await self._chain.fee_market(), self._rules.caps)
+        if fees is None:
+            return
+        call, now = calls.nothing(self._signer.address), self._clock.now()
+        fillers = [self._chain.sign(call, self._signer, nonce=nonce, gas=_TRANSFER_GAS, fees=fees) for nonce in gaps]
+        await asyncio.to_thread(self._ledger.record, [LedgerTransaction(filler, ()) for filler in fillers], at=now)
+        for filler in fillers:
+            self._outstanding[filler.nonce] = _Outstanding(filler.nonce, (), [filler], now)
+        _log.warning("nonces that nothing has are filled", count=len(gaps), first=gaps[0])
 
     async def _ended(self, passed: Sequence[_Outstanding]) -> list[Ended]:
         """Of transactions whose nonce is used up: which were mined, and which lost their nonce to a stranger."""
@@ -212,6 +248,7 @@ class Outbox:
                 settled = (LedgerTransaction(version, item.keys, status), receipt.block_number)
                 (good if receipt.succeeded else bad).append(settled)
             elif self._lost(item):
+                self.tally["lost"] += 1
                 dead.append((LedgerTransaction(item.newest, item.keys, TransactionStatus.DEAD), None))
                 del self._outstanding[item.nonce]
         if good or bad:
@@ -231,6 +268,9 @@ class Outbox:
     def _done(self, item: _Outstanding, receipt: Mined) -> None:
         del self._outstanding[item.nonce]
         self._mined_below = max(self._mined_below, item.nonce + 1)
+        self.tally["mined" if receipt.succeeded else "reverted"] += 1
+        self.tally["gas"] += receipt.gas_used
+        self.tally["wei"] += receipt.gas_used * receipt.gas_price_wei
 
     def _lost(self, item: _Outstanding) -> bool:
         """True when no receipt was found for long enough; a node may know the nonce a moment before the receipt."""
@@ -278,6 +318,7 @@ class Outbox:
         for transaction, (item, fees) in zip(signed, dearer, strict=True):
             item.versions.append(transaction)
             item.send_at = 0.0
+            self.tally["replaced"] += 1
             _log.warning("a stuck transaction is replaced", nonce=item.nonce, max_fee_wei=fees.max_fee_wei)
 
     def _offer(self, item: _Outstanding, market: FeeMarket) -> Fees | None:
@@ -298,6 +339,7 @@ class Outbox:
             reason = "no node takes its transaction"
             await asyncio.to_thread(self._ledger.fail, [(key, reason) for key in item.keys])
             outcomes.append(Ended(item.keys, reason))
+            self.tally["given_up"] += 1
             self._outstanding[item.nonce] = replace(
                 item, keys=(), versions=[*item.versions, filler], send_at=0.0, refusals=0
             )

@@ -78,8 +78,8 @@ TRANSITIONS: Mapping[Phase, frozenset[Phase]] = MappingProxyType(
     {
         Phase.RECEIVED: frozenset({Phase.INITIALIZING, Phase.SEALING, *_LEADS_NOWHERE}),
         Phase.INITIALIZING: frozenset({Phase.SEALING, *_LEADS_NOWHERE}),
-        Phase.SEALING: frozenset({Phase.CONTRIBUTING, Phase.REVEALING, Phase.SPLIT, *_LEADS_NOWHERE}),
-        Phase.CONTRIBUTING: frozenset({Phase.SEALING, Phase.REVEALING, Phase.SPLIT, *_LEADS_NOWHERE}),
+        Phase.SEALING: frozenset({Phase.CONTRIBUTING, Phase.REVEALING, Phase.COMPLETED, Phase.SPLIT, *_LEADS_NOWHERE}),
+        Phase.CONTRIBUTING: frozenset({Phase.SEALING, Phase.REVEALING, Phase.COMPLETED, Phase.SPLIT, *_LEADS_NOWHERE}),
         Phase.REVEALING: frozenset({Phase.UPLOADING, Phase.REOPENING, Phase.COMPLETED, *_LEADS_NOWHERE}),
         Phase.UPLOADING: frozenset({Phase.FINALIZING, Phase.COMPLETED, *_LEADS_NOWHERE}),
         Phase.FINALIZING: frozenset({Phase.COMPLETED, *_LEADS_NOWHERE}),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from fairgrid.pool.sponsoring import SponsorTerms
 from fairgrid.pool.trust_policy import TrustPolicy
 from fairgrid.protocol.hexes import checksum
 
-__all__ = ["Policy", "load_policy"]
+__all__ = ["Policy", "changed_policy", "load_policy", "policy_values"]
+
+MAX_APP_LABELS = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +38,9 @@ class Policy(TrustPolicy):
     opening_timeout_s: float = 60.0
     """A contributor that did not open its seal within this is banned once the reveal deadline has passed, too; one that
     is away, at the final deadline (decisions 2 and 28)."""
+    fast_path: int = 1
+    """1: the only worker of a task of trust 1 contributes and finalizes in one transaction, which it pays itself; its
+    result is checked before. 0: contribute, reveal and finalize, always."""
     upload_timeout_s: float = 60.0
     """A winner that does not upload within this is passed over for the next."""
     reconnect_grace_s: float = 10.0
@@ -116,6 +122,16 @@ class Policy(TrustPolicy):
     sponsor_min_fuel_per_s: int = 1
     """Least speed in a newcomer's signed benchmark; without a benchmark nothing is given."""
 
+    operators: tuple[str, ...] = ()
+    """Addresses that may administer the pool over its REST API, beside the owner of the workerpool."""
+    app_labels: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Labels that a machine must have to get tasks of an app, in deals that are matched from then on: in TOML a table
+    ``[app_labels]`` with lines ``"0xAPP" = ["gpu", "lab-2"]``."""
+
+    def labels_of_app(self, app: str) -> tuple[str, ...]:
+        """What machines need for an app, beside what its jobs ask."""
+        return next((labels for known, labels in self.app_labels if known == app), ())
+
     @property
     def sponsor_terms(self) -> SponsorTerms:
         """What newcomers are given."""
@@ -157,30 +173,69 @@ def load_policy(path: Path) -> Policy:
         ) from None
     except (OSError, ValueError) as error:
         raise UsageError(f"The policy file {path} cannot be read ({error}). Mend it; it is TOML.") from error
+    return changed_policy(_DEFAULT, document, source=f"the policy file {path}")
+
+
+def changed_policy(policy: Policy, document: Mapping[str, Any], *, source: str) -> Policy:
+    """``policy`` with the keys of ``document`` in the place of its own; ``source`` is named in errors.
+
+    Raises:
+        UsageError: a key is unknown or of the wrong type, or its value cannot be.
+    """
     known = {field.name: getattr(_DEFAULT, field.name) for field in fields(Policy)}
     values: dict[str, Any] = {}
     for name, value in document.items():
         if name not in known:
-            raise UsageError(f"The policy file {path} has an unknown key {name!r}. Known keys: {', '.join(known)}.")
-        values[name] = _as_type_of(known[name], value, name, path)
-    return Policy(**values)
+            text = f"{source[0].upper()}{source[1:]} has an unknown key {str(name)[:80]!r}."
+            raise UsageError(f"{text} Known keys: {', '.join(known)}.")
+        values[name] = _as_type_of(known[name], value, name, source)
+    return replace(policy, **values)
+
+
+def policy_values(policy: Policy) -> dict[str, Any]:
+    """Every key as JSON has it; `changed_policy` reads it back."""
+    return {field.name: _plain(field.name, getattr(policy, field.name)) for field in fields(Policy)}
 
 
 _DEFAULT = Policy()
 
 
-def _as_type_of(default: object, value: object, name: str, path: Path) -> object:
+def _plain(name: str, value: Any) -> Any:
+    if name == "app_labels":
+        return {app: list(labels) for app, labels in value}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _app_labels(value: object, source: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    wrong = f"In {source}, app_labels must be a table of apps, each with a list of at most 32 labels."
+    if not isinstance(value, dict) or len(value) > MAX_APP_LABELS:
+        raise UsageError(wrong)
+    found = []
+    for app, labels in value.items():
+        words = labels if isinstance(labels, list) and len(labels) <= 32 else [None]
+        if not all(isinstance(word, str) and 0 < len(word) <= 100 for word in words):
+            raise UsageError(wrong)
+        try:
+            found.append((checksum(app), tuple(words)))
+        except OrderError as error:
+            raise UsageError(f"In {source}, app_labels names no app: {error}") from error
+    return tuple(found)
+
+
+def _as_type_of(default: object, value: object, name: str, source: str) -> object:
+    if name == "app_labels":
+        return _app_labels(value, source)
     if isinstance(default, tuple):
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             try:
                 return tuple(checksum(item) for item in value)
             except OrderError as error:
-                raise UsageError(f"In the policy file {path}, {name} names no address: {error}") from error
-        raise UsageError(f"In the policy file {path}, {name} must be a list of addresses.")
+                raise UsageError(f"In {source}, {name} names no address: {error}") from error
+        raise UsageError(f"In {source}, {name} must be a list of addresses.")
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UsageError(f"In the policy file {path}, {name} must be a number.")
+        raise UsageError(f"In {source}, {name} must be a number.")
     if isinstance(default, float):
         return float(value)
     if not isinstance(value, int):
-        raise UsageError(f"In the policy file {path}, {name} must be a whole number.")
+        raise UsageError(f"In {source}, {name} must be a whole number.")
     return value

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fairgrid.pool import dispatch, settlement
+from fairgrid.pool import dispatch, fast_path, operator_events, settlement
 from fairgrid.pool.book import Book
 from fairgrid.pool.events import Held, WorkerBeat, WorkerFacts, WorkerJoined, WorkerLost, WorkerReady
-from fairgrid.pool.instructions import SendAbort, SendAuthorisation, SendDone, SendLease
+from fairgrid.pool.instructions import RequestUpload, SendAbort, SendAuthorisation, SendDone, SendLease
 from fairgrid.pool.phases import Phase, ReplicaPhase
 from fairgrid.pool.state import Replica, TaskState, WorkerState
 from fairgrid.protocol.trust import worker_weight
@@ -56,19 +56,21 @@ def take(book: Book, event: WorkerJoined | WorkerFacts | WorkerReady | WorkerBea
 def _joined(book: Book, event: WorkerJoined) -> None:
     if book.is_banned(event.worker, event.owner):
         return
-    book.connect(
-        WorkerState(
-            worker=event.worker,
-            owner=event.owner,
-            slots=event.slots,
-            score=event.score,
-            weight=worker_weight(event.score),
-            stake=event.stake,
-            runtimes=event.runtimes,
-            machine=event.machine,
-            network=event.network,
-        )
+    worker = WorkerState(
+        worker=event.worker,
+        owner=event.owner,
+        slots=event.slots,
+        score=event.score,
+        weight=worker_weight(event.score),
+        stake=event.stake,
+        runtimes=event.runtimes,
+        machine=event.machine,
+        network=event.network,
+        claimed_labels=event.machine.labels if event.machine is not None else (),
+        fast=event.fast,
     )
+    operator_events.welcome(book, worker)
+    book.connect(worker)
     for part in book.parts_of(event.worker):
         part.replica.lost_at = 0.0
         part.replica.renewed_at = book.now
@@ -84,7 +86,12 @@ def _count_slots(book: Book, worker: WorkerState, held: tuple[Held, ...], free_s
 def _renew(book: Book, worker: WorkerState, event: WorkerBeat) -> None:
     for lease in event.held:
         part = book.burden(worker.worker).parts.get(lease.lease_id)
-        if part is not None and part.task.task_id == lease.task_id and not part.replica.ended:
+        if part is None:
+            # The chain's word for it may have come after the worker: a pool that catches up reads for a while.
+            known = book.tasks.get(lease.task_id)
+            if known is not None and not known.is_settled:
+                _adopt(book, known, worker, lease)
+        elif part.task.task_id == lease.task_id and not part.replica.ended:
             part.replica.renewed_at = book.now
             part.replica.shown_phase = lease.phase
     named = {lease.lease_id for lease in event.held}
@@ -126,10 +133,13 @@ def _resume_replica(book: Book, task: TaskState, replica: Replica, is_held: bool
                     count=task.count,
                 )
             )
-        case ReplicaPhase.SEALED if not is_held:
+        case ReplicaPhase.SEALED | ReplicaPhase.AUTHORISED if not is_held:
             book.end(task, replica, ReplicaPhase.LOST, "its worker forgot what it had sealed")
         case ReplicaPhase.AUTHORISED:
-            book.send(SendAuthorisation(task.task_id, replica.worker, replica.lease_id))
+            fast = fast_path.is_fast(task, replica)
+            book.send(SendAuthorisation(task.task_id, replica.worker, replica.lease_id, fast))
+        case ReplicaPhase.SEALED if fast_path.asks(task, replica):
+            book.send(RequestUpload(task.task_id, replica.worker, replica.lease_id, early=True))
         case ReplicaPhase.CONTRIBUTED | ReplicaPhase.AUDITING:
             settlement.remind(book, task, replica)
         case ReplicaPhase.LOST if (

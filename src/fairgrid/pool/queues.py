@@ -68,6 +68,9 @@ class WaitingTasks:
     def __contains__(self, task_id: str) -> bool:
         return task_id in self._keys
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
     def add(self, task_id: str, urgency: Urgency) -> None:
         """Have a task wait for any worker."""
         self._tried[task_id] = 0

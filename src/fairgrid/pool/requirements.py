@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import replace
 
 import structlog
 
@@ -32,12 +34,25 @@ def requirements_of_manifest(manifest: Manifest) -> Requirements:
 class RequirementsReader:
     """Asks storage for a deal's manifest; one that cannot be read in time asks for nothing, and workers refuse it."""
 
-    def __init__(self, manifests: ManifestReader, *, patience_s: float = 3.0) -> None:
+    def __init__(
+        self,
+        manifests: ManifestReader,
+        *,
+        patience_s: float = 3.0,
+        labels_of_app: Callable[[str], tuple[str, ...]] = lambda _app: (),
+    ) -> None:
+        """``labels_of_app``: what the operator asks of machines for an app, whatever its jobs ask."""
         self._manifests = manifests
+        self._labels_of_app = labels_of_app
         self._patience_s = patience_s
 
     async def requirements_of(self, deal: Deal) -> Requirements:
         """Never raises."""
+        asked = await self._of_manifest(deal)
+        labels = self._labels_of_app(deal.app.pointer)
+        return replace(asked, labels=labels) if labels else asked
+
+    async def _of_manifest(self, deal: Deal) -> Requirements:
         try:
             async with asyncio.timeout(self._patience_s):
                 manifest = await self._manifests.manifest_of(deal.params)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from fairgrid.pool import audits, dispatch, runs, settlement
+from fairgrid.pool import audits, dispatch, fast_path, runs, settlement
 from fairgrid.pool.book import Book
 from fairgrid.pool.events import LeaseFailed, SealReceived
 from fairgrid.pool.instructions import SendAbort, SendAuthorisation, SplitRun
@@ -143,10 +143,13 @@ def _authorise(book: Book, task: TaskState) -> None:
     if not present:
         return
     chosen = present[0] if len(present) == 1 else _first_of(book, task, present)
+    if fast_path.prepares(book, task, chosen):
+        return
+    fast = fast_path.is_fast(task, chosen)
     book.move(task, chosen, ReplicaPhase.AUTHORISED)
     chosen.authorised_at = book.now
-    book.tell(task, "A worker is authorised to contribute.", worker=chosen.worker)
-    book.send(SendAuthorisation(task.task_id, chosen.worker, chosen.lease_id))
+    book.tell(task, f"A worker is authorised to contribute{' and finalize' if fast else ''}.", worker=chosen.worker)
+    book.send(SendAuthorisation(task.task_id, chosen.worker, chosen.lease_id, fast))
 
 
 def _first_of(book: Book, task: TaskState, present: list[Replica]) -> Replica:

@@ -109,6 +109,8 @@ class Commit:
     instructions: list[Instruction] = dataclasses.field(default_factory=list)
     bags: dict[str, BagRow] = dataclasses.field(default_factory=dict)
     standings: dict[str, Standing] = dataclasses.field(default_factory=dict)
+    lines: list[StoryLine] = dataclasses.field(default_factory=list)
+    """What was told of its tasks; each is in the story of its row as well."""
     position: int | None = None
     """Every event of the chain up to this block was taken with it; None: nothing is said of that."""
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import secrets
+from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
 import structlog
+from prometheus_client import CollectorRegistry
 
 from fairgrid.chain.fees import FeeCaps
 from fairgrid.chain.interface import Chain
@@ -17,7 +20,7 @@ from fairgrid.errors import ServiceUnavailable
 from fairgrid.pool.dependencies import DependencyKeeper
 from fairgrid.pool.desk import WorkerDesk
 from fairgrid.pool.effects import ChainEffects
-from fairgrid.pool.events import EffectFailed, Event, SealReceived
+from fairgrid.pool.events import EffectFailed, Event, PolicyChanged, SealReceived
 from fairgrid.pool.fair_matcher import FairMatcher
 from fairgrid.pool.finder import TaskFinder
 from fairgrid.pool.gas_money import GasMoney
@@ -33,6 +36,8 @@ from fairgrid.pool.key_lock import key_lock
 from fairgrid.pool.letters import letter_of
 from fairgrid.pool.machine import PoolMachine
 from fairgrid.pool.manifests import ManifestReader
+from fairgrid.pool.meter import PoolMeter
+from fairgrid.pool.numbers import PoolNumbers, numbers_of
 from fairgrid.pool.outbox import SendingRules
 from fairgrid.pool.ownership import check_ownership
 from fairgrid.pool.policy import Policy
@@ -53,6 +58,7 @@ from fairgrid.wallet.signer import Signer
 __all__ = ["PoolService"]
 
 _log = structlog.get_logger(__name__)
+_debug_log = logging.getLogger(__name__)
 
 _CHECKS_AT_ONCE = 16
 _RECONCILED_AT_ONCE = 500
@@ -79,13 +85,15 @@ class PoolService(WorkerDesk):
         scratch: Path,
         epoch: int = 0,
         sponsor: Sponsor | None = None,
+        meter: PoolMeter | None = None,
     ) -> None:
         """``scratch`` is a folder for uploads that are being checked; ``epoch`` that of this process's lead;
-        ``sponsor`` helps newcomers (None: nobody does).
+        ``sponsor`` helps newcomers (None: nobody does); ``meter`` measures (None: for itself only).
 
         The caller opens and closes what it gives.
         """
         self.epoch = epoch
+        self.meter = meter or PoolMeter(CollectorRegistry())
         secret = secrets.token_bytes(32)
         matcher = FairMatcher(secret, lambda worker, owner: self.machine.is_newcomer(worker, owner))
         identity = PoolIdentity(chain.chain_id, chain.hub, workerpool)
@@ -109,11 +117,13 @@ class PoolService(WorkerDesk):
             act=self._do,
             invalid=self._misfit,
             offended=self._offended,
-            taken=self._taken,
+            handled=self._handled,
+            committing=self.meter.committing,
         )
         self._finder = TaskFinder(self.machine)
         self._group: asyncio.TaskGroup | None = None
         self._errands: set[asyncio.Task[None]] = set()
+        self._numbers: PoolNumbers | None = None
         self._checks = asyncio.Semaphore(_CHECKS_AT_ONCE)
         manifests = ManifestReader(storage)
         self._dependencies = DependencyKeeper(
@@ -133,7 +143,9 @@ class PoolService(WorkerDesk):
             taken=self._loop.join,
             tasks=lambda: self.machine.tasks,
             waits=self._dependencies.may_wait,
-            requirements=RequirementsReader(manifests).requirements_of,
+            requirements=RequirementsReader(
+                manifests, labels_of_app=lambda app: self.policy.labels_of_app(app)
+            ).requirements_of,
         )
         self._effects = ChainEffects(
             chain=chain,
@@ -143,14 +155,7 @@ class PoolService(WorkerDesk):
             callback_of=self._callback_of,
             failed=self._effect_failed,
             check=self._watcher.check_genesis,
-            rules=SendingRules(
-                caps=FeeCaps(
-                    max_fee_wei=int(policy.max_fee_gwei * 10**9), max_tip_wei=int(policy.max_tip_gwei * 10**9)
-                ),
-                replace_after_s=policy.replace_after_s,
-                max_batch_tasks=policy.max_batch_tasks,
-                low_balance_transactions=policy.low_balance_transactions,
-            ),
+            rules=_sending_rules(policy),
         )
         self._keeper = Keeper(
             chain=chain,
@@ -194,7 +199,8 @@ class PoolService(WorkerDesk):
                 self._group = group
                 loops = [group.create_task(loop, name=name) for name, loop in (await self._start()).items()]
                 try:
-                    yield
+                    with self.meter.measuring(self):
+                        yield
                 finally:
                     for session in list(self._sessions.values()):
                         session.end("The pool is stopping; come back later.")
@@ -262,9 +268,16 @@ class PoolService(WorkerDesk):
         session.end("The pool cannot take this message.")
         return True
 
-    def _taken(self, event: Event) -> None:
-        if isinstance(event, SealReceived):
-            self._speed_tests.timed(event)
+    def _handled(self, events: Sequence[Event], commit: Commit) -> None:
+        for event in events:
+            if isinstance(event, SealReceived):
+                self._speed_tests.timed(event)
+        self.meter.took(events, commit, self.machine.tasks)
+        if commit.lines and _debug_log.isEnabledFor(logging.DEBUG):
+            for line in commit.lines:
+                task = self.machine.tasks.get(line.task_id)
+                deal_id = task.deal.deal_id if task else ""
+                _log.debug(line.text, task=line.task_id, deal=deal_id, worker=line.worker)
 
     def _do(self, instructions: Sequence[Instruction]) -> None:
         for instruction in instructions:
@@ -331,6 +344,48 @@ class PoolService(WorkerDesk):
             gone = await asyncio.to_thread(self._store.purge, before, limit=_PURGE_STEP)
             await self._clock.sleep(_PURGE_PAUSE_S if gone else _PURGE_EVERY_S)
 
+    # --- the operator ---------------------------------------------------------------------------------------------
+
+    def use_policy(self, policy: Policy) -> None:
+        """Let another policy count from now on; what a term begins with (`operating.LATER`) stays as it is."""
+        self.policy = policy
+        self._effects.use_rules(_sending_rules(policy))
+        self.feed(PolicyChanged(policy))
+
+    # --- figures ---------------------------------------------------------------------------------------------------
+
+    def numbers(self) -> PoolNumbers:
+        """What the pool is doing, counted at most once a second."""
+        now = self._clock.now()
+        if self._numbers is None or not 0 <= now - self._numbers.at < 1.0:
+            self._numbers = numbers_of(self.machine, now=now)
+        return self._numbers
+
+    @property
+    def tally(self) -> Counter[str]:
+        """How often what happened to leases and audits (`Book.tally`); read only."""
+        return self.machine.tally
+
+    @property
+    def transactions_tally(self) -> Counter[str]:
+        """What became of transactions since this process leads (`Outbox.tally`); read only."""
+        return self._effects.tally
+
+    @property
+    def reorganisations(self) -> int:
+        """How often the chain took events of the hub back."""
+        return self._watcher.reorganisations
+
+    @property
+    def queued_events(self) -> int:
+        """Events that are not taken yet."""
+        return self._loop.queued
+
+    @property
+    def connected(self) -> int:
+        """Workers' connections."""
+        return len(self._sessions)
+
     # --- asking ---------------------------------------------------------------------------------------------------
 
     @property
@@ -386,6 +441,15 @@ class PoolService(WorkerDesk):
                 self._store.tasks_of_deal(deal_id, limit=limit, offset=offset),
             )
         )
+
+
+def _sending_rules(policy: Policy) -> SendingRules:
+    return SendingRules(
+        caps=FeeCaps(max_fee_wei=int(policy.max_fee_gwei * 10**9), max_tip_wei=int(policy.max_tip_gwei * 10**9)),
+        replace_after_s=policy.replace_after_s,
+        max_batch_tasks=policy.max_batch_tasks,
+        low_balance_transactions=policy.low_balance_transactions,
+    )
 
 
 def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:

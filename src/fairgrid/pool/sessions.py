@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -32,6 +33,7 @@ from fairgrid.pool.events import (
 )
 from fairgrid.pool.live import LiveBoard
 from fairgrid.pool.policy import Policy
+from fairgrid.pool.rates import Bucket
 from fairgrid.pool.sponsoring import network_of
 from fairgrid.pool.state import PoolIdentity
 from fairgrid.protocol import wire
@@ -68,9 +70,19 @@ class Desk(Protocol):
     @property
     def live(self) -> LiveBoard: ...
 
+    @property
+    def refusals(self) -> Counter[str]:
+        """How many connections were turned away or ended for what a worker sent, by kind."""
+        ...
+
     def now(self) -> float: ...
     def feed(self, event: Event) -> None: ...
     def is_banned(self, worker: str, owner: str) -> bool: ...
+
+    def ban_reason(self, worker: str, owner: str) -> str:
+        """Why one of them is banned; empty if none is."""
+        ...
+
     def has_room(self) -> bool: ...
     def why(self, worker: str) -> wire.Why: ...
 
@@ -106,25 +118,11 @@ class Desk(Protocol):
 
 
 class _Turned(Exception):
-    """The worker is turned away; the text says why."""
+    """The worker is turned away; the text says why, ``kind`` in one word for whoever counts."""
 
-
-@dataclass(slots=True)
-class _Bucket:
-    """A rate limit: ``burst`` frames at once, ``frames_per_s`` in the long run."""
-
-    tokens: float
-    burst: float
-    frames_per_s: float
-    at: float = 0.0
-
-    def take(self, now: float) -> bool:
-        self.tokens = min(self.burst, self.tokens + max(now - self.at, 0.0) * self.frames_per_s)
-        self.at = now
-        if self.tokens < 1:
-            return False
-        self.tokens -= 1
-        return True
+    def __init__(self, text: str, kind: str = "identity") -> None:
+        self.kind = kind
+        super().__init__(text)
 
 
 @dataclass(slots=True, eq=False)
@@ -145,6 +143,8 @@ class Session:
     reason: str = ""
     why: wire.Why | None = None
     why_at: float = 0.0
+    heard_at: float = 0.0
+    """When it spoke last, by the pool's clock."""
 
     def send(self, message: wire.PoolMessage) -> None:
         try:
@@ -165,6 +165,7 @@ async def serve_worker(desk: Desk, socket: WebSocket) -> None:
         try:
             session, joined = await _enrol(desk, socket)
         except _Turned as turned:
+            desk.refusals[turned.kind] += 1
             await _refuse(socket, str(turned))
             return
         await desk.attach(session)
@@ -198,25 +199,28 @@ async def _enrol(desk: Desk, socket: WebSocket) -> tuple[Session, WorkerJoined]:
         async with asyncio.timeout(_ENROL_WITHIN_S):
             enrol = _decode(await _receive(socket))
     except TimeoutError:
-        raise _Turned(f"No enrolment within {_ENROL_WITHIN_S:.0f} s of the challenge.") from None
+        raise _Turned(f"No enrolment within {_ENROL_WITHIN_S:.0f} s of the challenge.", "late") from None
     if not isinstance(enrol, wire.Enrol):
-        raise _Turned(f"The first message must be 'enrol', not {enrol.kind!r}.")
+        raise _Turned(f"The first message must be 'enrol', not {enrol.kind!r}.", "schema")
     if enrol.version != wire.PROTOCOL_VERSION:
         raise _Turned(
             f"This pool (fairgrid {__version__}) speaks protocol version {wire.PROTOCOL_VERSION}, the worker "
-            f"{enrol.version}: update one of them."
+            f"{enrol.version}: update one of them.",
+            "version",
         )
     worker, owner, key = await _checked_identity(desk, enrol, nonce)
     if desk.is_banned(worker, owner):
-        raise _Turned("This worker or its owner was banned by this pool: it did not keep to what it had sealed.")
+        raise _Turned(f"This worker or its owner was banned by this pool: {desk.ban_reason(worker, owner)}.", "banned")
     if not desk.has_room():
-        raise _Turned("This pool has as many workers as it takes; try again later.")
+        raise _Turned("This pool has as many workers as it takes; try again later.", "full")
     try:
         score, stake = await desk.worker_facts(worker)
     except ServiceError as error:
-        raise _Turned(f"The pool cannot read the chain just now ({error}); try again.") from error
+        raise _Turned(f"The pool cannot read the chain just now ({error}); try again.", "chain") from error
     near = standing.network_of(socket.client.host) if socket.client is not None else ""
-    joined = WorkerJoined(worker, owner, enrol.slots, score, stake, enrol.runtimes, enrol.machine, near)
+    joined = WorkerJoined(
+        worker, owner, enrol.slots, score, stake, enrol.runtimes, enrol.machine, near, fast=enrol.fast is True
+    )
     await socket.send_text(wire.encode(wire.Welcome(heartbeat_s=desk.policy.heartbeat_s, now=desk.now())))
     benchmark = enrol.machine.benchmark if enrol.machine is not None else None
     network = network_of(socket.client.host) if socket.client is not None else "unknown"
@@ -247,7 +251,7 @@ async def _checked_identity(desk: Desk, enrol: wire.Enrol, nonce: str) -> tuple[
         if key != worker:
             await _check_operator(desk, worker, owner, key)
     except ServiceError as error:
-        raise _Turned(f"The pool cannot read the chain just now ({error}); try again.") from error
+        raise _Turned(f"The pool cannot read the chain just now ({error}); try again.", "chain") from error
     if claimed_by != key:
         raise _Turned(f"What the machine offers was not signed by the worker's key {key} for this connection.")
     return worker, owner, key
@@ -287,6 +291,7 @@ async def _converse(desk: Desk, socket: WebSocket, session: Session) -> str:
     for task in done:
         error = task.exception()
         if isinstance(error, _Turned):
+            desk.refusals[error.kind] += 1
             return str(error)
         if error is not None and not isinstance(error, WebSocketDisconnect | RuntimeError | OSError):
             raise error
@@ -307,16 +312,17 @@ async def _write(socket: WebSocket, session: Session) -> None:
 async def _read(desk: Desk, socket: WebSocket, session: Session) -> None:
     # A task takes three messages or more: a machine with many slots may say more than one with a single one.
     burst, rate = _BURST + 4 * session.slots, _FRAMES_PER_S + 2 * session.slots
-    bucket = _Bucket(burst, burst, rate, at=desk.now())
+    bucket = Bucket.full(burst, rate, at=desk.now())
     silence = _MISSED_HEARTBEATS * desk.policy.heartbeat_s
     while True:
         try:
             async with asyncio.timeout(silence):
                 text = await _receive(socket)
         except TimeoutError:
-            raise _Turned(f"No heartbeat within {silence:g} s.") from None
-        if not bucket.take(desk.now()):
-            raise _Turned(f"More than {rate:.0f} messages a second.")
+            raise _Turned(f"No heartbeat within {silence:g} s.", "silent") from None
+        session.heard_at = desk.now()
+        if not bucket.take(session.heard_at):
+            raise _Turned(f"More than {rate:.0f} messages a second.", "rate")
         await _take(desk, session, _decode(text))
 
 
@@ -340,7 +346,9 @@ async def _take(desk: Desk, session: Session, message: wire.WorkerMessage) -> No
         case wire.Opening():
             desk.feed(OpeningReceived(worker, message.lease_id, message.task_id, message.digest, message.salt))
         case wire.Uploaded():
-            desk.feed(UploadReported(worker, message.lease_id, message.task_id, message.cid, message.callback_data))
+            digest, salt = message.digest or "", message.salt or ""
+            given = (message.lease_id, message.task_id, message.cid, message.callback_data)
+            desk.feed(UploadReported(worker, *given, digest=digest if salt else "", salt=salt))
         case wire.LeaseFailed():
             desk.feed(LeaseFailed(worker, message.lease_id, message.task_id, message.reason))
         case wire.Contributed() | wire.Revealed():
@@ -356,7 +364,7 @@ async def _take(desk: Desk, session: Session, message: wire.WorkerMessage) -> No
         case wire.LiveOutput() | wire.Progress() | wire.PartialResult():
             desk.live.take(worker, message)
         case wire.Enrol():
-            raise _Turned("This worker is enrolled already.")
+            raise _Turned("This worker is enrolled already.", "schema")
 
 
 async def _sponsor(desk: Desk, session: Session, request: wire.SponsorRequest) -> None:
@@ -379,7 +387,7 @@ def _decode(text: str) -> wire.WorkerMessage:
     try:
         return wire.decode_worker_message(text)
     except FairgridError as error:
-        raise _Turned(str(error)) from error
+        raise _Turned(str(error), "schema") from error
 
 
 async def _receive(socket: WebSocket) -> str:
@@ -388,7 +396,7 @@ async def _receive(socket: WebSocket) -> str:
         raise WebSocketDisconnect(message.get("code", 1000))
     text = message.get("text")
     if text is None:
-        raise _Turned("Messages are text frames of JSON; a binary frame came.")
+        raise _Turned("Messages are text frames of JSON; a binary frame came.", "schema")
     return str(text)
 
 

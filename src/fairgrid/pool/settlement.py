@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from fairgrid.pool import audits, dispatch, runs
+from fairgrid.pool import audits, dispatch, fast_path, runs
 from fairgrid.pool.book import Book
 from fairgrid.pool.events import OpeningReceived, UploadRejected, UploadReported, UploadVerified
 from fairgrid.pool.instructions import (
@@ -50,6 +50,7 @@ def advance(book: Book, task: TaskState) -> None:
     late = task.phase in (Phase.ABANDONED, Phase.REOPENING) and book.chain_time < task.facts.reveal_deadline
     late = late and not task.disproved
     if late or task.phase in (Phase.RECEIVED, Phase.INITIALIZING, Phase.SEALING, Phase.CONTRIBUTING):
+        fast_path.compare(book, task)
         book.enter(task, Phase.REVEALING, "Consensus on chain.")
         audits.begin(book, task)
         _dismiss(book, task, "The task has its consensus.")
@@ -139,6 +140,7 @@ def finish(book: Book, task: TaskState, phase: Phase) -> None:
     _dismiss(book, task, "The task is over.")
     audits.drop(book, task, "The task is over.")
     if phase is Phase.COMPLETED:
+        fast_path.compare(book, task)
         _ask_openings(book, task)
         audits.credit(book, task)
     for replica in task.in_phase(ReplicaPhase.CONTRIBUTED):
@@ -198,12 +200,18 @@ def opening_received(book: Book, task: TaskState, replica: Replica, event: Openi
 def upload_reported(book: Book, task: TaskState, replica: Replica, event: UploadReported) -> None:
     """The winner that was asked names its upload: have it checked."""
     upload = task.upload
-    if task.phase is not Phase.UPLOADING or upload.lease_id != replica.lease_id or upload.verifying or upload.verified:
+    if upload.lease_id != replica.lease_id or upload.verifying or upload.verified:
+        return
+    early = bool(event.digest) and fast_path.asks(task, replica)
+    if not early and task.phase is not Phase.UPLOADING:
+        return
+    if early and not fast_path.reported(book, task, replica, event.digest, event.salt):
         return
     upload.cid = event.cid
     upload.callback_data = event.callback_data
     upload.verifying = True
-    book.tell(task, "A winner uploaded its result; the pool checks it.", worker=replica.worker)
+    who = "The only worker" if early else "A winner"
+    book.tell(task, f"{who} uploaded its result; the pool checks it.", worker=replica.worker)
     verify_again(book, task)
 
 
@@ -215,7 +223,7 @@ def verify_again(book: Book, task: TaskState) -> None:
             task_id=task.task_id,
             lease_id=upload.lease_id,
             cid=upload.cid,
-            digest=task.facts.result_digest,
+            digest=_agreed_digest(task),
             callback_data=upload.callback_data,
             has_callback=task.deal.has_callback,
             first=task.index if task.count else 0,
@@ -242,9 +250,17 @@ def upload_rejected(book: Book, task: TaskState, event: UploadRejected) -> None:
     _upload_failed(book, task, event.reason)
     if event.dishonest and replica is not None:
         evidence = json.dumps(
-            {"taskId": task.task_id, "resultDigest": task.facts.result_digest, "cid": event.cid, "found": event.reason}
+            {"taskId": task.task_id, "resultDigest": _agreed_digest(task), "cid": event.cid, "found": event.reason}
         )
         book.ban(task, replica, "it uploaded another result than it revealed", evidence)
+
+
+def _agreed_digest(task: TaskState) -> str:
+    """What an upload must have: the digest on chain; before a contribution, what the worker sealed."""
+    replica = task.replica(task.upload.lease_id)
+    if task.facts.status is TaskStatus.ACTIVE and replica is not None:
+        return replica.digest
+    return task.facts.result_digest
 
 
 def remind(book: Book, task: TaskState, replica: Replica) -> None:

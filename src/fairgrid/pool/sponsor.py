@@ -65,7 +65,8 @@ class Sponsor:
             known = next((grant for grant in given if grant.worker == newcomer.worker), None)
             if known is not None:
                 return known, "This worker was sponsored before."
-            decision = decide(self._terms, newcomer, given, self._clock.now())
+            restored = await asyncio.to_thread(self._store.restored_at)
+            decision = decide(self._terms, newcomer, given, self._clock.now(), restored_at=restored)
             if isinstance(decision, str):
                 return None, decision
             try:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 
 from fairgrid.chain.interface import SignedTransaction
+from fairgrid.pool.backup import restored_at
 from fairgrid.pool.schema import grants, payments
 from fairgrid.pool.sponsoring import Grant
 
@@ -37,6 +38,10 @@ class SponsorStore:
             Grant(row.worker, row.key, row.owner, row.network, row.stake_nrlc, row.coins_wei, row.agreement, row.at)
             for row in rows
         )
+
+    def restored_at(self) -> float | None:
+        """When the database was restored from a backup, and so may lack grants; None if it never was."""
+        return restored_at(self._engine)
 
     def record(self, grant: Grant, transactions: Sequence[SignedTransaction]) -> None:
         """Write a grant with its transactions, all or nothing.

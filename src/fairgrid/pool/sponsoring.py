@@ -70,12 +70,20 @@ class Grant:
     at: float
 
 
-def decide(terms: SponsorTerms, newcomer: Newcomer, given: Sequence[Grant], now: float) -> Grant | str:
-    """What to give ``newcomer``, or the sentence that says why nothing. ``given`` are all grants so far."""
+def decide(
+    terms: SponsorTerms, newcomer: Newcomer, given: Sequence[Grant], now: float, *, restored_at: float | None = None
+) -> Grant | str:
+    """What to give ``newcomer``, or the sentence that says why nothing. ``given`` are all grants so far.
+
+    ``restored_at``: when the pool's database was restored from a backup; grants of the time before may be missing. The
+    day's budget then counts as used up for a day, and who has anything may have it from this pool.
+    """
     if not terms.gives_anything:
         return "This pool does not sponsor newcomers."
     if any(grant.worker == newcomer.worker for grant in given):
         return "This worker was sponsored before."
+    if restored_at is not None and (unsure := _unsure(newcomer, restored_at, now)):
+        return unsure
     if newcomer.fuel_per_s < max(terms.min_fuel_per_s, 1):
         return (
             f"The machine's benchmark says {newcomer.fuel_per_s} fuel a second; this pool sponsors from "
@@ -95,6 +103,21 @@ def decide(terms: SponsorTerms, newcomer: Newcomer, given: Sequence[Grant], now:
         agreement=newcomer.agreement,
         at=now,
     )
+
+
+def _unsure(newcomer: Newcomer, restored_at: float, now: float) -> str:
+    if now < restored_at + _DAY_S:
+        hours = (restored_at + _DAY_S - now) / 3_600
+        return (
+            f"This pool was restored from a backup and does not know what it gave before; it helps newcomers again in "
+            f"{hours:.0f} h."
+        )
+    if newcomer.deposit_nrlc or newcomer.key_wei:
+        return (
+            "This pool was restored from a backup and cannot tell whether it helped this worker before: it helps only "
+            "those who have neither coins nor deposit."
+        )
+    return ""
 
 
 def _beyond_a_cap(

@@ -370,8 +370,12 @@ class WorkerState:
     leases_given: int = 0
     machine: Machine | None = None
     """What it claims to offer; None when it claims nothing."""
+    claimed_labels: tuple[str, ...] = ()
+    """Those labels of its machine that its owner chose; the operator chose the others."""
     network: str = ""
     """The network that it came from (`standing.network_of`); empty when it is not known."""
+    fast: bool = False
+    """It can contribute and finalize in one transaction."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,6 +156,12 @@ class PoolStore(PoolArchive):
                 with self._written() as pending, self._engine.begin() as connection:
                     self._keep_tasks(connection, {}, pending, at, before=at - older_than_s, most=len(pending))
 
+    def catch_up(self) -> None:
+        """Write the rows of all tasks that changed: who reads the tables then finds everything."""
+        pending = self._pending
+        if pending:
+            self.write_rows(max(behind.at for behind in pending.values()))
+
     @contextlib.contextmanager
     def _written(self) -> Iterator[dict[str, _Pending]]:
         """What is behind, to be changed as the transaction changes it: for good only if that succeeds."""
@@ -399,8 +405,8 @@ class PoolStore(PoolArchive):
         return super().known_tasks([task_id for task_id in task_ids if task_id not in behind]) | behind
 
     def tasks_of_deal(self, deal_id: str, *, limit: int, offset: int = 0) -> list[tuple[str, int, str]]:
-        if any(behind.row.deal.deal_id == deal_id for behind in list(self._pending.values())):
-            self.write_rows(max(behind.at for behind in list(self._pending.values())))
+        if any(behind.row.deal.deal_id == deal_id for behind in self._pending.values()):
+            self.catch_up()
         return super().tasks_of_deal(deal_id, limit=limit, offset=offset)
 
     # --- forgetting -----------------------------------------------------------------------------------------------

@@ -51,6 +51,8 @@ def _local_moments(book: Book, task: TaskState) -> Iterator[float]:
             yield task.last_contribution_at + CONSENSUS_WAIT_S
         elif task.phase is Phase.UPLOADING:
             yield from _upload_moments(book, task)
+        if task.phase is Phase.CONTRIBUTING and task.upload.lease_id and not task.upload.verifying:
+            yield max(task.upload.asked_at + policy.upload_timeout_s, since)
     window = math.nan
     for replica in task.replicas:
         if replica.opening_asked_at and replica.owes_opening:

@@ -10,11 +10,15 @@ from fairgrid.errors import FairgridError, VerificationError
 from fairgrid.pool.events import UploadRejected, UploadVerified
 from fairgrid.pool.instructions import VerifyUpload
 from fairgrid.protocol.archive import archive_digest
-from fairgrid.protocol.cid import normal_cid
+from fairgrid.protocol.cid import is_one_chunk, normal_cid
 from fairgrid.protocol.hexes import from_hex, keccak, to_hex32
 from fairgrid.storage.client import StorageClient
 
 __all__ = ["verify_upload"]
+
+
+class _NoArchive(Exception):
+    """The bytes are those of the CID, and no archive as workers make it."""
 
 
 async def verify_upload(
@@ -39,15 +43,29 @@ async def verify_upload(
         cid = normal_cid(instruction.cid)
         if cid != instruction.cid:
             return rejected(f"the CID must be written {cid}")
-        with tempfile.TemporaryDirectory(dir=scratch, prefix="upload-") as folder:
-            archive = Path(folder) / "result.zip"
-            await storage.fetch(cid, archive, max_bytes=max_bytes)
-            try:
-                found = await asyncio.to_thread(archive_digest, archive)
-            except VerificationError as error:
-                return rejected(f"it is no result archive: {error}", dishonest=True)
+        try:
+            found = await _digest_of(cid, storage, scratch, max_bytes)
+        except _NoArchive as error:
+            return rejected(f"it is no result archive: {error}", dishonest=True)
     except (FairgridError, OSError) as error:
         return rejected(str(error))
     if found == instruction.digest:
         return verified
     return rejected(f"it has the digest {found}", dishonest=True)
+
+
+async def _digest_of(cid: str, storage: StorageClient, scratch: Path, max_bytes: int) -> str:
+    """The digest of the archive with this CID; a small one needs no disk."""
+    if is_one_chunk(cid):
+        data = await storage.fetch_bytes(cid, max_bytes=max_bytes)
+        try:
+            return archive_digest(data)
+        except VerificationError as error:
+            raise _NoArchive(str(error)) from error
+    with tempfile.TemporaryDirectory(dir=scratch, prefix="upload-") as folder:
+        archive = Path(folder) / "result.zip"
+        await storage.fetch(cid, archive, max_bytes=max_bytes)
+        try:
+            return await asyncio.to_thread(archive_digest, archive)
+        except VerificationError as error:
+            raise _NoArchive(str(error)) from error

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 import structlog
@@ -47,11 +48,12 @@ class WorkLoop:
         act: Callable[[Sequence[Instruction]], None],
         invalid: Callable[[str], None],
         offended: Callable[[Event], bool],
-        taken: Callable[[Event], None],
+        handled: Callable[[Sequence[Event], Commit], None],
+        committing: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         """``act`` does what was decided. ``invalid`` has a task compared with the chain. ``offended`` is told of an
-        event that could not be taken at all, and says False if it was nobody's word: then the loop ends. ``taken`` is
-        told of every event that was.
+        event that could not be taken at all, and says False if it was nobody's word: then the loop ends. ``handled`` is
+        told of all events of a group and of what they led to, before it is written; ``committing`` goes around that.
         """
         self._machine = machine
         self._store = store
@@ -59,7 +61,9 @@ class WorkLoop:
         self._act = act
         self._invalid = invalid
         self._offended = offended
-        self._taken = taken
+        self._told = handled
+        self._committing = committing
+        self._batch: list[Event] = []
         self._queue: deque[Event | Position] = deque()
         self._unfinished = 0
         self._idle = asyncio.Event()
@@ -68,6 +72,11 @@ class WorkLoop:
         self._events: list[Event] = []
         self._position: int | None = None
         self._handled = 0
+
+    @property
+    def queued(self) -> int:
+        """How much nobody has looked at yet."""
+        return len(self._queue)
 
     def feed(self, event: Event | Position) -> None:
         """Queue an event, or the word that every event of the chain up to a block was queued."""
@@ -116,6 +125,7 @@ class WorkLoop:
             if isinstance(item, Position):
                 self._position = item.block_number
             else:
+                self._batch.append(item)
                 self._take(item, now)
         if self._handled == before:
             return
@@ -138,7 +148,6 @@ class WorkLoop:
             # Who is ready may get work when the group is settled.
             if led_to_something or isinstance(event, WorkerReady):
                 self._events.append(event)
-            self._taken(event)
 
     def _misfit(self, error: InvalidTransition) -> None:
         _log.warning("an event does not fit; the task is compared with the chain", reason=str(error))
@@ -147,13 +156,16 @@ class WorkLoop:
     def _group(self) -> tuple[Commit, int]:
         """All that was handled since the last group, as one commit; and of how many items of the queue."""
         commit = commit_of(self._machine.outcome(), self._events, at=self._now(), position=self._position)
+        self._told(self._batch, commit)
         count = self._handled
+        self._batch = []
         self._events, self._position, self._handled = [], None, 0
         return commit, count
 
     async def _write(self, commit: Commit, count: int) -> None:
         if not commit.is_empty:
-            await asyncio.to_thread(self._store.commit, commit)
+            with self._committing():
+                await asyncio.to_thread(self._store.commit, commit)
         self._act(commit.instructions)
         self._unfinished -= count
         if not self._unfinished:

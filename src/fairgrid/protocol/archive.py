@@ -8,6 +8,7 @@ links, no paths that leave the folder, no duplicates, no compression, no hidden 
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import struct
 import zlib
@@ -69,12 +70,14 @@ def archive_entries(archive: Path, *, max_bytes: int = _MAX_BYTES, max_files: in
         return _read(source, max_bytes, max_files, None)
 
 
-def archive_digest(archive: Path) -> str:
-    """The tree digest of the archive's files; writes nothing.
+def archive_digest(archive: Path | bytes) -> str:
+    """The tree digest of the files of an archive, on disk or in memory; writes nothing.
 
     Raises:
         VerificationError: as `archive_entries`.
     """
+    if isinstance(archive, bytes):
+        return tree_digest(_read(io.BytesIO(archive), _MAX_BYTES, _MAX_FILES, None))
     return tree_digest(archive_entries(archive))
 
 

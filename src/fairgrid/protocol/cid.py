@@ -13,7 +13,18 @@ from dataclasses import dataclass
 
 from fairgrid.errors import UsageError
 
-__all__ = ["CHUNK_BYTES", "LINKS_PER_NODE", "CidBuilder", "cid_of", "cid_of_leaves", "is_cid", "normal_cid"]
+__all__ = [
+    "CHUNK_BYTES",
+    "LINKS_PER_NODE",
+    "CidBuilder",
+    "cid_of",
+    "cid_of_leaves",
+    "is_cid",
+    "is_one_chunk",
+    "normal_cid",
+]
+
+_ONE_CHUNK = "bafkrei"
 
 CHUNK_BYTES = 262_144
 LINKS_PER_NODE = 174
@@ -131,6 +142,11 @@ def is_cid(text: str) -> bool:
     except UsageError:
         return False
     return True
+
+
+def is_one_chunk(cid: str) -> bool:
+    """Whether the file of a normalised CID has one chunk: at most `CHUNK_BYTES` bytes, whose SHA-256 is in the CID."""
+    return cid.startswith(_ONE_CHUNK)
 
 
 def _root(digests: list[bytes], size: int, chunk_bytes: int, links_per_node: int) -> _Node:

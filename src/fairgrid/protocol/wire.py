@@ -132,12 +132,15 @@ class Lease:
 
 @dataclass(config=_STRICT, frozen=True, slots=True)
 class Authorisation:
-    """The scheduler's signature that lets this worker contribute to this task."""
+    """The scheduler's signature that lets this worker contribute to this task.
+
+    ``fast`` True: its result was uploaded and checked; it may contribute and finalize in one transaction."""
 
     lease_id: str
     task_id: Hex32
     enclave_challenge: Address
     signature: Signature
+    fast: bool | None = None
     kind: Literal["authorisation"] = "authorisation"
 
 
@@ -160,10 +163,13 @@ class OpeningRequest:
 
 @dataclass(config=_STRICT, frozen=True, slots=True)
 class UploadRequest:
-    """You revealed: upload the result archive to the network's storage and name its CID."""
+    """You revealed: upload the result archive to the network's storage and name its CID.
+
+    ``early`` True: you sealed, and nobody else computes this task of trust 1; `Uploaded` then opens the seal, too."""
 
     lease_id: str
     task_id: Hex32
+    early: bool | None = None
     kind: Literal["upload_request"] = "upload_request"
 
 
@@ -268,6 +274,8 @@ class Enrol:
     version: int
     machine: Machine | None = None
     machine_signature: Signature | None = None
+    fast: bool | None = None
+    """True: it can contribute and finalize in one transaction. Others are never asked for an early upload."""
     kind: Literal["enrol"] = "enrol"
 
 
@@ -354,12 +362,16 @@ class Opening:
 
 @dataclass(config=_STRICT, frozen=True, slots=True)
 class Uploaded:
-    """The result lies in storage under ``cid``; ``callback_data`` is 0x-hex when the deal has a callback."""
+    """The result lies in storage under ``cid``; ``callback_data`` is 0x-hex when the deal has a callback.
+
+    ``digest`` and ``salt`` are the opening of its seal, if the upload was asked for early."""
 
     lease_id: str
     task_id: Hex32
     cid: Annotated[str, Field(min_length=1, max_length=128)]
     callback_data: Annotated[str, Field(pattern=r"^0x([0-9a-f]{2})*$", max_length=4098)] = "0x"
+    digest: Hex32 | None = None
+    salt: Hex32 | None = None
     kind: Literal["uploaded"] = "uploaded"
 
 
@@ -460,9 +472,14 @@ _pool_adapter: TypeAdapter[PoolMessage] = TypeAdapter(Annotated[PoolMessage, Fie
 _worker_adapter: TypeAdapter[WorkerMessage] = TypeAdapter(Annotated[WorkerMessage, Field(discriminator="kind")])
 
 
+_either_adapter: TypeAdapter[PoolMessage | WorkerMessage] = TypeAdapter(
+    Annotated[PoolMessage | WorkerMessage, Field(discriminator="kind")]
+)
+
+
 def encode(message: PoolMessage | WorkerMessage) -> str:
-    """The JSON text of a message."""
-    return TypeAdapter(type(message)).dump_json(message).decode()
+    """The JSON text of a message. What is None is left out, so that older peers, which lack the field, can read it."""
+    return _either_adapter.dump_json(message, exclude_none=True).decode()
 
 
 def decode_pool_message(text: str | bytes) -> PoolMessage:

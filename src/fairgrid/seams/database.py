@@ -111,8 +111,8 @@ def open_engine(database: str | Path) -> Engine:
     return engine
 
 
-def migrate(engine: Engine, package: str) -> None:
-    """Bring the tables of ``package`` (for example ``fairgrid.pool.migrations``) to their newest revision.
+def migrate(engine: Engine, package: str, *, revision: str = "head") -> None:
+    """Bring the tables of ``package`` (for example ``fairgrid.pool.migrations``) to ``revision``, or to the newest.
 
     Safe to call at every start: nothing happens when the tables are new enough. The revisions are the package's
     modules.
@@ -133,7 +133,7 @@ def migrate(engine: Engine, package: str) -> None:
         config.attributes["connection"] = connection
         config.attributes["version_table"] = version_table(package)
         try:
-            command.upgrade(config, "head")
+            command.upgrade(config, revision)
         except CommandError as error:
             raise UsageError(
                 f"The database was written by another release of fairgrid ({error}). "

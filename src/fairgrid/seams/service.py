@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import signal
 import socket
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
-import structlog
 import uvicorn
+from prometheus_client import CollectorRegistry
 
 from fairgrid.errors import UsageError
+from fairgrid.seams.metrics import Metered, metrics_token
 
-__all__ = ["Opener", "configure_logging", "drain", "run_service", "serving"]
+__all__ = ["Opener", "drain", "run_service", "serving"]
 
 #: What `serving` hosts: an ASGI application (its type is left open, as frameworks disagree on it).
 Opener = Callable[[], AbstractAsyncContextManager[Any]]
@@ -54,40 +53,6 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
-
-
-def configure_logging(service: str, *, level: int = logging.INFO) -> None:
-    """Log every line of structlog and of the standard library to stderr as ``key=value``, with ``service`` in it."""
-    shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.stdlib.PositionalArgumentsFormatter(),
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.StackInfoRenderer(),
-        structlog.processors.format_exc_info,
-    ]
-    formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=shared,
-        processors=[
-            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            structlog.processors.KeyValueRenderer(
-                key_order=["timestamp", "level", "service", "event"], drop_missing=True
-            ),
-        ],
-    )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(formatter)
-    logging.basicConfig(handlers=[handler], level=level, force=True)
-    for chatty in ("uvicorn", "uvicorn.error", "httpx", "httpcore", "alembic", "websockets"):
-        logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
-    structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=True,
-    )
-    structlog.contextvars.bind_contextvars(service=service)
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -178,27 +143,49 @@ async def _run(
     announce: Callable[[str], None],
     ws_max_size: int,
     bound: Callable[[str], None] | None,
+    registry: CollectorRegistry | None,
 ) -> None:
+    token = metrics_token()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     listener = None
+    opened = False
+
+    async def serve() -> None:
+        nonlocal opened
+        async with (
+            opener() as application,
+            serving(
+                _metered(application, registry, token), host=host, port=port, ws_max_size=ws_max_size, listener=listener
+            ) as url,
+        ):
+            opened = True
+            announce(f"ready {url}")
+            await stop.wait()
+
     try:
         if bound is not None:
             listener = _bind(host, port)
             bound(_url(host, listener))
-        async with (
-            opener() as application,
-            serving(application, host=host, port=port, ws_max_size=ws_max_size, listener=listener) as url,
-        ):
-            announce(f"ready {url}")
-            await stop.wait()
+        service = asyncio.create_task(serve(), name="service")
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait((service, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not opened:
+            service.cancel()  # it still waits for others, and nobody waits for it any more
+        with contextlib.suppress(*(() if opened else (asyncio.CancelledError,))):
+            await service
     finally:
         if listener is not None:
             listener.close()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
+
+
+def _metered(application: Any, registry: CollectorRegistry | None, token: str) -> Any:
+    return application if registry is None else Metered(application, registry, token=token)
 
 
 def run_service(
@@ -209,14 +196,26 @@ def run_service(
     port: int = 0,
     ws_max_size: int = 1024 * 1024,
     bound: Callable[[str], None] | None = None,
+    registry: CollectorRegistry | None = None,
 ) -> None:
     """Run a service until SIGTERM or SIGINT; the body of every ``fairgrid … start``.
 
     ``announce`` gets the one line ``ready http://HOST:PORT`` when requests are answered (``typer.echo`` in the CLI).
     ``bound`` gets the URL before ``opener`` is entered, for a service that has to tell others where it is.
+    ``registry`` is served at ``/metrics``, with figures of the requests; None: there are no metrics.
 
     Raises:
-        UsageError: the address cannot be bound.
+        UsageError: the address cannot be bound, or the token for metrics is none.
         FairgridError: whatever ``opener`` raises.
     """
-    asyncio.run(_run(opener, host=host, port=port, announce=announce, ws_max_size=ws_max_size, bound=bound))
+    asyncio.run(
+        _run(
+            opener,
+            host=host,
+            port=port,
+            announce=announce,
+            ws_max_size=ws_max_size,
+            bound=bound,
+            registry=registry,
+        )
+    )

@@ -14,6 +14,7 @@ import secrets
 import stat
 import tempfile
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from fairgrid.errors import UsageError
 from fairgrid.protocol.hexes import keccak
 from fairgrid.wallet.keys import KeySigner
 
-__all__ = ["KEYSTORE_NAME", "PASSWORD_NAME", "load_keystore", "open_or_create_key", "save_keystore"]
+__all__ = ["KEYSTORE_NAME", "PASSWORD_NAME", "adopt_key", "load_keystore", "open_or_create_key", "save_keystore"]
 
 KEYSTORE_NAME = "keystore.json"
 PASSWORD_NAME = "password"
@@ -93,6 +94,22 @@ def open_or_create_key(folder: Path) -> KeySigner:
         UsageError: other users may read the files or write the folder, the password file is gone, or the folder cannot
             be written.
     """
+    return _kept_key(folder, KeySigner.generate)
+
+
+def adopt_key(signer: KeySigner, folder: Path) -> KeySigner:
+    """Keep a key in a service's folder, as `open_or_create_key` keeps its own; gives the key that the folder has then.
+
+    Raises:
+        UsageError: the folder has another key already, or as `open_or_create_key`.
+    """
+    kept = _kept_key(folder, lambda: signer)
+    if kept.address != signer.address:
+        raise UsageError(f"{folder} has the key of {kept.address} already, not {signer.address}'s. Name another --dir.")
+    return kept
+
+
+def _kept_key(folder: Path, new: Callable[[], KeySigner]) -> KeySigner:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -104,7 +121,7 @@ def open_or_create_key(folder: Path) -> KeySigner:
         _create_private(password_file, secrets.token_hex(32).encode() + b"\n")
         password = _read_password(password_file, keystore)
         try:
-            save_keystore(KeySigner.generate(), keystore, password, scrypt_n=_MACHINE_SCRYPT_N)
+            save_keystore(new(), keystore, password, scrypt_n=_MACHINE_SCRYPT_N)
         except UsageError:
             if not keystore.exists():
                 raise

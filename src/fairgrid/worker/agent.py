@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -39,6 +40,7 @@ from fairgrid.protocol.wire import (
 from fairgrid.seams.clock import Clock
 from fairgrid.wallet.signer import Signer
 from fairgrid.worker import events as ev
+from fairgrid.worker.availability import Availability
 from fairgrid.worker.clock_check import clock_warning
 from fairgrid.worker.heed import Heed
 from fairgrid.worker.held import WORKING, HeldTask, InvalidTransition, Phase, Step
@@ -151,10 +153,12 @@ class WorkerAgent:
         owner: OwnerWatch | None = None,
         ownership: Ownership | None = None,
         check: Callable[[int, int], Awaitable[int]] | None = None,
+        tally: Counter[str] | None = None,
     ) -> None:
         """``owner`` None: no rules of when it may work; ``ownership`` None: the key is its own owner and worker.
 
         ``check`` answers a pool's test of speed, of seed and rounds; None: it is not answered.
+        ``tally`` counts what happens, together with those that it is shared with.
         """
         self._check = check
         self._checking = False
@@ -190,7 +194,10 @@ class WorkerAgent:
         self._trouble = "It has not reached its pool yet."
         self._enrolled = False
         self._why: asyncio.Future[Why] | None = None
-        self.heed = Heed(owner, self, clock=clock) if owner is not None else None
+        self.tally = tally if tally is not None else Counter()
+        """How often what happened, by the names that `fairgrid.worker.meter` reads."""
+        self._owner = owner
+        self.heed = Heed(owner, self, clock=clock, tally=self.tally) if owner is not None else None
         self.partials: Callable[[PartialRequest], Awaitable[PartialResult]] | None = None
         """Who answers when a requester asks for the files of a running job; None: nobody."""
 
@@ -335,6 +342,56 @@ class WorkerAgent:
         if self.partials is not None:
             self._link.send(await self.partials(request))
 
+    # --- what it is measured by ---------------------------------------------------------------------------------
+
+    @property
+    def held_phases(self) -> tuple[Phase, ...]:
+        """The phase of every task that is held."""
+        return tuple(held.phase for held in self._machine.held)
+
+    @property
+    def is_enrolled(self) -> bool:
+        return self._enrolled
+
+    @property
+    def free_slots(self) -> int:
+        """Tasks that it could take now."""
+        return self._machine.free_slots
+
+    @property
+    def verdict(self) -> Availability | None:
+        """What the owner's rules said last; None without rules."""
+        return self._owner.verdict if self._owner is not None else None
+
+    @property
+    def is_suspended(self) -> bool:
+        return self.heed is not None and self.heed.is_suspended
+
+    def _count(self, event: ev.Event) -> None:
+        match event:
+            case Lease():
+                self.tally["leases"] += 1
+            case ev.Computed():
+                self.tally["jobs"] += 1
+                self.tally["compute_ms"] += round(event.compute_s * 1000)
+            case ev.WorkFailed():
+                self.tally["job_failures"] += 1
+            case ev.Uploaded():
+                self.tally["uploads"] += 1
+            case ev.UploadFailed():
+                self.tally["upload_failures"] += 1
+            case ev.PoolDisconnected():
+                self.tally["disconnections"] += 1
+            case _:
+                pass
+
+    def _count_end(self, outcome: str, earned: int | None) -> None:
+        ends = {"aborted": "aborted", "handed back": "handed_back"}
+        word = outcome.partition(":")[0]
+        known = word if word in ("completed", "failed", "split") else ends.get(word, "other")
+        self.tally[f"ended/{known}"] += 1
+        self.tally["earned_nrlc"] += earned or 0
+
     def status(self) -> tuple[tuple[HeldLease, ...], int]:
         return self._machine.leases(), self._machine.free_slots
 
@@ -393,6 +450,7 @@ class WorkerAgent:
     async def _think(self) -> None:
         while True:
             event = await self._events.get()
+            self._count(event)
             try:
                 try:
                     instructions = self._machine.handle(event)
@@ -429,6 +487,8 @@ class WorkerAgent:
                     _log.error("the database was removed; what is held is written anew, the history is lost")
                     await asyncio.to_thread(self._store.recreate, self._machine.held)
                 await asyncio.to_thread(self._store.apply, saves, forgets)
+                for finished in forgets:
+                    self._count_end(finished.outcome, finished.earned)
                 return
             except (SQLAlchemyError, OSError) as error:
                 # Nothing is promised, sent or signed meanwhile: that comes after this.
@@ -535,6 +595,7 @@ class WorkerAgent:
             deal.workerpool.owner,
             deal.worker_stake * held.units,
             task.final_deadline,
+            max(deal.trust, 1),
         )
 
     async def _download(self, held: HeldTask) -> ev.Event:
@@ -565,7 +626,7 @@ class WorkerAgent:
             if refusal is not None:
                 self._events.put_nowait(ev.ContributionRefused(task_id, refusal, lasting=True))
                 return
-            transaction = await self._transactions.sign_contribution(held, self._machine.held)
+            transaction = await self._transactions.sign_contribution(held, deal, self._machine.held)
         except ServiceUnavailable as error:
             self._events.put_nowait(ev.ContributionRefused(task_id, str(error), lasting=False))
         except FairgridError as error:

@@ -99,6 +99,8 @@ class Approved:
     scheduler: str
     worker_stake: int
     final_deadline: int
+    trust: int = 0
+    """Of the deal, 1 or more; 0: not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import Final, Protocol
 
 import structlog
@@ -46,7 +47,8 @@ class Hands(Protocol):
 class Heed:
     """Looks at the owner's verdict for ever, and follows it."""
 
-    def __init__(self, owner: OwnerWatch, hands: Hands, *, clock: Clock) -> None:
+    def __init__(self, owner: OwnerWatch, hands: Hands, *, clock: Clock, tally: Counter[str] | None = None) -> None:
+        """``tally`` counts, as ``paused/RULE``, how often jobs were suspended because of a rule."""
         self._owner = owner
         self._hands = hands
         self._clock = clock
@@ -54,6 +56,7 @@ class Heed:
         self._suspended_at: float | None = None
         self._can_suspend = True
         self._draining = False
+        self._tally = tally if tally is not None else Counter()
 
     @property
     def is_draining(self) -> bool:
@@ -104,6 +107,8 @@ class Heed:
         if self._suspended_at is None:
             self._suspended_at = self._clock.now()
             self._can_suspend = self._hands.suspend_jobs()
+            broken = (rule.name for rule in self._owner.verdict.rules if rule.suspends and not rule.allowed)
+            self._tally.update(f"paused/{name}" for name in broken)
             _log.info("jobs suspended" if self._can_suspend else "jobs cannot be suspended here", reason=reason)
 
     def _resume(self) -> None:

@@ -102,6 +102,8 @@ class HeldTask:
     worker_stake: int = 0
     """What its contribution locks: of a run, once for each of its tasks."""
     final_deadline: int = 0
+    trust: int = 0
+    """Of the deal; 0: not known. Above 1 nothing leaves before consensus (decision 3)."""
     digest: str = ""
     callback_data: str = "0x"
     compute_s: float = 0.0
@@ -109,6 +111,8 @@ class HeldTask:
     seal: str = ""
     seal_signature: str = ""
     authorisation: str = ""
+    fast: bool = False
+    """The authorisation is for contributing and finalizing in one transaction."""
     contribution: SignedTransaction | None = None
     reveal: SignedTransaction | None = None
     attempts: int = 0
@@ -116,6 +120,7 @@ class HeldTask:
     cid: str = ""
     opening_requested: bool = False
     upload_requested: bool = False
+    """The pool asked for the result: before the contribution if the task is SEALED."""
     done_requested: bool = False
     story: tuple[str, ...] = ()
 

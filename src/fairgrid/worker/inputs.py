@@ -43,8 +43,16 @@ class InputCache:
     """
 
     def __init__(
-        self, folder: Path, source: ContentSource, *, max_bytes: Callable[[], int], partials: Path | None = None
+        self,
+        folder: Path,
+        source: ContentSource,
+        *,
+        max_bytes: Callable[[], int],
+        partials: Path | None = None,
+        tally: Counter[str] | None = None,
     ) -> None:
+        """``tally`` counts ``cache_hits``, ``cache_misses`` and ``fetched_bytes``."""
+        self._tally = tally if tally is not None else Counter()
         self._folder = folder
         self._source = source
         self._max_bytes = max_bytes
@@ -100,6 +108,7 @@ class InputCache:
         path = self._folder / cid
         if await asyncio.to_thread(_holds, path, cid):
             size = path.stat().st_size
+            self._tally["cache_hits"] += 1
         else:
             await asyncio.to_thread(self._folder.mkdir, parents=True, exist_ok=True)
             stated = await self._source.stat(cid)
@@ -108,6 +117,8 @@ class InputCache:
             if stated <= left:
                 await self._fetch(cid, path, left)
                 await asyncio.to_thread(path.chmod, 0o444)
+                self._tally["cache_misses"] += 1
+                self._tally["fetched_bytes"] += stated
             size = stated
         if size > left:
             raise HostFailure(f"The inputs are larger than the {total} bytes that this worker's owner allows.")

@@ -79,7 +79,8 @@ class Judge:
         weights: list[int | None] = []
         for contributor in task.contributors:
             contribution = await self._chain.view_contribution(held.task_id, contributor)
-            weights.append(contribution.weight if contribution.status is ContributionStatus.PROVED else None)
+            # Who finalized at once has no weight, and everything.
+            weights.append((contribution.weight or 1) if contribution.status is ContributionStatus.PROVED else None)
         split = distribute(
             workerpool_price=deal.workerpool.price * held.units,
             stake=deal.worker_stake * held.units,

@@ -221,6 +221,7 @@ class PoolLink:
                     runtimes=options.runtimes,
                     slots=self._slots,
                     version=PROTOCOL_VERSION,
+                    fast=True,
                     machine=machine,
                     machine_signature=self._signer.sign_message(
                         machine_message(

@@ -39,6 +39,7 @@ __all__ = ["WorkerMachine"]
 _MAX_ATTEMPTS: Final = 3
 _MAX_ROUNDS: Final = 1 << 31
 _CONSENSUS: Final = (TaskStatus.REVEALING, TaskStatus.COMPLETED)
+_BEFORE_REVEALED: Final = (Phase.SEALED, Phase.CONTRIBUTING, Phase.CONTRIBUTED, Phase.REVEALING)
 _OVER: Final = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.SPLIT)
 
 
@@ -229,7 +230,9 @@ class WorkerMachine:
                 lease_id=lease.lease_id,
                 round=lease.round,
                 authorisation="",
+                fast=False,
                 opening_requested=False,
+                upload_requested=False,
                 story=held.told(f"leased again as {lease.lease_id} in round {lease.round}, seals the same digest"),
             )
             return [*self._save(held), self._begin(held, ev.SignSeal)]
@@ -242,6 +245,7 @@ class WorkerMachine:
             scheduler=event.scheduler,
             worker_stake=event.worker_stake,
             final_deadline=event.final_deadline,
+            trust=event.trust,
         )
         return [*self._save(held), replies.report(held), self._begin(held, ev.Download)]
 
@@ -288,7 +292,9 @@ class WorkerMachine:
             return [ev.Note(held.task_id, "authorisation again: ignored")]
         if int(message.enclave_challenge, 16) != 0:
             return self._contribution_off(held, "This worker has no enclave; the authorisation asks for one.")
-        held = replace(held, authorisation=message.signature, attempts=0, story=held.told("authorised"))
+        fast = message.fast is True and bool(held.cid) and _may_be_quick(held)
+        told = held.told("authorised to contribute and finalize" if fast else "authorised")
+        held = replace(held, authorisation=message.signature, fast=fast, upload_requested=False, attempts=0, story=told)
         return [*self._save(held), self._begin(held, ev.Contribute)]
 
     def _on_contribution_refused(self, held: HeldTask, event: ev.ContributionRefused) -> list[ev.Instruction]:
@@ -322,6 +328,10 @@ class WorkerMachine:
             self._mined_at[held.task_id] = event.block
             return self._contributed(held) if event.step is Step.CONTRIBUTE else self._revealed(held)
         reason = f"the hub refused {event.step} in transaction {event.tx_hash}"
+        if event.step is Step.CONTRIBUTE and held.fast:
+            # The same authorisation is good for contributing alone.
+            held = replace(self._move(held, Phase.SEALED, reason), fast=False)
+            return [*self._save(held), ev.LookAtChain(held.task_id)]
         if event.step is Step.CONTRIBUTE:
             return self._contribution_off(self._move(held, Phase.SEALED, reason), reason)
         held = self._move(held, Phase.CONTRIBUTED, reason)
@@ -383,6 +393,8 @@ class WorkerMachine:
                 return self._contributed(held)
             case Phase.SEALED if held.authorisation and busy is None and _accepts_contributions(event):
                 return [self._begin(held, ev.Contribute)]
+            case Phase.SEALED if held.upload_requested and not held.cid and busy is None and _may_be_quick(held):
+                return [self._begin(held, ev.Upload)]
             case Phase.CONTRIBUTING if mine.status is not ContributionStatus.UNSET:
                 return self._contributed(held)
             case Phase.CONTRIBUTING if agreed or over or event.time >= task.contribution_deadline > 0:
@@ -455,17 +467,42 @@ class WorkerMachine:
     def _on_upload_request(self, held: HeldTask, message: UploadRequest) -> list[ev.Instruction]:
         if message.lease_id != held.lease_id:
             return [ev.Note(held.task_id, f"upload for another lease, {message.lease_id!r}")]
+        if message.early:
+            return self._on_early_upload(held)
         if held.phase in WORKING | {Phase.SEALED, Phase.CONTRIBUTING}:
             return [ev.Note(held.task_id, "upload before a contribution: ignored, nothing may leave yet")]
         held = replace(held, upload_requested=True, story=held.told("asked to upload"))
         return [*self._save(held), ev.LookAtChain(held.task_id)]
 
+    def _on_early_upload(self, held: HeldTask) -> list[ev.Instruction]:
+        if held.phase is not Phase.SEALED or held.authorisation or not _may_be_quick(held):
+            return [ev.Note(held.task_id, "upload before a contribution: ignored, nothing may leave yet")]
+        held = replace(held, upload_requested=True, story=held.told("asked to upload before it contributes"))
+        if held.cid:
+            return [*self._save(held), replies.uploaded(held)]
+        if self._busy.get(held.task_id) is not None:
+            return self._save(held)
+        return [*self._save(held), self._begin(held, ev.Upload)]
+
     def _on_uploaded(self, held: HeldTask, event: ev.Uploaded) -> list[ev.Instruction]:
+        if held.phase in _BEFORE_REVEALED:
+            return self._uploaded_early(held, event.cid)
         self._busy.pop(held.task_id, None)
         held = replace(self._move(held, Phase.UPLOADED, f"uploaded as {event.cid}"), cid=event.cid)
         return [*self._save(held), replies.uploaded(held)]
 
+    def _uploaded_early(self, held: HeldTask, cid: str) -> list[ev.Instruction]:
+        if self._busy.get(held.task_id) is ev.Upload:
+            del self._busy[held.task_id]
+        held = replace(held, cid=cid, story=held.told(f"uploaded as {cid} before it contributed"))
+        waits = held.phase is Phase.SEALED and not held.authorisation
+        return [*self._save(held), *([replies.uploaded(held)] if waits else [])]
+
     def _on_upload_failed(self, held: HeldTask, event: ev.UploadFailed) -> list[ev.Instruction]:
+        if held.phase in _BEFORE_REVEALED:
+            if self._busy.get(held.task_id) is ev.Upload:
+                del self._busy[held.task_id]
+            return [ev.Note(held.task_id, f"early upload failed: {event.reason}")]
         self._busy.pop(held.task_id, None)
         held = replace(self._move(held, Phase.REVEALED, f"upload failed: {event.reason}"), upload_requested=True)
         return [*self._save(held), ev.Note(held.task_id, f"upload failed: {event.reason}")]
@@ -519,6 +556,11 @@ class WorkerMachine:
             replies.failed(held, reason),
             ev.Note(held.task_id, reason),
         ]
+
+
+def _may_be_quick(held: HeldTask) -> bool:
+    """Whether the result may leave before consensus, and end the task in one transaction (decision 3)."""
+    return held.trust == 1 and not held.count
 
 
 def _accepts_contributions(event: ev.ChainSeen) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
@@ -211,6 +212,7 @@ async def open_agent(
                 store.bind(chain_id=network.chain_id, hub=network.hub, worker=ownership.worker)
                 save_network(network, folder / NETWORK_NAME)
                 clock = SystemClock()
+                tally: Counter[str] = Counter()
                 work = LocalWork(
                     folder,
                     chain=chain,
@@ -219,6 +221,7 @@ async def open_agent(
                     policy=policy,
                     misbehaviour=options.misbehaviour,
                     slots=options.slots,
+                    tally=tally,
                 )
                 owner = OwnerWatch(folder, policy_file, MachineSensors(folder), clock=clock)
                 agent = WorkerAgent(
@@ -234,6 +237,7 @@ async def open_agent(
                     owner=owner,
                     ownership=ownership,
                     check=partial(_answer_check, folder, next(iter(runtimes.values())).sandbox),
+                    tally=tally,
                 )
                 work.live.listen(agent.tell)
                 agent.partials = work.live.partial

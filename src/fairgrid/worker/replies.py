@@ -33,7 +33,18 @@ def seal(held: HeldTask) -> Send:
 
 
 def uploaded(held: HeldTask) -> Send:
-    """Where its result lies."""
+    """Where its result lies; before the contribution with the opening of its seal."""
+    if held.phase is Phase.SEALED:
+        return Send(
+            Uploaded(
+                held.lease_id,
+                held.task_id,
+                cid=held.cid,
+                callback_data=held.callback_data,
+                digest=held.digest,
+                salt=held.salt,
+            )
+        )
     return Send(Uploaded(held.lease_id, held.task_id, cid=held.cid, callback_data=held.callback_data))
 
 
@@ -51,7 +62,8 @@ def missed(held: HeldTask) -> list[Instruction]:
     """What the pool may have missed while nobody listened."""
     match held.phase:
         case Phase.SEALED:
-            return [seal(held)]
+            early = [uploaded(held)] if held.upload_requested and held.cid else []
+            return [seal(held), *early]
         case Phase.CONTRIBUTED if held.contribution is not None:
             return [Send(Contributed(held.lease_id, held.task_id, held.contribution.hash))]
         case Phase.REVEALED if held.reveal is not None:

@@ -52,6 +52,8 @@ _held = sa.Table(
     sa.Column("done_requested", sa.Boolean, nullable=False),
     sa.Column("story", sa.Text, nullable=False),
     sa.Column("task_count", sa.Integer, nullable=False),
+    sa.Column("trust", Uint256, nullable=False),
+    sa.Column("fast", sa.Boolean, nullable=False),
 )
 _transaction = sa.Table(
     "worker_transaction",
@@ -98,6 +100,8 @@ _PLAIN = (
     "opening_requested",
     "upload_requested",
     "done_requested",
+    "trust",
+    "fast",
 )
 _CONTRIBUTED_PHASES = (Phase.CONTRIBUTED, Phase.REVEALING, Phase.REVEALED, Phase.UPLOADING, Phase.UPLOADED)
 

@@ -9,10 +9,11 @@ from typing import Final
 import structlog
 
 from fairgrid.chain import calls
-from fairgrid.chain.interface import Chain, SignedTransaction
-from fairgrid.errors import FundsError, OrderError, ServiceUnavailable, TransactionFailed
-from fairgrid.protocol.hexes import to_hex32
+from fairgrid.chain.interface import Call, Chain, SignedTransaction
+from fairgrid.errors import ContractReverted, FundsError, OrderError, ServiceUnavailable, TransactionFailed
+from fairgrid.protocol.hexes import from_hex, to_hex32
 from fairgrid.protocol.ids import authorisation_message, result_hash, result_seal
+from fairgrid.protocol.results import callback_results_text, results_text
 from fairgrid.protocol.seals import message_hash, recover_message_signer
 from fairgrid.protocol.views import Deal
 from fairgrid.seams.clock import Clock
@@ -60,8 +61,8 @@ class Transactions:
             return f"The authorisation is no signature: {error}"
         return f"The authorisation is not signed by the pool's owner {scheduler}."
 
-    async def sign_contribution(self, held: HeldTask, others: Sequence[HeldTask]) -> SignedTransaction:
-        """Sign `contribute`; nothing of it is sent.
+    async def sign_contribution(self, held: HeldTask, deal: Deal, others: Sequence[HeldTask]) -> SignedTransaction:
+        """Sign `contribute`, or what contributes and finalizes if that is allowed; nothing of it is sent.
 
         Raises:
             ContractReverted: the hub would refuse it now.
@@ -73,6 +74,11 @@ class Transactions:
         await self._chain.verify()
         await self._send_again(others)
         worker = self._worker
+        if held.fast:
+            try:
+                return await self._chain.prepare(self._at_once(held, deal), self._signer)
+            except ContractReverted as error:
+                _log.warning("not finalized at once; contributes first", task=held.task_id, reason=error.reason)
         call = calls.contribute(
             self._entry,
             held.task_id,
@@ -81,6 +87,13 @@ class Transactions:
             held.authorisation,
         )
         return await self._chain.prepare(call, self._signer)
+
+    def _at_once(self, held: HeldTask, deal: Deal) -> Call:
+        callback_data = from_hex(held.callback_data)
+        results = callback_results_text(deal.callback) if callback_data else results_text(held.cid)
+        return calls.contribute_and_finalize(
+            self._entry, held.task_id, held.digest, results, callback_data, held.authorisation
+        )
 
     async def sign_reveal(self, held: HeldTask, others: Sequence[HeldTask]) -> SignedTransaction:
         """Sign `reveal`; fails as `sign_contribution` does."""

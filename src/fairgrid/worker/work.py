@@ -7,6 +7,7 @@ import contextlib
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -87,7 +88,10 @@ class LocalWork:
         policy: Callable[[], WorkerPolicy],
         misbehaviour: Misbehaviour | None = None,
         slots: int = 1,
+        tally: Counter[str] | None = None,
     ) -> None:
+        """``tally`` counts what `fairgrid.worker.meter` tells."""
+        self._tally = tally if tally is not None else Counter()
         self._tasks = folder / "tasks"
         self._chain = chain
         self._storage = storage
@@ -95,7 +99,11 @@ class LocalWork:
         self._policy = policy
         self._misbehaviour = misbehaviour
         self._cache = InputCache(
-            folder / CACHE_FOLDER, storage, max_bytes=lambda: policy().cache_bytes, partials=folder / PARTIAL_FOLDER
+            folder / CACHE_FOLDER,
+            storage,
+            max_bytes=lambda: policy().cache_bytes,
+            partials=folder / PARTIAL_FOLDER,
+            tally=self._tally,
         )
         self._slots = slots
         self._permits = slots
@@ -246,7 +254,7 @@ class LocalWork:
             self._permits += 1
             self._free.release()
         async with self._free:
-            return await run_job(
+            result = await run_job(
                 manifest,
                 _manifest_cid(deal),
                 context,
@@ -261,6 +269,8 @@ class LocalWork:
                 watch=watch,
                 checkpoint=checkpoint,
             )
+        self._tally["cpu_ms"] += round(result.usage.cpu_s * 1000)
+        return result
 
     async def upload(self, held: HeldTask) -> str:
         """Archive the result folder, upload the archive; gives its CID.
@@ -272,7 +282,9 @@ class LocalWork:
         if held.count:
             return await self._runs.upload(held)
         archive = await asyncio.to_thread(self._archive, held)
-        return await self._storage.add_file(archive, ticket=archive.with_suffix(".ticket"))
+        cid = await self._storage.add_file(archive, ticket=archive.with_suffix(".ticket"))
+        self._tally["uploaded_bytes"] += archive.stat().st_size
+        return cid
 
     async def discard(self, held: HeldTask, outcome: str) -> None:
         """Remove the folder of a task that ended so."""

@@ -1,0 +1,102 @@
+"""Where tasks are computed: the seam under an executor, with the grid behind it, or this machine."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from fairgrid.errors import ServiceError
+
+__all__ = ["Backend", "DealJob", "DealVoid", "SignedDeal", "TaskEnding", "TaskJob"]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskJob:
+    """One task: the script's arguments, and files that only some tasks need."""
+
+    arguments: tuple[str, ...]
+    inputs: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DealJob:
+    """All tasks of a deal. ``job_name`` is unique in its run: by it a deal is found again after a crash."""
+
+    job_name: str
+    script: Path
+    inputs: tuple[Path, ...]
+    tasks: tuple[TaskJob, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SignedDeal:
+    """A deal that is signed and noted: from here on it is paid for once, whatever happens."""
+
+    job_name: str
+    deal_id: str
+    tasks: int
+    price: int
+    """Of all its tasks together (nRLC)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEnding:
+    """How a task ended: with files in ``folder``, with an agreed ``error``, with its money back, or with a ``failure``.
+
+    A failure is a result that could not be believed: it is paid for, and nothing of it is used.
+    """
+
+    index: int
+    folder: Path | None = None
+    error: dict[str, Any] | None = None
+    refunded: bool = False
+    failure: Exception | None = None
+
+
+class DealVoid(ServiceError):
+    """A signed deal never came to be, and never will: nothing was locked."""
+
+
+class Backend(Protocol):
+    """Computes deals. Used from one event loop."""
+
+    async def open(self) -> None:
+        """Connect."""
+        ...
+
+    async def close(self) -> None:
+        """Leave; deals go on."""
+        ...
+
+    async def price(self) -> int:
+        """What one task costs now (nRLC); refuses what can never work, such as a trust out of reach."""
+        ...
+
+    async def sign(self, job: DealJob, *, most: int) -> SignedDeal:
+        """Sign a deal that costs at most ``most`` nRLC, and note it.
+
+        Raises:
+            BudgetExceeded: it costs more; nothing was signed.
+            DealVoid: another transaction of the account came between; nothing was signed.
+            ServiceUnavailable: something does not answer; nothing was signed.
+        """
+        ...
+
+    async def find(self, job: DealJob) -> SignedDeal | None:
+        """The deal that was signed for a job last, if there was one."""
+        ...
+
+    async def match(self, deal: SignedDeal) -> None:
+        """Send it until it is mined; sending the same deal twice is harmless.
+
+        Raises:
+            DealVoid: it cannot be mined any more; it may be signed anew.
+            ServiceUnavailable: the chain does not answer.
+        """
+        ...
+
+    def endings(self, deal: SignedDeal, out: Path) -> AsyncGenerator[TaskEnding, None]:
+        """Every task's end, each once, as they come; files are verified and lie under ``out``."""
+        ...

@@ -1,0 +1,432 @@
+"""The thread behind an executor: gathers calls, signs deals, follows them, resolves futures. All I/O is here.
+
+What to do is decided in `packing` and `receipt`; every deal is planned on disk before it is signed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import os
+import sys
+import threading
+import weakref
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from fairgrid.errors import BudgetExceeded, FairgridError, JobError, RunInterrupted, ServiceError, ServiceUnavailable
+from fairgrid.executors.backend import Backend, DealVoid, SignedDeal, TaskEnding
+from fairgrid.executors.calls import Call
+from fairgrid.executors.capture import Captured
+from fairgrid.executors.futures import CallFuture
+from fairgrid.executors.packing import Packing, Task, deals_of, halves, pack
+from fairgrid.executors.receipt import DealLine, Purse, Receipt
+from fairgrid.executors.record import DealPlan, RunRecord
+from fairgrid.executors.results import TaskResults, limit_reached
+
+__all__ = ["Dispatcher", "Timing"]
+
+_T = TypeVar("_T")
+_RETRY_S: Final = 1.0
+_SIGNATURES: Final = 5
+_EXIT_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long is waited for what (seconds)."""
+
+    window: float = 0.05
+    """Calls are gathered until none came for so long,"""
+    longest_window: float = 2.0
+    """but no longer than this."""
+    patience: float = 600.0
+    """How long chain, pool, market or storage may be away."""
+
+
+class Dispatcher:
+    """Owns a thread with an event loop. Its public methods may be called from any thread."""
+
+    def __init__(self, backend: Backend, record: RunRecord, budget: int, packing: Packing, timing: Timing) -> None:
+        self.run_id = record.run_id
+        self._backend = backend
+        self._record = record
+        self._packing = packing
+        self._timing = timing
+        self._purse = Purse(record.run_id, budget)
+        self._lock = threading.Lock()
+        self._waiting: list[Call] = []
+        self._futures: dict[int, Future[Any]] = {}
+        self._again: list[Task] = []
+        self._closing = False
+        self._reason = "it was shut down"
+        self._wake: asyncio.Event | None = None
+        self._hurry: asyncio.Event | None = None
+        self._woken = False
+        self._main: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._following: set[asyncio.Task[None]] = set()
+        self._latest: dict[int, str] = {}
+        self._plans: list[DealPlan] = []
+        self._opened: Future[None] = Future()
+        self._parked: dict[int, tuple[TaskResults, bytes, Call] | None] = {}
+        self._captured: dict[int, Captured | None] = {}
+        self._thread = threading.Thread(target=self._work, name=f"fairgrid-{record.run_id}", daemon=True)
+
+    def start(self, plans: Sequence[DealPlan] = ()) -> dict[int, Future[Any]]:
+        """Connect; ``plans`` of an earlier process go on. Gives the futures of their calls by number.
+
+        Raises:
+            FairgridError: the backend cannot be used; the thread has ended.
+        """
+        recovered: dict[int, Future[Any]] = {}
+        for plan in plans:
+            for task in plan.tasks:
+                for call in task:
+                    self._latest[call.number] = plan.job.job_name
+                    if call.number not in recovered:
+                        future = recovered[call.number] = CallFuture[Any]()
+                        future.set_running_or_notify_cancel()
+                        self._parked[call.number] = None
+        self._futures |= recovered
+        self._plans = list(plans)
+        self._thread.start()
+        try:
+            self._opened.result()
+        except BaseException:
+            self._thread.join(_EXIT_S)
+            raise
+        _LIVE.add(self)
+        return recovered
+
+    def add(self, call: Call, future: Future[Any]) -> None:
+        """Take a call.
+
+        Raises:
+            RuntimeError: the executor was shut down.
+        """
+        with self._lock:
+            if self._closing:
+                raise RuntimeError("cannot schedule new futures after shutdown")
+            self._waiting.append(call)
+            self._futures[call.number] = future
+            wake = not self._woken
+            self._woken = True
+        if wake:
+            self._call(self._set_wake)
+
+    def claim(self, number: int, captured: Captured | None) -> None:
+        """Somebody wants the result of a call of an earlier process; ``captured`` knows the classes in it."""
+        with self._lock:
+            parked = self._parked.pop(number, None)
+            if parked is None:
+                self._captured[number] = captured
+                return
+        results, line, call = parked
+        self._resolve(number, *results.ending(line, replace(call, captured=captured)))
+
+    def receipt(self) -> Receipt:
+        """What the run cost so far."""
+        with self._lock:
+            return self._purse.receipt()
+
+    def close(self, *, wait: bool, cancel: bool) -> None:
+        """Take no more calls; the thread ends when all are done. ``cancel`` drops what is not signed yet."""
+        with self._lock:
+            self._closing = True
+            dropped = [self._futures[call.number] for call in self._waiting] if cancel else []
+        for future in dropped:
+            future.cancel()
+        self._call(self._set_wake)
+        self._call(lambda: self._hurry.set() if self._hurry is not None else None)
+        if wait:
+            self._thread.join()
+
+    def abandon(self, reason: str, *, within_s: float = _EXIT_S) -> int:
+        """Stop waiting for anything; deals go on without. Gives how many calls had no end yet."""
+        with self._lock:
+            self._closing, self._reason = True, reason
+            left = sum(not future.done() for future in self._futures.values())
+        self._call(lambda: self._main.cancel() if self._main is not None else None)
+        self._thread.join(within_s)
+        return left
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread still works."""
+        return self._thread.is_alive()
+
+    def _call(self, function: Callable[[], Any]) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            try:
+                self._loop.call_soon_threadsafe(function)
+            except RuntimeError:
+                # It was closed this very moment.
+                return
+
+    def _set_wake(self) -> None:
+        if self._wake is not None:
+            self._wake.set()
+
+    def _work(self) -> None:
+        try:
+            asyncio.run(self._run())
+        except BaseException as error:
+            if not self._opened.done():
+                self._opened.set_exception(error)
+            elif not isinstance(error, asyncio.CancelledError | FairgridError):
+                self._reason = f"{type(error).__name__}: {error}"
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        """Nobody resolves futures any more."""
+        with self._lock:
+            self._closing = True
+            left = list(self._futures.values())
+            self._futures.clear()
+            self._waiting.clear()
+        self._record.close()
+        for future in left:
+            if not future.cancel() and not future.done():
+                future.set_exception(RunInterrupted(self.run_id, self._reason))
+
+    async def _run(self) -> None:
+        self._loop, self._main = asyncio.get_running_loop(), asyncio.current_task()
+        self._wake, self._hurry = asyncio.Event(), asyncio.Event()
+        await self._backend.open()
+        try:
+            price = await self._backend.price()
+            if not self._plans:
+                self._purse.check(price)
+            self._opened.set_result(None)
+            await self._resume()
+            while not await self._is_over():
+                await self._next_deal()
+        finally:
+            for task in self._following:
+                task.cancel()
+            await asyncio.gather(*self._following, return_exceptions=True)
+            await self._backend.close()
+
+    async def _is_over(self) -> bool:
+        """Wait for calls; True when there will be none any more."""
+        assert self._wake is not None
+        while True:
+            with self._lock:
+                if self._waiting or self._again:
+                    return False
+                if self._closing and not self._following:
+                    return True
+                self._woken = False
+            await self._wake.wait()
+            self._wake.clear()
+
+    async def _resume(self) -> None:
+        for plan in self._plans:
+            deal = await self._backend.find(plan.job)
+            if deal is not None:
+                self._signed(plan, deal)
+        for plan in self._plans:
+            deal = await self._backend.find(plan.job)
+            await self._guarded(plan, deal)
+
+    async def _next_deal(self) -> None:
+        """Gather, pack, plan, sign; following goes on beside it."""
+        assert self._hurry is not None
+        seen, waited = -1, 0.0
+        while len(self._waiting) != seen and waited < self._timing.longest_window and not self._hurry.is_set():
+            seen = len(self._waiting)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._hurry.wait(), self._timing.window)
+            waited += self._timing.window
+        with self._lock:
+            calls, self._waiting = self._waiting, []
+            again, self._again = self._again, []
+        try:
+            price = await self._patiently(self._backend.price)
+        except FairgridError as unreachable:
+            self._fail([*calls, *(call for task in again for call in task)], unreachable)
+            return
+        started = [call for call in calls if self._begins(call)]
+        affordable = self._purse.affordable(price)
+        tasks = (*again, *pack(started, self._packing, most_tasks=affordable - len(again)))
+        if len(tasks) > affordable:
+            receipt = self.receipt()
+            too_dear = BudgetExceeded(needed=price * len(tasks), left=receipt.left, budget=receipt.budget)
+            self._fail([call for task in tasks[affordable:] for call in task], too_dear)
+        for some in deals_of(tasks[:affordable]):
+            plan = await asyncio.to_thread(self._record.plan, some, self._packing)
+            await self._guarded(plan, None)
+
+    def _begins(self, call: Call) -> bool:
+        """From here on a call cannot be cancelled."""
+        with self._lock:
+            begins = self._futures[call.number].set_running_or_notify_cancel()
+            if not begins:
+                del self._futures[call.number]
+            return begins
+
+    async def _guarded(self, plan: DealPlan, deal: SignedDeal | None) -> None:
+        """Sign, match, and begin to follow; whatever fails is told to the calls."""
+        calls = [call for task in plan.tasks for call in task]
+        for call in calls:
+            self._latest.setdefault(call.number, plan.job.job_name)
+        signed = deal is not None
+        try:
+            for _ in range(_SIGNATURES):
+                try:
+                    if deal is None:
+                        deal = await self._patiently(partial(self._sign, plan))
+                        self._signed(plan, deal)
+                        signed = True
+                    await self._patiently(partial(self._backend.match, deal))
+                    break
+                except DealVoid:
+                    # Another process with the same key was faster: its transaction has the place of ours.
+                    with self._lock:
+                        self._purse.void(plan.job.job_name)
+                    deal, signed = None, False
+            else:
+                raise ServiceError(
+                    f"{_SIGNATURES} signed deals were displaced by other transactions of the same account. "
+                    f"Nothing is locked. Let one process at a time use this key."
+                )
+        except FairgridError as error:
+            if signed:
+                self._fail(calls, RunInterrupted(self.run_id, str(error)), of=plan)
+            else:
+                await asyncio.to_thread(self._record.give_up, plan)
+                self._fail(calls, error, of=plan)
+            return
+        assert deal is not None
+        task = asyncio.ensure_future(self._follow(plan, deal))
+        self._following.add(task)
+        task.add_done_callback(self._followed)
+
+    async def _sign(self, plan: DealPlan) -> SignedDeal:
+        return await self._backend.sign(plan.job, most=self._purse.left)
+
+    def _signed(self, plan: DealPlan, deal: SignedDeal) -> None:
+        with self._lock:
+            self._purse.signed(
+                DealLine(deal.job_name, deal.deal_id, tasks=deal.tasks, calls=plan.calls, price=deal.price)
+            )
+
+    def _followed(self, task: asyncio.Task[None]) -> None:
+        self._following.discard(task)
+        self._set_wake()
+
+    async def _follow(self, plan: DealPlan, deal: SignedDeal) -> None:
+        try:
+            async for ending in self._backend.endings(deal, plan.out):
+                await self._ended(plan, ending)
+        except Exception as error:
+            reason = str(error) if isinstance(error, FairgridError) else f"{type(error).__name__}: {error}"
+            calls = [call for task in plan.tasks for call in task]
+            self._fail(calls, RunInterrupted(self.run_id, reason), of=plan)
+
+    async def _ended(self, plan: DealPlan, ending: TaskEnding) -> None:
+        name, task = plan.job.job_name, plan.tasks[ending.index]
+        with self._lock:
+            (self._purse.refunded if ending.refunded else self._purse.completed)(name)
+        if ending.refunded:
+            error: Exception = ServiceError(
+                "The network did not compute this call before its deadline. Its money is back. Call it again."
+            )
+        elif ending.failure is not None:
+            error = ending.failure
+        elif ending.error is not None:
+            if parts := self._parts(plan, task):
+                # One call may have ended its neighbours: they get another chance without it.
+                self._again += parts
+                self._set_wake()
+                return
+            error = limit_reached(ending.error)
+        else:
+            assert ending.folder is not None
+            await self._deliver(plan, task, ending.folder)
+            return
+        self._fail(task, error, of=plan)
+
+    def _parts(self, plan: DealPlan, task: Task) -> tuple[Task, ...]:
+        mine = all(self._latest.get(call.number) == plan.job.job_name for call in task)
+        parts = halves(task) if mine else ()
+        for part in parts:
+            for call in part:
+                self._latest.pop(call.number, None)
+        return parts
+
+    async def _deliver(self, plan: DealPlan, task: Task, folder: Path) -> None:
+        results = TaskResults(folder)
+        try:
+            lines = await asyncio.to_thread(results.read, len(task))
+        except JobError as unreadable:
+            self._fail(task, unreadable, of=plan)
+            return
+        with self._lock:
+            parked = {call.number for call in task} & self._parked.keys()
+            for call, line in zip(task, lines, strict=True):
+                if call.number in parked:
+                    self._parked[call.number] = (results, line, call)
+            rest = [
+                (line, replace(call, captured=self._captured[call.number]) if call.number in self._captured else call)
+                for call, line in zip(task, lines, strict=True)
+                if call.number not in parked
+            ]
+        endings = await asyncio.to_thread(lambda: [results.ending(line, call) for line, call in rest])
+        for (_, call), (value, error) in zip(rest, endings, strict=True):
+            self._resolve(call.number, value, error)
+
+    def _resolve(self, number: int, value: Any, error: BaseException | None) -> None:
+        with self._lock:
+            future = self._futures.pop(number, None)
+        if future is None:
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(value)
+
+    def _fail(self, calls: Sequence[Call], error: BaseException, *, of: DealPlan | None = None) -> None:
+        """Give calls an exception; of those of a plan, only to the ones that no later plan has."""
+        for call in calls:
+            if of is None or self._latest.get(call.number) == of.job.job_name:
+                with self._lock:
+                    future = self._futures.pop(call.number, None)
+                if future is not None and (future.running() or future.set_running_or_notify_cancel()):
+                    future.set_exception(error)
+
+    async def _patiently(self, ask: Callable[[], Awaitable[_T]]) -> _T:
+        waited = 0.0
+        while True:
+            try:
+                return await ask()
+            except ServiceUnavailable:
+                if waited >= self._timing.patience:
+                    raise
+            await asyncio.sleep(_RETRY_S)
+            waited += _RETRY_S
+
+
+_LIVE: weakref.WeakSet[Dispatcher] = weakref.WeakSet()
+
+
+def _leave() -> None:
+    """At the interpreter's exit: nobody will look at the futures, so nothing is waited for."""
+    for dispatcher in list(_LIVE):
+        if dispatcher.is_alive and (left := dispatcher.abandon("the interpreter ended")):
+            sys.stderr.write(
+                f"fairgrid: {left} calls of run {dispatcher.run_id} were still open. What was paid for goes on: "
+                f"Executor.resume({dispatcher.run_id!r}) fetches it.\n"
+            )
+
+
+atexit.register(_leave)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_LIVE.clear)

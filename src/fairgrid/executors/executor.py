@@ -1,0 +1,286 @@
+"""`Executor`: the standard library's interface, with a grid of strangers' machines behind it."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import itertools
+import os
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, ParamSpec, TypeVar
+
+from fairgrid.errors import UsageError
+from fairgrid.executors.calls import Call, CallWriter
+from fairgrid.executors.dispatcher import Dispatcher, Timing
+from fairgrid.executors.futures import CallFuture, check_process
+from fairgrid.executors.packing import Packing
+from fairgrid.executors.places import Place, Trust, find_place
+from fairgrid.executors.receipt import Receipt, parse_budget
+from fairgrid.executors.record import RunRecord, new_run_id
+
+__all__ = ["Executor"]
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+_HERE: Final = "here"
+
+
+class Executor(concurrent.futures.Executor):
+    """Calls functions on a network, and gives futures of their verified results.
+
+    ``network`` is ``"local"``, the folder of a network, or ``"here"`` for this machine alone. ``budget`` is a hard cap
+    for the life of the executor ("2 RLC", or whole nRLC): nothing is signed that goes beyond it, and what is not spent
+    stays yours. ``trust`` says how sure each result must be; a trust that the network cannot reach is refused before
+    anything is signed, and so is a budget that does not cover one task.
+
+    Functions travel as source with the constants, functions and classes that they use; see `docs/executor.md` for what
+    can travel. Calls that come close together are dealt together, many calls to a task.
+
+    Raises:
+        UsageError: no such network, or a budget or trust that is none.
+        FundsError: trust, budget or account do not suffice.
+        ServiceError: the network does not answer.
+    """
+
+    def __init__(
+        self,
+        network: str | Path | Place = "local",
+        *,
+        budget: str | int = 0,
+        trust: Trust = "0.9",
+        workers_at_least: int = 1,
+        key_folder: Path | None = None,
+        packing: Packing | None = None,
+        timing: Timing | None = None,
+    ) -> None:
+        timing = timing or Timing()
+        nrlc = parse_budget(budget)
+        place = find_place(
+            network,
+            trust=trust,
+            workers_at_least=workers_at_least,
+            key_folder=key_folder,
+            patience_s=timing.patience,
+        )
+        record = RunRecord.make(
+            place.runs, new_run_id(), budget=nrlc, trust=str(trust), workersAtLeast=workers_at_least, at=time.time()
+        )
+        self._begin(place, record, nrlc, packing, timing)
+
+    @classmethod
+    def resume(
+        cls,
+        run_id: str,
+        network: str | Path | Place | None = None,
+        *,
+        key_folder: Path | None = None,
+        packing: Packing | None = None,
+        timing: Timing | None = None,
+    ) -> Executor:
+        """Go on with a run whose process ended; its budget and trust still hold.
+
+        Make the same calls again: each that was planned before gives the future of that very deal, and is not paid for
+        twice. Or take the futures of all of them from `recovered`. Without ``network``, the run is looked for on the
+        local network and on this machine.
+
+        Raises:
+            UsageError: there is no such run, or another process works on it.
+            ServiceError: the network does not answer.
+        """
+        timing = timing or Timing()
+        for name in ("local", _HERE) if network is None else (network,):
+            try:
+                record = RunRecord.open(find_place(name, key_folder=key_folder).runs, run_id)
+                break
+            except UsageError:
+                if name == _HERE or network is not None:
+                    raise
+        facts = record.facts
+        place = find_place(
+            name,
+            trust=facts["trust"],
+            workers_at_least=facts["workersAtLeast"],
+            key_folder=key_folder,
+            patience_s=timing.patience,
+        )
+        self = cls.__new__(cls)
+        self._begin(place, record, int(facts["budget"]), packing, timing)
+        return self
+
+    def _begin(self, place: Place, record: RunRecord, budget: int, packing: Packing | None, timing: Timing) -> None:
+        self._owner = os.getpid()
+        self._lock = threading.Lock()
+        self._groups = itertools.count(1)
+        plans = record.plans()
+        calls = [call for plan in plans for task in plan.tasks for call in task]
+        self._writer = CallWriter(record.keep, first=max((call.number for call in calls), default=-1) + 1)
+        self._dispatcher = Dispatcher(place.backend, record, budget, packing or Packing(), timing)
+        self._closed = False
+        try:
+            futures = self._dispatcher.start(plans)
+        except BaseException:
+            self._closed = True
+            record.discard(empty=not plans)
+            raise
+        self._recovered = {call.key: (call.number, futures[call.number]) for call in calls}
+        self._earlier = dict(sorted(futures.items()))
+
+    @property
+    def run_id(self) -> str:
+        """The name of this run: `resume` takes it."""
+        return self._dispatcher.run_id
+
+    @property
+    def recovered(self) -> list[Future[Any]]:
+        """The futures of all calls of the processes before, in the order in which they were made.
+
+        Results that are instances of your own classes can only be read once the same call is made again.
+        """
+        for number in self._earlier:
+            self._dispatcher.claim(number, None)
+        return list(self._earlier.values())
+
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
+        """Call ``fn(*args, **kwargs)`` on the network.
+
+        Arguments are written down at once: what is changed afterwards does not count.
+
+        Raises:
+            CannotTravel: the function or an argument cannot go to another machine.
+            RuntimeError: the executor was shut down.
+            UsageError: in a fork of the process that made the executor.
+        """
+        check_process(self._owner)
+        with self._lock:
+            self._refuse_closed()
+            hints = getattr(fn, "__fairgrid_seconds__", 0.0)
+            return self._take(self._writer.write(fn, args, kwargs, seconds=hints))
+
+    def map(
+        self,
+        fn: Callable[..., _T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+    ) -> Iterator[_T]:
+        """Results of ``fn`` for the items of ``iterables``, in their order, as they come.
+
+        ``timeout`` counts in seconds from this call. ``chunksize`` says how many calls are one task (None: by their
+        cost). All items are taken at once, except with ``buffersize``: then no more than so many are ahead of what
+        was read.
+
+        Raises:
+            CannotTravel: as `submit`.
+            TimeoutError: from the iterator, if a result is not there in time.
+            ValueError: chunksize or buffersize is below 1.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        more = self.futures(fn, *iterables, chunksize=chunksize, buffersize=buffersize)
+        return _in_order(deque(itertools.islice(more, buffersize)), more, end)
+
+    def futures(
+        self,
+        fn: Callable[..., _T],
+        *iterables: Iterable[Any],
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+    ) -> Iterator[Future[_T]]:
+        """The futures behind `map`, each made when it is asked for.
+
+        Raises:
+            as `map`.
+        """
+        check_process(self._owner)
+        if (chunksize is not None and chunksize < 1) or (buffersize is not None and buffersize < 1):
+            raise ValueError("chunksize and buffersize must be at least 1")
+        group = next(self._groups)
+        seconds = getattr(fn, "__fairgrid_seconds__", 0.0)
+        with self._lock:
+            self._refuse_closed()
+            self._writer.refresh(fn)
+
+        def made() -> Iterator[Future[_T]]:
+            for item in zip(*iterables, strict=False):
+                with self._lock:
+                    self._refuse_closed()
+                    call = self._writer.write(
+                        fn, item, {}, seconds=seconds, chunk=chunksize or 0, group=group, trusted=True
+                    )
+                    future = self._take(call)
+                yield future
+
+        return made()
+
+    def receipt(self) -> Receipt:
+        """What this run has cost so far, deal by deal."""
+        return self._dispatcher.receipt()
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls. ``wait``: until all futures are done. ``cancel_futures``: drop what is not signed yet."""
+        if os.getpid() != self._owner:
+            return
+        self._closed = True
+        self._dispatcher.close(wait=wait, cancel=cancel_futures)
+
+    def __enter__(self) -> Executor:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wait for all calls; after Ctrl-C, leave at once: deals go on, and `resume` fetches their results."""
+        if os.getpid() != self._owner:
+            return
+        if kind is None or not issubclass(kind, KeyboardInterrupt | SystemExit):
+            self.shutdown(wait=True)
+            return
+        self._closed = True
+        if left := self._dispatcher.abandon("it was interrupted"):
+            sys.stderr.write(
+                f"fairgrid: {left} calls of run {self.run_id} were still open. What was paid for goes on: "
+                f"Executor.resume({self.run_id!r}) fetches it.\n"
+            )
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+
+    def _take(self, call: Call) -> Future[Any]:
+        """The future of a call, or of the same one of an earlier process."""
+        known = self._recovered.pop(call.key, None) if self._recovered else None
+        if known is not None:
+            number, future = known
+            self._earlier.pop(number, None)
+            self._dispatcher.claim(number, call.captured)
+            return future
+        future = CallFuture[Any]()
+        self._dispatcher.add(call, future)
+        return future
+
+
+def _in_order(ahead: deque[Future[_T]], more: Iterator[Future[_T]], end: float | None) -> Iterator[_T]:
+    try:
+        while ahead:
+            future = ahead.popleft()
+            value = _result(future, end)
+            ahead.extend(itertools.islice(more, 1))
+            yield value
+    finally:
+        for future in ahead:
+            future.cancel()
+
+
+def _result(future: Future[_T], end: float | None) -> _T:
+    """Its result; a frame of its own, so that an exception holds no other futures alive."""
+    try:
+        return future.result(None if end is None else end - time.monotonic())
+    finally:
+        if not future.done():
+            future.cancel()

@@ -1,0 +1,213 @@
+"""Tasks on a network: deals through the client, followed on chain, every result verified before it is used."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from fairgrid.chain.network import Network
+from fairgrid.client.bags import BagFollower, collect_bag
+from fairgrid.client.client import Client, Quote, TrustWish
+from fairgrid.client.job import Job, JobRuntime
+from fairgrid.client.journal import DealRecord
+from fairgrid.client.ledger import Bag
+from fairgrid.client.progress import ignore_progress
+from fairgrid.errors import (
+    BudgetExceeded,
+    ContractReverted,
+    ServiceError,
+    ServiceUnavailable,
+    TransactionFailed,
+    UsageError,
+    VerificationError,
+)
+from fairgrid.executors.backend import DealJob, DealVoid, SignedDeal, TaskEnding
+from fairgrid.executors.here import job_of
+from fairgrid.runtime.interpreters import default_runtime_id, interpreter_sha256
+from fairgrid.wallet.signer import Signer
+
+__all__ = ["GridBackend"]
+
+_POLL_S: Final = 0.5
+_RETRY_S: Final = 2.0
+
+
+class GridBackend:
+    """Deals of one requester on one network. ``patience_s``: how long services may be away."""
+
+    def __init__(
+        self, network: Network, signer: Signer, *, journal_folder: Path, wish: TrustWish, patience_s: float = 600.0
+    ) -> None:
+        self._network = network
+        self._signer = signer
+        self._journal_folder = journal_folder
+        self._wish = wish
+        self._patience_s = patience_s
+        self._stack = AsyncExitStack()
+        self._client: Client | None = None
+        self._records: dict[str, DealRecord] = {}
+
+    async def open(self) -> None:
+        """Connect.
+
+        Raises:
+            ServiceUnavailable: something does not answer.
+            VerificationError: the chain is not that of the network file.
+        """
+        connecting = Client.connect(self._network, self._signer, journal_folder=self._journal_folder)
+        self._client = await self._stack.enter_async_context(connecting)
+
+    async def close(self) -> None:
+        """Disconnect."""
+        await self._stack.aclose()
+
+    async def price(self) -> int:
+        """What one task costs now (nRLC).
+
+        Raises:
+            TrustUnreachable, FundsError, OrderError, ServiceUnavailable: see `Client.quote`.
+        """
+        runtime_id = default_runtime_id()
+        runtime = JobRuntime(runtime_id, interpreter_sha256(runtime_id))
+        quote = await self._connected.quote(Job(Path("price.py"), (), (), runtime), self._wish)
+        return quote.offer.price
+
+    async def sign(self, job: DealJob, *, most: int) -> SignedDeal:
+        """Upload and sign; the deal is in the client's journal then.
+
+        Raises:
+            everything of `Client.sign`; BudgetExceeded; DealVoid.
+        """
+
+        def accept(quote: Quote) -> None:
+            if quote.price > most:
+                raise BudgetExceeded(needed=quote.price, left=most, budget=most)
+
+        wanted = await asyncio.to_thread(job_of, job, default_runtime_id())
+        try:
+            record = await self._connected.sign(wanted, self._wish, accept=accept)
+        except ContractReverted:
+            raise
+        except TransactionFailed as error:
+            # The deposit lost its place to a transaction of another process with this key.
+            raise DealVoid(str(error)) from error
+        self._records[job.job_name] = record
+        return _deal(record)
+
+    async def find(self, job: DealJob) -> SignedDeal | None:
+        """The newest deal of that name in the client's journal."""
+        record = self._record(job.job_name)
+        return None if record is None else _deal(record)
+
+    async def match(self, deal: SignedDeal) -> None:
+        """Send it until it is mined.
+
+        Raises:
+            DealVoid: it reverted, or another transaction took its place.
+            ServiceUnavailable: the chain does not answer, or does not mine it.
+        """
+        record = self._of(deal)
+        try:
+            self._records[deal.job_name] = await self._connected.match(record)
+        except ContractReverted as error:
+            raise DealVoid(str(error)) from error
+        except TransactionFailed as error:
+            if "not mined within" in error.reason:
+                raise ServiceUnavailable("chain", self._network.rpc, error.reason) from error
+            raise DealVoid(str(error)) from error
+
+    async def endings(self, deal: SignedDeal, out: Path) -> AsyncGenerator[TaskEnding, None]:
+        """Follow the deal on chain; what is settled is fetched and verified, what is overdue is taken back."""
+        told: set[int] = set()
+        silent = 0.0
+        while len(told) < deal.tasks:
+            try:
+                async with aclosing(self._follow(self._of(deal), out, told)) as endings:
+                    async for ending in endings:
+                        silent = 0.0
+                        told.add(ending.index)
+                        yield ending
+            except ServiceError:
+                # The chain has the deal, storage has its results: they are waited for.
+                if silent >= self._patience_s:
+                    raise
+                silent += _RETRY_S
+                await asyncio.sleep(_RETRY_S)
+
+    async def _follow(self, record: DealRecord, out: Path, told: set[int]) -> AsyncGenerator[TaskEnding, None]:
+        client = self._connected
+        async with client.bag(record) as follower:
+            first = follower.deal.bot_first
+            deadline = (
+                follower.deal.start_time + 10 * (await client.chain.view_category(follower.deal.category)).timeref
+            )
+            while True:
+                bag = await follower.read(quiet_s=_POLL_S)
+                for piece in _news(bag, told, first):
+                    async with aclosing(self._collect(record, follower, piece, out)) as endings:
+                        async for ending in endings:
+                            yield ending
+                for index in bag.refunded:
+                    if index - first not in told:
+                        yield TaskEnding(index - first, refunded=True)
+                if bag.is_over:
+                    return
+                if (await client.chain.head()).timestamp >= deadline:
+                    await self._claim(record, follower)
+
+    async def _collect(
+        self, record: DealRecord, follower: BagFollower, piece: Bag, out: Path
+    ) -> AsyncGenerator[TaskEnding, None]:
+        client, first = self._connected, follower.deal.bot_first
+        indexes = [*piece.tasks, *(index for run in piece.runs for index in range(run.first, run.first + run.count))]
+        try:
+            outcomes = await collect_bag(
+                client.chain, client.storage, record.deal_id, follower.deal, piece, out, ignore_progress
+            )
+        except (VerificationError, UsageError) as error:
+            for index in indexes:
+                yield TaskEnding(index - first, failure=error)
+            return
+        for outcome in outcomes:
+            yield TaskEnding(outcome.index - first, outcome.folder, outcome.error)
+
+    async def _claim(self, record: DealRecord, follower: BagFollower) -> None:
+        try:
+            await self._connected.claim_bag(record, follower)
+        except UsageError:
+            # Somebody was faster: the ledger will say so.
+            await asyncio.sleep(_POLL_S)
+
+    @property
+    def _connected(self) -> Client:
+        assert self._client is not None, "open() comes first"
+        return self._client
+
+    def _of(self, deal: SignedDeal) -> DealRecord:
+        record = self._record(deal.job_name)
+        assert record is not None
+        return record
+
+    def _record(self, job_name: str) -> DealRecord | None:
+        if job_name not in self._records:
+            self._records |= {record.job_name: record for record in self._connected.journal.all()}
+        return self._records.get(job_name)
+
+
+def _deal(record: DealRecord) -> SignedDeal:
+    return SignedDeal(record.job_name, record.deal_id, record.tasks, record.price)
+
+
+def _news(bag: Bag, told: set[int], first: int) -> Iterator[Bag]:
+    """Settled runs and tasks that were not told yet, each as a bag of its own: one that lies spoils no other."""
+    empty = replace(bag, runs=(), tasks=(), refunded=(), open_runs=())
+    for run in bag.runs:
+        if run.first - first not in told:
+            yield replace(empty, runs=(run,))
+    single = tuple(index for index in bag.tasks if index - first not in told)
+    if single:
+        yield replace(empty, tasks=single)

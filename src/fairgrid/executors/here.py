@@ -1,0 +1,114 @@
+"""Tasks on this machine, in the sandbox that workers use: no chain, no money, nobody else. For trying out and tests."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+from collections.abc import AsyncGenerator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Final
+
+from fairgrid.client.job import Job, JobRuntime, run_locally
+from fairgrid.errors import BudgetExceeded
+from fairgrid.executors.backend import DealJob, SignedDeal, TaskEnding
+from fairgrid.protocol.hexes import keccak, to_hex32
+from fairgrid.runtime.interface import Sandbox
+from fairgrid.runtime.interpreters import default_runtime_id, install_interpreter, interpreter_sha256
+
+__all__ = ["HereBackend", "job_of"]
+
+_TIMEREF_S: Final = 300
+
+
+def job_of(deal: DealJob, runtime_id: str) -> Job:
+    """A deal's job as `fairgrid.client.job` has it."""
+    runtime = JobRuntime(runtime_id, interpreter_sha256(runtime_id))
+    job = Job(deal.script, deal.inputs, (), runtime).as_bag([task.arguments for task in deal.tasks])
+    more = tuple(task.inputs for task in deal.tasks)
+    return replace(job, item_inputs=more) if any(more) else job
+
+
+class HereBackend:
+    """Runs deals in processes of this machine; signed ones are noted in ``folder``.
+
+    ``price_nrlc`` is a pretended price of each task, to try budgets out.
+    """
+
+    def __init__(
+        self, folder: Path, *, sandbox: Sandbox | None = None, slots: int | None = None, price_nrlc: int = 0
+    ) -> None:
+        self._folder = folder
+        self._sandbox = sandbox
+        self._price = price_nrlc
+        self._slots = asyncio.Semaphore(slots or os.cpu_count() or 1)
+        self._jobs: dict[str, DealJob] = {}
+
+    async def open(self) -> None:
+        """Install the interpreter if need be; that takes a minute once."""
+        if self._sandbox is None:
+            self._sandbox = (await asyncio.to_thread(install_interpreter, default_runtime_id())).sandbox()
+
+    async def close(self) -> None:
+        """Nothing is left."""
+
+    async def price(self) -> int:
+        """The pretended price."""
+        return self._price
+
+    async def sign(self, job: DealJob, *, most: int) -> SignedDeal:
+        """Note it.
+
+        Raises:
+            BudgetExceeded: its pretended price is more.
+        """
+        self._jobs[job.job_name] = job
+        price = self._price * len(job.tasks)
+        if price > most:
+            raise BudgetExceeded(needed=price, left=most, budget=most)
+        deal = SignedDeal(job.job_name, to_hex32(keccak(job.job_name.encode())), len(job.tasks), price)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        partial = self._note(job.job_name).with_suffix(".partial")
+        partial.write_text(json.dumps(asdict(deal)))
+        partial.replace(self._note(job.job_name))
+        return deal
+
+    async def find(self, job: DealJob) -> SignedDeal | None:
+        """What was noted."""
+        self._jobs[job.job_name] = job
+        file = self._note(job.job_name)
+        return SignedDeal(**json.loads(file.read_text())) if file.exists() else None
+
+    async def match(self, deal: SignedDeal) -> None:
+        """Nothing to do."""
+
+    async def endings(self, deal: SignedDeal, out: Path) -> AsyncGenerator[TaskEnding, None]:
+        """Compute every task, as many at once as there are slots."""
+        job = job_of(self._jobs[deal.job_name], default_runtime_id())
+        running = [asyncio.ensure_future(self._run(job, index, out)) for index in range(deal.tasks)]
+        try:
+            for ended in asyncio.as_completed(running):
+                yield await ended
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def _run(self, job: Job, index: int, out: Path) -> TaskEnding:
+        assert self._sandbox is not None
+        folder = out / str(index)
+        async with self._slots:
+            await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+            try:
+                result = await run_locally(job, timeref=_TIMEREF_S, index=index, workdir=folder, sandbox=self._sandbox)
+            except asyncio.CancelledError:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+            except Exception as error:
+                return TaskEnding(index, failure=error)
+        return TaskEnding(index, result.result_folder, result.error)
+
+    def _note(self, job_name: str) -> Path:
+        return self._folder / f"{job_name}.json"

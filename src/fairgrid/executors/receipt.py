@@ -1,0 +1,178 @@
+"""Pure: what a run may spend, has spent and gets back. Amounts are whole nRLC; 1 RLC is 1,000,000,000 nRLC."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Final
+
+from fairgrid.errors import BudgetExceeded, UsageError
+
+__all__ = ["DealLine", "Purse", "Receipt", "format_rlc", "parse_budget"]
+
+_NRLC_PER_RLC: Final = 1_000_000_000
+_AMOUNT: Final = re.compile(r"([0-9][0-9_]{0,30})(?:\.([0-9]{1,30}))?\s*(n?RLC)", re.ASCII | re.IGNORECASE)
+
+
+def parse_budget(amount: str | int) -> int:
+    """The nRLC of ``"2 RLC"``, ``"0.5 RLC"``, ``"1000 nRLC"``, or of a whole number of nRLC.
+
+    Raises:
+        UsageError: it is none of these, or no whole number of nRLC.
+    """
+    if isinstance(amount, int) and not isinstance(amount, bool) and amount >= 0:
+        return amount
+    found = _AMOUNT.fullmatch(amount.strip()) if isinstance(amount, str) else None
+    if found is not None:
+        value = Decimal(f"{found[1].replace('_', '')}.{found[2] or 0}")
+        nrlc = value * (_NRLC_PER_RLC if found[3].upper() == "RLC" else 1)
+        if nrlc == nrlc.to_integral_value():
+            return int(nrlc)
+    raise UsageError(f"{amount!r} is not a budget. Give one such as '2 RLC' or '500 nRLC', or a whole number of nRLC.")
+
+
+def format_rlc(nrlc: int) -> str:
+    """An amount for people."""
+    whole, rest = divmod(nrlc, _NRLC_PER_RLC)
+    return f"{whole}.{rest:09d}".rstrip("0").rstrip(".") + " RLC"
+
+
+@dataclass(frozen=True, slots=True)
+class DealLine:
+    """One deal of a run. Of ``tasks``, some are ``completed`` (paid for), some ``refunded``, the rest still open."""
+
+    job_name: str
+    deal_id: str
+    tasks: int
+    calls: int
+    price: int
+    """Of all its tasks together (nRLC)."""
+    completed: int = 0
+    refunded: int = 0
+
+    @property
+    def spent_nrlc(self) -> int:
+        """What was paid for results."""
+        return self.price // self.tasks * self.completed
+
+    @property
+    def refunded_nrlc(self) -> int:
+        """What came back."""
+        return self.price // self.tasks * self.refunded
+
+    @property
+    def open_nrlc(self) -> int:
+        """What is locked."""
+        return self.price - self.spent_nrlc - self.refunded_nrlc
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a run cost. ``signed = spent + refunded + open``, and ``budget = spent + open + left``, to the nRLC."""
+
+    run_id: str
+    budget: int
+    deals: tuple[DealLine, ...]
+
+    @property
+    def signed(self) -> int:
+        """All that was ever locked."""
+        return sum(deal.price for deal in self.deals)
+
+    @property
+    def spent(self) -> int:
+        """What was paid for results."""
+        return sum(deal.spent_nrlc for deal in self.deals)
+
+    @property
+    def refunded(self) -> int:
+        """What came back."""
+        return sum(deal.refunded_nrlc for deal in self.deals)
+
+    @property
+    def open(self) -> int:
+        """What is locked in deals that go on."""
+        return sum(deal.open_nrlc for deal in self.deals)
+
+    @property
+    def left(self) -> int:
+        """What may still be signed."""
+        return self.budget - self.spent - self.open
+
+    def to_csv(self) -> str:
+        """A line for each deal, and their sum."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        names = ("tasks", "calls", "price", "completed", "refunded", "spent_nrlc", "refunded_nrlc", "open_nrlc")
+        writer.writerow(("run_id", "job_name", "deal_id", *names))
+        rows = [[getattr(deal, name) for name in names] for deal in self.deals]
+        for deal, row in zip(self.deals, rows, strict=True):
+            writer.writerow((self.run_id, deal.job_name, deal.deal_id, *row))
+        sums = [sum(column) for column in zip(*rows, strict=True)] or [0] * len(names)
+        writer.writerow((self.run_id, "total", "", *sums))
+        return text.getvalue()
+
+    def __str__(self) -> str:
+        tasks = sum(deal.tasks for deal in self.deals)
+        calls = sum(deal.calls for deal in self.deals)
+        return (
+            f"run {self.run_id}: {calls} calls in {tasks} tasks of {len(self.deals)} deals; "
+            f"{format_rlc(self.spent)} spent, {format_rlc(self.refunded)} back, {format_rlc(self.open)} locked, "
+            f"{format_rlc(self.left)} of {format_rlc(self.budget)} left"
+        )
+
+
+class Purse:
+    """A hard cap: nothing is signed that it does not cover."""
+
+    def __init__(self, run_id: str, budget: int) -> None:
+        self._run_id = run_id
+        self._budget = budget
+        self._deals: dict[str, DealLine] = {}
+
+    @property
+    def left(self) -> int:
+        """What may still be signed (nRLC)."""
+        return self.receipt().left
+
+    def affordable(self, price: int) -> int:
+        """How many tasks of this price."""
+        return self.left // price if price else MANY
+
+    def check(self, needed: int) -> None:
+        """Make sure that a price can be signed.
+
+        Raises:
+            BudgetExceeded: it cannot.
+        """
+        if needed > self.left:
+            raise BudgetExceeded(needed=needed, left=self.left, budget=self._budget)
+
+    def signed(self, line: DealLine) -> None:
+        """A deal was signed."""
+        self._deals[line.job_name] = line
+
+    def void(self, job_name: str) -> None:
+        """A signed deal never came to be: nothing was locked, and nothing ever will be."""
+        self._deals.pop(job_name, None)
+
+    def completed(self, job_name: str, tasks: int = 1) -> None:
+        """Tasks were paid for."""
+        line = self._deals[job_name]
+        self._deals[job_name] = replace(line, completed=line.completed + tasks)
+
+    def refunded(self, job_name: str, tasks: int = 1) -> None:
+        """The money of tasks came back."""
+        line = self._deals[job_name]
+        self._deals[job_name] = replace(line, refunded=line.refunded + tasks)
+
+    def receipt(self) -> Receipt:
+        """What stands now."""
+        return Receipt(self._run_id, self._budget, tuple(self._deals.values()))
+
+
+MANY: Final = 1 << 62
+"""Tasks that cost nothing can be had without end."""

@@ -1,0 +1,3 @@
+"""Tests of `fairgrid.executors`."""
+
+from __future__ import annotations
