@@ -72,6 +72,7 @@ class WorkLoop:
         self._events: list[Event] = []
         self._position: int | None = None
         self._handled = 0
+        self._began = 0.0
 
     @property
     def queued(self) -> int:
@@ -119,6 +120,8 @@ class WorkLoop:
     def _handle_some(self) -> None:
         """Handle what is queued, as far as there is room in this group."""
         now, before = self._now(), self._handled
+        if not before:
+            self._began = now
         while self._handled < MOST_EVENTS and self._queue:
             item = self._queue.popleft()
             self._handled += 1
@@ -155,7 +158,7 @@ class WorkLoop:
 
     def _group(self) -> tuple[Commit, int]:
         """All that was handled since the last group, as one commit; and of how many items of the queue."""
-        commit = commit_of(self._machine.outcome(), self._events, at=self._now(), position=self._position)
+        commit = commit_of(self._machine.outcome(), self._events, at=self._began, position=self._position)
         self._told(self._batch, commit)
         count = self._handled
         self._batch = []
