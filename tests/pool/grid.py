@@ -18,6 +18,7 @@ from fairgrid.chain import calls
 from fairgrid.chain.interface import Chain
 from fairgrid.chain.twin import ModelChain
 from fairgrid.errors import ContractReverted
+from fairgrid.pool.access import AccessGate, AccessStore
 from fairgrid.pool.app import pool_application
 from fairgrid.pool.client import PoolClient
 from fairgrid.pool.policy import Policy
@@ -37,6 +38,7 @@ from fairgrid.protocol.results import results_text
 from fairgrid.protocol.run_results import RunResults, TaskResult
 from fairgrid.protocol.seals import challenge_message, seal_hash
 from fairgrid.protocol.typed_data import Domain, enrolment_typed_data, order_typed_data
+from fairgrid.protocol.usage import Usage
 from fairgrid.protocol.views import AppInfo, TaskStatus
 from fairgrid.seams.service import serving
 from fairgrid.storage.app import storage_application
@@ -112,6 +114,7 @@ class Grid:
                 policy=self.policy,
                 clock=FastClock(),
                 scratch=self.folder / "uploads",
+                access=AccessGate(AccessStore(store.engine), chain or self.chain),
                 sponsor=await self._sponsor(sponsor_key, store) if sponsor_key is not None else None,
             ).running() as self.service:
                 application = pool_application(self.service)
@@ -236,6 +239,8 @@ class Script:
     fast: bool = False
     """Contributes and finalizes in one transaction where it may."""
     reveals_after_s: float = 0.0
+    usage: Usage | None = None
+    """What it says that a task took."""
 
 
 @dataclass
@@ -352,6 +357,7 @@ class Scripted:
                         task_id=message.task_id,
                         digest=self.digest(self.script.content, message.task_id),
                         salt=self.salt,
+                        usage=self.script.usage,
                     )
                 )
             case wire.UploadRequest():

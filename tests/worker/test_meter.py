@@ -14,6 +14,8 @@ from fairgrid.protocol.results import results_text
 from fairgrid.protocol.wire import (
     Contributed,
     LeaseFailed,
+    Opening,
+    OpeningRequest,
     Ready,
     Revealed,
     RevealNotice,
@@ -74,8 +76,10 @@ async def test_a_finished_task_counts_with_its_bytes_and_what_it_earned(
         await pool.send(world.authorisation(lease))
         await pool.expect(Contributed)
         await world.contribute(lease, agent_digest(setting))
+        await pool.send(OpeningRequest(lease.lease_id, lease.task_id))
         await pool.send(RevealNotice(lease.task_id))
         await pool.expect(Revealed)
+        opening = await pool.expect(Opening)
         await pool.send(UploadRequest(lease.lease_id, lease.task_id))
         uploaded = await pool.expect(Uploaded)
         world.chain.skip(601)
@@ -84,6 +88,10 @@ async def test_a_finished_task_counts_with_its_bytes_and_what_it_earned(
         await pool.until(lambda: scrape(agent)["fairgrid_worker_tasks_ended_total", "completed"] == 1)
         after = scrape(agent)
         size = await world.storage.stat(uploaded.cid)
+    assert opening.usage is not None and uploaded.usage is not None
+    assert opening.usage.bytes_in == after["fairgrid_worker_fetched_bytes_total",]
+    assert (opening.usage.bytes_out, uploaded.usage.bytes_out) == (0, size)
+    assert opening.usage.wall_ms == uploaded.usage.wall_ms
     earned = (await world.chain.view_account(WORKER.address)).stake - DEPOSIT
     assert after["fairgrid_worker_earned_nrlc_total",] == earned > 0
     assert after["fairgrid_worker_leases_total",] == after["fairgrid_worker_jobs_total",] == 1

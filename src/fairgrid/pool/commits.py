@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterable
 
+from fairgrid.pool.accounts import Account
 from fairgrid.pool.events import Event
 from fairgrid.pool.machine import Outcome
 from fairgrid.pool.rows import BagRow, Commit, TaskRow
+from fairgrid.pool.state import TaskState
 
 __all__ = ["commit_of"]
 
 
-def commit_of(outcome: Outcome, events: list[Event], *, at: float, position: int | None = None) -> Commit:
+def commit_of(
+    outcome: Outcome,
+    events: list[Event],
+    *,
+    at: float,
+    position: int | None = None,
+    account: Callable[[TaskState], Iterable[Account]] | None = None,
+) -> Commit:
     """A snapshot of all that changed, to be written before anything else happens to it.
 
     ``events`` are those that led to something, ``position`` is the last block of the chain that was taken with them.
+    ``account`` gives what a task adds to the accounts; it is asked once, when nothing more is expected of the task.
     """
     fresh = Counter([line.task_id for line in outcome.lines])
+    accounts: list[Account] = []
+    if account is not None:
+        for task in outcome.changed:
+            if not task.accounted and task.is_settled:
+                task.accounted = True
+                accounts += account(task)
     return Commit(
         at=at,
         events=events,
@@ -26,4 +43,5 @@ def commit_of(outcome: Outcome, events: list[Event], *, at: float, position: int
         bags={bag.deal.deal_id: BagRow.of(bag) for bag in outcome.bags},
         standings={standing.worker: standing for standing in outcome.standings},
         position=position,
+        accounts=accounts,
     )

@@ -7,6 +7,7 @@ from msgspec import Struct
 from fairgrid.pool.policy import Policy
 from fairgrid.pool.state import ChainFacts, DealTerms
 from fairgrid.protocol.machine import Machine
+from fairgrid.protocol.usage import Usage
 
 __all__ = [
     "ChainReconciled",
@@ -149,12 +150,14 @@ class WorkerFacts(Struct, frozen=True):
     """Score and free deposit (nRLC) of a connected worker, read again from the chain.
 
     ``benchmark_fell`` True: a test contradicted what it claims of its speed; nothing is believed of it any more.
+    ``unwelcome`` True: it may end what it has begun, and gets nothing new.
     """
 
     worker: str
     score: int
     stake: int
     benchmark_fell: bool = False
+    unwelcome: bool = False
 
 
 class Held(Struct, frozen=True):
@@ -212,6 +215,7 @@ class OpeningReceived(Struct, frozen=True):
     task_id: str
     digest: str
     salt: str
+    usage: Usage | None = None
 
 
 class UploadReported(Struct, frozen=True):
@@ -223,6 +227,7 @@ class UploadReported(Struct, frozen=True):
     digest: str = ""
     """With ``salt`` the opening of its seal, if the upload was asked for before the contribution."""
     salt: str = ""
+    usage: Usage | None = None
 
 
 class LeaseFailed(Struct, frozen=True):

@@ -7,8 +7,19 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
+from fairgrid.pool import (
+    accounts,
+    chain_facts,
+    deals,
+    dispatch,
+    operator_events,
+    presence,
+    progress,
+    rounds,
+    settlement,
+    timing,
+)
 from fairgrid.pool import bags as bags_of
-from fairgrid.pool import chain_facts, deals, dispatch, operator_events, presence, progress, rounds, settlement, timing
 from fairgrid.pool.book import Book
 from fairgrid.pool.events import (
     ChainReconciled,
@@ -148,6 +159,12 @@ class PoolMachine:
     def tally(self) -> Counter[str]:
         """How often what happened since this machine was made (`Book.tally`); read only."""
         return self._book.tally
+
+    def is_busy(self, worker: str) -> bool:
+        """True while a worker has something to do in a task that is not over: compute, reveal, open or upload."""
+        return any(
+            not part.replica.ended and not part.task.is_final for part in self._book.burden(worker).parts.values()
+        )
 
     def leases_of(self, worker: str) -> int:
         """How many leases a worker computes now."""
@@ -389,7 +406,10 @@ class PoolMachine:
                 rounds.seal_received(book, task, replica, event)
             case OpeningReceived():
                 settlement.opening_received(book, task, replica, event)
+                if replica.opened:
+                    accounts.note_usage(book, task, replica, event.usage)
             case UploadReported():
+                accounts.note_usage(book, task, replica, event.usage)
                 settlement.upload_reported(book, task, replica, event)
             case LeaseFailed():
                 rounds.lease_failed(book, task, replica, event)

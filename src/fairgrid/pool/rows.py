@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from fairgrid.chain.interface import SignedTransaction
 from fairgrid.pool import documents
+from fairgrid.pool.accounts import Account
 from fairgrid.pool.events import Event
 from fairgrid.pool.instructions import ChainInstruction, Instruction
 from fairgrid.pool.standing import Standing
@@ -113,6 +114,7 @@ class Commit:
     """What was told of its tasks; each is in the story of its row as well."""
     position: int | None = None
     """Every event of the chain up to this block was taken with it; None: nothing is said of that."""
+    accounts: list[Account] = dataclasses.field(default_factory=list)
 
     @property
     def is_empty(self) -> bool:

@@ -20,6 +20,7 @@ from fairgrid.protocol import deadlines
 from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS
 from fairgrid.protocol.machine import Machine
 from fairgrid.protocol.runs import units_of
+from fairgrid.protocol.usage import Usage
 from fairgrid.protocol.views import ContributionStatus, TaskStatus
 
 __all__ = [
@@ -81,6 +82,8 @@ class DealTerms:
     price: int = 0
     """What the requester pays the pool for one task, in nRLC."""
     app: str = ZERO_ADDRESS
+    pool_percent: int = 0
+    """The pool's share of what is distributed, in percent."""
     requirements: Requirements = NO_REQUIREMENTS
     """What each of its tasks needs of a machine."""
 
@@ -205,6 +208,8 @@ class Replica(Struct):
     """It computes the task after the consensus, because an auditor differs from it."""
     stands_for: str = ""
     """A speculative copy: the lease of the straggler that it may overtake."""
+    usage: Usage | None = None
+    """What it says that the task took of its machine, cut to what is possible; known once its seal is open."""
 
     @property
     def ended(self) -> bool:
@@ -268,6 +273,8 @@ class TaskState(Struct):
     """More machines agree on another result than on the consensus: the pool does not finalize it."""
     credited: bool = False
     """Its contributions are in the records of their workers."""
+    accounted: bool = False
+    """What it took and who was paid is in the accounts."""
     story: list[StoryLine] = field(default_factory=list)
     count: int = 0
     """Tasks of the run that this is, ``index`` is the first; 0: one task of the classic lane."""
@@ -373,7 +380,7 @@ class WorkerState:
     claimed_labels: tuple[str, ...] = ()
     """Those labels of its machine that its owner chose; the operator chose the others."""
     network: str = ""
-    """The network that it came from (`standing.network_of`); empty when it is not known."""
+    """The network that it came from (a /24 of IPv4, a /48 of IPv6); empty when it is not known."""
     fast: bool = False
     """It can contribute and finalize in one transaction."""
 

@@ -19,6 +19,8 @@ from sqlalchemy import Connection, Engine
 from fairgrid.chain.interface import SignedTransaction
 from fairgrid.errors import UsageError
 from fairgrid.pool import documents, schema
+from fairgrid.pool.account_store import write_accounts
+from fairgrid.pool.accounts import day_of
 from fairgrid.pool.archive import PoolArchive
 from fairgrid.pool.bulk import BulkInsert
 from fairgrid.pool.instructions import BanWorker, ChainInstruction, Instruction
@@ -198,6 +200,7 @@ class PoolStore(PoolArchive):
             connection,
             [(item.worker, item.owner, at, documents.write_standing(item)) for item in commit.standings.values()],
         )
+        write_accounts(connection, day_of(at), commit.accounts)
         if commit.events:
             _write_journal(connection, [(at, len(commit.events), documents.write_events(commit.events))])
         self._plan(connection, commit.instructions, at)

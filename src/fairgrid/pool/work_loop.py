@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 import structlog
 
+from fairgrid.pool.accounts import Account
 from fairgrid.pool.commits import commit_of
 from fairgrid.pool.events import Event, WorkerReady
 from fairgrid.pool.instructions import Instruction
 from fairgrid.pool.machine import PoolMachine
 from fairgrid.pool.phases import InvalidTransition
 from fairgrid.pool.rows import Commit
+from fairgrid.pool.state import TaskState
 from fairgrid.pool.watcher import Position
 
 __all__ = ["MOST_EVENTS", "WorkLoop"]
@@ -50,10 +52,12 @@ class WorkLoop:
         offended: Callable[[Event], bool],
         handled: Callable[[Sequence[Event], Commit], None],
         committing: Callable[[], AbstractContextManager[None]] = nullcontext,
+        account: Callable[[TaskState], Iterable[Account]] | None = None,
     ) -> None:
         """``act`` does what was decided. ``invalid`` has a task compared with the chain. ``offended`` is told of an
         event that could not be taken at all, and says False if it was nobody's word: then the loop ends. ``handled`` is
         told of all events of a group and of what they led to, before it is written; ``committing`` goes around that.
+        ``account`` gives what a task that is over adds to the accounts.
         """
         self._machine = machine
         self._store = store
@@ -63,6 +67,7 @@ class WorkLoop:
         self._offended = offended
         self._told = handled
         self._committing = committing
+        self._account = account
         self._batch: list[Event] = []
         self._queue: deque[Event | Position] = deque()
         self._unfinished = 0
@@ -158,7 +163,9 @@ class WorkLoop:
 
     def _group(self) -> tuple[Commit, int]:
         """All that was handled since the last group, as one commit; and of how many items of the queue."""
-        commit = commit_of(self._machine.outcome(), self._events, at=self._began, position=self._position)
+        commit = commit_of(
+            self._machine.outcome(), self._events, at=self._began, position=self._position, account=self._account
+        )
         self._told(self._batch, commit)
         count = self._handled
         self._batch = []

@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass
 
 from fairgrid.errors import UsageError
 from fairgrid.protocol.machine import Machine
+from fairgrid.protocol.usage import Usage
 
 __all__ = [
     "MAX_FRAME_BYTES",
@@ -357,6 +358,8 @@ class Opening:
     task_id: Hex32
     digest: Hex32
     salt: Hex32
+    usage: Usage | None = None
+    """What the task took of the machine."""
     kind: Literal["opening"] = "opening"
 
 
@@ -372,6 +375,8 @@ class Uploaded:
     callback_data: Annotated[str, Field(pattern=r"^0x([0-9a-f]{2})*$", max_length=4098)] = "0x"
     digest: Hex32 | None = None
     salt: Hex32 | None = None
+    usage: Usage | None = None
+    """What the task took of the machine, the upload included."""
     kind: Literal["uploaded"] = "uploaded"
 
 

@@ -15,6 +15,7 @@ from fairgrid.protocol.hexes import ZERO_ADDRESS
 from fairgrid.protocol.manifest import TaskRef
 from fairgrid.protocol.results import cid_of_results
 from fairgrid.protocol.views import TaskStatus
+from fairgrid.worker import transfers
 from fairgrid.worker.inputs import ContentSource
 
 __all__ = ["fetch_dependencies"]
@@ -65,6 +66,7 @@ async def _fetch(chain: Chain, storage: ContentSource, task_id: str, target: Pat
     archive = partial / "result.zip"
     # Stored files and their names: an archive is hardly larger than what is in it.
     await storage.fetch(cid, archive, max_bytes=max(max_bytes, 0) + (1 << 20))
+    transfers.received((await asyncio.to_thread(archive.stat)).st_size)
 
     def unpack() -> str:
         entries = extract_archive(archive, partial / "files", max_bytes=max(max_bytes, 0), max_files=_MAX_FILES)

@@ -21,6 +21,7 @@ from typing import Protocol
 from fairgrid.errors import HostFailure
 from fairgrid.protocol.cid import CidBuilder, is_cid, normal_cid
 from fairgrid.storage.mirrors import DiskFull
+from fairgrid.worker import transfers
 
 __all__ = ["TAIL_CHARACTERS", "ContentSource", "InputCache", "tail_of"]
 
@@ -119,6 +120,7 @@ class InputCache:
                 await asyncio.to_thread(path.chmod, 0o444)
                 self._tally["cache_misses"] += 1
                 self._tally["fetched_bytes"] += stated
+                transfers.received(stated)
             size = stated
         if size > left:
             raise HostFailure(f"The inputs are larger than the {total} bytes that this worker's owner allows.")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from fairgrid.protocol.wire import Contributed, Lease, LeaseFailed, PhaseReport, Revealed, Seal, Uploaded
+from fairgrid.protocol.usage import NO_USAGE, Usage
+from fairgrid.protocol.wire import Contributed, Lease, LeaseFailed, Opening, PhaseReport, Revealed, Seal, Uploaded
 from fairgrid.worker.events import Instruction, Send
 from fairgrid.worker.held import HeldTask, Phase
 
-__all__ = ["failed", "missed", "refused", "report", "seal", "uploaded"]
+__all__ = ["failed", "missed", "opening", "refused", "report", "seal", "uploaded"]
 
 _REASON_CHARACTERS: Final = 500
 
@@ -43,9 +44,22 @@ def uploaded(held: HeldTask) -> Send:
                 callback_data=held.callback_data,
                 digest=held.digest,
                 salt=held.salt,
+                usage=_told(held.usage),
             )
         )
-    return Send(Uploaded(held.lease_id, held.task_id, cid=held.cid, callback_data=held.callback_data))
+    return Send(
+        Uploaded(held.lease_id, held.task_id, cid=held.cid, callback_data=held.callback_data, usage=_told(held.usage))
+    )
+
+
+def opening(held: HeldTask) -> Send:
+    """What it sealed, and what that took: neither is told before (decision 3)."""
+    return Send(Opening(held.lease_id, held.task_id, digest=held.digest, salt=held.salt, usage=_told(held.usage)))
+
+
+def _told(usage: Usage) -> Usage | None:
+    """None where nothing was measured, which older pools can read."""
+    return usage if usage != NO_USAGE else None
 
 
 def failed(held: HeldTask, reason: str) -> Send:

@@ -24,8 +24,11 @@ from fairgrid.protocol.hexes import keccak, to_hex32
 from fairgrid.protocol.ids import task_id
 from fairgrid.protocol.manifest import FileRef, Manifest, TaskRef
 from fairgrid.protocol.run_results import RunResults, TaskResult
+from fairgrid.protocol.usage import NO_USAGE, Usage
 from fairgrid.protocol.views import Deal, Task
 from fairgrid.runtime.job import JobResult, TaskContext
+from fairgrid.runtime.job import Usage as JobUsage
+from fairgrid.worker import transfers
 from fairgrid.worker.dependencies import fetch_dependencies
 from fairgrid.worker.events import Computed
 from fairgrid.worker.finished import FinishedTasks
@@ -163,7 +166,7 @@ class RunWork:
             raise (known or others or failures).exceptions[0] from failures
         _log.info("run computed", run=held.task_id, tasks=held.count, computed=len(missing))
         results = await asyncio.to_thread(self._results, held)
-        return Computed(held.task_id, results.digest, "0x", time.monotonic() - started)
+        return Computed(held.task_id, results.digest, "0x", time.monotonic() - started, progress.usage)
 
     async def upload(self, held: HeldTask) -> str:
         """Upload every task's archive, then the manifest of the results; gives the manifest's CID.
@@ -181,7 +184,9 @@ class RunWork:
 
         async def some() -> None:
             for index in archives:
-                await self._storage.add_file(self._finished.archive(held.deal_id, index))
+                archive = self._finished.archive(held.deal_id, index)
+                await self._storage.add_file(archive)
+                transfers.sent(archive.stat().st_size)
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -242,6 +247,7 @@ class RunWork:
             )
             await asyncio.to_thread(self._keep, held, index, result, workdir)
             self._pace[held.deal_id] = progress.finished_one(time.monotonic() - began)
+            progress.add(result.usage)
             refusal = self._refusal(progress.left, self._pace[held.deal_id], ends_at - time.monotonic())
             if refusal is not None:
                 raise HostFailure(refusal)
@@ -282,6 +288,17 @@ class _Progress:
         self.left = left
         self._done = 0
         self._seconds = 0.0
+        self.usage = NO_USAGE
+        """What the tasks took together."""
+
+    def add(self, spent: JobUsage) -> None:
+        """One more task took so much."""
+        known = self.usage
+        self.usage = Usage(
+            cpu_ms=known.cpu_ms + round(spent.cpu_s * 1000),
+            wall_ms=known.wall_ms + round(spent.wall_s * 1000),
+            peak_memory_bytes=max(known.peak_memory_bytes, spent.peak_memory_bytes),
+        )
 
     def finished_one(self, seconds: float) -> float:
         """Count a task that took ``seconds``; gives what one takes on the average."""

@@ -22,10 +22,12 @@ from fairgrid.protocol.archive import write_archive
 from fairgrid.protocol.digest import tree_digest_of_folder
 from fairgrid.protocol.hexes import from_hex, keccak, to_hex, to_hex32
 from fairgrid.protocol.manifest import MAX_MANIFEST_BYTES, Manifest, manifest_cid_of_params, parse_manifest
+from fairgrid.protocol.usage import Usage
 from fairgrid.protocol.views import Deal, Task
 from fairgrid.runtime.interface import Sandbox
 from fairgrid.runtime.job import JobResult, TaskContext, run_job
 from fairgrid.runtime.watch import JobWatch
+from fairgrid.worker import transfers
 from fairgrid.worker.dependencies import fetch_dependencies
 from fairgrid.worker.events import Computed
 from fairgrid.worker.finished import FinishedTasks
@@ -283,7 +285,9 @@ class LocalWork:
             return await self._runs.upload(held)
         archive = await asyncio.to_thread(self._archive, held)
         cid = await self._storage.add_file(archive, ticket=archive.with_suffix(".ticket"))
-        self._tally["uploaded_bytes"] += archive.stat().st_size
+        size = archive.stat().st_size
+        self._tally["uploaded_bytes"] += size
+        transfers.sent(size)
         return cid
 
     async def discard(self, held: HeldTask, outcome: str) -> None:
@@ -340,6 +344,11 @@ class LocalWork:
             digest=digest,
             callback_data=to_hex(callback) if callback is not None else "0x",
             compute_s=compute_s,
+            usage=Usage(
+                cpu_ms=round(result.usage.cpu_s * 1000),
+                wall_ms=round(result.usage.wall_s * 1000),
+                peak_memory_bytes=result.usage.peak_memory_bytes,
+            ),
         )
 
     def _archive(self, held: HeldTask) -> Path:

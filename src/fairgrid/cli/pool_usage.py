@@ -1,0 +1,175 @@
+"""`fairgrid pool usage`: who used the pool, and what was paid for it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Column, Table
+
+from fairgrid.cli.csv_text import csv_text
+from fairgrid.cli.output import console, emit_json, rlc
+from fairgrid.errors import UsageError
+
+if TYPE_CHECKING:
+    from fairgrid.pool.accounts import Account, AccountKind
+
+__all__ = ["show_usage"]
+
+_COLUMNS = (
+    "subject",
+    "tasks",
+    "completed",
+    "leases",
+    "metered",
+    "cpu_ms",
+    "wall_ms",
+    "peak_memory_bytes",
+    "bytes_in",
+    "bytes_out",
+    "nrlc",
+)
+_SHOWN = 50
+
+
+class By(StrEnum):
+    """Whose sums."""
+
+    REQUESTER = "requester"
+    APP = "app"
+    WORKER = "worker"
+    POOL = "pool"
+
+
+def show_usage(
+    directory: Annotated[
+        Path, typer.Option("--dir", envvar="FAIRGRID_POOL_DIR", metavar="D", help="Folder of the pool.")
+    ] = Path("pool"),
+    database: Annotated[
+        str | None,
+        typer.Option(
+            envvar="FAIRGRID_POOL_DATABASE",
+            help="Where the pool's state lies, as for `pool start`. Default: DIR/pool.db.",
+        ),
+    ] = None,
+    by: Annotated[By, typer.Option(help="Whose sums to show; pool: what the pool itself kept.")] = By.REQUESTER,
+    since: Annotated[
+        str | None, typer.Option(metavar="DAY", help="First day (UTC), as 2026-01-31. Default: 30 days ago.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="DAY", help="Last day (UTC). Default: today.")] = None,
+    daily: Annotated[bool, typer.Option("--daily", help="A line for each day instead of one for all of them.")] = False,
+    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write a table for spreadsheets.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Show what requesters, apps or workers used, and what was paid, from the pool's own accounts.
+
+    The pool may run meanwhile. Times and memory are what workers' sandboxes measured, cut to what is possible; amounts
+    are the chain's. Example: `fairgrid pool usage --dir pool --by worker --since 2026-01-01 --csv workers.csv`.
+    """
+    first = _day(since, "--since", datetime.now(UTC).date() - timedelta(days=30))
+    last = _day(until, "--until", datetime.now(UTC).date())
+    if last < first:
+        raise UsageError(f"--since {first} is after --until {last}.")
+    found = _read(database or directory / "pool.db", by.value, first, last, daily=daily)
+    if csv is not None:
+        _write(csv, found, daily=daily)
+    if as_json:
+        rows = [_document(day, account, daily=daily) for day, account in found]
+        emit_json(
+            {"status": "ok", "by": by.value, "since": first.isoformat(), "until": last.isoformat(), "accounts": rows}
+        )
+        return
+    _show(found, by, first, last, daily=daily)
+    if csv is not None:
+        console().print(f"{len(found)} lines are in {csv}.", markup=False)
+
+
+def _day(text: str | None, option: str, default: date) -> date:
+    try:
+        return default if text is None else date.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{option} takes a day as 2026-01-31, not {text!r}.") from None
+
+
+def _read(
+    database: str | Path, kind: AccountKind, first: date, last: date, *, daily: bool
+) -> list[tuple[str, Account]]:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from fairgrid.pool.account_store import AccountStore
+    from fairgrid.seams.database import open_engine, without_password
+
+    if isinstance(database, Path) and not database.exists():
+        raise UsageError(f"There is no pool's database at {database}. Name the pool's --dir, or its --database.")
+    engine = open_engine(database)
+    try:
+        store = AccountStore(engine)
+        since, until = first.isoformat(), last.isoformat()
+        if daily:
+            return [(row.day, row.account) for row in store.days(kind, since=since, until=until)]
+        return [("", account) for account in store.sums(kind, since=since, until=until)]
+    except SQLAlchemyError as error:
+        reason = getattr(error, "orig", None) or error
+        raise UsageError(
+            f"The accounts in {without_password(str(database))} cannot be read ({reason}). A pool of this release "
+            f"makes them when it starts."
+        ) from error
+    finally:
+        engine.dispose()
+
+
+def _document(day: str, account: Account, *, daily: bool) -> dict[str, Any]:
+    values = {name: value for name, value in asdict(account).items() if name != "kind"}
+    return ({"day": day} if daily else {}) | values
+
+
+def _write(file: Path, found: list[tuple[str, Account]], *, daily: bool) -> None:
+    columns = (("day",) if daily else ()) + _COLUMNS
+    rows = [((day,) if daily else ()) + tuple(getattr(account, name) for name in _COLUMNS) for day, account in found]
+    try:
+        file.write_text(csv_text(columns, rows), newline="")
+    except OSError as error:
+        raise UsageError(f"{file} cannot be written ({error}). Name another file with --csv.") from error
+
+
+def _show(found: list[tuple[str, Account]], by: By, first: date, last: date, *, daily: bool) -> None:
+    screen = console()
+    if not found:
+        screen.print(f"Nothing was used from {first} to {last}.", markup=False)
+        return
+    days = ("day",) if daily else ()
+    sums = ("tasks", "done", "processor", "ran", "peak memory", "in", "out")
+    table = Table(*days, Column(by.value, no_wrap=True), *sums, Column("amount", no_wrap=True))
+    for day, account in found[:_SHOWN]:
+        table.add_row(
+            *((day,) if daily else ()),
+            account.subject,
+            str(account.tasks),
+            str(account.completed),
+            _seconds(account.cpu_ms),
+            _seconds(account.wall_ms),
+            _bytes(account.peak_memory_bytes),
+            _bytes(account.bytes_in),
+            _bytes(account.bytes_out),
+            rlc(account.nrlc),
+        )
+    screen.print(table)
+    if len(found) > _SHOWN:
+        screen.print(f"{len(found) - _SHOWN} more lines: --csv FILE or --json has all of them.", markup=False)
+
+
+def _seconds(milliseconds: int) -> str:
+    return f"{milliseconds / 1000:,.1f} s"
+
+
+def _bytes(count: int) -> str:
+    size = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:,.1f} TiB"
