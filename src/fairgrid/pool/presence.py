@@ -135,7 +135,7 @@ def _resume_replica(book: Book, task: TaskState, replica: Replica, is_held: bool
                     count=task.count,
                 )
             )
-        case ReplicaPhase.SEALED | ReplicaPhase.AUTHORISED if not is_held:
+        case ReplicaPhase.SEALED if not is_held:
             book.end(task, replica, ReplicaPhase.LOST, "its worker forgot what it had sealed")
         case ReplicaPhase.AUTHORISED:
             fast = fast_path.is_fast(task, replica)
