@@ -50,9 +50,11 @@ from fairgrid.pool.run_uploads import verify_run_upload
 from fairgrid.pool.sponsor import Sponsor
 from fairgrid.pool.state import PoolIdentity, StoryLine, TaskState
 from fairgrid.pool.store import PoolStore
+from fairgrid.pool.task_trace import keys_of_trace, trace_task
 from fairgrid.pool.uploads import verify_upload
 from fairgrid.pool.watcher import ChainWatcher, Position
 from fairgrid.protocol.hexes import ZERO_ADDRESS
+from fairgrid.seams import tracing
 from fairgrid.seams.clock import Clock
 from fairgrid.storage.client import StorageClient
 from fairgrid.wallet.signer import Signer
@@ -116,6 +118,7 @@ class PoolService(WorkerDesk):
         self._finder = TaskFinder(self.machine)
         self._group: asyncio.TaskGroup | None = None
         self._errands: set[asyncio.Task[None]] = set()
+        self._untold: list[TaskState] = []
         self._numbers: PoolNumbers | None = None
         self._checks = asyncio.Semaphore(_CHECKS_AT_ONCE)
         manifests = ManifestReader(storage)
@@ -265,6 +268,9 @@ class PoolService(WorkerDesk):
             with self.meter.committing():
                 await asyncio.to_thread(self._store.commit, commit)
         self.meter.took(batch, commit, self.machine.tasks)
+        if self._untold:
+            self._spawn(self._trace(self._untold))
+            self._untold = []
         if commit.lines and _debug_log.isEnabledFor(logging.DEBUG):
             for line in commit.lines:
                 task = self.machine.tasks.get(line.task_id)
@@ -275,6 +281,8 @@ class PoolService(WorkerDesk):
         self._do(commit.instructions)
 
     def _account(self, task: TaskState) -> list[Account]:
+        if tracing.active():
+            self._untold.append(task)
         return accounts_of(task, self.identity.workerpool)
 
     def _handle(self, event: Event) -> Outcome | None:
@@ -311,6 +319,11 @@ class PoolService(WorkerDesk):
                         session.end(f"This pool bans this worker: {instruction.reason}.")
             elif instruction.worker in self._sessions:
                 self._sessions[instruction.worker].send(letter_of(instruction, self._signer))
+
+    async def _trace(self, tasks: Sequence[TaskState]) -> None:
+        hashes = await self._effects.hashes([key for task in tasks for key in keys_of_trace(task)])
+        for task in tasks:
+            trace_task(task, hashes)
 
     # --- effects --------------------------------------------------------------------------------------------------
 

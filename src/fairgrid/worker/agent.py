@@ -11,6 +11,7 @@ import contextlib
 import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Coroutine
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -37,6 +38,7 @@ from fairgrid.protocol.wire import (
     WhyRequest,
     WorkerMessage,
 )
+from fairgrid.seams import tracing
 from fairgrid.seams.clock import Clock
 from fairgrid.wallet.signer import Signer
 from fairgrid.worker import events as ev
@@ -600,17 +602,27 @@ class WorkerAgent:
         )
 
     async def _download(self, held: HeldTask) -> ev.Event:
-        with counting() as moved:
+        with counting() as moved, self._span("fetch", held):
             await self._work.download(held, await self._judge.deal(held))
         return ev.Downloaded(held.task_id, moved.bytes_in)
 
     async def _compute(self, held: HeldTask) -> ev.Event:
-        return await self._work.compute(held, await self._judge.deal(held), await self._chain.view_task(held.task_id))
+        deal, task = await self._judge.deal(held), await self._chain.view_task(held.task_id)
+        with self._span("run", held):
+            return await self._work.compute(held, deal, task)
+
+    def _span(self, name: str, held: HeldTask) -> AbstractContextManager[tracing.Span]:
+        place = tracing.lease_place(held.lease_id)
+        return tracing.span(name, held.deal_id, place, task=held.task_id, worker=self._worker)
 
     def _sign_seal(self, task_id: str) -> None:
         held = self._machine.get(task_id)
         if held is None:
             return
+        with self._span("seal", held):
+            self._sign(held, task_id)
+
+    def _sign(self, held: HeldTask, task_id: str) -> None:
         salt = "0x" + secrets.token_bytes(32).hex()
         seal = seal_hash(self._chain.chain_id, self._chain.hub, task_id, held.round, self._worker, held.digest, salt)
         signature = self._signer.sign_message(from_hex(seal))
@@ -658,7 +670,7 @@ class WorkerAgent:
     async def _broadcast(self, task_id: str, step: Step) -> None:
         held = self._machine.get(task_id)
         transaction = held.transaction(step) if held is not None else None
-        if transaction is None:
+        if held is None or transaction is None:
             return
         waiting = Phase.CONTRIBUTING if step is Step.CONTRIBUTE else Phase.REVEALING
 
@@ -666,7 +678,9 @@ class WorkerAgent:
             current = self._machine.get(task_id)
             return current is not None and current.phase is waiting and current.transaction(step) == transaction
 
-        event = await self._transactions.deliver(task_id, step, transaction, wanted=wanted)
+        with self._span(step.value, held) as told:
+            told.transaction(transaction.hash)
+            event = await self._transactions.deliver(task_id, step, transaction, wanted=wanted)
         if event is not None:
             self._events.put_nowait(event)
 
@@ -706,7 +720,7 @@ class WorkerAgent:
         if held is None:
             return
         try:
-            with counting() as moved:
+            with counting() as moved, self._span("upload", held):
                 cid = await self._work.upload(held)
         except Exception as error:
             if not isinstance(error, FairgridError):
