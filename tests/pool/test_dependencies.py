@@ -184,3 +184,15 @@ async def test_deal_may_wait_only_if_its_manifest_names_a_dependency_or_cannot_b
     await setting.offer((), ())
     setting.storage_is_down()
     assert await may_wait()
+
+
+async def test_run_waits_for_what_any_of_its_tasks_reads(setting: Setting) -> None:
+    await setting.offer((A,), (A, B), ())
+    setting.keeper.await_for("run", DEAL, 0, count=3)
+    await setting.keeper.look()
+    setting.board.statuses[A] = TaskStatus.COMPLETED
+    await setting.keeper.look()
+    assert setting.fed == []
+    setting.board.statuses[B] = TaskStatus.COMPLETED
+    await setting.keeper.look()
+    assert setting.fed == [DependenciesMet("run")]

@@ -17,11 +17,12 @@ from fairgrid.errors import ServiceUnavailable
 from fairgrid.pool.policy import Policy
 from fairgrid.pool.sponsor import Sponsor
 from fairgrid.pool.sponsor_store import SponsorStore
-from fairgrid.pool.sponsoring import Grant, Newcomer, SponsorTerms, decide, network_of
+from fairgrid.pool.sponsoring import Grant, Newcomer, SponsorTerms, decide
 from fairgrid.pool.store import PoolStore
 from fairgrid.protocol import wire
 from fairgrid.protocol.machine import Benchmark, Machine
 from fairgrid.protocol.sponsorship import agreement_message
+from fairgrid.seams.addresses import network_of_ip
 from fairgrid.seams.clock import VirtualClock
 
 from .grid import Grid, Scripted, at_the_door, key
@@ -97,11 +98,11 @@ def test_a_pool_without_terms_gives_nothing() -> None:
         ("::ffff:10.1.2.3", "10.1.2.0/24"),
         ("2001:db8:1:2ff::1", "2001:db8:1:200::/56"),
         ("fe80::1%eth0", "fe80::/56"),
-        ("testclient", "unknown"),
+        ("testclient", ""),
     ],
 )
 def test_neighbours_count_as_one_network(address: str, network: str) -> None:
-    assert network_of(address) == network
+    assert network_of_ip(address, ipv6_bits=56) == network
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from fairgrid.errors import UsageError
 from fairgrid.pool.credibility import Standings
-from fairgrid.pool.standing import MAX_PAYERS, Standing, network_of
+from fairgrid.pool.standing import MAX_PAYERS, Standing
 from fairgrid.pool.trust_policy import TrustPolicy, Verdict, judge
+from fairgrid.seams.addresses import network_of_ip
 
 POLICY = TrustPolicy(audit_share=0.05, proven_after=10)
 
@@ -172,7 +173,7 @@ def test_a_verdict_is_the_majoritys_in_whatever_order_openings_come(others: list
     ],
 )
 def test_networks_are_24_bits_of_version_4_and_48_of_version_6(address: str, network: str) -> None:
-    assert network_of(address) == network
+    assert network_of_ip(address, ipv6_bits=48) == network
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fairgrid.pool.events import DependenciesMet, DependencyFailed
-from fairgrid.pool.instructions import AwaitDependencies, Claim, Initialize
+from fairgrid.pool.instructions import AwaitDependencies, Claim, Initialize, OpenRun, RefundRest, SendLease
 from fairgrid.pool.machine import PoolMachine
 from fairgrid.pool.phases import Phase
 from fairgrid.pool.policy import Policy
@@ -89,3 +89,30 @@ def test_after_a_restart_it_is_asked_again_for_each_waiting_task() -> None:
     machine = PoolMachine(IDENTITY, world.policy)
     outcome = machine.restore(world.machine.tasks.values(), (), in_flight=(), now=world.now)
     assert AwaitDependencies(task, world.deals[task].deal_id, 0) in outcome.instructions
+
+
+def test_a_run_waits_as_well_and_is_opened_when_the_results_of_all_its_tasks_are_there() -> None:
+    world = World([Fake("ann", "owner")])
+    world.deal(1, bot_size=3, lane=True, waits=True)
+    world.run()
+    world.tick(30)
+    (awaited,) = world.awaited
+    assert (awaited.index, awaited.count) == (0, 3)
+    assert world.given(OpenRun) == [] and world.given(SendLease) == []
+    world.feed(DependenciesMet(awaited.task_id))
+    world.run()
+    assert world.machine.tasks[awaited.task_id].phase is Phase.COMPLETED
+
+
+def test_a_run_whose_results_never_come_is_refunded_with_the_rest_of_its_deal() -> None:
+    world = World([Fake("ann", "owner")])
+    first = world.deal(1, bot_size=3, lane=True, waits=True)
+    world.run()
+    world.feed(DependencyFailed(world.awaited[0].task_id, OTHER))
+    world.run()
+    assert world.given(OpenRun) == []
+    world.tick(11 * TIMEREF)
+    world.run()
+    world.tick(1)
+    world.run()
+    assert [sent.task_id for sent in world.given(RefundRest)] == [world.deals[first].deal_id]

@@ -31,6 +31,7 @@ from fairgrid.client.settlement import GasLine, Settlement, collect_settlement
 from fairgrid.errors import FundsError, OrderError, ServiceError, TransactionFailed, TrustUnreachable, UsageError
 from fairgrid.market.client import MarketClient
 from fairgrid.pool.client import LiveOutput, LiveProgress, PartialView, PoolClient
+from fairgrid.protocol.access import PoolPlace
 from fairgrid.protocol.hexes import ZERO32, from_hex
 from fairgrid.protocol.ids import deal_id as deal_id_of
 from fairgrid.protocol.ids import task_id as task_id_of
@@ -126,12 +127,13 @@ class Client:
     @asynccontextmanager
     async def connect(cls, network: Network, signer: Signer, *, journal_folder: Path) -> AsyncIterator[Client]:
         """Connect to every service of ``network``; the chain is checked against the network file (decision 31)."""
+        place = PoolPlace(network.chain_id, network.hub, network.pool_address)
         async with AsyncExitStack() as stack:
             chain = await JsonRpcChain.connect(network)
             await stack.enter_async_context(chain)
             market = await stack.enter_async_context(MarketClient(network.market, network.chain_id, hub=network.hub))
             storage = await stack.enter_async_context(StorageClient(network.storage))
-            pool = await stack.enter_async_context(PoolClient(network.pool))
+            pool = await stack.enter_async_context(PoolClient(network.pool, place=place))
             journal = Journal(journal_folder)
             yield cls(network, signer, chain=chain, market=market, storage=storage, pool=pool, journal=journal)
 

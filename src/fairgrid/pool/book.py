@@ -119,7 +119,7 @@ class Book:
             self.finished[task.task_id] = None
         if task.waiting:
             self.dependents[task.task_id] = None
-            self.do(AwaitDependencies(task.task_id, task.deal.deal_id, task.index))
+            self.do(AwaitDependencies(task.task_id, task.deal.deal_id, task.index, task.count))
         for replica in task.replicas:
             self._enter_part(task, replica)
 

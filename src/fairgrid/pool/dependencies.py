@@ -13,6 +13,7 @@ from fairgrid.chain.interface import Chain
 from fairgrid.errors import ManifestError, ServiceUnavailable
 from fairgrid.pool.events import DependenciesMet, DependencyFailed, Event
 from fairgrid.pool.manifests import ManifestReader
+from fairgrid.protocol.runs import units_of
 from fairgrid.protocol.views import Deal, TaskStatus
 from fairgrid.seams.clock import Clock
 
@@ -55,7 +56,7 @@ class DependencyKeeper:
         self._clock = clock
         self._feed = feed
         self._waits = waits
-        self._unread: OrderedDict[str, tuple[str, int]] = OrderedDict()
+        self._unread: OrderedDict[str, tuple[str, int, int]] = OrderedDict()
         self._missing: dict[str, set[str]] = {}
         self._awaited: OrderedDict[str, _Awaited] = OrderedDict()
 
@@ -70,10 +71,12 @@ class DependencyKeeper:
             return False
         return bool(manifest.dependencies) or any(item.dependencies for item in manifest.items)
 
-    def await_for(self, task_id: str, deal_id: str, index: int) -> None:
-        """Find out what a task waits for, and say when that is there; asking twice changes nothing."""
+    def await_for(self, task_id: str, deal_id: str, index: int, *, count: int = 0) -> None:
+        """Find out what a task, or a run of ``count`` tasks from ``index`` on, waits for, and say when that is there;
+        asking twice changes nothing.
+        """
         if task_id not in self._missing:
-            self._unread[task_id] = (deal_id, index)
+            self._unread[task_id] = (deal_id, index, units_of(count))
 
     def forget(self, task_id: str) -> None:
         """The task is over, or waits no more."""
@@ -112,16 +115,19 @@ class DependencyKeeper:
         for dependency in list(self._awaited)[:_LOOKS_AT_ONCE]:
             await self._see(dependency)
 
-    async def _read(self, task_id: str, deal_id: str, index: int) -> None:
+    async def _read(self, task_id: str, deal_id: str, first: int, count: int) -> None:
         deal = await self._chain.view_deal(deal_id)
         manifest = await self._manifests.manifest_of(deal.params) if deal is not None else None
-        try:
-            needed = manifest.dependencies_of(index) if manifest is not None else ()
-        except ManifestError:
-            needed = ()  # Workers say so, each by itself.
+        missing: set[str] = set()
+        for index in range(first, first + count):
+            if manifest is None:
+                break
+            try:
+                missing |= {reference.task for reference in manifest.dependencies_of(index)}
+            except ManifestError:
+                break  # Workers say so, each by itself.
         if self._unread.pop(task_id, None) is None:
             return
-        missing = {reference.task for reference in needed}
         if not missing:
             self._feed(DependenciesMet(task_id))
             return

@@ -157,6 +157,10 @@ class ChainEffects:
                 continue
             await self._tell(ended)
 
+    async def purge(self, before: float, *, limit: int) -> int:
+        """Delete old transactions that carry out nothing that is still stored; gives how many went."""
+        return await asyncio.to_thread(self._ledger.purge, before, limit=limit)
+
     # --- within ---------------------------------------------------------------------------------------------------
 
     async def _send(self, instructions: Sequence[ChainInstruction]) -> None:

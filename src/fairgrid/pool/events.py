@@ -163,12 +163,14 @@ class WorkerFacts:
     """Score and free deposit (nRLC) of a connected worker, read again from the chain.
 
     ``benchmark_fell`` True: a test contradicted what it claims of its speed; nothing is believed of it any more.
+    ``unwelcome`` True: it may end what it has begun, and gets nothing new.
     """
 
     worker: str
     score: int
     stake: int
     benchmark_fell: bool = False
+    unwelcome: bool = False
 
 
 @dataclass(frozen=True, slots=True)

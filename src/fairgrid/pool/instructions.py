@@ -247,6 +247,8 @@ class AwaitDependencies:
     task_id: str
     deal_id: str
     index: int
+    count: int = 0
+    """Tasks of the run that waits, ``index`` is the first; 0: a task of its own."""
 
     @property
     def key(self) -> str:

@@ -23,6 +23,7 @@ from fairgrid.seams.database import Uint256
 
 __all__ = ["Ledger", "LedgerEffect", "LedgerTransaction", "Superseded", "TransactionStatus"]
 
+_KEPT_NONCES = 1_000
 _KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(ChainInstruction)}
 
 senders = sa.Table(
@@ -227,6 +228,46 @@ class Ledger:
                 .values(status=EffectStatus.FAILED, error=sa.bindparam("why")),
                 [{"wanted": key, "why": reason[:2_000]} for key, reason in failures],
             )
+
+    def purge(self, before: float, *, limit: int) -> int:
+        """Delete, of the ``limit`` oldest transactions of each key, those that were signed ``before`` (local time) and
+        carry out nothing that is still stored; gives how many went. The newest 1,000 of a key stay, so that a chain
+        that was rewritten finds them.
+        """
+        gone = 0
+        with self._engine.begin() as connection:
+            for sender in connection.execute(sa.select(senders.c.address)).scalars().all():
+                gone += self._purge(connection, sender, before, limit)
+        return gone
+
+    def _purge(self, connection: Connection, sender: str, before: float, limit: int) -> int:
+        ours = transactions.c.sender == sender
+        highest = connection.execute(
+            sa.select(transactions.c.nonce).where(ours).order_by(transactions.c.nonce.desc()).limit(1)
+        ).scalar_one_or_none()
+        if highest is None or int(highest) < _KEPT_NONCES:
+            return 0
+        oldest = connection.execute(
+            sa.select(transactions.c.tx_hash, transactions.c.signed_at, transactions.c.status)
+            .where(ours)
+            .where(transactions.c.nonce <= int(highest) - _KEPT_NONCES)
+            .order_by(transactions.c.nonce)
+            .limit(limit)
+        ).all()
+        hashes = [row.tx_hash for row in oldest if row.signed_at < before and row.status != TransactionStatus.SENT]
+        if not hashes:
+            return 0
+        used = set(
+            connection.execute(
+                sa.select(carried.c.tx_hash)
+                .join(schema.effects, schema.effects.c.key == carried.c.key)
+                .where(carried.c.tx_hash.in_(hashes))
+            ).scalars()
+        )
+        free = [tx_hash for tx_hash in hashes if tx_hash not in used]
+        connection.execute(sa.delete(carried).where(carried.c.tx_hash.in_(free)))
+        connection.execute(sa.delete(transactions).where(transactions.c.tx_hash.in_(free)))
+        return len(free)
 
     # --- reading --------------------------------------------------------------------------------------------------
 

@@ -139,6 +139,12 @@ class PoolMachine:
         """How often what happened since this machine was made (`Book.tally`); read only."""
         return self._book.tally
 
+    def is_busy(self, worker: str) -> bool:
+        """True while a worker has something to do in a task that is not over: compute, reveal, open or upload."""
+        return any(
+            not part.replica.ended and not part.task.is_final for part in self._book.burden(worker).parts.values()
+        )
+
     def leases_of(self, worker: str) -> int:
         """How many leases a worker computes now."""
         return len(self._book.burden(worker).leased)

@@ -18,6 +18,7 @@ from fairgrid.chain.network import Network
 from fairgrid.chain.patience import when_up
 from fairgrid.errors import FundsError, TransactionFailed, UsageError
 from fairgrid.market.client import MarketClient
+from fairgrid.pool.access import AccessGate, AccessStore
 from fairgrid.pool.administration import administration
 from fairgrid.pool.app import pool_application
 from fairgrid.pool.chain_memory import ChainMemory
@@ -116,6 +117,7 @@ async def opened_pool(options: PoolOptions, *, signer: Signer, address: str) -> 
                     epoch=leader.epoch,
                     meter=options.meter,
                     sponsor=await _sponsor(options, policy, chain, own_store),
+                    access=AccessGate(AccessStore(store.engine), chain),
                 ).running() as service:
                     operator = PoolOperator(service, operations, lists, base=options.policy, leadership=leadership)
                     await operator.begin()

@@ -68,7 +68,8 @@ def begin_run(book: Book, bag: Bag, count: int) -> TaskState:
     """The next ``count`` tasks of a deal, as one run."""
     first = bag.first + bag.begun
     bag.begun += count
-    return _new(book, bag, run_id(bag.deal.deal_id, first, count), first, count)
+    waits = bag.deal.waits and book.chain_time < bag.deal.final_deadline
+    return _new(book, bag, run_id(bag.deal.deal_id, first, count), first, count, waits=waits)
 
 
 def begin_rest(book: Book, bag: Bag) -> TaskState:
@@ -112,14 +113,19 @@ def _runs_at_once(book: Book, deal: DealTerms) -> int:
     return max(ready // replicas, 1)
 
 
-def _new(book: Book, bag: Bag, task_id: str, first: int, count: int, *, parent: str = "") -> TaskState:
+def _new(
+    book: Book, bag: Bag, task_id: str, first: int, count: int, *, parent: str = "", waits: bool = False
+) -> TaskState:
     known = book.tasks.get(task_id)
     book.touch_bag(bag)
     if known is not None:
         return known
     task = TaskState(task_id=task_id, index=first, deal=bag.deal, created_at=bag.created_at, count=count, parent=parent)
+    task.waiting = waits
     book.add_task(task)
     book.tell(
         task, f"{Phase.RECEIVED.value}: Tasks {first} to {first + count - 1} of a deal with trust {bag.deal.trust}."
     )
+    if waits:
+        book.tell(task, "It waits for the results that its tasks read.")
     return task

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from fairgrid.chain.fees import FeeCaps
 from fairgrid.chain.interface import Chain
 from fairgrid.errors import ServiceUnavailable
+from fairgrid.pool.access import AccessGate
 from fairgrid.pool.accounts import Account, accounts_of
 from fairgrid.pool.commits import gather
 from fairgrid.pool.dependencies import DependencyKeeper
@@ -54,6 +55,7 @@ from fairgrid.pool.task_trace import keys_of_trace, trace_task
 from fairgrid.pool.uploads import verify_upload
 from fairgrid.pool.watcher import ChainWatcher, Position
 from fairgrid.protocol.hexes import ZERO_ADDRESS
+from fairgrid.protocol.views import Deal
 from fairgrid.seams import tracing
 from fairgrid.seams.clock import Clock
 from fairgrid.storage.client import StorageClient
@@ -89,10 +91,12 @@ class PoolService(WorkerDesk):
         scratch: Path,
         epoch: int = 0,
         sponsor: Sponsor | None = None,
+        access: AccessGate | None = None,
         meter: PoolMeter | None = None,
     ) -> None:
         """``scratch`` is a folder for uploads that are being checked; ``epoch`` that of this process's lead;
-        ``sponsor`` helps newcomers (None: nobody does); ``meter`` measures (None: for itself only).
+        ``sponsor`` helps newcomers (None: nobody does); ``access`` says who may come (None:
+        everybody); ``meter`` measures (None: for itself only).
 
         The caller opens and closes what it gives.
         """
@@ -109,6 +113,7 @@ class PoolService(WorkerDesk):
             store=store,
             clock=clock,
             sponsor=sponsor,
+            access=access,
         )
         self.scheduler = signer.address
         self._signer = signer
@@ -142,6 +147,7 @@ class PoolService(WorkerDesk):
             requirements=RequirementsReader(
                 manifests, labels_of_app=lambda app: self.policy.labels_of_app(app)
             ).requirements_of,
+            refusal=self._deal_refusal,
         )
         self._effects = ChainEffects(
             chain=chain,
@@ -209,6 +215,8 @@ class PoolService(WorkerDesk):
             self._group = None
 
     async def _start(self) -> dict[str, Coroutine[Any, Any, None]]:
+        if self.access is not None:
+            await self.access.read()
         under_way = await self._effects.resume()
         tasks, bags, bans, standings = await asyncio.to_thread(
             lambda: (self._store.live_tasks(), self._store.live_bags(), self._store.bans(), self._store.standings())
@@ -236,8 +244,12 @@ class PoolService(WorkerDesk):
             "purge": self._purge(),
             "dependencies": self._dependencies.keep(),
             "spot check": self._speed_tests.keep(),
+            **({"access": self._keep_access()} if self.access is not None else {}),
             **({"sponsor": self._pay_newcomers()} if self._sponsor is not None else {}),
         }
+
+    async def _deal_refusal(self, deal: Deal) -> str:
+        return "" if self.access is None else await self.access.deal_refusal(deal.requester)
 
     async def drain(self) -> None:
         """Send the workers elsewhere and take what is queued: another process is to go on."""
@@ -311,7 +323,8 @@ class PoolService(WorkerDesk):
             elif isinstance(instruction, VerifyUpload):
                 self._spawn(self._verify(instruction))
             elif isinstance(instruction, AwaitDependencies):
-                self._dependencies.await_for(instruction.task_id, instruction.deal_id, instruction.index)
+                waits = (instruction.task_id, instruction.deal_id, instruction.index)
+                self._dependencies.await_for(*waits, count=instruction.count)
             elif isinstance(instruction, BanWorker):
                 _log.warning("worker banned", worker=instruction.worker, reason=instruction.reason)
                 for session in list(self._sessions.values()):
@@ -366,6 +379,7 @@ class PoolService(WorkerDesk):
         while self.policy.keep_rows_days:
             before = self._clock.now() - self.policy.keep_rows_days * _DAY_S
             gone = await asyncio.to_thread(self._store.purge, before, limit=_PURGE_STEP)
+            gone += await self._effects.purge(before, limit=_PURGE_STEP)
             await self._clock.sleep(_PURGE_PAUSE_S if gone else _PURGE_EVERY_S)
 
     # --- the operator ---------------------------------------------------------------------------------------------

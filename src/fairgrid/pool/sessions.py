@@ -18,7 +18,6 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from fairgrid import __version__
 from fairgrid.errors import FairgridError, OrderError, ServiceError
-from fairgrid.pool import standing
 from fairgrid.pool.events import (
     Event,
     Held,
@@ -34,7 +33,6 @@ from fairgrid.pool.events import (
 from fairgrid.pool.live import LiveBoard
 from fairgrid.pool.policy import Policy
 from fairgrid.pool.rates import Bucket
-from fairgrid.pool.sponsoring import network_of
 from fairgrid.pool.state import PoolIdentity
 from fairgrid.protocol import wire
 from fairgrid.protocol.hexes import checksum, from_hex
@@ -43,6 +41,7 @@ from fairgrid.protocol.seals import challenge_message, recover_message_signer, r
 from fairgrid.protocol.sponsorship import agreement_message
 from fairgrid.protocol.typed_data import Domain, enrolment_typed_data, typed_data_hash
 from fairgrid.protocol.views import RoleAccount
+from fairgrid.seams.addresses import network_of_ip
 
 __all__ = ["Desk", "Session", "serve_worker"]
 
@@ -84,10 +83,18 @@ class Desk(Protocol):
         ...
 
     def has_room(self) -> bool: ...
+    def is_busy(self, worker: str) -> bool:
+        """True while a worker has something to end here."""
+        ...
+
     def why(self, worker: str) -> wire.Why: ...
 
     async def spot_answered(self, worker: str, check_id: str, answer: int) -> None:
         """A worker answered a test of its speed."""
+        ...
+
+    async def refusal(self, worker: str, owner: str) -> str:
+        """Why a private pool does not take this worker; empty if it does."""
         ...
 
     async def sponsor(self, session: Session, agreement: str) -> wire.Sponsored:
@@ -134,7 +141,7 @@ class Session:
     key: str
     """Whose signatures count for the worker: itself, or the operator of its role account."""
     network: str = "unknown"
-    """The network that it came from, as `sponsoring.network_of` names it."""
+    """The network that it came from, a /24 of IPv4 or a /56 of IPv6."""
     fuel_per_s: int = 0
     """What its benchmark claims."""
     slots: int = 1
@@ -143,6 +150,8 @@ class Session:
     reason: str = ""
     why: wire.Why | None = None
     why_at: float = 0.0
+    unwelcome: bool = False
+    """It was taken off the pool's list, and ends what it has begun."""
     heard_at: float = 0.0
     """When it spoke last, by the pool's clock."""
 
@@ -211,19 +220,25 @@ async def _enrol(desk: Desk, socket: WebSocket) -> tuple[Session, WorkerJoined]:
     worker, owner, key = await _checked_identity(desk, enrol, nonce)
     if desk.is_banned(worker, owner):
         raise _Turned(f"This worker or its owner was banned by this pool: {desk.ban_reason(worker, owner)}.", "banned")
+    try:
+        if (refusal := await desk.refusal(worker, owner)) and not desk.is_busy(worker):
+            raise _Turned(refusal, "private")
+    except ServiceError as error:
+        raise _Turned(f"The pool cannot read the chain just now ({error}); try again.", "chain") from error
     if not desk.has_room():
         raise _Turned("This pool has as many workers as it takes; try again later.", "full")
     try:
         score, stake = await desk.worker_facts(worker)
     except ServiceError as error:
         raise _Turned(f"The pool cannot read the chain just now ({error}); try again.", "chain") from error
-    near = standing.network_of(socket.client.host) if socket.client is not None else ""
+    host = socket.client.host if socket.client is not None else ""
+    near = network_of_ip(host, ipv6_bits=48)
     joined = WorkerJoined(
         worker, owner, enrol.slots, score, stake, enrol.runtimes, enrol.machine, near, fast=enrol.fast is True
     )
     await socket.send_text(wire.encode(wire.Welcome(heartbeat_s=desk.policy.heartbeat_s, now=desk.now())))
     benchmark = enrol.machine.benchmark if enrol.machine is not None else None
-    network = network_of(socket.client.host) if socket.client is not None else "unknown"
+    network = network_of_ip(host, ipv6_bits=56) or "unknown"
     fuel_per_s = benchmark.fuel_per_s if benchmark is not None else 0
     return Session(worker, owner, key, network, fuel_per_s, enrol.slots), joined
 

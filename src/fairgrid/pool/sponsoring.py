@@ -7,12 +7,11 @@ and the record is the pool's own, not the chain's.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["Grant", "Newcomer", "SponsorTerms", "decide", "network_of"]
+__all__ = ["Grant", "Newcomer", "SponsorTerms", "decide"]
 
 _DAY_S: Final = 86_400.0
 
@@ -47,7 +46,7 @@ class Newcomer:
     """Who pays the gas: the worker itself, or the operator of its role account."""
     owner: str
     network: str
-    """`network_of` its address."""
+    """Of its address: a /24 of IPv4, a /56 of IPv6; all other addresses are one network."""
     deposit_nrlc: int
     """Free and locked."""
     key_wei: int
@@ -138,14 +137,3 @@ def _beyond_a_cap(
     if stake > stake_left or coins > coins_left:
         return "This pool's budget for newcomers is used up for today. Ask again tomorrow."
     return None
-
-
-def network_of(address: str) -> str:
-    """The network of a newcomer that counts as one: a /24 of IPv4, a /56 of IPv6; other texts are one network."""
-    try:
-        parsed = ipaddress.ip_address(address.split("%", 1)[0])
-    except ValueError:
-        return "unknown"
-    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
-        parsed = parsed.ipv4_mapped
-    return str(ipaddress.ip_network((parsed, 24 if parsed.version == 4 else 56), strict=False))

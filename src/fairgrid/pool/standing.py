@@ -7,12 +7,11 @@ second key still loses the pool's share of every price; that is the cost of chea
 
 from __future__ import annotations
 
-import ipaddress
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-__all__ = ["MAX_PAYERS", "Standing", "network_of"]
+__all__ = ["MAX_PAYERS", "Standing"]
 
 MAX_PAYERS = 32
 """So many requesters are remembered for a worker: those that paid most."""
@@ -92,18 +91,6 @@ class Standing:
     def owed(self, nrlc: int) -> Standing:
         """The pool owes it so much more; negative after paying."""
         return replace(self, owed_nrlc=max(self.owed_nrlc + nrlc, 0))
-
-
-def network_of(address: str) -> str:
-    """The network of an IP address: /24 of IPv4 (also in IPv6 form), /48 of IPv6; empty for what is no address."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return ""
-    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
-        parsed = parsed.ipv4_mapped
-    length = 24 if parsed.version == 4 else 48
-    return str(ipaddress.ip_network((parsed, length), strict=False))
 
 
 def _added(paid: Mapping[str, int], requester: str, value: int) -> dict[str, int]:

@@ -375,7 +375,7 @@ class WorkerState:
     claimed_labels: tuple[str, ...] = ()
     """Those labels of its machine that its owner chose; the operator chose the others."""
     network: str = ""
-    """The network that it came from (`standing.network_of`); empty when it is not known."""
+    """The network that it came from (a /24 of IPv4, a /48 of IPv6); empty when it is not known."""
     fast: bool = False
     """It can contribute and finalize in one transaction."""
 

@@ -17,7 +17,7 @@ import httpx
 
 from fairgrid.errors import UsageError
 
-__all__ = ["AddressRefused", "AddressRule", "GuardedTransport", "look_up"]
+__all__ = ["AddressRefused", "AddressRule", "GuardedTransport", "look_up", "network_of_ip"]
 
 IpAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 IpNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -172,3 +172,14 @@ class GuardedTransport(httpx.AsyncBaseTransport):
                 raise AddressRefused(origin[0], f"more than {_MAX_ORIGINS} different hosts were asked for")
             self._inner[origin] = httpx.AsyncHTTPTransport(trust_env=False)
         return self._inner[origin]
+
+
+def network_of_ip(address: str, *, ipv6_bits: int) -> str:
+    """The network of an IP address: a /24 of IPv4 (also in IPv6 form), ``ipv6_bits`` of IPv6; empty if none."""
+    try:
+        parsed = ipaddress.ip_address(address.split("%", 1)[0])
+    except ValueError:
+        return ""
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
+        parsed = parsed.ipv4_mapped
+    return str(ipaddress.ip_network((parsed, 24 if parsed.version == 4 else ipv6_bits), strict=False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -9,6 +10,8 @@ from typing import Final
 import structlog
 
 from fairgrid.chain import calls
+from fairgrid.chain.envelope import read_envelope
+from fairgrid.chain.fees import FeeCaps, replacement_fees
 from fairgrid.chain.interface import Call, Chain, SignedTransaction
 from fairgrid.errors import ContractReverted, FundsError, OrderError, ServiceUnavailable, TransactionFailed
 from fairgrid.protocol.hexes import from_hex, to_hex32
@@ -32,9 +35,23 @@ class Transactions:
     """Signs, sends and waits for one worker; ``poll_s`` is the pause between looks for a receipt."""
 
     def __init__(
-        self, chain: Chain, signer: Signer, *, clock: Clock, poll_s: float, worker: str = "", entry: str = ""
+        self,
+        chain: Chain,
+        signer: Signer,
+        *,
+        clock: Clock,
+        poll_s: float,
+        replace_after_s: float = 60.0,
+        caps: FeeCaps | None = None,
+        worker: str = "",
+        entry: str = "",
     ) -> None:
-        """``worker`` contributes on chain, through ``entry``: the signer itself and the hub if not given."""
+        """``worker`` contributes on chain, through ``entry``: the signer itself and the hub if not given.
+
+        What is not mined within ``replace_after_s`` is replaced by an offer that is 12.5 % higher, up to ``caps``.
+        """
+        self._replace_after_s = replace_after_s
+        self._caps = caps or FeeCaps()
         self._chain = chain
         self._signer = signer
         self._worker = worker or signer.address
@@ -113,30 +130,54 @@ class Transactions:
                 await self._chain.broadcast(transaction)
 
     async def deliver(
-        self, task_id: str, step: Step, transaction: SignedTransaction, *, wanted: Callable[[], bool]
-    ) -> ev.TransactionMined | ev.TransactionLost | None:
-        """Send stored bytes, again and again, until they are mined; None when ``wanted`` turned False meanwhile."""
+        self, task_id: str, step: Step, versions: Sequence[SignedTransaction], *, wanted: Callable[[], bool]
+    ) -> ev.TransactionMined | ev.TransactionLost | ev.TransactionReplaced | None:
+        """Send stored bytes, again and again, until they or an earlier version of them are mined.
+
+        None when ``wanted`` turned False meanwhile; a dearer version, not sent, when the newest is not mined for long.
+        """
+        newest = versions[-1]
+        dearer_at = self._clock.now() + self._replace_after_s
         while wanted():
             try:
-                await self._chain.broadcast(transaction)
+                await self._chain.broadcast(newest)
             except (ServiceUnavailable, FundsError) as error:
                 _log.warning("transaction waits", task=task_id, step=step.value, reason=str(error))
             except TransactionFailed as error:
-                mined = await self._mined(task_id, step, transaction)
+                mined = await self._mined(task_id, step, versions)
                 return mined or ev.TransactionLost(task_id, step, error.reason)
             for _ in range(_RECEIPT_LOOKS_A_BROADCAST):
-                if (mined := await self._mined(task_id, step, transaction)) is not None:
+                if (mined := await self._mined(task_id, step, versions)) is not None:
                     return mined
                 if not wanted():
                     return None
+                if self._clock.now() >= dearer_at:
+                    dearer_at = self._clock.now() + self._replace_after_s
+                    if (dearer := await self._dearer(task_id, newest)) is not None:
+                        return ev.TransactionReplaced(task_id, step, dearer)
                 await self._clock.sleep(self._poll_s)
         return None
 
-    async def _mined(self, task_id: str, step: Step, transaction: SignedTransaction) -> ev.TransactionMined | None:
+    async def _dearer(self, task_id: str, transaction: SignedTransaction) -> SignedTransaction | None:
         try:
-            receipt = await self._chain.receipt(transaction.hash)
+            market = await self._chain.fee_market()
         except ServiceUnavailable:
             return None
-        if receipt is None:
+        fees = replacement_fees(read_envelope(transaction.raw).fees, market, self._caps)
+        if fees is None:
+            _log.warning("a transaction is stuck, and the fee caps forbid to offer more", task=task_id)
             return None
-        return ev.TransactionMined(task_id, step, transaction.hash, receipt.block.number, receipt.succeeded)
+        _log.warning("a stuck transaction is replaced", task=task_id, max_fee_wei=fees.max_fee_wei)
+        return await asyncio.to_thread(self._chain.replace, transaction, self._signer, fees)
+
+    async def _mined(
+        self, task_id: str, step: Step, versions: Sequence[SignedTransaction]
+    ) -> ev.TransactionMined | None:
+        for version in reversed(versions):
+            try:
+                receipt = await self._chain.receipt(version.hash)
+            except ServiceUnavailable:
+                return None
+            if receipt is not None:
+                return ev.TransactionMined(task_id, step, version.hash, receipt.block.number, receipt.succeeded)
+        return None
