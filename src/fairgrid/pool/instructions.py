@@ -14,6 +14,7 @@ __all__ = [
     "Initialize",
     "Instruction",
     "OpenRun",
+    "PayAuditor",
     "RefundRest",
     "Reopen",
     "RequestOpening",
@@ -125,6 +126,24 @@ class RefundRest:
     @property
     def key(self) -> str:
         return f"{self.task_id}/refundrest"
+
+
+@dataclass(frozen=True, slots=True)
+class PayAuditor:
+    """Pay a worker for audits out of the pool's account in the escrow: its payment number ``number``."""
+
+    worker: str
+    number: int
+    amount_nrlc: int
+
+    @property
+    def task_id(self) -> str:
+        """It belongs to a worker, not to a task."""
+        return self.worker
+
+    @property
+    def key(self) -> str:
+        return f"{self.worker}/audits/{self.number}"
 
 
 # --- messages to workers: repeated when a worker comes back, so it may get one twice ------------------------------
@@ -270,7 +289,7 @@ class BanWorker:
         return f"{self.task_id}/ban/{self.worker}"
 
 
-ChainInstruction = Initialize | Finalize | Claim | Reopen | OpenRun | SplitRun | FinalizeRun | RefundRest
+ChainInstruction = Initialize | Finalize | Claim | Reopen | OpenRun | SplitRun | FinalizeRun | RefundRest | PayAuditor
 WorkerInstruction = (
     SendLease | SendAuthorisation | SendRevealNotice | RequestOpening | RequestUpload | SendAbort | SendDone
 )

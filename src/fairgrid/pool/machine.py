@@ -52,6 +52,7 @@ from fairgrid.pool.events import (
 )
 from fairgrid.pool.instructions import (
     Instruction,
+    PayAuditor,
     SendAbort,
 )
 from fairgrid.pool.matcher import FirstMatcher, Matcher
@@ -219,6 +220,8 @@ class PoolMachine:
 
     def _outcome(self) -> Outcome:
         book = self._book
+        for owed in book.standings.due_payments():
+            book.do(PayAuditor(owed.worker, owed.payments, owed.owed_nrlc))
         book.advanced |= book.changed
         changed = tuple(book.tasks[task_id] for task_id in book.changed)
         bags = tuple(book.changed_bags.values())
