@@ -196,7 +196,7 @@ class Grid:
     def _signed(self, order: _AnyOrder, signer: KeySigner) -> _AnyOrder:
         return cast(_AnyOrder, order.signed(signer.sign_typed_data(order_typed_data(order, self.domain))))
 
-    async def until(self, condition: Callable[[], Awaitable[bool]], *, what: str = "it", seconds: float = 20) -> None:
+    async def until(self, condition: Callable[[], Awaitable[bool]], *, what: str = "it", seconds: float = 40) -> None:
         """Wait until ``condition`` holds."""
         deadline = time.monotonic() + seconds
         while not await condition():
