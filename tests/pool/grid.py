@@ -18,6 +18,7 @@ from fairgrid.chain import calls
 from fairgrid.chain.interface import Chain
 from fairgrid.chain.twin import ModelChain
 from fairgrid.errors import ContractReverted
+from fairgrid.pool.access import AccessGate, AccessStore
 from fairgrid.pool.app import pool_application
 from fairgrid.pool.client import PoolClient
 from fairgrid.pool.policy import Policy
@@ -113,6 +114,7 @@ class Grid:
                 policy=self.policy,
                 clock=FastClock(),
                 scratch=self.folder / "uploads",
+                access=AccessGate(AccessStore(store.engine), chain or self.chain),
                 sponsor=await self._sponsor(sponsor_key, store) if sponsor_key is not None else None,
             ).running() as self.service:
                 application = pool_application(self.service)

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
 
-from fairgrid.errors import ServiceRefused, ServiceUnavailable
+from fairgrid.errors import ServiceRefused, ServiceUnavailable, UsageError
 from fairgrid.pool.client import OwnerWeight, PoolClient, TrustListing
+from fairgrid.protocol.access import PoolPlace, access_message
+from fairgrid.protocol.seals import recover_message_signer
+from fairgrid.wallet.keys import dev_signer
 
 _ID = "0x" + "11" * 32
 
@@ -82,3 +86,50 @@ async def test_a_deal_is_asked_for_by_page() -> None:
     async with _client(answer) as client:
         await client.deal(_ID, limit=5, offset=10)
     assert asked == [f"http://pool/deals/{_ID}?limit=5&offset=10"]
+
+
+class _Live:
+    """A pool of several processes that says of itself what it likes, and keeps what requesters sign for it."""
+
+    def __init__(self, hub: str) -> None:
+        self.hub = hub
+        self.signed: list[tuple[str, str]] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        if request.url.host == "standby":
+            return _answer(503, {"error": "This process stands by."})
+        if request.url.path == "/info":
+            names = {"version": "1", "protocolVersion": 1, "chainId": 1, "hub": self.hub, "workerpool": self.hub}
+            return _answer(200, names | {"scheduler": self.hub, "workers": 0, "owners": 0})
+        self.signed.append((request.url.host, request.headers["authorization"]))
+        if request.method == "POST":
+            return _answer(200, {"cid": "bafk", "size": 1, "worker": self.hub})
+        return httpx.Response(200, stream=httpx.ByteStream(b"event: end\ndata: {}\n\n"))
+
+
+async def test_live_output_is_signed_for_the_network_files_pool_whatever_the_pool_says_and_asked_of_who_leads() -> None:
+    signer, mine, other = dev_signer(1), dev_signer(2).address, dev_signer(3).address
+    pool = _Live(other)
+    client = PoolClient(
+        "http://standby,http://leader",
+        place=PoolPlace(31337, mine, mine),
+        transport=httpx.MockTransport(pool),
+        clock=_NoTime(),
+    )
+    async with client:
+        assert [event async for event in client.live(_ID, signer)] == []
+        assert (await client.partial(_ID, signer)).cid == "bafk"
+    assert [host for host, _ in pool.signed] == ["leader", "leader"]
+    for _, header in pool.signed:
+        expires, signature = re.fullmatch(r"Fairgrid expires=(\d+),signature=(0x\w+)", header).groups()  # type: ignore[union-attr]
+        for hub, counts in ((mine, True), (other, False)):
+            message = access_message(31337, hub, hub, _ID, int(expires))
+            assert (recover_message_signer(message, signature) == signer.address) is counts
+
+
+async def test_nothing_is_signed_by_a_client_that_does_not_know_which_pool_it_means() -> None:
+    pool = _Live(dev_signer(3).address)
+    async with _client(pool) as client:
+        with pytest.raises(UsageError, match="network file"):
+            await client.partial(_ID, dev_signer(1))
+    assert pool.signed == []

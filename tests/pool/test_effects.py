@@ -36,7 +36,13 @@ class _Deadly:
         self._chain = chain
         self._function = function
         self._point = point
+        self._is_dead = False
         self.sent: list[SignedTransaction] = []
+
+    async def count_transactions(self, address: str, *, pending: bool = False) -> int:
+        if self._is_dead:  # no part of the process outlives another: who still looks for receipts finds none
+            raise _Died
+        return await self._chain.count_transactions(address, pending=pending)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._chain, name)
@@ -55,6 +61,7 @@ class _Deadly:
             raise _Died
         refusals = await self._chain.broadcast_all(transactions)
         if wanted and self._point == "after sending":
+            self._is_dead = True
             raise _Died
         return refusals
 

@@ -22,7 +22,7 @@ from fairgrid.pool.policy import Policy
 from fairgrid.pool.service import PoolService
 from fairgrid.pool.store import PoolStore
 from fairgrid.protocol import ids, wire
-from fairgrid.protocol.access import access_message
+from fairgrid.protocol.access import PoolPlace, access_message
 from fairgrid.protocol.archive import extract_archive
 from fairgrid.protocol.seals import recover_message_signer
 from fairgrid.protocol.views import TaskStatus
@@ -253,6 +253,10 @@ async def pool_and_worker(tmp_path: Path, job: Callable[[SandboxJob], bytes]) ->
         store.close()
 
 
+def place_of(world: World) -> PoolPlace:
+    return PoolPlace(world.chain.chain_id, world.chain.hub, world.workerpool)
+
+
 async def completed(world: World, task: str) -> bool:
     return (await world.chain.view_task(task)).status is TaskStatus.COMPLETED
 
@@ -261,7 +265,7 @@ async def test_requester_of_a_trust_1_task_sees_output_progress_and_files_while_
     job = Slow()
     async with (
         pool_and_worker(tmp_path, job) as (world, url),
-        PoolClient(url, clock=FastClock()) as client,
+        PoolClient(url, place=place_of(world), clock=FastClock()) as client,
     ):
         task = ids.task_id(await world.deal(trust=1), 0)
 
@@ -306,7 +310,7 @@ async def test_nobody_else_sees_it_and_above_trust_1_not_even_the_requester(tmp_
 
     async with (
         pool_and_worker(tmp_path, noting) as (world, url),
-        PoolClient(url, clock=FastClock()) as client,
+        PoolClient(url, place=place_of(world), clock=FastClock()) as client,
         httpx.AsyncClient(base_url=url) as http,
     ):
         open_task = ids.task_id(await world.deal(trust=1), 0)

@@ -93,21 +93,6 @@ def test_an_authorised_worker_that_comes_back_gets_its_authorisation_again() -> 
     assert len(world.given(SendAuthorisation)) == 2
 
 
-def test_an_authorised_worker_that_comes_back_without_its_result_is_replaced_at_once() -> None:
-    forgetful, other = Fake("a", owner="a", obeys_authorisation=False), Fake("b", owner="b")
-    world = World([forgetful])
-    task = world.deal(1)
-    world.run()
-    assert _part(world, task, forgetful) is ReplicaPhase.AUTHORISED
-    world.fakes[other.address] = other
-    world.join(other)
-    world.lose(forgetful)
-    world.join(forgetful, held=())
-    assert _part(world, task, forgetful) is ReplicaPhase.LOST
-    assert len(world.given(SendAuthorisation)) == 1
-    assert world.run_until_final(task).phase is Phase.COMPLETED
-
-
 def test_a_contributor_that_comes_back_hears_what_it_missed() -> None:
     fakes = honest(2)
     world = World(fakes, Policy(authorisation_order=tuple(fake.address for fake in fakes), opening_timeout_s=1_000))

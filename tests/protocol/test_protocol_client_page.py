@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from fairgrid.protocol.access import access_message
 from fairgrid.protocol.cid import cid_of
+from fairgrid.protocol.hexes import to_hex32
 from fairgrid.protocol.manifest import SCHEMA_PATH
-from fairgrid.protocol.seals import seal_hash
+from fairgrid.protocol.seals import recover_message_signer, seal_hash
 from tests.protocol.formats import VECTORS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "protocol-client.md").read_text(encoding="utf-8")
@@ -57,3 +59,19 @@ def test_committed_seal_holds() -> None:
 
 def test_committed_archive_bytes_have_the_committed_cid() -> None:
     assert cid_of(bytes.fromhex(VECTORS["archive"]["hex"])) == VECTORS["archive"]["cid"]
+
+
+def test_committed_access_signature_is_the_requesters() -> None:
+    vector = VECTORS["access"]
+    names = ("chainId", "hub", "workerpool", "taskId", "expiresAt")
+    message = access_message(*(vector[name] for name in names))
+    assert to_hex32(message) == vector["message"]
+    assert recover_message_signer(message, vector["signature"]) == vector["requester"]
+
+
+@pytest.mark.parametrize(("name", "other"), [("chainId", 1), ("workerpool", "0x" + "11" * 20), ("expiresAt", 0)])
+def test_an_access_signature_counts_for_nothing_else(name: str, other: object) -> None:
+    vector = VECTORS["access"] | {name: other}
+    names = ("chainId", "hub", "workerpool", "taskId", "expiresAt")
+    message = access_message(*(vector[name] for name in names))
+    assert recover_message_signer(message, vector["signature"]) != vector["requester"]

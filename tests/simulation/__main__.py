@@ -19,8 +19,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description="Replay one seed.")
     parser.add_argument("seed", type=int)
     parser.add_argument("--bug", choices=sorted(BUGS), default="", help="with this bug planted")
+    parser.add_argument("--digest", action="store_true", help="only the digest of all that happens")
     parser.add_argument("--quiet", action="store_true", help="only plan and violations")
     options = parser.parse_args()
+    if options.digest:
+        with planted(options.bug):
+            say(run_seed(options.seed).digest)
+        return 0
     plan = plan_of(options.seed)
     say(f"seed {plan.seed}: timeref {plan.timeref_s} s, block {plan.block_s} s, {plan.confirmations} confirmations")
     for worker in plan.workers:

@@ -25,9 +25,10 @@ from fairgrid.pool.state import TaskState
 from fairgrid.pool.store import PoolStore
 from fairgrid.pool.watcher import ChainWatcher
 from fairgrid.protocol.wire import Opening
+from fairgrid.worker import answering, leasing
 from fairgrid.worker import events as ev
+from fairgrid.worker.book import WorkerBook
 from fairgrid.worker.depth import Depth
-from fairgrid.worker.machine import WorkerMachine
 from fairgrid.worker.store import WorkerStore
 
 __all__ = ["BUGS", "planted"]
@@ -183,33 +184,38 @@ def _deep_at_once(
     return fact is not None
 
 
-_on_seal_signed = WorkerMachine._on_seal_signed
+_seal_signed = leasing.seal_signed
 
 
-def _open_at_once(self: WorkerMachine, held: Any, event: Any) -> list[ev.Instruction]:
+def _open_at_once(book: WorkerBook, held: Any, event: Any) -> list[ev.Instruction]:
     opening = Opening(held.lease_id, held.task_id, digest=held.digest, salt=event.salt)
-    return [*_on_seal_signed(self, held, event), ev.Send(opening)]
+    return [*_seal_signed(book, held, event), ev.Send(opening)]
 
 
-def _drop(self: WorkerMachine, held: Any, message: Any) -> list[ev.Instruction]:
-    return [ev.Cancel(held.task_id), *self._forget(held, f"aborted: {message.reason}")]
+def _drop(book: WorkerBook, held: Any, message: Any) -> list[ev.Instruction]:
+    return [ev.Cancel(held.task_id), *book.forget(held, f"aborted: {message.reason}")]
 
 
-def _never_free_again(self: WorkerMachine) -> int:
-    ever = self.__dict__.setdefault("_ever_held", {})
-    ever.update(dict.fromkeys(self._held))
-    return max(0, self._slots - len(ever))
+def _never_free_again(self: WorkerBook) -> int:
+    ever = self.__dict__.setdefault("ever_held", {})
+    ever.update(dict.fromkeys(self.held))
+    return max(0, self.slots - len(ever))
 
 
 _apply = WorkerStore.apply
 
 
-def _apply_only_ends(self: WorkerStore, saves: Sequence[Any], forgets: Sequence[Any] = ()) -> None:
-    _apply(self, (), forgets)
+def _apply_only_ends(self: WorkerStore, saves: Sequence[Any], forgets: Sequence[Any] = (), **ends: Any) -> None:
+    _apply(self, (), forgets, **ends)
+
+
+def _forget_at_once(self: WorkerBook, held: Any, outcome: str, _block: int) -> list[ev.Instruction]:
+    return self.forget(held, outcome)
 
 
 _bug("worker reveals before the consensus is deep", Depth, "reached", _deep_at_once)
-_bug("worker opens its seal at once", WorkerMachine, "_on_seal_signed", _open_at_once)
-_bug("worker drops what a stake hangs on when it is told to abort", WorkerMachine, "_on_abort", _drop)
-_bug("worker never frees a slot", WorkerMachine, "free_slots", property(_never_free_again))
+_bug("worker opens its seal at once", leasing, "seal_signed", _open_at_once)
+_bug("worker drops what a stake hangs on when it is told to abort", answering, "abort", _drop)
+_bug("worker never frees a slot", WorkerBook, "free_slots", property(_never_free_again))
 _bug("worker does not store before it sends", WorkerStore, "apply", _apply_only_ends)
+_bug("worker forgets a task as soon as it is over", WorkerBook, "retire", _forget_at_once)

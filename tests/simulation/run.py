@@ -50,6 +50,8 @@ class Report:
     seconds: float
     """Of real time."""
     virtual_s: float
+    digest: str = ""
+    """Of all that happened, and when: the same for the same seed, on any machine."""
     trace: tuple[Happening, ...] = ()
 
 
@@ -65,6 +67,7 @@ def run_seed(seed: int, *, trace: bool = False) -> Report:
         statuses=tuple(model.view_task(task).status.name for task in simulation.task_ids),
         seconds=time.monotonic() - started,
         virtual_s=simulation.ended_at_s,
+        digest=simulation.digest,
         trace=tuple(simulation.trace),
     )
 

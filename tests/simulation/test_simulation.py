@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +20,7 @@ from tests.simulation.run import (
     table_of_faults,
 )
 
+ROOT = Path(__file__).parents[2]
 SEEDS = int(os.environ.get("FAIRGRID_SEEDS", "200"))
 LEAST_SHARE = 0.05
 """Each kind of fault happens in at least so many of all seeds."""
@@ -37,6 +40,22 @@ def test_the_same_seed_gives_the_same_run() -> None:
     first, second = run_seed(4, trace=True), run_seed(4, trace=True)
     assert len(first.trace) > 50
     assert first.trace == second.trace
+
+
+@pytest.mark.timeout(300)
+def test_the_same_seed_gives_the_same_run_whatever_python_hashes() -> None:
+    def digest(hash_seed: int) -> str:
+        command = [sys.executable, "-m", "tests.simulation", "104", "--digest"]
+        environment = {**os.environ, "PYTHONHASHSEED": str(hash_seed)}
+        return subprocess.run(command, env=environment, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+    first, second = digest(1), digest(2)
+    assert len(first.strip()) == 64
+    assert first == second == f"{run_seed(104).digest}\n", "and in a process that ran other seeds before"
+
+
+def test_a_run_that_is_traced_is_the_same_run() -> None:
+    assert run_seed(4).digest == run_seed(4, trace=True).digest
 
 
 def test_another_seed_gives_another_run() -> None:

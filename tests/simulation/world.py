@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import random
 import secrets
 import sys
@@ -120,9 +121,10 @@ class Simulation:
         self.deal_ids: list[str] = []
         self.blobs = Blobs()
         self.network = Network(self.rng, plan.network, self.counter)
-        self.network.told = partial(checks.watch_what_pool_says, self)
+        self.network.told = self._pool_says
         self.network.failed = self.violate
-        self.network.heard = partial(checks.watch_what_worker_says, self)
+        self.network.heard = self._worker_says
+        self._log = hashlib.sha256()
         self.service: PoolService | None = None
         self.pool_node: Node | None = None
         self.chains: dict[str, NodeChain] = {}
@@ -192,8 +194,31 @@ class Simulation:
         self.note("VIOLATION", text)
 
     def note(self, who: str, text: str) -> None:
+        """A line of the run's log; it is kept only while tracing."""
+        self._record(who, text)
         if self.tracing:
             self.trace.append(Happening(self.elapsed_s, who, text))
+
+    def remark(self, who: str, text: str) -> None:
+        """A line that only those who read the trace want to see: the program's own log."""
+        if self.tracing:
+            self.trace.append(Happening(self.elapsed_s, who, text))
+
+    @property
+    def digest(self) -> str:
+        """Of the log and of every frame between pool and workers, with the times: two equal runs have the same."""
+        return self._log.hexdigest()
+
+    def _record(self, who: str, text: str) -> None:
+        self._log.update(f"{self.elapsed_s!r} {who} {text}\n".encode())
+
+    def _pool_says(self, worker: str, frame: str) -> None:
+        self._record(f"pool to {worker}", frame)
+        checks.watch_what_pool_says(self, worker, frame)
+
+    def _worker_says(self, worker: str, frame: str) -> None:
+        self._record(f"{worker} to pool", frame)
+        checks.watch_what_worker_says(self, worker, frame)
 
     def crashed(self, node: Node, at: str) -> None:
         """A node lost power; see `Node`."""
@@ -591,7 +616,7 @@ def _listened(simulation: Simulation) -> Iterator[None]:
             simulation.violate(f"{node.name} logs an error: {line} {told}")
         elif simulation.tracing:
             words = ", ".join(f"{key} {value}" for key, value in line.items() if key != "event")
-            simulation.note(node.name, f"log: {line['event']} ({words})")
+            simulation.remark(node.name, f"log: {line['event']} ({words})")
         raise structlog.DropEvent
 
     wrapper = structlog.make_filtering_bound_logger(0 if simulation.tracing else 40)

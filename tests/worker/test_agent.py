@@ -79,7 +79,7 @@ async def test_a_task_is_computed_sealed_contributed_revealed_uploaded_and_paid(
     world: World, pool: FakePool, setting: AgentSetting, tmp_path: Path
 ) -> None:
     lease = await world.task(trust=4)
-    async with running(world, setting):
+    async with running(world, setting) as agent:
         await pool.expect(Ready)
         await pool.send(lease)
         seal = await pool.expect(Seal)
@@ -108,6 +108,10 @@ async def test_a_task_is_computed_sealed_contributed_revealed_uploaded_and_paid(
         world.chain.skip(601)
         await world.finalize(lease, results_text(uploaded.cid))
         await pool.send(TaskDone(lease.task_id))
+        await pool.until(lambda: not agent.holds_anything())
+        assert (tmp_path / "tasks" / lease.task_id / "result").exists(), "the chain may take the end back"
+        for _ in range(setting.options.keep_blocks):
+            world.chain.mine()
         await pool.until(lambda: not (tmp_path / "tasks" / lease.task_id).exists())
     assert await _stored(setting) == ()
     assert (await world.chain.view_account(WORKER.address)).stake > DEPOSIT

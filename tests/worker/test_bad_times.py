@@ -51,10 +51,10 @@ class FullStore(WorkerStore):
 
     full = False
 
-    def apply(self, saves: Sequence[HeldTask], forgets: Sequence[Finished] = ()) -> None:
+    def apply(self, saves: Sequence[HeldTask], forgets: Sequence[Finished] = (), **ends: Any) -> None:
         if FullStore.full:
             raise OperationalError("INSERT", {}, Exception("database or disk is full"))
-        super().apply(saves, forgets)
+        super().apply(saves, forgets, **ends)
 
 
 async def test_while_the_database_cannot_be_written_nothing_is_promised_and_afterwards_it_goes_on(

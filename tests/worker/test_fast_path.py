@@ -55,7 +55,7 @@ def test_asked_early_it_uploads_and_opens_its_seal_then_ends_the_task_at_once() 
     assert record(machine).phase is Phase.REVEALED
     assert not only(machine.handle(seen(completed, PROVED, block=12)), ev.Upload), "it lies there already"
     machine.handle(TaskDone(TASK))
-    assert only(machine.handle(seen(completed, PROVED, block=12)), ev.Forget)
+    assert only(machine.handle(seen(completed, PROVED, block=12)), ev.Retire)
 
 
 @pytest.mark.parametrize("trust", [0, 2])
@@ -125,7 +125,7 @@ async def test_an_agent_is_paid_by_one_transaction_and_knows_what_it_earned(tmp_
     ):
         lease = await world.task(trust=1)
         setting = AgentSetting(folder=tmp_path, url=pool.url)
-        async with running(world, setting):
+        async with running(world, setting) as agent:
             await pool.send(lease)
             await pool.expect(Seal)
             await pool.send(UploadRequest(lease.lease_id, lease.task_id, early=True))
@@ -139,7 +139,7 @@ async def test_an_agent_is_paid_by_one_transaction_and_knows_what_it_earned(tmp_
             mine = await world.chain.view_contribution(lease.task_id, WORKER.address)
             assert mine.status is ContributionStatus.PROVED
             await pool.send(TaskDone(lease.task_id))
-            await pool.until(lambda: not (tmp_path / "tasks" / lease.task_id).exists())
+            await pool.until(lambda: not agent.holds_anything())
         earned = (await world.chain.view_account(WORKER.address)).stake - DEPOSIT
         store = setting.store.open(tmp_path / "worker.sqlite")
         try:

@@ -91,7 +91,7 @@ def test_a_task_goes_from_lease_to_upload_step_by_step() -> None:
     assert ev.Upload(TASK) in machine.handle(after_reveal)
     assert sent(machine.handle(ev.Uploaded(TASK, "bafy"))) == [Uploaded("l1", TASK, cid="bafy", callback_data="0x")]
     assert kinds(machine.handle(DONE)) == ["Save", "LookAtChain"]
-    assert kinds(machine.handle(seen(task(TaskStatus.COMPLETED), PROVED, block=15))) == ["Forget"]
+    assert kinds(machine.handle(seen(task(TaskStatus.COMPLETED), PROVED, block=15))) == ["Retire"]
     assert machine.held == ()
 
 
@@ -445,9 +445,9 @@ def test_an_abort_never_drops_what_a_stake_hangs_on(events: tuple[ev.Event, ...]
 def test_a_false_done_drops_nothing_until_the_chain_says_so(events: tuple[ev.Event, ...]) -> None:
     machine = fed((*events, DONE))
     contribution = {TO_SEALED: UNSET, TO_CONTRIBUTED: CONTRIBUTED, TO_REVEALED: PROVED}[events]
-    assert "Forget" not in kinds(machine.handle(seen(task(TaskStatus.REVEALING), contribution, block=14)))
+    assert "Retire" not in kinds(machine.handle(seen(task(TaskStatus.REVEALING), contribution, block=14)))
     assert machine.held
-    assert "Forget" in kinds(machine.handle(seen(task(TaskStatus.FAILED), contribution, block=15)))
+    assert "Retire" in kinds(machine.handle(seen(task(TaskStatus.FAILED), contribution, block=15)))
     assert machine.held == ()
 
 
@@ -455,7 +455,7 @@ def test_a_task_that_is_over_is_kept_for_a_while_when_the_pool_is_silent() -> No
     machine = fed(TO_REVEALED, keep_s=500)
     over = task(TaskStatus.COMPLETED)
     assert machine.handle(seen(over, PROVED, block=14, time=FINAL + 499)) == []
-    assert kinds(machine.handle(seen(over, PROVED, block=15, time=FINAL + 500))) == ["Forget"]
+    assert kinds(machine.handle(seen(over, PROVED, block=15, time=FINAL + 500))) == ["Retire"]
 
 
 def test_a_task_that_is_over_before_it_was_computed_is_handed_back() -> None:

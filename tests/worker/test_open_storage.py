@@ -128,3 +128,27 @@ async def test_owners_bandwidth_limits_what_is_fetched_and_may_change_meanwhile(
         started = time.monotonic()
         await storage.fetch_bytes(cid_of(data), max_bytes=10**6)
         assert time.monotonic() - started < 1.0
+
+
+@pytest.mark.parametrize("size", [600_000, 3 * (1 << 20)], ids=["in one piece", "in parts"])
+async def test_owners_bandwidth_limits_what_is_sent(tmp_path: Path, size: int) -> None:
+    rate: list[int | None] = [size // 3]
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.write_bytes(content(size, seed=1))
+    second.write_bytes(content(size, seed=2))
+    async with (
+        storage_at() as url,
+        open_storage(
+            replace(LOCAL, storage=url), tmp_path / "w", lambda: WorkerPolicy(upload_bytes_per_s=rate[0])
+        ) as storage,
+    ):
+        started = time.monotonic()
+        cid = await storage.add_file(first)
+        limited_s = time.monotonic() - started
+        # A second's worth passes at once, the last block's debt is nobody's any more.
+        assert limited_s >= 1.0
+        assert cid == cid_of(first.read_bytes()) and await storage.stat(cid) == size
+        rate[0] = None
+        started = time.monotonic()
+        await storage.add_file(second)
+        assert time.monotonic() - started < limited_s

@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
 from fairgrid.chain.twin import GAS, GAS_PRICE_WEI
 from fairgrid.protocol.archive import archive_digest
-from fairgrid.protocol.views import TaskStatus
+from fairgrid.protocol.views import Task, TaskStatus
 from fairgrid.protocol.wire import (
     Contributed,
     Lease,
@@ -31,7 +31,7 @@ from fairgrid.worker.store import Finished, WorkerStore
 from tests.worker.fake_pool import FakePool
 from tests.worker.world import WORKER, AgentSetting, World, build_agent, new_world, running
 
-WRITES = 15
+WRITES = 16
 """Writes of one task from lease to end."""
 
 
@@ -46,12 +46,12 @@ class MortalStore(WorkerStore):
     before: ClassVar[bool] = False
     writes: ClassVar[int] = 0
 
-    def apply(self, saves: Sequence[HeldTask], forgets: Sequence[Finished] = ()) -> None:
+    def apply(self, saves: Sequence[HeldTask], forgets: Sequence[Finished] = (), **ends: Any) -> None:
         MortalStore.writes += 1
         dies = self.writes == self.dies_at
         if dies and self.before:
             raise Killed
-        super().apply(saves, forgets)
+        super().apply(saves, forgets, **ends)
         if dies:
             raise Killed
 
@@ -127,6 +127,8 @@ async def _to_the_end(world: World, setting: AgentSetting, scheduler: Scheduler,
                         if playing.done():
                             playing.result()
                         over = world.chain.model.view_task(lease.task_id).status is TaskStatus.COMPLETED
+                        if over:
+                            world.chain.mine()
                         if over and not life.done() and not store.load():
                             agent.stop()
                             with contextlib.suppress(Killed):
@@ -146,10 +148,14 @@ async def _to_the_end(world: World, setting: AgentSetting, scheduler: Scheduler,
 
 
 async def _check_outcome(world: World, scheduler: Scheduler, lease: Lease, tmp_path: Path) -> None:
-    task = await world.chain.view_task(lease.task_id)
-    assert (task.status, task.contributors) == (TaskStatus.COMPLETED, (WORKER.address,))
     spent = 10**21 - await world.chain.balance_wei(WORKER.address)
     assert spent == 2 * GAS * GAS_PRICE_WEI, "one contribution, one reveal, and no other transaction"
+    await _check_paid(world, scheduler, lease, tmp_path)
+
+
+async def _check_paid(world: World, scheduler: Scheduler, lease: Lease, tmp_path: Path) -> None:
+    task = await world.chain.view_task(lease.task_id)
+    assert (task.status, task.contributors) == (TaskStatus.COMPLETED, (WORKER.address,))
     archive = tmp_path / "fetched.zip"
     await world.storage.fetch(scheduler.cid, archive, max_bytes=1 << 20)
     assert archive_digest(archive) == task.result_digest
@@ -251,3 +257,32 @@ async def test_a_reorganisation_that_drops_the_contribution_is_mended(tmp_path: 
                 assert world.chain.model.view_task(lease.task_id).contributors == ()
                 assert (await pool.expect(Contributed)).tx_hash == first.tx_hash
                 assert world.chain.model.view_task(lease.task_id).contributors == (WORKER.address,)
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["running", "restarted"])
+async def test_a_reorganisation_that_takes_back_a_task_that_was_done_is_mended(tmp_path: Path, restarted: bool) -> None:
+    async with new_world(keep_states=9) as world, pool_of(world) as pool:
+        lease = await world.task()
+        setting = AgentSetting(folder=tmp_path, url=pool.url)
+        scheduler = Scheduler(world, pool, lease)
+
+        def view(task_id: str) -> Task:
+            return world.chain.model.view_task(task_id)
+
+        playing = asyncio.create_task(scheduler.play())
+        try:
+            async with running(world, setting) as agent:
+                await pool.until(lambda: view(lease.task_id).status is TaskStatus.COMPLETED)
+                await pool.until(lambda: not agent.holds_anything())
+                if not restarted:
+                    world.chain.reorganise(2, drop=True)
+                    assert view(lease.task_id).reveal_counter == 0
+                    await pool.until(lambda: view(lease.task_id).status is TaskStatus.COMPLETED)
+            if restarted:
+                world.chain.reorganise(2, drop=True)
+                async with running(world, setting):
+                    await pool.until(lambda: view(lease.task_id).status is TaskStatus.COMPLETED)
+        finally:
+            playing.cancel()
+            await asyncio.gather(playing, return_exceptions=True)
+        await _check_paid(world, scheduler, lease, tmp_path)

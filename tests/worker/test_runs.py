@@ -117,7 +117,7 @@ async def test_a_run_is_computed_contributed_revealed_uploaded_and_paid_once_for
     jobs = CountedJobs()
     deal_id = await bag_deal(world)
     lease = await world.run(deal_id, 6)
-    async with running(world, replace(setting, function=jobs)):
+    async with running(world, replace(setting, function=jobs)) as agent:
         await pool.expect(Ready)
         await computed(pool, world, lease)
         await pool.send(world.authorisation(lease))
@@ -139,6 +139,10 @@ async def test_a_run_is_computed_contributed_revealed_uploaded_and_paid_once_for
         finalize = calls.finalize_run(world.chain.hub, lease.task_id, results.root, results.results)
         await world.chain.transact(finalize, SCHEDULER)
         await pool.send(TaskDone(lease.task_id))
+        await pool.until(lambda: not agent.holds_anything())
+        assert (tmp_path / "finished" / deal_id).exists(), "the chain may take the end back"
+        for _ in range(setting.options.keep_blocks):
+            world.chain.mine()
         await pool.until(lambda: not (tmp_path / "finished" / deal_id).exists())
     assert jobs.times == Counter({str(number): 1 for number in range(6)})
     finished = setting.store.open(tmp_path / "worker.sqlite").finished()

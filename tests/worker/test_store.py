@@ -110,6 +110,23 @@ def test_a_finished_task_goes_with_its_transactions_and_leaves_a_line_of_history
     assert store.load() == (again,), "no transaction of the former life is left"
 
 
+def test_a_retired_task_stays_with_its_transactions_beside_its_line_of_history(store: WorkerStore) -> None:
+    over = replace(record(fed(TO_REVEALED)), outcome="completed", ended_block=2**40)
+    store.apply([over], retired=[finished("completed", earned=7)])
+    assert store.load() == (over,) and store.earned() == 7
+    store.apply([], dropped=[over.task_id])
+    assert store.load() == () and store.earned() == 7, "how it ended stays"
+
+
+def test_a_task_that_is_taken_up_again_did_not_end(store: WorkerStore) -> None:
+    held = record(fed(TO_REVEALED))
+    store.apply([], [finished("handed back: busy", phase=Phase.ACCEPTED)])
+    store.apply([replace(held, outcome="completed", ended_block=9)], retired=[finished("completed", earned=7)])
+    store.apply([held], taken_up=[held.task_id])
+    assert store.load() == (held,) and store.earned() == 0
+    assert [line.outcome for line in store.finished()] == ["handed back: busy"]
+
+
 def test_saves_and_forgets_of_one_event_are_stored_all_or_not_at_all(store: WorkerStore) -> None:
     held = record(fed(TO_SEALED))
     with pytest.raises(StatementError, match="256 bits"):

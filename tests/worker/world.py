@@ -227,7 +227,9 @@ class AgentSetting:
     function: Callable[[SandboxJob], Any] = honest
     policy: WorkerPolicy = field(default_factory=WorkerPolicy)
     options: AgentOptions = field(
-        default_factory=lambda: AgentOptions(poll_s=0.03, receipt_poll_s=0.01, settled_poll_s=0.05, retry_for_s=1.0)
+        default_factory=lambda: AgentOptions(
+            poll_s=0.03, receipt_poll_s=0.01, settled_poll_s=0.05, retry_for_s=1.0, keep_blocks=3
+        )
     )
     store: type[WorkerStore] = WorkerStore
     announced: Announced = field(default_factory=Announced)

@@ -15,6 +15,7 @@ from fairgrid.protocol.orders import AppOrder, DatasetOrder, Order, RequestOrder
 __all__ = [
     "CLOSE",
     "SIGN",
+    "add_members",
     "approve",
     "approve_and_call",
     "change_policy",
@@ -25,6 +26,7 @@ __all__ = [
     "create_app",
     "create_category",
     "create_dataset",
+    "create_group",
     "create_workerpool",
     "deposit",
     "deposit_for",
@@ -39,6 +41,7 @@ __all__ = [
     "nothing",
     "open_run",
     "refund_rest",
+    "remove_members",
     "reopen",
     "reveal",
     "send_coins",
@@ -295,6 +298,21 @@ def create_dataset(registry: str, owner: str, name: str, multiaddr: bytes, check
 def create_workerpool(registry: str, owner: str, description: str) -> Call:
     """Register a workerpool."""
     return Call("workerpool_registry", registry, "createWorkerpool", (owner, description))
+
+
+def create_group(groups: str, name: str) -> Call:
+    """Make a group that the caller owns (`groups.create`)."""
+    return Call("groups", groups, "create", (name,))
+
+
+def add_members(group: str, accounts: Sequence[str]) -> Call:
+    """Let accounts into a group of the caller's, at most 256."""
+    return Call("group", group, "addMembers", (list(accounts),))
+
+
+def remove_members(group: str, accounts: Sequence[str]) -> Call:
+    """Put accounts out of a group of the caller's, at most 256."""
+    return Call("group", group, "removeMembers", (list(accounts),))
 
 
 def change_policy(workerpool: str, *, stake_ratio: int, scheduler_ratio: int) -> Call:

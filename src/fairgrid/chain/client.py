@@ -41,6 +41,8 @@ from fairgrid.wallet.signer import Signer
 __all__ = ["JsonRpcChain"]
 
 _VIEWS_AT_ONCE = 200
+_MEMBER_PURPOSE = 4
+"""Under which a group of accounts (ERC-734) keeps its members."""
 _REGISTRIES = {"app": "appregistry", "dataset": "datasetregistry", "workerpool": "workerpoolregistry"}
 
 
@@ -226,6 +228,13 @@ class JsonRpcChain:
         except (ContractReverted, UsageError):
             return None
         return RoleAccount(owner, operator, int(roles))
+
+    async def is_member(self, group: str, account: str) -> bool:
+        key = "0x" + account[2:].lower().rjust(64, "0")
+        try:
+            return bool(await self.read("group", group, "keyHasPurpose", key, _MEMBER_PURPOSE))
+        except (ContractReverted, UsageError):
+            return False
 
     async def view_score(self, worker: str, *, block_number: int | None = None) -> int:
         if block_number is not None:

@@ -133,6 +133,10 @@ class Chain(Protocol):
         """The role account at this address; None when something else, or nothing, is there."""
         ...
 
+    async def is_member(self, group: str, account: str) -> bool:
+        """True if ``group`` is a group of accounts (ERC-734) that has this one as a member; no group has nobody."""
+        ...
+
     async def is_registered(self, kind: str, address: str) -> bool:
         """``kind`` is ``app``, ``dataset`` or ``workerpool``."""
         ...

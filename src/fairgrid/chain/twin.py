@@ -271,6 +271,10 @@ class ModelChain:
         self._check_up()
         return self.role_accounts.get(address)
 
+    async def is_member(self, group: str, account: str) -> bool:
+        self._check_up()
+        return (group, account) in self.model.group_members
+
     async def rlc_balance(self, address: str) -> int:
         self._check_up()
         return self.model.token.balance_of(address)

@@ -41,6 +41,7 @@ COMMANDS = {
     "task": CommandPlace("task", "Watch a running task, fetch its files so far, prove one of a bag.", group=True),
     "worker": CommandPlace("worker", "Offer this machine to a pool.", group=True),
     "pool": CommandPlace("pool_acts", "Run and administer the scheduler of a workerpool.", group=True),
+    "group": CommandPlace("group", "Make a group of accounts for a private pool, and change it.", group=True),
     "market": CommandPlace("services", "Run an order book.", group=True),
     "storage": CommandPlace("services", "Run a content-addressed store.", group=True),
     "runtime": CommandPlace("runtime", "Install the interpreters that jobs run in.", group=True),

@@ -12,6 +12,7 @@ import typer
 from fairgrid.cli.backups import add_pool_backups
 from fairgrid.cli.log_options import LogFormat, LogFormatOption, LogLevel, LogLevelOption
 from fairgrid.cli.output import console, emit_json, run_async
+from fairgrid.cli.pool_access import add_pool_access
 from fairgrid.cli.pool_usage import show_usage
 from fairgrid.errors import ServiceRefused, UsageError
 from fairgrid.localnet.paths import default_directory
@@ -21,6 +22,7 @@ __all__ = ["app", "pool_app"]
 pool_app = typer.Typer(no_args_is_help=True, add_completion=False, help="Run the scheduler of a workerpool.")
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 add_pool_backups(pool_app)
+add_pool_access(pool_app)
 
 
 @pool_app.callback()

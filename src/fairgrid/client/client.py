@@ -27,9 +27,18 @@ from fairgrid.client.orders import Offer, find_app_order, find_workerpool_order,
 from fairgrid.client.progress import OnProgress, Phase, Progress, ignore_progress
 from fairgrid.client.results import CollectedResult, collect_result
 from fairgrid.client.settlement import GasLine, Settlement, collect_settlement
-from fairgrid.errors import FundsError, OrderError, ServiceError, TransactionFailed, TrustUnreachable, UsageError
+from fairgrid.errors import (
+    DealLost,
+    FundsError,
+    OrderError,
+    ServiceError,
+    TransactionFailed,
+    TrustUnreachable,
+    UsageError,
+)
 from fairgrid.market.client import MarketClient
 from fairgrid.pool.client import LiveOutput, LiveProgress, PartialView, PoolClient
+from fairgrid.protocol.access import PoolPlace
 from fairgrid.protocol.hexes import ZERO32, from_hex
 from fairgrid.protocol.ids import deal_id as deal_id_of
 from fairgrid.protocol.ids import task_id as task_id_of
@@ -42,7 +51,7 @@ from fairgrid.seams.clock import Clock, SystemClock
 from fairgrid.storage.client import StorageClient
 from fairgrid.wallet.signer import Signer
 
-__all__ = ["Client", "LaneWish", "Quote", "TrustWish"]
+__all__ = ["Client", "LaneWish", "Quote", "RunPart", "TrustWish"]
 
 BATCH_TAG = f"0x{LANE_MASK:064x}"
 _FEW_TASKS = 8
@@ -95,6 +104,14 @@ class Quote:
         return self.offer.price * self.tasks
 
 
+@dataclass(frozen=True, slots=True)
+class RunPart:
+    """A deal's place in a run of several deals: of its first task; ``burst`` if it was bought from another pool."""
+
+    first: int
+    burst: bool = False
+
+
 class Client:
     """One requester on one network. Make it with `Client.connect`."""
 
@@ -123,12 +140,13 @@ class Client:
     @asynccontextmanager
     async def connect(cls, network: Network, signer: Signer, *, journal_folder: Path) -> AsyncIterator[Client]:
         """Connect to every service of ``network``; the chain is checked against the network file (decision 31)."""
+        place = PoolPlace(network.chain_id, network.hub, network.pool_address)
         async with AsyncExitStack() as stack:
             chain = await JsonRpcChain.connect(network)
             await stack.enter_async_context(chain)
             market = await stack.enter_async_context(MarketClient(network.market, network.chain_id, hub=network.hub))
             storage = await stack.enter_async_context(StorageClient(network.storage))
-            pool = await stack.enter_async_context(PoolClient(network.pool))
+            pool = await stack.enter_async_context(PoolClient(network.pool, place=place))
             journal = Journal(journal_folder)
             yield cls(network, signer, chain=chain, market=market, storage=storage, pool=pool, journal=journal)
 
@@ -136,6 +154,11 @@ class Client:
     def address(self) -> str:
         """The requester."""
         return self._signer.address
+
+    @property
+    def market(self) -> MarketClient:
+        """The order book."""
+        return self._market
 
     @property
     def journal(self) -> Journal:
@@ -257,12 +280,22 @@ class Client:
         quote = await self.quote(job, wish, category=category, lane=lane)
         if accept is not None:
             accept(quote)
+        return await self.sign_quote(job, quote, on_progress)
+
+    async def sign_quote(
+        self, job: Job, quote: Quote, on_progress: OnProgress = ignore_progress, *, part: RunPart | None = None
+    ) -> DealRecord:
+        """As `sign`, for a quote that was made already; ``part`` says of what run the deal is a part.
+
+        Raises:
+            ServiceUnavailable, ContractReverted.
+        """
         on_progress(Progress(Phase.PREPARING, f"uploading {job.script.name} and {len(job.inputs)} input file(s)"))
         prepared = await prepare_job(job, self.storage, timeref=quote.timeref)
         await self._deposit_missing(quote, on_progress)
         bag = f"{quote.tasks} tasks in the {'batch' if quote.batch else 'classic'} lane, " if quote.tasks > 1 else ""
         on_progress(Progress(Phase.SIGNING, f"{bag}trust {quote.trust}, {quote.price} nRLC"))
-        return await self._sign_match(quote, prepared)
+        return await self._sign_match(quote, prepared, part)
 
     async def _deposit_missing(self, quote: Quote, on_progress: OnProgress) -> None:
         missing = quote.price - quote.stake
@@ -272,7 +305,7 @@ class Client:
         await self.chain.transact(calls.approve(self.network.rlc, self.network.hub, missing), self._signer)
         await self.chain.transact(calls.deposit(self.network.hub, missing), self._signer)
 
-    async def _sign_match(self, quote: Quote, prepared: PreparedJob) -> DealRecord:
+    async def _sign_match(self, quote: Quote, prepared: PreparedJob, part: RunPart | None = None) -> DealRecord:
         request = request_for(
             quote.offer,
             requester=self.address,
@@ -303,6 +336,9 @@ class Client:
             started_at=time.time(),
             tasks=quote.tasks,
             batch=quote.batch,
+            part=part is not None,
+            first=part.first if part is not None else 0,
+            burst=part is not None and part.burst,
         )
         self._journal.write(record)
         return record
@@ -315,7 +351,8 @@ class Client:
         The same bytes are sent again while they are not mined: a node that restarts forgets them.
 
         Raises:
-            TransactionFailed: it was not mined in time, it reverted, or another transaction took its place.
+            TransactionFailed: it was not mined in time, and may still be.
+            DealLost: it reverted, or another transaction took its place.
         """
         if record.mined:
             return record
@@ -334,7 +371,7 @@ class Client:
             await self._clock.sleep(0.1)
             waited += 0.1
         if not receipt.succeeded:
-            raise TransactionFailed("matchOrders", "it reverted on chain; nothing was locked", tx_hash=record.match_tx)
+            raise DealLost("matchOrders", "it reverted on chain; nothing was locked", tx_hash=record.match_tx)
         return self._journal.mark_mined(record, receipt.block.number)
 
     async def _send_match(self, transaction: SignedTransaction) -> None:
@@ -343,7 +380,7 @@ class Client:
         except NonceTaken as error:
             if await self.chain.receipt(transaction.hash) is not None:
                 return
-            raise TransactionFailed(
+            raise DealLost(
                 "matchOrders",
                 "another transaction of this account took its place; nothing was locked, run the job again",
                 tx_hash=transaction.hash,
@@ -394,7 +431,9 @@ class Client:
             ServiceUnavailable, ServiceRefused: storage is down or lacks something; nothing was written.
         """
         bag = follower.ledger.bag()
-        return await collect_bag(self.chain, self.storage, record.deal_id, follower.deal, bag, out, on_progress)
+        return await collect_bag(
+            self.chain, self.storage, record.deal_id, follower.deal, bag, out, on_progress, first=record.first
+        )
 
     async def bag_settlement(self, record: DealRecord, follower: BagFollower) -> Settlement:
         """Whom the bag paid, and the gas of every transaction of its life."""

@@ -12,7 +12,15 @@ from fairgrid.protocol.orders import NULL_DATASET_ORDER, AppOrder, DatasetOrder,
 from fairgrid.protocol.tags import covers, has_lane
 from fairgrid.protocol.typed_data import Domain, order_hash
 
-__all__ = ["MANIFEST_APP_TYPE", "Offer", "find_app_order", "find_workerpool_order", "offer_of", "request_for"]
+__all__ = [
+    "MANIFEST_APP_TYPE",
+    "Offer",
+    "find_app_order",
+    "find_workerpool_order",
+    "offer_of",
+    "open_to",
+    "request_for",
+]
 
 MANIFEST_APP_TYPE = "WASM"
 """Type of the generic app whose jobs are manifests (decision 44)."""
@@ -37,8 +45,9 @@ class Offer:
         return self.app.appprice + self.dataset.datasetprice + self.workerpool.workerpoolprice
 
 
-def _open_to(restriction: str, account: str) -> bool:
-    return restriction in (ZERO_ADDRESS, account)
+async def open_to(chain: Chain, restriction: str, account: str) -> bool:
+    """True if an order that names ``restriction`` admits the account: anybody, itself, or a member of that group."""
+    return restriction in (ZERO_ADDRESS, account) or await chain.is_member(restriction, account)
 
 
 async def find_app_order(
@@ -51,10 +60,12 @@ async def find_app_order(
     Raises:
         OrderError: nobody offers one.
     """
-    published = await market.app_orders("any")
+    published = await market.app_orders("any", requester="any")
     for candidate in sorted(published, key=lambda entry: entry.order.appprice):
         order = candidate.order
-        if not _usable(candidate, chain) or not _open_to(order.requesterrestrict, requester) or order.tag != ZERO32:
+        if not _usable(candidate, chain) or order.tag != ZERO32:
+            continue
+        if not await open_to(chain, order.requesterrestrict, requester):
             continue
         info = await chain.view_app(order.app)
         if (
@@ -87,7 +98,7 @@ async def find_workerpool_order(
     Raises:
         OrderError: the pool offers none.
     """
-    published = await market.workerpool_orders(category=category, workerpool=workerpool)
+    published = await market.workerpool_orders(category=category, workerpool=workerpool, requester="any")
     for candidate in sorted(published, key=lambda entry: entry.order.workerpoolprice):
         order = candidate.order
         if (
@@ -95,15 +106,23 @@ async def find_workerpool_order(
             and order.workerpool == workerpool
             and order.category == category
             and order.trust >= trust
-            and _open_to(order.apprestrict, app)
-            and _open_to(order.datasetrestrict, ZERO_ADDRESS)
-            and _open_to(order.requesterrestrict, requester)
+            and await open_to(chain, order.apprestrict, app)
+            and await open_to(chain, order.datasetrestrict, ZERO_ADDRESS)
+            and await open_to(chain, order.requesterrestrict, requester)
             and covers(order.tag, tag)
             and await chain.view_consumed(order_hash(order, _domain(chain))) + tasks <= order.volume
         ):
             return order
     if has_lane(tag) and not any(has_lane(entry.order.tag) for entry in published):
         raise OrderError(f"The workerpool {workerpool} does not offer the batch lane. Ask for `--lane classic`.")
+    if published and not [
+        entry for entry in published if await open_to(chain, entry.order.requesterrestrict, requester)
+    ]:
+        groups = ", ".join(dict.fromkeys(entry.order.requesterrestrict for entry in published))
+        raise OrderError(
+            f"The workerpool {workerpool} is private: its orders are for {groups} only, and {requester} is not one of "
+            f"them. Ask its operator to take you into the group."
+        )
     best = max((entry.order.trust for entry in published), default=None)
     hint = f"its best offer is trust {best}" if best is not None else "it has no open order in this category"
     raise OrderError(

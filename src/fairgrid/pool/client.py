@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 import httpx
 
-from fairgrid.errors import ServiceRefused, ServiceUnavailable
-from fairgrid.protocol.access import access_message
+from fairgrid.errors import ServiceRefused, ServiceUnavailable, UsageError
+from fairgrid.protocol.access import PoolPlace, access_message
 from fairgrid.seams.clock import Clock, SystemClock
 from fairgrid.seams.http import TRANSIENT_STATUS, Interrupted, one_line, open_http, retried, start_of
 from fairgrid.wallet.signer import Signer
@@ -25,6 +25,7 @@ __all__ = [
     "PartialView",
     "PoolClient",
     "PoolInfo",
+    "PoolRoom",
     "ReplicaView",
     "StoryEntry",
     "TaskSummary",
@@ -61,6 +62,19 @@ class OwnerWeight:
     owner: str
     weight: int
     score: int
+
+
+@dataclass(frozen=True, slots=True)
+class PoolRoom:
+    """How full a pool is for tasks of one trust, and whether it serves this requester."""
+
+    admitted: bool
+    reason: str
+    """Why not."""
+    room: int
+    """So many more tasks would begin at once."""
+    waiting: int
+    oldest_wait_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,15 +174,23 @@ class PoolClient:
 
     ``url`` may name several processes of one pool, with commas between: the one that leads is found and asked.
 
+    ``place`` is the pool that the network file names; `live` and `partial` sign for it, and for no other.
+
     ``transport`` replaces the network, for example by ``httpx.ASGITransport(pool_application(service))``.
     Every method raises `ServiceUnavailable` when nobody answers, and `ServiceRefused` when the pool says no (404: it
     does not know the deal or task) or its answer cannot be understood.
     """
 
     def __init__(
-        self, url: str, *, transport: httpx.AsyncBaseTransport | None = None, clock: Clock | None = None
+        self,
+        url: str,
+        *,
+        place: PoolPlace | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._url = url
+        self._place = place
         self._processes = pool_urls(url)
         self._asked = 0
         self._clock = clock or SystemClock()
@@ -194,6 +216,10 @@ class PoolClient:
         """Which trust its connected owners reach now."""
         return await self._ask("/trust", _trust)
 
+    async def room(self, *, trust: int, requester: str) -> PoolRoom:
+        """How full it is, and whether ``requester`` may use it."""
+        return await self._ask(f"/room?trust={trust}&requester={requester}", _room)
+
     async def task(self, task_id: str) -> TaskView:
         """How far a task is."""
         return await self._ask(f"/tasks/{task_id}", _task)
@@ -212,9 +238,10 @@ class PoolClient:
         ``signer`` is its requester. What it printed before comes first, as much as the pool kept of it. A job that is
         started anew begins at offset 0 again. Raises `ServiceUnavailable` when the connection is lost: call it again.
         """
-        headers = await self._access(task_id, signer)
+        headers = self._access(task_id, signer)
         timeout = httpx.Timeout(_LIVE_SILENCE_S, connect=5)
-        url = f"{self._url}/tasks/{task_id}/live"
+        await self.info()  # the process that leads is found by asking
+        url = f"{self._base}/tasks/{task_id}/live"
         try:
             async with self._http.stream("GET", url, headers=headers, timeout=timeout) as response:
                 if response.status_code != 200:
@@ -240,11 +267,12 @@ class PoolClient:
 
         What comes is unverified, and from one worker.
         """
-        headers = await self._access(task_id, signer)
+        headers = self._access(task_id, signer)
+        await self.info()  # the process that leads is found by asking
 
         async def attempt() -> tuple[int, bytes]:
             response = await self._http.post(
-                f"{self._url}/tasks/{task_id}/partial", headers=headers, timeout=httpx.Timeout(75, connect=5)
+                f"{self._base}/tasks/{task_id}/partial", headers=headers, timeout=httpx.Timeout(75, connect=5)
             )
             return response.status_code, response.content[:_MAX_ANSWER_BYTES]
 
@@ -257,18 +285,23 @@ class PoolClient:
         except (ValueError, KeyError, TypeError) as error:
             raise ServiceRefused(_SERVICE, status, "its answer cannot be understood") from error
 
-    async def _access(self, task_id: str, signer: Signer) -> dict[str, str]:
-        info = await self.info()
+    @property
+    def _base(self) -> str:
+        """The process that is asked now."""
+        return self._processes[self._asked % len(self._processes)]
+
+    def _access(self, task_id: str, signer: Signer) -> dict[str, str]:
+        if self._place is None:
+            raise UsageError("This client was not told which pool it asks; give PoolClient the network file's place.")
         expires_at = int(self._clock.now()) + _ACCESS_S
-        message = access_message(info.chain_id, info.hub, info.workerpool, task_id, expires_at)
-        signature = signer.sign_message(message)
-        return {"authorization": f"Fairgrid expires={expires_at},signature={signature}"}
+        place = self._place
+        message = access_message(place.chain_id, place.hub, place.workerpool, task_id, expires_at)
+        return {"authorization": f"Fairgrid expires={expires_at},signature={signer.sign_message(message)}"}
 
     async def _ask(self, path: str, read: Callable[[Mapping[str, Any]], _Answer]) -> _Answer:
         async def attempt() -> tuple[int, bytes]:
-            base = self._processes[self._asked % len(self._processes)]
             try:
-                async with self._http.stream("GET", base + path) as response:
+                async with self._http.stream("GET", self._base + path) as response:
                     if response.status_code in TRANSIENT_STATUS:
                         raise Interrupted(f"status {response.status_code}")
                     return response.status_code, await start_of(response, limit=_MAX_ANSWER_BYTES)
@@ -322,6 +355,19 @@ def _info(document: Mapping[str, Any]) -> PoolInfo:
         scheduler=str(document["scheduler"]),
         workers=int(document["workers"]),
         owners=int(document["owners"]),
+    )
+
+
+def _room(document: Mapping[str, Any]) -> PoolRoom:
+    admitted = document["admitted"]
+    if not isinstance(admitted, bool):
+        raise TypeError("admitted is no truth value")
+    return PoolRoom(
+        admitted=admitted,
+        reason=str(document["reason"])[:500],
+        room=max(int(document["room"]), 0),
+        waiting=int(document["waiting"]),
+        oldest_wait_s=float(document["oldestWaitS"]),
     )
 
 

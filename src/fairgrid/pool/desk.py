@@ -12,6 +12,7 @@ import structlog
 
 from fairgrid.chain.interface import Chain
 from fairgrid.errors import ServiceUnavailable, TransactionFailed
+from fairgrid.pool.access import AccessGate, Role
 from fairgrid.pool.events import Event, WorkerFacts, WorkerLost
 from fairgrid.pool.live import LiveBoard
 from fairgrid.pool.machine import PoolMachine
@@ -35,6 +36,10 @@ __all__ = ["WorkerDesk"]
 _log = structlog.get_logger(__name__)
 
 _REFRESH_S = 10.0
+_ACCESS_READ_S = 1.0
+_ACCESS_LOOK_S = 30.0
+"""Groups change on chain without a word to the pool: all workers are looked at again so often."""
+_LIST_CHANGED = "The access list of this pool changed; connect again."
 _SPONSOR_EVERY_S = 5.0
 
 
@@ -51,8 +56,9 @@ class WorkerDesk(abc.ABC):
         store: PoolStore,
         clock: Clock,
         sponsor: Sponsor | None,
+        access: AccessGate | None = None,
     ) -> None:
-        """``sponsor`` helps newcomers (None: nobody does)."""
+        """``sponsor`` helps newcomers (None: nobody does); ``access`` says who may come (None: everybody)."""
         self.identity = identity
         self.policy = policy
         self.machine = machine
@@ -60,6 +66,7 @@ class WorkerDesk(abc.ABC):
         self._store = store
         self._clock = clock
         self._sponsor = sponsor
+        self.access = access
         self._sessions: dict[str, Session] = {}
         self._stake_ratio = 0
         self.refusals: Counter[str] = Counter()
@@ -86,6 +93,12 @@ class WorkerDesk(abc.ABC):
 
     def is_banned(self, worker: str, owner: str) -> bool:
         return self.machine.is_banned(worker, owner)
+
+    def is_busy(self, worker: str) -> bool:
+        return self.machine.is_busy(worker)
+
+    async def refusal(self, worker: str, owner: str) -> str:
+        return "" if self.access is None else await self.access.refusal(Role.WORKER, worker, owner)
 
     def ban_reason(self, worker: str, owner: str) -> str:
         """Why one of them is banned; empty if none is."""
@@ -209,6 +222,32 @@ class WorkerDesk(abc.ABC):
             with contextlib.suppress(ServiceUnavailable):
                 await self._sponsor.look()
             await self._clock.sleep(_SPONSOR_EVERY_S)
+
+    async def _keep_access(self) -> None:
+        """Look at the access list every second, and turn away whom it does not admit any more."""
+        assert self.access is not None
+        looked_at = 0.0
+        while True:
+            changed = await self.access.read()
+            if changed or self._clock.now() >= looked_at + _ACCESS_LOOK_S:
+                looked_at = self._clock.now()
+                with contextlib.suppress(ServiceUnavailable):
+                    for session in list(self._sessions.values()):
+                        await self._check_access(session)
+            for session in list(self._sessions.values()):
+                if session.unwelcome and not self.machine.is_busy(session.worker):
+                    session.end(await self.refusal(session.worker, session.owner) or _LIST_CHANGED)
+            await self._clock.sleep(_ACCESS_READ_S)
+
+    async def _check_access(self, session: Session) -> None:
+        refusal = await self.refusal(session.worker, session.owner)
+        state = self.machine.workers.get(session.worker)
+        if refusal and not session.unwelcome and state is not None:
+            _log.info("a worker is not on the access list any more", worker=session.worker)
+            session.unwelcome = True
+            self.feed(WorkerFacts(session.worker, state.score, state.stake, unwelcome=True))
+        elif session.unwelcome and not refusal:
+            session.end(_LIST_CHANGED)
 
     async def _refresh(self) -> None:
         """Read scores and deposits of connected workers again, round and round."""

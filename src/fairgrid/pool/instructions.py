@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 __all__ = [
     "AwaitDependencies",
@@ -33,8 +33,7 @@ __all__ = [
 # --- transactions -------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Initialize:
+class Initialize(Struct, frozen=True):
     task_id: str
     deal_id: str
     index: int
@@ -44,8 +43,7 @@ class Initialize:
         return f"{self.task_id}/initialize"
 
 
-@dataclass(frozen=True, slots=True)
-class Finalize:
+class Finalize(Struct, frozen=True):
     """``cid`` names the checked result; ``results_callback`` is 0x-hex, empty for a deal without callback."""
 
     task_id: str
@@ -57,8 +55,7 @@ class Finalize:
         return f"{self.task_id}/finalize"
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Struct, frozen=True):
     task_id: str
 
     @property
@@ -66,8 +63,7 @@ class Claim:
         return f"{self.task_id}/claim"
 
 
-@dataclass(frozen=True, slots=True)
-class Reopen:
+class Reopen(Struct, frozen=True):
     """Take back a consensus that nobody revealed in time; ``round`` is the round that it ended."""
 
     task_id: str
@@ -78,8 +74,7 @@ class Reopen:
         return f"{self.task_id}/reopen/{self.round}"
 
 
-@dataclass(frozen=True, slots=True)
-class OpenRun:
+class OpenRun(Struct, frozen=True):
     """Open the next ``count`` tasks of a deal as the run ``task_id``; the first of them is ``index``."""
 
     task_id: str
@@ -92,8 +87,7 @@ class OpenRun:
         return f"{self.task_id}/openrun"
 
 
-@dataclass(frozen=True, slots=True)
-class SplitRun:
+class SplitRun(Struct, frozen=True):
     """Replace a run by two, of ``left`` tasks and of the rest."""
 
     task_id: str
@@ -104,8 +98,7 @@ class SplitRun:
         return f"{self.task_id}/splitrun"
 
 
-@dataclass(frozen=True, slots=True)
-class FinalizeRun:
+class FinalizeRun(Struct, frozen=True):
     """``cid`` names the checked manifest of the results, ``root`` is the root over the tasks' digests."""
 
     task_id: str
@@ -117,8 +110,7 @@ class FinalizeRun:
         return f"{self.task_id}/finalizerun"
 
 
-@dataclass(frozen=True, slots=True)
-class RefundRest:
+class RefundRest(Struct, frozen=True):
     """Refund all tasks of the deal ``task_id`` that were never opened."""
 
     task_id: str
@@ -149,8 +141,7 @@ class PayAuditor:
 # --- messages to workers: repeated when a worker comes back, so it may get one twice ------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class SendLease:
+class SendLease(Struct, frozen=True):
     task_id: str
     worker: str
     lease_id: str
@@ -166,8 +157,7 @@ class SendLease:
         return f"{self.task_id}/lease/{self.lease_id}"
 
 
-@dataclass(frozen=True, slots=True)
-class SendAuthorisation:
+class SendAuthorisation(Struct, frozen=True):
     """``fast``: the result is here and checked, the worker may contribute and finalize in one transaction."""
 
     task_id: str
@@ -180,8 +170,7 @@ class SendAuthorisation:
         return f"{self.task_id}/authorisation/{self.lease_id}"
 
 
-@dataclass(frozen=True, slots=True)
-class SendRevealNotice:
+class SendRevealNotice(Struct, frozen=True):
     task_id: str
     worker: str
 
@@ -190,8 +179,7 @@ class SendRevealNotice:
         return f"{self.task_id}/reveal_notice/{self.worker}"
 
 
-@dataclass(frozen=True, slots=True)
-class RequestOpening:
+class RequestOpening(Struct, frozen=True):
     task_id: str
     worker: str
     lease_id: str
@@ -201,8 +189,7 @@ class RequestOpening:
         return f"{self.task_id}/opening/{self.lease_id}"
 
 
-@dataclass(frozen=True, slots=True)
-class RequestUpload:
+class RequestUpload(Struct, frozen=True):
     """``early``: before the contribution, with the seal's opening (`fairgrid.pool.fast_path`)."""
 
     task_id: str
@@ -215,8 +202,7 @@ class RequestUpload:
         return f"{self.task_id}/{'early_' if self.early else ''}upload/{self.lease_id}"
 
 
-@dataclass(frozen=True, slots=True)
-class SendAbort:
+class SendAbort(Struct, frozen=True):
     task_id: str
     worker: str
     lease_id: str
@@ -227,8 +213,7 @@ class SendAbort:
         return f"{self.task_id}/abort/{self.lease_id}"
 
 
-@dataclass(frozen=True, slots=True)
-class SendDone:
+class SendDone(Struct, frozen=True):
     task_id: str
     worker: str
 
@@ -240,8 +225,7 @@ class SendDone:
 # --- the rest -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class VerifyUpload:
+class VerifyUpload(Struct, frozen=True):
     """Fetch ``cid``, compute its digest, compare it with ``digest``; answer `UploadVerified` or `UploadRejected`."""
 
     task_id: str
@@ -259,8 +243,7 @@ class VerifyUpload:
         return f"{self.task_id}/verify/{self.lease_id}"
 
 
-@dataclass(frozen=True, slots=True)
-class AwaitDependencies:
+class AwaitDependencies(Struct, frozen=True):
     """Find out whose results the task reads; answer `DependenciesMet` when they are there, or `DependencyFailed`."""
 
     task_id: str
@@ -274,8 +257,7 @@ class AwaitDependencies:
         return f"{self.task_id}/dependencies"
 
 
-@dataclass(frozen=True, slots=True)
-class BanWorker:
+class BanWorker(Struct, frozen=True):
     """Never work with this worker or its owner again; ``evidence`` is JSON text and is kept."""
 
     task_id: str

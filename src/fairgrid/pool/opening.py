@@ -18,6 +18,7 @@ from fairgrid.chain.network import Network
 from fairgrid.chain.patience import when_up
 from fairgrid.errors import FundsError, TransactionFailed, UsageError
 from fairgrid.market.client import MarketClient
+from fairgrid.pool.access import AccessGate, AccessStore
 from fairgrid.pool.administration import administration
 from fairgrid.pool.app import pool_application
 from fairgrid.pool.chain_memory import ChainMemory
@@ -102,7 +103,8 @@ async def opened_pool(options: PoolOptions, *, signer: Signer, address: str) -> 
             async def lead(leader: Leader) -> AsyncIterator[_Term]:
                 # A store remembers what it wrote; what others wrote since this process led last, only a new one sees.
                 own_store = PoolStore(store.engine)
-                operations, lists = Operations(store.engine), TaskLists(store.engine)
+                operations = Operations(store.engine)
+                lists = TaskLists(store.engine, catch_up=own_store.catch_up)
                 policy = policy_in_force(options.policy, await asyncio.to_thread(operations.settings))
                 async with PoolService(
                     chain=chain,
@@ -116,6 +118,7 @@ async def opened_pool(options: PoolOptions, *, signer: Signer, address: str) -> 
                     epoch=leader.epoch,
                     meter=options.meter,
                     sponsor=await _sponsor(options, policy, chain, own_store),
+                    access=AccessGate(AccessStore(store.engine), chain),
                 ).running() as service:
                     operator = PoolOperator(service, operations, lists, base=options.policy, leadership=leadership)
                     await operator.begin()

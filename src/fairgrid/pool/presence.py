@@ -32,6 +32,8 @@ def take(book: Book, event: WorkerJoined | WorkerFacts | WorkerReady | WorkerBea
             worker.score, worker.weight, worker.stake = event.score, worker_weight(event.score), event.stake
             if event.benchmark_fell and worker.machine is not None:
                 worker.machine = replace(worker.machine, benchmark=None)
+            if event.unwelcome:
+                worker.slots = worker.free_slots = 0
             book.place(worker, anew=anew)
         case WorkerLost():
             book.disconnect(event.worker)
@@ -133,7 +135,7 @@ def _resume_replica(book: Book, task: TaskState, replica: Replica, is_held: bool
                     count=task.count,
                 )
             )
-        case ReplicaPhase.SEALED | ReplicaPhase.AUTHORISED if not is_held:
+        case ReplicaPhase.SEALED if not is_held:
             book.end(task, replica, ReplicaPhase.LOST, "its worker forgot what it had sealed")
         case ReplicaPhase.AUTHORISED:
             fast = fast_path.is_fast(task, replica)

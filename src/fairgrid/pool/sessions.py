@@ -83,10 +83,18 @@ class Desk(Protocol):
         ...
 
     def has_room(self) -> bool: ...
+    def is_busy(self, worker: str) -> bool:
+        """True while a worker has something to end here."""
+        ...
+
     def why(self, worker: str) -> wire.Why: ...
 
     async def spot_answered(self, worker: str, check_id: str, answer: int) -> None:
         """A worker answered a test of its speed."""
+        ...
+
+    async def refusal(self, worker: str, owner: str) -> str:
+        """Why a private pool does not take this worker; empty if it does."""
         ...
 
     async def sponsor(self, session: Session, agreement: str) -> wire.Sponsored:
@@ -142,6 +150,8 @@ class Session:
     reason: str = ""
     why: wire.Why | None = None
     why_at: float = 0.0
+    unwelcome: bool = False
+    """It was taken off the pool's list, and ends what it has begun."""
     heard_at: float = 0.0
     """When it spoke last, by the pool's clock."""
 
@@ -210,6 +220,11 @@ async def _enrol(desk: Desk, socket: WebSocket) -> tuple[Session, WorkerJoined]:
     worker, owner, key = await _checked_identity(desk, enrol, nonce)
     if desk.is_banned(worker, owner):
         raise _Turned(f"This worker or its owner was banned by this pool: {desk.ban_reason(worker, owner)}.", "banned")
+    try:
+        if (refusal := await desk.refusal(worker, owner)) and not desk.is_busy(worker):
+            raise _Turned(refusal, "private")
+    except ServiceError as error:
+        raise _Turned(f"The pool cannot read the chain just now ({error}); try again.", "chain") from error
     if not desk.has_room():
         raise _Turned("This pool has as many workers as it takes; try again later.", "full")
     try:

@@ -38,9 +38,9 @@ def terms_of(
     waits: bool = False,
     requirements: Requirements = NO_REQUIREMENTS,
     in_batch_lane: bool = False,
+    refusal: str = "",
 ) -> DealTerms:
-    """What the scheduler needs of a deal, and whether this pool can serve it."""
-    refusal = ""
+    """What the scheduler needs of a deal, and whether this pool can serve it; ``refusal``: why it does not want to."""
     if requires_tee(deal.tag):
         refusal = "It asks for a trusted execution environment, which this pool's workers do not have."
     elif timeref == 0:

@@ -70,9 +70,11 @@ class ChainWatcher:
         tasks: Callable[[], Mapping[str, TaskState]],
         waits: Callable[[Deal], Awaitable[bool]],
         requirements: Callable[[Deal], Awaitable[Requirements]],
+        refusal: Callable[[Deal], Awaitable[str]] | None = None,
     ) -> None:
         """``waits`` says whether a deal's tasks may read the results of others, ``requirements`` what they ask of a
-        machine; neither ever raises."""
+        machine; neither ever raises. ``refusal`` says why a deal is not to be served (empty: it is)."""
+        self._refusal = refusal
         self._requirements = requirements
         self._memory = ChainMemory(store.engine)
         self._chain = chain
@@ -316,7 +318,16 @@ class ChainWatcher:
         requirements, waits = await self._requirements(deal), await self._waits(deal)
         # The deal's own tag is no proof: whoever matches can put the bit into it (decision 16).
         in_lane = has_lane(deal.tag) and (await self._chain.view_lane(deal_id)).in_batch_lane
-        terms = terms_of(deal_id, deal, timeref, waits=waits, requirements=requirements, in_batch_lane=in_lane)
+        refusal = "" if self._refusal is None else await self._refusal(deal)
+        terms = terms_of(
+            deal_id,
+            deal,
+            timeref,
+            waits=waits,
+            requirements=requirements,
+            in_batch_lane=in_lane,
+            refusal=refusal,
+        )
         self._feed(DealMatched(terms, deal.bot_first, deal.bot_size))
         await self._taken()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from fairgrid.protocol.hexes import address_bytes, from_hex, hex32, keccak, to_hex32, uint256_bytes
@@ -11,6 +12,7 @@ __all__ = [
     "MAX_ACCESS_S",
     "MAX_OPERATOR_ACCESS_S",
     "OPERATOR_TYPE_HASH",
+    "PoolPlace",
     "access_message",
     "operator_message",
 ]
@@ -21,6 +23,18 @@ MAX_ACCESS_S: Final = 3_600
 OPERATOR_TYPE_HASH: Final = to_hex32(keccak(b"fairgrid/operator/1"))
 MAX_OPERATOR_ACCESS_S: Final = 300
 """How far ahead an operator's signature may end, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolPlace:
+    """Which pool a requester means: from its own network file, never from the pool's word (decision 31).
+
+    A pool that could name another hub or workerpool would get a signature that opens the task at that one.
+    """
+
+    chain_id: int
+    hub: str
+    workerpool: str
 
 
 def access_message(chain_id: int, hub: str, workerpool: str, task: str, expires_at: int) -> bytes:

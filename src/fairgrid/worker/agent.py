@@ -8,21 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Coroutine
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from fairgrid.chain.interface import Chain
 from fairgrid.errors import FairgridError, ServiceUnavailable
-from fairgrid.protocol.hexes import from_hex
-from fairgrid.protocol.seals import seal_hash
 from fairgrid.protocol.sponsorship import agreement_message
-from fairgrid.protocol.views import Deal, Task, TaskStatus
+from fairgrid.protocol.views import TaskStatus
 from fairgrid.protocol.wire import (
     HeldLease,
     Lease,
@@ -41,101 +37,28 @@ from fairgrid.seams.clock import Clock
 from fairgrid.wallet.signer import Signer
 from fairgrid.worker import events as ev
 from fairgrid.worker.availability import Availability
+from fairgrid.worker.chain_watch import ChainWatch
 from fairgrid.worker.clock_check import clock_warning
+from fairgrid.worker.errands import Errands
 from fairgrid.worker.heed import Heed
-from fairgrid.worker.held import WORKING, HeldTask, InvalidTransition, Phase, Step
+from fairgrid.worker.held import WORKING, InvalidTransition, Phase
+from fairgrid.worker.interface import AgentOptions, Announcer, TaskWork
 from fairgrid.worker.judge import Judge
 from fairgrid.worker.link import LinkOptions, PoolLink
 from fairgrid.worker.machine import WorkerMachine
-from fairgrid.worker.misbehave import Misbehaviour
 from fairgrid.worker.owner import OwnerWatch
 from fairgrid.worker.ownership import Ownership
 from fairgrid.worker.policy import WorkerPolicy
-from fairgrid.worker.store import Finished, WorkerStore
+from fairgrid.worker.recorder import Recorder
+from fairgrid.worker.store import WorkerStore
+from fairgrid.worker.tally import count_end, count_event
 from fairgrid.worker.transactions import Transactions
-from fairgrid.worker.transfers import counting
 
 __all__ = ["AgentOptions", "Announcer", "TaskWork", "WorkerAgent"]
 
 _log = structlog.get_logger(__name__)
 _OVER = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.SPLIT)
 _WHY_WITHIN_S = 5.0
-
-
-class TaskWork(Protocol):
-    """The parts of a task that run on this computer. Each raises a `FairgridError` when it cannot be done here."""
-
-    async def check_app(self, deal: Deal) -> str | None:
-        """Why the deal's app is not run here; None when it is."""
-        ...
-
-    async def download(self, held: HeldTask, deal: Deal) -> None:
-        """Fetch manifest and inputs."""
-        ...
-
-    async def compute(self, held: HeldTask, deal: Deal, task: Task) -> ev.Computed:
-        """Run the job; its result folder is on disk afterwards."""
-        ...
-
-    async def upload(self, held: HeldTask) -> str:
-        """Archive the result, upload it; gives the CID."""
-        ...
-
-    async def check_run(self, held: HeldTask, deal: Deal, task: Task) -> str | None:
-        """Why a run does not fit its deadline on this computer, as far as is known; None when it may."""
-        ...
-
-    def suspend(self) -> bool:
-        """Let running jobs stand still; False where a sandbox cannot."""
-        ...
-
-    def resume(self) -> None:
-        """Let them go on."""
-        ...
-
-    async def discard(self, held: HeldTask, outcome: str) -> None:
-        """Remove the folder of a task that ended so."""
-        ...
-
-    async def sweep(self, held: Collection[HeldTask]) -> None:
-        """Remove the folders of all tasks that are not ``held``: what a crash left behind."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AgentOptions:
-    """How an agent behaves; times in seconds."""
-
-    slots: int = 1
-    confirmations: int = 0
-    """Blocks on top of a fact of the chain before anything is published because of it (decision 30)."""
-    poll_s: float = 1.0
-    """How often held tasks are read from the chain."""
-    settled_poll_s: float = 30.0
-    """How often those are read whose task is over."""
-    receipt_poll_s: float = 0.3
-    replace_after_s: float = 60.0
-    """A transaction that is not mined for so long is replaced by one that offers more for gas."""
-    keep_s: int = 86_400
-    """How long a finished result is kept when the pool never says that it is done (chain time)."""
-    retry_for_s: float = 60.0
-    """How long a lease waits for a chain or storage that does not answer before it is handed back."""
-    stop_s: float = 4.0
-    misbehaviour: Misbehaviour | None = None
-    benchmark: bool = False
-    """Measure the machine before the first enrolment, and tell the pool."""
-    sponsor: bool = False
-    """Ask the pool for coins and a stake to begin with."""
-
-
-class Announcer(Protocol):
-    """Whom the owner of the machine listens to."""
-
-    def ready(self, url: str) -> None:
-        """Enrolled at this pool."""
-
-    def waiting(self, reason: str) -> None:
-        """Not enrolled, and why; said once per reason."""
 
 
 class WorkerAgent:
@@ -174,10 +97,15 @@ class WorkerAgent:
         self._work = work
         self._clock = clock
         self._announcer = announcer
-        self._machine = WorkerMachine(slots=options.slots, confirmations=options.confirmations, keep_s=options.keep_s)
+        self._machine = WorkerMachine(
+            slots=options.slots,
+            confirmations=options.confirmations,
+            keep_s=options.keep_s,
+            keep_blocks=options.keep_blocks,
+        )
         self._worker = ownership.worker if ownership is not None else signer.address
-        self._judge = Judge(chain, self._worker, store, policy, workerpool=link.workerpool)
-        self._transactions = Transactions(
+        judge = Judge(chain, self._worker, store, policy, workerpool=link.workerpool)
+        transactions = Transactions(
             chain,
             signer,
             clock=clock,
@@ -188,18 +116,43 @@ class WorkerAgent:
         )
         self._link = PoolLink(link, signer=signer, user=self, clock=clock, ownership=ownership)
         self._events: asyncio.Queue[ev.Event] = asyncio.Queue()
+        self._errands = Errands(
+            self._machine,
+            chain=chain,
+            signer=signer,
+            worker=self._worker,
+            work=work,
+            judge=judge,
+            transactions=transactions,
+            clock=clock,
+            options=options,
+            report=self._events.put_nowait,
+        )
+        self._watch = ChainWatch(
+            self._machine,
+            chain=chain,
+            worker=self._worker,
+            judge=judge,
+            clock=clock,
+            options=options,
+            report=self._events.put_nowait,
+        )
+        self.tally = tally if tally is not None else Counter()
+        """How often what happened, by the names that `fairgrid.worker.meter` reads."""
+        self._recorder = Recorder(
+            store,
+            self._machine,
+            clock=clock,
+            retry_s=options.poll_s,
+            earned=self._watch.take_earnings,
+            ended=partial(count_end, self.tally),
+            waits=self._wait_for,
+        )
         self._stop = asyncio.Event()
-        self._running: set[asyncio.Task[None]] = set()
-        self._work_of: dict[str, asyncio.Task[None]] = {}
-        self._looks: dict[str, asyncio.Lock] = {}
-        self._next_look: dict[str, float] = {}
-        self._earned: dict[str, int] = {}
         self._said = ""
         self._trouble = "It has not reached its pool yet."
         self._enrolled = False
         self._why: asyncio.Future[Why] | None = None
-        self.tally = tally if tally is not None else Counter()
-        """How often what happened, by the names that `fairgrid.worker.meter` reads."""
         self._owner = owner
         self.heed = Heed(owner, self, clock=clock, tally=self.tally) if owner is not None else None
         self.partials: Callable[[PartialRequest], Awaitable[PartialResult]] | None = None
@@ -225,7 +178,7 @@ class WorkerAgent:
         mind = asyncio.create_task(self._think(), name="worker mind")
         helpers = [
             asyncio.create_task(self._enrol_for_ever(), name="pool link"),
-            asyncio.create_task(self._poll_for_ever(), name="chain poll"),
+            asyncio.create_task(self._watch.run(), name="chain poll"),
         ]
         if self.heed is not None:
             helpers.append(asyncio.create_task(self.heed.run(), name="owner's rules"))
@@ -242,7 +195,7 @@ class WorkerAgent:
                 if task.done():
                     task.result()
         finally:
-            everything: list[asyncio.Task[Any]] = [mind, stopping, *helpers, *self._running]
+            everything: list[asyncio.Task[Any]] = [mind, stopping, *helpers, *self._errands.running]
             for task in everything:
                 task.cancel()
             await asyncio.wait(everything, timeout=self._options.stop_s / 2)
@@ -276,7 +229,7 @@ class WorkerAgent:
         self._enrolled = True
         self._events.put_nowait(ev.PoolConnected())
         self._announcer.ready(self._pool.url)
-        self._start(self._check_clock(self._link.pool_time))
+        self._errands.start(self._check_clock(self._link.pool_time))
         if self._options.sponsor:
             self._link.send(self._sponsor_request())
 
@@ -325,14 +278,14 @@ class WorkerAgent:
             )
             return
         if isinstance(message, SpotCheck):
-            self._start(self._answer_check(message))
+            self._errands.start(self._answer_check(message))
             return
         if isinstance(message, Why):
             if self._why is not None and not self._why.done():
                 self._why.set_result(message)
             return
         if isinstance(message, PartialRequest):
-            self._start(self._show_partial(message))
+            self._errands.start(self._show_partial(message))
             return
         if isinstance(message, Lease) and self.heed is not None:
             self.heed.leased(message)
@@ -370,31 +323,6 @@ class WorkerAgent:
     @property
     def is_suspended(self) -> bool:
         return self.heed is not None and self.heed.is_suspended
-
-    def _count(self, event: ev.Event) -> None:
-        match event:
-            case Lease():
-                self.tally["leases"] += 1
-            case ev.Computed():
-                self.tally["jobs"] += 1
-                self.tally["compute_ms"] += round(event.compute_s * 1000)
-            case ev.WorkFailed():
-                self.tally["job_failures"] += 1
-            case ev.Uploaded():
-                self.tally["uploads"] += 1
-            case ev.UploadFailed():
-                self.tally["upload_failures"] += 1
-            case ev.PoolDisconnected():
-                self.tally["disconnections"] += 1
-            case _:
-                pass
-
-    def _count_end(self, outcome: str, earned: int | None) -> None:
-        ends = {"aborted": "aborted", "handed back": "handed_back"}
-        word = outcome.partition(":")[0]
-        known = word if word in ("completed", "failed", "split") else ends.get(word, "other")
-        self.tally[f"ended/{known}"] += 1
-        self.tally["earned_nrlc"] += earned or 0
 
     def status(self) -> tuple[tuple[HeldLease, ...], int]:
         return self._machine.leases(), self._machine.free_slots
@@ -454,57 +382,22 @@ class WorkerAgent:
     async def _think(self) -> None:
         while True:
             event = await self._events.get()
-            self._count(event)
+            count_event(self.tally, event)
             try:
                 try:
                     instructions = self._machine.handle(event)
                 except InvalidTransition as error:
                     _log.error("event refused", event_type=type(event).__name__, reason=str(error))
                     continue
-                await self._persist(instructions)
+                await self._recorder.store(instructions)
                 for instruction in instructions:
                     await self._follow(instruction)
             finally:
                 self._events.task_done()
 
-    async def _persist(self, instructions: list[ev.Instruction]) -> None:
-        saves = [instruction.held for instruction in instructions if isinstance(instruction, ev.Save)]
-        forgets = [
-            Finished(
-                task_id=instruction.held.task_id,
-                deal_id=instruction.held.deal_id,
-                workerpool=instruction.held.workerpool,
-                phase=instruction.held.phase,
-                outcome=instruction.outcome,
-                earned=self._earned.pop(instruction.held.task_id, None),
-                finished_at=self._clock.now(),
-            )
-            for instruction in instructions
-            if isinstance(instruction, ev.Forget)
-        ]
-        if not saves and not forgets:
-            return
-        while True:
-            try:
-                if await asyncio.to_thread(self._store.is_gone):
-                    # Only the machine knows now what stakes hang on.
-                    _log.error("the database was removed; what is held is written anew, the history is lost")
-                    await asyncio.to_thread(self._store.recreate, self._machine.held)
-                await asyncio.to_thread(self._store.apply, saves, forgets)
-                for finished in forgets:
-                    self._count_end(finished.outcome, finished.earned)
-                return
-            except (SQLAlchemyError, OSError) as error:
-                # Nothing is promised, sent or signed meanwhile: that comes after this.
-                self._wait_for(
-                    f"The worker's database cannot be written ({getattr(error, 'orig', None) or error}). Make room on "
-                    f"the disk, or give back its folder: the worker promises nothing until then, and goes on by itself."
-                )
-                await self._clock.sleep(self._options.poll_s)
-
     async def _follow(self, instruction: ev.Instruction) -> None:
         match instruction:
-            case ev.Save():
+            case ev.Save() | ev.TakeUp():
                 pass
             case ev.Send(message):
                 self._link.send(message)
@@ -512,208 +405,31 @@ class WorkerAgent:
                 _log.info("note", task=task_id, text=text)
             case ev.Forget(held, outcome):
                 _log.info("task forgotten", task=held.task_id, phase=held.phase.value, outcome=outcome)
-                self._looks.pop(held.task_id, None)
-                self._next_look.pop(held.task_id, None)
-                await self._end_work(held.task_id)
-                self._start(self._work.discard(held, outcome))
+                self._watch.forget(held.task_id)
+                await self._errands.end_work(held.task_id)
+                self._errands.start(self._work.discard(held, outcome))
+            case ev.Retire(held):
+                _log.info("task is over", task=held.task_id, phase=held.phase.value, outcome=held.outcome)
+                self._watch.forget(held.task_id)
+            case ev.Drop(held):
+                self._errands.start(self._work.discard(held, held.outcome))
             case ev.Cancel(task_id):
-                await self._end_work(task_id)
+                await self._errands.end_work(task_id)
             case ev.Examine(task_id):
-                self._start_work(task_id, self._examine)
+                self._errands.start_work(task_id, self._errands.examine)
             case ev.Download(task_id):
-                self._start_work(task_id, self._download)
+                self._errands.start_work(task_id, self._errands.download)
             case ev.Compute(task_id):
-                self._start_work(task_id, self._compute)
+                self._errands.start_work(task_id, self._errands.compute)
             case ev.SignSeal(task_id):
-                self._sign_seal(task_id)
+                self._errands.sign_seal(task_id)
             case ev.Contribute(task_id):
-                self._start(self._contribute(task_id))
+                self._errands.start(self._errands.contribute(task_id))
             case ev.Reveal(task_id):
-                self._start(self._reveal(task_id))
+                self._errands.start(self._errands.reveal(task_id))
             case ev.Broadcast(task_id, step):
-                self._start(self._broadcast(task_id, step))
+                self._errands.start(self._errands.broadcast(task_id, step))
             case ev.Upload(task_id):
-                self._start(self._upload(task_id))
+                self._errands.start(self._errands.upload(task_id))
             case ev.LookAtChain(task_id):
-                self._start(self._look(task_id))
-
-    def _start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(self._guarded(coroutine))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        # One that is cancelled before it began would never be awaited.
-        task.add_done_callback(lambda _: coroutine.close())
-        return task
-
-    async def _guarded(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        try:
-            await coroutine
-        except ServiceUnavailable as error:
-            # Only looks at the chain end so; the next one comes by itself.
-            _log.warning("a service does not answer", reason=str(error))
-        except Exception:
-            _log.exception("a worker task failed")
-
-    # --- computing ----------------------------------------------------------------------------------------------
-
-    def _start_work(self, task_id: str, do: Callable[[HeldTask], Awaitable[ev.Event]]) -> None:
-        held = self._machine.get(task_id)
-        if held is not None:
-            self._work_of[task_id] = self._start(self._worked(held, do))
-
-    async def _end_work(self, task_id: str) -> None:
-        task = self._work_of.pop(task_id, None)
-        if task is not None and not task.done():
-            task.cancel()
-            await asyncio.wait((task,), timeout=self._options.stop_s / 2)
-
-    async def _worked(self, held: HeldTask, do: Callable[[HeldTask], Awaitable[ev.Event]]) -> None:
-        give_up = self._clock.now() + self._options.retry_for_s
-        while True:
-            try:
-                self._events.put_nowait(await do(held))
-            except ServiceUnavailable as error:
-                if self._clock.now() < give_up:
-                    _log.warning("work waits", task=held.task_id, reason=str(error))
-                    await self._clock.sleep(self._options.poll_s)
-                    continue
-                self._events.put_nowait(ev.WorkFailed(held.task_id, str(error)))
-            except FairgridError as error:
-                self._events.put_nowait(ev.WorkFailed(held.task_id, str(error)))
-            except OSError as error:
-                text = f"This machine's disk or memory failed: {error.strerror or error}."
-                self._events.put_nowait(ev.WorkFailed(held.task_id, text))
-            except Exception as error:
-                _log.exception("work failed", task=held.task_id)
-                self._events.put_nowait(ev.WorkFailed(held.task_id, f"Internal error: {type(error).__name__}: {error}"))
-            return
-
-    async def _examine(self, held: HeldTask) -> ev.Event:
-        deal, task, refusal = await self._judge.judged(held, reserved=self._machine.reserved_stake(held.task_id))
-        refusal = refusal or await self._work.check_app(deal) or await self._work.check_run(held, deal, task)
-        if refusal is not None:
-            return ev.WorkFailed(held.task_id, refusal)
-        return ev.Approved(
-            held.task_id,
-            deal.workerpool.pointer,
-            deal.workerpool.owner,
-            deal.worker_stake * held.units,
-            task.final_deadline,
-            max(deal.trust, 1),
-        )
-
-    async def _download(self, held: HeldTask) -> ev.Event:
-        with counting() as moved:
-            await self._work.download(held, await self._judge.deal(held))
-        return ev.Downloaded(held.task_id, moved.bytes_in)
-
-    async def _compute(self, held: HeldTask) -> ev.Event:
-        return await self._work.compute(held, await self._judge.deal(held), await self._chain.view_task(held.task_id))
-
-    def _sign_seal(self, task_id: str) -> None:
-        held = self._machine.get(task_id)
-        if held is None:
-            return
-        salt = "0x" + secrets.token_bytes(32).hex()
-        seal = seal_hash(self._chain.chain_id, self._chain.hub, task_id, held.round, self._worker, held.digest, salt)
-        signature = self._signer.sign_message(from_hex(seal))
-        self._events.put_nowait(ev.SealSigned(task_id, salt, seal, signature))
-
-    # --- the chain ----------------------------------------------------------------------------------------------
-
-    async def _contribute(self, task_id: str) -> None:
-        held = self._machine.get(task_id)
-        if held is None:
-            return
-        try:
-            deal, _, refusal = await self._judge.judged(held)
-            refusal = refusal or await self._transactions.refusal(held, deal)
-            if refusal is not None:
-                self._events.put_nowait(ev.ContributionRefused(task_id, refusal, lasting=True))
-                return
-            transaction = await self._transactions.sign_contribution(held, deal, self._machine.held)
-        except ServiceUnavailable as error:
-            self._events.put_nowait(ev.ContributionRefused(task_id, str(error), lasting=False))
-        except FairgridError as error:
-            self._events.put_nowait(ev.ContributionRefused(task_id, str(error), lasting=True))
-        except Exception as error:
-            _log.exception("contribution failed", task=task_id)
-            self._events.put_nowait(ev.ContributionRefused(task_id, f"Internal error: {error!r}", lasting=True))
-        else:
-            self._events.put_nowait(ev.TransactionSigned(task_id, Step.CONTRIBUTE, transaction))
-
-    async def _reveal(self, task_id: str) -> None:
-        held = self._machine.get(task_id)
-        if held is None:
-            return
-        if self._options.misbehaviour is Misbehaviour.NO_REVEAL:
-            _log.warning("misbehaves: does not reveal", task=task_id)
-            return
-        try:
-            transaction = await self._transactions.sign_reveal(held, self._machine.held)
-        except Exception as error:
-            if not isinstance(error, FairgridError):
-                _log.exception("reveal failed", task=task_id)
-            self._events.put_nowait(ev.RevealRefused(task_id, str(error)))
-        else:
-            self._events.put_nowait(ev.TransactionSigned(task_id, Step.REVEAL, transaction))
-
-    async def _broadcast(self, task_id: str, step: Step) -> None:
-        held = self._machine.get(task_id)
-        transaction = held.transaction(step) if held is not None else None
-        if held is None or transaction is None:
-            return
-        waiting = Phase.CONTRIBUTING if step is Step.CONTRIBUTE else Phase.REVEALING
-
-        def wanted() -> bool:
-            current = self._machine.get(task_id)
-            return current is not None and current.phase is waiting and current.transaction(step) == transaction
-
-        event = await self._transactions.deliver(task_id, step, held.versions(step), wanted=wanted)
-        if event is not None:
-            self._events.put_nowait(event)
-
-    async def _poll_for_ever(self) -> None:
-        while True:
-            now = self._clock.now()
-            due = [held.task_id for held in self._machine.held if self._next_look.get(held.task_id, 0.0) <= now]
-            for task_id in due:
-                try:
-                    await self._look(task_id)
-                except ServiceUnavailable as error:
-                    _log.warning("chain does not answer", reason=str(error))
-                    break
-                except Exception:
-                    _log.exception("looking at the chain failed", task=task_id)
-            await self._clock.sleep(self._options.poll_s)
-
-    async def _look(self, task_id: str) -> None:
-        async with self._looks.setdefault(task_id, asyncio.Lock()):
-            held = self._machine.get(task_id)
-            if held is None:
-                self._looks.pop(task_id, None)
-                return
-            # In this order: what is newer may only make the worker more careful.
-            head = await self._chain.head()
-            task = await self._chain.view_task(task_id)
-            mine = await self._chain.view_contribution(task_id, self._worker)
-            if task.status in _OVER and held.phase not in WORKING:
-                self._next_look[task_id] = self._clock.now() + self._options.settled_poll_s
-                if task_id not in self._earned:
-                    self._earned[task_id] = await self._judge.earnings(held, task)
-            newest = (await self._chain.head()).number if self._options.confirmations else head.number
-            self._events.put_nowait(ev.ChainSeen(task_id, head.number, head.timestamp, task, mine, newest))
-
-    async def _upload(self, task_id: str) -> None:
-        held = self._machine.get(task_id)
-        if held is None:
-            return
-        try:
-            with counting() as moved:
-                cid = await self._work.upload(held)
-        except Exception as error:
-            if not isinstance(error, FairgridError):
-                _log.exception("upload failed", task=task_id)
-            self._events.put_nowait(ev.UploadFailed(task_id, str(error)))
-        else:
-            self._events.put_nowait(ev.Uploaded(task_id, cid, moved.bytes_out))
+                self._errands.start(self._watch.look(task_id))

@@ -12,8 +12,19 @@ class Depth:
         self._confirmations = confirmations
         self._since: dict[str, dict[str, tuple[object, int]]] = {}
 
-    def reached(self, task_id: str, topic: str, fact: object | None, block: int, *, newest: int | None = None) -> bool:
+    def reached(
+        self,
+        task_id: str,
+        topic: str,
+        fact: object | None,
+        block: int,
+        *,
+        newest: int | None = None,
+        blocks: int | None = None,
+    ) -> bool:
         """True when ``fact`` has been so for ``confirmations`` blocks up to ``block``; None: there is no such fact.
+
+        ``blocks`` is another depth than the confirmations.
 
         ``block`` was the newest before the fact was read, ``newest`` after it (None: no other): a fact that appeared in
         between is not taken for older than it is.
@@ -25,7 +36,7 @@ class Depth:
         known = topics.get(topic)
         if known is None or known[0] != fact or block < known[1]:
             known = topics[topic] = (fact, max(block, newest or block))
-        return block - known[1] >= self._confirmations
+        return block - known[1] >= (self._confirmations if blocks is None else blocks)
 
     def forget(self, task_id: str) -> None:
         """Drop what is remembered of a task."""

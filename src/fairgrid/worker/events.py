@@ -30,9 +30,11 @@ __all__ = [
     "ContributionRefused",
     "Download",
     "Downloaded",
+    "Drop",
     "Event",
     "Examine",
     "Forget",
+    "HeadSeen",
     "Instruction",
     "LookAtChain",
     "Note",
@@ -40,6 +42,7 @@ __all__ = [
     "PoolConnected",
     "PoolDisconnected",
     "Restored",
+    "Retire",
     "Reveal",
     "RevealRefused",
     "Save",
@@ -47,6 +50,7 @@ __all__ = [
     "Send",
     "SignSeal",
     "Stopping",
+    "TakeUp",
     "TransactionLost",
     "TransactionMined",
     "TransactionReplaced",
@@ -212,6 +216,14 @@ class ChainSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class HeadSeen:
+    """The newest block; ``rewritten``: blocks were replaced since the last one."""
+
+    block: int
+    rewritten: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Uploaded:
     """The archive is in storage; ``bytes_out`` were sent."""
 
@@ -246,6 +258,7 @@ Event = (
     | TransactionMined
     | TransactionLost
     | ChainSeen
+    | HeadSeen
     | Uploaded
     | UploadFailed
     | Lease
@@ -263,7 +276,7 @@ Event = (
 
 @dataclass(frozen=True, slots=True)
 class Save:
-    """Store this record. All `Save` and `Forget` of one event are stored before any other instruction is followed."""
+    """Store this record. All that one event stores is stored, in this order, before anything else of it is done."""
 
     held: HeldTask
 
@@ -274,6 +287,27 @@ class Forget:
 
     held: HeldTask
     outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retire:
+    """Store how it ended; the record, what works on it aside, and its folder stay."""
+
+    held: HeldTask
+
+
+@dataclass(frozen=True, slots=True)
+class TakeUp:
+    """Store that it is held again, and that it did not end."""
+
+    held: HeldTask
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Drop a kept record and its folder; how it ended stays stored."""
+
+    held: HeldTask
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,6 +399,9 @@ class Note:
 Instruction = (
     Save
     | Forget
+    | Retire
+    | TakeUp
+    | Drop
     | Send
     | Examine
     | Download

@@ -6,7 +6,8 @@
                                                                                                  UPLOADED ◄─┘
 
 Records before SEALED can be handed back at any time and cost nobody anything. From SEALED on a record is kept on disk
-until the chain says that its task is over: it holds what a stake depends on.
+until the chain says that its task is over, and for 64 blocks more: it holds what a stake depends on, and a
+reorganisation may lead back to REVEALING, CONTRIBUTED or CONTRIBUTING.
 """
 
 from __future__ import annotations
@@ -57,9 +58,9 @@ TRANSITIONS: Final[dict[Phase, frozenset[Phase]]] = {
     Phase.CONTRIBUTING: frozenset({Phase.CONTRIBUTED, Phase.SEALED}),
     Phase.CONTRIBUTED: frozenset({Phase.REVEALING, Phase.REVEALED, Phase.CONTRIBUTING}),
     Phase.REVEALING: frozenset({Phase.REVEALED, Phase.CONTRIBUTED}),
-    Phase.REVEALED: frozenset({Phase.UPLOADING, Phase.REVEALING}),
+    Phase.REVEALED: frozenset({Phase.UPLOADING, Phase.REVEALING, Phase.CONTRIBUTED}),
     Phase.UPLOADING: frozenset({Phase.UPLOADED, Phase.REVEALED}),
-    Phase.UPLOADED: frozenset({Phase.UPLOADING, Phase.REVEALING}),
+    Phase.UPLOADED: frozenset({Phase.UPLOADING, Phase.REVEALING, Phase.CONTRIBUTED}),
 }
 """Which phase may follow which. Ways back: a restart computes anew (to ACCEPTED); a contribution or reveal that the
 chain refused, or undid in a reorganisation, is made again."""
@@ -125,6 +126,10 @@ class HeldTask:
     upload_requested: bool = False
     """The pool asked for the result: before the contribution if the task is SEALED."""
     done_requested: bool = False
+    outcome: str = ""
+    """How its task ended on chain; empty while it is held."""
+    ended_block: int = 0
+    """The block at which it had ended; 0 while it is held."""
     usage: Usage = NO_USAGE
     """What the task took of this machine."""
     story: tuple[str, ...] = ()
@@ -138,6 +143,16 @@ class HeldTask:
     def is_what_it_says(self) -> bool:
         """Whether ``task_id`` is the id of deal, index and count."""
         return unit_id(self.deal_id, self.index, self.count) == self.task_id
+
+    @property
+    def may_be_quick(self) -> bool:
+        """Whether the result may leave before consensus, and end the task in one transaction (decision 3)."""
+        return self.trust == 1 and not self.count
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is only kept, in case that the chain takes the end of its task back."""
+        return bool(self.outcome)
 
     @property
     def held_lease(self) -> HeldLease:

@@ -57,6 +57,8 @@ _held = sa.Table(
     sa.Column("usage", sa.Text, nullable=False),
     sa.Column("trust", Uint256, nullable=False),
     sa.Column("fast", sa.Boolean, nullable=False),
+    sa.Column("outcome", sa.String(32), nullable=False),
+    sa.Column("ended_block", sa.BigInteger, nullable=False),
 )
 _transaction = sa.Table(
     "worker_transaction",
@@ -119,7 +121,10 @@ _PLAIN = (
     "done_requested",
     "trust",
     "fast",
+    "outcome",
+    "ended_block",
 )
+_ENDS = ("completed", "failed", "split")
 _CONTRIBUTED_PHASES = (Phase.CONTRIBUTED, Phase.REVEALING, Phase.REVEALED, Phase.UPLOADING, Phase.UPLOADED)
 
 
@@ -220,7 +225,7 @@ class WorkerStore:
         self.apply(held)
 
     def load(self) -> tuple[HeldTask, ...]:
-        """Every held record, in the order of arrival."""
+        """Every record that is held or kept, in the order of arrival."""
         with self._engine.connect().execution_options(read_only=True) as connection:
             transactions: dict[tuple[str, str], SignedTransaction] = {
                 (row.task_id, row.step): _signed(row) for row in connection.execute(sa.select(_transaction))
@@ -245,13 +250,29 @@ class WorkerStore:
             for row in rows
         )
 
-    def apply(self, saves: Sequence[HeldTask], forgets: Sequence[Finished] = ()) -> None:
-        """Store records and drop finished ones, all in one transaction; on disk when it returns."""
+    def apply(
+        self,
+        saves: Sequence[HeldTask],
+        forgets: Sequence[Finished] = (),
+        *,
+        retired: Sequence[Finished] = (),
+        taken_up: Sequence[str] = (),
+        dropped: Sequence[str] = (),
+    ) -> None:
+        """Store records and drop finished ones, all in one transaction; on disk when it returns.
+
+        Of what is ``retired`` the record stays; of the tasks that are ``taken_up`` the end is stricken from the
+        history; of those that are ``dropped`` only the record goes.
+        """
         with self._engine.begin() as connection:
+            if taken_up:
+                ended = _finished.c.task_id.in_(taken_up) & _finished.c.outcome.in_(_ENDS)
+                connection.execute(sa.delete(_finished).where(ended))
             for held in saves:
                 self._save(connection, held)
-            for finished in forgets:
-                connection.execute(sa.delete(_held).where(_held.c.task_id == finished.task_id))
+            for task_id in (*dropped, *(finished.task_id for finished in forgets)):
+                connection.execute(sa.delete(_held).where(_held.c.task_id == task_id))
+            for finished in (*retired, *forgets):
                 connection.execute(
                     sa.insert(_finished).values(
                         task_id=finished.task_id,

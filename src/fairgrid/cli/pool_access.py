@@ -1,0 +1,268 @@
+"""`fairgrid pool access` and `fairgrid pool offer`: who may use a pool and work for it, and an order for them alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from fairgrid.cli.output import console, emit_json, rlc, run_async
+from fairgrid.errors import UsageError
+
+if TYPE_CHECKING:
+    from fairgrid.pool.access import AccessList, AccessStore, Role
+
+__all__ = ["add_pool_access"]
+
+_Value = TypeVar("_Value")
+
+access_app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Who may use the pool and work for it. Changes apply within seconds, without a restart.",
+)
+
+
+class RoleChoice(StrEnum):
+    """For whom a line of the list counts."""
+
+    WORKER = "worker"
+    REQUESTER = "requester"
+    BOTH = "both"
+
+
+_Directory = Annotated[Path, typer.Option("--dir", help="The pool's folder.")]
+_Database = Annotated[
+    str | None,
+    typer.Option(
+        "--database",
+        envvar="FAIRGRID_POOL_DATABASE",
+        help="Where the state lies: postgresql://USER@HOST/NAME, or a path for SQLite. Default: DIR/pool.db.",
+    ),
+]
+_Role = Annotated[RoleChoice, typer.Option("--role", help="In which role: those who use it, or work for it, or both.")]
+_Addresses = Annotated[list[str], typer.Argument(metavar="ADDRESS...", help="Accounts, or owners of workers.")]
+_Note = Annotated[str, typer.Option("--note", help="A word for yourself, such as a name.")]
+_Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+
+
+def add_pool_access(app: typer.Typer) -> None:
+    """Add the commands to `fairgrid pool`."""
+    app.add_typer(access_app, name="access")
+    app.command("offer")(offer)
+
+
+@access_app.command("list")
+def list_access(directory: _Directory = Path("pool"), database: _Database = None, as_json: _Json = False) -> None:
+    """Show who is admitted, and what strangers meet."""
+    _show(_with_store(directory, database, lambda store: store.read()), as_json=as_json)
+
+
+@access_app.command("add")
+def add_access(
+    addresses: _Addresses,
+    role: _Role = RoleChoice.BOTH,
+    note: _Note = "",
+    directory: _Directory = Path("pool"),
+    database: _Database = None,
+    as_json: _Json = False,
+) -> None:
+    """Admit accounts. An open pool is closed to strangers in this role from the first one on."""
+
+    def add(store: AccessStore) -> AccessList:
+        store.add(addresses, _roles(role), note=note)
+        return store.read()
+
+    _show(_with_store(directory, database, add), as_json=as_json)
+
+
+@access_app.command("group")
+def add_group(
+    groups: Annotated[list[str], typer.Argument(metavar="GROUP...", help="Groups on chain (`fairgrid group create`).")],
+    role: _Role = RoleChoice.BOTH,
+    note: _Note = "",
+    directory: _Directory = Path("pool"),
+    database: _Database = None,
+    as_json: _Json = False,
+) -> None:
+    """Admit the members of groups, whoever they are at the time: the chain is asked."""
+
+    def add(store: AccessStore) -> AccessList:
+        store.add(groups, _roles(role), is_group=True, note=note)
+        return store.read()
+
+    _show(_with_store(directory, database, add), as_json=as_json)
+
+
+@access_app.command("remove")
+def remove_access(
+    addresses: _Addresses,
+    role: _Role = RoleChoice.BOTH,
+    directory: _Directory = Path("pool"),
+    database: _Database = None,
+    as_json: _Json = False,
+) -> None:
+    """Take accounts or groups off the list. Their workers end what they have begun; the pool stays closed."""
+
+    def remove(store: AccessStore) -> AccessList:
+        if not store.remove(addresses, _roles(role)):
+            raise UsageError(f"Nothing was removed: {', '.join(addresses)} is not on the list as {role.value}.")
+        return store.read()
+
+    _show(_with_store(directory, database, remove), as_json=as_json)
+
+
+@access_app.command("door")
+def set_door(
+    state: Annotated[str, typer.Argument(metavar="STATE", help="open, closed, or lenient.")],
+    role: _Role = RoleChoice.BOTH,
+    directory: _Directory = Path("pool"),
+    database: _Database = None,
+    as_json: _Json = False,
+) -> None:
+    """Say what strangers meet: `open` lets everybody in, `closed` nobody but those on the list.
+
+    A stranger's deal that the chain made all the same (by an order without restriction) is not served when closed: he
+    is refunded after the final deadline and the pool loses its stake in it. `lenient` serves and earns it.
+    """
+    from fairgrid.pool.access import Door
+
+    try:
+        door = Door(state)
+    except ValueError:
+        raise UsageError(f"There is no state {state!r}: give open, closed or lenient.") from None
+
+    def change(store: AccessStore) -> AccessList:
+        store.set_door(_roles(role), door)
+        return store.read()
+
+    _show(_with_store(directory, database, change), as_json=as_json)
+
+
+def offer(
+    network: Annotated[Path, typer.Option("--network", help="The network file, or a folder with network.json.")],
+    directory: Annotated[Path, typer.Option("--dir", help="The pool's folder: the workerpool owner's key.")],
+    price: Annotated[int, typer.Option(min=0, help="nRLC for one task; 0 asks for nothing.")],
+    volume: Annotated[int, typer.Option(min=1, help="So many tasks may be bought with it.")] = 1_000,
+    trust: Annotated[int, typer.Option(min=0, help="The highest trust that it offers.")] = 1,
+    category: Annotated[int, typer.Option(min=0, help="Category of the tasks.")] = 0,
+    only: Annotated[
+        str | None, typer.Option("--only", help="Account or group that may buy; nobody else can. Default: everybody.")
+    ] = None,
+    batch: Annotated[bool, typer.Option("--batch/--no-batch", help="Whether it offers the batch lane.")] = True,
+    as_json: _Json = False,
+) -> None:
+    """Sign an order of the workerpool and publish it on the market, for a group alone if you say so.
+
+    The chain itself refuses a match by somebody who is not in the group. The owner's deposit must cover the
+    scheduler's stake, 30 % of the price of every task that is sold.
+    """
+    from fairgrid.chain.client import JsonRpcChain
+    from fairgrid.chain.network import load_network
+    from fairgrid.market.client import MarketClient
+    from fairgrid.pool.ownership import check_ownership
+    from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS, checksum, to_hex32
+    from fairgrid.protocol.orders import WorkerpoolOrder
+    from fairgrid.protocol.tags import LANE_MASK
+    from fairgrid.protocol.typed_data import Domain, order_hash, order_typed_data
+    from fairgrid.wallet.keystore import open_or_create_key
+
+    where = load_network(network)
+    signer = open_or_create_key(directory)
+
+    async def publish() -> tuple[WorkerpoolOrder, str]:
+        import secrets
+
+        async with (
+            await JsonRpcChain.connect(where) as chain,
+            MarketClient(where.market, where.chain_id, hub=where.hub) as market,
+        ):
+            await check_ownership(chain, where.pool_address, signer)
+            domain = Domain(chain.chain_id, chain.hub)
+            order = WorkerpoolOrder(
+                workerpool=where.pool_address,
+                workerpoolprice=price,
+                volume=volume,
+                tag=f"0x{LANE_MASK:064x}" if batch else ZERO32,
+                category=category,
+                trust=trust,
+                requesterrestrict=checksum(only) if only else ZERO_ADDRESS,
+                salt=to_hex32(secrets.token_bytes(32)),
+            )
+            signed = order.signed(signer.sign_typed_data(order_typed_data(order, domain)))
+            await market.publish(signed, signer)
+            return signed, order_hash(signed, domain)
+
+    order, name = run_async(publish)
+    if as_json:
+        emit_json(
+            {
+                "status": "ok",
+                "orderHash": name,
+                "workerpool": order.workerpool,
+                "priceNrlc": order.workerpoolprice,
+                "volume": order.volume,
+                "onlyFor": None if order.requesterrestrict == ZERO_ADDRESS else order.requesterrestrict,
+            }
+        )
+        return
+    whom = "everybody" if order.requesterrestrict == ZERO_ADDRESS else order.requesterrestrict
+    console().print(
+        f"Published {name}: {volume:,} tasks at {rlc(price)} each, for {whom}.", markup=False, soft_wrap=True
+    )
+
+
+def _with_store(directory: Path, database: str | None, work: Callable[[AccessStore], _Value]) -> _Value:
+    from fairgrid.pool.access import AccessStore
+    from fairgrid.pool.store import PoolStore
+
+    if database is None and not directory.is_dir():
+        raise UsageError(f"There is no folder {directory}. Name the pool's with --dir.")
+    store = PoolStore.open(database or directory / "pool.db")
+    try:
+        return work(AccessStore(store.engine))
+    finally:
+        store.close()
+
+
+def _roles(choice: RoleChoice) -> list[Role]:
+    from fairgrid.pool.access import Role
+
+    return list(Role) if choice is RoleChoice.BOTH else [Role(choice.value)]
+
+
+def _show(current: AccessList, *, as_json: bool) -> None:
+    from fairgrid.pool.access import Role
+
+    if as_json:
+        emit_json(_document(current))
+        return
+    screen = console()
+    for role in Role:
+        screen.print(f"{role.value}s: {current.door(role).value} to strangers", style="bold", markup=False)
+        for entry in current.entries:
+            if entry.role is role:
+                kind = "group " if entry.is_group else ""
+                screen.print(f"  {kind}{entry.address}  {entry.note}".rstrip(), markup=False)
+
+
+def _document(current: AccessList) -> dict[str, Any]:
+    from fairgrid.pool.access import Role
+
+    return {
+        "status": "ok",
+        "doors": {role.value: current.door(role).value for role in Role},
+        "entries": [
+            {
+                "address": entry.address,
+                "role": entry.role.value,
+                "group": entry.is_group,
+                "note": entry.note,
+                "at": entry.at,
+            }
+            for entry in current.entries
+        ],
+    }
