@@ -205,7 +205,7 @@ class Grid:
             assert time.monotonic() < deadline, f"{what} did not happen"
             await asyncio.sleep(0.02)
 
-    async def until_status(self, task: str, status: TaskStatus, *, seconds: float = 20) -> None:
+    async def until_status(self, task: str, status: TaskStatus, *, seconds: float = 40) -> None:
         async def reached() -> bool:
             return (await self.chain.view_task(task)).status is status
 
