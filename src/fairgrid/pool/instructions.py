@@ -120,8 +120,7 @@ class RefundRest(Struct, frozen=True):
         return f"{self.task_id}/refundrest"
 
 
-@dataclass(frozen=True, slots=True)
-class PayAuditor:
+class PayAuditor(Struct, frozen=True):
     """Pay a worker for audits out of the pool's account in the escrow: its payment number ``number``."""
 
     worker: str
