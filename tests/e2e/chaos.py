@@ -26,6 +26,10 @@ _GOES_ON = 4
 """Exit code of a command that lost a service: its requester tries again."""
 
 
+_RUN_AGAIN = "nothing was locked, run the job again"
+"""What is said of a match that can never be mined."""
+
+
 class Way(StrEnum):
     """How a process is struck."""
 
@@ -90,6 +94,7 @@ class Requester:
             *("--out", self.out, "--json"),
         )
         self._script = script
+        self._lost: set[str] = set()
         self._popen: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._insist, name=bag.name)
         self._ended = threading.Event()
@@ -119,6 +124,7 @@ class Requester:
         """The bag's deal, once it is signed."""
         folder = self._network.local.folder.path / "deals" / self._network.local.accounts["requester"].address
         mine = [record for record in Journal(folder).all() if record.job_name == self._script.name]
+        mine = [record for record in mine if record.deal_id not in self._lost]
         assert len(mine) <= 1, f"{self.bag.name} was signed {len(mine)} times"
         return mine[0] if mine else None
 
@@ -128,6 +134,8 @@ class Requester:
                 record = self.deal()
                 again = () if record is None else ("result", record.deal_id, "--out", self.out, "--json")
                 answer = self._command(*(again or self._run))
+                if record is not None and _RUN_AGAIN in answer.stdout:
+                    self._lost.add(record.deal_id)  # all bags have one key, and another one took this match's nonce
                 if answer.code not in (_GOES_ON, -9):
                     self.answer = answer
                     return
