@@ -51,6 +51,7 @@ from fairgrid.pool.events import (
     UploadReported,
     UploadVerified,
     WorkerBeat,
+    WorkerCached,
     WorkerDrained,
     WorkerFacts,
     WorkerJoined,
@@ -106,7 +107,7 @@ _AboutATask = (
     | _Answer
 )
 _ABOUT_A_TASK = frozenset(get_args(_AboutATask))
-_PRESENCE = (WorkerJoined, WorkerFacts, WorkerReady, WorkerBeat, WorkerLost)
+_PRESENCE = (WorkerJoined, WorkerFacts, WorkerReady, WorkerBeat, WorkerCached, WorkerLost)
 
 
 @dataclass(frozen=True, slots=True)
