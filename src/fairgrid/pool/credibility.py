@@ -33,6 +33,11 @@ class Standings:
         """The worker's standing; a new one for a worker that is not known."""
         return self._standings.get(worker) or Standing(worker, owner)
 
+    def forget(self, worker: str) -> None:
+        """It is as if the worker had never been here; unless its record changed just now."""
+        if worker not in self._changed:
+            self._standings.pop(worker, None)
+
     def take_changed(self) -> tuple[Standing, ...]:
         """What changed since the last call, in the order of the workers' addresses."""
         changed = tuple(self._changed[worker] for worker in sorted(self._changed))

@@ -162,6 +162,11 @@ class PoolMachine:
         """All that it knows, for whoever explains it; read only."""
         return self._book
 
+    def forget_standing(self, worker: str) -> None:
+        """Forget the record of a worker that is gone; the store has forgotten it already."""
+        if worker not in self._book.workers:
+            self._book.standings.forget(worker)
+
     def is_newcomer(self, worker: str, owner: str) -> bool:
         """Whether a worker has still to prove itself to this pool."""
         return self._book.standings.is_newcomer(worker, owner)

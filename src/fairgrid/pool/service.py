@@ -19,6 +19,7 @@ from fairgrid.chain.interface import Chain
 from fairgrid.errors import ServiceUnavailable
 from fairgrid.pool.access import AccessGate
 from fairgrid.pool.accounts import Account, accounts_of
+from fairgrid.pool.dashboard import Dashboard, Totals
 from fairgrid.pool.dependencies import DependencyKeeper
 from fairgrid.pool.desk import WorkerDesk
 from fairgrid.pool.effects import ChainEffects
@@ -44,6 +45,7 @@ from fairgrid.pool.outbox import SendingRules
 from fairgrid.pool.ownership import check_ownership
 from fairgrid.pool.policy import Policy
 from fairgrid.pool.requirements import RequirementsReader
+from fairgrid.pool.retention import Retention
 from fairgrid.pool.rows import BagRow, Commit, StoredTask
 from fairgrid.pool.run_uploads import verify_run_upload
 from fairgrid.pool.sponsor import Sponsor
@@ -133,6 +135,8 @@ class PoolService(WorkerDesk):
         self._group: asyncio.TaskGroup | None = None
         self._errands: set[asyncio.Task[None]] = set()
         self._untold: list[TaskState] = []
+        self.totals = Totals()
+        self.dashboard = Dashboard(self, sleep=clock.sleep)
         self._numbers: PoolNumbers | None = None
         self._checks = asyncio.Semaphore(_CHECKS_AT_ONCE)
         manifests = ManifestReader(storage)
@@ -251,6 +255,7 @@ class PoolService(WorkerDesk):
             "keeper": self._keeper.keep(),
             "refresh": self._refresh(),
             "purge": self._purge(),
+            "dashboard": self.dashboard.keep(),
             "rows": self._write_rows(),
             "dependencies": self._dependencies.keep(),
             "spot check": self._speed_tests.keep(),
@@ -302,7 +307,9 @@ class PoolService(WorkerDesk):
     def _account(self, task: TaskState) -> list[Account]:
         if tracing.active():
             self._untold.append(task)
-        return accounts_of(task, self.identity.workerpool)
+        accounts = accounts_of(task, self.identity.workerpool)
+        self.totals.add(accounts)
+        return accounts
 
     def _do(self, instructions: Sequence[Instruction]) -> None:
         for instruction in instructions:
@@ -370,11 +377,18 @@ class PoolService(WorkerDesk):
 
     async def _purge(self) -> None:
         """Delete rows that are older than the policy keeps them, in small steps."""
-        while self.policy.keep_rows_days:
-            before = self._clock.now() - self.policy.keep_rows_days * _DAY_S
-            gone = await asyncio.to_thread(self._store.purge, before, limit=_PURGE_STEP)
-            gone += await self._effects.purge(before, limit=_PURGE_STEP)
-            await self._clock.sleep(_PURGE_PAUSE_S if gone else _PURGE_EVERY_S)
+        retention = Retention(self._store)
+        while True:
+            policy, now = self.policy, self._clock.now()
+            gone = await asyncio.to_thread(
+                retention.step, policy, now, connected=frozenset(self.machine.workers), limit=_PURGE_STEP
+            )
+            for worker in gone.workers:
+                self.machine.forget_standing(worker)
+            rows = gone.rows
+            if policy.keep_rows_days:
+                rows += await self._effects.purge(now - policy.keep_rows_days * _DAY_S, limit=_PURGE_STEP)
+            await self._clock.sleep(_PURGE_PAUSE_S if rows else _PURGE_EVERY_S)
 
     # --- the operator ---------------------------------------------------------------------------------------------
 
