@@ -14,7 +14,7 @@ from typing import Literal
 from fairgrid.pool.book import Book
 from fairgrid.pool.phases import Phase
 from fairgrid.pool.state import Replica, TaskState
-from fairgrid.protocol.rewards import distribute, distribute_fast
+from fairgrid.protocol.rewards import distribute
 from fairgrid.protocol.trust import log2_weight
 from fairgrid.protocol.usage import MAX_USAGE, Usage
 from fairgrid.protocol.views import ContributionStatus
@@ -162,12 +162,8 @@ def _payments(task: TaskState) -> tuple[dict[str, int], int]:
     if not any(weight is not None for weight in proved):
         return {}, 0
     if not any(proved):
-        # The hub weighs no contribution that was finalized in the same transaction.
-        fast = distribute_fast(
-            workerpool_price=task.deal.price * task.units, scheduler_reward_ratio=task.deal.pool_percent
-        )
-        paid = fast.workers[0]
-        return {item.worker: paid for item in seen if item.status is ContributionStatus.PROVED}, fast.scheduler
+        # The hub keeps no weight of who contributed and finalized in one transaction; it was alone, and shares nothing.
+        proved = [None if weight is None else 1 for weight in proved]
     split = distribute(
         workerpool_price=task.deal.price * task.units,
         stake=task.stake,

@@ -79,6 +79,17 @@ class Standings:
         self.valid(worker, owner)
         self._set(self.of(worker, owner).owed(price_nrlc * self.policy.audit_pay_percent // 100))
 
+    def due_payments(self) -> list[Standing]:
+        """Settle with those that changed and are owed at least the policy's ``audit_payment_nrlc``.
+
+        Gives the records before it: what is owed is to be paid, as payment number ``payments``.
+        """
+        least = self.policy.audit_payment_nrlc
+        due = [standing for standing in self._changed.values() if least and standing.owed_nrlc >= least]
+        for standing in due:
+            self._set(standing.after_payment())
+        return due
+
     def disproved(self, worker: str, owner: str, now: float) -> None:
         """A result of the worker was wrong, or it did not open its seal."""
         self._set(

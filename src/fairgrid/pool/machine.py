@@ -61,6 +61,7 @@ from fairgrid.pool.events import (
 )
 from fairgrid.pool.instructions import (
     Instruction,
+    PayAuditor,
     SendAbort,
 )
 from fairgrid.pool.matcher import FirstMatcher, Matcher
@@ -284,6 +285,8 @@ class PoolMachine:
     def outcome(self) -> Outcome:
         """What came of all events since this was last asked: of each task and deal the last word."""
         book = self._book
+        for owed in book.standings.due_payments():
+            book.do(PayAuditor(owed.worker, owed.payments, owed.owed_nrlc))
         book.advanced |= book.changed
         changed = tuple(book.tasks[task_id] for task_id in book.changed)
         bags = tuple(book.changed_bags.values())

@@ -32,6 +32,7 @@ from fairgrid.pool.instructions import (
     BanWorker,
     ChainInstruction,
     Instruction,
+    PayAuditor,
     VerifyUpload,
 )
 from fairgrid.pool.keeper import Keeper
@@ -70,6 +71,7 @@ _debug_log = logging.getLogger(__name__)
 _CHECKS_AT_ONCE = 16
 _RECONCILED_AT_ONCE = 500
 _DAY_S = 86_400.0
+_PAY_AGAIN_S = 60.0
 _PURGE_STEP = 200
 _PURGE_PAUSE_S = 0.1
 _PURGE_EVERY_S = 600.0
@@ -231,6 +233,7 @@ class PoolService(WorkerDesk):
         if self.access is not None:
             await self.access.read()
         under_way = await self._effects.resume()
+        await self._effects.try_again(PayAuditor)
         tasks, bags, bans, standings = await asyncio.to_thread(
             lambda: (self._store.live_tasks(), self._store.live_bags(), self._store.bans(), self._store.standings())
         )
@@ -350,8 +353,15 @@ class PoolService(WorkerDesk):
                 await self._clock.sleep(1.0)
 
     async def _effect_failed(self, event: EffectFailed) -> None:
+        if event.step == PayAuditor.__name__.lower():
+            self._spawn(self._pay_again())
+            return
         await self._reconcile_patiently(event.task_id)
         self.feed(event)
+
+    async def _pay_again(self) -> None:
+        await self._clock.sleep(_PAY_AGAIN_S)
+        await self._effects.try_again(PayAuditor)
 
     async def _verify(self, instruction: VerifyUpload) -> None:
         scratch, max_bytes = self._scratch, self.policy.max_archive_bytes
