@@ -15,7 +15,8 @@
     │   ├── ServiceRefused                the service answered, and said no
     │   ├── RunInterrupted                nobody waits for the run's calls any more: resume it
     │   └── TransactionFailed             a transaction was refused or reverted
-    │       └── ContractReverted          the hub or a registry said no, with its reason
+    │       ├── ContractReverted          the hub or a registry said no, with its reason
+    │       └── DealLost                  a signed deal can never be mined: nothing is locked, sign it anew
     ├── VerificationError             5   what came back is not what was agreed: trust nobody, keep the evidence
     ├── JobError                      1   the job itself failed, and the network agreed that it did
     │   └── RemoteError                   a call raised what is not rebuilt here: its traceback is the cause
@@ -32,6 +33,7 @@ __all__ = [
     "BudgetExceeded",
     "CannotTravel",
     "ContractReverted",
+    "DealLost",
     "FairgridError",
     "FundsError",
     "HostFailure",
@@ -176,6 +178,10 @@ class TransactionFailed(ServiceError):
 
 class ContractReverted(TransactionFailed):
     """A contract refused a call; ``reason`` is its revert text, or ``(no data)``."""
+
+
+class DealLost(TransactionFailed):
+    """The match of a signed deal reverted, or another transaction took its place: nothing is locked, or will be."""
 
 
 class VerificationError(FairgridError):

@@ -27,7 +27,15 @@ from fairgrid.client.orders import Offer, find_app_order, find_workerpool_order,
 from fairgrid.client.progress import OnProgress, Phase, Progress, ignore_progress
 from fairgrid.client.results import CollectedResult, collect_result
 from fairgrid.client.settlement import GasLine, Settlement, collect_settlement
-from fairgrid.errors import FundsError, OrderError, ServiceError, TransactionFailed, TrustUnreachable, UsageError
+from fairgrid.errors import (
+    DealLost,
+    FundsError,
+    OrderError,
+    ServiceError,
+    TransactionFailed,
+    TrustUnreachable,
+    UsageError,
+)
 from fairgrid.market.client import MarketClient
 from fairgrid.pool.client import LiveOutput, LiveProgress, PartialView, PoolClient
 from fairgrid.protocol.access import PoolPlace
@@ -317,7 +325,8 @@ class Client:
         The same bytes are sent again while they are not mined: a node that restarts forgets them.
 
         Raises:
-            TransactionFailed: it was not mined in time, it reverted, or another transaction took its place.
+            TransactionFailed: it was not mined in time, and may still be.
+            DealLost: it reverted, or another transaction took its place.
         """
         if record.mined:
             return record
@@ -336,7 +345,7 @@ class Client:
             await self._clock.sleep(0.1)
             waited += 0.1
         if not receipt.succeeded:
-            raise TransactionFailed("matchOrders", "it reverted on chain; nothing was locked", tx_hash=record.match_tx)
+            raise DealLost("matchOrders", "it reverted on chain; nothing was locked", tx_hash=record.match_tx)
         return self._journal.mark_mined(record, receipt.block.number)
 
     async def _send_match(self, transaction: SignedTransaction) -> None:
@@ -345,7 +354,7 @@ class Client:
         except NonceTaken as error:
             if await self.chain.receipt(transaction.hash) is not None:
                 return
-            raise TransactionFailed(
+            raise DealLost(
                 "matchOrders",
                 "another transaction of this account took its place; nothing was locked, run the job again",
                 tx_hash=transaction.hash,

@@ -79,7 +79,7 @@ class _Form:
 
     def part(self, value: Any, where: str) -> str:
         """One argument as JSON; a large one lies beside the call."""
-        text = json.dumps(self.encoder.encode(value, where), separators=(",", ":"))
+        text = _json(self.encoder.encode(value, where))
         if len(text) < ATTACHED_BYTES:
             return text
         return json.dumps({"J": self.attach(text.encode())})
@@ -190,7 +190,7 @@ class CallWriter:
         if bound is not None:
             function = json.dumps({"A": [form.encoder.encode(bound.__self__, "the object"), bound.__name__]})
         parts = [form.part(value, f"argument {number}") for number, value in enumerate(arguments, 1)]
-        named = [f"[{json.dumps(name)},{form.part(value, f'argument {name!r}')}]" for name, value in keywords.items()]
+        named = [f"[{_json(name)},{form.part(value, f'argument {name!r}')}]" for name, value in keywords.items()]
         return f'{form.start}{function},"arguments":[{",".join(parts)}],"keywords":[{",".join(named)}]}}'
 
     def _keep(self, content: bytes) -> str:
@@ -205,6 +205,22 @@ class CallWriter:
             if len(self._blobs) > _KNOWN_BLOBS:
                 self._blobs.popitem(last=False)
         return name
+
+
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
+_SCALARS: Final[dict[type, Callable[[Any], str]]] = {
+    int: repr,
+    float: repr,
+    str: json.encoder.encode_basestring_ascii,
+    bool: lambda value: "true" if value else "false",
+    type(None): lambda value: "null",
+}
+
+
+def _json(wire: Any) -> str:
+    """JSON text; an encoder is costly to set up, and most arguments are a number or a word."""
+    write = _SCALARS.get(type(wire))
+    return write(wire) if write is not None else _ENCODER.encode(wire)
 
 
 def _plain(function: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:

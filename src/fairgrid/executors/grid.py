@@ -19,6 +19,7 @@ from fairgrid.client.progress import ignore_progress
 from fairgrid.errors import (
     BudgetExceeded,
     ContractReverted,
+    DealLost,
     ServiceError,
     ServiceUnavailable,
     TransactionFailed,
@@ -40,15 +41,23 @@ class GridBackend:
     """Deals of one requester on one network. ``patience_s``: how long services may be away."""
 
     def __init__(
-        self, network: Network, signer: Signer, *, journal_folder: Path, wish: TrustWish, patience_s: float = 600.0
+        self,
+        network: Network,
+        signer: Signer,
+        *,
+        journal_folder: Path,
+        wish: TrustWish,
+        patience_s: float = 600.0,
+        client: Client | None = None,
     ) -> None:
+        """``client`` is one that is connected already; else `open` connects."""
         self._network = network
         self._signer = signer
         self._journal_folder = journal_folder
         self._wish = wish
-        self._patience_s = patience_s
+        self.patience_s = patience_s
         self._stack = AsyncExitStack()
-        self._client: Client | None = None
+        self._client = client
         self._records: dict[str, DealRecord] = {}
 
     async def open(self) -> None:
@@ -113,12 +122,13 @@ class GridBackend:
         record = self._of(deal)
         try:
             self._records[deal.job_name] = await self._connected.match(record)
-        except ContractReverted as error:
+        except DealLost as error:
+            if await self._connected.chain.view_deal(deal.deal_id) is not None:
+                # A node that lags behind another one: it is there, and must not be paid for again.
+                raise ServiceUnavailable("chain", "its node", "it does not know yet what it has mined") from error
             raise DealVoid(str(error)) from error
         except TransactionFailed as error:
-            if "not mined within" in error.reason:
-                raise ServiceUnavailable("chain", self._network.rpc, error.reason) from error
-            raise DealVoid(str(error)) from error
+            raise ServiceUnavailable("chain", "its node", error.reason) from error
 
     async def endings(self, deal: SignedDeal, out: Path) -> AsyncGenerator[TaskEnding, None]:
         """Follow the deal on chain; what is settled is fetched and verified, what is overdue is taken back."""
@@ -133,7 +143,7 @@ class GridBackend:
                         yield ending
             except ServiceError:
                 # The chain has the deal, storage has its results: they are waited for.
-                if silent >= self._patience_s:
+                if silent >= self.patience_s:
                     raise
                 silent += _RETRY_S
                 await asyncio.sleep(_RETRY_S)

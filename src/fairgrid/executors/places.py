@@ -54,9 +54,10 @@ def find_place(
             f"There is no network {network!r}. Name one: 'local' (start it with `fairgrid up --detach`), 'here' (this "
             f"machine alone, without money), or the folder of a network."
         )
+    found = load_network(folder)
     signer = open_or_create_key(key_folder or requester_folder(folder))
     backend = GridBackend(
-        load_network(folder),
+        found,
         signer,
         journal_folder=folder / "deals" / signer.address,
         wish=TrustWish(str(trust), workers_at_least),

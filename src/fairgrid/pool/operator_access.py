@@ -88,13 +88,15 @@ class OperatorAccess:
             AccessRefused: nobody who may, or too often.
         """
         now = self.now()
-        if client in self._wrong and self._wrong[client].tokens < 1 and not self._recovers(client, now):
-            raise AccessRefused(429, "Too many requests that nobody could sign. Wait a little.", retry_after_s=5)
         try:
             return self._check(method, target, body, header, now)
         except AccessRefused as refused:
-            if refused.status in (401, 403):
-                self._bucket(self._wrong, client, _WRONG_BURST, _WRONG_PER_S, now).take(now)
+            # Only who is wrong is held off: behind a proxy operators and strangers may share an address.
+            wrong = refused.status in (401, 403)
+            if wrong and not self._bucket(self._wrong, client, _WRONG_BURST, _WRONG_PER_S, now).take(now):
+                raise AccessRefused(
+                    429, "Too many requests without a signature that counts. Wait a little.", retry_after_s=5
+                ) from refused
             raise
 
     def _check(self, method: str, target: str, body: bytes, header: str, now: float) -> Signed:
@@ -152,10 +154,6 @@ class OperatorAccess:
         if nonce in self._used:
             raise AccessRefused(401, "This request came before. Sign a new one; each nonce counts once.")
         self._used[nonce] = expires_at
-
-    def _recovers(self, client: str, now: float) -> bool:
-        bucket = self._wrong[client]
-        return bucket.tokens + (now - bucket.at) * bucket.per_s >= 1
 
     def _bucket(self, buckets: OrderedDict[str, Bucket], name: str, burst: float, per_s: float, now: float) -> Bucket:
         bucket = buckets.get(name)

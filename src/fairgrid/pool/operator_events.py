@@ -36,9 +36,11 @@ def take(book: Book, event: OperatorEvent) -> None:
                         book.end(part.task, part.replica, ReplicaPhase.BANNED, "the operator bans its owner")
                 book.disconnect(worker)
         case OperatorUnbanned():
-            for address, ban in list(book.bans.items()):
-                if event.address in (ban.worker, ban.owner):
-                    del book.bans[address]
+            kept = [ban for ban in book.bans.values() if event.address not in (ban.worker, ban.owner)]
+            book.bans.clear()
+            for ban in kept:
+                book.bans[ban.worker] = ban
+                book.bans.setdefault(ban.owner, ban)
         case PoolDrained():
             book.draining = event.draining
         case WorkerDrained():
