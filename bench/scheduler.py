@@ -2,7 +2,7 @@
 
     python -m bench.scheduler core [--tasks N] [--peers PYTHON]   (or: bag, flat, latency, idle)
 
-``core`` drives the shipped `PoolMachine`, `gather` and `PoolStore`: what the service's loop does, without sockets. A
+``core`` runs the shipped `WorkLoop`, `PoolMachine` and `PoolStore`: what the service does, without sockets. A
 task goes through its whole life at trust 1, ten events from the begin of the bag's next task to the chain's word that
 it is finalized; each event is handled, and stored with all that it changed before what it led to happens. Workers and
 chain are simulated and answer at once; what they compute (seals, hashes) counts against us.
@@ -14,6 +14,7 @@ tasks in the same run. They keep nothing on disk.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import json
 import os
@@ -22,8 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -32,60 +32,83 @@ import sqlalchemy as sa
 
 from bench.scheduler_world import IDENTITY, answer, deal, join
 from fairgrid.pool import schema
-from fairgrid.pool.commits import gather
-from fairgrid.pool.events import Event, TaskInitialized, Tick
-from fairgrid.pool.instructions import Initialize, SendLease
-from fairgrid.pool.machine import Outcome, PoolMachine
+from fairgrid.pool.events import Tick
+from fairgrid.pool.instructions import Initialize, Instruction, SendLease
+from fairgrid.pool.machine import PoolMachine
 from fairgrid.pool.policy import Policy
-from fairgrid.pool.rows import Commit
 from fairgrid.pool.store import PoolStore
+from fairgrid.pool.work_loop import WorkLoop
 
 __all__ = ["Driver", "bag", "core", "executor", "flat", "latency", "main", "peer"]
 
-_BATCH = 500
 _START = 1_000_000
 _PEERS = ("ray", "dask", "parsl")
 
 
 class Driver:
-    """A scheduler with its store and a queue of events; `step` is one turn of the service's loop."""
+    """A scheduler with its store and its loop, as the service runs them, and surroundings that answer at once."""
 
-    def __init__(self, store: PoolStore, *, workers: int, policy: Policy | None = None) -> None:
+    def __init__(self, store: PoolStore, *, policy: Policy | None = None) -> None:
         self.machine = PoolMachine(IDENTITY, policy or Policy())
         self.store = store
-        self.queue: deque[Event] = deque([Tick(_START), *join(workers)])
         self.ended = 0
-        while self.queue:
-            self.step()
+        self.heard: Callable[[Instruction], None] = _nothing
+        """Is told of every instruction when it may be acted upon."""
+        self._progress = asyncio.Event()
+        self.loop = WorkLoop(
+            machine=self.machine,
+            store=store,
+            now=time.time,
+            act=self._act,
+            invalid=_nothing,
+            offended=lambda event: False,
+            handled=_unmeasured,
+        )
 
-    def take(self, most: int = _BATCH) -> Commit:
-        """Handle what is queued and store it; nothing that it led to has happened yet."""
-        batch = [self.queue.popleft() for _ in range(min(most, len(self.queue)))]
-        commit = gather(batch, self._handle, at=time.time())
-        if not commit.is_empty:
-            self.store.commit(commit)
-        return commit
+    @contextlib.asynccontextmanager
+    async def running(self, workers: int) -> AsyncIterator[Driver]:
+        """Work with so many workers connected until the block is left."""
+        async with asyncio.TaskGroup() as group:
+            loops = [group.create_task(self.loop.run()), group.create_task(self._tick())]
+            for event in join(workers):
+                self.loop.feed(event)
+            await self.loop.join()
+            yield self
+            for task in loops:
+                task.cancel()
 
-    def step(self) -> Commit:
-        """Handle, store, and have the surroundings answer."""
-        commit = self.take()
-        for instruction in commit.instructions:
-            self.ended += answer(instruction, self.queue.append)
-        return commit
-
-    def run(self, name: str, tasks: int) -> float:
+    async def run(self, name: str, tasks: int) -> float:
         """Seconds that a bag takes from its match to the last task's end."""
-        began, wanted, ticked = time.perf_counter(), self.ended + tasks, time.time()
-        self.queue.append(deal(name, tasks, start_time=_START))
-        while self.ended < wanted or self.queue:
-            if time.time() >= ticked + 0.5:
-                ticked = time.time()
-                self.queue.append(Tick(_START))
-            self.step()
+        began, wanted = time.perf_counter(), self.ended + tasks
+        self.loop.feed(deal(name, tasks, start_time=_START))
+        await self.reach(wanted)
+        await self.loop.join()
         return time.perf_counter() - began
 
-    def _handle(self, event: Event) -> Outcome:
-        return self.machine.handle(event, now=time.time())
+    async def reach(self, ended: int) -> None:
+        """Wait until so many tasks are over."""
+        while self.ended < ended:
+            self._progress.clear()
+            await self._progress.wait()
+
+    def _act(self, instructions: Sequence[Instruction]) -> None:
+        for instruction in instructions:
+            self.heard(instruction)
+            self.ended += answer(instruction, self.loop.feed)
+        self._progress.set()
+
+    async def _tick(self) -> None:
+        while True:
+            self.loop.feed(Tick(_START))
+            await asyncio.sleep(0.5)
+
+
+def _nothing(_: object) -> None:
+    pass
+
+
+def _unmeasured(_events: object, _commit: object) -> None:
+    pass
 
 
 @contextlib.contextmanager
@@ -107,14 +130,14 @@ def _store(database: str) -> Iterator[PoolStore]:
 # --- what is measured ---------------------------------------------------------------------------------------------
 
 
-def core(database: str, tasks: int, *, workers: int = 100) -> dict[str, Any]:
+async def core(database: str, tasks: int, *, workers: int = 100) -> dict[str, Any]:
     """Durable tasks a second; the whole life of each."""
     with _store(database) as store:
-        driver = Driver(store, workers=workers)
-        driver.run("warm", max(tasks // 10, 10))
-        cpu = time.process_time()
-        seconds = driver.run("measured", tasks)
-        cpu = time.process_time() - cpu
+        async with Driver(store).running(workers) as driver:
+            await driver.run("warm", max(tasks // 10, 10))
+            cpu = time.process_time()
+            seconds = await driver.run("measured", tasks)
+            cpu = time.process_time() - cpu
     return {
         "name": f"fairgrid, {database}",
         "tasks": tasks,
@@ -150,82 +173,95 @@ def peer(name: str, python: str, tasks: int) -> dict[str, Any]:
     return {**answered, "perSecond": tasks / answered["seconds"]}
 
 
-def bag(database: str, tasks: int) -> dict[str, Any]:
+async def bag(database: str, tasks: int) -> dict[str, Any]:
     """How long a bag takes to be accepted (committed), and then until its first lease may go out."""
+    accepted: list[float] = []
+    leased: list[float] = []
+
+    def hear(instruction: Instruction) -> None:
+        if isinstance(instruction, Initialize) and not accepted:
+            accepted.append(time.perf_counter())
+        elif isinstance(instruction, SendLease) and not leased:
+            leased.append(time.perf_counter())
+
     with _store(database) as store:
-        driver = Driver(store, workers=100)
-        driver.queue.append(deal("bag", tasks, start_time=_START))
-        began = time.perf_counter()
-        accepted = driver.take()
-        at = time.perf_counter()
-        first = next(item for item in accepted.instructions if isinstance(item, Initialize))
-        driver.queue.append(TaskInitialized(first.task_id))
-        leased = driver.take()
-        assert any(isinstance(item, SendLease) for item in leased.instructions)
-        done = time.perf_counter()
-        assert store.count_tasks_of_deal(first.deal_id) == tasks
-    return {"name": f"bag of {tasks}, {database}", "acceptedSeconds": at - began, "firstOutSeconds": done - at}
+        async with Driver(store).running(100) as driver:
+            driver.heard = hear
+            match = deal("bag", tasks, start_time=_START)
+            began = time.perf_counter()
+            driver.loop.feed(match)
+            await driver.reach(100)
+            assert store.count_tasks_of_deal(match.deal.deal_id) == tasks
+    return {
+        "name": f"bag of {tasks}, {database}",
+        "acceptedSeconds": accepted[0] - began,
+        "firstOutSeconds": leased[0] - accepted[0],
+    }
 
 
-def latency(database: str, *, idle: int, rate: float, seconds: float) -> dict[str, Any]:
+async def latency(database: str, *, idle: int, rate: float, seconds: float) -> dict[str, Any]:
     """With ``idle`` workers free: from a task being ready to be computed until its lease is stored and may go out.
 
     Tasks come ``rate`` a second, evenly, and go through their whole life meanwhile.
     """
+    ready: dict[str, float] = {}
+    waits: list[float] = []
+
+    def hear(instruction: Instruction) -> None:
+        if isinstance(instruction, Initialize):
+            ready[instruction.task_id] = time.perf_counter()
+        elif isinstance(instruction, SendLease):
+            waits.append(time.perf_counter() - ready.pop(instruction.task_id))
+
     with _store(database) as store:
-        driver = Driver(store, workers=idle, policy=Policy(max_active_tasks=100_000, max_workers=idle))
-        ready: dict[str, float] = {}
-        waits: list[float] = []
-        began = time.perf_counter()
-        fed = 0
-        while fed < rate * seconds or driver.queue:
-            now = time.perf_counter()
-            while fed < min((now - began) * rate, rate * seconds):
-                driver.queue.append(deal(f"deal {fed}", 1, start_time=_START))
-                fed += 1
-            if not driver.queue:
-                time.sleep(0.0005)
-                continue
-            for event in list(driver.queue)[:_BATCH]:
-                if isinstance(event, TaskInitialized):
-                    ready.setdefault(event.task_id, now)
-            commit = driver.step()
-            done = time.perf_counter()
-            waits += [done - ready.pop(item.task_id) for item in commit.instructions if isinstance(item, SendLease)]
+        policy = Policy(max_active_tasks=100_000, max_workers=idle)
+        async with Driver(store, policy=policy).running(idle) as driver:
+            driver.heard = hear
+            began, fed, cpu = time.perf_counter(), 0, time.process_time()
+            while fed < rate * seconds:
+                while fed < min((time.perf_counter() - began) * rate, rate * seconds):
+                    driver.loop.feed(deal(f"deal {fed}", 1, start_time=_START))
+                    fed += 1
+                await asyncio.sleep(0.001)
+            await driver.reach(fed)
+            cpu = (time.process_time() - cpu) / (time.perf_counter() - began)
     waits.sort()
     return {
         "name": f"dispatch with {idle} idle workers at {rate:.0f} tasks/s, {database}",
         "tasks": len(waits),
         "p50Milliseconds": waits[len(waits) // 2] * 1e3,
         "p99Milliseconds": waits[len(waits) * 99 // 100] * 1e3,
+        "cpuShare": cpu,
     }
 
 
-def flat(database: str, stored: Sequence[int], tasks: int) -> list[dict[str, Any]]:
-    """Durable tasks a second with more and more tasks in the database."""
+async def flat(database: str, stored: Sequence[int], tasks: int) -> list[dict[str, Any]]:
+    """Durable tasks a second with more and more tasks in the database; each time by a scheduler that just started."""
     found = []
     with _store(database) as store:
-        driver = Driver(store, workers=100)
-        driver.run("warm", 500)
+        async with Driver(store).running(100) as driver:
+            await driver.run("warm", 500)
+        store.write_rows(time.time())
         for number, wanted in enumerate(stored):
             with store.engine.begin() as connection:
                 _fill(connection, wanted)
-            # The store looks its next number up again, as after a restart.
-            store.live_tasks()
-            cpu = time.process_time()
-            seconds = driver.run(f"flat {number}", tasks)
+            async with Driver(PoolStore(store.engine)).running(100) as driver:
+                await driver.run(f"warm {number}", 500)
+                cpu = time.process_time()
+                seconds = await driver.run(f"flat {number}", tasks)
+                cpu = time.process_time() - cpu
             found.append(
                 {
                     "name": f"{wanted} tasks stored, {database}",
                     "perSecond": tasks / seconds,
-                    "cpuMicroseconds": (time.process_time() - cpu) / tasks * 1e6,
+                    "cpuMicroseconds": cpu / tasks * 1e6,
                 }
             )
     return found
 
 
 def _fill(connection: sa.Connection, wanted: int) -> None:
-    """Copy a finished task, with a line of its story and a transaction, until there are ``wanted``."""
+    """Copy a finished task with a transaction until there are ``wanted``."""
     have, last = connection.execute(sa.select(sa.func.count(), sa.func.max(schema.tasks.c.number))).one()
     random = "lower(hex(randomblob(32)))"
     series = "WITH RECURSIVE s(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s WHERE i < {})"
@@ -236,11 +272,7 @@ def _fill(connection: sa.Connection, wanted: int) -> None:
         return
     connection.exec_driver_sql(
         f"INSERT INTO pool_task {series.format(wanted - have)} SELECT {last} + i, '0x' || {random}, deal_id, "
-        f"task_index, phase, settled, created_at, updated_at, document FROM s, pool_task WHERE number = 1"
-    )
-    connection.exec_driver_sql(
-        "INSERT INTO pool_story SELECT t.number, 1, s.at, s.text, s.worker FROM pool_task t, pool_story s "
-        f"WHERE t.number > {last} AND s.task_number = 1 AND s.number = 1"
+        f"task_index, phase, settled, created_at, updated_at, document, story FROM s, pool_task WHERE number = 1"
     )
     connection.exec_driver_sql(
         "INSERT INTO pool_effect (key, task_id, kind, status, attempt, created_at, document, error) "
@@ -276,13 +308,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for database in chosen.database or ["sqlite", "postgresql"]:
         match chosen.what:
             case "core":
-                _tell(core(database, chosen.tasks))
+                _tell(asyncio.run(core(database, chosen.tasks)))
             case "bag":
-                _tell(bag(database, chosen.bag))
+                _tell(asyncio.run(bag(database, chosen.bag)))
             case "latency":
-                _tell(latency(database, idle=chosen.idle, rate=chosen.rate, seconds=chosen.seconds))
+                _tell(asyncio.run(latency(database, idle=chosen.idle, rate=chosen.rate, seconds=chosen.seconds)))
             case _:
-                for row in flat(database, chosen.stored, chosen.tasks):
+                for row in asyncio.run(flat(database, chosen.stored, chosen.tasks)):
                     _tell(row)
     if chosen.what == "core":
         for name in _PEERS:

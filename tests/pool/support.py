@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeVar
+
+from msgspec.structs import replace
 
 from fairgrid.pool.events import (
     ChainReconciled,
@@ -420,7 +422,7 @@ class World:
         self.feed(event)
 
     def _set(self, task: str, **changes: object) -> None:
-        self.chain[task] = replace(self.chain[task], **changes)  # type: ignore[arg-type]
+        self.chain[task] = replace(self.chain[task], **changes)
 
     # --- asking ---------------------------------------------------------------------------------------------------
 

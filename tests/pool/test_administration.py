@@ -60,7 +60,7 @@ async def administered(grid: Grid) -> AsyncIterator[Desk]:
     base = grid.policy
     async with grid.pool():
         engine = grid.service._store.engine
-        operations, lists = Operations(engine), TaskLists(engine)
+        operations, lists = Operations(engine), TaskLists(engine, catch_up=grid.service._store.catch_up)
         grid.service.use_policy(policy_in_force(base, operations.settings()))
         operator = PoolOperator(grid.service, operations, lists, base=base)
         await operator.begin()

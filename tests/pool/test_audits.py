@@ -68,7 +68,7 @@ def test_leases_of_contributor_and_auditor_look_the_same() -> None:
     world.run()
     first, second = world.given(SendLease)
     unlike = {"worker", "lease_id"}
-    assert {name for name in first.__slots__ if getattr(first, name) != getattr(second, name)} == unlike
+    assert {name for name in first.__struct_fields__ if getattr(first, name) != getattr(second, name)} == unlike
 
 
 def test_without_an_audit_share_one_worker_computes_a_task_of_trust_1() -> None:

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
-from dataclasses import replace
+import dataclasses
 
 import pytest
+from msgspec.structs import replace
 
 from fairgrid.pool.events import (
     ChainReconciled,
@@ -307,7 +308,7 @@ def test_a_deal_that_comes_back_in_another_block_is_worked_on_with_its_new_deadl
     world.feed(DealUndone(terms.deal_id))
     world.on_send = lambda instruction: False
     world.pending.clear()
-    again = replace(terms, start_time=terms.start_time + 3)
+    again = dataclasses.replace(terms, start_time=terms.start_time + 3)
     world.deals[task] = again
     world.feed(DealMatched(again, 0, 1))
     assert world.machine.tasks[task].deal == again

@@ -239,6 +239,19 @@ def test_a_deal_of_which_no_run_could_be_opened_is_refunded_whole(refusal: str) 
     assert not world.machine.bags
 
 
+def test_a_run_whose_opening_is_seen_only_after_the_deadline_is_claimed_all_the_same() -> None:
+    world = World([])
+    world.on_send = lambda instruction: isinstance(instruction, OpenRun)
+    deal = world.deals[world.deal(1, bot_size=10, lane=True)].deal_id
+    world.run()
+    (opening,) = world.given(OpenRun)
+    world.tick(10 * TIMEREF)
+    world.run()
+    assert world.machine.tasks[opening.task_id].phase is Phase.FAILED and not world.given(Claim)
+    world.feed(RunOpened(opening.task_id, deal, 0, opening.count))
+    assert [claim.task_id for claim in world.given(Claim)] == [opening.task_id]
+
+
 def test_a_restored_pool_goes_on_with_its_runs() -> None:
     world = World(honest(1), Policy(batch_probe_tasks=2))
     world.deal(1, bot_size=6, lane=True)

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 import sqlalchemy as sa
@@ -10,16 +12,17 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from pydantic import TypeAdapter
+from msgspec.structs import replace
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CreateTable
 
 from fairgrid.chain.interface import SignedTransaction
 from fairgrid.errors import UsageError
-from fairgrid.pool import ledger, operations, schema
+from fairgrid.pool import documents, ledger, operations, schema
 from fairgrid.pool.events import TaskInitialized, WorkerReady
 from fairgrid.pool.instructions import BanWorker, Claim, Finalize, Initialize, SendDone
+from fairgrid.pool.phases import Phase
 from fairgrid.pool.rows import BagRow, Commit, EffectStatus, TaskRow
 from fairgrid.pool.standing import Standing
 from fairgrid.pool.state import Bag, Ban, PoolIdentity, StoryLine, TaskState
@@ -59,10 +62,15 @@ def _commit(store: PoolStore, *tasks: TaskState, instructions: tuple[object, ...
         Commit(
             at=1.0,
             tasks={task.task_id: TaskRow.of(task) for task in tasks},
-            lines=[line for task in tasks for line in task.story],
             instructions=list(instructions),  # type: ignore[arg-type]
         )
     )
+
+
+def _impossible(task: TaskState) -> Commit:
+    """A commit that changes a task, and whose last statement fails."""
+    nameless = BanWorker(task.task_id, cast(str, None), "0x" + "22" * 20, "it lied", "{}")
+    return Commit(at=1.0, tasks={task.task_id: TaskRow.of(task)}, instructions=[nameless])
 
 
 def test_a_task_comes_back_as_it_was_with_its_story(store: PoolStore) -> None:
@@ -92,10 +100,9 @@ def test_a_finished_task_whose_contributor_owes_an_opening_is_still_live(store: 
 
 def test_what_is_committed_together_is_written_whole_or_not_at_all(store: PoolStore) -> None:
     _, task = _a_task()
-    twice = [StoryLine(task.task_id, 1, 0.0, "a line"), StoryLine(task.task_id, 1, 0.0, "another of the same number")]
-    commit = Commit(at=1.0, tasks={task.task_id: TaskRow.of(task)}, lines=twice)
-    with pytest.raises(IntegrityError):
-        store.commit(commit)
+    with pytest.raises(SQLAlchemyError):
+        store.commit(_impossible(task))
+    assert store.known_tasks([task.task_id]) == {}
     assert store.live_tasks() == []
 
 
@@ -178,8 +185,7 @@ def test_a_deals_tasks_come_by_index_also_beyond_64_bits(store: PoolStore) -> No
     _, task = _a_task()
     rows = {}
     for index in (2**200, 2**200 + 1, 2**200 + 2):
-        row = TaskRow.of(task)
-        rows[str(index)] = TaskRow(str(index), row.deal_id, index, "sealing", False, 0.0, row.document)
+        rows[str(index)] = TaskRow.of(replace(task, task_id=str(index), index=index))
     bag = Bag(task.deal, 2**200, 5, 0.0, begun=3)
     store.commit(Commit(at=1.0, tasks=rows, bags={task.deal.deal_id: BagRow.of(bag)}))
     assert store.count_tasks_of_deal(task.deal.deal_id) == 5
@@ -209,9 +215,8 @@ def test_a_bag_comes_back_as_it_was_until_it_is_settled(store: PoolStore) -> Non
 
 def test_after_a_commit_that_failed_the_next_ones_are_written_as_ever(store: PoolStore) -> None:
     (_, first), (_, second) = _a_task(), _a_task("other")
-    line = StoryLine(first.task_id, 1, 0.0, "a line")
-    with pytest.raises(IntegrityError):
-        store.commit(Commit(at=1.0, tasks={first.task_id: TaskRow.of(first)}, lines=[line, line]))
+    with pytest.raises(SQLAlchemyError):
+        store.commit(_impossible(first))
     _commit(store, second)
     _commit(store, first)
     assert [live.task_id for live in store.live_tasks()] == [second.task_id, first.task_id]
@@ -229,7 +234,6 @@ def test_old_rows_are_purged_in_steps_and_young_or_live_ones_stay(store: PoolSto
                 at=float(at),
                 events=[TaskInitialized(task.task_id)],
                 tasks={task.task_id: TaskRow.of(task)},
-                lines=task.story,
                 instructions=[Claim(task.task_id)],
             )
         )
@@ -248,7 +252,7 @@ def test_old_rows_are_purged_in_steps_and_young_or_live_ones_stay(store: PoolSto
 
 def test_a_database_of_the_release_before_is_taken_over_with_stories_deals_and_events(tmp_path: Path) -> None:
     (_, task), old = _a_task(), open_engine(tmp_path / "old.db")
-    document = TypeAdapter(TaskState).dump_json(task, exclude={"story"}).decode()
+    document = documents.write_task(task)
     _migrate_to(old, "0002")
     with old.begin() as connection:
         for name, settled in ((task.task_id, False), (digest_of("over"), True)):
@@ -335,5 +339,96 @@ def test_records_of_workers_are_written_with_the_commit_replaced_and_read_again(
     again = PoolStore.open(tmp_path / "pool.db")
     try:
         assert sorted(again.standings(), key=lambda standing: standing.worker) == [changed, other]
+    finally:
+        again.close()
+
+
+# --- rows that are behind -----------------------------------------------------------------------------------------
+
+
+def _told_on(task: TaskState, text: str) -> TaskState:
+    """The task with one line more."""
+    line = StoryLine(task.task_id, len(task.story) + 1, 2.0, text)
+    return replace(task, story=[*task.story, line])
+
+
+def _rows(store: PoolStore) -> list[str]:
+    with store.engine.connect() as connection:
+        return list(connection.execute(sa.select(schema.tasks.c.task_id).order_by(schema.tasks.c.number)).scalars())
+
+
+def _records(store: PoolStore) -> int:
+    with store.engine.connect() as connection:
+        return int(connection.execute(sa.select(sa.func.count()).select_from(schema.redo)).scalar_one())
+
+
+def test_after_a_crash_a_live_task_is_made_again_from_what_its_commits_left(store: PoolStore, database: str) -> None:
+    _, task = _a_task()
+    later = _told_on(replace(task, leases=task.leases + 1), "It goes on.")
+    store.commit(Commit(at=1.0, tasks={task.task_id: TaskRow.of(task)}))
+    store.commit(Commit(at=1.5, tasks={task.task_id: TaskRow.of(later, fresh=1)}))
+    assert _rows(store) == [] and _records(store) == 2
+    assert store.story(task.task_id) == later.story
+    assert store.known_tasks([task.task_id]) == {task.task_id: False}
+    again = PoolStore.open(database)
+    try:
+        assert again.live_tasks() == [later]
+        assert _rows(again) == [task.task_id] and _records(again) == 0
+        assert again.live_tasks() == [later]
+    finally:
+        again.close()
+
+
+def test_the_row_of_a_live_task_follows_and_what_changed_since_is_put_upon_it(store: PoolStore, database: str) -> None:
+    (_, task), (_, other) = _a_task(), _a_task("other")
+    store.commit(Commit(at=1.0, tasks={task.task_id: TaskRow.of(task)}))
+    store.commit(Commit(at=1.1, tasks={other.task_id: TaskRow.of(other)}))
+    store.write_rows(3.05, older_than_s=2.0)
+    assert _rows(store) == [task.task_id]
+    later = _told_on(task, "It goes on.")
+    store.commit(Commit(at=3.06, tasks={task.task_id: TaskRow.of(later, fresh=1)}))
+    again = PoolStore.open(database)
+    try:
+        assert again.live_tasks() == [later, other]
+    finally:
+        again.close()
+
+
+def test_a_commit_writes_the_rows_that_have_been_behind_for_a_while(store: PoolStore) -> None:
+    (_, task), (_, other) = _a_task(), _a_task("other")
+    store.commit(Commit(at=1.0, tasks={task.task_id: TaskRow.of(task)}))
+    store.commit(Commit(at=2.0, tasks={other.task_id: TaskRow.of(other)}))
+    assert _rows(store) == []
+    store.commit(Commit(at=3.5, events=[TaskInitialized(task.task_id)]))
+    assert _rows(store) == [task.task_id] and _records(store) == 2
+    store.catch_up()
+    assert _rows(store) == [task.task_id, other.task_id] and _records(store) == 0
+
+
+def test_no_older_record_takes_a_task_back_that_is_over(store: PoolStore, database: str) -> None:
+    world = World(honest(1))
+    over = world.run_until_final(world.deal(1))
+    _, other = _a_task("other")
+    begun = replace(over, phase=Phase.SEALING, story=over.story[:3])
+    store.commit(Commit(at=1.0, tasks={other.task_id: TaskRow.of(other)}))
+    store.commit(Commit(at=1.1, tasks={begun.task_id: TaskRow.of(begun)}))
+    store.commit(Commit(at=1.2, tasks={over.task_id: TaskRow.of(over, fresh=len(over.story) - 3)}))
+    assert _records(store) == 3
+    again = PoolStore.open(database)
+    try:
+        assert again.live_tasks() == [other]
+        assert again.known_tasks([over.task_id]) == {over.task_id: True}
+        assert again.story(over.task_id) == over.story
+    finally:
+        again.close()
+
+
+def test_numbers_beyond_64_bits_survive_a_crash(store: PoolStore, database: str) -> None:
+    _, task = _a_task()
+    big = replace(task, index=(1 << 256) - 1, deal=dataclasses.replace(task.deal, price=1 << 200))
+    store.commit(Commit(at=1.0, tasks={big.task_id: TaskRow.of(big)}))
+    again = PoolStore.open(database)
+    try:
+        assert again.live_tasks() == [big]
     finally:
         again.close()

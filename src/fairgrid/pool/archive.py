@@ -129,21 +129,15 @@ class PoolArchive:
         return {row.task_id: row.settled for row in rows}
 
     def story(self, task_id: str) -> list[StoryLine]:
+        """Everything that happened to a task, in order; empty for one that is not known."""
         with self._reading() as connection:
-            rows = connection.execute(
-                sa.select(schema.stories)
-                .join(schema.tasks, schema.tasks.c.number == schema.stories.c.task_number)
-                .where(schema.tasks.c.task_id == task_id)
-                .order_by(schema.stories.c.number)
-            ).all()
-        return [_line(task_id, row) for row in rows]
+            told = connection.execute(
+                sa.select(schema.tasks.c.story).where(schema.tasks.c.task_id == task_id)
+            ).scalar_one_or_none()
+        return [] if told is None else documents.read_story(task_id, told)
 
     def _reading(self) -> Connection:
         return self._engine.connect().execution_options(read_only=True)
-
-
-def _line(task_id: str, row: Any) -> StoryLine:
-    return StoryLine(task_id, row.number, row.at, row.text, row.worker)
 
 
 def _effect(row: Any) -> StoredEffect:

@@ -69,6 +69,8 @@ def lost_opening(book: Book, task: TaskState, replica: Replica) -> None:
 
 def drop(book: Book, task: TaskState, why: str) -> None:
     """The task is over or begins anew: nothing is compared any more."""
+    if not task.has(ReplicaPhase.AUDITING):
+        return
     for replica in task.in_phase(ReplicaPhase.AUDITING):
         if replica.owes_opening:
             book.ask_opening(task, replica, 0.0)

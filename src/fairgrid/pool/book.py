@@ -24,6 +24,7 @@ from fairgrid.pool.phases import (
     ACTIVE_PHASES,
     EXPECTED_PHASES,
     FAULTY_PHASES,
+    FINAL_PHASES,
     TRANSITIONS,
     InvalidTransition,
     Phase,
@@ -67,6 +68,8 @@ class Book:
     ticked_at: float = 0.0
     """Local time of the last tick."""
     reconciling: bool = False
+    stirred: int = 0
+    """Counts what is decided, told or changed."""
     draining: bool = False
     """The operator lets no new task begin."""
     drained: set[str] = field(default_factory=set)
@@ -174,6 +177,7 @@ class Book:
 
     def touch_bag(self, bag: Bag) -> None:
         """Have the deal stored."""
+        self.stirred += 1
         self.changed_bags[bag.deal.deal_id] = bag
 
     def _count(self, phase: Phase, change: int) -> None:
@@ -185,22 +189,27 @@ class Book:
     # --- what was decided -----------------------------------------------------------------------------------------
 
     def do(self, instruction: Instruction) -> None:
+        self.stirred += 1
         self.instructions.append(instruction)
 
     def send(self, instruction: WorkerInstruction) -> None:
         """Tell a worker, if it is connected; if not, it is told when it comes back."""
         if instruction.worker in self.workers:
+            self.stirred += 1
             self.instructions.append(instruction)
 
     def tell(self, task: TaskState, text: str, *, worker: str = "") -> None:
         """Add a line to the task's story."""
-        line = StoryLine(task.task_id, len(task.story) + 1, self.now, text, worker)
-        task.story.append(line)
+        task_id, story = task.task_id, task.story
+        line = StoryLine(task_id, len(story) + 1, self.now, text, worker)
+        story.append(line)
         self.lines.append(line)
-        self.changed[task.task_id] = None
+        self.stirred += 1
+        self.changed[task_id] = None
 
     def touch(self, task: TaskState) -> None:
         """Have the task stored."""
+        self.stirred += 1
         self.changed[task.task_id] = None
 
     def enter(self, task: TaskState, phase: Phase, why: str) -> None:
@@ -214,17 +223,19 @@ class Book:
             return
         if phase not in TRANSITIONS[before] and not self.reconciling:
             raise InvalidTransition(task_id=task.task_id, phase=before, wanted=phase, story=task.story)
-        self._count(before, -1)
+        if (before in ACTIVE_PHASES) != (phase in ACTIVE_PHASES) or Phase.CLAIMING in (before, phase):
+            self._count(before, -1)
+            self._count(phase, 1)
         task.phase = phase
-        self.release(task)
-        self._count(phase, 1)
+        if task.waiting:
+            self.release(task)
         if before is Phase.SEALING:
             self.waiting.remove(task.task_id)
-        if task.is_final:
+        if phase in FINAL_PHASES:
             self.finished[task.task_id] = None
-        else:
+        elif before in FINAL_PHASES:
             self.finished.pop(task.task_id, None)
-        self.tell(task, f"{phase.value}: {why}")
+        self.tell(task, f"{phase}: {why}")
 
     def release(self, task: TaskState) -> None:
         """The task waits for no results any more."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,9 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 __all__ = ["BulkInsert"]
+
+_COUNTS = (256, 64, 16, 4, 1)
+"""Rows of one statement on SQLite, which is prepared once for each count."""
 
 
 class BulkInsert:
@@ -36,28 +40,37 @@ class BulkInsert:
             told = ", ".join(f"{name} = {value}" for name, value in changes.items())
             conflict = f" ON CONFLICT ({key}) DO UPDATE SET {told}" + (f" WHERE {where}" if where else "")
         self._conflict = conflict
-        self._statements: dict[str, str] = {}
+        self._statements: dict[tuple[str, int], str] = {}
 
     def __call__(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         """Write the rows; none is fine."""
         if not rows:
             return
-        dialect = connection.dialect.name
-        statement = self._statements.get(dialect)
-        if statement is None:
-            statement = self._statements[dialect] = self._statement(connection)
-        if dialect == "postgresql":
+        if connection.dialect.name == "postgresql":
             # One JSON text for all rows: a single round trip, and the server takes it apart.
             named = [dict(zip(self._columns, row, strict=True)) for row in rows]
-            connection.exec_driver_sql(statement, (msgspec.json.encode(named).decode(),))
-        else:
-            connection.exec_driver_sql(statement, list(rows))
+            connection.exec_driver_sql(self._statement(connection, 0), (msgspec.json.encode(named).decode(),))
+            return
+        # Few statements of many rows: each lets other threads go on once, instead of once a row.
+        place = 0
+        for count in _COUNTS:
+            while len(rows) - place >= count:
+                values = tuple(itertools.chain.from_iterable(rows[place : place + count]))
+                connection.exec_driver_sql(self._statement(connection, count), values)
+                place += count
 
-    def _statement(self, connection: Connection) -> str:
+    def _statement(self, connection: Connection, count: int) -> str:
+        dialect = connection.dialect.name
+        known = self._statements.get((dialect, count))
+        if known is not None:
+            return known
         names = ", ".join(self._columns)
-        if connection.dialect.name == "postgresql":
+        if dialect == "postgresql":
             typed = [f"{name} {self._table.c[name].type.compile(connection.dialect)}" for name in self._columns]
             values = f"SELECT {names} FROM json_to_recordset(%s::json) AS given({', '.join(typed)})"
         else:
-            values = f"VALUES ({', '.join('?' * len(self._columns))})"
-        return f"INSERT INTO {self._table.name} ({names}) {values}{self._conflict}"
+            row = f"({', '.join('?' * len(self._columns))})"
+            values = f"VALUES {', '.join([row] * count)}"
+        made = f"INSERT INTO {self._table.name} ({names}) {values}{self._conflict}"
+        self._statements[dialect, count] = made
+        return made

@@ -1,51 +1,47 @@
-"""From a batch of events to what is written at once: one transaction of the database for all of them."""
+"""From a group of events to what is written at once: one transaction of the database for all of them."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 from fairgrid.pool.accounts import Account
 from fairgrid.pool.events import Event
 from fairgrid.pool.machine import Outcome
 from fairgrid.pool.rows import BagRow, Commit, TaskRow
-from fairgrid.pool.state import Bag, TaskState
+from fairgrid.pool.state import TaskState
 
-__all__ = ["gather"]
+__all__ = ["commit_of"]
 
 
-def gather(
-    events: Iterable[Event],
-    handle: Callable[[Event], Outcome | None],
+def commit_of(
+    outcome: Outcome,
+    events: list[Event],
     *,
     at: float,
+    position: int | None = None,
     account: Callable[[TaskState], Iterable[Account]] | None = None,
 ) -> Commit:
-    """Have a scheduler handle events, and snapshot what it changed: each task and deal once, as it is after the last.
+    """A snapshot of all that changed, to be written before anything else happens to it.
 
-    ``handle`` gives None for an event that could not be taken. Events that led to nothing are not kept.
+    ``events`` are those that led to something, ``position`` is the last block of the chain that was taken with them.
     ``account`` gives what a task adds to the accounts; it is asked once, when nothing more is expected of the task.
     """
-    commit = Commit(at=at)
-    tasks: dict[str, TaskState] = {}
-    bags: dict[str, Bag] = {}
-    for event in events:
-        outcome = handle(event)
-        if outcome is None:
-            continue
-        if outcome.instructions or outcome.changed or outcome.bags:
-            commit.events.append(event)
-        commit.standings.update((standing.worker, standing) for standing in outcome.standings)
-        commit.lines += outcome.lines
-        commit.instructions += outcome.instructions
-        for task in outcome.changed:
-            tasks[task.task_id] = task
-        for bag in outcome.bags:
-            bags[bag.deal.deal_id] = bag
+    fresh = Counter([line.task_id for line in outcome.lines])
+    accounts: list[Account] = []
     if account is not None:
-        for task in tasks.values():
+        for task in outcome.changed:
             if not task.accounted and task.is_settled:
                 task.accounted = True
-                commit.accounts += account(task)
-    commit.tasks = {task_id: TaskRow.of(task) for task_id, task in tasks.items()}
-    commit.bags = {deal_id: BagRow.of(bag) for deal_id, bag in bags.items()}
-    return commit
+                accounts += account(task)
+    return Commit(
+        at=at,
+        events=events,
+        tasks={task.task_id: TaskRow.of(task, fresh=fresh[task.task_id]) for task in outcome.changed},
+        lines=list(outcome.lines),
+        instructions=list(outcome.instructions),
+        bags={bag.deal.deal_id: BagRow.of(bag) for bag in outcome.bags},
+        standings={standing.worker: standing for standing in outcome.standings},
+        position=position,
+        accounts=accounts,
+    )

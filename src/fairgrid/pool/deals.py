@@ -42,6 +42,10 @@ def run_opened(book: Book, event: RunOpened) -> None:
     if task.parent and task.phase is Phase.ABANDONED and task.facts.status is TaskStatus.UNSET:
         book.reconciling = True
         book.enter(task, Phase.RECEIVED, "The split is back.")
+    elif task.phase is Phase.FAILED and task.facts.status is TaskStatus.UNSET:
+        # The deadline passed while its opening was under way: it was mined after all, and is refunded on its own.
+        book.reconciling = True
+        book.enter(task, Phase.RECEIVED, "The chain opened it.")
     chain_facts.take(book, task, TaskInitialized(event.task_id))
     progress.advance(book, task)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from fairgrid.pool.policy import Policy
 from fairgrid.pool.state import ChainFacts, DealTerms
@@ -52,8 +52,7 @@ __all__ = [
 # --- the chain ----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class DealMatched:
+class DealMatched(Struct, frozen=True):
     """A deal for this pool: tasks ``bot_first`` to ``bot_first + bot_size - 1``."""
 
     deal: DealTerms
@@ -61,15 +60,13 @@ class DealMatched:
     bot_size: int
 
 
-@dataclass(frozen=True, slots=True)
-class DealUndone:
+class DealUndone(Struct, frozen=True):
     """A reorganisation took a deal back."""
 
     deal_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class RunOpened:
+class RunOpened(Struct, frozen=True):
     """Tasks ``first`` to ``first + count - 1`` of a deal are a run on chain, by `openRun` or by a split."""
 
     task_id: str
@@ -78,13 +75,11 @@ class RunOpened:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class TaskInitialized:
+class TaskInitialized(Struct, frozen=True):
     task_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class ContributionMined:
+class ContributionMined(Struct, frozen=True):
     """``weight`` is the worker's exact weight (`protocol.trust.worker_weight`)."""
 
     task_id: str
@@ -93,27 +88,23 @@ class ContributionMined:
     weight: int
 
 
-@dataclass(frozen=True, slots=True)
-class ConsensusReached:
+class ConsensusReached(Struct, frozen=True):
     task_id: str
     consensus_value: str
     reveal_deadline: int
 
 
-@dataclass(frozen=True, slots=True)
-class RevealMined:
+class RevealMined(Struct, frozen=True):
     task_id: str
     worker: str
     digest: str
 
 
-@dataclass(frozen=True, slots=True)
-class TaskFinalized:
+class TaskFinalized(Struct, frozen=True):
     task_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class TaskSettledAtOnce:
+class TaskSettledAtOnce(Struct, frozen=True):
     """The task's only worker contributed, revealed and finalized in one transaction."""
 
     task_id: str
@@ -122,13 +113,11 @@ class TaskSettledAtOnce:
     digest: str
 
 
-@dataclass(frozen=True, slots=True)
-class TaskClaimed:
+class TaskClaimed(Struct, frozen=True):
     task_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class ChainReconciled:
+class ChainReconciled(Struct, frozen=True):
     """What the chain's views say now. They win over all that was believed: an undone event is undone here."""
 
     task_id: str
@@ -138,8 +127,7 @@ class ChainReconciled:
 # --- workers ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerJoined:
+class WorkerJoined(Struct, frozen=True):
     """A worker enrolled; its owner's signature, its own and the bans were checked by the rim.
 
     ``machine`` is what it claims to offer, signed by itself; None for a worker that claims nothing.
@@ -158,8 +146,7 @@ class WorkerJoined:
     """It can contribute and finalize in one transaction."""
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerFacts:
+class WorkerFacts(Struct, frozen=True):
     """Score and free deposit (nRLC) of a connected worker, read again from the chain.
 
     ``benchmark_fell`` True: a test contradicted what it claims of its speed; nothing is believed of it any more.
@@ -173,8 +160,7 @@ class WorkerFacts:
     unwelcome: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(Struct, frozen=True):
     """A lease that a worker says it holds."""
 
     lease_id: str
@@ -182,8 +168,7 @@ class Held:
     phase: str
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerReady:
+class WorkerReady(Struct, frozen=True):
     """First report after joining: what it recovered. ``finished`` are held tasks that the store knows as settled."""
 
     worker: str
@@ -192,8 +177,7 @@ class WorkerReady:
     finished: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerBeat:
+class WorkerBeat(Struct, frozen=True):
     """A heartbeat; it renews the leases that it names."""
 
     worker: str
@@ -201,23 +185,20 @@ class WorkerBeat:
     free_slots: int
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerLost:
+class WorkerLost(Struct, frozen=True):
     """The connection is gone."""
 
     worker: str
 
 
-@dataclass(frozen=True, slots=True)
-class PhaseReported:
+class PhaseReported(Struct, frozen=True):
     worker: str
     lease_id: str
     task_id: str
     phase: str
 
 
-@dataclass(frozen=True, slots=True)
-class SealReceived:
+class SealReceived(Struct, frozen=True):
     """A seal whose signature the rim verified."""
 
     worker: str
@@ -228,8 +209,7 @@ class SealReceived:
     signature: str
 
 
-@dataclass(frozen=True, slots=True)
-class OpeningReceived:
+class OpeningReceived(Struct, frozen=True):
     worker: str
     lease_id: str
     task_id: str
@@ -238,8 +218,7 @@ class OpeningReceived:
     usage: Usage | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class UploadReported:
+class UploadReported(Struct, frozen=True):
     worker: str
     lease_id: str
     task_id: str
@@ -251,8 +230,7 @@ class UploadReported:
     usage: Usage | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseFailed:
+class LeaseFailed(Struct, frozen=True):
     worker: str
     lease_id: str
     task_id: str
@@ -262,8 +240,7 @@ class LeaseFailed:
 # --- the pool's own effects, and time -----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class UploadVerified:
+class UploadVerified(Struct, frozen=True):
     """The archive was downloaded and has the digest that the chain holds."""
 
     task_id: str
@@ -273,8 +250,7 @@ class UploadVerified:
     """Of a run: the root over the digests of its tasks."""
 
 
-@dataclass(frozen=True, slots=True)
-class UploadRejected:
+class UploadRejected(Struct, frozen=True):
     """``dishonest`` True: these bytes have another digest; False: they could not be had."""
 
     task_id: str
@@ -284,8 +260,7 @@ class UploadRejected:
     dishonest: bool
 
 
-@dataclass(frozen=True, slots=True)
-class EffectFailed:
+class EffectFailed(Struct, frozen=True):
     """A transaction was refused (``step``: initialize, finalize, claim), and the task compared with the chain."""
 
     task_id: str
@@ -293,23 +268,20 @@ class EffectFailed:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class DependenciesMet:
+class DependenciesMet(Struct, frozen=True):
     """Every task whose result this one reads is COMPLETED on chain, or it reads none."""
 
     task_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class DependencyFailed:
+class DependencyFailed(Struct, frozen=True):
     """A task whose result this one reads was refunded: the result will never come."""
 
     task_id: str
     dependency: str
 
 
-@dataclass(frozen=True, slots=True)
-class OperatorBanned:
+class OperatorBanned(Struct, frozen=True):
     """The operator bans a worker and its owner; it is stored already."""
 
     worker: str
@@ -317,38 +289,33 @@ class OperatorBanned:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class OperatorUnbanned:
+class OperatorUnbanned(Struct, frozen=True):
     """The operator lifts the bans of a worker, or of an owner; it is stored already."""
 
     address: str
 
 
-@dataclass(frozen=True, slots=True)
-class PoolDrained:
+class PoolDrained(Struct, frozen=True):
     """The operator lets no new task begin (``draining``), or lets them begin again."""
 
     draining: bool
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerDrained:
+class WorkerDrained(Struct, frozen=True):
     """The operator lets a worker have no new lease (``draining``), or lets it have them again."""
 
     worker: str
     draining: bool
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerLabelled:
+class WorkerLabelled(Struct, frozen=True):
     """The operator gave a worker exactly these labels, beside those that its owner claims."""
 
     worker: str
     labels: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class PolicyChanged:
+class PolicyChanged(Struct, frozen=True):
     """Another policy counts from now on."""
 
     policy: Policy
@@ -357,8 +324,7 @@ class PolicyChanged:
 OperatorEvent = OperatorBanned | OperatorUnbanned | PoolDrained | WorkerDrained | WorkerLabelled | PolicyChanged
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(Struct, frozen=True):
     """Time passes; ``chain_time`` is the newest block's, by which deadlines are judged."""
 
     chain_time: int

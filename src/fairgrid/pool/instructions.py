@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 __all__ = [
     "AwaitDependencies",
@@ -32,8 +32,7 @@ __all__ = [
 # --- transactions -------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Initialize:
+class Initialize(Struct, frozen=True):
     task_id: str
     deal_id: str
     index: int
@@ -43,8 +42,7 @@ class Initialize:
         return f"{self.task_id}/initialize"
 
 
-@dataclass(frozen=True, slots=True)
-class Finalize:
+class Finalize(Struct, frozen=True):
     """``cid`` names the checked result; ``results_callback`` is 0x-hex, empty for a deal without callback."""
 
     task_id: str
@@ -56,8 +54,7 @@ class Finalize:
         return f"{self.task_id}/finalize"
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Struct, frozen=True):
     task_id: str
 
     @property
@@ -65,8 +62,7 @@ class Claim:
         return f"{self.task_id}/claim"
 
 
-@dataclass(frozen=True, slots=True)
-class Reopen:
+class Reopen(Struct, frozen=True):
     """Take back a consensus that nobody revealed in time; ``round`` is the round that it ended."""
 
     task_id: str
@@ -77,8 +73,7 @@ class Reopen:
         return f"{self.task_id}/reopen/{self.round}"
 
 
-@dataclass(frozen=True, slots=True)
-class OpenRun:
+class OpenRun(Struct, frozen=True):
     """Open the next ``count`` tasks of a deal as the run ``task_id``; the first of them is ``index``."""
 
     task_id: str
@@ -91,8 +86,7 @@ class OpenRun:
         return f"{self.task_id}/openrun"
 
 
-@dataclass(frozen=True, slots=True)
-class SplitRun:
+class SplitRun(Struct, frozen=True):
     """Replace a run by two, of ``left`` tasks and of the rest."""
 
     task_id: str
@@ -103,8 +97,7 @@ class SplitRun:
         return f"{self.task_id}/splitrun"
 
 
-@dataclass(frozen=True, slots=True)
-class FinalizeRun:
+class FinalizeRun(Struct, frozen=True):
     """``cid`` names the checked manifest of the results, ``root`` is the root over the tasks' digests."""
 
     task_id: str
@@ -116,8 +109,7 @@ class FinalizeRun:
         return f"{self.task_id}/finalizerun"
 
 
-@dataclass(frozen=True, slots=True)
-class RefundRest:
+class RefundRest(Struct, frozen=True):
     """Refund all tasks of the deal ``task_id`` that were never opened."""
 
     task_id: str
@@ -130,8 +122,7 @@ class RefundRest:
 # --- messages to workers: repeated when a worker comes back, so it may get one twice ------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class SendLease:
+class SendLease(Struct, frozen=True):
     task_id: str
     worker: str
     lease_id: str
@@ -147,8 +138,7 @@ class SendLease:
         return f"{self.task_id}/lease/{self.lease_id}"
 
 
-@dataclass(frozen=True, slots=True)
-class SendAuthorisation:
+class SendAuthorisation(Struct, frozen=True):
     """``fast``: the result is here and checked, the worker may contribute and finalize in one transaction."""
 
     task_id: str
@@ -161,8 +151,7 @@ class SendAuthorisation:
         return f"{self.task_id}/authorisation/{self.lease_id}"
 
 
-@dataclass(frozen=True, slots=True)
-class SendRevealNotice:
+class SendRevealNotice(Struct, frozen=True):
     task_id: str
     worker: str
 
@@ -171,8 +160,7 @@ class SendRevealNotice:
         return f"{self.task_id}/reveal_notice/{self.worker}"
 
 
-@dataclass(frozen=True, slots=True)
-class RequestOpening:
+class RequestOpening(Struct, frozen=True):
     task_id: str
     worker: str
     lease_id: str
@@ -182,8 +170,7 @@ class RequestOpening:
         return f"{self.task_id}/opening/{self.lease_id}"
 
 
-@dataclass(frozen=True, slots=True)
-class RequestUpload:
+class RequestUpload(Struct, frozen=True):
     """``early``: before the contribution, with the seal's opening (`fairgrid.pool.fast_path`)."""
 
     task_id: str
@@ -196,8 +183,7 @@ class RequestUpload:
         return f"{self.task_id}/{'early_' if self.early else ''}upload/{self.lease_id}"
 
 
-@dataclass(frozen=True, slots=True)
-class SendAbort:
+class SendAbort(Struct, frozen=True):
     task_id: str
     worker: str
     lease_id: str
@@ -208,8 +194,7 @@ class SendAbort:
         return f"{self.task_id}/abort/{self.lease_id}"
 
 
-@dataclass(frozen=True, slots=True)
-class SendDone:
+class SendDone(Struct, frozen=True):
     task_id: str
     worker: str
 
@@ -221,8 +206,7 @@ class SendDone:
 # --- the rest -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class VerifyUpload:
+class VerifyUpload(Struct, frozen=True):
     """Fetch ``cid``, compute its digest, compare it with ``digest``; answer `UploadVerified` or `UploadRejected`."""
 
     task_id: str
@@ -240,8 +224,7 @@ class VerifyUpload:
         return f"{self.task_id}/verify/{self.lease_id}"
 
 
-@dataclass(frozen=True, slots=True)
-class AwaitDependencies:
+class AwaitDependencies(Struct, frozen=True):
     """Find out whose results the task reads; answer `DependenciesMet` when they are there, or `DependencyFailed`."""
 
     task_id: str
@@ -255,8 +238,7 @@ class AwaitDependencies:
         return f"{self.task_id}/dependencies"
 
 
-@dataclass(frozen=True, slots=True)
-class BanWorker:
+class BanWorker(Struct, frozen=True):
     """Never work with this worker or its owner again; ``evidence`` is JSON text and is kept."""
 
     task_id: str

@@ -23,6 +23,8 @@ from fairgrid.pool import bags as bags_of
 from fairgrid.pool.book import Book
 from fairgrid.pool.events import (
     ChainReconciled,
+    ConsensusReached,
+    ContributionMined,
     DealMatched,
     DealUndone,
     DependenciesMet,
@@ -36,8 +38,13 @@ from fairgrid.pool.events import (
     PhaseReported,
     PolicyChanged,
     PoolDrained,
+    RevealMined,
     RunOpened,
     SealReceived,
+    TaskClaimed,
+    TaskFinalized,
+    TaskInitialized,
+    TaskSettledAtOnce,
     Tick,
     UploadRejected,
     UploadReported,
@@ -68,6 +75,20 @@ from fairgrid.pool.state import (
 )
 
 __all__ = ["Outcome", "PoolMachine"]
+
+
+_FROM_CHAIN = (
+    TaskInitialized,
+    ContributionMined,
+    ConsensusReached,
+    RevealMined,
+    TaskFinalized,
+    TaskSettledAtOnce,
+    TaskClaimed,
+)
+_FROM_OPERATOR = (OperatorBanned, OperatorUnbanned, PoolDrained, WorkerDrained, WorkerLabelled, PolicyChanged)
+_FROM_WORKERS = (PhaseReported, SealReceived, OpeningReceived, UploadReported, LeaseFailed)
+_PRESENCE = (WorkerJoined, WorkerFacts, WorkerReady, WorkerBeat, WorkerLost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +221,7 @@ class PoolMachine:
         for bag in list(book.bags.values()):
             bags_of.enqueue(book, bag)
             book.settle_bag(bag.deal.deal_id)
-        return self._outcome()
+        return self.outcome()
 
     def handle(self, event: Event, *, now: float) -> Outcome:
         """Take one event at local time ``now`` (seconds).
@@ -209,21 +230,35 @@ class PoolMachine:
             InvalidTransition: the event does not fit the task's phase; compare the task with the chain and feed
                 `ChainReconciled`.
         """
+        self.take(event, now=now)
+        self.settle(now=now)
+        return self.outcome()
+
+    def take(self, event: Event, *, now: float) -> bool:
+        """Take one event of a group; True if it led to something by itself. `settle` when the last was taken.
+
+        Raises:
+            InvalidTransition: as `handle`. What it led to before stands.
+        """
         book = self._begin(now)
+        before = book.stirred
         try:
             self._take(event)
-            self._settle()
         finally:
             book.reconciling = False
-        return self._outcome()
+        return book.stirred != before
 
-    # --- one event ------------------------------------------------------------------------------------------------
+    def settle(self, *, now: float) -> None:
+        """Look at what the events touched besides their tasks, begin what there is room for, and serve who waits.
 
-    def _begin(self, now: float) -> Book:
-        self._book.now = now
-        return self._book
+        Raises:
+            InvalidTransition: as `handle`; settle again, for the rest.
+        """
+        self._begin(now)
+        self._settle()
 
-    def _outcome(self) -> Outcome:
+    def outcome(self) -> Outcome:
+        """What came of all events since this was last asked: of each task and deal the last word."""
         book = self._book
         book.advanced |= book.changed
         changed = tuple(book.tasks[task_id] for task_id in book.changed)
@@ -231,6 +266,12 @@ class PoolMachine:
         outcome = Outcome(tuple(book.instructions), changed, tuple(book.lines), bags, book.standings.take_changed())
         book.instructions, book.lines, book.changed, book.changed_bags = [], [], {}, {}
         return outcome
+
+    # --- one event ------------------------------------------------------------------------------------------------
+
+    def _begin(self, now: float) -> Book:
+        self._book.now = now
+        return self._book
 
     def _tick(self, chain_time: int) -> None:
         book = self._book
@@ -271,7 +312,6 @@ class PoolMachine:
                 book.drop_task(task)
 
     def _settle(self) -> None:
-        """Look at what the event touched besides its task, begin what there is room for, and serve who waits."""
         book = self._book
         while book.due:
             task_id = next(iter(book.due))
@@ -296,54 +336,54 @@ class PoolMachine:
 
     def _take(self, event: Event) -> None:
         book = self._book
+        if isinstance(event, Tick):
+            self._tick(event.chain_time)
+        elif isinstance(event, _PRESENCE):
+            presence.take(book, event)
+        elif isinstance(event, DealMatched):
+            deals.matched(book, event)
+        elif isinstance(event, DealUndone):
+            deals.undone(book, event)
+        elif isinstance(event, RunOpened):
+            deals.run_opened(book, event)
+        elif isinstance(event, _FROM_OPERATOR):
+            operator_events.take(book, event)
+        elif event.task_id not in book.tasks:
+            self._about_unknown_task(event)
+        else:
+            task = book.tasks[event.task_id]
+            if isinstance(event, _FROM_CHAIN):
+                chain_facts.take(book, task, event)
+            elif isinstance(event, _FROM_WORKERS):
+                self._worker_said(task, event)
+            else:
+                self._heard(task, event)
+            progress.advance(book, task)
+            book.restless.pop(task.task_id, None)
+
+    def _heard(
+        self,
+        task: TaskState,
+        event: UploadVerified | UploadRejected | EffectFailed | ChainReconciled | DependenciesMet | DependencyFailed,
+    ) -> None:
+        """Take the answer to something that the pool did or asked for."""
+        book = self._book
         match event:
-            case Tick():
-                self._tick(event.chain_time)
-            case DealMatched():
-                deals.matched(book, event)
-            case DealUndone():
-                deals.undone(book, event)
-            case RunOpened():
-                deals.run_opened(book, event)
-            case WorkerJoined() | WorkerFacts() | WorkerReady() | WorkerBeat() | WorkerLost():
-                presence.take(book, event)
-            case (
-                OperatorBanned()
-                | OperatorUnbanned()
-                | PoolDrained()
-                | WorkerDrained()
-                | WorkerLabelled()
-                | PolicyChanged()
-            ):
-                operator_events.take(book, event)
+            case UploadVerified():
+                settlement.upload_verified(book, task, event)
+            case UploadRejected():
+                settlement.upload_rejected(book, task, event)
+            case EffectFailed():
+                book.step_failed(task, event.step, event.reason)
+            case ChainReconciled():
+                chain_facts.reconcile(book, task, event.facts)
+            case DependenciesMet() if task.waiting:
+                book.release(task)
+                book.tell(task, "The results that it reads are there.")
+            case DependencyFailed() if task.waiting:
+                settlement.abandon(book, task, f"Task {event.dependency}, whose result it reads, was refunded.")
             case _:
-                task_or_none = book.tasks.get(event.task_id)
-                if task_or_none is None:
-                    self._about_unknown_task(event)
-                    return
-                match event:
-                    case PhaseReported() | SealReceived() | OpeningReceived() | UploadReported() | LeaseFailed():
-                        self._worker_said(task_or_none, event)
-                    case UploadVerified():
-                        settlement.upload_verified(book, task_or_none, event)
-                    case UploadRejected():
-                        settlement.upload_rejected(book, task_or_none, event)
-                    case EffectFailed():
-                        book.step_failed(task_or_none, event.step, event.reason)
-                    case ChainReconciled():
-                        chain_facts.reconcile(book, task_or_none, event.facts)
-                    case DependenciesMet():
-                        if task_or_none.waiting:
-                            book.release(task_or_none)
-                            book.tell(task_or_none, "The results that it reads are there.")
-                    case DependencyFailed():
-                        if task_or_none.waiting:
-                            why = f"Task {event.dependency}, whose result it reads, was refunded."
-                            settlement.abandon(book, task_or_none, why)
-                    case _:
-                        chain_facts.take(book, task_or_none, event)
-                progress.advance(book, task_or_none)
-                book.restless.pop(task_or_none.task_id, None)
+                return
 
     # --- words of workers --------------------------------------------------------------------------------------------
 

@@ -103,7 +103,8 @@ async def opened_pool(options: PoolOptions, *, signer: Signer, address: str) -> 
             async def lead(leader: Leader) -> AsyncIterator[_Term]:
                 # A store remembers what it wrote; what others wrote since this process led last, only a new one sees.
                 own_store = PoolStore(store.engine)
-                operations, lists = Operations(store.engine), TaskLists(store.engine)
+                operations = Operations(store.engine)
+                lists = TaskLists(store.engine, catch_up=own_store.catch_up)
                 policy = policy_in_force(options.policy, await asyncio.to_thread(operations.settings))
                 async with PoolService(
                     chain=chain,

@@ -12,23 +12,26 @@ from fairgrid.protocol.views import TaskStatus
 
 __all__ = ["advance"]
 
+_ENDS = {
+    TaskStatus.COMPLETED: Phase.COMPLETED,
+    TaskStatus.FAILED: Phase.FAILED,
+    TaskStatus.SPLIT: Phase.SPLIT,
+}
+
 
 def advance(book: Book, task: TaskState) -> None:
     """Derive what to do next from the chain's facts, time, and who is here."""
-    facts, deal = task.facts, task.deal
+    status, deal = task.facts.status, task.deal
     book.advanced[task.task_id] = None
     settlement.check_openings(book, task)
-    if facts.status is TaskStatus.COMPLETED:
-        settlement.finish(book, task, Phase.COMPLETED)
-    elif facts.status is TaskStatus.FAILED:
-        settlement.finish(book, task, Phase.FAILED)
-    elif facts.status is TaskStatus.SPLIT:
-        settlement.finish(book, task, Phase.SPLIT)
-    elif book.chain_time >= deal.final_deadline and deal.undone:
-        settlement.finish(book, task, Phase.FAILED)
+    if status in _ENDS:
+        settlement.finish(book, task, _ENDS[status])
     elif book.chain_time >= deal.final_deadline:
-        settlement.claim(book, task)
-    elif facts.status is TaskStatus.REVEALING:
+        if deal.undone:
+            settlement.finish(book, task, Phase.FAILED)
+        else:
+            settlement.claim(book, task)
+    elif status is TaskStatus.REVEALING:
         settlement.advance(book, task)
     elif task.phase is Phase.ABANDONED:
         return
@@ -36,7 +39,7 @@ def advance(book: Book, task: TaskState) -> None:
         settlement.abandon(book, task, deal.refusal or "The chain does not know its deal any more.")
     elif book.chain_time >= deal.contribution_deadline:
         settlement.abandon(book, task, "The contribution deadline passed without consensus.")
-    elif facts.status is TaskStatus.ACTIVE:
+    elif status is TaskStatus.ACTIVE:
         rounds.advance(book, task)
     elif book.chain_time:
         _initialize(book, task)

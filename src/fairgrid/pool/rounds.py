@@ -89,8 +89,9 @@ def _open_round(book: Book, task: TaskState, why: str) -> None:
 
 
 def _expire(book: Book, task: TaskState) -> None:
-    window = dispatch.seal_window(book, task)
-    for replica in task.in_phase(ReplicaPhase.LEASED, ReplicaPhase.SEALED):
+    waited_for = task.in_phase(ReplicaPhase.LEASED, ReplicaPhase.SEALED)
+    window = dispatch.seal_window(book, task) if waited_for else 0.0
+    for replica in waited_for:
         if replica.lost_at and book.now >= replica.lost_at + book.policy.reconnect_grace_s:
             book.end(task, replica, ReplicaPhase.LOST, "its worker is gone")
         elif replica.phase is ReplicaPhase.SEALED:
@@ -116,7 +117,7 @@ def _given_up(book: Book, task: TaskState) -> bool:
 
 
 def _seals_are_in(book: Book, task: TaskState) -> bool:
-    if task.in_phase(ReplicaPhase.LEASED):
+    if task.has(ReplicaPhase.LEASED):
         return False
     sealed = task.in_phase(ReplicaPhase.SEALED)
     if not sealed:
@@ -132,7 +133,7 @@ def _seals_are_in(book: Book, task: TaskState) -> bool:
 
 
 def _authorise(book: Book, task: TaskState) -> None:
-    if task.in_phase(ReplicaPhase.AUTHORISED) or _consensus_expected(book, task):
+    if task.has(ReplicaPhase.AUTHORISED) or _consensus_expected(book, task):
         return
     sealed = task.in_phase(ReplicaPhase.SEALED)
     if not sealed:
@@ -141,17 +142,7 @@ def _authorise(book: Book, task: TaskState) -> None:
     present = [replica for replica in sealed if replica.worker in book.workers]
     if not present:
         return
-    order = {worker: place for place, worker in enumerate(book.policy.authorisation_order)}
-    chosen = min(
-        present,
-        key=lambda replica: (
-            order.get(replica.worker, len(order)),
-            audits.standing_order(book, task, replica),
-            replica.weight,
-            replica.sealed_at,
-            replica.lease_id,
-        ),
-    )
+    chosen = present[0] if len(present) == 1 else _first_of(book, task, present)
     if fast_path.prepares(book, task, chosen):
         return
     fast = fast_path.is_fast(task, chosen)
@@ -161,8 +152,24 @@ def _authorise(book: Book, task: TaskState) -> None:
     book.send(SendAuthorisation(task.task_id, chosen.worker, chosen.lease_id, fast))
 
 
+def _first_of(book: Book, task: TaskState, present: list[Replica]) -> Replica:
+    order = {worker: place for place, worker in enumerate(book.policy.authorisation_order)}
+    return min(
+        present,
+        key=lambda replica: (
+            order.get(replica.worker, len(order)),
+            audits.standing_order(book, task, replica),
+            replica.weight,
+            replica.sealed_at,
+            replica.lease_id,
+        ),
+    )
+
+
 def _consensus_expected(book: Book, task: TaskState) -> bool:
     """True while the contributions should be a consensus, of which the chain's word is still on its way."""
+    if not task.facts.contributions:
+        return False
     groups = task.facts.groups()
     total = 1 + sum(groups.values())
     reached = any(consensus_reached(group, total, task.deal.trust) for group in groups.values())

@@ -6,13 +6,15 @@ import dataclasses
 from dataclasses import dataclass
 from enum import StrEnum
 
+from msgspec import Struct
+
 from fairgrid.chain.interface import SignedTransaction
 from fairgrid.pool import documents
 from fairgrid.pool.accounts import Account
 from fairgrid.pool.events import Event
 from fairgrid.pool.instructions import ChainInstruction, Instruction
 from fairgrid.pool.standing import Standing
-from fairgrid.pool.state import Bag, StoryLine, TaskState
+from fairgrid.pool.state import Bag, DealTerms, StoryLine, TaskState
 
 __all__ = ["BagRow", "Commit", "EffectStatus", "StoredEffect", "StoredTask", "TaskRow"]
 
@@ -28,29 +30,49 @@ class EffectStatus(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class TaskRow:
+class TaskRow(Struct, frozen=True):
     """A task as it is written: a snapshot, taken before the state changes again."""
 
     task_id: str
-    deal_id: str
+    deal: DealTerms
     index: int
     phase: str
     settled: bool
     created_at: float
+    story: tuple[StoryLine, ...]
+    fresh: int
+    """So many of the last lines of its story are new with this commit."""
+    record: bytes
+    """All but deal and story (`documents.pack_task`); empty for a settled task, whose row is written at once."""
     document: str
+    """All but the story as JSON; empty for a task that is not settled: `told` makes it when it is needed."""
 
     @classmethod
-    def of(cls, task: TaskState) -> TaskRow:
+    def of(cls, task: TaskState, *, fresh: int | None = None) -> TaskRow:
+        """``fresh`` None: all lines of its story are new."""
+        settled = task.is_settled
         return cls(
-            task_id=task.task_id,
-            deal_id=task.deal.deal_id,
-            index=task.index,
-            phase=task.phase.value,
-            settled=task.is_settled,
-            created_at=task.created_at,
-            document=documents.write_task(task),
+            task.task_id,
+            task.deal,
+            task.index,
+            str(task.phase),
+            settled,
+            task.created_at,
+            tuple(task.story),
+            len(task.story) if fresh is None else fresh,
+            b"" if settled else documents.pack_task(task),
+            documents.write_task(task) if settled else "",
         )
+
+    def told(self) -> str:
+        """Its document."""
+        return self.document or documents.unpack_task(documents.TASK_FIELDS, self.record, self.deal)
+
+    def state(self) -> TaskState:
+        """The task as it was."""
+        state = documents.read_task(self.told())
+        state.story.extend(self.story)
+        return state
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +107,19 @@ class Commit:
     at: float
     events: list[Event] = dataclasses.field(default_factory=list)
     tasks: dict[str, TaskRow] = dataclasses.field(default_factory=dict)
-    lines: list[StoryLine] = dataclasses.field(default_factory=list)
     instructions: list[Instruction] = dataclasses.field(default_factory=list)
     bags: dict[str, BagRow] = dataclasses.field(default_factory=dict)
     standings: dict[str, Standing] = dataclasses.field(default_factory=dict)
+    lines: list[StoryLine] = dataclasses.field(default_factory=list)
+    """What was told of its tasks; each is in the story of its row as well."""
+    position: int | None = None
+    """Every event of the chain up to this block was taken with it; None: nothing is said of that."""
     accounts: list[Account] = dataclasses.field(default_factory=list)
 
     @property
     def is_empty(self) -> bool:
-        return not (self.events or self.tasks or self.lines or self.instructions or self.bags or self.standings)
+        written = self.events or self.tasks or self.instructions or self.bags or self.standings
+        return not written and self.position is None
 
 
 @dataclass(frozen=True, slots=True)

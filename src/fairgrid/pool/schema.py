@@ -1,7 +1,7 @@
 """The scheduler's tables, as `fairgrid.pool.migrations` makes them; SQLite and PostgreSQL alike.
 
-What is written often is keyed by the number that a task gets when it begins, so that new rows lie side by side: writing
-costs the same with a thousand and with a million tasks in the tables.
+What is written often is keyed by a number that counts up, so that new rows lie side by side: writing costs the same
+with a thousand and with a million tasks in the tables.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ __all__ = [
     "metadata",
     "payments",
     "processes",
+    "redo",
     "standings",
-    "stories",
     "tasks",
 ]
 
@@ -65,22 +65,24 @@ tasks = sa.Table(
     sa.Column("created_at", sa.Float, nullable=False),
     sa.Column("updated_at", sa.Float, nullable=False),
     sa.Column("document", sa.Text, nullable=False),
+    sa.Column("story", sa.Text, nullable=False),
     sa.Index("pool_task_id", "task_id", unique=True),
     sa.Index("pool_task_deal", "deal_id", "task_index"),
     sa.Index("pool_task_settled", "settled"),
 )
-"""One `TaskState` each, as JSON; ``number`` counts them in the order in which they began."""
+"""One `TaskState` each, as JSON, and its story as a JSON array of [time, text, worker].
 
-stories = sa.Table(
-    "pool_story",
+``number`` counts them in the order in which their rows were first written. A live task's row may be some seconds
+behind; `redo` has the rest.
+"""
+
+redo = sa.Table(
+    "pool_redo",
     metadata,
-    sa.Column("task_number", _Number, sa.ForeignKey("pool_task.number"), primary_key=True, autoincrement=False),
-    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("at", sa.Float, nullable=False),
-    sa.Column("text", sa.Text, nullable=False),
-    sa.Column("worker", sa.String(42), nullable=False),
-    sqlite_with_rowid=False,
+    sa.Column("number", _Number, primary_key=True, autoincrement=False),
+    sa.Column("document", sa.Text, nullable=False),
 )
+"""What the last commits changed of tasks whose rows were not written since (`fairgrid.pool.redo`), in order."""
 
 journal = sa.Table(
     "pool_journal",

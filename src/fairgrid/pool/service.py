@@ -19,7 +19,6 @@ from fairgrid.chain.interface import Chain
 from fairgrid.errors import ServiceUnavailable
 from fairgrid.pool.access import AccessGate
 from fairgrid.pool.accounts import Account, accounts_of
-from fairgrid.pool.commits import gather
 from fairgrid.pool.dependencies import DependencyKeeper
 from fairgrid.pool.desk import WorkerDesk
 from fairgrid.pool.effects import ChainEffects
@@ -37,13 +36,12 @@ from fairgrid.pool.instructions import (
 from fairgrid.pool.keeper import Keeper
 from fairgrid.pool.key_lock import key_lock
 from fairgrid.pool.letters import letter_of
-from fairgrid.pool.machine import Outcome, PoolMachine
+from fairgrid.pool.machine import PoolMachine
 from fairgrid.pool.manifests import ManifestReader
 from fairgrid.pool.meter import PoolMeter
 from fairgrid.pool.numbers import PoolNumbers, numbers_of
 from fairgrid.pool.outbox import SendingRules
 from fairgrid.pool.ownership import check_ownership
-from fairgrid.pool.phases import InvalidTransition
 from fairgrid.pool.policy import Policy
 from fairgrid.pool.requirements import RequirementsReader
 from fairgrid.pool.rows import BagRow, Commit, StoredTask
@@ -52,7 +50,8 @@ from fairgrid.pool.sponsor import Sponsor
 from fairgrid.pool.state import PoolIdentity, StoryLine, TaskState
 from fairgrid.pool.store import PoolStore
 from fairgrid.pool.uploads import verify_upload
-from fairgrid.pool.watcher import ChainWatcher, Position
+from fairgrid.pool.watcher import ChainWatcher
+from fairgrid.pool.work_loop import WorkLoop
 from fairgrid.protocol.hexes import ZERO_ADDRESS
 from fairgrid.protocol.views import Deal
 from fairgrid.seams.clock import Clock
@@ -64,13 +63,13 @@ __all__ = ["PoolService"]
 _log = structlog.get_logger(__name__)
 _debug_log = logging.getLogger(__name__)
 
-_BATCH = 500
 _CHECKS_AT_ONCE = 16
 _RECONCILED_AT_ONCE = 500
 _DAY_S = 86_400.0
 _PURGE_STEP = 200
 _PURGE_PAUSE_S = 0.1
 _PURGE_EVERY_S = 600.0
+_ROWS_EVERY_S = 5.0
 
 
 class PoolService(WorkerDesk):
@@ -117,7 +116,17 @@ class PoolService(WorkerDesk):
         self._signer = signer
         self._storage = storage
         self._scratch = scratch
-        self._queue: asyncio.Queue[Event | Position] = asyncio.Queue()
+        self._loop = WorkLoop(
+            machine=self.machine,
+            store=store,
+            now=clock.now,
+            act=self._do,
+            invalid=self._misfit,
+            offended=self._offended,
+            handled=self._handled,
+            committing=self.meter.committing,
+            account=self._account,
+        )
         self._finder = TaskFinder(self.machine)
         self._group: asyncio.TaskGroup | None = None
         self._errands: set[asyncio.Task[None]] = set()
@@ -137,8 +146,8 @@ class PoolService(WorkerDesk):
             policy=policy,
             store=store,
             clock=clock,
-            feed=self._queue.put_nowait,
-            taken=self._queue.join,
+            feed=self._loop.feed,
+            taken=self._loop.join,
             tasks=lambda: self.machine.tasks,
             waits=self._dependencies.may_wait,
             requirements=RequirementsReader(
@@ -229,7 +238,7 @@ class PoolService(WorkerDesk):
             for start in range(0, len(ids), _RECONCILED_AT_ONCE):
                 await self._watcher.reconcile(*ids[start : start + _RECONCILED_AT_ONCE])
         return {
-            "work": self._work(),
+            "work": self._loop.run(),
             "follow": self._watcher.follow(),
             "time": self._watcher.keep_time(),
             "compare": self._watcher.compare(),
@@ -239,6 +248,7 @@ class PoolService(WorkerDesk):
             "keeper": self._keeper.keep(),
             "refresh": self._refresh(),
             "purge": self._purge(),
+            "rows": self._write_rows(),
             "dependencies": self._dependencies.keep(),
             "spot check": self._speed_tests.keep(),
             **({"access": self._keep_access()} if self.access is not None else {}),
@@ -252,61 +262,39 @@ class PoolService(WorkerDesk):
         """Send the workers elsewhere and take what is queued: another process is to go on."""
         for session in list(self._sessions.values()):
             session.end("The pool hands over to another of its processes; connect again.")
-        await self._queue.join()
+        await self._loop.join()
 
     # --- the loop -------------------------------------------------------------------------------------------------
 
     def feed(self, event: Event) -> None:
         """Queue an event."""
-        self._queue.put_nowait(event)
+        self._loop.feed(event)
 
-    async def _work(self) -> None:
-        while True:
-            batch = [await self._queue.get()]
-            while len(batch) < _BATCH and not self._queue.empty():
-                batch.append(self._queue.get_nowait())
-            await self._take(batch)
-            for _ in batch:
-                self._queue.task_done()
+    def _misfit(self, task_id: str) -> None:
+        self._spawn(self._reconcile_patiently(task_id))
 
-    async def _take(self, batch: list[Event | Position]) -> None:
-        position = next((item for item in reversed(batch) if isinstance(item, Position)), None)
-        events = (item for item in batch if not isinstance(item, Position))
-        commit = gather(events, self._handle, at=self._clock.now(), account=self._account)
-        if not commit.is_empty:
-            with self.meter.committing():
-                await asyncio.to_thread(self._store.commit, commit)
-        self.meter.took(batch, commit, self.machine.tasks)
+    def _offended(self, event: Event) -> bool:
+        """Whatever a stranger managed to say, the others go on; False if nobody said it."""
+        session = self._sessions.get(getattr(event, "worker", ""))
+        if session is None:
+            return False
+        _log.exception("a worker's message could not be taken", worker=session.worker)
+        session.end("The pool cannot take this message.")
+        return True
+
+    def _handled(self, events: Sequence[Event], commit: Commit) -> None:
+        for event in events:
+            if isinstance(event, SealReceived):
+                self._speed_tests.timed(event)
+        self.meter.took(events, commit, self.machine.tasks)
         if commit.lines and _debug_log.isEnabledFor(logging.DEBUG):
             for line in commit.lines:
                 task = self.machine.tasks.get(line.task_id)
                 deal_id = task.deal.deal_id if task else ""
                 _log.debug(line.text, task=line.task_id, deal=deal_id, worker=line.worker)
-        if position is not None:
-            await asyncio.to_thread(self._store.set_position, position.block_number)
-        self._do(commit.instructions)
 
     def _account(self, task: TaskState) -> list[Account]:
         return accounts_of(task, self.identity.workerpool)
-
-    def _handle(self, event: Event) -> Outcome | None:
-        try:
-            outcome = self.machine.handle(event, now=self._clock.now())
-        except InvalidTransition as error:
-            _log.warning("an event does not fit; the task is compared with the chain", reason=str(error))
-            self._spawn(self._reconcile_patiently(error.task_id))
-            return None
-        except Exception:
-            session = self._sessions.get(getattr(event, "worker", ""))
-            if session is None:
-                raise
-            # Whatever a stranger managed to say, the others go on.
-            _log.exception("a worker's message could not be taken", worker=session.worker)
-            session.end("The pool cannot take this message.")
-            return None
-        if isinstance(event, SealReceived):
-            self._speed_tests.timed(event)
-        return outcome
 
     def _do(self, instructions: Sequence[Instruction]) -> None:
         for instruction in instructions:
@@ -361,6 +349,12 @@ class PoolService(WorkerDesk):
         task = self.machine.tasks.get(task_id)
         return task.deal.callback if task else ZERO_ADDRESS
 
+    async def _write_rows(self) -> None:
+        """Where little happens no commit follows that would write the rows of what changed: they come after a while."""
+        while True:
+            await self._clock.sleep(_ROWS_EVERY_S)
+            await asyncio.to_thread(self._store.write_rows, self._clock.now(), older_than_s=_ROWS_EVERY_S)
+
     async def _purge(self) -> None:
         """Delete rows that are older than the policy keeps them, in small steps."""
         while self.policy.keep_rows_days:
@@ -404,7 +398,7 @@ class PoolService(WorkerDesk):
     @property
     def queued_events(self) -> int:
         """Events that are not taken yet."""
-        return self._queue.qsize()
+        return self._loop.queued
 
     @property
     def connected(self) -> int:

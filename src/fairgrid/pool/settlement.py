@@ -151,7 +151,9 @@ def finish(book: Book, task: TaskState, phase: Phase) -> None:
 def check_openings(book: Book, task: TaskState) -> None:
     """Ban those that did not open their seal in time: silence counts as differing."""
     for replica in task.replicas:
-        if not replica.owes_opening or book.now < replica.opening_asked_at + book.policy.opening_timeout_s:
+        if not replica.opening_asked_at or not replica.owes_opening:
+            continue
+        if book.now < replica.opening_asked_at + book.policy.opening_timeout_s:
             continue
         if replica.phase is ReplicaPhase.AUDITING:
             audits.lost_opening(book, task, replica)
@@ -282,13 +284,17 @@ def _dismiss(book: Book, task: TaskState, why: str) -> None:
 
 
 def _ask_openings(book: Book, task: TaskState) -> None:
-    for replica in task.in_phase(ReplicaPhase.CONTRIBUTED):
-        if replica.seal and not replica.opened and not replica.opening_asked_at:
+    for replica in task.replicas:
+        if replica.opened or replica.opening_asked_at or replica.phase is not ReplicaPhase.CONTRIBUTED:
+            continue
+        if replica.seal:
             book.ask_opening(task, replica, book.now)
             book.send(RequestOpening(task.task_id, replica.worker, replica.lease_id))
 
 
 def _review_audits(book: Book, task: TaskState) -> None:
+    if task.extra < 1 and not task.dispute_since:
+        return
     for replica in task.in_phase(ReplicaPhase.LEASED):
         if replica.arbiter and dispatch.is_late(book, task, replica):
             book.end(task, replica, ReplicaPhase.LATE, "the arbiter sent no seal in time")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from msgspec import Struct, field
 
 from fairgrid.pool.matching import NO_REQUIREMENTS, Requirements
 from fairgrid.pool.phases import (
@@ -46,8 +48,7 @@ class PoolIdentity:
     workerpool: str
 
 
-@dataclass(frozen=True, slots=True)
-class StoryLine:
+class StoryLine(Struct, frozen=True):
     """One thing that happened to a task. ``at`` is local time in seconds since the epoch.
 
     ``text`` never holds a digest, and names no worker: that is ``worker``, which is shown from REVEALING on only.
@@ -120,8 +121,7 @@ class Bag:
         return self.size - self.begun
 
 
-@dataclass(frozen=True, slots=True)
-class SeenContribution:
+class SeenContribution(Struct, frozen=True):
     """A contribution on chain; ``weight`` is the worker's exact weight (2 for a newcomer), not its logarithm."""
 
     worker: str
@@ -130,8 +130,7 @@ class SeenContribution:
     status: ContributionStatus = ContributionStatus.CONTRIBUTED
 
 
-@dataclass(frozen=True, slots=True)
-class ChainFacts:
+class ChainFacts(Struct, frozen=True):
     """What the chain says of a task, as far as the scheduler has seen it."""
 
     status: TaskStatus = TaskStatus.UNSET
@@ -178,8 +177,7 @@ class ChainFacts:
         return tuple(seen for seen in self.contributions if seen.status is ContributionStatus.PROVED)
 
 
-@dataclass(slots=True)
-class Replica:
+class Replica(Struct):
     """One worker's part in a task. Times are local seconds; 0 means not yet."""
 
     lease_id: str
@@ -222,8 +220,7 @@ class Replica:
         return self.opening_asked_at > 0 and not self.opened and self.phase is not ReplicaPhase.BANNED
 
 
-@dataclass(slots=True)
-class Upload:
+class Upload(Struct):
     """The search for a winner that uploads the result."""
 
     lease_id: str = ""
@@ -239,8 +236,7 @@ class Upload:
     failures: dict[str, int] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class ChainStep:
+class ChainStep(Struct):
     """One of the pool's own transactions for a task."""
 
     issued: bool = False
@@ -248,8 +244,7 @@ class ChainStep:
     retry_at: float = 0.0
 
 
-@dataclass(slots=True)
-class TaskState:
+class TaskState(Struct):
     """Everything about one task. The store writes it as one document; ``story`` has a table of its own."""
 
     task_id: str
@@ -308,7 +303,9 @@ class TaskState:
     @property
     def is_settled(self) -> bool:
         """Final, and nobody owes an opening: nothing more is expected."""
-        return self.is_final and not any(replica.owes_opening for replica in self.replicas)
+        if self.phase not in FINAL_PHASES:
+            return False
+        return not any(replica.opening_asked_at and replica.owes_opening for replica in self.replicas)
 
     @property
     def is_public(self) -> bool:
@@ -330,7 +327,15 @@ class TaskState:
         return next(authorised, None) or self.replica_of(worker)
 
     def in_phase(self, *phases: ReplicaPhase) -> list[Replica]:
+        """Those of its replicas; a copy, so that they may move on meanwhile."""
         return [replica for replica in self.replicas if replica.phase in phases]
+
+    def has(self, phase: ReplicaPhase) -> bool:
+        """Whether any replica is in this phase."""
+        for replica in self.replicas:
+            if replica.phase is phase:
+                return True
+        return False
 
     def is_spare(self, replica: Replica) -> bool:
         """True for a speculative copy while the straggler that it stands for still computes."""

@@ -5,7 +5,11 @@ Every method blocks: call it from a thread.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import itertools
+import threading
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,30 +24,31 @@ from fairgrid.pool.accounts import day_of
 from fairgrid.pool.archive import PoolArchive
 from fairgrid.pool.bulk import BulkInsert
 from fairgrid.pool.instructions import BanWorker, ChainInstruction, Instruction
-from fairgrid.pool.rows import Commit, EffectStatus
-from fairgrid.pool.state import PoolIdentity, StoryLine, TaskState
+from fairgrid.pool.redo import pack_redo, replayed
+from fairgrid.pool.rows import Commit, EffectStatus, StoredTask, TaskRow
+from fairgrid.pool.state import DealTerms, PoolIdentity, StoryLine, TaskState
 from fairgrid.seams.database import migrate, open_engine
 
 __all__ = ["PoolStore"]
 
-_TASK_COLUMNS = (
-    "number",
-    "task_id",
-    "deal_id",
-    "task_index",
-    "phase",
-    "settled",
-    "created_at",
-    "updated_at",
-    "document",
-)
 _write_tasks = BulkInsert(
     schema.tasks,
-    _TASK_COLUMNS,
-    key="number",
-    update={name: f"excluded.{name}" for name in ("phase", "settled", "updated_at", "document")},
+    (
+        "number",
+        "task_id",
+        "deal_id",
+        "task_index",
+        "phase",
+        "settled",
+        "created_at",
+        "updated_at",
+        "document",
+        "story",
+    ),
+    key="task_id",
+    update={name: f"excluded.{name}" for name in ("phase", "settled", "updated_at", "document", "story")},
 )
-_write_lines = BulkInsert(schema.stories, ("task_number", "number", "at", "text", "worker"))
+_write_redo = BulkInsert(schema.redo, ("number", "document"))
 _write_deals = BulkInsert(
     schema.deals,
     ("deal_id", "first", "size", "begun", "settled", "created_at", "updated_at", "document"),
@@ -68,16 +73,33 @@ _write_effects = BulkInsert(
     where="pool_effect.status = 'failed'",
 )
 
-_PAGE = 500
+_ROW_AFTER_S = 2.0
+_ROWS_BESIDE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """A task whose row is behind since the record ``since``, which was written ``at``."""
+
+    since: int
+    at: float
+    row: TaskRow
 
 
 class PoolStore(PoolArchive):
-    """The tables of one workerpool's scheduler. Close it in the end."""
+    """The tables of one workerpool's scheduler. Close it in the end.
+
+    A commit is on the disk when it returns. The row of a task that is not over follows some commits later
+    (`write_rows`); until then `redo` holds what changed, and this object answers for it.
+    """
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
-        self._numbers: dict[str, int] = {}
+        self._lock = threading.Lock()
+        self._pending: dict[str, _Pending] = {}
         self._last_number: int | None = None
+        self._last_redo: int | None = None
+        self._first_redo = 0
 
     @classmethod
     def open(cls, database: str | Path) -> PoolStore:
@@ -124,42 +146,40 @@ class PoolStore(PoolArchive):
     # --- writing --------------------------------------------------------------------------------------------------
 
     def commit(self, commit: Commit) -> None:
-        """Write events, tasks, deals, story lines and transactions in one transaction of the database."""
-        try:
+        """Write events, tasks, deals and transactions in one transaction of the database."""
+        with self._lock, self._written() as pending:
             with self._engine.begin() as connection:
-                self._write(connection, commit)
+                self._write(connection, commit, pending)
+
+    def write_rows(self, at: float, *, older_than_s: float = 0.0) -> None:
+        """Write the rows of tasks that changed ``older_than_s`` ago and are behind since; ``at`` is local time now."""
+        with self._lock:
+            if any(behind.at <= at - older_than_s for behind in self._pending.values()):
+                with self._written() as pending, self._engine.begin() as connection:
+                    self._keep_tasks(connection, {}, pending, at, before=at - older_than_s, most=len(pending))
+
+    def catch_up(self) -> None:
+        """Write the rows of all tasks that changed: who reads the tables then finds everything."""
+        pending = self._pending
+        if pending:
+            self.write_rows(max(behind.at for behind in pending.values()))
+
+    @contextlib.contextmanager
+    def _written(self) -> Iterator[dict[str, _Pending]]:
+        """What is behind, to be changed as the transaction changes it: for good only if that succeeds."""
+        pending = dict(self._pending)
+        try:
+            yield pending
         except BaseException:
             # Numbers that were given out are not taken.
-            self._numbers.clear()
-            self._last_number = None
+            self._last_number = self._last_redo = None
+            self._first_redo = -1
             raise
-        for task in commit.tasks.values():
-            if task.settled:
-                self._numbers.pop(task.task_id, None)
+        self._pending = pending
 
-    def _write(self, connection: Connection, commit: Commit) -> None:
+    def _write(self, connection: Connection, commit: Commit, pending: dict[str, _Pending]) -> None:
         at = commit.at
-        numbers = self._numbered(connection, commit)
-        _write_tasks(
-            connection,
-            [
-                (
-                    numbers[task.task_id],
-                    task.task_id,
-                    task.deal_id,
-                    f"{task.index:064x}",
-                    task.phase,
-                    task.settled,
-                    task.created_at,
-                    at,
-                    task.document,
-                )
-                for task in commit.tasks.values()
-            ],
-        )
-        _write_lines(
-            connection, [(numbers[line.task_id], line.number, line.at, line.text, line.worker) for line in commit.lines]
-        )
+        self._keep_tasks(connection, commit.tasks, pending, at, before=at - _ROW_AFTER_S, most=_ROWS_BESIDE)
         _write_deals(
             connection,
             [
@@ -184,39 +204,90 @@ class PoolStore(PoolArchive):
         if commit.events:
             _write_journal(connection, [(at, len(commit.events), documents.write_events(commit.events))])
         self._plan(connection, commit.instructions, at)
+        if commit.position is not None:
+            self._write_position(connection, commit.position)
 
-    def _numbered(self, connection: Connection, commit: Commit) -> dict[str, int]:
-        """The number of every task of a commit; a new one gets the next."""
-        wanted = dict.fromkeys(commit.tasks) | dict.fromkeys(line.task_id for line in commit.lines)
-        found = {task_id: number for task_id in wanted if (number := self._numbers.get(task_id)) is not None}
-        missing = [task_id for task_id in wanted if task_id not in found]
-        for start in range(0, len(missing), _PAGE):
-            page = missing[start : start + _PAGE]
-            rows = connection.execute(
-                sa.select(schema.tasks.c.task_id, schema.tasks.c.number).where(schema.tasks.c.task_id.in_(page))
-            )
-            found |= {row.task_id: row.number for row in rows}
-        for task_id in missing:
-            if task_id not in found:
-                if self._last_number is None:
-                    last = connection.execute(sa.select(sa.func.max(schema.tasks.c.number))).scalar_one()
-                    self._last_number = last or 0
-                self._last_number += 1
-                found[task_id] = self._last_number
-            self._numbers[task_id] = found[task_id]
-        return found
+    def _keep_tasks(
+        self,
+        connection: Connection,
+        changed: dict[str, TaskRow],
+        pending: dict[str, _Pending],
+        at: float,
+        *,
+        before: float,
+        most: int,
+    ) -> None:
+        """Write rows of tasks that are over, and of up to ``most`` others that are behind since ``before``; of all
+        other tasks that changed leave a record.
+        """
+        due = {task_id: row for task_id, row in changed.items() if row.settled}
+        for task_id, behind in itertools.islice(pending.items(), most):
+            if behind.at > before:
+                break
+            due[task_id] = changed.get(task_id, behind.row)
+        self._write_rows(connection, due.values(), at)
+        done = [task_id for task_id in due if pending.pop(task_id, None) is not None]
+        left = [row for task_id, row in changed.items() if task_id not in due]
+        if left or (done and pending):
+            number = self._next_redo(connection)
+            _write_redo(connection, [(number, pack_redo(left, done))])
+            for row in left:
+                known = pending.get(row.task_id)
+                pending[row.task_id] = _Pending(number, at, row) if known is None else replace(known, row=row)
+        first = next(iter(pending.values())).since if pending else 0
+        if first != self._first_redo:
+            forgotten = sa.delete(schema.redo)
+            connection.execute(forgotten.where(schema.redo.c.number < first) if first else forgotten)
+            self._first_redo = first
+
+    def _next_redo(self, connection: Connection) -> int:
+        if self._last_redo is None:
+            self._last_redo = connection.execute(sa.select(sa.func.max(schema.redo.c.number))).scalar_one() or 0
+        self._last_redo += 1
+        return self._last_redo
+
+    def _write_rows(self, connection: Connection, rows: Collection[TaskRow], at: float) -> None:
+        if not rows:
+            return
+        if self._last_number is None:
+            self._last_number = connection.execute(sa.select(sa.func.max(schema.tasks.c.number))).scalar_one() or 0
+        # One that has a row already keeps its number.
+        first = self._last_number + 1
+        self._last_number += len(rows)
+        _write_tasks(
+            connection,
+            [
+                (
+                    number,
+                    row.task_id,
+                    row.deal.deal_id,
+                    f"{row.index:064x}",
+                    row.phase,
+                    row.settled,
+                    row.created_at,
+                    at,
+                    row.told(),
+                    documents.write_story(row.story),
+                )
+                for number, row in enumerate(rows, start=first)
+            ],
+        )
 
     def _plan(self, connection: Connection, instructions: Sequence[Instruction], at: float) -> None:
         """Write transactions down by key. One that is known stays as it is, unless it failed: it is planned again."""
         planned: dict[str, tuple[Any, ...]] = {}
         for instruction in instructions:
+            kind = type(instruction).__name__
             if isinstance(instruction, BanWorker):
                 self._write_ban(connection, instruction, at)
-            kind = type(instruction).__name__
-            if isinstance(instruction, ChainInstruction) and instruction.key not in planned:
+            elif kind in documents.TRANSACTIONS:
+                assert isinstance(instruction, ChainInstruction)
+                key = instruction.key
+                if key in planned:
+                    continue
                 document = documents.write_transaction(instruction)
-                planned[instruction.key] = (
-                    instruction.key,
+                planned[key] = (
+                    key,
                     instruction.task_id,
                     kind,
                     EffectStatus.PLANNED.value,
@@ -269,36 +340,82 @@ class PoolStore(PoolArchive):
     def set_position(self, block_number: int) -> None:
         """Remember that every event up to this block was taken."""
         with self._engine.begin() as connection:
-            known = connection.execute(
-                sa.update(schema.bindings).where(schema.bindings.c.name == "block").values(value=str(block_number))
-            )
-            if known.rowcount == 0:
-                connection.execute(sa.insert(schema.bindings).values(name="block", value=str(block_number)))
+            self._write_position(connection, block_number)
+
+    def _write_position(self, connection: Connection, block_number: int) -> None:
+        known = connection.execute(
+            sa.update(schema.bindings).where(schema.bindings.c.name == "block").values(value=str(block_number))
+        )
+        if known.rowcount == 0:
+            connection.execute(sa.insert(schema.bindings).values(name="block", value=str(block_number)))
+
+    # --- reading --------------------------------------------------------------------------------------------------
 
     def live_tasks(self) -> list[TaskState]:
-        """Tasks from which something is still expected, with their stories."""
+        """Tasks from which something is still expected, with their stories. What rows are behind with since the last
+        process ended is written into them first.
+        """
+        with self._lock:
+            self._recover()
         with self._reading() as connection:
             rows = connection.execute(
                 sa.select(schema.tasks).where(sa.not_(schema.tasks.c.settled)).order_by(schema.tasks.c.number)
             ).all()
-            states = {row.number: documents.read_task(row.document) for row in rows}
-            lines = connection.execute(
-                sa.select(schema.stories)
-                .join(schema.tasks, schema.tasks.c.number == schema.stories.c.task_number)
-                .where(sa.not_(schema.tasks.c.settled))
-                .order_by(schema.stories.c.task_number, schema.stories.c.number)
-            )
-            for line in lines:
-                state = states[line.task_number]
-                state.story.append(StoryLine(state.task_id, line.number, line.at, line.text, line.worker))
-        self._numbers = {state.task_id: number for number, state in states.items()}
-        self._last_number = None
-        return list(states.values())
+        deals: dict[str, DealTerms] = {}
+        states = []
+        for row in rows:
+            state = documents.read_task(row.document)
+            # Tasks of a deal share its terms, so that they are written once for all of them.
+            if deals.setdefault(row.deal_id, state.deal) == state.deal:
+                state.deal = deals[row.deal_id]
+            state.story.extend(documents.read_story(state.task_id, row.story))
+            states.append(state)
+        return states
+
+    def _recover(self) -> None:
+        self._pending, self._last_number, self._last_redo, self._first_redo = {}, None, None, 0
+        with self._engine.begin() as connection:
+            records = connection.execute(sa.select(schema.redo.c.document).order_by(schema.redo.c.number)).scalars()
+            behind = replayed(records.all())
+            rows = []
+            for item in behind:
+                state = documents.read_task(item.document)
+                told = connection.execute(
+                    sa.select(schema.tasks.c.story).where(schema.tasks.c.task_id == item.task_id)
+                ).scalar_one_or_none()
+                before = documents.read_story(item.task_id, told or "[]")
+                state.story.extend([*before[: item.number - 1], *item.lines])
+                rows.append(TaskRow.of(state))
+            if rows:
+                at = max(row.story[-1].at if row.story else row.created_at for row in rows)
+                self._write_rows(connection, rows, at)
+            connection.execute(sa.delete(schema.redo))
+
+    def task(self, task_id: str) -> StoredTask | None:
+        behind = self._pending.get(task_id)
+        if behind is None:
+            return super().task(task_id)
+        state = documents.read_task(behind.row.told())
+        return StoredTask(state, behind.row.story[-1].at if behind.row.story else behind.at)
+
+    def story(self, task_id: str) -> list[StoryLine]:
+        behind = self._pending.get(task_id)
+        return super().story(task_id) if behind is None else list(behind.row.story)
+
+    def known_tasks(self, task_ids: Collection[str]) -> dict[str, bool]:
+        pending = self._pending
+        behind = {task_id: False for task_id in task_ids if task_id in pending}
+        return super().known_tasks([task_id for task_id in task_ids if task_id not in behind]) | behind
+
+    def tasks_of_deal(self, deal_id: str, *, limit: int, offset: int = 0) -> list[tuple[str, int, str]]:
+        if any(behind.row.deal.deal_id == deal_id for behind in self._pending.values()):
+            self.catch_up()
+        return super().tasks_of_deal(deal_id, limit=limit, offset=offset)
 
     # --- forgetting -----------------------------------------------------------------------------------------------
 
     def purge(self, before: float, *, limit: int) -> int:
-        """Delete those of the ``limit`` oldest tasks that were over ``before`` (local time), with their stories and
+        """Delete those of the ``limit`` oldest tasks that were over ``before`` (local time), with their
         transactions, and as many old rows of the journal; gives how many rows went. Deals stay: a row each.
         """
         first = (
@@ -314,7 +431,6 @@ class PoolStore(PoolArchive):
             rows = connection.execute(old).all()
             numbers, task_ids = [row.number for row in rows], [row.task_id for row in rows]
             if rows:
-                connection.execute(sa.delete(schema.stories).where(schema.stories.c.task_number.in_(numbers)))
                 connection.execute(sa.delete(schema.effects).where(schema.effects.c.task_id.in_(task_ids)))
                 connection.execute(sa.delete(schema.tasks).where(schema.tasks.c.number.in_(numbers)))
             journalled = connection.execute(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -58,11 +59,14 @@ class TransactionLine:
 class TaskLists:
     """Reads the tables of one pool."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, catch_up: Callable[[], None] = lambda: None) -> None:
+        """``catch_up`` has what the pool did not write into its tables yet written."""
         self._engine = engine
+        self._catch_up = catch_up
 
     def page(self, wanted: TaskFilter, *, limit: int, offset: int) -> list[TaskLine]:
         """Begun tasks, newest first."""
+        self._catch_up()
         tasks, deals = schema.tasks, schema.deals
         query = (
             sa.select(
@@ -93,6 +97,7 @@ class TaskLists:
 
     def counts(self) -> dict[str, int]:
         """How many begun tasks are in which phase."""
+        self._catch_up()
         phase = schema.tasks.c.phase
         with self._reading() as connection:
             rows = connection.execute(sa.select(phase, sa.func.count()).group_by(phase)).all()
@@ -131,13 +136,13 @@ class TaskLists:
         return None if value is None else int(value)
 
     def _numbers_of(self, connection: Connection, worker: str) -> sa.Select[Any]:
-        # By number, which is what the story's key begins with: an index by worker would make every write dearer.
+        # An index by worker would make every write dearer.
         last = connection.execute(sa.select(sa.func.max(schema.tasks.c.number))).scalar_one() or 0
-        stories = schema.stories
+        tasks = schema.tasks
         return (
-            sa.select(stories.c.task_number)
-            .where(stories.c.task_number > last - MOST_LOOKED_THROUGH)
-            .where(stories.c.worker == worker)
+            sa.select(tasks.c.number)
+            .where(tasks.c.number > last - MOST_LOOKED_THROUGH)
+            .where(tasks.c.story.contains(f'"{worker}"', autoescape=True))
         )
 
     def _deals_of(self, wanted: TaskFilter) -> sa.Select[Any]:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from fairgrid.errors import VerificationError
-from fairgrid.protocol.hexes import from_hex, hex32, keccak, to_hex32, uint256_bytes
+from fairgrid.protocol.hexes import bytes32, hex32, keccak, to_hex32, uint256_bytes
 from fairgrid.protocol.ids import task_id
 
 __all__ = [
@@ -37,7 +37,7 @@ _LEAF, _NODE = b"\x10", b"\x11"
 
 def run_id(deal: str, first: int, count: int) -> str:
     """The id of the run of ``count`` tasks from index ``first`` on; it is never the id of a task."""
-    return to_hex32(keccak(_bytes32(deal) + uint256_bytes(first) + uint256_bytes(count)))
+    return to_hex32(keccak(bytes32(deal) + uint256_bytes(first) + uint256_bytes(count)))
 
 
 def unit_id(deal: str, index: int, count: int) -> str:
@@ -57,7 +57,7 @@ def run_digest(root: str, results: bytes) -> str:
 
 def run_digest_of_hash(root: str, results_hash: str) -> str:
     """As `run_digest`, from the hash of the results."""
-    return to_hex32(keccak(_bytes32(root) + _bytes32(results_hash)))
+    return to_hex32(keccak(bytes32(root) + bytes32(results_hash)))
 
 
 def tasks_root(digests: Sequence[str]) -> str:
@@ -93,25 +93,21 @@ def task_proof_holds(digest: str, position: int, count: int, proof: Sequence[str
     """Whether ``proof`` shows that ``digest`` is at ``position`` of the ``count`` digests under ``root``."""
     if not 0 <= position < count:
         return False
-    node, rest = keccak(_LEAF + _bytes32(digest)), list(proof)
+    node, rest = keccak(_LEAF + bytes32(digest)), list(proof)
     while count > 1:
         if position ^ 1 < count:
             if not rest:
                 return False
-            sibling = _bytes32(rest.pop(0))
+            sibling = bytes32(rest.pop(0))
             node = keccak(_NODE + (sibling + node if position % 2 else node + sibling))
         position, count = position // 2, (count + 1) // 2
     return not rest and to_hex32(node) == hex32(root)
 
 
-def _bytes32(value: str) -> bytes:
-    return from_hex(hex32(value))
-
-
 def _leaves(digests: Sequence[str]) -> list[bytes]:
     if not digests:
         raise VerificationError("A run has at least one task.")
-    return [keccak(_LEAF + _bytes32(digest)) for digest in digests]
+    return [keccak(_LEAF + bytes32(digest)) for digest in digests]
 
 
 def _parents(level: list[bytes]) -> list[bytes]:

@@ -14,9 +14,9 @@ from fairgrid.errors import OrderError
 from fairgrid.protocol.hexes import (
     ZERO_ADDRESS,
     address_bytes,
+    bytes32,
     checksum,
     from_hex,
-    hex32,
     keccak,
     to_hex,
     to_hex32,
@@ -37,6 +37,8 @@ __all__ = [
 
 ENROL_TYPE_HASH: Final = to_hex32(keccak(b"fairgrid/enrol/1"))
 SEAL_TYPE_HASH: Final = to_hex32(keccak(b"fairgrid/seal/1"))
+_ENROL_TYPE: Final = from_hex(ENROL_TYPE_HASH)
+_SEAL_TYPE: Final = from_hex(SEAL_TYPE_HASH)
 _ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 _HALF_ORDER: Final = _ORDER // 2
 
@@ -48,7 +50,7 @@ def challenge_message(chain_id: int, hub: str, workerpool: str, worker: str, non
     itself: a hostile pool would choose one that is a seal, or an authorisation of another pool.
     """
     return keccak(
-        from_hex(ENROL_TYPE_HASH)
+        _ENROL_TYPE
         + uint256_bytes(chain_id)
         + bytes(12)
         + address_bytes(hub)
@@ -56,7 +58,7 @@ def challenge_message(chain_id: int, hub: str, workerpool: str, worker: str, non
         + address_bytes(workerpool)
         + bytes(12)
         + address_bytes(worker)
-        + from_hex(hex32(nonce))
+        + bytes32(nonce)
     )
 
 
@@ -68,16 +70,16 @@ def seal_hash(chain_id: int, hub: str, task: str, round_: int, worker: str, dige
     """
     return to_hex32(
         keccak(
-            from_hex(SEAL_TYPE_HASH)
+            _SEAL_TYPE
             + uint256_bytes(chain_id)
             + bytes(12)
             + address_bytes(hub)
-            + from_hex(hex32(task))
+            + bytes32(task)
             + uint256_bytes(round_)
             + bytes(12)
             + address_bytes(worker)
-            + from_hex(hex32(digest))
-            + from_hex(hex32(salt))
+            + bytes32(digest)
+            + bytes32(salt)
         )
     )
 
