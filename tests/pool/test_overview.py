@@ -8,8 +8,8 @@ import pytest
 
 from fairgrid.pool.events import WorkerDrained
 from fairgrid.pool.operations import Drain
-from fairgrid.pool.operator_views import ChainView, DrainView, GasView, PoolStatus, ProcessView
-from fairgrid.pool.overview import WORKER_SORTS, alerts, oldest_wait, sorted_workers, worker_rows
+from fairgrid.pool.operator_views import ChainView, DrainView, GasView, PoolStatus, ProcessView, WorkerRow
+from fairgrid.pool.overview import WORKER_SORTS, WorkerFilter, alerts, oldest_wait, worker_page, worker_states
 
 from .support import Fake, World, honest
 
@@ -94,13 +94,26 @@ def test_rows_tell_drained_and_busy_workers_and_every_order_is_total() -> None:
     world.feed(WorkerDrained(drained.address, True))
     drains = {drained.address: Drain(drained.address, "0x", "hot", 1.0)}
     heard = {busy.address: world.now - 7, drained.address: world.now}
-    rows = worker_rows(world.machine.book, drains=drains, heard=heard, now=world.now)
+    book = world.machine.book
+
+    def listed(**wanted: str) -> list[WorkerRow]:
+        count, rows = worker_page(
+            book, WorkerFilter(**wanted), drains=drains, heard=heard, now=world.now, limit=9, offset=0
+        )
+        assert count == len(rows)
+        return rows
+
+    rows = listed()
     states = {row.worker: (row.state, row.running, row.last_heard_s, row.reason) for row in rows}
     assert states == {busy.address: ("busy", 1, 7.0, ""), drained.address: ("drained", 0, 0.0, "hot")}
     for sort in WORKER_SORTS:
-        assert {row.worker for row in sorted_workers(rows, sort)} == set(states)
-    assert [row.state for row in sorted_workers(rows, "running")] == ["busy", "drained"]
-    assert sorted_workers(rows, "heard")[0].worker == drained.address
+        assert {row.worker for row in listed(sort=sort)} == set(states)
+    assert [row.state for row in listed(sort="running")] == ["busy", "drained"]
+    assert [row.worker for row in listed(sort="heard")] == [drained.address, busy.address]
+    assert listed(state="busy", owner=drained.address) == [] and len(listed(owner=rows[0].owner)) == 1
+    assert listed(label="eu") == [] and worker_states(book, drains) == {"busy": 1, "drained": 1}
+    second = worker_page(book, WorkerFilter(), drains=drains, heard=heard, now=world.now, limit=1, offset=1)
+    assert second == (2, rows[1:])
 
 
 def test_the_oldest_wait_counts_what_no_worker_has_and_nothing_else() -> None:

@@ -14,8 +14,10 @@ from rich.console import Console
 
 from fairgrid.chain.network import load_network
 from fairgrid.cli.bags import FinishedBag, finish_bag, report_bag
+from fairgrid.cli.burst import FinishedRun, report_run, run_split
 from fairgrid.cli.live import live_progress
 from fairgrid.cli.output import console, emit_json, rlc, run_async
+from fairgrid.client.burst import RULES_NAME, load_burst_rules
 from fairgrid.client.client import Client, LaneWish, TrustWish
 from fairgrid.client.dependencies import parse_dependency
 from fairgrid.client.follow import Ending
@@ -124,6 +126,16 @@ def run(
             "--follow", help="Show what the job prints while it runs: on stderr, unverified, at trust 1 only."
         ),
     ] = False,
+    burst: Annotated[
+        bool,
+        typer.Option(
+            "--burst", help="When the own pool is full, buy the rest from others on the market, under your own caps."
+        ),
+    ] = False,
+    burst_rules: Annotated[
+        Path | None,
+        typer.Option("--burst-rules", help="The caps, a TOML file. Default: burst.toml in the network's folder."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run a Python script on the network and bring back its verified result.
@@ -149,11 +161,24 @@ def run(
         job = job.as_bag(read_items(each) if each is not None else (), tasks=tasks)
     wish = TrustWish(trust, workers_at_least)
     screen = console()
+    rules = load_burst_rules(burst_rules or (directory or default_directory()) / RULES_NAME) if burst else None
 
-    async def main() -> _Finished | FinishedBag:
+    async def main() -> _Finished | FinishedBag | FinishedRun:
         started = time.monotonic()
         async with connected(directory, key_folder) as client:
             with live_progress(screen) as on_progress:
+                if rules is not None:
+                    needed = [parse_dependency(text, client.journal) for text in after or []]
+                    return await run_split(
+                        client,
+                        job.after(needed),
+                        wish,
+                        rules,
+                        lane=lane,
+                        out=out,
+                        on_progress=on_progress,
+                        screen=screen,
+                    )
                 if out is not None:
                     prepare_out(out)
                 needed = [parse_dependency(text, client.journal) for text in after or []]
@@ -326,7 +351,10 @@ async def _list_deals(client: Client, screen: Console, *, as_json: bool) -> None
         screen.print(f"{record.deal_id[:12]}…  {status:<10} {record.job_name}  {rlc(record.price)}", markup=False)
 
 
-def _report(finished: _Finished | FinishedBag, *, as_json: bool, screen: Console) -> None:
+def _report(finished: _Finished | FinishedBag | FinishedRun, *, as_json: bool, screen: Console) -> None:
+    if isinstance(finished, FinishedRun):
+        report_run(finished, as_json=as_json, screen=screen)
+        return
     if isinstance(finished, FinishedBag):
         report_bag(finished, as_json=as_json, screen=screen)
         return

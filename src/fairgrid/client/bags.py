@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import tempfile
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -163,9 +163,19 @@ async def fetch_run_results(chain: Chain, storage: StorageClient, run: SettledRu
 
 
 async def collect_bag(
-    chain: Chain, storage: StorageClient, deal_id: str, deal: Deal, bag: Bag, out: Path, on_progress: OnProgress
+    chain: Chain,
+    storage: StorageClient,
+    deal_id: str,
+    deal: Deal,
+    bag: Bag,
+    out: Path,
+    on_progress: OnProgress,
+    *,
+    first: int = 0,
 ) -> tuple[TaskOutcome, ...]:
     """Fetch every task's result, verify all of them, then write each into ``out/<index>``.
+
+    ``first`` is added to every index: the place of the deal's first task in a run of several deals.
 
     Files of the same names there are replaced, others stay.
 
@@ -187,7 +197,8 @@ async def collect_bag(
     with tempfile.TemporaryDirectory(dir=out, prefix=".fairgrid-", ignore_cleanup_errors=True) as folder:
         scratch = Path(folder)
         outcomes = await _fetch_all(storage, wanted, scratch, on_progress)
-        return tuple([await asyncio.to_thread(_write, outcome, scratch, out) for outcome in outcomes])
+        placed = [replace(outcome, index=first + outcome.index) for outcome in outcomes]
+        return tuple([await asyncio.to_thread(_write, outcome, scratch, out) for outcome in placed])
 
 
 @dataclass(frozen=True, slots=True)

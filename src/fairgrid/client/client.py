@@ -51,7 +51,7 @@ from fairgrid.seams.clock import Clock, SystemClock
 from fairgrid.storage.client import StorageClient
 from fairgrid.wallet.signer import Signer
 
-__all__ = ["Client", "LaneWish", "Quote", "TrustWish"]
+__all__ = ["Client", "LaneWish", "Quote", "RunPart", "TrustWish"]
 
 BATCH_TAG = f"0x{LANE_MASK:064x}"
 _FEW_TASKS = 8
@@ -104,6 +104,14 @@ class Quote:
         return self.offer.price * self.tasks
 
 
+@dataclass(frozen=True, slots=True)
+class RunPart:
+    """A deal's place in a run of several deals: of its first task; ``burst`` if it was bought from another pool."""
+
+    first: int
+    burst: bool = False
+
+
 class Client:
     """One requester on one network. Make it with `Client.connect`."""
 
@@ -146,6 +154,11 @@ class Client:
     def address(self) -> str:
         """The requester."""
         return self._signer.address
+
+    @property
+    def market(self) -> MarketClient:
+        """The order book."""
+        return self._market
 
     @property
     def journal(self) -> Journal:
@@ -267,12 +280,22 @@ class Client:
         quote = await self.quote(job, wish, category=category, lane=lane)
         if accept is not None:
             accept(quote)
+        return await self.sign_quote(job, quote, on_progress)
+
+    async def sign_quote(
+        self, job: Job, quote: Quote, on_progress: OnProgress = ignore_progress, *, part: RunPart | None = None
+    ) -> DealRecord:
+        """As `sign`, for a quote that was made already; ``part`` says of what run the deal is a part.
+
+        Raises:
+            ServiceUnavailable, ContractReverted.
+        """
         on_progress(Progress(Phase.PREPARING, f"uploading {job.script.name} and {len(job.inputs)} input file(s)"))
         prepared = await prepare_job(job, self.storage, timeref=quote.timeref)
         await self._deposit_missing(quote, on_progress)
         bag = f"{quote.tasks} tasks in the {'batch' if quote.batch else 'classic'} lane, " if quote.tasks > 1 else ""
         on_progress(Progress(Phase.SIGNING, f"{bag}trust {quote.trust}, {quote.price} nRLC"))
-        return await self._sign_match(quote, prepared)
+        return await self._sign_match(quote, prepared, part)
 
     async def _deposit_missing(self, quote: Quote, on_progress: OnProgress) -> None:
         missing = quote.price - quote.stake
@@ -282,7 +305,7 @@ class Client:
         await self.chain.transact(calls.approve(self.network.rlc, self.network.hub, missing), self._signer)
         await self.chain.transact(calls.deposit(self.network.hub, missing), self._signer)
 
-    async def _sign_match(self, quote: Quote, prepared: PreparedJob) -> DealRecord:
+    async def _sign_match(self, quote: Quote, prepared: PreparedJob, part: RunPart | None = None) -> DealRecord:
         request = request_for(
             quote.offer,
             requester=self.address,
@@ -313,6 +336,9 @@ class Client:
             started_at=time.time(),
             tasks=quote.tasks,
             batch=quote.batch,
+            part=part is not None,
+            first=part.first if part is not None else 0,
+            burst=part is not None and part.burst,
         )
         self._journal.write(record)
         return record
@@ -405,7 +431,9 @@ class Client:
             ServiceUnavailable, ServiceRefused: storage is down or lacks something; nothing was written.
         """
         bag = follower.ledger.bag()
-        return await collect_bag(self.chain, self.storage, record.deal_id, follower.deal, bag, out, on_progress)
+        return await collect_bag(
+            self.chain, self.storage, record.deal_id, follower.deal, bag, out, on_progress, first=record.first
+        )
 
     async def bag_settlement(self, record: DealRecord, follower: BagFollower) -> Settlement:
         """Whom the bag paid, and the gas of every transaction of its life."""

@@ -31,11 +31,17 @@ class DealRecord:
     """Tasks that were asked for; of a bag, ``task_ids`` names the first only."""
     batch: bool = False
     """True for a deal of the batch lane."""
+    part: bool = False
+    """True for one of several deals that are one run together."""
+    first: int = 0
+    """The place of its first task in that run."""
+    burst: bool = False
+    """True for what was bought from another pool because the own one was full."""
 
     @property
     def is_bag(self) -> bool:
         """True if its results are those of many tasks, or of runs."""
-        return self.batch or self.tasks > 1
+        return self.batch or self.part or self.tasks > 1
 
     @property
     def mined(self) -> bool:
@@ -48,6 +54,11 @@ class Journal:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+
+    @property
+    def folder(self) -> Path:
+        """Where the records lie."""
+        return self._folder
 
     def write(self, record: DealRecord) -> None:
         """Keep ``record``, replacing an older one of the same deal in one step."""

@@ -12,7 +12,15 @@ from fairgrid.protocol.orders import NULL_DATASET_ORDER, AppOrder, DatasetOrder,
 from fairgrid.protocol.tags import covers, has_lane
 from fairgrid.protocol.typed_data import Domain, order_hash
 
-__all__ = ["MANIFEST_APP_TYPE", "Offer", "find_app_order", "find_workerpool_order", "offer_of", "request_for"]
+__all__ = [
+    "MANIFEST_APP_TYPE",
+    "Offer",
+    "find_app_order",
+    "find_workerpool_order",
+    "offer_of",
+    "open_to",
+    "request_for",
+]
 
 MANIFEST_APP_TYPE = "WASM"
 """Type of the generic app whose jobs are manifests (decision 44)."""
@@ -37,7 +45,7 @@ class Offer:
         return self.app.appprice + self.dataset.datasetprice + self.workerpool.workerpoolprice
 
 
-async def _open_to(chain: Chain, restriction: str, account: str) -> bool:
+async def open_to(chain: Chain, restriction: str, account: str) -> bool:
     """True if an order that names ``restriction`` admits the account: anybody, itself, or a member of that group."""
     return restriction in (ZERO_ADDRESS, account) or await chain.is_member(restriction, account)
 
@@ -57,7 +65,7 @@ async def find_app_order(
         order = candidate.order
         if not _usable(candidate, chain) or order.tag != ZERO32:
             continue
-        if not await _open_to(chain, order.requesterrestrict, requester):
+        if not await open_to(chain, order.requesterrestrict, requester):
             continue
         info = await chain.view_app(order.app)
         if (
@@ -98,9 +106,9 @@ async def find_workerpool_order(
             and order.workerpool == workerpool
             and order.category == category
             and order.trust >= trust
-            and await _open_to(chain, order.apprestrict, app)
-            and await _open_to(chain, order.datasetrestrict, ZERO_ADDRESS)
-            and await _open_to(chain, order.requesterrestrict, requester)
+            and await open_to(chain, order.apprestrict, app)
+            and await open_to(chain, order.datasetrestrict, ZERO_ADDRESS)
+            and await open_to(chain, order.requesterrestrict, requester)
             and covers(order.tag, tag)
             and await chain.view_consumed(order_hash(order, _domain(chain))) + tasks <= order.volume
         ):
@@ -108,7 +116,7 @@ async def find_workerpool_order(
     if has_lane(tag) and not any(has_lane(entry.order.tag) for entry in published):
         raise OrderError(f"The workerpool {workerpool} does not offer the batch lane. Ask for `--lane classic`.")
     if published and not [
-        entry for entry in published if await _open_to(chain, entry.order.requesterrestrict, requester)
+        entry for entry in published if await open_to(chain, entry.order.requesterrestrict, requester)
     ]:
         groups = ", ".join(dict.fromkeys(entry.order.requesterrestrict for entry in published))
         raise OrderError(

@@ -25,7 +25,7 @@ from fairgrid.pool import operator_views as views
 from fairgrid.pool.operating import PoolOperator, UnknownSubject
 from fairgrid.pool.operations import WHOLE_POOL, Operations, Replayed
 from fairgrid.pool.operator_access import AccessRefused, OperatorAccess, Signed
-from fairgrid.pool.overview import WORKER_SORTS, WORKER_STATES, sorted_workers
+from fairgrid.pool.overview import WORKER_SORTS, WORKER_STATES, WorkerFilter
 from fairgrid.pool.phases import Phase
 from fairgrid.pool.task_lists import TaskFilter, TaskLists
 from fairgrid.protocol.hexes import checksum
@@ -227,15 +227,8 @@ def _application(
     @app.get("/workers", summary="Workers, by state, owner or label")
     async def workers(query: Annotated[WorkerQuery, Query()]) -> views.WorkerList:
         owner = checksum(query.owner) if query.owner else ""
-        rows = [
-            row
-            for row in operator.workers()
-            if (not query.state or row.state == query.state)
-            and (not owner or row.owner == owner)
-            and (not query.label or query.label in row.labels)
-        ]
-        page = sorted_workers(rows, query.sort)[query.offset : query.offset + query.limit]
-        return views.WorkerList(count=len(rows), workers=page)
+        wanted = WorkerFilter(state=query.state, owner=owner, label=query.label, sort=query.sort)
+        return operator.workers(wanted, limit=query.limit, offset=query.offset)
 
     @app.get("/workers/{worker}/why", summary="Why a worker gets no work", responses=_UNKNOWN)
     async def why_worker(worker: _Worker) -> views.WhyWorker:

@@ -16,13 +16,16 @@ from starlette.websockets import WebSocket
 
 from fairgrid import __version__
 from fairgrid.chain.network import Network, document_of
+from fairgrid.errors import OrderError, ServiceUnavailable
+from fairgrid.pool.access import Role
 from fairgrid.pool.live_app import live_routes
 from fairgrid.pool.phases import ReplicaPhase
+from fairgrid.pool.room import room_document
 from fairgrid.pool.rows import StoredTask
 from fairgrid.pool.service import PoolService
 from fairgrid.pool.sessions import serve_worker
 from fairgrid.pool.state import Replica, StoryLine, TaskState
-from fairgrid.protocol.hexes import is_hex32
+from fairgrid.protocol.hexes import ZERO_ADDRESS, checksum, is_hex32
 from fairgrid.protocol.trust import reachable_trust
 from fairgrid.protocol.views import TaskStatus
 from fairgrid.protocol.wire import PROTOCOL_VERSION
@@ -47,6 +50,7 @@ def pool_application(
             Route("/info", rim.info),
             Route("/network", rim.network),
             Route("/trust", rim.trust),
+            Route("/room", rim.room),
             Route("/health", rim.health),
             Route("/deals/{deal_id}", rim.deal),
             Route("/tasks/{task_id}", rim.task),
@@ -149,6 +153,23 @@ class _Rim:
     async def trust(self, request: Request) -> JSONResponse:
         return _json(trust_document(self._service))
 
+    async def room(self, request: Request) -> JSONResponse:
+        """Whether a requester may use the pool, and how many of its tasks would begin at once."""
+        trust = _number(request, "trust", 1)
+        try:
+            requester = checksum(request.query_params.get("requester", ZERO_ADDRESS))
+        except OrderError as error:
+            return _error(400, str(error))
+        if trust is None:
+            return _error(400, "Ask for /room?trust=N&requester=0x…, with a whole number.")
+        service = self._service
+        try:
+            refusal = "" if service.access is None else await service.access.refusal(Role.REQUESTER, requester)
+        except ServiceUnavailable:
+            return _error(503, "The chain does not answer now, and a group must be asked. Try again.")
+        weights = [worker.weight for worker in service.owners().values()]
+        return _json(room_document(service.numbers(), trust=trust, weights=weights, refusal=refusal))
+
     async def health(self, request: Request) -> JSONResponse:
         silence = self._service.chain_silence_s
         money = self._service.gas_money
@@ -226,5 +247,5 @@ def _unknown_task(request: Request) -> JSONResponse:
 
 async def _not_found(request: Request, error: Exception) -> JSONResponse:
     return _error(
-        404, "There is nothing here. Ask for /info, /trust, /health, /deals/ID, /tasks/ID or /tasks/ID/story."
+        404, "There is nothing here. Ask for /info, /trust, /room, /health, /deals/ID, /tasks/ID or /tasks/ID/story."
     )

@@ -25,6 +25,7 @@ __all__ = [
     "PartialView",
     "PoolClient",
     "PoolInfo",
+    "PoolRoom",
     "ReplicaView",
     "StoryEntry",
     "TaskSummary",
@@ -61,6 +62,19 @@ class OwnerWeight:
     owner: str
     weight: int
     score: int
+
+
+@dataclass(frozen=True, slots=True)
+class PoolRoom:
+    """How full a pool is for tasks of one trust, and whether it serves this requester."""
+
+    admitted: bool
+    reason: str
+    """Why not."""
+    room: int
+    """So many more tasks would begin at once."""
+    waiting: int
+    oldest_wait_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +216,10 @@ class PoolClient:
         """Which trust its connected owners reach now."""
         return await self._ask("/trust", _trust)
 
+    async def room(self, *, trust: int, requester: str) -> PoolRoom:
+        """How full it is, and whether ``requester`` may use it."""
+        return await self._ask(f"/room?trust={trust}&requester={requester}", _room)
+
     async def task(self, task_id: str) -> TaskView:
         """How far a task is."""
         return await self._ask(f"/tasks/{task_id}", _task)
@@ -337,6 +355,19 @@ def _info(document: Mapping[str, Any]) -> PoolInfo:
         scheduler=str(document["scheduler"]),
         workers=int(document["workers"]),
         owners=int(document["owners"]),
+    )
+
+
+def _room(document: Mapping[str, Any]) -> PoolRoom:
+    admitted = document["admitted"]
+    if not isinstance(admitted, bool):
+        raise TypeError("admitted is no truth value")
+    return PoolRoom(
+        admitted=admitted,
+        reason=str(document["reason"])[:500],
+        room=max(int(document["room"]), 0),
+        waiting=int(document["waiting"]),
+        oldest_wait_s=float(document["oldestWaitS"]),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from typing import Any, Final
 
 from fairgrid import __version__
@@ -26,10 +25,10 @@ from fairgrid.pool.operator_views import (
     StoryView,
     WhyTask,
     WhyWorker,
+    WorkerList,
     WorkerMark,
-    WorkerRow,
 )
-from fairgrid.pool.overview import alerts, oldest_wait, worker_rows
+from fairgrid.pool.overview import WorkerFilter, alerts, oldest_wait, worker_page, worker_states
 from fairgrid.pool.policy import Policy, changed_policy, policy_values
 from fairgrid.pool.service import PoolService
 from fairgrid.pool.state import Ban
@@ -268,7 +267,7 @@ class PoolOperator:
                 days_left=None if left is None or not sent else round(left / sent, 1),
                 low=money.is_low,
             ),
-            workers=dict(Counter(row.state for row in self.workers())),
+            workers=dict(worker_states(book, self._drains)),
             owners=len({worker.owner for worker in ready}),
             slots=sum(worker.slots for worker in ready),
             free_slots=sum(worker.free_slots for worker in ready),
@@ -284,10 +283,18 @@ class PoolOperator:
         several = self._leadership is not None and self._leadership.may_be_several
         return status.model_copy(update={"alerts": alerts(status, several=several)})
 
-    def workers(self) -> list[WorkerRow]:
-        """Every worker that is connected, banned, or has a record here, by address."""
-        heard = {session.worker: session.heard_at for session in self.service.sessions}
-        return worker_rows(self.service.machine.book, drains=self._drains, heard=heard, now=self.service.now())
+    def workers(self, wanted: WorkerFilter, *, limit: int, offset: int) -> WorkerList:
+        """A page of the workers that are connected, banned, or have a record here."""
+        count, rows = worker_page(
+            self.service.machine.book,
+            wanted,
+            drains=self._drains,
+            heard={session.worker: session.heard_at for session in self.service.sessions},
+            now=self.service.now(),
+            limit=limit,
+            offset=offset,
+        )
+        return WorkerList(count=count, workers=rows)
 
     def why_worker(self, worker: str) -> WhyWorker:
         """Why a worker gets no work: each rule with its number."""

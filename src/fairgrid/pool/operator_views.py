@@ -251,7 +251,7 @@ class Rule(_View):
 
 
 class WhyTask(_View):
-    """Why a task does not go on. ``kept_away`` counts connected workers by the first rule against them."""
+    """Why a task does not go on. ``kept_away`` counts connected workers (the first 2,000) by the rule against them."""
 
     task_id: str
     phase: str

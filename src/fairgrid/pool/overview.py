@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from fairgrid.pool.book import Book
 from fairgrid.pool.operations import WHOLE_POOL, Drain
 from fairgrid.pool.operator_views import Alert, PoolStatus, WorkerRow
 from fairgrid.pool.phases import ReplicaPhase
 from fairgrid.pool.standing import Standing
-from fairgrid.pool.state import WorkerState
 from fairgrid.protocol.hexes import ZERO_ADDRESS
 
-__all__ = ["WORKER_SORTS", "WORKER_STATES", "alerts", "oldest_wait", "sorted_workers", "worker_rows"]
+__all__ = ["WORKER_SORTS", "WORKER_STATES", "WorkerFilter", "alerts", "oldest_wait", "worker_page", "worker_states"]
 
 WORKER_STATES = ("ready", "busy", "joining", "drained", "quarantined", "out_of_quota", "banned", "away")
 WORKER_SORTS = ("worker", "owner", "state", "running", "faults", "valid", "score", "deposit", "heard")
@@ -24,44 +25,103 @@ _LONG_WAIT_S = 600.0
 _MANY_DISPROVED = 0.2
 
 
-def worker_rows(book: Book, *, drains: Mapping[str, Drain], heard: Mapping[str, float], now: float) -> list[WorkerRow]:
-    """Every worker that is connected, banned, or has a record here, by address.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerFilter:
+    """Which workers, in which order: one of `WORKER_SORTS`, the most of a number first; empty: all."""
 
-    ``heard`` is when each connected worker spoke last, ``now`` the same clock, in seconds.
+    state: str = ""
+    owner: str = ""
+    label: str = ""
+    sort: str = "worker"
+
+
+def worker_states(book: Book, drains: Mapping[str, Drain]) -> Counter[str]:
+    """How many known workers are in which of `WORKER_STATES`."""
+    return Counter(_state(book, worker, drained=worker in drains) for worker in _known(book, drains))
+
+
+def worker_page(
+    book: Book,
+    wanted: WorkerFilter,
+    *,
+    drains: Mapping[str, Drain],
+    heard: Mapping[str, float],
+    now: float,
+    limit: int,
+    offset: int,
+) -> tuple[int, list[WorkerRow]]:
+    """How many workers the filter leaves of all that are connected, banned, or have a record; and a page of them.
+
+    ``heard`` is when each connected worker spoke last, ``now`` the same clock, in seconds. Rows are made for the page
+    only: with ten thousand workers an answer must not hold the scheduler up.
     """
+    found = [
+        worker
+        for worker in _known(book, drains)
+        if (not wanted.state or _state(book, worker, drained=worker in drains) == wanted.state)
+        and (not wanted.owner or _owner(book, worker) == wanted.owner)
+        and (not wanted.label or wanted.label in _labels(book, worker))
+    ]
+    key = _order(book, wanted.sort, drains, heard)
+    found.sort(key=lambda worker: (key(worker), worker))
+    page = found[offset : offset + limit]
+    return len(found), [_row(book, worker, drains.get(worker), heard.get(worker), now) for worker in page]
+
+
+def _known(book: Book, drains: Mapping[str, Drain]) -> dict[str, None]:
     known = dict.fromkeys((*book.workers, *book.standings.standings, *drains, *book.labels))
     known |= dict.fromkeys(ban.worker for ban in book.bans.values())
     known.pop(WHOLE_POOL, None)
-    return [_row(book, worker, drains.get(worker), heard.get(worker), now) for worker in sorted(known)]
+    return known
 
 
-def sorted_workers(rows: Iterable[WorkerRow], by: str) -> list[WorkerRow]:
-    """Rows by one of `WORKER_SORTS`, the most of a number first."""
+def _order(book: Book, by: str, drains: Mapping[str, Drain], heard: Mapping[str, float]) -> Callable[[str], Any]:
+    workers, records = book.workers, book.standings.standings
     match by:
-        case "owner" | "state" | "worker":
-            return sorted(rows, key=lambda row: (getattr(row, by), row.worker))
+        case "owner":
+            return lambda worker: _owner(book, worker)
+        case "state":
+            return lambda worker: _state(book, worker, drained=worker in drains)
+        case "running":
+            return lambda worker: -len(book.burden(worker).leased)
+        case "faults":
+            return lambda worker: -records[worker].faults if worker in records else 0
+        case "valid":
+            return lambda worker: -records[worker].valid if worker in records else 0
+        case "score":
+            return lambda worker: -workers[worker].score if worker in workers else 0
         case "deposit":
-            return sorted(rows, key=lambda row: (-int(row.deposit_nrlc), row.worker))
+            return lambda worker: -workers[worker].stake if worker in workers else 0
         case "heard":
-            return sorted(rows, key=lambda row: (row.last_heard_s is None, row.last_heard_s or 0.0, row.worker))
+            return lambda worker: -heard.get(worker, 0.0)
         case _:
-            return sorted(rows, key=lambda row: (-getattr(row, by), row.worker))
+            return lambda worker: ""
+
+
+def _owner(book: Book, name: str) -> str:
+    known = book.workers.get(name) or book.standings.standings.get(name) or book.bans.get(name)
+    return known.owner if known is not None else ""
+
+
+def _labels(book: Book, name: str) -> tuple[str, ...]:
+    worker = book.workers.get(name)
+    machine = worker.machine if worker is not None else None
+    return machine.labels if machine is not None else book.labels.get(name, ())
 
 
 def _row(book: Book, name: str, drain: Drain | None, heard_at: float | None, now: float) -> WorkerRow:
     worker = book.workers.get(name)
     standing = book.standings.standings.get(name)
     ban = book.bans.get(name)
-    owner = worker.owner if worker else standing.owner if standing else ban.owner if ban else ""
+    owner = _owner(book, name)
     ban = ban or book.bans.get(owner)
     machine = worker.machine if worker else None
     record = standing or Standing(name, owner)
     leased = book.burden(name).leased
-    labels = machine.labels if machine else book.labels.get(name, ())
     return WorkerRow(
         worker=name,
         owner=owner or ZERO_ADDRESS,
-        state=_state(book, name, worker, standing, banned=ban is not None, drained=drain is not None),
+        state=_state(book, name, drained=drain is not None),
         last_heard_s=round(max(now - heard_at, 0.0), 1) if heard_at else None,
         slots=worker.slots if worker else 0,
         free_slots=worker.free_slots if worker else 0,
@@ -73,7 +133,7 @@ def _row(book: Book, name: str, drain: Drain | None, heard_at: float | None, now
         disk_bytes=machine.disk_bytes if machine else 0,
         gpus=[gpu.model for gpu in machine.gpus] if machine else [],
         system="/".join(filter(None, (machine.os, machine.arch))) if machine else "",
-        labels=list(labels),
+        labels=list(_labels(book, name)),
         given_labels=list(book.labels.get(name, ())),
         score=worker.score if worker else 0,
         weight=worker.weight if worker else 0,
@@ -89,15 +149,15 @@ def _row(book: Book, name: str, drain: Drain | None, heard_at: float | None, now
     )
 
 
-def _state(
-    book: Book, name: str, worker: WorkerState | None, standing: Standing | None, *, banned: bool, drained: bool
-) -> str:
-    if banned:
+def _state(book: Book, name: str, *, drained: bool) -> str:
+    worker = book.workers.get(name)
+    if name in book.bans or _owner(book, name) in book.bans:
         return "banned"
     if worker is None:
         return "away"
     if drained:
         return "drained"
+    standing = book.standings.standings.get(name)
     if standing is not None and standing.is_quarantined(book.now):
         return "quarantined"
     if not book.standings.may_lease(name, worker.owner, book.now):

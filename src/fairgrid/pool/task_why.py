@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from itertools import islice
+from typing import Final
 
 from fairgrid.pool.book import Book
 from fairgrid.pool.dispatch import needs_another, obstacle_of
+from fairgrid.pool.matching import NO_REQUIREMENTS
 from fairgrid.pool.operator_views import Rule, WhyTask
 from fairgrid.pool.phases import EXPECTED_PHASES, Phase, ReplicaPhase
 from fairgrid.pool.state import TaskState, WorkerState
 
-__all__ = ["keeps_away", "why_task"]
+__all__ = ["MOST_WORKERS", "keeps_away", "why_task"]
+
+MOST_WORKERS: Final = 2_000
+"""So many connected workers are looked at; an operator's question must not hold a large pool up."""
 
 _BEFORE_CONSENSUS = (Phase.RECEIVED, Phase.INITIALIZING, Phase.SEALING, Phase.CONTRIBUTING)
 _WAITS = {
@@ -37,7 +42,7 @@ def why_task(
     kept: Counter[str] = Counter()
     suitable = 0
     if not task.is_final:
-        for worker in book.workers.values():
+        for worker in islice(book.workers.values(), MOST_WORKERS):
             rule = keeps_away(book, task, worker)
             if rule:
                 kept[rule] += 1
@@ -49,7 +54,7 @@ def why_task(
         phase=task.phase.value,
         waits_for=_waits_for(book, task, begun=begun),
         rules=rules,
-        workers=len(book.workers),
+        workers=min(len(book.workers), MOST_WORKERS),
         suitable=suitable,
         kept_away=dict(kept.most_common()),
     )
@@ -57,26 +62,27 @@ def why_task(
 
 def keeps_away(book: Book, task: TaskState, worker: WorkerState) -> str:
     """The first rule that keeps a connected worker from this task; empty if none does."""
-    name, owner = worker.worker, worker.owner
-    standing = book.standings.standings.get(name)
-    network = book.policy.max_replicas_per_network
-    same_network = sum(replica.network == worker.network and not replica.ended for replica in task.replicas)
-    checks: tuple[tuple[str, Callable[[], bool]], ...] = (
-        ("banned", lambda: book.is_banned(name, owner)),
-        ("drained by the operator", lambda: name in book.drained),
-        ("still joining", lambda: not worker.ready),
-        ("its owner has a replica", lambda: _has_owner(task, worker)),
-        ("in quarantine", lambda: standing is not None and standing.is_quarantined(book.now)),
-        ("out of quota", lambda: not book.standings.may_lease(name, owner, book.now)),
-        ("deposit too small", lambda: worker.stake < book.burden(name).reserved + task.stake),
-        ("owes an opening", lambda: book.burden(name).owing > 0),
-        ("its network has enough replicas", lambda: bool(network and worker.network and same_network >= network)),
-    )
-    for rule, applies in checks:
-        if applies():
-            return rule
-    obstacle = obstacle_of(book, task, worker)
-    if obstacle is not None:
+    name, owner, now = worker.worker, worker.owner, book.now
+    if book.is_banned(name, owner):
+        return "banned"
+    if name in book.drained:
+        return "drained by the operator"
+    if not worker.ready:
+        return "still joining"
+    if _has_owner(task, worker):
+        return "its owner has a replica"
+    if not book.standings.may_lease(name, owner, now):
+        return "in quarantine" if book.standings.of(name, owner).is_quarantined(now) else "out of quota"
+    if worker.stake < book.burden(name).reserved + task.stake:
+        return "deposit too small"
+    if book.burden(name).owing:
+        return "owes an opening"
+    most = book.policy.max_replicas_per_network
+    if most and worker.network:
+        near = sum(replica.network == worker.network and not replica.ended for replica in task.replicas)
+        if near >= most:
+            return "its network has enough replicas"
+    if task.deal.requirements != NO_REQUIREMENTS and (obstacle := obstacle_of(book, task, worker)) is not None:
         return f"{obstacle.rule}: {obstacle.wanted} wanted"
     return "no free slot" if worker.free_slots <= 0 else ""
 
@@ -155,7 +161,7 @@ def _rules_of_workers(book: Book, task: TaskState, suitable: int) -> list[Rule]:
         Rule(
             rule="suitable_workers",
             allowed=suitable > 0 or not wanted,
-            text=f"{suitable} of {len(book.workers)} connected worker(s) could take it now.",
+            text=f"{suitable} of {min(len(book.workers), MOST_WORKERS)} connected worker(s) could take it now.",
         ),
     ]
 
