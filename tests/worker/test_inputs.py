@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from fairgrid.errors import HostFailure, ServiceUnavailable, UsageError, VerificationError
-from fairgrid.protocol.cid import cid_of
+from fairgrid.protocol.cid import cid_of, tail_of
 from fairgrid.storage.mirrors import DiskFull
-from fairgrid.worker.inputs import InputCache, tail_of
+from fairgrid.worker.inputs import InputCache
 
 CONTENTS = {cid_of(content): content for content in (b"one" * 100, b"two" * 100, b"three" * 100, b"")}
 ONE, TWO, THREE, EMPTY = CONTENTS

@@ -33,6 +33,7 @@ from fairgrid.storage.client import StorageClient
 from fairgrid.storage.store import MemoryStore
 from fairgrid.wallet.keys import KeySigner, dev_signer
 from fairgrid.worker.agent import AgentOptions, WorkerAgent
+from fairgrid.worker.cache_report import CacheReporter
 from fairgrid.worker.link import LinkOptions
 from fairgrid.worker.owner import OwnerWatch
 from fairgrid.worker.ownership import Ownership
@@ -285,6 +286,8 @@ def build_agent(world: World, setting: AgentSetting) -> tuple[WorkerAgent, Worke
     )
     work.live.listen(agent.tell)
     agent.partials = work.live.partial
+    now = setting.policy_now or (lambda: setting.policy)
+    agent.cache = CacheReporter(work.cached, tell=agent.tell, allowed=lambda: now().tell_cached)
     return agent, store
 
 

@@ -40,6 +40,7 @@ __all__ = [
     "UploadReported",
     "UploadVerified",
     "WorkerBeat",
+    "WorkerCached",
     "WorkerDrained",
     "WorkerFacts",
     "WorkerJoined",
@@ -183,6 +184,13 @@ class WorkerBeat(Struct, frozen=True):
     worker: str
     held: tuple[Held, ...]
     free_slots: int
+
+
+class WorkerCached(Struct, frozen=True):
+    """Which files a worker says that it has: the ends of their CIDs."""
+
+    worker: str
+    tails: tuple[str, ...]
 
 
 class WorkerLost(Struct, frozen=True):
@@ -346,6 +354,7 @@ Event = (
     | WorkerFacts
     | WorkerReady
     | WorkerBeat
+    | WorkerCached
     | WorkerLost
     | PhaseReported
     | SealReceived

@@ -15,6 +15,7 @@ from typing import TypeVar
 from fairgrid.pool.fair_share import FairShare, weight_of_price
 from fairgrid.pool.matcher import Urgency
 from fairgrid.pool.state import DealTerms, TaskState, WorkerState
+from fairgrid.protocol.cid import tail_of
 
 __all__ = ["FairMatcher"]
 
@@ -27,6 +28,8 @@ _DRAWN_FROM_ABOVE = 32
 _HURRY_S = 60.0
 _MOST_TAGS = 200_000
 _BIG_INPUTS = 16 << 20
+_LOOKED_THROUGH = 64
+"""Among so many somebody is looked for that has large inputs already."""
 _REMEMBERED_FILES = 64
 
 
@@ -66,13 +69,13 @@ class FairMatcher:
     def pick(self, task: TaskState, candidates: Iterator[WorkerState], *, now: float) -> WorkerState | None:
         """One at random of the first that may have it; above trust 1 one that proved itself, until there is one."""
         width = _DRAWN_FROM if task.deal.trust <= 1 else _DRAWN_FROM_ABOVE
-        found = list(islice(candidates, width))
+        found = list(islice(candidates, _LOOKED_THROUGH if self._may_stay_near(task) else width))
         if not found:
             return None
         if task.deal.trust > 1 and all(self._is_newcomer(part.worker, part.owner) for part in task.replicas):
             proven = [worker for worker in found if not self._is_newcomer(worker.worker, worker.owner)]
             found = proven or found
-        chosen = self._draw(task, self._with_the_data(task, found))
+        chosen = self._draw(task, self._with_the_data(task, found) or found[:width])
         tag = self._tags.get(task.task_id)
         if tag is not None:
             self._serve.served(tag)
@@ -88,17 +91,21 @@ class FairMatcher:
         number = int.from_bytes(hashlib.sha256(seed).digest()[:8], "big")
         return among[number % len(among)]
 
-    def _with_the_data(self, task: TaskState, found: list[WorkerState]) -> list[WorkerState]:
-        """Of a task of trust 1 with large inputs, those that were sent at least half of these bytes before."""
-        wanted = task.deal.requirements
-        if task.deal.trust > 1 or wanted.input_bytes < _BIG_INPUTS:
-            return found
-        near = [worker for worker in found if 2 * self._sent_bytes(worker.worker, wanted.inputs) >= wanted.input_bytes]
-        return near or found
+    @staticmethod
+    def _may_stay_near(task: TaskState) -> bool:
+        """Above trust 1 nobody may choose its tasks by what it says that it has."""
+        return task.deal.trust <= 1 and task.deal.requirements.input_bytes >= _BIG_INPUTS
 
-    def _sent_bytes(self, worker: str, inputs: tuple[tuple[str, int], ...]) -> int:
-        known = self._sent.get(worker)
-        return 0 if known is None else sum(size for cid, size in inputs if cid in known)
+    def _with_the_data(self, task: TaskState, found: list[WorkerState]) -> list[WorkerState]:
+        """Of a task of trust 1 with large inputs, those that have at least half of these bytes, or were sent them."""
+        if not self._may_stay_near(task):
+            return []
+        wanted = task.deal.requirements
+        return [worker for worker in found if 2 * self._near_bytes(worker, wanted.inputs) >= wanted.input_bytes]
+
+    def _near_bytes(self, worker: WorkerState, inputs: tuple[tuple[str, int], ...]) -> int:
+        sent = self._sent.get(worker.worker, ())
+        return sum(size for cid, size in inputs if cid in sent or tail_of(cid) in worker.cached)
 
     def _remember(self, task: TaskState, worker: WorkerState) -> None:
         wanted = task.deal.requirements

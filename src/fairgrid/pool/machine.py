@@ -50,6 +50,7 @@ from fairgrid.pool.events import (
     UploadReported,
     UploadVerified,
     WorkerBeat,
+    WorkerCached,
     WorkerDrained,
     WorkerFacts,
     WorkerJoined,
@@ -88,7 +89,7 @@ _FROM_CHAIN = (
 )
 _FROM_OPERATOR = (OperatorBanned, OperatorUnbanned, PoolDrained, WorkerDrained, WorkerLabelled, PolicyChanged)
 _FROM_WORKERS = (PhaseReported, SealReceived, OpeningReceived, UploadReported, LeaseFailed)
-_PRESENCE = (WorkerJoined, WorkerFacts, WorkerReady, WorkerBeat, WorkerLost)
+_PRESENCE = (WorkerJoined, WorkerFacts, WorkerReady, WorkerBeat, WorkerCached, WorkerLost)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from fairgrid.pool import dispatch, fast_path, operator_events, settlement
 from fairgrid.pool.book import Book
-from fairgrid.pool.events import Held, WorkerBeat, WorkerFacts, WorkerJoined, WorkerLost, WorkerReady
+from fairgrid.pool.events import Held, WorkerBeat, WorkerCached, WorkerFacts, WorkerJoined, WorkerLost, WorkerReady
 from fairgrid.pool.instructions import RequestUpload, SendAbort, SendAuthorisation, SendDone, SendLease
 from fairgrid.pool.phases import Phase, ReplicaPhase
 from fairgrid.pool.state import Replica, TaskState, WorkerState
@@ -18,7 +18,7 @@ _UNNAMED = 2
 """After so many heartbeats that do not name it a lease is lost; one may have been written before the lease arrived."""
 
 
-def take(book: Book, event: WorkerJoined | WorkerFacts | WorkerReady | WorkerBeat | WorkerLost) -> None:
+def take(book: Book, event: WorkerJoined | WorkerFacts | WorkerReady | WorkerBeat | WorkerCached | WorkerLost) -> None:
     """Take an event about a worker's presence; one of a worker that is not here is nothing."""
     if isinstance(event, WorkerJoined):
         _joined(book, event)
@@ -35,6 +35,8 @@ def take(book: Book, event: WorkerJoined | WorkerFacts | WorkerReady | WorkerBea
             if event.unwelcome:
                 worker.slots = worker.free_slots = 0
             book.place(worker, anew=anew)
+        case WorkerCached():
+            worker.cached = frozenset(event.tails)
         case WorkerLost():
             book.disconnect(event.worker)
             for part in book.parts_of(event.worker):

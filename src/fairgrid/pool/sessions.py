@@ -27,6 +27,7 @@ from fairgrid.pool.events import (
     SealReceived,
     UploadReported,
     WorkerBeat,
+    WorkerCached,
     WorkerJoined,
     WorkerReady,
 )
@@ -350,6 +351,8 @@ async def _take(desk: Desk, session: Session, message: wire.WorkerMessage) -> No
             desk.feed(WorkerReady(worker, held, message.free_slots, finished))
         case wire.Heartbeat():
             desk.feed(WorkerBeat(worker, _held(message.held), message.free_slots))
+        case wire.CacheReport():
+            desk.feed(WorkerCached(worker, message.tails))
         case wire.PhaseReport():
             desk.feed(PhaseReported(worker, message.lease_id, message.task_id, message.phase))
         case wire.Seal():

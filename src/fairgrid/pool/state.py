@@ -383,6 +383,8 @@ class WorkerState:
     """The network that it came from (a /24 of IPv4, a /48 of IPv6); empty when it is not known."""
     fast: bool = False
     """It can contribute and finalize in one transaction."""
+    cached: frozenset[str] = frozenset()
+    """The ends of the CIDs of files that it says that it has (`protocol.cid.tail_of`); a hint, never proved."""
 
 
 @dataclass(frozen=True, slots=True)

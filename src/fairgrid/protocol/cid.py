@@ -16,18 +16,22 @@ from fairgrid.errors import UsageError
 __all__ = [
     "CHUNK_BYTES",
     "LINKS_PER_NODE",
+    "TAIL_CHARACTERS",
     "CidBuilder",
     "cid_of",
     "cid_of_leaves",
     "is_cid",
     "is_one_chunk",
     "normal_cid",
+    "tail_of",
 ]
 
 _ONE_CHUNK = "bafkrei"
 
 CHUNK_BYTES = 262_144
 LINKS_PER_NODE = 174
+TAIL_CHARACTERS = 10
+"""So much of a CID's end is told of a file that somebody has: 50 bits tell inputs apart, and fetch none of them."""
 
 _RAW = 0x55
 _DAG_PB = 0x70
@@ -199,3 +203,8 @@ def _base58_decode(text: str) -> bytes | None:
         number = number * 58 + digit
     zeros = len(text) - len(text.lstrip("1"))
     return bytes(zeros) + number.to_bytes((number.bit_length() + 7) // 8, "big")
+
+
+def tail_of(cid: str) -> str:
+    """The end of a CID, by which a file is named to those who know the CID anyway."""
+    return cid[-TAIL_CHARACTERS:]

@@ -19,9 +19,11 @@ from fairgrid.protocol.usage import Usage
 
 __all__ = [
     "MAX_FRAME_BYTES",
+    "MAX_REPORTED_FILES",
     "PROTOCOL_VERSION",
     "Abort",
     "Authorisation",
+    "CacheReport",
     "Challenge",
     "Contributed",
     "Enrol",
@@ -62,6 +64,8 @@ __all__ = [
 
 PROTOCOL_VERSION = 1
 MAX_FRAME_BYTES = 65_536
+MAX_REPORTED_FILES = 256
+"""A worker tells of so many files that it has."""
 
 Address = Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{40}$")]
 Hex32 = Annotated[str, Field(pattern=r"^0x[0-9a-f]{64}$")]
@@ -70,6 +74,8 @@ ShortText = Annotated[str, Field(max_length=500)]
 Phase = Literal["accepted", "downloading", "computing", "sealed", "contributing", "revealing", "uploading"]
 """Coarse phases: all that is shown of a replica before consensus (decision 3)."""
 
+CidTail = Annotated[str, Field(pattern=r"^[a-z2-7]{10}$")]
+"""The end of a CID (`protocol.cid.tail_of`): tells files apart, and fetches none."""
 RunName = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 """Names one execution of a job on one worker."""
 
@@ -400,6 +406,14 @@ class SponsorRequest:
 
 
 @dataclass(config=_STRICT, frozen=True, slots=True)
+class CacheReport:
+    """Large inputs that need not be fetched, in place of what was reported before: a hint for whom to lease a task."""
+
+    tails: Annotated[tuple[CidTail, ...], Field(max_length=MAX_REPORTED_FILES)]
+    kind: Literal["cache"] = "cache"
+
+
+@dataclass(config=_STRICT, frozen=True, slots=True)
 class SpotAnswer:
     """What the script of a `SpotCheck` printed."""
 
@@ -466,6 +480,7 @@ WorkerMessage = (
     | Uploaded
     | LeaseFailed
     | SponsorRequest
+    | CacheReport
     | SpotAnswer
     | WhyRequest
     | LiveOutput

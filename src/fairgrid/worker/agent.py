@@ -37,6 +37,7 @@ from fairgrid.seams.clock import Clock
 from fairgrid.wallet.signer import Signer
 from fairgrid.worker import events as ev
 from fairgrid.worker.availability import Availability
+from fairgrid.worker.cache_report import CacheReporter
 from fairgrid.worker.chain_watch import ChainWatch
 from fairgrid.worker.clock_check import clock_warning
 from fairgrid.worker.errands import Errands
@@ -157,6 +158,8 @@ class WorkerAgent:
         self.heed = Heed(owner, self, clock=clock, tally=self.tally) if owner is not None else None
         self.partials: Callable[[PartialRequest], Awaitable[PartialResult]] | None = None
         """Who answers when a requester asks for the files of a running job; None: nobody."""
+        self.cache: CacheReporter | None = None
+        """Who tells the pool which inputs lie here; None: nobody."""
 
     # --- life ---------------------------------------------------------------------------------------------------
 
@@ -230,6 +233,9 @@ class WorkerAgent:
         self._events.put_nowait(ev.PoolConnected())
         self._announcer.ready(self._pool.url)
         self._errands.start(self._check_clock(self._link.pool_time))
+        if self.cache is not None:
+            self.cache.connected()
+            self._errands.start(self.cache.report())
         if self._options.sponsor:
             self._link.send(self._sponsor_request())
 
@@ -421,6 +427,8 @@ class WorkerAgent:
                 self._errands.start_work(task_id, self._errands.download)
             case ev.Compute(task_id):
                 self._errands.start_work(task_id, self._errands.compute)
+                if self.cache is not None:
+                    self._errands.start(self.cache.report())
             case ev.SignSeal(task_id):
                 self._errands.sign_seal(task_id)
             case ev.Contribute(task_id):

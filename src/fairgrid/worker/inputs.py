@@ -23,10 +23,8 @@ from fairgrid.protocol.cid import CidBuilder, is_cid, normal_cid
 from fairgrid.storage.mirrors import DiskFull
 from fairgrid.worker import transfers
 
-__all__ = ["TAIL_CHARACTERS", "ContentSource", "InputCache", "tail_of"]
+__all__ = ["ContentSource", "InputCache"]
 
-TAIL_CHARACTERS = 10
-"""So much of a CID's end is told to a pool: 50 bits, enough to tell inputs apart."""
 _READ_BYTES = 1 << 20
 
 
@@ -89,10 +87,11 @@ class InputCache:
             self._used += Counter()
             await asyncio.to_thread(self._evict, self._max_bytes())
 
-    def cached(self, *, limit: int = 512) -> tuple[str, ...]:
-        """CIDs that are here, the most recently used first."""
+    def cached(self, *, limit: int = 512, min_bytes: int = 0) -> tuple[str, ...]:
+        """CIDs of files of at least ``min_bytes`` that are here, the most recently used first. Blocking."""
         with contextlib.suppress(OSError):
-            entries = [(entry.stat().st_mtime, entry.name) for entry in os.scandir(self._folder) if is_cid(entry.name)]
+            files = [(entry.stat(), entry.name) for entry in os.scandir(self._folder) if is_cid(entry.name)]
+            entries = [(state.st_mtime, name) for state, name in files if state.st_size >= min_bytes]
             return tuple(name for _, name in sorted(entries, reverse=True)[:limit])
         return ()
 
@@ -153,11 +152,6 @@ class InputCache:
                     total -= state.st_size
                     gone += state.st_size
         return gone
-
-
-def tail_of(cid: str) -> str:
-    """What a pool is told of a CID."""
-    return cid[-TAIL_CHARACTERS:]
 
 
 def _oldest_first(

@@ -28,6 +28,7 @@ from fairgrid.wallet.signer import Signer
 from fairgrid.worker.agent import AgentOptions, Announcer, WorkerAgent
 from fairgrid.worker.bandwidth import TokenBucket
 from fairgrid.worker.benchmark import benchmark_of
+from fairgrid.worker.cache_report import CacheReporter
 from fairgrid.worker.claims import find_gpus, machine_claims
 from fairgrid.worker.control import listening
 from fairgrid.worker.desk import Desk
@@ -241,6 +242,7 @@ async def open_agent(
                 )
                 work.live.listen(agent.tell)
                 agent.partials = work.live.partial
+                agent.cache = CacheReporter(work.cached, tell=agent.tell, allowed=lambda: policy().tell_cached)
                 assert agent.heed is not None
                 desk = Desk(agent, owner, agent.heed, clock=clock)
                 async with listening(folder, desk.handle):

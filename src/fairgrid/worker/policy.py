@@ -61,6 +61,8 @@ class WorkerPolicy:
     """Largest sum of one task's inputs."""
     cache_bytes: int = 8 << 30
     """Disk that inputs of earlier tasks may take."""
+    tell_cached: bool = True
+    """True: the pool is told of large inputs that lie here (the ends of their CIDs), and sends tasks that read them."""
     storage_mirrors: tuple[str, ...] = ()
     """More storages or IPFS gateways (URLs) that are asked for inputs when the network's own does not give them."""
     private_networks: tuple[str, ...] = ()
@@ -122,7 +124,7 @@ _NUMBERS: Final = {
     "max_temperature_c": (1, 200),
     "max_suspend_minutes": (0, 10_080),
 }
-_SWITCHES: Final = ("only_when_idle", "only_on_mains")
+_SWITCHES: Final = ("only_when_idle", "only_on_mains", "tell_cached")
 
 
 def load_policy(path: Path) -> WorkerPolicy:

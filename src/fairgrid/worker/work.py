@@ -24,10 +24,12 @@ from fairgrid.protocol.hexes import from_hex, keccak, to_hex, to_hex32
 from fairgrid.protocol.manifest import MAX_MANIFEST_BYTES, Manifest, manifest_cid_of_params, parse_manifest
 from fairgrid.protocol.usage import Usage
 from fairgrid.protocol.views import Deal, Task
+from fairgrid.protocol.wire import MAX_REPORTED_FILES
 from fairgrid.runtime.interface import Sandbox
 from fairgrid.runtime.job import JobResult, TaskContext, run_job
 from fairgrid.runtime.watch import JobWatch
 from fairgrid.worker import transfers
+from fairgrid.worker.cache_report import MIN_REPORTED_BYTES
 from fairgrid.worker.dependencies import fetch_dependencies
 from fairgrid.worker.events import Computed
 from fairgrid.worker.finished import FinishedTasks
@@ -184,8 +186,8 @@ class LocalWork:
         )
 
     def cached(self) -> tuple[str, ...]:
-        """CIDs of manifests and inputs that need not be fetched, the most recently used first. Blocking."""
-        return self._cache.cached()
+        """CIDs of large inputs that need not be fetched, the most recently used first. Blocking."""
+        return self._cache.cached(limit=MAX_REPORTED_FILES, min_bytes=MIN_REPORTED_BYTES)
 
     async def _manifest_of(self, deal: Deal) -> bytes:
         cid = _manifest_cid(deal)
