@@ -81,9 +81,11 @@ def start_pool(
     from fairgrid.seams.logs import configure_logging
     from fairgrid.seams.metrics import new_registry
     from fairgrid.seams.service import run_service
+    from fairgrid.seams.tracing import start_tracing
     from fairgrid.wallet.keystore import open_or_create_key
 
     configure_logging("pool", level=log_level.value, style=log_format.value)
+    start_tracing("pool")
     file = directory / POOL_FILE
     given = load_pool_file(file) if file.exists() else PoolFile(Start(), None, Policy())
     if network is None and not given.start.network:

@@ -33,6 +33,7 @@ from fairgrid.protocol.canonical import read_rule
 from fairgrid.protocol.results import describe_error
 from fairgrid.protocol.terminal import sanitise_terminal
 from fairgrid.runtime.interpreters import default_runtime_id
+from fairgrid.seams.tracing import start_tracing
 from fairgrid.wallet.keystore import open_or_create_key
 
 __all__ = ["DirectoryOption", "JsonOption", "KeyOption", "app", "connected"]
@@ -252,6 +253,7 @@ def claim(
 
 def connected(directory: Path | None, key_folder: Path | None) -> AbstractAsyncContextManager[Client]:
     """A client of the network in ``directory``, with the requester's key."""
+    start_tracing("client")
     folder = directory or default_directory()
     network = load_network(folder)
     signer = open_or_create_key(key_folder or requester_folder(folder))

@@ -14,6 +14,7 @@ from fairgrid.cli.log_options import LogFormat, LogFormatOption, LogLevel, LogLe
 from fairgrid.seams.logs import configure_logging
 from fairgrid.seams.metrics import new_registry
 from fairgrid.seams.service import run_service
+from fairgrid.seams.tracing import start_tracing
 
 __all__ = ["market_app", "storage_app"]
 
@@ -57,6 +58,7 @@ def start_storage(
     from fairgrid.storage.store import StoreLimits
 
     configure_logging("storage", level=log_level.value, style=log_format.value)
+    start_tracing("storage")
 
     @asynccontextmanager
     async def opener() -> AsyncIterator[Any]:
@@ -100,6 +102,7 @@ def start_market(
     from fairgrid.seams.database import open_engine
 
     configure_logging("market", level=log_level.value, style=log_format.value)
+    start_tracing("market")
 
     @asynccontextmanager
     async def opener() -> AsyncIterator[Any]:

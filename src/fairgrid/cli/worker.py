@@ -151,10 +151,12 @@ def start_worker(
     trying. What it promised survives a crash: start it again in the same folder and it goes on, reveals included.
     """
     from fairgrid.seams.logs import configure_logging
+    from fairgrid.seams.tracing import start_tracing
     from fairgrid.worker.agent import AgentOptions
     from fairgrid.worker.misbehave import LOCAL_CHAIN_ID, Misbehaviour
 
     configure_logging("worker", level=log_level.value, style=log_format.value)
+    start_tracing("worker")
     directory = directory.expanduser()
     loaded = _trusted_network(directory, network, pool, accept=accept_network)
     if owner_account is not None:

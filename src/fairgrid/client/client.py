@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from fairgrid.chain import calls
 from fairgrid.chain.client import JsonRpcChain
@@ -47,6 +48,7 @@ from fairgrid.protocol.tags import LANE_MASK
 from fairgrid.protocol.trust import trust_for_workers, trust_from_confidence
 from fairgrid.protocol.typed_data import Domain, order_hash, order_typed_data
 from fairgrid.protocol.views import TaskStatus
+from fairgrid.seams import tracing
 from fairgrid.seams.clock import Clock, SystemClock
 from fairgrid.storage.client import StorageClient
 from fairgrid.wallet.signer import Signer
@@ -135,6 +137,7 @@ class Client:
         self._market = market
         self._journal = journal
         self._clock = clock or SystemClock()
+        self._calls: dict[str, tuple[Any, ...]] = {}
 
     @classmethod
     @asynccontextmanager
@@ -276,6 +279,21 @@ class Client:
         Raises:
             everything of `quote` and ``accept``; ServiceUnavailable; ContractReverted.
         """
+        with tracing.call("submit") as told:
+            record = await self._sign(job, wish, category, lane, accept, on_progress)
+            told.set(deal=record.deal_id)
+            self._calls[record.deal_id] = tracing.context_of(told)
+        return record
+
+    async def _sign(
+        self,
+        job: Job,
+        wish: TrustWish,
+        category: int,
+        lane: LaneWish,
+        accept: Callable[[Quote], None] | None,
+        on_progress: OnProgress,
+    ) -> DealRecord:
         on_progress(Progress(Phase.PREPARING, "asking pool and market for an offer"))
         quote = await self.quote(job, wish, category=category, lane=lane)
         if accept is not None:
@@ -360,6 +378,27 @@ class Client:
         sent = SignedTransaction(
             from_hex(record.match_raw), record.match_tx, self.address, record.match_nonce, "matchOrders"
         )
+        with tracing.span("match", record.deal_id) as told:
+            told.transaction(record.match_tx)
+            record = await self._matched(record, sent, timeout_s)
+        # The first span of the deal's trace: it is told here, where the deal begins, and once only.
+        tracing.record(
+            "deal",
+            record.deal_id,
+            record.started_at,
+            time.time(),
+            under=None,
+            place=tracing.DEAL,
+            tx_hash=record.match_tx,
+            linked=self._calls.pop(record.deal_id, ()),
+            requester=self.address,
+            job=record.job_name,
+            tasks=record.tasks,
+            trust=record.trust,
+        )
+        return record
+
+    async def _matched(self, record: DealRecord, sent: SignedTransaction, timeout_s: float) -> DealRecord:
         waited, send_at = 0.0, 0.0
         while (receipt := await self.chain.receipt(record.match_tx)) is None:
             if waited >= timeout_s:
@@ -405,7 +444,8 @@ class Client:
         """
         on_progress(Progress(Phase.FETCHING, "comparing the result with the digest on chain"))
         task = await self.chain.view_task(record.task_ids[0])
-        return await collect_result(self.storage, task, record.task_ids[0], out)
+        with tracing.span("download", record.deal_id, tracing.task_place(record.task_ids[0])):
+            return await collect_result(self.storage, task, record.task_ids[0], out)
 
     @asynccontextmanager
     async def bag(self, record: DealRecord) -> AsyncIterator[BagFollower]:
@@ -431,9 +471,10 @@ class Client:
             ServiceUnavailable, ServiceRefused: storage is down or lacks something; nothing was written.
         """
         bag = follower.ledger.bag()
-        return await collect_bag(
-            self.chain, self.storage, record.deal_id, follower.deal, bag, out, on_progress, first=record.first
-        )
+        with tracing.span("download", record.deal_id):
+            return await collect_bag(
+                self.chain, self.storage, record.deal_id, follower.deal, bag, out, on_progress, first=record.first
+            )
 
     async def bag_settlement(self, record: DealRecord, follower: BagFollower) -> Settlement:
         """Whom the bag paid, and the gas of every transaction of its life."""

@@ -45,6 +45,7 @@ MAX_TASKS = 100_000
 """Tasks of one bag: what a manifest can list."""
 
 _READ_BYTES = 1 << 20
+_UPLOADS_AT_ONCE = 8
 _SIZE = re.compile(r"(\d{1,12})\s*([KMG]?)I?B?", re.ASCII | re.IGNORECASE)
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
@@ -244,12 +245,27 @@ async def prepare_job(job: Job, storage: StorageClient, *, timeref: int) -> Prep
     """
     manifest = await asyncio.to_thread(manifest_of, job, timeref=timeref)
     data = await asyncio.to_thread(manifest.to_bytes)
-    for path, reference in _files(job, manifest):
-        if await storage.stat(reference.cid) == reference.size:
-            continue
-        if await storage.add_file(path) != reference.cid:
-            raise UsageError(f"{path} changed while it was being uploaded. Nothing was signed; run it again.")
+    await _upload(_files(job, manifest), storage)
     return PreparedJob(job.script.name, manifest, await storage.add_bytes(data))
+
+
+async def _upload(files: Iterable[tuple[Path, FileRef]], storage: StorageClient) -> None:
+    queue = iter(files)
+
+    async def some() -> None:
+        for path, reference in queue:
+            if await storage.stat(reference.cid) == reference.size:
+                continue
+            if await storage.add_file(path) != reference.cid:
+                raise UsageError(f"{path} changed while it was being uploaded. Nothing was signed; run it again.")
+
+    uploads = [asyncio.ensure_future(some()) for _ in range(_UPLOADS_AT_ONCE)]
+    try:
+        await asyncio.gather(*uploads)
+    finally:
+        for upload in uploads:
+            upload.cancel()
+        await asyncio.gather(*uploads, return_exceptions=True)
 
 
 async def run_locally(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
+import gc
 import itertools
 import os
 import sys
@@ -183,7 +185,9 @@ class Executor(concurrent.futures.Executor):
         """
         end = None if timeout is None else time.monotonic() + timeout
         more = self.futures(fn, *iterables, chunksize=chunksize, buffersize=buffersize)
-        return _in_order(deque(itertools.islice(more, buffersize)), more, end)
+        with _many_objects():
+            ahead = deque(itertools.islice(more, buffersize))
+        return _in_order(ahead, more, end)
 
     def futures(
         self,
@@ -263,6 +267,18 @@ class Executor(concurrent.futures.Executor):
         future = CallFuture[Any]()
         self._dispatcher.add(call, future)
         return future
+
+
+@contextlib.contextmanager
+def _many_objects() -> Iterator[None]:
+    """Futures are made by the thousand here and all stay: no garbage is looked for among them, which takes long."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _in_order(ahead: deque[Future[_T]], more: Iterator[Future[_T]], end: float | None) -> Iterator[_T]:

@@ -87,6 +87,11 @@ class ChainEffects:
         """What became of transactions since this process leads (`Outbox.tally`); read only."""
         return self._outbox.tally
 
+    async def hashes(self, keys: Sequence[str]) -> dict[str, str]:
+        """The transactions that carried effects out, by key; those of which there is none are left out."""
+        effects = await asyncio.to_thread(self._ledger.effects, keys)
+        return {key: found.transaction.hash for key, found in effects.items() if found.transaction is not None}
+
     def submit(self, instruction: ChainInstruction) -> None:
         """Have a transaction sent; its effect is in the store already."""
         self._queue.put_nowait(instruction)

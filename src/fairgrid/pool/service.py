@@ -49,11 +49,13 @@ from fairgrid.pool.run_uploads import verify_run_upload
 from fairgrid.pool.sponsor import Sponsor
 from fairgrid.pool.state import PoolIdentity, StoryLine, TaskState
 from fairgrid.pool.store import PoolStore
+from fairgrid.pool.task_trace import keys_of_trace, trace_task
 from fairgrid.pool.uploads import verify_upload
 from fairgrid.pool.watcher import ChainWatcher
 from fairgrid.pool.work_loop import WorkLoop
 from fairgrid.protocol.hexes import ZERO_ADDRESS
 from fairgrid.protocol.views import Deal
+from fairgrid.seams import tracing
 from fairgrid.seams.clock import Clock
 from fairgrid.storage.client import StorageClient
 from fairgrid.wallet.signer import Signer
@@ -130,6 +132,7 @@ class PoolService(WorkerDesk):
         self._finder = TaskFinder(self.machine)
         self._group: asyncio.TaskGroup | None = None
         self._errands: set[asyncio.Task[None]] = set()
+        self._untold: list[TaskState] = []
         self._numbers: PoolNumbers | None = None
         self._checks = asyncio.Semaphore(_CHECKS_AT_ONCE)
         manifests = ManifestReader(storage)
@@ -287,6 +290,9 @@ class PoolService(WorkerDesk):
             if isinstance(event, SealReceived):
                 self._speed_tests.timed(event)
         self.meter.took(events, commit, self.machine.tasks)
+        if self._untold:
+            self._spawn(self._trace(self._untold))
+            self._untold = []
         if commit.lines and _debug_log.isEnabledFor(logging.DEBUG):
             for line in commit.lines:
                 task = self.machine.tasks.get(line.task_id)
@@ -294,6 +300,8 @@ class PoolService(WorkerDesk):
                 _log.debug(line.text, task=line.task_id, deal=deal_id, worker=line.worker)
 
     def _account(self, task: TaskState) -> list[Account]:
+        if tracing.active():
+            self._untold.append(task)
         return accounts_of(task, self.identity.workerpool)
 
     def _do(self, instructions: Sequence[Instruction]) -> None:
@@ -312,6 +320,11 @@ class PoolService(WorkerDesk):
                         session.end(f"This pool bans this worker: {instruction.reason}.")
             elif instruction.worker in self._sessions:
                 self._sessions[instruction.worker].send(letter_of(instruction, self._signer))
+
+    async def _trace(self, tasks: Sequence[TaskState]) -> None:
+        hashes = await self._effects.hashes([key for task in tasks for key in keys_of_trace(task)])
+        for task in tasks:
+            trace_task(task, hashes)
 
     # --- effects --------------------------------------------------------------------------------------------------
 

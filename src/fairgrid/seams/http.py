@@ -9,6 +9,7 @@ import httpx
 from pydantic_core import from_json
 
 from fairgrid.errors import ServiceUnavailable, UsageError
+from fairgrid.seams import tracing
 from fairgrid.seams.clock import Clock
 
 __all__ = ["TRANSIENT_STATUS", "Interrupted", "one_line", "open_http", "parse_json", "retried", "start_of"]
@@ -27,7 +28,13 @@ class Interrupted(Exception):
 
 def open_http(*, transport: httpx.AsyncBaseTransport | None = None, read_timeout_s: float = 30) -> httpx.AsyncClient:
     """An HTTP client that follows no redirect, asks for no compression and takes no proxy from the environment."""
+
+    async def add_trace(request: httpx.Request) -> None:
+        if tracing.active():
+            tracing.carry(request.headers)
+
     return httpx.AsyncClient(
+        event_hooks={"request": [add_trace]},
         transport=transport,
         timeout=httpx.Timeout(read_timeout_s, connect=5),
         headers={"accept-encoding": "identity"},

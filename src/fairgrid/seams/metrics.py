@@ -19,6 +19,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from fairgrid import __version__
 from fairgrid.errors import UsageError
+from fairgrid.seams import tracing
 
 __all__ = ["METRICS_PATH", "Metered", "MetricsPage", "is_loopback", "metrics_token", "new_registry"]
 
@@ -161,8 +162,9 @@ class Metered:
 
         began = time.perf_counter()
         try:
-            with self._in_progress.track_inprogress():
+            with self._in_progress.track_inprogress(), tracing.served(scope["method"], dict(scope["headers"])) as told:
                 await self._application(scope, receive_counted, send_counted)
+                told.set(handler=getattr(scope.get("endpoint"), "__name__", "none"), status=status)
         finally:
             handler = getattr(scope.get("endpoint"), "__name__", "none")
             method = scope["method"] if scope["method"] in _METHODS else "other"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractContextManager
 from typing import Any
 
 import structlog
@@ -16,6 +17,7 @@ from fairgrid.chain.interface import Chain
 from fairgrid.errors import FairgridError, ServiceUnavailable
 from fairgrid.protocol.hexes import from_hex
 from fairgrid.protocol.seals import seal_hash
+from fairgrid.seams import tracing
 from fairgrid.seams.clock import Clock
 from fairgrid.wallet.signer import Signer
 from fairgrid.worker import events as ev
@@ -133,13 +135,19 @@ class Errands:
 
     async def download(self, held: HeldTask) -> ev.Event:
         """Fetch what the task needs."""
-        with counting() as moved:
+        with counting() as moved, self._span("fetch", held):
             await self._work.download(held, await self._judge.deal(held))
         return ev.Downloaded(held.task_id, moved.bytes_in)
 
     async def compute(self, held: HeldTask) -> ev.Event:
         """Run the job."""
-        return await self._work.compute(held, await self._judge.deal(held), await self._chain.view_task(held.task_id))
+        deal, task = await self._judge.deal(held), await self._chain.view_task(held.task_id)
+        with self._span("run", held):
+            return await self._work.compute(held, deal, task)
+
+    def _span(self, name: str, held: HeldTask) -> AbstractContextManager[tracing.Span]:
+        place = tracing.lease_place(held.lease_id)
+        return tracing.span(name, held.deal_id, place, task=held.task_id, worker=self._worker)
 
     def sign_seal(self, task_id: str) -> None:
         """Choose a salt, sign the seal."""
@@ -147,8 +155,10 @@ class Errands:
         if held is None:
             return
         salt = "0x" + secrets.token_bytes(32).hex()
-        seal = seal_hash(self._chain.chain_id, self._chain.hub, task_id, held.round, self._worker, held.digest, salt)
-        signature = self._signer.sign_message(from_hex(seal))
+        chain = self._chain
+        with self._span("seal", held):
+            seal = seal_hash(chain.chain_id, chain.hub, task_id, held.round, self._worker, held.digest, salt)
+            signature = self._signer.sign_message(from_hex(seal))
         self._report(ev.SealSigned(task_id, salt, seal, signature))
 
     # --- the chain ----------------------------------------------------------------------------------------------
@@ -204,7 +214,9 @@ class Errands:
             current = self._machine.get(task_id)
             return current is not None and current.phase is waiting and current.transaction(step) == transaction
 
-        event = await self._transactions.deliver(task_id, step, held.versions(step), wanted=wanted)
+        with self._span(step.value, held) as told:
+            told.transaction(transaction.hash)
+            event = await self._transactions.deliver(task_id, step, held.versions(step), wanted=wanted)
         if event is not None:
             self._report(event)
 
@@ -214,7 +226,7 @@ class Errands:
         if held is None:
             return
         try:
-            with counting() as moved:
+            with counting() as moved, self._span("upload", held):
                 cid = await self._work.upload(held)
         except Exception as error:
             if not isinstance(error, FairgridError):
