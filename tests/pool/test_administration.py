@@ -281,6 +281,8 @@ def test_every_key_that_counts_later_is_a_key() -> None:
 async def test_an_operator_that_the_policy_names_may_act_and_is_named_for_it(tmp_path: Path) -> None:
     grid = Grid(tmp_path)
     async with administered(grid) as desk:
+        with pytest.raises(UsageError, match="phase"):
+            await desk.client.tasks(phase="ready")
         helper = desk.as_("helper")
         with pytest.raises(ServiceRefused, match="no operator of this pool"):
             await helper.status()

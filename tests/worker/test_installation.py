@@ -83,3 +83,10 @@ def test_the_command_writes_shows_and_removes(
     code, _, error = run("--remove")
     assert code == 0 and not unit.exists() and "disable --now" in error
     assert run("--remove")[0] == 2
+
+
+def test_the_system_waits_as_long_as_the_owner_lets_the_worker_finish(tmp_path: Path) -> None:
+    for platform, line in (("linux", "TimeoutStopSec=630\n"), ("darwin", "<integer>630</integer>")):
+        plan = plan_service(tmp_path / "worker", (), platform=platform, home=tmp_path, stop_within_s=600)
+        assert line in plan.text
+    assert "TimeoutStopSec=30\n" in plan_service(tmp_path, (), platform="linux", home=tmp_path).text

@@ -296,6 +296,47 @@ async def test_a_signal_while_computing_hands_the_lease_back_and_leaves_no_proce
     assert not psutil.wait_procs(sandboxes, timeout=60)[1], "the sandbox died with the worker"
 
 
+async def test_a_worker_with_time_to_stop_finishes_what_it_holds_and_ends_at_the_second_signal(
+    place: Place, pool: FakePool
+) -> None:
+    address, options = start_options(place, pool)
+    (place.folder / "worker" / "policy.toml").write_text("stop_within_s = 3600\n")
+    await place.fund(address)
+    lease = await place.lease(b"print(sum(range(3_000_000)))")
+    other = await place.lease(b"print('another one')")
+    with worker(*options) as process:
+        await pool.send(lease)
+        await pool.until(lambda: "computing" in pool.phases)
+        process.send_signal(signal.SIGTERM)
+        await pool.until(lambda: pool.heartbeats and pool.heartbeats[-1].free_slots == 0)
+        await pool.send(other)
+        assert (await pool.expect(LeaseFailed)).task_id == other.task_id
+        assert (await pool.expect(Seal)).task_id == lease.task_id
+        await pool.send(place.authorisation(lease, address))
+        await pool.expect(Contributed)
+        await pool.expect(Revealed)
+        assert process.poll() is None
+        seconds, error = await _ends(process, signal.SIGTERM)
+        assert (process.returncode, seconds < 60) == (0, True), error
+    assert not pool.seen(LeaseFailed)
+
+
+async def test_a_worker_hands_back_what_it_did_not_finish_in_its_time_to_stop(place: Place, pool: FakePool) -> None:
+    address, options = start_options(place, pool)
+    (place.folder / "worker" / "policy.toml").write_text("stop_within_s = 2\n")
+    await place.fund(address)
+    lease = await place.lease(b"while True: pass")
+    with worker(*options) as process:
+        await pool.send(lease)
+        await pool.until(lambda: "computing" in pool.phases)
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert (await pool.expect(LeaseFailed)).task_id == lease.task_id
+        assert time.monotonic() - began >= 2
+        _, error = await asyncio.to_thread(process.communicate, None, 60)
+        assert process.returncode == 0, error
+
+
 async def test_a_chain_that_is_down_is_waited_for(place: Place) -> None:
     options = (
         "--network",

@@ -107,7 +107,9 @@ def show_json(answer: BaseModel) -> None:
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "") -> None:
     """A table for people; lists are shown with spaces, None is left out."""
-    table = Table(*columns, title=title or None, title_justify="left")
+    table = Table(title=title or None, title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")  # Ids are to be copied: nothing of them is left out.
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
     console().print(table)

@@ -305,7 +305,7 @@ def _status_page(seen: PoolStatus) -> Group:
     gas = seen.gas
     coins = "not looked yet" if gas.balance_wei is None else f"{int(gas.balance_wei) / _WEI_PER_COIN:.4f} coins"
     runway = "" if gas.transactions_left is None else f", about {gas.transactions_left} transactions"
-    days = "" if gas.days_left is None else f", {gas.days_left:g} days as of the last day's"
+    days = "" if gas.days_left is None else f", {gas.days_left:,.1f} days as of the last day's"
     standby = [f"{process.address} ({process.version}{'' if process.fit else ', not fit'})" for process in seen.standby]
     drained = f"NO: {seen.draining.reason} ({seen.draining.who})" if seen.draining else "yes"
     oldest = duration(seen.oldest_wait_s)

@@ -294,10 +294,14 @@ async def _work(
     meter = WorkerMeter(new_registry("worker"))
 
     teller = _Teller()
-    stop = asyncio.Event()
+    stop, at_once = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def asked() -> None:
+        (at_once if stop.is_set() else stop).set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, asked)
     stopped = asyncio.create_task(stop.wait())
     said = ""
     allowed(options.misbehaviour, network.chain_id)
@@ -312,7 +316,7 @@ async def _work(
             try:
                 async with open_agent(network, directory, announcer=teller, options=options, pool_url=pool) as agent:
                     with meter.measuring(agent):
-                        await _until(agent, stop)
+                        await _until(agent, stop, at_once)
                 return
             except ServiceUnavailable as error:
                 if str(error) != said:
@@ -321,12 +325,14 @@ async def _work(
                 await asyncio.wait((stopped,), timeout=_RETRY_S)
 
 
-async def _until(agent: WorkerAgent, stop: asyncio.Event) -> None:
-    """Run ``agent`` until ``stop``."""
+async def _until(agent: WorkerAgent, stop: asyncio.Event, at_once: asyncio.Event) -> None:
+    """Run ``agent`` until ``stop``, and a while longer if it has something to finish and is not asked again."""
 
     async def forward() -> None:
         await stop.wait()
-        agent.stop()
+        agent.end()
+        await at_once.wait()
+        agent.end()
 
     forwarding = asyncio.create_task(forward())
     try:

@@ -197,7 +197,8 @@ def install_service(
 ) -> None:
     """Write a service of your own (systemd user unit, launchd agent on macOS) that starts the worker at login."""
     from fairgrid.worker.installation import plan_service
-    from fairgrid.worker.open import NETWORK_NAME
+    from fairgrid.worker.open import NETWORK_NAME, POLICY_NAME
+    from fairgrid.worker.policy import load_policy
 
     folder = directory.expanduser().absolute()
     arguments = ["--slots", str(slots)]
@@ -205,7 +206,8 @@ def install_service(
         arguments += ["--network", str(network.expanduser().absolute())]
     if pool is not None:
         arguments += ["--pool", pool]
-    plan = plan_service(folder, tuple(arguments))
+    patience_s = load_policy(folder / POLICY_NAME).stop_within_s
+    plan = plan_service(folder, tuple(arguments), stop_within_s=patience_s)
     screen = console()
     if only_print:
         sys.stdout.write(plan.text)

@@ -97,8 +97,8 @@ class OperatorClient:
 
     Every method raises:
         ServiceUnavailable: no process of the pool answers, or none leads.
-        UsageError: the pool cannot do it as things are; the text says why.
-        ServiceRefused: it refuses: no operator, too often, a malformed request, or nothing of that name (404).
+        UsageError: the pool cannot do it as things are, or cannot read the request; the text says why.
+        ServiceRefused: it refuses: no operator, too often, or nothing of that name (404).
     """
 
     def __init__(
@@ -263,6 +263,6 @@ def _read(kind: type[_Answer], answer: httpx.Response) -> _Answer:
             text = f"its answer does not fit ({one_line(str(error))}); is it of another release?"
             raise ServiceUnavailable(_SERVICE, str(answer.url), text) from error
     text = one_line(str(_document(answer).get("error", answer.text)))
-    if answer.status_code == 409:
+    if answer.status_code in (400, 409):
         raise UsageError(f"{text}.")
     raise ServiceRefused(_SERVICE, answer.status_code, text)

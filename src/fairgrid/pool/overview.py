@@ -209,7 +209,7 @@ def alerts(status: PoolStatus, *, several: bool) -> list[Alert]:
     if several and not any(process.fit for process in status.standby):
         add("no_standby", "warning", "No process stands by to take over.", "Start another on the same database.")
     if status.draining is not None:
-        text = f"The pool takes nothing new: {status.draining.reason}"
+        text = f"The pool takes nothing new: {status.draining.reason.rstrip('.')}."
         add("drained", "warning", text, "`fairgrid pool undrain` when it may work again.")
     known = sum(connected.values())
     shut_out = connected["quarantined"] + connected["out_of_quota"]

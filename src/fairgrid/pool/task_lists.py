@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine
 
 from fairgrid.pool import ledger, schema
 from fairgrid.pool.documents import read_deal
+from fairgrid.pool.phases import FINAL_PHASES
 
 __all__ = ["MOST_LOOKED_THROUGH", "TaskFilter", "TaskLine", "TaskLists", "TransactionLine"]
 
@@ -78,13 +79,16 @@ class TaskLists:
                 tasks.c.updated_at,
                 deals.c.document,
             )
-            .join(deals, deals.c.deal_id == tasks.c.deal_id)
+            .outerjoin(deals, deals.c.deal_id == tasks.c.deal_id)
             .order_by(tasks.c.number.desc())
             .limit(limit)
             .offset(offset)
         )
         if wanted.phase:
             query = query.where(tasks.c.phase == wanted.phase)
+            if wanted.phase not in FINAL_PHASES:
+                # By the index of what is not over: of a million tasks few are.
+                query = query.where(sa.not_(tasks.c.settled))
         if wanted.deal:
             query = query.where(tasks.c.deal_id == wanted.deal)
         with self._reading() as connection:
@@ -161,7 +165,7 @@ class TaskLists:
 
     @staticmethod
     def _line(row: Any) -> TaskLine:
-        deal = read_deal(row.document)
+        deal = read_deal(row.document) if row.document is not None else None
         return TaskLine(
             row.task_id,
             row.deal_id,
@@ -169,9 +173,9 @@ class TaskLists:
             row.phase,
             row.created_at,
             row.updated_at,
-            deal.requester,
-            deal.app,
-            deal.trust,
+            deal.requester if deal else "",
+            deal.app if deal else "",
+            deal.trust if deal else 0,
         )
 
     def _reading(self) -> Connection:

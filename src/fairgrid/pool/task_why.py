@@ -20,6 +20,7 @@ MOST_WORKERS: Final = 2_000
 """So many connected workers are looked at; an operator's question must not hold a large pool up."""
 
 _BEFORE_CONSENSUS = (Phase.RECEIVED, Phase.INITIALIZING, Phase.SEALING, Phase.CONTRIBUTING)
+_SENDING = (Phase.INITIALIZING, Phase.FINALIZING, Phase.REOPENING, Phase.CLAIMING)
 _WAITS = {
     Phase.INITIALIZING: "its initialization to be mined",
     Phase.CONTRIBUTING: "the contributions of its authorised workers",
@@ -129,7 +130,7 @@ def _rules_of_chain(task: TaskState, book: Book, silence_s: float, transactions_
         text = f"The pool's coins pay about {transactions_left} transaction(s)."
         rules.append(Rule(rule="gas", allowed=transactions_left > 0, text=text))
     for name, step in task.steps.items():
-        if step.issued and not task.is_final:
+        if step.issued and task.phase in _SENDING:
             text = f"{name}: attempt {step.attempts} is sent or waits for cheaper gas."
             rules.append(Rule(rule="transaction", allowed=True, text=text))
         elif step.retry_at > book.now:

@@ -150,6 +150,8 @@ class WorkerAgent:
             waits=self._wait_for,
         )
         self._stop = asyncio.Event()
+        self._policy = policy
+        self._is_ending = False
         self._said = ""
         self._trouble = "It has not reached its pool yet."
         self._enrolled = False
@@ -166,6 +168,22 @@ class WorkerAgent:
     def stop(self) -> None:
         """End `run` soon: leases not yet sealed are handed back, the rest stays on disk."""
         self._stop.set()
+
+    def end(self) -> None:
+        """As `stop`, but within the owner's ``stop_within_s`` what is held is finished first; asked twice: at once."""
+        patience_s = self._policy().stop_within_s
+        if patience_s <= 0 or self._is_ending or self.heed is None or not self.holds_anything():
+            self.stop()
+            return
+        self._is_ending = True
+        _log.info("finishes what it holds before it ends", within_s=patience_s)
+        self.heed.drain()
+        self._errands.start(self._stop_after(patience_s))
+
+    async def _stop_after(self, seconds: float) -> None:
+        await self._clock.sleep(seconds)
+        _log.warning("what is not finished is handed back", after_s=seconds)
+        self.stop()
 
     async def run(self) -> None:
         """Work until `stop`.

@@ -14,6 +14,8 @@ from fairgrid.errors import HostFailure, UsageError
 __all__ = ["ServicePlan", "plan_service"]
 
 _LABEL: Final = "org.fairgrid.worker"
+_STOP_S: Final = 30
+"""A worker that hands everything back ends within so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +31,16 @@ class ServicePlan:
 
 
 def plan_service(
-    folder: Path, arguments: tuple[str, ...], *, platform: str = sys.platform, home: Path | None = None
+    folder: Path,
+    arguments: tuple[str, ...],
+    *,
+    platform: str = sys.platform,
+    home: Path | None = None,
+    stop_within_s: int = 0,
 ) -> ServicePlan:
     """The service that runs `fairgrid worker start` with ``arguments`` for the worker in ``folder``.
+
+    ``stop_within_s`` is what the worker's policy gives it to finish; the system waits as long before it kills.
 
     Raises:
         HostFailure: this system has neither systemd nor launchd.
@@ -45,7 +54,7 @@ def plan_service(
     if platform.startswith("linux"):
         return ServicePlan(
             path=home / ".config" / "systemd" / "user" / f"{name}.service",
-            text=_unit(command),
+            text=_unit(command, stop_within_s + _STOP_S),
             enable=("systemctl --user daemon-reload", f"systemctl --user enable --now {name}"),
             disable=(f"systemctl --user disable --now {name}", "systemctl --user daemon-reload"),
             hint="To let it run while you are logged out: loginctl enable-linger",
@@ -54,7 +63,7 @@ def plan_service(
         path = home / "Library" / "LaunchAgents" / f"{_LABEL}.{_plain(folder.name)}.plist"
         return ServicePlan(
             path=path,
-            text=_plist(command, f"{_LABEL}.{_plain(folder.name)}", folder),
+            text=_plist(command, f"{_LABEL}.{_plain(folder.name)}", folder, stop_within_s + _STOP_S),
             enable=(f"launchctl load -w {shlex.quote(str(path))}",),
             disable=(f"launchctl unload -w {shlex.quote(str(path))}",),
             hint="It runs while you are logged in.",
@@ -65,7 +74,7 @@ def plan_service(
     )
 
 
-def _unit(command: tuple[str, ...]) -> str:
+def _unit(command: tuple[str, ...], stop_s: int) -> str:
     # systemd expands % and $ and splits words itself.
     words = " ".join(_systemd_word(part) for part in command)
     return f"""[Unit]
@@ -78,7 +87,7 @@ ExecStart={words}
 Restart=on-failure
 RestartSec=10
 KillMode=mixed
-TimeoutStopSec=30
+TimeoutStopSec={stop_s}
 Nice=10
 NoNewPrivileges=yes
 Environment=PYTHONUNBUFFERED=1
@@ -93,13 +102,14 @@ def _systemd_word(part: str) -> str:
     return f'"{escaped}"'
 
 
-def _plist(command: tuple[str, ...], label: str, folder: Path) -> str:
+def _plist(command: tuple[str, ...], label: str, folder: Path, stop_s: int) -> str:
     document = {
         "Label": label,
         "ProgramArguments": list(command),
         "RunAtLoad": True,
         "KeepAlive": {"SuccessfulExit": False},
         "ProcessType": "Background",
+        "ExitTimeOut": stop_s,
         "Nice": 10,
         "StandardOutPath": str(folder / "worker.log"),
         "StandardErrorPath": str(folder / "worker.log"),

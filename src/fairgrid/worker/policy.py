@@ -102,6 +102,9 @@ class WorkerPolicy:
     """Hottest sensor of the machine, in degrees Celsius, with which jobs still run; None: no limit."""
     max_suspend_minutes: int = 30
     """A job that a rule suspended longer is handed back; earlier if its lease ends earlier."""
+    stop_within_s: int = 0
+    """A worker that is asked to end takes nothing new, and has so long to finish what it holds; then it hands back what
+    is not sealed. Asked twice, or with 0, it does so at once."""
 
 
 LEVELS: Final = ("wasm", "process", "container", "vm")
@@ -123,6 +126,7 @@ _NUMBERS: Final = {
     "max_other_load_percent": (0, 100),
     "max_temperature_c": (1, 200),
     "max_suspend_minutes": (0, 10_080),
+    "stop_within_s": (0, 86_400),
 }
 _SWITCHES: Final = ("only_when_idle", "only_on_mains", "tell_cached")
 
