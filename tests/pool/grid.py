@@ -198,14 +198,14 @@ class Grid:
     def _signed(self, order: _AnyOrder, signer: KeySigner) -> _AnyOrder:
         return cast(_AnyOrder, order.signed(signer.sign_typed_data(order_typed_data(order, self.domain))))
 
-    async def until(self, condition: Callable[[], Awaitable[bool]], *, what: str = "it", seconds: float = 20) -> None:
+    async def until(self, condition: Callable[[], Awaitable[bool]], *, what: str = "it", seconds: float = 40) -> None:
         """Wait until ``condition`` holds."""
         deadline = time.monotonic() + seconds
         while not await condition():
             assert time.monotonic() < deadline, f"{what} did not happen"
             await asyncio.sleep(0.02)
 
-    async def until_status(self, task: str, status: TaskStatus, *, seconds: float = 20) -> None:
+    async def until_status(self, task: str, status: TaskStatus, *, seconds: float = 40) -> None:
         async def reached() -> bool:
             return (await self.chain.view_task(task)).status is status
 

@@ -85,7 +85,11 @@ DELIVERED = {
     "VerifyUpload": Delivery("storage", (UploadVerified,)),
     "AwaitDependencies": Delivery("deal", (DependenciesMet,)),
     "BanWorker": Delivery("close"),
+    "PayAuditor": Delivery(),
 }
+
+FUNCTIONS = {"PayAuditor": "transfer"}
+"""The functions of the hub that are not called as their instructions are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,8 @@ class Scenario:
     """Tasks of a run in the batch lane, whose life it is instead of a task's."""
     tasks: int = 1
     """Tasks of the deal."""
+    audited: bool = False
+    """Another worker audits it, and is paid at once."""
     fast: bool = False
     """Its worker ends it itself."""
     waits: bool = False
@@ -127,6 +133,10 @@ def _one_differs_from_its_seal(grid: Grid) -> list[Scripted]:
         Scripted(grid, "worker"),
         Scripted(grid, "turncoat", Script(content=b"other", contributes=b"right", uploads=b"right")),
     ]
+
+
+def _two_agree(grid: Grid) -> list[Scripted]:
+    return [Scripted(grid, "worker"), Scripted(grid, "auditor")]
 
 
 def _two_disagree(grid: Grid) -> list[Scripted]:
@@ -155,6 +165,7 @@ SCENARIOS = {
     "RefundRest": Scenario(_nobody, ends=TaskStatus.FAILED, skips_s=100_000, run=4, tasks=9, also=("refundRest",)),
     "SendAbort": Scenario(_one_is_confused),
     "AwaitDependencies": Scenario(_one, waits=True),
+    "PayAuditor": Scenario(_two_agree, audited=True, also=("transfer",)),
     "BanWorker": Scenario(_one_differs_from_its_seal, trust=3),
 }
 
@@ -249,7 +260,7 @@ class KillingChain:
     async def broadcast_all(
         self, transactions: Sequence[SignedTransaction]
     ) -> list[TransactionFailed | FundsError | None]:
-        named = self._killer.kind.lower()
+        named = FUNCTIONS.get(self._killer.kind, self._killer.kind).lower()
         wanted = {transaction.hash for transaction in transactions if transaction.function.lower().startswith(named)}
         if wanted:
             self._killer.at("before send")

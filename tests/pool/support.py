@@ -40,6 +40,7 @@ from fairgrid.pool.instructions import (
     Initialize,
     Instruction,
     OpenRun,
+    PayAuditor,
     RefundRest,
     Reopen,
     RequestOpening,
@@ -135,6 +136,7 @@ class World:
         self.sizes: dict[str, int] = {}
         self.runs: dict[str, tuple[int, int]] = {}
         self.awaited: list[AwaitDependencies] = []
+        self.paid: list[PayAuditor] = []
         self.on_send: Callable[[Instruction], bool] = lambda instruction: False
         self.tick()
         for fake in self.fakes.values():
@@ -277,6 +279,8 @@ class World:
                 self.feed(TaskClaimed(deal))
             case VerifyUpload():
                 self._verify(instruction)
+            case PayAuditor():
+                self.paid.append(instruction)
             case AwaitDependencies():
                 self.awaited.append(instruction)
             case BanWorker():

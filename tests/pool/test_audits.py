@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fairgrid.pool.instructions import Finalize, Instruction, RequestOpening, SendAuthorisation, SendLease
+from fairgrid.pool.instructions import Finalize, Instruction, PayAuditor, RequestOpening, SendAuthorisation, SendLease
 from fairgrid.pool.phases import Phase, ReplicaPhase
 from fairgrid.pool.policy import Policy
 from fairgrid.pool.standing import Standing
@@ -309,3 +309,30 @@ def test_faults_shrink_the_quota_of_a_worker(faults: int) -> None:
         world.tick(400)
     assert standing(world, lazy).faults == faults
     assert standing(world, lazy).quota == 8 >> (faults - 1)
+
+
+def test_an_auditor_is_paid_when_it_is_owed_enough_and_every_payment_has_a_number() -> None:
+    world = World([Fake("a", owner="a"), Fake("b", owner="b")], Policy(audit_share=1.0, audit_payment_nrlc=80))
+    for number in range(4):
+        world.deal(1, name=f"deal {number}", price=100)
+        world.run()
+    payments = world.given(PayAuditor)
+    assert sum(payment.amount_nrlc for payment in payments) == 200 - sum(
+        standing.owed_nrlc for standing in world.machine.standings.values()
+    )
+    assert payments and all(payment.amount_nrlc >= 80 for payment in payments)
+    for worker in {payment.worker for payment in payments}:
+        numbers = [payment.number for payment in payments if payment.worker == worker]
+        assert numbers == list(range(len(numbers)))
+        paid = sum(payment.amount_nrlc for payment in payments if payment.worker == worker)
+        assert (world.machine.standings[worker].payments, world.machine.standings[worker].paid_nrlc) == (
+            len(numbers), paid
+        )  # fmt: skip
+
+
+def test_a_pool_that_does_not_pay_writes_down_what_it_owes() -> None:
+    world = World([Fake("a", owner="a"), Fake("b", owner="b")], Policy(audit_share=1.0, audit_payment_nrlc=0))
+    world.deal(1, price=100)
+    world.run()
+    assert not world.given(PayAuditor)
+    assert sum(standing.owed_nrlc for standing in world.machine.standings.values()) == 50

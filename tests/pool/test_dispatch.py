@@ -81,18 +81,21 @@ def test_a_worker_that_was_away_is_asked_again_after_those_that_did_not_try_yet(
     assert len(world.machine.tasks[task].replicas) == 2
 
 
-def test_a_worker_that_fails_three_times_does_not_get_the_task_any_more() -> None:
+def test_a_worker_that_fails_again_and_again_is_asked_ever_more_rarely() -> None:
     broken = Fake("broken", owner="broken", seals=False)
     world = World([broken])
     task = world.deal(1)
     world.run()
-    for attempts in (1, 2, 3, 3):
-        leases = world.given(SendLease)
-        assert len(leases) == attempts
-        world.feed(LeaseFailed(broken.address, leases[-1].lease_id, task, "disk full"))
+    for attempts, pause in ((1, 60), (2, 120)):
+        leased_at = world.now
+        world.feed(LeaseFailed(broken.address, world.given(SendLease)[-1].lease_id, task, "disk full"))
         world.join(broken, held=())
-        world.tick(60)
-        world.run()
+        while len({lease.lease_id for lease in world.given(SendLease)}) == attempts:
+            assert world.now < leased_at + pause + 40
+            world.tick(10)
+            world.join(broken, held=())
+        assert world.now >= leased_at + pause
+    assert len({lease.lease_id for lease in world.given(SendLease)}) == 3
 
 
 def test_the_first_round_leases_the_policys_minimum_even_if_fewer_would_do() -> None:

@@ -9,6 +9,8 @@ import pytest
 
 from fairgrid.chain import calls
 from fairgrid.protocol.ids import task_id
+from fairgrid.protocol.runs import run_id
+from fairgrid.protocol.tags import LANE_MASK
 from fairgrid.protocol.views import TaskStatus
 
 from .grid import Grid, key
@@ -66,3 +68,34 @@ async def test_the_days_gas_is_not_exceeded_and_the_next_day_goes_on(tmp_path: P
         await grid.service._clock.sleep(20)
         await grid.service._keeper.round()
         assert await _statuses(grid, tasks) == {TaskStatus.FAILED}
+
+
+async def test_runs_of_a_pool_that_is_gone_are_claimed_and_the_rest_refunded_in_one_step(tmp_path: Path) -> None:
+    grid = Grid(tmp_path)
+    grid.policy = replace(grid.policy, keeper_gas_per_day=10_000_000)
+    own = grid.workerpool, grid.scheduler
+    grid.scheduler = key("stranger")
+    grid.deposit(grid.scheduler.address)
+    grid.workerpool = grid.chain.model.registries.workerpools.create(grid.scheduler.address, "gone")
+    grid.chain.mine()
+    deal = await grid.deal(1, volume=9, tag=f"0x{LANE_MASK:064x}")
+    await grid.chain.transact(calls.open_run(grid.chain.hub, deal, 3), grid.scheduler)
+    await grid.chain.transact(calls.initialize(grid.chain.hub, deal, 3), grid.scheduler)
+    units = [run_id(deal, 0, 3), task_id(deal, 3)]
+    grid.workerpool, grid.scheduler = own
+    async with grid.pool():
+        await grid.service._clock.sleep(20)
+        await grid.service._keeper.round()
+        assert await _statuses(grid, units) == {TaskStatus.ACTIVE}
+        grid.chain.skip(100_000)
+        await grid.service._clock.sleep(20)
+        await grid.service._keeper.round()
+        assert await _statuses(grid, units) == {TaskStatus.FAILED}
+        assert (await grid.chain.view_lane(deal)).refunded
+        assert (await grid.chain.view_account(grid.requester.address)).locked == 0
+        sent = [made.function for block in grid.chain._blocks for made in block.transactions]
+        grid.chain.skip(1_000)
+        await grid.service._clock.sleep(20)
+        await grid.service._keeper.round()
+        assert [made.function for block in grid.chain._blocks for made in block.transactions] == sent
+    assert sent.count("refundRest") == 1

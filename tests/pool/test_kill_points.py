@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,8 @@ async def test_killed_around_the_fast_path_the_pool_goes_on_and_everything_happe
 async def _killed_and_ended(folder: Path, scenario: Scenario, kind: str, point: str) -> None:
     grid = Grid(folder)
     grid.policy = policy_of(grid.policy)
+    if scenario.audited:
+        grid.policy = replace(grid.policy, audit_share=1.0, audit_payment_nrlc=1)
     killer = Killer(kind, point)
     deal = await _until_it_dies(grid, scenario, killer)
     assert killer.is_dead, f"the pool never came to {point} of {kind}"
@@ -101,9 +104,16 @@ async def _killed_and_ended(folder: Path, scenario: Scenario, kind: str, point: 
     async with grid.pool(), all_connected(scenario.workers(grid)):
         await grid.until_status(task, scenario.ends)
         await grid.until_phase(task, scenario.ends.name.lower())
+        if scenario.audited:
+            await grid.until(lambda: _has_paid(grid), what="the auditor's payment")
         if "refundRest" in scenario.also:
             await grid.until_phase(deal, "failed")
     _assert_exactly_once(grid, task, scenario)
+
+
+async def _has_paid(grid: Grid) -> bool:
+    made = [transaction for block in grid.chain._blocks for transaction in block.transactions]
+    return any(one.function == "transfer" and one.sender == grid.scheduler.address for one in made)
 
 
 def _unit(deal: str, scenario: Scenario) -> str:

@@ -48,6 +48,7 @@ __all__ = [
     "settle_run",
     "split_run",
     "transfer",
+    "transfer_deposit",
     "withdraw",
     "withdraw_to",
 ]
@@ -267,6 +268,11 @@ def approve_and_call(rlc: str, hub: str, amount: int) -> Call:
 def transfer(rlc: str, recipient: str, amount: int) -> Call:
     """Pay RLC that lies outside the escrow."""
     return Call("rlc", rlc, "transfer", (recipient, amount))
+
+
+def transfer_deposit(hub: str, recipient: str, amount: int) -> Call:
+    """Pay out of the sender's account in the escrow into that of ``recipient``."""
+    return Call("hub", hub, "transfer", (recipient, amount))
 
 
 def create_category(hub: str, name: str, description: str, timeref: int) -> Call:

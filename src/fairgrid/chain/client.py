@@ -18,7 +18,14 @@ from fairgrid.chain.interface import Block, Call, ChainEvent, Mined, Receipt, Si
 from fairgrid.chain.network import Network
 from fairgrid.chain.rpc import JsonRpc, RpcError
 from fairgrid.chain.sender import Sender, SenderOptions, reverted
-from fairgrid.errors import ContractReverted, FundsError, TransactionFailed, UsageError, VerificationError
+from fairgrid.errors import (
+    ContractReverted,
+    FundsError,
+    ServiceUnavailable,
+    TransactionFailed,
+    UsageError,
+    VerificationError,
+)
 from fairgrid.protocol.hexes import ZERO_ADDRESS, from_hex, keccak, to_hex
 from fairgrid.protocol.views import (
     Account,
@@ -155,7 +162,14 @@ class JsonRpcChain:
         return values[0] if len(values) == 1 else values
 
     async def _view(self, function: str, *arguments: Any) -> Any:
-        return await self.read("hub", self._hub, function, *arguments)
+        try:
+            return await self.read("hub", self._hub, function, *arguments)
+        except UsageError as error:
+            raise self._unreadable(function) from error
+
+    def _unreadable(self, function: str) -> ServiceUnavailable:
+        # The hub's code was checked: a node that answers otherwise than this code can is not in order.
+        return ServiceUnavailable("chain", self.rpc.url, f"its answer to {function} cannot be read")
 
     async def _views(self, function: str, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
         """The answers of one view function to many arguments, in few requests."""
@@ -169,7 +183,10 @@ class JsonRpcChain:
             for start in range(0, len(requests), _VIEWS_AT_ONCE)
             for answer in await self.rpc.batch(requests[start : start + _VIEWS_AT_ONCE])
         ]
-        decoded = [abi.decode_answer(function, from_hex(answer)) for answer in answers]
+        try:
+            decoded = [abi.decode_answer(function, from_hex(answer)) for answer in answers]
+        except UsageError as error:
+            raise self._unreadable(function) from error
         return [values[0] if len(values) == 1 else values for values in decoded]
 
     async def view_deal(self, deal_id: str) -> Deal | None:

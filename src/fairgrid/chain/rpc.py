@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
-import json
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from fairgrid.chain.answers import MAX_ANSWER_BYTES, has_shape
 from fairgrid.errors import ServiceError, ServiceUnavailable
+from fairgrid.seams.http import one_line, parse_json
 
 __all__ = ["JsonRpc", "RpcError"]
 
@@ -43,6 +45,8 @@ class JsonRpc:
             trust_env=not local,  # a proxy of the environment cannot reach this machine's own chain
             transport=transport,
         )
+        # The time-outs of the client begin anew with every byte: a node that drips would be waited for without end.
+        self._patience_s = 3 * timeout_s
         self._ids = itertools.count(1)
 
     async def __aenter__(self) -> JsonRpc:
@@ -108,26 +112,43 @@ class JsonRpc:
         if isinstance(answer, dict):
             error = answer.get("error")
             if isinstance(error, dict):
-                raise RpcError(method, int(error.get("code", 0)), str(error.get("message")), error.get("data"))
+                code = error.get("code", 0)
+                code = code if isinstance(code, int) else 0
+                raise RpcError(method, code, one_line(str(error.get("message"))), error.get("data"))
             if "result" in answer:
+                if not has_shape(method, answer["result"]):
+                    raise ServiceUnavailable("chain", self.url, f"its answer to {method} is nonsense")
                 return answer["result"]
         raise ServiceUnavailable("chain", self.url, f"its answer to {method} is not JSON-RPC")
 
     async def _post(self, body: Any) -> Any:
         try:
-            response = await self._send(body)
-        except httpx.TimeoutException:
+            async with asyncio.timeout(self._patience_s):
+                status, text = await self._send(body)
+        except (TimeoutError, httpx.TimeoutException):
             raise ServiceUnavailable("chain", self.url, "no answer in time") from None
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             raise ServiceUnavailable("chain", self.url, str(error) or type(error).__name__) from error
         try:
-            return response.json()
-        except (json.JSONDecodeError, UnicodeDecodeError):
-            raise ServiceUnavailable("chain", self.url, f"HTTP status {response.status_code}, no JSON") from None
+            # Not the standard library's: nesting that is deep enough ends the process there.
+            return parse_json(text)
+        except ValueError:
+            raise ServiceUnavailable("chain", self.url, f"HTTP status {status}, no JSON") from None
 
-    async def _send(self, body: Any) -> httpx.Response:
+    async def _send(self, body: Any) -> tuple[int, bytes]:
         try:
-            return await self._client.post(self.url, json=body)
+            return await self._answered(body)
         except (httpx.RemoteProtocolError, httpx.ReadError):
             # A kept connection that the node had closed. Every call here may be sent twice, transactions too.
-            return await self._client.post(self.url, json=body)
+            return await self._answered(body)
+
+    async def _answered(self, body: Any) -> tuple[int, bytes]:
+        answer = bytearray()
+        async with self._client.stream("POST", self.url, json=body) as response:
+            async for piece in response.aiter_bytes():
+                answer += piece
+                if len(answer) > MAX_ANSWER_BYTES:
+                    raise ServiceUnavailable(
+                        "chain", self.url, f"its answer has more than {MAX_ANSWER_BYTES >> 20} MiB"
+                    )
+        return response.status_code, bytes(answer)

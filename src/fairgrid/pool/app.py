@@ -18,6 +18,7 @@ from fairgrid import __version__
 from fairgrid.chain.network import Network, document_of
 from fairgrid.errors import OrderError, ServiceUnavailable
 from fairgrid.pool.access import Role
+from fairgrid.pool.dashboard import dashboard_routes
 from fairgrid.pool.live_app import live_routes
 from fairgrid.pool.phases import ReplicaPhase
 from fairgrid.pool.room import room_document
@@ -56,6 +57,7 @@ def pool_application(
             Route("/tasks/{task_id}", rim.task),
             Route("/tasks/{task_id}/story", rim.story),
             *live_routes(service),
+            *dashboard_routes(service.dashboard),
             *((Mount("/admin", administration),) if administration is not None else ()),
             WebSocketRoute("/worker", rim.worker),
         ],

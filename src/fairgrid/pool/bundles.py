@@ -15,6 +15,7 @@ from fairgrid.pool.instructions import (
     FinalizeRun,
     Initialize,
     OpenRun,
+    PayAuditor,
     RefundRest,
     Reopen,
     SplitRun,
@@ -91,6 +92,8 @@ def call_of(instruction: ChainInstruction, hub: str, callback_of: Callable[[str]
             return calls.finalize_run(hub, instruction.task_id, instruction.root, results_text(instruction.cid))
         case RefundRest():
             return calls.refund_rest(hub, instruction.task_id)
+        case PayAuditor():
+            return calls.transfer_deposit(hub, instruction.worker, instruction.amount_nrlc)
         case _:
             assert_never(instruction)
 

@@ -33,6 +33,11 @@ class Standings:
         """The worker's standing; a new one for a worker that is not known."""
         return self._standings.get(worker) or Standing(worker, owner)
 
+    def forget(self, worker: str) -> None:
+        """It is as if the worker had never been here; unless its record changed just now."""
+        if worker not in self._changed:
+            self._standings.pop(worker, None)
+
     def take_changed(self) -> tuple[Standing, ...]:
         """What changed since the last call, in the order of the workers' addresses."""
         changed = tuple(self._changed[worker] for worker in sorted(self._changed))
@@ -73,6 +78,17 @@ class Standings:
         """A silent replica of the worker was right: it counts as valid, and the pool owes for it."""
         self.valid(worker, owner)
         self._set(self.of(worker, owner).owed(price_nrlc * self.policy.audit_pay_percent // 100))
+
+    def due_payments(self) -> list[Standing]:
+        """Settle with those that changed and are owed at least the policy's ``audit_payment_nrlc``.
+
+        Gives the records before it: what is owed is to be paid, as payment number ``payments``.
+        """
+        least = self.policy.audit_payment_nrlc
+        due = [standing for standing in self._changed.values() if least and standing.owed_nrlc >= least]
+        for standing in due:
+            self._set(standing.after_payment())
+        return due
 
     def disproved(self, worker: str, owner: str, now: float) -> None:
         """A result of the worker was wrong, or it did not open its seal."""

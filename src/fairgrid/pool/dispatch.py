@@ -40,8 +40,8 @@ __all__ = [
 _SEEK_AGAIN_S = 5.0
 _WINDOW_OF_RUN = 4
 """A run's seal is late after so many reference times, of the seven in which contributions are taken."""
-_TRIES = 3
 _AGAIN_AFTER_S = 60.0
+"""The pause before a worker that came to nothing is asked again; twice as long each time."""
 _CAME_TO_NOTHING = (ReplicaPhase.LOST, ReplicaPhase.LATE, ReplicaPhase.DECLINED, ReplicaPhase.DISMISSED)
 
 
@@ -127,12 +127,13 @@ def _second_tries(book: Book, task: TaskState) -> Iterator[WorkerState]:
     tries = Counter(replica.worker for replica in task.replicas)
     taken = {seen.worker for seen in task.facts.contributions}
     for replica in task.replicas:
-        if replica.phase not in _CAME_TO_NOTHING or book.now < replica.leased_at + _AGAIN_AFTER_S:
+        pause = _AGAIN_AFTER_S * 2.0 ** min(tries[replica.worker] - 1, 16)
+        if replica.phase not in _CAME_TO_NOTHING or book.now < replica.leased_at + pause:
             taken.add(replica.owner)
             taken.add(replica.worker)
     stake = task.deal.worker_stake
-    for name, count in sorted(tries.items(), key=lambda item: (item[1], item[0])):
-        if count >= _TRIES or name not in book.idle or name in taken:
+    for name in sorted(tries, key=lambda name: (tries[name], name)):
+        if name not in book.idle or name in taken:
             continue
         worker = book.workers[name]
         if worker.owner not in taken and worker.stake >= book.burden(name).reserved + stake:

@@ -16,6 +16,7 @@ from fairgrid.pool.instructions import (
     FinalizeRun,
     Initialize,
     OpenRun,
+    PayAuditor,
     RefundRest,
     Reopen,
     SplitRun,
@@ -42,7 +43,8 @@ __all__ = [
 ]
 
 TRANSACTIONS: dict[str, type[ChainInstruction]] = {
-    kind.__name__: kind for kind in (Initialize, Finalize, Claim, Reopen, OpenRun, SplitRun, FinalizeRun, RefundRest)
+    kind.__name__: kind
+    for kind in (Initialize, Finalize, Claim, Reopen, OpenRun, SplitRun, FinalizeRun, RefundRest, PayAuditor)
 }
 """The instructions that are transactions, by the name under which they are stored."""
 

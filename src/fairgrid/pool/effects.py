@@ -157,6 +157,11 @@ class ChainEffects:
                 continue
             await self._tell(ended)
 
+    async def try_again(self, kind: type[ChainInstruction]) -> None:
+        """Send all of a kind again that were refused: nobody else decides it anew."""
+        for instruction in await asyncio.to_thread(self._ledger.plan_again, kind):
+            self.submit(instruction)
+
     async def purge(self, before: float, *, limit: int) -> int:
         """Delete old transactions that carry out nothing that is still stored; gives how many went."""
         return await asyncio.to_thread(self._ledger.purge, before, limit=limit)

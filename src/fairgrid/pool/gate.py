@@ -155,6 +155,10 @@ class PoolGate:
                         self._pool = None
             except (LeadershipLost, Superseded, DBAPIError) as error:
                 _log.error("leadership lost; this process stands by", epoch=leader.epoch, reason=str(error))
+            except OSError as error:
+                if not self._settled.is_set():
+                    raise
+                _log.error("this machine fails; the process stands by", epoch=leader.epoch, reason=str(error))
             except ServiceError as error:
                 if not self._settled.is_set() and not (self._patient and isinstance(error, ServiceUnavailable)):
                     raise

@@ -14,6 +14,7 @@ __all__ = [
     "Initialize",
     "Instruction",
     "OpenRun",
+    "PayAuditor",
     "RefundRest",
     "Reopen",
     "RequestOpening",
@@ -117,6 +118,23 @@ class RefundRest(Struct, frozen=True):
     @property
     def key(self) -> str:
         return f"{self.task_id}/refundrest"
+
+
+class PayAuditor(Struct, frozen=True):
+    """Pay a worker for audits out of the pool's account in the escrow: its payment number ``number``."""
+
+    worker: str
+    number: int
+    amount_nrlc: int
+
+    @property
+    def task_id(self) -> str:
+        """It belongs to a worker, not to a task."""
+        return self.worker
+
+    @property
+    def key(self) -> str:
+        return f"{self.worker}/audits/{self.number}"
 
 
 # --- messages to workers: repeated when a worker comes back, so it may get one twice ------------------------------
@@ -252,7 +270,7 @@ class BanWorker(Struct, frozen=True):
         return f"{self.task_id}/ban/{self.worker}"
 
 
-ChainInstruction = Initialize | Finalize | Claim | Reopen | OpenRun | SplitRun | FinalizeRun | RefundRest
+ChainInstruction = Initialize | Finalize | Claim | Reopen | OpenRun | SplitRun | FinalizeRun | RefundRest | PayAuditor
 WorkerInstruction = (
     SendLease | SendAuthorisation | SendRevealNotice | RequestOpening | RequestUpload | SendAbort | SendDone
 )

@@ -1,7 +1,8 @@
 """The keeper of strangers' tasks: after their final deadline it refunds what no other pool took care of.
 
 Its own tasks every pool claims by itself. Anybody's are claimed, in batches, if the policy gives gas for it
-(``keeper_gas_per_day``, by days of the chain). Runs of the batch lane are left to their own `refundRest`.
+(``keeper_gas_per_day``, by days of the chain). Of a deal in the batch lane open runs are claimed, and what was
+never opened is refunded in one step.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ _log = structlog.get_logger(__name__)
 GRACE_S = 120
 """Seconds of the chain that the pool of a task has for its own claim."""
 _ROUND_S = 30.0
+_SINGLES = 1_000
+"""So many tasks of a deal in the batch lane are looked at one by one."""
 _AGAIN_S = 300
 _DAY_S = 86_400
 _CLAIMED = (TaskStatus.ACTIVE, TaskStatus.REVEALING)
@@ -40,6 +43,7 @@ class _Deal:
     first: int
     size: int
     due_at: int
+    in_batch_lane: bool = False
 
 
 class Keeper:
@@ -72,6 +76,7 @@ class Keeper:
         self._send = send
         self._unread: set[str] = set()
         self._deals: dict[str, _Deal] = {}
+        self._runs: dict[str, set[str]] = {}
         self._day = 0
         self._spent = 0
 
@@ -81,8 +86,11 @@ class Keeper:
             try:
                 async for event in self._chain.follow(from_block=self._start_block):
                     given = event.arguments
+                    deal_id = given.get("dealid", "")
                     if event.name == "SchedulerNotice" and given["workerpool"] != self._workerpool:
-                        self._unread.add(given["dealid"])
+                        self._unread.add(deal_id)
+                    elif event.name == "RunOpen" and (deal_id in self._unread or deal_id in self._deals):
+                        self._runs.setdefault(deal_id, set()).add(given["runid"])
             except ChainRewritten as error:
                 _log.warning("the chain was rewritten deeply; the keeper reads again", error=str(error))
 
@@ -108,41 +116,62 @@ class Keeper:
             if now < deal.due_at:
                 continue
             deal.due_at = now + _AGAIN_S
-            stuck = 0
-            for first in range(deal.first, deal.first + deal.size, self._most):
-                indexes = range(first, min(first + self._most, deal.first + deal.size))
-                views = await self._chain.view_tasks([task_id(deal_id, index) for index in indexes])
-                claimed = [
-                    task_id(deal_id, index)
-                    for index, view in zip(indexes, views, strict=True)
-                    if view.status in _CLAIMED
-                ]
-                never = [
-                    (deal_id, index)
-                    for index, view in zip(indexes, views, strict=True)
-                    if view.status is TaskStatus.UNSET
-                ]
-                stuck += len(claimed) + len(never)
-                await self._refund(claimed, never, now)
+            if deal.in_batch_lane:
+                stuck = await self._end_lane(deal_id, deal, now)
+            else:
+                stuck = await self._end_tasks(deal_id, deal, now)
             if not stuck:
                 del self._deals[deal_id]
+                self._runs.pop(deal_id, None)
+
+    async def _end_tasks(self, deal_id: str, deal: _Deal, now: int) -> int:
+        stuck = 0
+        for first in range(deal.first, deal.first + deal.size, self._most):
+            indexes = range(first, min(first + self._most, deal.first + deal.size))
+            views = await self._chain.view_tasks([task_id(deal_id, index) for index in indexes])
+            claimed = [
+                task_id(deal_id, index) for index, view in zip(indexes, views, strict=True) if view.status in _CLAIMED
+            ]
+            never = [
+                (deal_id, index) for index, view in zip(indexes, views, strict=True) if view.status is TaskStatus.UNSET
+            ]
+            stuck += len(claimed) + len(never)
+            together = [calls.claim_array(self._chain.hub, claimed)] if claimed else []
+            if never:
+                together.append(calls.initialize_and_claim_array(self._chain.hub, never))
+            await self._refund(together, now)
+        return stuck
+
+    async def _end_lane(self, deal_id: str, deal: _Deal, now: int) -> int:
+        """Claim what was opened and is not over; refund the rest, however many tasks it has, in one step."""
+        lane = await self._chain.view_lane(deal_id)
+        end = deal.first + deal.size
+        units = sorted(self._runs.get(deal_id, ()))
+        # Below the cursor a task may have been opened alone.
+        units += [task_id(deal_id, index) for index in range(deal.first, min(lane.cursor, deal.first + _SINGLES))]
+        stuck = 0
+        for start in range(0, len(units), self._most):
+            part = units[start : start + self._most]
+            views = await self._chain.view_tasks(part)
+            claimed = [unit for unit, view in zip(part, views, strict=True) if view.status in _CLAIMED]
+            stuck += len(claimed)
+            await self._refund([calls.claim_array(self._chain.hub, claimed)] if claimed else [], now)
+        if not lane.refunded and lane.cursor < end:
+            stuck += 1
+            await self._refund([calls.refund_rest(self._chain.hub, deal_id)], now)
+        return stuck
 
     async def _read_deals(self) -> None:
         for deal_id in list(self._unread):
             deal = await self._chain.view_deal(deal_id)
-            if deal is not None and not has_lane(deal.tag):
+            if deal is not None:
                 timeref = (await self._chain.view_category(deal.category)).timeref
                 due_at = final_deadline(deal.start_time, timeref) + GRACE_S
-                self._deals[deal_id] = _Deal(deal.bot_first, deal.bot_size, due_at)
+                in_lane = has_lane(deal.tag) and (await self._chain.view_lane(deal_id)).in_batch_lane
+                self._deals[deal_id] = _Deal(deal.bot_first, deal.bot_size, due_at, in_lane)
             self._unread.discard(deal_id)
 
-    async def _refund(self, claimed: Sequence[str], never: Sequence[tuple[str, int]], now: int) -> None:
-        hub = self._chain.hub
-        together: list[Call] = []
-        if claimed:
-            together.append(calls.claim_array(hub, claimed))
-        if never:
-            together.append(calls.initialize_and_claim_array(hub, never))
+    async def _refund(self, together: Sequence[Call], now: int) -> None:
         if not together:
             return
         affordable: list[tuple[Call, int]] = []
@@ -154,7 +183,7 @@ class Keeper:
                 affordable.append((call, answer * 3 // 2 + 30_000))
         if affordable:
             await self._send(affordable)
-            _log.info("refunding strangers' tasks", tasks=len(claimed) + len(never), gas_left_today=self._gas_left)
+            _log.info("refunding strangers' tasks", calls=len(affordable), gas_left_today=self._gas_left)
 
     @property
     def _gas_left(self) -> int:

@@ -89,7 +89,7 @@ class Leadership:
         self._engine = engine
         self._postgresql = engine.dialect.name == "postgresql"
         self._session: Connection | None = None
-        self._file: IO[str] | None = None
+        self._file: IO[bytes] | None = None
         self._epoch: int | None = None
         self._one_at_a_time = threading.Lock()
         event.listen(engine, "begin", self._on_begin)
@@ -294,7 +294,10 @@ class Leadership:
             return
         import fcntl
 
-        file = Path(database + ".lock").open("a+", encoding="utf-8")
+        try:
+            file = Path(database + ".lock").open("ab+", buffering=0)
+        except OSError as error:
+            raise ServiceUnavailable("database", database, f"its lock file: {error.strerror}") from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -306,9 +309,10 @@ class Leadership:
                     f"for several processes at once give --database postgresql://…"
                 ) from None
             raise UsageError(f"Another pool process uses {database}. End it first.") from None
-        file.truncate(0)
-        json.dump({"pid": os.getpid(), "address": self.address}, file)
-        file.flush()
+        # Who holds it is told to those who come in vain; on a full disk it cannot be, and is held all the same.
+        with contextlib.suppress(OSError):
+            file.truncate(0)
+            file.write(json.dumps({"pid": os.getpid(), "address": self.address}).encode())
         self._file = file
 
     # --- both ---------------------------------------------------------------------------------------------------------

@@ -229,6 +229,19 @@ class Ledger:
                 [{"wanted": key, "why": reason[:2_000]} for key, reason in failures],
             )
 
+    def plan_again(self, kind: type[ChainInstruction]) -> list[ChainInstruction]:
+        """Have all effects of a kind that failed planned anew; gives them."""
+        failed = (schema.effects.c.kind == kind.__name__) & (schema.effects.c.status == EffectStatus.FAILED)
+        with self._engine.begin() as connection:
+            found = list(self._effects(connection, failed).values())
+            if found:
+                connection.execute(
+                    sa.update(schema.effects)
+                    .where(failed)
+                    .values(status=EffectStatus.PLANNED, attempt=schema.effects.c.attempt + 1)
+                )
+        return [effect.instruction for effect in found]
+
     def purge(self, before: float, *, limit: int) -> int:
         """Delete, of the ``limit`` oldest transactions of each key, those that were signed ``before`` (local time) and
         carry out nothing that is still stored; gives how many went. The newest 1,000 of a key stay, so that a chain

@@ -60,6 +60,7 @@ from fairgrid.pool.events import (
 )
 from fairgrid.pool.instructions import (
     Instruction,
+    PayAuditor,
     SendAbort,
 )
 from fairgrid.pool.matcher import FirstMatcher, Matcher
@@ -143,6 +144,11 @@ class PoolMachine:
     def book(self) -> Book:
         """All that it knows, for whoever explains it; read only."""
         return self._book
+
+    def forget_standing(self, worker: str) -> None:
+        """Forget the record of a worker that is gone; the store has forgotten it already."""
+        if worker not in self._book.workers:
+            self._book.standings.forget(worker)
 
     def is_newcomer(self, worker: str, owner: str) -> bool:
         """Whether a worker has still to prove itself to this pool."""
@@ -261,6 +267,8 @@ class PoolMachine:
     def outcome(self) -> Outcome:
         """What came of all events since this was last asked: of each task and deal the last word."""
         book = self._book
+        for owed in book.standings.due_payments():
+            book.do(PayAuditor(owed.worker, owed.payments, owed.owed_nrlc))
         book.advanced |= book.changed
         changed = tuple(book.tasks[task_id] for task_id in book.changed)
         bags = tuple(book.changed_bags.values())

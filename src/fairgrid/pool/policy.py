@@ -102,6 +102,11 @@ class Policy(TrustPolicy):
     """So many finished tasks stay in memory at most."""
     keep_rows_days: float = 90.0
     """Rows of tasks that are over are deleted from the database after so many days; 0: never."""
+    keep_usage_days: float = 800.0
+    """Usage of a day is deleted after so many days; 0: never."""
+    keep_standings_days: float = 365.0
+    """The record of a worker of which nothing was heard for so many days is deleted, unless it lied or is owed
+    something; 0: never."""
     max_archive_bytes: int = 1 << 30
     """The largest result archive that is downloaded to be checked."""
 

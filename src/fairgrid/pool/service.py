@@ -19,6 +19,7 @@ from fairgrid.chain.interface import Chain
 from fairgrid.errors import ServiceUnavailable
 from fairgrid.pool.access import AccessGate
 from fairgrid.pool.accounts import Account, accounts_of
+from fairgrid.pool.dashboard import Dashboard, Totals
 from fairgrid.pool.dependencies import DependencyKeeper
 from fairgrid.pool.desk import WorkerDesk
 from fairgrid.pool.effects import ChainEffects
@@ -31,6 +32,7 @@ from fairgrid.pool.instructions import (
     BanWorker,
     ChainInstruction,
     Instruction,
+    PayAuditor,
     VerifyUpload,
 )
 from fairgrid.pool.keeper import Keeper
@@ -44,6 +46,7 @@ from fairgrid.pool.outbox import SendingRules
 from fairgrid.pool.ownership import check_ownership
 from fairgrid.pool.policy import Policy
 from fairgrid.pool.requirements import RequirementsReader
+from fairgrid.pool.retention import Retention
 from fairgrid.pool.rows import BagRow, Commit, StoredTask
 from fairgrid.pool.run_uploads import verify_run_upload
 from fairgrid.pool.sponsor import Sponsor
@@ -68,6 +71,7 @@ _debug_log = logging.getLogger(__name__)
 _CHECKS_AT_ONCE = 16
 _RECONCILED_AT_ONCE = 500
 _DAY_S = 86_400.0
+_PAY_AGAIN_S = 60.0
 _PURGE_STEP = 200
 _PURGE_PAUSE_S = 0.1
 _PURGE_EVERY_S = 600.0
@@ -133,6 +137,8 @@ class PoolService(WorkerDesk):
         self._group: asyncio.TaskGroup | None = None
         self._errands: set[asyncio.Task[None]] = set()
         self._untold: list[TaskState] = []
+        self.totals = Totals()
+        self.dashboard = Dashboard(self, sleep=clock.sleep)
         self._numbers: PoolNumbers | None = None
         self._checks = asyncio.Semaphore(_CHECKS_AT_ONCE)
         manifests = ManifestReader(storage)
@@ -227,6 +233,7 @@ class PoolService(WorkerDesk):
         if self.access is not None:
             await self.access.read()
         under_way = await self._effects.resume()
+        await self._effects.try_again(PayAuditor)
         tasks, bags, bans, standings = await asyncio.to_thread(
             lambda: (self._store.live_tasks(), self._store.live_bags(), self._store.bans(), self._store.standings())
         )
@@ -251,6 +258,7 @@ class PoolService(WorkerDesk):
             "keeper": self._keeper.keep(),
             "refresh": self._refresh(),
             "purge": self._purge(),
+            "dashboard": self.dashboard.keep(),
             "rows": self._write_rows(),
             "dependencies": self._dependencies.keep(),
             "spot check": self._speed_tests.keep(),
@@ -302,7 +310,9 @@ class PoolService(WorkerDesk):
     def _account(self, task: TaskState) -> list[Account]:
         if tracing.active():
             self._untold.append(task)
-        return accounts_of(task, self.identity.workerpool)
+        accounts = accounts_of(task, self.identity.workerpool)
+        self.totals.add(accounts)
+        return accounts
 
     def _do(self, instructions: Sequence[Instruction]) -> None:
         for instruction in instructions:
@@ -343,8 +353,15 @@ class PoolService(WorkerDesk):
                 await self._clock.sleep(1.0)
 
     async def _effect_failed(self, event: EffectFailed) -> None:
+        if event.step == PayAuditor.__name__.lower():
+            self._spawn(self._pay_again())
+            return
         await self._reconcile_patiently(event.task_id)
         self.feed(event)
+
+    async def _pay_again(self) -> None:
+        await self._clock.sleep(_PAY_AGAIN_S)
+        await self._effects.try_again(PayAuditor)
 
     async def _verify(self, instruction: VerifyUpload) -> None:
         scratch, max_bytes = self._scratch, self.policy.max_archive_bytes
@@ -370,11 +387,18 @@ class PoolService(WorkerDesk):
 
     async def _purge(self) -> None:
         """Delete rows that are older than the policy keeps them, in small steps."""
-        while self.policy.keep_rows_days:
-            before = self._clock.now() - self.policy.keep_rows_days * _DAY_S
-            gone = await asyncio.to_thread(self._store.purge, before, limit=_PURGE_STEP)
-            gone += await self._effects.purge(before, limit=_PURGE_STEP)
-            await self._clock.sleep(_PURGE_PAUSE_S if gone else _PURGE_EVERY_S)
+        retention = Retention(self._store)
+        while True:
+            policy, now = self.policy, self._clock.now()
+            gone = await asyncio.to_thread(
+                retention.step, policy, now, connected=frozenset(self.machine.workers), limit=_PURGE_STEP
+            )
+            for worker in gone.workers:
+                self.machine.forget_standing(worker)
+            rows = gone.rows
+            if policy.keep_rows_days:
+                rows += await self._effects.purge(now - policy.keep_rows_days * _DAY_S, limit=_PURGE_STEP)
+            await self._clock.sleep(_PURGE_PAUSE_S if rows else _PURGE_EVERY_S)
 
     # --- the operator ---------------------------------------------------------------------------------------------
 

@@ -39,6 +39,10 @@ class Standing:
     """What each unrelated requester paid (nRLC) for tasks that the worker computed rightly."""
     owed_nrlc: int = 0
     """What the pool owes it for audits."""
+    payments: int = 0
+    """How often the pool paid it for audits."""
+    paid_nrlc: int = 0
+    """What these payments were together."""
 
     def credibility(self, unit_nrlc: int) -> float:
         """Points: for each requester log2(1 + paid / unit), so that one big payer does not stand for many."""
@@ -88,8 +92,12 @@ class Standing:
         since = self.quota_since if self.quota else now
         return replace(self, faults=self.faults + 1, quota=quota, quota_since=since)
 
+    def after_payment(self) -> Standing:
+        """All that it is owed is on its way to it."""
+        return replace(self, owed_nrlc=0, payments=self.payments + 1, paid_nrlc=self.paid_nrlc + self.owed_nrlc)
+
     def owed(self, nrlc: int) -> Standing:
-        """The pool owes it so much more; negative after paying."""
+        """The pool owes it so much more."""
         return replace(self, owed_nrlc=max(self.owed_nrlc + nrlc, 0))
 
 

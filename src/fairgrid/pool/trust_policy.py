@@ -35,6 +35,8 @@ class TrustPolicy:
     """If contributor and auditor differ, so many others are asked in turn, until two agree."""
     dispute_wait_s: float = 300.0
     """If no arbiter decides within this, the consensus on chain counts, and nobody is blamed."""
+    audit_payment_nrlc: int = 100_000_000
+    """What a worker is owed for audits is paid when it is so much, from the pool's account in the escrow; 0: never."""
     audit_pay_percent: int = 50
     """What an auditor that was right is owed, in percent of the task's price; the pool pays it from its share."""
     quota_window_s: float = 600.0
