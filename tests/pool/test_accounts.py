@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from fairgrid.pool.account_store import AccountStore, write_accounts
 from fairgrid.pool.accounts import Account, AccountKind, accounts_of, added_up, day_of
@@ -192,3 +193,19 @@ def test_days_are_those_of_utc() -> None:
     assert day_of(0.0) == "1970-01-01"
     assert day_of(86_399.9) == "1970-01-01"
     assert day_of(86_400.0) == "1970-01-02"
+
+
+def test_a_task_settled_at_once_and_known_by_the_hubs_view_only_is_paid_to_its_worker() -> None:
+    """The view of a contribution that was finalized in the same transaction has no weight; the event's is not seen."""
+    world = World(honest(1))
+    task = world.deal(1, price=100)
+    world.run_until_final(task)
+    state = world.machine.tasks[task]
+    (proved,) = state.facts.contributions
+    accounts = {}
+    for weight in (proved.weight, 1):
+        state.facts = replace(state.facts, contributions=(replace(proved, weight=weight),))
+        accounts[weight] = accounts_of(state, IDENTITY.workerpool)
+    assert accounts[1] == accounts[proved.weight]
+    paid = {account.subject: account.nrlc for account in accounts[1] if account.kind in ("worker", "pool")}
+    assert sum(paid.values()) == 100 and paid[proved.worker] > 0

@@ -144,7 +144,7 @@ async def test_a_pool_restored_from_an_old_backup_catches_up_and_pays_nothing_tw
 
             await grid.until(in_the_mempool, seconds=60)
         old.kill()
-        assert backup["rows"]["pool_task"] == 2  # type: ignore[index]
+        assert backup["rows"]["pool_deal"] == 2  # type: ignore[index]
 
         there = tmp_path / "again"
         await _fairgrid(

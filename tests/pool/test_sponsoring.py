@@ -270,3 +270,14 @@ async def test_a_pool_without_a_sponsor_says_so(tmp_path: Path) -> None:
         await worker.say(wire.SponsorRequest(agreement=worker.key.sign_message(message)))
         answer = await worker.hear()
     assert isinstance(answer, wire.Sponsored) and "does not sponsor" in answer.reason
+
+
+def test_after_a_restore_nothing_is_given_for_a_day_and_then_only_to_who_has_nothing() -> None:
+    """Grants of the time between backup and restore are not known: nobody is paid twice, no day's budget is passed."""
+    early = decide(TERMS, newcomer(), (), NOW + DAY - 3_600, restored_at=NOW)
+    assert isinstance(early, str) and "in 1 h" in early
+    for has in ({"deposit_nrlc": 1}, {"key_wei": 1}):
+        unsure = decide(TERMS, newcomer(**has), (), NOW + DAY, restored_at=NOW)  # type: ignore[arg-type]
+        assert isinstance(unsure, str) and "cannot tell" in unsure
+        assert isinstance(decide(TERMS, newcomer(**has), (), NOW + DAY), Grant)  # type: ignore[arg-type]
+    assert isinstance(decide(TERMS, newcomer(), (), NOW + DAY, restored_at=NOW), Grant)

@@ -163,6 +163,9 @@ def _payments(task: TaskState) -> tuple[dict[str, int], int]:
     ]
     if not any(weight is not None for weight in proved):
         return {}, 0
+    if not any(proved):
+        # The hub keeps no weight of who contributed and finalized in one transaction; it was alone, and shares nothing.
+        proved = [None if weight is None else 1 for weight in proved]
     split = distribute(
         workerpool_price=task.deal.price * task.units,
         stake=task.stake,
