@@ -461,6 +461,7 @@ async def test_the_openapi_document_has_every_route_with_its_errors(tmp_path: Pa
         ("GET", "/policy"),
         ("POST", "/policy"),
         ("GET", "/acts"),
+        ("GET", "/usage"),
         ("POST", "/handover"),
     }
     for methods in document["paths"].values():
@@ -470,6 +471,27 @@ async def test_the_openapi_document_has_every_route_with_its_errors(tmp_path: Pa
             assert {"200", "400", "401", "403", "413", "429", "503"} <= set(answers) and "422" not in answers
             assert all("$ref" in next(iter(answer["content"].values()))["schema"] for answer in answers.values())
     assert set(document["components"]["schemas"]) >= {"PoolStatus", "WorkerRow", "TaskRow", "Error"}
+
+
+async def test_usage_is_told_to_operators_by_subject_and_days(tmp_path: Path) -> None:
+    async with administered(Grid(tmp_path)) as desk:
+        grid = desk.grid
+        worker = Scripted(grid, "worker")
+        async with worker.connected():
+            task = await grid.task(1)
+            await grid.until_phase(task, "completed")
+
+            async def told() -> bool:
+                return (await desk.client.usage()).total == 1
+
+            await grid.until(told, what="the task's accounts")
+        (requester,) = (await desk.client.usage(by="requester")).accounts
+        (earner,) = (await desk.client.usage(by="worker")).accounts
+        assert (requester.subject, requester.completed) == (grid.requester.address, 1)
+        assert earner.subject == worker.address and 0 < int(earner.nrlc) <= int(requester.nrlc)
+        assert (await desk.client.usage(until="2000-01-01")).accounts == []
+        with pytest.raises(UsageError, match="since"):
+            await desk.client.usage(since="yesterday")
 
 
 # --- the commands -------------------------------------------------------------------------------------------------

@@ -42,6 +42,7 @@ _BODY_S: Final = 10.0
 _OPENAPI: Final = "/openapi.json"
 _HEADERS: Final = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 _TASK: Final = r"^0x[0-9a-fA-F]{64}$"
+_DAY: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 _ADDRESS: Final = r"^0x[0-9a-fA-F]{40}$"
 
 _TaskId = Annotated[str, Path(pattern=_TASK, description="A task's id.")]
@@ -86,6 +87,18 @@ class ActQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     subject: Annotated[str, Field(max_length=200)] = ""
+    limit: _Limit = 100
+    offset: _Offset = 0
+
+
+class UsageQuery(BaseModel):
+    """Whose sums, over which days (UTC, both included)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    by: Literal["requester", "app", "worker", "pool"] = "requester"
+    since: Annotated[str, Field(pattern=_DAY)] = "0000-01-01"
+    until: Annotated[str, Field(pattern=_DAY)] = "9999-12-31"
     limit: _Limit = 100
     offset: _Offset = 0
 
@@ -302,6 +315,13 @@ def _application(
     async def acts(query: Annotated[ActQuery, Query()]) -> views.ActList:
         found = await asyncio.to_thread(operations.acts, subject=query.subject, limit=query.limit, offset=query.offset)
         return views.ActList(acts=[views.ActView.model_validate(act, from_attributes=True) for act in found])
+
+    @app.get("/usage", summary="Who used the pool, and what was paid")
+    async def usage(query: Annotated[UsageQuery, Query()]) -> views.UsageList:
+        found = await operator.service.usage(query.by, since=query.since, until=query.until)
+        part = found[query.offset : query.offset + query.limit]
+        rows = [views.UsageRow.model_validate(account, from_attributes=True) for account in part]
+        return views.UsageList(accounts=rows, total=len(found))
 
     @app.post("/handover", summary="Let a process that stands by lead", responses=_CONFLICT)
     async def handover(who: _Who) -> views.Handover:

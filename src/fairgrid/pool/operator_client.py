@@ -26,6 +26,7 @@ from fairgrid.pool.operator_views import (
     PoolStatus,
     StoryView,
     TaskList,
+    UsageList,
     WhyTask,
     WhyWorker,
     WorkerList,
@@ -155,6 +156,10 @@ class OperatorClient:
     async def acts(self, **query: str | int) -> ActList:
         """Keys are those of `administration.ActQuery`."""
         return await self._ask(ActList, "GET", "/acts", query=query)
+
+    async def usage(self, **query: str | int) -> UsageList:
+        """Keys are those of `administration.UsageQuery`."""
+        return await self._ask(UsageList, "GET", "/usage", query=query)
 
     # --- acting ---------------------------------------------------------------------------------------------------
 

@@ -31,6 +31,8 @@ __all__ = [
     "StoryView",
     "TaskList",
     "TaskRow",
+    "UsageList",
+    "UsageRow",
     "WhyTask",
     "WhyWorker",
     "WorkerList",
@@ -322,6 +324,30 @@ class ActList(_View):
     """What operators did, newest first."""
 
     acts: list[ActView]
+
+
+class UsageRow(_View):
+    """Sums of one requester, app or worker; times in milliseconds, ``nrlc`` a decimal number."""
+
+    subject: str
+    tasks: int
+    completed: int
+    leases: int
+    metered: int
+    cpu_ms: int
+    wall_ms: int
+    peak_memory_bytes: int
+    bytes_in: int
+    bytes_out: int
+    nrlc: Annotated[str, Field(coerce_numbers_to_str=True)]
+
+
+class UsageList(_View):
+    """Who used the pool, and what was paid; the highest amounts first."""
+
+    accounts: list[UsageRow]
+    total: int
+    """So many subjects there are; ``accounts`` may be a part of them."""
 
 
 class Handover(_View):

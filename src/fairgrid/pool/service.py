@@ -18,7 +18,8 @@ from fairgrid.chain.fees import FeeCaps
 from fairgrid.chain.interface import Chain
 from fairgrid.errors import ServiceUnavailable
 from fairgrid.pool.access import AccessGate
-from fairgrid.pool.accounts import Account, accounts_of
+from fairgrid.pool.account_store import AccountStore
+from fairgrid.pool.accounts import Account, AccountKind, accounts_of
 from fairgrid.pool.dashboard import Dashboard, Totals
 from fairgrid.pool.dependencies import DependencyKeeper
 from fairgrid.pool.desk import WorkerDesk
@@ -463,6 +464,10 @@ class PoolService(WorkerDesk):
     def chain_silence_s(self) -> float:
         """Seconds since the chain last answered."""
         return max(self._clock.now() - self._watcher.answered_at, 0.0)
+
+    async def usage(self, kind: AccountKind, *, since: str, until: str) -> list[Account]:
+        """Each subject's sums over days (UTC) ``since`` to ``until``, the highest amounts first."""
+        return await asyncio.to_thread(AccountStore(self._store.engine).sums, kind, since=since, until=until)
 
     async def task(self, task_id: str) -> StoredTask | None:
         """A task as it is now, or as it is stored if it is long over; None for one that is not known.
