@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -177,6 +178,17 @@ def test_usage_of_a_day_is_added_to_what_the_day_had(database: str) -> None:
         assert accounts.days("worker") == []
     finally:
         store.close()
+
+
+def test_a_task_of_one_transaction_is_paid_though_the_hub_weighs_its_contribution_as_nothing() -> None:
+    world = World(honest(1))
+    task = world.run_until_final(world.deal(1))
+    task.deal = dataclasses.replace(task.deal, price=1_000, pool_percent=5)
+    (seen,) = task.facts.contributions
+    task.facts = task.facts.with_contribution(replace(seen, weight=1))
+    accounts = {(account.kind, account.subject): account.nrlc for account in accounts_of(task, IDENTITY.workerpool)}
+    assert accounts["worker", seen.worker] == 950
+    assert accounts["pool", IDENTITY.workerpool] == 50
 
 
 @given(st.lists(st.tuples(st.sampled_from(["a", "b"]), st.integers(0, 9), st.integers(0, 9)), max_size=20))
