@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,18 @@ def test_a_refunded_task_paid_nobody_and_still_ended() -> None:
     assert not any(account.kind == "pool" for account in accounts)
 
 
+@pytest.mark.parametrize("weight", [0, 1])
+def test_who_ended_its_task_at_once_has_no_weight_and_got_everything(weight: int) -> None:
+    world = World(honest(3))
+    state = world.run_until_final(world.deal(1, price=100), seconds=600)
+    assert state.phase == "completed"
+    usual = {account.subject: account.nrlc for account in accounts_of(state, IDENTITY.workerpool) if account.nrlc}
+    (seen,) = state.facts.contributions
+    state.facts = replace(state.facts, contributions=(replace(seen, weight=weight),))
+    at_once = {account.subject: account.nrlc for account in accounts_of(state, IDENTITY.workerpool) if account.nrlc}
+    assert at_once == usual and usual
+
+
 def test_usage_of_a_day_is_added_to_what_the_day_had(database: str) -> None:
     store = PoolStore.open(database)
     try:
@@ -165,6 +178,17 @@ def test_usage_of_a_day_is_added_to_what_the_day_had(database: str) -> None:
         assert accounts.days("worker") == []
     finally:
         store.close()
+
+
+def test_a_task_of_one_transaction_is_paid_though_the_hub_weighs_its_contribution_as_nothing() -> None:
+    world = World(honest(1))
+    task = world.run_until_final(world.deal(1))
+    task.deal = dataclasses.replace(task.deal, price=1_000, pool_percent=5)
+    (seen,) = task.facts.contributions
+    task.facts = task.facts.with_contribution(replace(seen, weight=1))
+    accounts = {(account.kind, account.subject): account.nrlc for account in accounts_of(task, IDENTITY.workerpool)}
+    assert accounts["worker", seen.worker] == 950
+    assert accounts["pool", IDENTITY.workerpool] == 50
 
 
 @given(st.lists(st.tuples(st.sampled_from(["a", "b"]), st.integers(0, 9), st.integers(0, 9)), max_size=20))

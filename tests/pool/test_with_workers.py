@@ -10,10 +10,13 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from fairgrid.pool.app import pool_application
 from fairgrid.pool.phases import Phase, ReplicaPhase
 from fairgrid.pool.policy import Policy
 from fairgrid.pool.service import PoolService
+from fairgrid.pool.state import ChainFacts
 from fairgrid.pool.store import PoolStore
 from fairgrid.protocol import ids
 from fairgrid.protocol.archive import archive_digest
@@ -195,3 +198,7 @@ async def test_one_agent_ends_a_task_of_trust_1_in_one_transaction(tmp_path: Pat
         sent = [transaction.function for block in world.chain._blocks for transaction in block.transactions]
         assert sent.count("contributeAndFinalize") == 1
         assert not {"contribute", "reveal", "finalize"} & set(sent)
+        facts = service.machine.tasks[task].facts
+        blank = structs.replace(service.machine.tasks[task], facts=ChainFacts())
+        ((_, read),) = await service._watcher._comparison.changed([blank])
+        assert read.contributions == facts.contributions, "what the views say is what the events said"

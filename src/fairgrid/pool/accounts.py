@@ -157,7 +157,7 @@ def _payments(task: TaskState) -> tuple[dict[str, int], int]:
     """What each proved contributor got of a finalized task, and what was left for the pool (nRLC)."""
     seen = task.facts.contributions
     proved: Sequence[int | None] = [
-        log2_weight(item.weight) if item.status is ContributionStatus.PROVED else None for item in seen
+        max(log2_weight(item.weight), 1) if item.status is ContributionStatus.PROVED else None for item in seen
     ]
     if not any(weight is not None for weight in proved):
         return {}, 0

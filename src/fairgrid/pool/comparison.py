@@ -10,7 +10,7 @@ from fairgrid.chain.interface import Chain
 from fairgrid.errors import ServiceUnavailable
 from fairgrid.pool.events import ChainReconciled, DealUndone, Event
 from fairgrid.pool.state import ChainFacts, SeenContribution, TaskState
-from fairgrid.protocol.trust import exact_weight
+from fairgrid.protocol.trust import FRESH_WEIGHT, exact_weight
 from fairgrid.protocol.views import Task as TaskView
 from fairgrid.protocol.views import TaskStatus
 from fairgrid.seams.clock import Clock
@@ -128,6 +128,8 @@ class Comparison:
                 before = task.facts.contribution(worker)
                 if before is not None and before.result_hash == contribution.result_hash:
                     weight = before.weight
+                elif not contribution.weight:
+                    weight = FRESH_WEIGHT  # It finalized the task at once; the hub weighed nothing.
                 else:
                     weight = exact_weight(await self._chain.view_score(worker), contribution.weight)
                 seen.append(SeenContribution(worker, contribution.result_hash, weight, contribution.status))

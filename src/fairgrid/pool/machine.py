@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
+from typing import cast, get_args
 
 from fairgrid.pool import (
     accounts,
@@ -90,6 +91,23 @@ _FROM_CHAIN = (
 )
 _FROM_OPERATOR = (OperatorBanned, OperatorUnbanned, PoolDrained, WorkerDrained, WorkerLabelled, PolicyChanged)
 _FROM_WORKERS = (PhaseReported, SealReceived, OpeningReceived, UploadReported, LeaseFailed)
+_Answer = UploadVerified | UploadRejected | EffectFailed | ChainReconciled | DependenciesMet | DependencyFailed
+_AboutATask = (
+    TaskInitialized
+    | ContributionMined
+    | ConsensusReached
+    | RevealMined
+    | TaskFinalized
+    | TaskSettledAtOnce
+    | TaskClaimed
+    | PhaseReported
+    | SealReceived
+    | OpeningReceived
+    | UploadReported
+    | LeaseFailed
+    | _Answer
+)
+_ABOUT_A_TASK = frozenset(get_args(_AboutATask))
 _PRESENCE = (WorkerJoined, WorkerFacts, WorkerReady, WorkerBeat, WorkerCached, WorkerLost)
 
 
@@ -345,7 +363,10 @@ class PoolMachine:
 
     def _take(self, event: Event) -> None:
         book = self._book
-        if isinstance(event, Tick):
+        # By far the most events are about a task: one look tells them from the others.
+        if type(event) in _ABOUT_A_TASK:
+            self._about(cast(_AboutATask, event))
+        elif isinstance(event, Tick):
             self._tick(event.chain_time)
         elif isinstance(event, _PRESENCE):
             presence.take(book, event)
@@ -357,23 +378,26 @@ class PoolMachine:
             deals.run_opened(book, event)
         elif isinstance(event, _FROM_OPERATOR):
             operator_events.take(book, event)
-        elif event.task_id not in book.tasks:
+
+    def _about(self, event: _AboutATask) -> None:
+        book = self._book
+        task = book.tasks.get(event.task_id)
+        if task is None:
             self._about_unknown_task(event)
+            return
+        if isinstance(event, _FROM_CHAIN):
+            chain_facts.take(book, task, event)
+        elif isinstance(event, _FROM_WORKERS):
+            self._worker_said(task, event)
         else:
-            task = book.tasks[event.task_id]
-            if isinstance(event, _FROM_CHAIN):
-                chain_facts.take(book, task, event)
-            elif isinstance(event, _FROM_WORKERS):
-                self._worker_said(task, event)
-            else:
-                self._heard(task, event)
-            progress.advance(book, task)
-            book.restless.pop(task.task_id, None)
+            self._heard(task, event)
+        progress.advance(book, task)
+        book.restless.pop(task.task_id, None)
 
     def _heard(
         self,
         task: TaskState,
-        event: UploadVerified | UploadRejected | EffectFailed | ChainReconciled | DependenciesMet | DependencyFailed,
+        event: _Answer,
     ) -> None:
         """Take the answer to something that the pool did or asked for."""
         book = self._book

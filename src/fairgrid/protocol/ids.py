@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from fairgrid.protocol.hexes import ZERO_ADDRESS, address_bytes, bytes32, keccak, to_hex32, uint256_bytes
 
 __all__ = [
@@ -27,6 +29,7 @@ def task_id(deal: str, index: int) -> str:
     return to_hex32(keccak(bytes32(deal) + uint256_bytes(index)))
 
 
+@lru_cache(maxsize=8_192)
 def result_hash(task: str, digest: str) -> str:
     """keccak256(task id ‖ digest): what contributions of the same result have in common."""
     return to_hex32(keccak(bytes32(task) + bytes32(digest)))
