@@ -178,10 +178,13 @@ def _module(folder: Path, name: str, text: str) -> Any:
 
 
 SCRIPT = """
-import os, sys, time
+import os, signal, sys, time
 from pathlib import Path
 from tests.executors.stage import Stage
 from tests.executors.test_executor import nap, scaled
+
+# A process that was started in the background ignores it otherwise.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def main():
     stage = Stage(Path(sys.argv[1]))

@@ -35,6 +35,7 @@ _T = TypeVar("_T")
 _RETRY_S: Final = 1.0
 _SIGNATURES: Final = 5
 _EXIT_S: Final = 10.0
+_SLICE_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +145,9 @@ class Dispatcher:
             future.cancel()
         self._call(self._set_wake)
         self._call(lambda: self._hurry.set() if self._hurry is not None else None)
-        if wait:
-            self._thread.join()
+        while wait and self._thread.is_alive():
+            # In slices, so that a Ctrl-C that reached another thread is seen.
+            self._thread.join(_SLICE_S)
 
     def abandon(self, reason: str, *, within_s: float = _EXIT_S) -> int:
         """Stop waiting for anything; deals go on without. Gives how many calls had no end yet."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import Future
-from typing import TypeVar
+import time
+from concurrent.futures import Future, wait
+from typing import Final, TypeVar
 
 from fairgrid.errors import UsageError
 
 __all__ = ["CallFuture", "check_process"]
 
 _T = TypeVar("_T")
+_SLICE_S: Final = 0.5
 
 
 def check_process(owner: int) -> None:
@@ -39,9 +41,8 @@ class CallFuture(Future[_T]):
         Raises:
             UsageError: in a forked child of the process that made the call, if the result is not there.
         """
-        if not self.done():
-            check_process(self._owner)
-        return super().result(timeout)
+        self._wait(timeout)
+        return super().result(0 if timeout is not None else None)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """As in the standard library.
@@ -49,6 +50,15 @@ class CallFuture(Future[_T]):
         Raises:
             UsageError: as `result`.
         """
-        if not self.done():
+        self._wait(timeout)
+        return super().exception(0 if timeout is not None else None)
+
+    def _wait(self, timeout: float | None) -> None:
+        """Wait in slices: a Ctrl-C that reaches another thread is only seen by one that wakes up."""
+        end = None if timeout is None else time.monotonic() + timeout
+        while not self.done():
             check_process(self._owner)
-        return super().exception(timeout)
+            left = _SLICE_S if end is None else min(_SLICE_S, end - time.monotonic())
+            if left <= 0:
+                return
+            wait((self,), left)

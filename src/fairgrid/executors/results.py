@@ -101,7 +101,7 @@ def limit_reached(document: dict[str, Any]) -> RemoteError:
 
 
 def _rebuilt(document: Any) -> BaseException:
-    kind, message = str(document["class"]), sanitise_terminal(str(document["message"]))
+    kind, message = (sanitise_terminal(str(document[key])) for key in ("class", "message"))
     error: Exception = RemoteError(kind, message)
     known = _REBUILT.get(kind)
     if known is not None and document["arguments"] is not None:

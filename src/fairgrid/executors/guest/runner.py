@@ -63,6 +63,8 @@ class Bundle:
                 return importlib.import_module(body)
             case "A":
                 return walk(self.decoder.decode(body[0]), body[1])
+            case "J":
+                return self.decoder.decode(json.loads(read_input(body)))
             case "P":
                 keywords = {name: self.decoder.decode(wire) for name, wire in body[2]}
                 return functools.partial(self.decoder.decode(body[0]), *self.decoder.decode(body[1]), **keywords)

@@ -242,8 +242,6 @@ class Decoder:
                 return bytearray(self._attached(body))
             case "S":
                 return self._attached(body).decode("utf-8", "surrogatepass")
-            case "J":
-                return self._any(json.loads(self._attached(body)))
             case _:
                 return self._rare(tag, body)
 
