@@ -146,6 +146,18 @@ def test_a_refunded_task_paid_nobody_and_still_ended() -> None:
     assert not any(account.kind == "pool" for account in accounts)
 
 
+@pytest.mark.parametrize("weight", [0, 1])
+def test_who_ended_its_task_at_once_has_no_weight_and_got_everything(weight: int) -> None:
+    world = World(honest(3))
+    state = world.run_until_final(world.deal(1, price=100), seconds=600)
+    assert state.phase == "completed"
+    usual = {account.subject: account.nrlc for account in accounts_of(state, IDENTITY.workerpool) if account.nrlc}
+    (seen,) = state.facts.contributions
+    state.facts = replace(state.facts, contributions=(replace(seen, weight=weight),))
+    at_once = {account.subject: account.nrlc for account in accounts_of(state, IDENTITY.workerpool) if account.nrlc}
+    assert at_once == usual and usual
+
+
 def test_usage_of_a_day_is_added_to_what_the_day_had(database: str) -> None:
     store = PoolStore.open(database)
     try:

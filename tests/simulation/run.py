@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
-import functools
 import multiprocessing
 import os
 import time
@@ -13,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from tests.simulation.bugs import planted
 from tests.simulation.faults import Fault
 from tests.simulation.plan import plan_of
 from tests.simulation.world import Happening, Simulation
@@ -21,8 +19,7 @@ from tests.simulation.world import Happening, Simulation
 __all__ = [
     "REGRESSIONS",
     "Report",
-    "find_bug",
-    "find_bugs",
+    "on_all_cores",
     "open_seeds",
     "regression_seeds",
     "replay_command",
@@ -74,10 +71,11 @@ def run_seed(seed: int, *, trace: bool = False) -> Report:
 
 def run_seeds(seeds: Iterable[int]) -> Iterator[Report]:
     """Simulate many seeds on all cores; reports come as they are done."""
-    yield from _on_all_cores(run_seed, seeds)
+    yield from on_all_cores(run_seed, seeds)
 
 
-def _on_all_cores(run: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
+def on_all_cores(run: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
+    """Run it for each item, in a process for each core; results come as they are done."""
     processes = max(1, len(os.sched_getaffinity(0)))
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(processes, mp_context=context) as pool:
@@ -86,21 +84,6 @@ def _on_all_cores(run: Callable[[_Item], _Result], items: Iterable[_Item]) -> It
                 yield done.result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-def find_bug(name: str, *, most: int = 1_000) -> Report | None:
-    """Plant a bug, and simulate seeds from 0 on until one finds it; None if none of them does."""
-    with planted(name):
-        return next((report for report in map(run_seed, range(most)) if report.violations), None)
-
-
-def find_bugs(names: Iterable[str], *, most: int = 1_000) -> Iterator[tuple[str, Report | None]]:
-    """`find_bug` for each, on all cores."""
-    yield from _on_all_cores(functools.partial(_named, most), names)
-
-
-def _named(most: int, name: str) -> tuple[str, Report | None]:
-    return name, find_bug(name, most=most)
 
 
 def replay_command(seed: int, bug: str = "") -> str:

@@ -21,7 +21,8 @@ from tests.simulation.run import (
 )
 
 ROOT = Path(__file__).parents[2]
-SEEDS = int(os.environ.get("FAIRGRID_SEEDS", "200"))
+SEEDS = int(os.environ.get("FAIRGRID_SEEDS", "1000"))
+PROGRESS = 50
 LEAST_SHARE = 0.05
 """Each kind of fault happens in at least so many of all seeds."""
 
@@ -65,7 +66,13 @@ def test_another_seed_gives_another_run() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3_600)
 def test_every_seed_keeps_every_promise_and_every_fault_happens(capsys: pytest.CaptureFixture[str]) -> None:
-    reports = list(run_seeds(range(SEEDS)))
+    reports = []
+    for report in run_seeds(range(SEEDS)):
+        reports.append(report)
+        if len(reports) % PROGRESS == 0:
+            with capsys.disabled():
+                sys.stdout.write(f"\n{len(reports)} of {SEEDS} seeds")
+                sys.stdout.flush()
     table, shares = table_of_faults(reports)
     ended = [status for report in reports for status in report.statuses]
     with capsys.disabled():

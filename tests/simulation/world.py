@@ -63,6 +63,8 @@ POOL_PRICE = 1_000
 APP_PRICE = 50
 STAKE_RATIO = 30
 _HURRY = 30
+_HOPE_S = 300.0
+_OVER = (TaskStatus.COMPLETED, TaskStatus.FAILED)
 _SILENCE_S = 120.0
 _SETTLE_S = 150.0
 """After the last task is over: openings are awaited for 60 s, finished tasks are said to be done."""
@@ -256,11 +258,19 @@ class Simulation:
         """Mine blocks, and look at each."""
         while True:
             await asyncio.sleep(self.plan.block_s)
-            if self.hurries or self.elapsed_s > self.plan.patience_s:
+            if self.hurries or self.elapsed_s > self.plan.patience_s or self._is_hopeless():
                 # Whatever could still succeed did. Deadlines are the chain's, so let its time run.
                 self._skipped_s += _HURRY * self.plan.block_s
             self.chain.mine_at(self.elapsed_s + self._skipped_s)
             self._look_at_block()
+
+    def _is_hopeless(self) -> bool:
+        """All is calm for long, and no task that is not over must still succeed: only deadlines are waited for."""
+        if self.elapsed_s < self.plan.calm_at_s + _HOPE_S:
+            return False
+        model = self.chain.model
+        left = [task for task in map(model.view_task, self.task_ids) if task.status not in _OVER]
+        return not any(self.could_agree(max(model.view_deal(task.deal_id).trust, 1)) for task in left)
 
     def _look_at_block(self) -> None:
         checks.watch_public_pages(self)
@@ -298,8 +308,7 @@ class Simulation:
     def _all_over(self) -> bool:
         wanted = sum(deal.volume for deal in self.plan.deals)
         model = self.chain.model
-        over = (TaskStatus.COMPLETED, TaskStatus.FAILED)
-        return len(self.task_ids) == wanted and all(model.view_task(task).status in over for task in self.task_ids)
+        return len(self.task_ids) == wanted and all(model.view_task(task).status in _OVER for task in self.task_ids)
 
     # --- people -------------------------------------------------------------------------------------------------
 
@@ -434,6 +443,7 @@ class Simulation:
             options=AgentOptions(
                 slots=plan.slots,
                 confirmations=self.plan.confirmations,
+                poll_s=2.0,
                 receipt_poll_s=1.0,
                 misbehaviour=Misbehaviour.NO_REVEAL if plan.lie is Fault.NO_REVEAL else None,
             ),
