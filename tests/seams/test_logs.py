@@ -61,3 +61,17 @@ def test_level_leaves_out_what_is_less_grave() -> None:
 @pytest.mark.parametrize("name", ["key", "token", "password", "private_key", "secret", "passphrase", "authorization"])
 def test_fields_that_are_secret_by_name_are_never_written(name: str) -> None:
     assert without_secrets(None, "info", {"event": "x", name: "value"}) == {"event": "x", name: "***"}
+
+
+def test_what_a_command_logs_without_a_configuration_leaves_stdout_to_its_answer() -> None:
+    program = (
+        "import structlog\n"
+        "from fairgrid.seams.logs import log_to_stderr\n"
+        "log = structlog.get_logger('fairgrid.chain.follower')\n"
+        "log_to_stderr()\n"
+        "log.warning('chain does not answer', reason='refused')\n"
+        "print('{}')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50, check=True)
+    assert done.stdout == "{}\n"
+    assert "chain does not answer" in done.stderr

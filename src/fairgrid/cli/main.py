@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from fairgrid import __version__
 from fairgrid.cli.output import INTERRUPTED, Interrupted, Unexpected, fail
 from fairgrid.errors import FairgridError, UsageError
+from fairgrid.seams.logs import log_to_stderr
 
 __all__ = ["COMMANDS", "CommandPlace", "command_line", "main"]
 
@@ -97,6 +98,7 @@ def main(arguments: list[str] | None = None) -> None:
     """The console entry point: exit codes 0 to 5, 70 and 130, whatever happens."""
     given = sys.argv[1:] if arguments is None else arguments
     as_json = "--json" in given
+    log_to_stderr()
     try:
         # With --json what is wrong with the command line must come back here, to be told on stdout.
         code = command_line(args=given, prog_name="fairgrid", standalone_mode=not as_json)

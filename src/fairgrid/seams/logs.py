@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 import structlog
 
-__all__ = ["configure_logging", "without_secrets"]
+__all__ = ["configure_logging", "log_to_stderr", "without_secrets"]
 
 _SECRET_FIELDS: Final = frozenset(
     {"authorization", "key", "mnemonic", "passphrase", "password", "private_key", "secret", "token"}
@@ -67,6 +67,11 @@ def configure_logging(
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(service=service)
+
+
+def log_to_stderr() -> None:
+    """Have whatever a command's libraries log before `configure_logging` go to stderr: stdout is for its answer."""
+    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
 
 
 def without_secrets(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
