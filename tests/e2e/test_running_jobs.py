@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from fairgrid.localnet.network import honest_workers
+from fairgrid.worker.machine import KEEP_BLOCKS
 from tests.e2e.acts import (
     Started,
     books,
     check_money,
     everybody_is_back,
+    on_chain,
     pool_document,
     process,
     started,
@@ -30,6 +32,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 POLICY = {"reconnect_grace_s": 60.0, "restart_grace_s": 60.0}
 """Who is started again within a minute keeps its lease."""
 STEPS = 16
+LOOPS = 120_000
+"""How long a step is: enough to be caught at work by a process that is started meanwhile."""
 JOB = """
 import json, os
 place = os.path.join(os.environ["FAIRGRID_CHECKPOINT"], "state.json")
@@ -38,7 +42,7 @@ if os.path.exists(place):
     with open(place) as file:
         state = json.load(file)
 while state["step"] < 16:
-    for number in range(120_000):
+    for number in range(LOOPS):
         state["total"] = (state["total"] * 31 + number) % 1_000_003
     state["step"] += 1
     print("step", state["step"], flush=True)
@@ -75,7 +79,8 @@ def network(stage: Network, tmp_path: Path) -> Iterator[Network]:
 
 
 def test_requester_follows_a_job_of_trust_1_and_fetches_what_it_has_written_so_far(network: Network) -> None:
-    with _job(network, "--trust", "0", "--follow") as command:
+    long = 5 * LOOPS
+    with _job(network, "--trust", "0", "--follow", loops=long) as command:
         until(lambda: _shows(command, "stdout| step 2"), "live output", within_s=90)
         with started(network, "task", "live", command.task()) as watching:
             so_far = network.fairgrid("task", "partial", command.task(), "--out", "so-far", "--json")
@@ -83,7 +88,7 @@ def test_requester_follows_a_job_of_trust_1_and_fetches_what_it_has_written_so_f
             assert so_far.document["verified"] is False and so_far.document["files"] == ["so-far.txt"]
             answer = command.finish()
             watched = watching.finish(30)
-    _completed(network, answer.code, answer.stderr)
+    _completed(network, answer.code, answer.stderr, loops=long)
     shown = [line for line in answer.stderr.splitlines() if line.startswith("stdout| step ")]
     assert shown == [f"stdout| step {number}" for number in range(1, STEPS + 1)]
     assert watched.code == 0 and watched.stdout.splitlines() == [f"step {number}" for number in range(1, STEPS + 1)]
@@ -128,7 +133,7 @@ def test_job_that_was_paused_and_whose_worker_was_killed_goes_on_from_its_checkp
     until(lambda: _saved(network, worker, task) is None, "the checkpoint's end")
 
 
-def test_result_is_kept_through_kills_until_the_pool_has_it(network: Network) -> None:
+def test_result_is_kept_through_kills_until_no_reorganisation_can_ask_for_it(network: Network) -> None:
     before = books(network)
     with _job(network, "--trust", "0") as command:
         task = command.task()
@@ -144,11 +149,13 @@ def test_result_is_kept_through_kills_until_the_pool_has_it(network: Network) ->
     _completed(network, answer.code, answer.stderr)
     assert sum("Leased to a worker" in line for line in story(network, task)) == 1, "it was computed once"
     check_money(network, before, answer.document)
+    assert _results(network, worker, task) == ["total.txt"], "a reorganisation could still ask for it"
+    on_chain(network, lambda chain: chain.rpc.request("anvil_mine", hex(KEEP_BLOCKS + 1)))
     until(lambda: not _results(network, worker, task), "the end of the acknowledged result")
 
 
-def _job(network: Network, *options: str) -> AbstractContextManager[Started]:
-    script = network.script("steps.py", JOB)
+def _job(network: Network, *options: str, loops: int = LOOPS) -> AbstractContextManager[Started]:
+    script = network.script("steps.py", JOB.replace("LOOPS", str(loops)))
     return started(network, "run", script, "--checkpoint", *options, "--out", "out", "--json")
 
 
@@ -157,11 +164,11 @@ def _shows(command: Started, text: str) -> bool:
     return text in command.said
 
 
-def _completed(network: Network, code: int, stderr: str) -> None:
+def _completed(network: Network, code: int, stderr: str, *, loops: int = LOOPS) -> None:
     assert code == 0, stderr
     total = 0
     for _ in range(STEPS):
-        for number in range(120_000):
+        for number in range(loops):
             total = (total * 31 + number) % 1_000_003
     assert (network.scratch / "out" / "total.txt").read_text() == str(total)
     said = (network.scratch / "out" / "stdout.txt").read_text().splitlines()
