@@ -19,7 +19,7 @@ from sqlalchemy.schema import CreateTable
 
 from fairgrid.chain.interface import SignedTransaction
 from fairgrid.errors import UsageError
-from fairgrid.pool import documents, ledger, operations, schema
+from fairgrid.pool import access, documents, ledger, operations, schema
 from fairgrid.pool.events import TaskInitialized, WorkerReady
 from fairgrid.pool.instructions import BanWorker, Claim, Finalize, Initialize, SendDone
 from fairgrid.pool.phases import Phase
@@ -79,6 +79,17 @@ def test_a_task_comes_back_as_it_was_with_its_story(store: PoolStore) -> None:
     (loaded,) = store.live_tasks()
     assert loaded == task
     assert store.story(task.task_id) == task.story
+
+
+def test_what_was_settled_lately_comes_back_for_the_chain_may_take_it_back(store: PoolStore) -> None:
+    world = World(honest(1))
+    tasks = [world.run_until_final(world.deal(1, name=name)) for name in ("first", "second")]
+    _commit(store, *tasks)
+    assert [task.task_id for task in store.live_tasks(settled_since=1.0, most=2)] == [
+        task.task_id for task in reversed(tasks)
+    ]
+    assert [task.task_id for task in store.live_tasks(settled_since=1.0, most=1)] == [tasks[1].task_id]
+    assert store.live_tasks(settled_since=1.5, most=2) == []
 
 
 def test_a_finished_task_is_not_live_but_still_there(store: PoolStore) -> None:
@@ -302,7 +313,7 @@ def test_the_migrations_make_exactly_the_tables_of_the_schema(store: PoolStore, 
         )
         differences = compare_metadata(context, schema.metadata)
     engine.dispose()
-    assert ledger.__name__ and operations.__name__, "their tables belong to the schema as well"
+    assert access.__name__ and ledger.__name__ and operations.__name__, "their tables belong to the schema as well"
     assert differences == []
 
 

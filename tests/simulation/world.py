@@ -270,6 +270,8 @@ class Simulation:
             return False
         model = self.chain.model
         left = [task for task in map(model.view_task, self.task_ids) if task.status not in _OVER]
+        if any(task.status is TaskStatus.REVEALING for task in left):
+            return False  # Who waits until the consensus is deep must have the time that a real chain gives.
         return not any(self.could_agree(max(model.view_deal(task.deal_id).trust, 1)) for task in left)
 
     def _look_at_block(self) -> None:

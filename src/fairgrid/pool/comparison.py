@@ -45,8 +45,9 @@ class Comparison:
         self._turn: deque[str] = deque()
 
     def begin_anew(self) -> None:
-        """Let the next round begin with the first task."""
+        """Compare all tasks next, those that were over, too: the chain may have taken back what ended them."""
         self._turn.clear()
+        self._turn.extend(self._tasks())
 
     async def go_round(self) -> None:
         """Compare every task that is being worked on with the chain, round and round, the longest not compared first.

@@ -235,8 +235,14 @@ class PoolService(WorkerDesk):
             await self.access.read()
         under_way = await self._effects.resume()
         await self._effects.try_again(PayAuditor)
+        remembered_since = self._clock.now() - self.policy.keep_finished_s
         tasks, bags, bans, standings = await asyncio.to_thread(
-            lambda: (self._store.live_tasks(), self._store.live_bags(), self._store.bans(), self._store.standings())
+            lambda: (
+                self._store.live_tasks(settled_since=remembered_since, most=self.policy.keep_finished_tasks),
+                self._store.live_bags(),
+                self._store.bans(),
+                self._store.standings(),
+            )
         )
         outcome = self.machine.restore(
             tasks, bans, bags=bags, standings=standings, in_flight=under_way, now=self._clock.now()

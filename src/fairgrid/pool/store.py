@@ -75,6 +75,8 @@ _write_effects = BulkInsert(
 
 _ROW_AFTER_S = 2.0
 _ROWS_BESIDE = 200
+_SETTLED_LOOKED_AT = 50_000
+"""Among so many of the newest tasks those are looked for that were settled lately: no index has their time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,16 +353,31 @@ class PoolStore(PoolArchive):
 
     # --- reading --------------------------------------------------------------------------------------------------
 
-    def live_tasks(self) -> list[TaskState]:
+    def live_tasks(self, *, settled_since: float | None = None, most: int = 0) -> list[TaskState]:
         """Tasks from which something is still expected, with their stories. What rows are behind with since the last
         process ended is written into them first.
+
+        With ``settled_since`` (Unix seconds) those that were settled since then, too, for the chain may take them back:
+        ``most`` at the most, of the newest tasks.
         """
         with self._lock:
             self._recover()
+        columns = schema.tasks.c
         with self._reading() as connection:
-            rows = connection.execute(
-                sa.select(schema.tasks).where(sa.not_(schema.tasks.c.settled)).order_by(schema.tasks.c.number)
-            ).all()
+            rows = list(
+                connection.execute(
+                    sa.select(schema.tasks).where(sa.not_(columns.settled)).order_by(columns.number)
+                ).all()
+            )
+            if settled_since is not None:
+                newest = connection.execute(sa.select(sa.func.max(columns.number))).scalar_one_or_none() or 0
+                rows += connection.execute(
+                    sa.select(schema.tasks)
+                    .where(columns.number > newest - _SETTLED_LOOKED_AT, columns.settled)
+                    .where(columns.updated_at >= settled_since)
+                    .order_by(columns.number.desc())
+                    .limit(most)
+                ).all()
         deals: dict[str, DealTerms] = {}
         states = []
         for row in rows:
