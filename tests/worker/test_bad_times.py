@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -23,27 +22,10 @@ from fairgrid.worker.policy import WorkerPolicy
 from fairgrid.worker.policy_file import PolicyFile
 from fairgrid.worker.store import Finished, WorkerStore
 from tests.worker.fake_pool import FakePool
-from tests.worker.world import WORKER, AgentSetting, World, honest, new_world, running
+from tests.worker.world import WORKER, AgentSetting, World, honest, running
 
 HOUR = 3_600.0
 NOW = 1_700_000_000.0
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    async with new_world() as made:
-        yield made
-
-
-@pytest.fixture
-async def pool(world: World) -> AsyncIterator[FakePool]:
-    async with FakePool(chain_id=world.chain.chain_id, hub=world.chain.hub, workerpool=world.workerpool) as opened:
-        yield opened
-
-
-@pytest.fixture
-def setting(tmp_path: Path, pool: FakePool) -> AgentSetting:
-    return AgentSetting(folder=tmp_path, url=pool.url)
 
 
 class FullStore(WorkerStore):

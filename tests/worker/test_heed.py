@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from fairgrid.worker.policy import WorkerPolicy
 from fairgrid.worker.policy_file import PolicyFile
 from tests.worker.fake_pool import FakePool
 from tests.worker.machine_kit import LEASE, TASK
-from tests.worker.world import AgentSetting, World, build_agent, honest, new_world, running
+from tests.worker.world import AgentSetting, World, build_agent, honest, running
 
 
 class Fixed:
@@ -119,18 +118,6 @@ async def test_a_drained_worker_ends_when_it_holds_nothing_and_not_before(tmp_pa
 
 
 # --- a whole agent ------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    async with new_world() as made:
-        yield made
-
-
-@pytest.fixture
-async def pool(world: World) -> AsyncIterator[FakePool]:
-    async with FakePool(chain_id=world.chain.chain_id, hub=world.chain.hub, workerpool=world.workerpool) as opened:
-        yield opened
 
 
 @pytest.fixture

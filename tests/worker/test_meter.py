@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -34,19 +32,7 @@ from fairgrid.worker.policy import WorkerPolicy
 from fairgrid.worker.policy_file import PolicyFile
 from tests.worker.fake_pool import FakePool
 from tests.worker.test_heed import FakeHands
-from tests.worker.world import DEPOSIT, INPUT, WORKER, AgentSetting, World, new_world, running
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    async with new_world() as made:
-        yield made
-
-
-@pytest.fixture
-async def pool(world: World) -> AsyncIterator[FakePool]:
-    async with FakePool(chain_id=world.chain.chain_id, hub=world.chain.hub, workerpool=world.workerpool) as opened:
-        yield opened
+from tests.worker.world import DEPOSIT, INPUT, WORKER, AgentSetting, World, running
 
 
 def scrape(measured: Measured) -> dict[tuple[str, ...], float]:

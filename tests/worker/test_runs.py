@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,26 +42,8 @@ from tests.worker.world import (
     World,
     bag,
     build_agent,
-    new_world,
     running,
 )
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    async with new_world() as made:
-        yield made
-
-
-@pytest.fixture
-async def pool(world: World) -> AsyncIterator[FakePool]:
-    async with FakePool(chain_id=world.chain.chain_id, hub=world.chain.hub, workerpool=world.workerpool) as opened:
-        yield opened
-
-
-@pytest.fixture
-def setting(tmp_path: Path, pool: FakePool) -> AgentSetting:
-    return AgentSetting(folder=tmp_path, url=pool.url)
 
 
 class CountedJobs:
