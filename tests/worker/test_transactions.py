@@ -35,8 +35,10 @@ async def world() -> AsyncIterator[World]:
         yield made
 
 
-def _transactions(world: World, *, caps: FeeCaps | None = None) -> Transactions:
-    return Transactions(world.chain, WORKER, clock=SystemClock(), poll_s=0.01, replace_after_s=0.05, caps=caps)
+def _transactions(world: World, *, caps: FeeCaps | None = None, replace_after_s: float = 0.05) -> Transactions:
+    return Transactions(
+        world.chain, WORKER, clock=SystemClock(), poll_s=0.01, replace_after_s=replace_after_s, caps=caps
+    )
 
 
 async def _signed(world: World, lease: Lease) -> SignedTransaction:
@@ -65,7 +67,8 @@ async def test_what_is_not_mined_is_replaced_by_a_dearer_one_with_its_nonce_and_
     assert dearer.nonce == first.nonce and dearer.hash != first.hash
     assert read_envelope(dearer.raw).fees.max_fee_wei * 8 >= read_envelope(first.raw).fees.max_fee_wei * 9
     world.chain.automine = True
-    mined = await sender.deliver(lease.task_id, Step.CONTRIBUTE, [first, dearer], wanted=_always)
+    patient = _transactions(world, replace_after_s=50.0)
+    mined = await patient.deliver(lease.task_id, Step.CONTRIBUTE, [first, dearer], wanted=_always)
     assert isinstance(mined, ev.TransactionMined) and mined.succeeded
     assert mined.tx_hash == dearer.hash
 
@@ -78,7 +81,8 @@ async def test_the_earlier_one_counts_if_it_was_mined_meanwhile(world: World) ->
     replaced = await sender.deliver(lease.task_id, Step.CONTRIBUTE, [first], wanted=_always)
     assert isinstance(replaced, ev.TransactionReplaced)
     world.chain.mine()
-    mined = await sender.deliver(lease.task_id, Step.CONTRIBUTE, [first, replaced.transaction], wanted=_always)
+    patient = _transactions(world, replace_after_s=50.0)
+    mined = await patient.deliver(lease.task_id, Step.CONTRIBUTE, [first, replaced.transaction], wanted=_always)
     assert isinstance(mined, ev.TransactionMined)
     assert mined.tx_hash == first.hash
 
