@@ -96,8 +96,11 @@ async def test_the_caps_are_never_exceeded(world: World) -> None:
     delivered = asyncio.create_task(sender.deliver(lease.task_id, Step.CONTRIBUTE, [first], wanted=_always))
     await asyncio.sleep(0.3)
     assert not delivered.done()
-    world.chain.mine()
-    mined = await asyncio.wait_for(delivered, 30)
+    async with asyncio.timeout(30):
+        while not delivered.done():
+            world.chain.mine()
+            await asyncio.sleep(0.02)
+    mined = delivered.result()
     assert isinstance(mined, ev.TransactionMined) and mined.tx_hash == first.hash
 
 
