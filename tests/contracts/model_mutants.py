@@ -180,7 +180,7 @@ MODELS = (
     in_model(
         "a seal has no salt",
         "seals",
-        "            + from_hex(hex32(salt))\n",
+        "            + bytes32(salt)\n",
         "",
         "seals.py::test_every_part_changes_the_seal",
     ),

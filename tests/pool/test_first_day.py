@@ -52,15 +52,18 @@ async def test_a_pool_is_made_registered_once_started_and_looked_at(anvil: Anvil
         pool = await _process("start", "--dir", folder)
         try:
             assert pool.stdout is not None and pool.stderr is not None
-            reading = asyncio.create_task(pool.stderr.read())
             ready = (await pool.stdout.readline()).decode()
-            assert ready.startswith("ready http://127.0.0.1:"), (await reading).decode()
+            assert ready.startswith("ready http://127.0.0.1:"), (await pool.stderr.read()).decode()
             status = (await _fairgrid("status", "--dir", folder))["answer"]
             assert (status["workerpool"], status["gas"]["address"]) == (where.pool_address, owner.address)
             assert status["epoch"] == 1 and status["leader"] == ready.split()[1] and status["draining"] is None
+            # There is no market: the pool says so and goes on.
+            async for line in pool.stderr:
+                if b"the pool's offer cannot be kept on the market now" in line:
+                    break
+            else:
+                pytest.fail("the pool ended without a word on its offer")
         finally:
             pool.terminate()
-            await pool.wait()
-        told = (await reading).decode()
-        # There is no market: the pool says so and goes on.
-        assert "the pool's offer cannot be kept on the market now" in told and pool.returncode == 0, told
+            _, told = await pool.communicate()
+        assert pool.returncode == 0, told.decode()

@@ -75,3 +75,16 @@ def test_what_a_command_logs_without_a_configuration_leaves_stdout_to_its_answer
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50, check=True)
     assert done.stdout == "{}\n"
     assert "chain does not answer" in done.stderr
+
+
+def test_a_command_logs_though_a_service_configured_the_logs_of_this_process_before() -> None:
+    program = (
+        "import structlog\n"
+        "from fairgrid.seams.logs import configure_logging, log_to_stderr\n"
+        "configure_logging('pool')\n"
+        "log_to_stderr()\n"
+        "structlog.get_logger('fairgrid.worker.errands').warning('a service does not answer')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50, check=True)
+    assert done.stdout == ""
+    assert "a service does not answer" in done.stderr

@@ -71,6 +71,8 @@ def configure_logging(
 
 def log_to_stderr() -> None:
     """Have whatever a command's libraries log before `configure_logging` go to stderr: stdout is for its answer."""
+    # Whatever was configured before goes: its processors may want a logger of another kind.
+    structlog.reset_defaults()
     structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
 
 
