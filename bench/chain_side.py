@@ -36,9 +36,9 @@ from fairgrid.chain.deploy import deploy
 from fairgrid.chain.network import Network, save_network
 from fairgrid.localnet.anvil import AnvilOptions, AnvilProcess, start_anvil
 from fairgrid.pool.app import pool_application
-from fairgrid.pool.policy import Policy
+from fairgrid.pool.core.policy import Policy
+from fairgrid.pool.records.store import PoolStore
 from fairgrid.pool.service import PoolService
-from fairgrid.pool.store import PoolStore
 from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS
 from fairgrid.protocol.ids import task_id
 from fairgrid.protocol.orders import NULL_DATASET_ORDER, AppOrder, RequestOrder, WorkerpoolOrder

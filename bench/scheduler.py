@@ -31,12 +31,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from bench.scheduler_world import IDENTITY, answer, deal, join
-from fairgrid.pool import schema
-from fairgrid.pool.events import Tick
-from fairgrid.pool.instructions import Initialize, Instruction, SendLease
-from fairgrid.pool.machine import PoolMachine
-from fairgrid.pool.policy import Policy
-from fairgrid.pool.store import PoolStore
+from fairgrid.pool.core.events import Tick
+from fairgrid.pool.core.instructions import Initialize, Instruction, SendLease
+from fairgrid.pool.core.machine import PoolMachine
+from fairgrid.pool.core.policy import Policy
+from fairgrid.pool.records import schema
+from fairgrid.pool.records.store import PoolStore
 from fairgrid.pool.work_loop import WorkLoop
 
 __all__ = ["Driver", "bag", "core", "executor", "flat", "latency", "main", "peer"]

@@ -23,9 +23,9 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from fairgrid.chain.twin import ModelChain
 from fairgrid.pool.app import pool_application
-from fairgrid.pool.policy import Policy
+from fairgrid.pool.core.policy import Policy
+from fairgrid.pool.records.store import PoolStore
 from fairgrid.pool.service import PoolService
-from fairgrid.pool.store import PoolStore
 from fairgrid.protocol import wire
 from fairgrid.protocol.hexes import keccak
 from fairgrid.protocol.seals import challenge_message

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from fairgrid.pool.events import (
+from fairgrid.pool.core.events import (
     ConsensusReached,
     ContributionMined,
     DealMatched,
@@ -19,7 +19,7 @@ from fairgrid.pool.events import (
     WorkerJoined,
     WorkerReady,
 )
-from fairgrid.pool.instructions import (
+from fairgrid.pool.core.instructions import (
     Finalize,
     Initialize,
     Instruction,
@@ -30,7 +30,7 @@ from fairgrid.pool.instructions import (
     SendRevealNotice,
     VerifyUpload,
 )
-from fairgrid.pool.state import DealTerms, PoolIdentity
+from fairgrid.pool.core.state import DealTerms, PoolIdentity
 from fairgrid.protocol.hexes import checksum, keccak, to_hex, to_hex32
 from fairgrid.protocol.ids import result_hash
 from fairgrid.protocol.seals import seal_hash

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from fairgrid.chain.network import Network, save_network
-from fairgrid.pool.pool_file import load_pool_file
+from fairgrid.pool.processes.pool_file import load_pool_file
 from fairgrid.wallet.keys import KeySigner
 from fairgrid.wallet.keystore import open_or_create_key, save_keystore
 

@@ -10,9 +10,9 @@ import pytest
 
 from fairgrid.cli.csv_text import csv_text
 from fairgrid.cli.main import main
-from fairgrid.pool.account_store import write_accounts
-from fairgrid.pool.accounts import Account
-from fairgrid.pool.store import PoolStore
+from fairgrid.pool.core.accounts import Account
+from fairgrid.pool.records.account_store import write_accounts
+from fairgrid.pool.records.store import PoolStore
 
 ALICE, BOB = "0x" + "a1" * 20, "0x" + "b0" * 20
 

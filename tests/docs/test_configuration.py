@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fairgrid.chain.network import Network, save_network
-from fairgrid.pool.policy import Policy
+from fairgrid.pool.core.policy import Policy
 from fairgrid.worker.policy import WorkerPolicy
 
 REPOSITORY = Path(__file__).parents[2]

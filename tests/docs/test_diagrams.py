@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fairgrid.pool.phases import TRANSITIONS as POOL_TRANSITIONS
+from fairgrid.pool.core.phases import TRANSITIONS as POOL_TRANSITIONS
 from fairgrid.protocol.views import TaskStatus
 from fairgrid.worker.held import TRANSITIONS as WORKER_TRANSITIONS
 

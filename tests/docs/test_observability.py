@@ -12,12 +12,12 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from fairgrid.pool.gas_money import GasMoney
-from fairgrid.pool.machine import PoolMachine
-from fairgrid.pool.meter import PoolMeter
-from fairgrid.pool.numbers import PoolNumbers, numbers_of
-from fairgrid.pool.policy import Policy
-from fairgrid.pool.state import PoolIdentity
+from fairgrid.pool.core.machine import PoolMachine
+from fairgrid.pool.core.policy import Policy
+from fairgrid.pool.core.state import PoolIdentity
+from fairgrid.pool.observability.meter import PoolMeter
+from fairgrid.pool.observability.numbers import PoolNumbers, numbers_of
+from fairgrid.pool.onchain.gas_money import GasMoney
 from fairgrid.seams.metrics import Metered, new_registry
 from fairgrid.worker.availability import Availability, Rule
 from fairgrid.worker.meter import WorkerMeter

@@ -21,7 +21,7 @@ from fairgrid.chain.deploy import Deployment, deploy
 from fairgrid.chain.envelope import read_envelope
 from fairgrid.chain.network import Network
 from fairgrid.localnet.anvil import AnvilProcess
-from fairgrid.pool.policy import Policy
+from fairgrid.pool.core.policy import Policy
 from fairgrid.protocol.hexes import ZERO32, from_hex, to_hex
 from fairgrid.protocol.typed_data import Domain
 from fairgrid.seams.service import serving

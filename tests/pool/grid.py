@@ -18,14 +18,14 @@ from fairgrid.chain import calls
 from fairgrid.chain.interface import Chain
 from fairgrid.chain.twin import ModelChain
 from fairgrid.errors import ContractReverted
-from fairgrid.pool.access import AccessGate, AccessStore
+from fairgrid.pool.administration.access import AccessGate, AccessStore
 from fairgrid.pool.app import pool_application
 from fairgrid.pool.client import PoolClient
-from fairgrid.pool.policy import Policy
+from fairgrid.pool.core.policy import Policy
+from fairgrid.pool.onchain.sponsor import Sponsor
+from fairgrid.pool.records.sponsor_store import SponsorStore
+from fairgrid.pool.records.store import PoolStore
 from fairgrid.pool.service import PoolService
-from fairgrid.pool.sponsor import Sponsor
-from fairgrid.pool.sponsor_store import SponsorStore
-from fairgrid.pool.store import PoolStore
 from fairgrid.protocol import wire
 from fairgrid.protocol.archive import archive_digest, write_archive
 from fairgrid.protocol.cid import cid_of

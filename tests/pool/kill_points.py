@@ -18,7 +18,7 @@ from typing import Any, get_args
 from fairgrid.chain.interface import Mined, SignedTransaction
 from fairgrid.chain.twin import ModelChain
 from fairgrid.errors import FundsError, TransactionFailed
-from fairgrid.pool.events import (
+from fairgrid.pool.core.events import (
     ConsensusReached,
     ContributionMined,
     DependenciesMet,
@@ -30,10 +30,10 @@ from fairgrid.pool.events import (
     UploadReported,
     UploadVerified,
 )
-from fairgrid.pool.instructions import ChainInstruction, Instruction
-from fairgrid.pool.policy import Policy
-from fairgrid.pool.rows import Commit
-from fairgrid.pool.store import PoolStore
+from fairgrid.pool.core.instructions import ChainInstruction, Instruction
+from fairgrid.pool.core.policy import Policy
+from fairgrid.pool.records.rows import Commit
+from fairgrid.pool.records.store import PoolStore
 from fairgrid.protocol import wire
 from fairgrid.protocol.views import Deal, TaskStatus
 from fairgrid.storage.client import StorageClient

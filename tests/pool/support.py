@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from fairgrid.pool.events import (
+from fairgrid.pool.core.events import (
     ChainReconciled,
     ConsensusReached,
     ContributionMined,
@@ -31,7 +31,7 @@ from fairgrid.pool.events import (
     WorkerLost,
     WorkerReady,
 )
-from fairgrid.pool.instructions import (
+from fairgrid.pool.core.instructions import (
     AwaitDependencies,
     BanWorker,
     Claim,
@@ -53,10 +53,10 @@ from fairgrid.pool.instructions import (
     SplitRun,
     VerifyUpload,
 )
-from fairgrid.pool.machine import PoolMachine
-from fairgrid.pool.matching import NO_REQUIREMENTS, Requirements
-from fairgrid.pool.policy import Policy
-from fairgrid.pool.state import ChainFacts, DealTerms, PoolIdentity, SeenContribution, TaskState
+from fairgrid.pool.core.machine import PoolMachine
+from fairgrid.pool.core.matching import NO_REQUIREMENTS, Requirements
+from fairgrid.pool.core.policy import Policy
+from fairgrid.pool.core.state import ChainFacts, DealTerms, PoolIdentity, SeenContribution, TaskState
 from fairgrid.protocol.hexes import ZERO_ADDRESS, checksum, keccak, to_hex, to_hex32
 from fairgrid.protocol.ids import result_hash, task_id
 from fairgrid.protocol.machine import Machine

@@ -9,8 +9,8 @@ import pytest
 
 from fairgrid.chain.twin import ModelChain
 from fairgrid.errors import OrderError
-from fairgrid.pool.access import AccessGate, AccessStore, Door, Role
-from fairgrid.pool.store import PoolStore
+from fairgrid.pool.administration.access import AccessGate, AccessStore, Door, Role
+from fairgrid.pool.records.store import PoolStore
 from fairgrid.protocol import wire
 from fairgrid.protocol.views import TaskStatus
 

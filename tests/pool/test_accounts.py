@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from fairgrid.pool.account_store import AccountStore, write_accounts
-from fairgrid.pool.accounts import Account, AccountKind, accounts_of, added_up, day_of
-from fairgrid.pool.policy import Policy
-from fairgrid.pool.store import PoolStore
+from fairgrid.pool.core.accounts import Account, AccountKind, accounts_of, added_up, day_of
+from fairgrid.pool.core.policy import Policy
+from fairgrid.pool.records.account_store import AccountStore, write_accounts
+from fairgrid.pool.records.store import PoolStore
 from fairgrid.protocol.usage import Usage
 from fairgrid.protocol.views import TaskStatus
 

@@ -15,15 +15,15 @@ import httpx
 import pytest
 
 from fairgrid.errors import ServiceRefused, ServiceUnavailable, UsageError
-from fairgrid.pool.administration import MAX_BODY_BYTES, administration
+from fairgrid.pool.administration.administration import MAX_BODY_BYTES, administration
+from fairgrid.pool.administration.operating import LATER, PoolOperator, policy_in_force
+from fairgrid.pool.administration.operations import Operations
+from fairgrid.pool.administration.operator_access import OperatorAccess, authorisation
+from fairgrid.pool.administration.operator_client import OperatorClient, Reach, note_reach, reaches_of
 from fairgrid.pool.app import pool_application
-from fairgrid.pool.operating import LATER, PoolOperator, policy_in_force
-from fairgrid.pool.operations import Operations
-from fairgrid.pool.operator_access import OperatorAccess, authorisation
-from fairgrid.pool.operator_client import OperatorClient, Reach, note_reach, reaches_of
-from fairgrid.pool.policy import Policy
-from fairgrid.pool.state import PoolIdentity
-from fairgrid.pool.task_lists import TaskLists
+from fairgrid.pool.core.policy import Policy
+from fairgrid.pool.core.state import PoolIdentity
+from fairgrid.pool.records.task_lists import TaskLists
 from fairgrid.protocol import wire
 from fairgrid.protocol.machine import Machine
 from fairgrid.protocol.views import TaskStatus

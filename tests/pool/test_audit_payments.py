@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fairgrid.chain import calls
-from fairgrid.pool.ledger import Ledger
+from fairgrid.pool.records.ledger import Ledger
 from fairgrid.protocol.ids import task_id
 from fairgrid.protocol.views import TaskStatus
 

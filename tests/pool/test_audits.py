@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from fairgrid.pool.instructions import Finalize, Instruction, PayAuditor, RequestOpening, SendAuthorisation, SendLease
-from fairgrid.pool.phases import Phase, ReplicaPhase
-from fairgrid.pool.policy import Policy
-from fairgrid.pool.standing import Standing
+from fairgrid.pool.core.instructions import (
+    Finalize,
+    Instruction,
+    PayAuditor,
+    RequestOpening,
+    SendAuthorisation,
+    SendLease,
+)
+from fairgrid.pool.core.phases import Phase, ReplicaPhase
+from fairgrid.pool.core.policy import Policy
+from fairgrid.pool.core.standing import Standing
 from fairgrid.protocol.views import TaskStatus
 
 from .support import Fake, World, address, honest
@@ -101,7 +108,7 @@ def test_proven_workers_are_audited_as_often_as_the_policy_says_and_newcomers_al
 
 
 def test_which_tasks_are_audited_hangs_on_the_pools_secret() -> None:
-    from fairgrid.pool.machine import PoolMachine
+    from fairgrid.pool.core.machine import PoolMachine
 
     def drawn(secret: bytes) -> list[int]:
         world = World([], EVERYTHING)
@@ -266,7 +273,7 @@ def test_a_task_counts_once_in_the_record_however_often_the_chain_says_it() -> N
     world = World([worker], Policy())
     task = world.deal(1, price=5_000_000)
     world.run_until_final(task)
-    from fairgrid.pool.events import ChainReconciled, TaskFinalized
+    from fairgrid.pool.core.events import ChainReconciled, TaskFinalized
 
     world.feed(TaskFinalized(task))
     world.feed(ChainReconciled(task, world.chain[task]))
@@ -275,7 +282,7 @@ def test_a_task_counts_once_in_the_record_however_often_the_chain_says_it() -> N
 
 
 def test_changed_records_come_with_the_outcome_to_be_stored_and_restored() -> None:
-    from fairgrid.pool.machine import PoolMachine
+    from fairgrid.pool.core.machine import PoolMachine
 
     bad, good = liar(), honest(2)
     world = World([bad, good[0]], contributes(bad))

@@ -14,13 +14,13 @@ import sqlalchemy as sa
 from fairgrid.chain.network import Network, save_network
 from fairgrid.cli.main import main
 from fairgrid.errors import HostFailure, UsageError, VerificationError
-from fairgrid.pool import schema
-from fairgrid.pool.backup import POOL_BACKUP, expected_of, identity_of, mark_restored, restored_at
-from fairgrid.pool.events import Tick
-from fairgrid.pool.instructions import Claim
-from fairgrid.pool.rows import Commit
-from fairgrid.pool.state import PoolIdentity
-from fairgrid.pool.store import PoolStore
+from fairgrid.pool.core.events import Tick
+from fairgrid.pool.core.instructions import Claim
+from fairgrid.pool.core.state import PoolIdentity
+from fairgrid.pool.records import schema
+from fairgrid.pool.records.backup import POOL_BACKUP, expected_of, identity_of, mark_restored, restored_at
+from fairgrid.pool.records.rows import Commit
+from fairgrid.pool.records.store import PoolStore
 from fairgrid.seams.database import open_engine
 from fairgrid.wallet import backup as backup_module
 from fairgrid.wallet.backup import BackupSummary, check_backup, restore_backup, write_backup

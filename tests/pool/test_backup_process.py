@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed
 from fairgrid.chain.network import save_network
 from fairgrid.localnet.anvil import AnvilProcess
 from fairgrid.pool.client import PoolClient
-from fairgrid.pool.policy import Policy
+from fairgrid.pool.core.policy import Policy
 from fairgrid.protocol import wire
 from fairgrid.protocol.ids import task_id
 from fairgrid.protocol.views import TaskStatus

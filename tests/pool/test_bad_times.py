@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from fairgrid.chain.network import save_network
 from fairgrid.localnet.anvil import AnvilProcess
-from fairgrid.pool.policy import Policy
+from fairgrid.pool.core.policy import Policy
 from fairgrid.protocol.ids import task_id
 from fairgrid.protocol.views import TaskStatus
 from fairgrid.wallet.keys import KeySigner

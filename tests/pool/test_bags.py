@@ -3,11 +3,11 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from fairgrid.pool.events import ChainReconciled, DealMatched, DealUndone
-from fairgrid.pool.instructions import Claim, Initialize, SendLease
-from fairgrid.pool.machine import PoolMachine
-from fairgrid.pool.phases import Phase
-from fairgrid.pool.policy import Policy
+from fairgrid.pool.core.events import ChainReconciled, DealMatched, DealUndone
+from fairgrid.pool.core.instructions import Claim, Initialize, SendLease
+from fairgrid.pool.core.machine import PoolMachine
+from fairgrid.pool.core.phases import Phase
+from fairgrid.pool.core.policy import Policy
 from fairgrid.protocol.ids import task_id
 from fairgrid.protocol.views import TaskStatus
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from fairgrid.pool.bundles import bundled, call_of
-from fairgrid.pool.instructions import ChainInstruction, Claim, Finalize, Initialize
+from fairgrid.pool.core.instructions import ChainInstruction, Claim, Finalize, Initialize
+from fairgrid.pool.onchain.bundles import bundled, call_of
 from fairgrid.protocol.hexes import ZERO_ADDRESS
 
 HUB = "0x" + "11" * 20

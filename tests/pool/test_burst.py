@@ -21,8 +21,8 @@ from fairgrid.client.progress import ignore_progress
 from fairgrid.errors import UsageError
 from fairgrid.market.app import open_market
 from fairgrid.market.client import MarketClient
-from fairgrid.pool.access import AccessStore, Role
-from fairgrid.pool.room import replicas_for
+from fairgrid.pool.administration.access import AccessStore, Role
+from fairgrid.pool.observability.room import replicas_for
 from fairgrid.protocol.hexes import ZERO32
 from fairgrid.protocol.orders import AppOrder, WorkerpoolOrder
 from fairgrid.protocol.views import AppInfo

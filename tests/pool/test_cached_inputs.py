@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fairgrid.pool.events import WorkerCached
-from fairgrid.pool.instructions import SendLease
-from fairgrid.pool.matching import Requirements
+from fairgrid.pool.core.events import WorkerCached
+from fairgrid.pool.core.instructions import SendLease
+from fairgrid.pool.core.matching import Requirements
 from fairgrid.protocol import wire
 from fairgrid.protocol.cid import cid_of, tail_of
 from fairgrid.protocol.ids import task_id

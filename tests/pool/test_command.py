@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from fairgrid.chain.network import Network, save_network
-from fairgrid.pool.state import PoolIdentity
-from fairgrid.pool.store import PoolStore
+from fairgrid.pool.core.state import PoolIdentity
+from fairgrid.pool.records.store import PoolStore
 from fairgrid.protocol.views import TaskStatus
 
 from .grid import Grid, Scripted, key

@@ -11,11 +11,11 @@ from typing import Any
 
 import httpx
 
-from fairgrid.pool.dashboard import Dashboard, Totals
-from fairgrid.pool.events import WorkerJoined, WorkerReady
-from fairgrid.pool.machine import PoolMachine
-from fairgrid.pool.numbers import PoolNumbers, numbers_of
-from fairgrid.pool.policy import Policy
+from fairgrid.pool.core.events import WorkerJoined, WorkerReady
+from fairgrid.pool.core.machine import PoolMachine
+from fairgrid.pool.core.policy import Policy
+from fairgrid.pool.observability.dashboard import Dashboard, Totals
+from fairgrid.pool.observability.numbers import PoolNumbers, numbers_of
 from fairgrid.protocol.views import TaskStatus
 
 from .grid import PRICE, Grid, Scripted, all_connected
@@ -147,7 +147,7 @@ async def test_the_page_is_self_contained_and_may_do_nothing_else(tmp_path: Path
 
 
 def test_every_number_that_the_script_reads_is_in_the_document(tmp_path: Path) -> None:
-    script = (Path(__file__).parents[2] / "src/fairgrid/pool/pages/dashboard.js").read_text()
+    script = (Path(__file__).parents[2] / "src/fairgrid/pool/observability/pages/dashboard.js").read_text()
     dashboard = board(Pool(1))
     dashboard.sample()
     document = dashboard.document()

@@ -13,7 +13,7 @@ from fairgrid.chain.follower import REMEMBERED_BLOCKS
 from fairgrid.chain.interface import Chain
 from fairgrid.errors import UsageError
 from fairgrid.localnet.anvil import AnvilProcess
-from fairgrid.pool.policy import Policy
+from fairgrid.pool.core.policy import Policy
 from fairgrid.protocol.ids import task_id
 from fairgrid.protocol.views import TaskStatus
 
@@ -197,7 +197,7 @@ class Exchanged:
 async def test_a_node_that_went_over_to_another_chain_ends_the_pool_before_anything_is_sent(
     grid: AnvilGrid, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fairgrid.pool.watcher.LOCAL_CHAIN_ID", 1)  # as if it were no local chain
+    monkeypatch.setattr("fairgrid.pool.onchain.watcher.LOCAL_CHAIN_ID", 1)  # as if it were no local chain
     chain = Exchanged(grid.chain)
     with pytest.raises(UsageError, match="this pool's database to one that begins with 0x"):
         async with grid.pool(chain=chain):

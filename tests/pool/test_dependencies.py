@@ -11,9 +11,9 @@ import pytest
 
 from fairgrid.chain.interface import Chain
 from fairgrid.errors import ServiceUnavailable
-from fairgrid.pool.dependencies import DependencyKeeper
-from fairgrid.pool.events import DependenciesMet, DependencyFailed, Event
-from fairgrid.pool.manifests import ManifestReader
+from fairgrid.pool.core.events import DependenciesMet, DependencyFailed, Event
+from fairgrid.pool.jobs.dependencies import DependencyKeeper
+from fairgrid.pool.jobs.manifests import ManifestReader
 from fairgrid.protocol.views import Deal, Task, TaskStatus
 from fairgrid.seams.clock import VirtualClock
 from fairgrid.storage.client import StorageClient

@@ -2,18 +2,18 @@ from __future__ import annotations
 
 import pytest
 
-from fairgrid.pool.events import (
+from fairgrid.pool.core.events import (
     LeaseFailed,
     WorkerBeat,
     WorkerFacts,
 )
-from fairgrid.pool.instructions import (
+from fairgrid.pool.core.instructions import (
     SendAbort,
     SendAuthorisation,
     SendLease,
 )
-from fairgrid.pool.phases import Phase
-from fairgrid.pool.policy import Policy
+from fairgrid.pool.core.phases import Phase
+from fairgrid.pool.core.policy import Policy
 
 from .support import Fake, World, address, honest
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from fairgrid.pool.instructions import SendLease
-from fairgrid.pool.matching import Requirements
-from fairgrid.pool.phases import Phase
-from fairgrid.pool.policy import Policy
+from fairgrid.pool.core.instructions import SendLease
+from fairgrid.pool.core.matching import Requirements
+from fairgrid.pool.core.phases import Phase
+from fairgrid.pool.core.policy import Policy
 from fairgrid.protocol.machine import Gpu, Machine
 from fairgrid.protocol.needs import Alike, GpuNeed, Needs
 

@@ -15,9 +15,9 @@ from fairgrid.chain.fees import Fees
 from fairgrid.chain.interface import Call, SignedTransaction
 from fairgrid.chain.twin import ModelChain
 from fairgrid.errors import ContractReverted, FundsError, TransactionFailed
-from fairgrid.pool.ledger import Ledger, LedgerEffect
-from fairgrid.pool.rows import EffectStatus
-from fairgrid.pool.store import PoolStore
+from fairgrid.pool.records.ledger import Ledger, LedgerEffect
+from fairgrid.pool.records.rows import EffectStatus
+from fairgrid.pool.records.store import PoolStore
 from fairgrid.protocol.ids import task_id
 from fairgrid.protocol.views import TaskStatus
 from fairgrid.wallet.signer import Signer

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from fairgrid.pool.fair_matcher import FairMatcher
-from fairgrid.pool.instructions import Initialize, SendLease
-from fairgrid.pool.machine import PoolMachine
-from fairgrid.pool.matching import Requirements
-from fairgrid.pool.policy import Policy
-from fairgrid.pool.state import DealTerms, TaskState
+from fairgrid.pool.core.fair_matcher import FairMatcher
+from fairgrid.pool.core.instructions import Initialize, SendLease
+from fairgrid.pool.core.machine import PoolMachine
+from fairgrid.pool.core.matching import Requirements
+from fairgrid.pool.core.policy import Policy
+from fairgrid.pool.core.state import DealTerms, TaskState
 from fairgrid.protocol.needs import Needs
 
 from .support import IDENTITY, START, Fake, World, honest

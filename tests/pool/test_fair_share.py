@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairgrid.pool.fair_share import FairShare, weight_of_price
+from fairgrid.pool.core.fair_share import FairShare, weight_of_price
 
 
 def serve(arrivals: list[tuple[str, float, float, int]], count: int) -> list[tuple[str, int]]:

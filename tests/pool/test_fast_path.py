@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fairgrid.pool.events import ChainReconciled, UploadReported
-from fairgrid.pool.instructions import (
+from fairgrid.pool.core.events import ChainReconciled, UploadReported
+from fairgrid.pool.core.instructions import (
     BanWorker,
     Finalize,
     RequestOpening,
@@ -12,9 +12,9 @@ from fairgrid.pool.instructions import (
     SendRevealNotice,
     VerifyUpload,
 )
-from fairgrid.pool.phases import Phase
-from fairgrid.pool.policy import Policy
-from fairgrid.pool.state import ChainFacts
+from fairgrid.pool.core.phases import Phase
+from fairgrid.pool.core.policy import Policy
+from fairgrid.pool.core.state import ChainFacts
 from fairgrid.protocol.views import TaskStatus
 
 from .support import Fake, World, digest_of, honest

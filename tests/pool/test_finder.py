@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from fairgrid.pool.finder import TaskFinder
-from fairgrid.pool.policy import Policy
+from fairgrid.pool.core.policy import Policy
+from fairgrid.pool.records.finder import TaskFinder
 from fairgrid.protocol.ids import task_id
 
 from .support import World, digest_of

@@ -12,7 +12,7 @@ import pytest
 
 from fairgrid.chain.network import load_network, save_network
 from fairgrid.localnet.anvil import AnvilProcess
-from fairgrid.pool.policy import Policy
+from fairgrid.pool.core.policy import Policy
 from fairgrid.wallet.keystore import open_or_create_key
 
 from .anvil_grid import anvil_grid

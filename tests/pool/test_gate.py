@@ -17,11 +17,11 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from fairgrid.errors import ServiceUnavailable, UsageError
-from fairgrid.pool.gate import PoolGate
-from fairgrid.pool.instructions import Claim
-from fairgrid.pool.leadership import Leader, Leadership, LeadershipLost
-from fairgrid.pool.rows import Commit
-from fairgrid.pool.store import PoolStore
+from fairgrid.pool.core.instructions import Claim
+from fairgrid.pool.processes.gate import PoolGate
+from fairgrid.pool.processes.leadership import Leader, Leadership, LeadershipLost
+from fairgrid.pool.records.rows import Commit
+from fairgrid.pool.records.store import PoolStore
 from fairgrid.seams.clock import SystemClock
 from fairgrid.seams.service import serving
 from tests.postgres import PostgresServer

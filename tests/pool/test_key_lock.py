@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine
 
-from fairgrid.pool.key_lock import KeyInUse, key_lock
+from fairgrid.pool.processes.key_lock import KeyInUse, key_lock
 from fairgrid.seams.database import open_engine
 
 from .grid import Grid
@@ -20,7 +20,7 @@ _HOLDER = textwrap.dedent("""
     import sys, time
     from pathlib import Path
     from sqlalchemy import create_engine
-    from fairgrid.pool.key_lock import key_lock
+    from fairgrid.pool.processes.key_lock import key_lock
     with key_lock(create_engine("sqlite://"), Path(sys.argv[1]), sys.argv[2]):
         print("held", flush=True)
         time.sleep(60)

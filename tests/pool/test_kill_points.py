@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from fairgrid.pool.app import pool_application
+from fairgrid.pool.records.store import PoolStore
 from fairgrid.pool.service import PoolService
-from fairgrid.pool.store import PoolStore
 from fairgrid.protocol.runs import unit_id
 from fairgrid.protocol.tags import LANE_MASK
 from fairgrid.protocol.views import TaskStatus

@@ -15,11 +15,11 @@ import pytest
 import sqlalchemy as sa
 
 from fairgrid.errors import ServiceUnavailable, UsageError
-from fairgrid.pool import leadership as leadership_module
-from fairgrid.pool.instructions import Claim
-from fairgrid.pool.leadership import Leadership, LeadershipLost
-from fairgrid.pool.rows import Commit
-from fairgrid.pool.store import PoolStore
+from fairgrid.pool.core.instructions import Claim
+from fairgrid.pool.processes import leadership as leadership_module
+from fairgrid.pool.processes.leadership import Leadership, LeadershipLost
+from fairgrid.pool.records.rows import Commit
+from fairgrid.pool.records.store import PoolStore
 from fairgrid.seams.database import open_engine
 from tests.postgres import PostgresServer
 
@@ -171,7 +171,7 @@ def test_a_leader_that_was_killed_is_followed_within_five_seconds(postgres_url: 
     program = (
         "import sys, time\n"
         "from fairgrid.seams.database import open_engine\n"
-        "from fairgrid.pool.leadership import Leadership\n"
+        "from fairgrid.pool.processes.leadership import Leadership\n"
         f"place = Leadership(open_engine({postgres_url!r}), address='http://child')\n"
         "assert place.lead()\n"
         "sys.stdout.write('leads'); sys.stdout.flush()\n"

@@ -9,12 +9,12 @@ import pytest
 import sqlalchemy as sa
 
 from fairgrid.chain.interface import SignedTransaction
-from fairgrid.pool import ledger as ledgers
-from fairgrid.pool import schema
-from fairgrid.pool.instructions import Claim
-from fairgrid.pool.ledger import Ledger, LedgerTransaction, TransactionStatus
-from fairgrid.pool.rows import Commit
-from fairgrid.pool.store import PoolStore
+from fairgrid.pool.core.instructions import Claim
+from fairgrid.pool.records import ledger as ledgers
+from fairgrid.pool.records import schema
+from fairgrid.pool.records.ledger import Ledger, LedgerTransaction, TransactionStatus
+from fairgrid.pool.records.rows import Commit
+from fairgrid.pool.records.store import PoolStore
 
 from .support import address, digest_of
 

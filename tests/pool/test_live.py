@@ -17,10 +17,10 @@ import pytest
 from fairgrid.errors import ServiceRefused
 from fairgrid.pool.app import pool_application
 from fairgrid.pool.client import LiveOutput, LiveProgress, PoolClient
-from fairgrid.pool.live import LiveBoard, LiveEvent, PartialRefused
-from fairgrid.pool.policy import Policy
+from fairgrid.pool.core.policy import Policy
+from fairgrid.pool.jobs.live import LiveBoard, LiveEvent, PartialRefused
+from fairgrid.pool.records.store import PoolStore
 from fairgrid.pool.service import PoolService
-from fairgrid.pool.store import PoolStore
 from fairgrid.protocol import ids, wire
 from fairgrid.protocol.access import PoolPlace, access_message
 from fairgrid.protocol.archive import extract_archive

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from msgspec.structs import replace
 
-from fairgrid.pool.events import (
+from fairgrid.pool.core.events import (
     ChainReconciled,
     ContributionMined,
     DealMatched,
@@ -14,7 +14,7 @@ from fairgrid.pool.events import (
     TaskFinalized,
     TaskInitialized,
 )
-from fairgrid.pool.instructions import (
+from fairgrid.pool.core.instructions import (
     BanWorker,
     Claim,
     Finalize,
@@ -28,9 +28,9 @@ from fairgrid.pool.instructions import (
     SendRevealNotice,
     VerifyUpload,
 )
-from fairgrid.pool.phases import TRANSITIONS, InvalidTransition, Phase, ReplicaPhase
-from fairgrid.pool.policy import Policy
-from fairgrid.pool.state import ChainFacts
+from fairgrid.pool.core.phases import TRANSITIONS, InvalidTransition, Phase, ReplicaPhase
+from fairgrid.pool.core.policy import Policy
+from fairgrid.pool.core.state import ChainFacts
 from fairgrid.protocol.views import TaskStatus
 
 from .support import TIMEREF, Fake, World, honest

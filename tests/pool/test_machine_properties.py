@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fairgrid.pool.events import ChainReconciled, LeaseFailed
-from fairgrid.pool.instructions import (
+from fairgrid.pool.core.events import ChainReconciled, LeaseFailed
+from fairgrid.pool.core.instructions import (
     BanWorker,
     Finalize,
     Instruction,
@@ -17,8 +17,8 @@ from fairgrid.pool.instructions import (
     SendLease,
     VerifyUpload,
 )
-from fairgrid.pool.phases import Phase, ReplicaPhase
-from fairgrid.pool.policy import Policy
+from fairgrid.pool.core.phases import Phase, ReplicaPhase
+from fairgrid.pool.core.policy import Policy
 from fairgrid.protocol.views import TaskStatus
 
 from .support import TIMEREF, Fake, World, digest_of

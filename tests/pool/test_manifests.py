@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from fairgrid.errors import ServiceUnavailable
-from fairgrid.pool.manifests import ManifestReader
+from fairgrid.pool.jobs.manifests import ManifestReader
 from fairgrid.protocol.cid import cid_of
 from fairgrid.protocol.manifest import FileRef, Manifest, Resources, params_for
 from fairgrid.storage.app import storage_application

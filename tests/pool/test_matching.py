@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from fairgrid.pool.matching import Requirements, explain, first_obstacle, suits
+from fairgrid.pool.core.matching import Requirements, explain, first_obstacle, suits
 from fairgrid.protocol.machine import Gpu, Machine
 from fairgrid.protocol.needs import Alike, GpuNeed, Needs, machine_class
 

@@ -11,7 +11,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from fairgrid.pool.app import pool_application
-from fairgrid.pool.policy import Policy
+from fairgrid.pool.core.policy import Policy
 from fairgrid.protocol.views import TaskStatus
 from fairgrid.seams.metrics import Metered
 from fairgrid.seams.service import serving

@@ -15,9 +15,9 @@ import pytest
 from fairgrid.errors import ServiceError
 from fairgrid.market.app import open_market
 from fairgrid.market.client import MarketClient
-from fairgrid.pool.offering import OfferKeeper
-from fairgrid.pool.pool_file import Offer
-from fairgrid.pool.state import PoolIdentity
+from fairgrid.pool.core.state import PoolIdentity
+from fairgrid.pool.onchain.offering import OfferKeeper
+from fairgrid.pool.processes.pool_file import Offer
 from fairgrid.protocol.orders import WorkerpoolOrder
 from fairgrid.seams.clock import SystemClock
 from fairgrid.seams.database import open_engine

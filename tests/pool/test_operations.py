@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from fairgrid.errors import UsageError
-from fairgrid.pool.operations import WHOLE_POOL, Act, Drain, Operations, Replayed, Setting
-from fairgrid.pool.rows import BagRow, Commit, TaskRow
-from fairgrid.pool.state import Bag, Ban
-from fairgrid.pool.store import PoolStore
-from fairgrid.pool.task_lists import TaskFilter, TaskLists
+from fairgrid.pool.administration.operations import WHOLE_POOL, Act, Drain, Operations, Replayed, Setting
+from fairgrid.pool.core.state import Bag, Ban
+from fairgrid.pool.records.rows import BagRow, Commit, TaskRow
+from fairgrid.pool.records.store import PoolStore
+from fairgrid.pool.records.task_lists import TaskFilter, TaskLists
 
 from .support import World, address, honest
 

@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
-from fairgrid.pool.operator_access import AccessRefused, OperatorAccess, authorisation
-from fairgrid.pool.state import PoolIdentity
+from fairgrid.pool.administration.operator_access import AccessRefused, OperatorAccess, authorisation
+from fairgrid.pool.core.state import PoolIdentity
 
 from .grid import key
 

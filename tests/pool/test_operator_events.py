@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from fairgrid.pool.events import (
+from fairgrid.pool.administration.task_why import keeps_away, why_task
+from fairgrid.pool.core.events import (
     OperatorBanned,
     OperatorUnbanned,
     PolicyChanged,
@@ -12,11 +13,10 @@ from fairgrid.pool.events import (
     WorkerDrained,
     WorkerLabelled,
 )
-from fairgrid.pool.instructions import Initialize, SendAbort, SendLease
-from fairgrid.pool.matching import Requirements
-from fairgrid.pool.phases import Phase, ReplicaPhase
-from fairgrid.pool.policy import Policy
-from fairgrid.pool.task_why import keeps_away, why_task
+from fairgrid.pool.core.instructions import Initialize, SendAbort, SendLease
+from fairgrid.pool.core.matching import Requirements
+from fairgrid.pool.core.phases import Phase, ReplicaPhase
+from fairgrid.pool.core.policy import Policy
 from fairgrid.protocol.machine import Machine
 
 from .support import Fake, World, address, honest

@@ -14,9 +14,9 @@ from fairgrid.chain.fees import FeeCaps, Fees
 from fairgrid.chain.interface import Call
 from fairgrid.chain.twin import ModelChain
 from fairgrid.errors import TransactionFailed
-from fairgrid.pool.ledger import Ledger, LedgerTransaction, Superseded, TransactionStatus
-from fairgrid.pool.outbox import Ended, Outbox, SendingRules
-from fairgrid.pool.store import PoolStore
+from fairgrid.pool.onchain.outbox import Ended, Outbox, SendingRules
+from fairgrid.pool.records.ledger import Ledger, LedgerTransaction, Superseded, TransactionStatus
+from fairgrid.pool.records.store import PoolStore
 from fairgrid.protocol.hexes import checksum
 from fairgrid.seams.clock import VirtualClock
 from fairgrid.wallet.keys import KeySigner

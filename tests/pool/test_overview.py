@@ -6,10 +6,24 @@ from typing import Any
 
 import pytest
 
-from fairgrid.pool.events import WorkerDrained
-from fairgrid.pool.operations import Drain
-from fairgrid.pool.operator_views import ChainView, DrainView, GasView, PoolStatus, ProcessView, WorkerRow
-from fairgrid.pool.overview import WORKER_SORTS, WorkerFilter, alerts, oldest_wait, worker_page, worker_states
+from fairgrid.pool.administration.operations import Drain
+from fairgrid.pool.administration.operator_views import (
+    ChainView,
+    DrainView,
+    GasView,
+    PoolStatus,
+    ProcessView,
+    WorkerRow,
+)
+from fairgrid.pool.administration.overview import (
+    WORKER_SORTS,
+    WorkerFilter,
+    alerts,
+    oldest_wait,
+    worker_page,
+    worker_states,
+)
+from fairgrid.pool.core.events import WorkerDrained
 
 from .support import Fake, World, honest
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fairgrid.errors import UsageError
-from fairgrid.pool.policy import Policy, load_policy
+from fairgrid.pool.core.policy import Policy, load_policy
 
 from .support import address
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from fairgrid.errors import UsageError
-from fairgrid.pool.policy import Policy
-from fairgrid.pool.pool_file import POOL_FILE, Offer, Start, load_pool_file, policy_keys, pool_toml
+from fairgrid.pool.core.policy import Policy
+from fairgrid.pool.processes.pool_file import POOL_FILE, Offer, Start, load_pool_file, policy_keys, pool_toml
 
 from .grid import key
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from fairgrid.pool.events import (
+from fairgrid.pool.core.events import (
     ContributionMined,
     Held,
     LeaseFailed,
@@ -11,7 +11,7 @@ from fairgrid.pool.events import (
     UploadReported,
     WorkerBeat,
 )
-from fairgrid.pool.instructions import (
+from fairgrid.pool.core.instructions import (
     BanWorker,
     Instruction,
     RequestOpening,
@@ -21,8 +21,8 @@ from fairgrid.pool.instructions import (
     SendLease,
     SendRevealNotice,
 )
-from fairgrid.pool.phases import Phase, ReplicaPhase
-from fairgrid.pool.policy import Policy
+from fairgrid.pool.core.phases import Phase, ReplicaPhase
+from fairgrid.pool.core.policy import Policy
 
 from .support import Fake, World, digest_of, honest
 

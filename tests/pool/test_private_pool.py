@@ -19,7 +19,7 @@ from fairgrid.errors import ContractReverted, OrderError
 from fairgrid.localnet.anvil import AnvilProcess
 from fairgrid.market.app import open_market
 from fairgrid.market.client import MarketClient
-from fairgrid.pool.policy import Policy
+from fairgrid.pool.core.policy import Policy
 from fairgrid.protocol import wire
 from fairgrid.protocol.hexes import ZERO_ADDRESS
 from fairgrid.protocol.ids import task_id

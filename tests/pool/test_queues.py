@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from fairgrid.pool.queues import RETRY_S, BagQueue, IdleWorkers, WaitingTasks
+from fairgrid.pool.core.queues import RETRY_S, BagQueue, IdleWorkers, WaitingTasks
 
 
 def test_the_most_urgent_deal_is_first_also_after_its_urgency_changed() -> None:

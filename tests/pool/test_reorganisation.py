@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fairgrid.chain import calls
-from fairgrid.pool.policy import Policy
+from fairgrid.pool.core.policy import Policy
 from fairgrid.protocol.views import TaskStatus
 
 from .grid import Grid, Scripted

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from fairgrid.errors import ServiceUnavailable
-from fairgrid.pool.manifests import ManifestReader
-from fairgrid.pool.matching import NO_REQUIREMENTS, Requirements
-from fairgrid.pool.policy import Policy
-from fairgrid.pool.requirements import RequirementsReader, requirements_of_manifest
-from fairgrid.pool.standing import Standing
-from fairgrid.pool.why import why
+from fairgrid.pool.core.matching import NO_REQUIREMENTS, Requirements
+from fairgrid.pool.core.policy import Policy
+from fairgrid.pool.core.standing import Standing
+from fairgrid.pool.core.why import why
+from fairgrid.pool.jobs.manifests import ManifestReader
+from fairgrid.pool.jobs.requirements import RequirementsReader, requirements_of_manifest
 from fairgrid.protocol.cid import cid_of
 from fairgrid.protocol.machine import Machine
 from fairgrid.protocol.manifest import FileRef, Manifest, Resources, params_for

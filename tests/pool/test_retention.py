@@ -9,17 +9,17 @@ import pytest
 import sqlalchemy as sa
 
 from fairgrid.chain.interface import SignedTransaction
-from fairgrid.pool import schema
-from fairgrid.pool.accounts import Account
-from fairgrid.pool.events import TaskFinalized
-from fairgrid.pool.instructions import Finalize
-from fairgrid.pool.ledger import Ledger, LedgerTransaction, TransactionStatus
-from fairgrid.pool.policy import Policy
-from fairgrid.pool.retention import Retention
-from fairgrid.pool.rows import BagRow, Commit, TaskRow
-from fairgrid.pool.standing import Standing
-from fairgrid.pool.state import Bag
-from fairgrid.pool.store import PoolStore
+from fairgrid.pool.core.accounts import Account
+from fairgrid.pool.core.events import TaskFinalized
+from fairgrid.pool.core.instructions import Finalize
+from fairgrid.pool.core.policy import Policy
+from fairgrid.pool.core.standing import Standing
+from fairgrid.pool.core.state import Bag
+from fairgrid.pool.records import schema
+from fairgrid.pool.records.ledger import Ledger, LedgerTransaction, TransactionStatus
+from fairgrid.pool.records.retention import Retention
+from fairgrid.pool.records.rows import BagRow, Commit, TaskRow
+from fairgrid.pool.records.store import PoolStore
 
 from .support import IDENTITY, World, address, honest
 

@@ -5,21 +5,21 @@ import json
 import pytest
 from msgspec.structs import replace
 
-from fairgrid.pool.events import (
+from fairgrid.pool.core.events import (
     Held,
     LeaseFailed,
     SealReceived,
     WorkerBeat,
 )
-from fairgrid.pool.instructions import (
+from fairgrid.pool.core.instructions import (
     BanWorker,
     SendAbort,
     SendAuthorisation,
     SendDone,
     SendLease,
 )
-from fairgrid.pool.phases import Phase, ReplicaPhase
-from fairgrid.pool.policy import Policy
+from fairgrid.pool.core.phases import Phase, ReplicaPhase
+from fairgrid.pool.core.policy import Policy
 
 from .support import TIMEREF, Fake, World, address, digest_of, honest
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairgrid.pool.events import ChainReconciled, EffectFailed, RunOpened
-from fairgrid.pool.instructions import (
+from fairgrid.pool.core.events import ChainReconciled, EffectFailed, RunOpened
+from fairgrid.pool.core.instructions import (
     Claim,
     Finalize,
     FinalizeRun,
@@ -22,11 +22,11 @@ from fairgrid.pool.instructions import (
     SplitRun,
     VerifyUpload,
 )
-from fairgrid.pool.machine import PoolMachine
-from fairgrid.pool.phases import Phase
-from fairgrid.pool.policy import Policy
-from fairgrid.pool.runs import run_size
-from fairgrid.pool.state import ChainFacts, DealTerms
+from fairgrid.pool.core.machine import PoolMachine
+from fairgrid.pool.core.phases import Phase
+from fairgrid.pool.core.policy import Policy
+from fairgrid.pool.core.runs import run_size
+from fairgrid.pool.core.state import ChainFacts, DealTerms
 from fairgrid.protocol.runs import run_id
 from fairgrid.protocol.views import TaskStatus
 

@@ -12,10 +12,10 @@ from fairgrid.client.bags import BagFollower, collect_bag
 from fairgrid.client.journal import DealRecord
 from fairgrid.client.progress import ignore_progress
 from fairgrid.pool.app import pool_application
-from fairgrid.pool.phases import Phase
-from fairgrid.pool.policy import Policy
+from fairgrid.pool.core.phases import Phase
+from fairgrid.pool.core.policy import Policy
+from fairgrid.pool.records.store import PoolStore
 from fairgrid.pool.service import PoolService
-from fairgrid.pool.store import PoolStore
 from fairgrid.protocol.runs import run_id
 from fairgrid.protocol.views import TaskStatus
 from fairgrid.protocol.wire import MAX_FRAME_BYTES

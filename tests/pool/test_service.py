@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fairgrid.errors import ServiceRefused, UsageError
-from fairgrid.pool.policy import Policy
+from fairgrid.pool.core.policy import Policy
 from fairgrid.pool.service import PoolService
 from fairgrid.protocol import wire
 from fairgrid.protocol.ids import task_id

@@ -12,7 +12,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from fairgrid.pool.policy import Policy
+from fairgrid.pool.core.policy import Policy
 from fairgrid.protocol import wire
 from fairgrid.protocol.typed_data import Domain, enrolment_typed_data
 from fairgrid.protocol.views import TaskStatus
@@ -69,7 +69,7 @@ async def test_a_frame_that_is_too_large_closes_the_connection(tmp_path: Path) -
 async def test_who_says_nothing_after_the_challenge_is_sent_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fairgrid.pool.sessions._ENROL_WITHIN_S", 0.2)
+    monkeypatch.setattr("fairgrid.pool.workers.sessions._ENROL_WITHIN_S", 0.2)
     grid = Grid(tmp_path)
     async with grid.pool(), at_the_door(grid) as connection:
         assert "No enrolment" in await _last_word(connection)

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-from fairgrid.pool.events import (
+from fairgrid.pool.core.events import (
     EffectFailed,
     LeaseFailed,
     Tick,
     UploadReported,
 )
-from fairgrid.pool.instructions import (
+from fairgrid.pool.core.instructions import (
     BanWorker,
     Claim,
     Finalize,
@@ -17,8 +17,8 @@ from fairgrid.pool.instructions import (
     SendLease,
     VerifyUpload,
 )
-from fairgrid.pool.phases import Phase
-from fairgrid.pool.policy import Policy
+from fairgrid.pool.core.phases import Phase
+from fairgrid.pool.core.policy import Policy
 
 from .support import TIMEREF, Fake, World, address, honest
 

@@ -9,10 +9,10 @@ from fairgrid.chain import calls
 from fairgrid.chain.client import JsonRpcChain
 from fairgrid.chain.deploy import deploy
 from fairgrid.localnet.anvil import AnvilProcess
-from fairgrid.pool.sponsor import Sponsor
-from fairgrid.pool.sponsor_store import SponsorStore
-from fairgrid.pool.sponsoring import Newcomer, SponsorTerms
-from fairgrid.pool.store import PoolStore
+from fairgrid.pool.core.sponsoring import Newcomer, SponsorTerms
+from fairgrid.pool.onchain.sponsor import Sponsor
+from fairgrid.pool.records.sponsor_store import SponsorStore
+from fairgrid.pool.records.store import PoolStore
 from fairgrid.seams.clock import SystemClock
 from fairgrid.wallet.keys import KeySigner, dev_signer
 

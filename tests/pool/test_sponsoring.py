@@ -14,11 +14,11 @@ from fairgrid.chain import calls
 from fairgrid.chain.interface import SignedTransaction
 from fairgrid.chain.twin import ModelChain
 from fairgrid.errors import ServiceUnavailable
-from fairgrid.pool.policy import Policy
-from fairgrid.pool.sponsor import Sponsor
-from fairgrid.pool.sponsor_store import SponsorStore
-from fairgrid.pool.sponsoring import Grant, Newcomer, SponsorTerms, decide
-from fairgrid.pool.store import PoolStore
+from fairgrid.pool.core.policy import Policy
+from fairgrid.pool.core.sponsoring import Grant, Newcomer, SponsorTerms, decide
+from fairgrid.pool.onchain.sponsor import Sponsor
+from fairgrid.pool.records.sponsor_store import SponsorStore
+from fairgrid.pool.records.store import PoolStore
 from fairgrid.protocol import wire
 from fairgrid.protocol.machine import Benchmark, Machine
 from fairgrid.protocol.sponsorship import agreement_message

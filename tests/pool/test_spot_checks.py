@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fairgrid.pool.policy import Policy
-from fairgrid.pool.spot_checks import SpotChecks, Timing, implausible
+from fairgrid.pool.core.policy import Policy
+from fairgrid.pool.core.spot_checks import SpotChecks, Timing, implausible
 from fairgrid.protocol import wire
 from fairgrid.protocol.machine import Benchmark, Machine
 from fairgrid.protocol.spot_checks import BASE_FUEL, FUEL_PER_ROUND, MAX_ROUNDS, SCRIPT, answer_of

@@ -19,14 +19,15 @@ from sqlalchemy.schema import CreateTable
 
 from fairgrid.chain.interface import SignedTransaction
 from fairgrid.errors import UsageError
-from fairgrid.pool import access, documents, ledger, operations, schema
-from fairgrid.pool.events import TaskInitialized, WorkerReady
-from fairgrid.pool.instructions import BanWorker, Claim, Finalize, Initialize, SendDone
-from fairgrid.pool.phases import Phase
-from fairgrid.pool.rows import BagRow, Commit, EffectStatus, TaskRow
-from fairgrid.pool.standing import Standing
-from fairgrid.pool.state import Bag, Ban, PoolIdentity, StoryLine, TaskState
-from fairgrid.pool.store import PoolStore
+from fairgrid.pool.administration import access, operations
+from fairgrid.pool.core.events import TaskInitialized, WorkerReady
+from fairgrid.pool.core.instructions import BanWorker, Claim, Finalize, Initialize, SendDone
+from fairgrid.pool.core.phases import Phase
+from fairgrid.pool.core.standing import Standing
+from fairgrid.pool.core.state import Bag, Ban, PoolIdentity, StoryLine, TaskState
+from fairgrid.pool.records import documents, ledger, schema
+from fairgrid.pool.records.rows import BagRow, Commit, EffectStatus, TaskRow
+from fairgrid.pool.records.store import PoolStore
 from fairgrid.protocol.ids import task_id
 from fairgrid.seams.database import open_engine, version_table
 

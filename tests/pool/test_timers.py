@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from fairgrid.pool.timers import Timers
+from fairgrid.pool.core.timers import Timers
 
 
 def test_what_is_due_comes_once_the_most_overdue_first_and_nothing_before_its_moment() -> None:

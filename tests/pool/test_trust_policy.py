@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairgrid.errors import UsageError
-from fairgrid.pool.credibility import Standings
-from fairgrid.pool.standing import MAX_PAYERS, Standing
-from fairgrid.pool.trust_policy import TrustPolicy, Verdict, judge
+from fairgrid.pool.core.credibility import Standings
+from fairgrid.pool.core.standing import MAX_PAYERS, Standing
+from fairgrid.pool.core.trust_policy import TrustPolicy, Verdict, judge
 from fairgrid.seams.addresses import network_of_ip
 
 POLICY = TrustPolicy(audit_share=0.05, proven_after=10)

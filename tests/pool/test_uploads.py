@@ -6,9 +6,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from fairgrid.pool.events import UploadRejected, UploadVerified
-from fairgrid.pool.instructions import VerifyUpload
-from fairgrid.pool.uploads import verify_upload
+from fairgrid.pool.core.events import UploadRejected, UploadVerified
+from fairgrid.pool.core.instructions import VerifyUpload
+from fairgrid.pool.jobs.uploads import verify_upload
 from fairgrid.protocol.archive import archive_digest, write_archive
 from fairgrid.protocol.hexes import keccak, to_hex32
 from fairgrid.storage.app import storage_application

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from fairgrid.pool.events import DependenciesMet, DependencyFailed
-from fairgrid.pool.instructions import AwaitDependencies, Claim, Initialize, OpenRun, RefundRest, SendLease
-from fairgrid.pool.machine import PoolMachine
-from fairgrid.pool.phases import Phase
-from fairgrid.pool.policy import Policy
+from fairgrid.pool.core.events import DependenciesMet, DependencyFailed
+from fairgrid.pool.core.instructions import AwaitDependencies, Claim, Initialize, OpenRun, RefundRest, SendLease
+from fairgrid.pool.core.machine import PoolMachine
+from fairgrid.pool.core.phases import Phase
+from fairgrid.pool.core.policy import Policy
 from fairgrid.protocol.ids import task_id
 from tests.pool.support import IDENTITY, TIMEREF, Fake, World
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from fairgrid.chain import calls
-from fairgrid.pool.events import ChainReconciled, Event
-from fairgrid.pool.policy import Policy
-from fairgrid.pool.state import PoolIdentity, TaskState
-from fairgrid.pool.store import PoolStore
-from fairgrid.pool.translation import terms_of
-from fairgrid.pool.watcher import ChainWatcher, Position
+from fairgrid.pool.core.events import ChainReconciled, Event
+from fairgrid.pool.core.policy import Policy
+from fairgrid.pool.core.state import PoolIdentity, TaskState
+from fairgrid.pool.onchain.translation import terms_of
+from fairgrid.pool.onchain.watcher import ChainWatcher, Position
+from fairgrid.pool.records.store import PoolStore
 from fairgrid.protocol.hexes import ZERO_ADDRESS, from_hex, to_hex
 from fairgrid.protocol.ids import authorisation_message, result_hash, result_seal, task_id
 from fairgrid.protocol.views import Contribution, ContributionStatus

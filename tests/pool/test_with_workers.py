@@ -13,11 +13,11 @@ from typing import Any
 from msgspec import structs
 
 from fairgrid.pool.app import pool_application
-from fairgrid.pool.phases import Phase, ReplicaPhase
-from fairgrid.pool.policy import Policy
+from fairgrid.pool.core.phases import Phase, ReplicaPhase
+from fairgrid.pool.core.policy import Policy
+from fairgrid.pool.core.state import ChainFacts
+from fairgrid.pool.records.store import PoolStore
 from fairgrid.pool.service import PoolService
-from fairgrid.pool.state import ChainFacts
-from fairgrid.pool.store import PoolStore
 from fairgrid.protocol import ids
 from fairgrid.protocol.archive import archive_digest
 from fairgrid.protocol.results import cid_of_results

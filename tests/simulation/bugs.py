@@ -14,16 +14,16 @@ from typing import Any
 from unittest import mock
 
 import fairgrid.pool.service as service_module
-from fairgrid.pool import chain_facts, presence, rounds, settlement
-from fairgrid.pool.book import Book
-from fairgrid.pool.events import UploadVerified
-from fairgrid.pool.instructions import SendAuthorisation
-from fairgrid.pool.ledger import Ledger, LedgerEffect
-from fairgrid.pool.outbox import Outbox
-from fairgrid.pool.phases import Phase, ReplicaPhase
-from fairgrid.pool.state import TaskState
-from fairgrid.pool.store import PoolStore
-from fairgrid.pool.watcher import ChainWatcher
+from fairgrid.pool.core import chain_facts, presence, rounds, settlement
+from fairgrid.pool.core.book import Book
+from fairgrid.pool.core.events import UploadVerified
+from fairgrid.pool.core.instructions import SendAuthorisation
+from fairgrid.pool.core.phases import Phase, ReplicaPhase
+from fairgrid.pool.core.state import TaskState
+from fairgrid.pool.onchain.outbox import Outbox
+from fairgrid.pool.onchain.watcher import ChainWatcher
+from fairgrid.pool.records.ledger import Ledger, LedgerEffect
+from fairgrid.pool.records.store import PoolStore
 from fairgrid.protocol.wire import Opening
 from fairgrid.worker import answering, leasing
 from fairgrid.worker import events as ev

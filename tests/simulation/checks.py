@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from fairgrid.errors import VerificationError
 from fairgrid.pool.app import task_document
-from fairgrid.pool.phases import ReplicaPhase
-from fairgrid.pool.rows import StoredTask
+from fairgrid.pool.core.phases import ReplicaPhase
+from fairgrid.pool.records.rows import StoredTask
 from fairgrid.protocol.archive import archive_digest
 from fairgrid.protocol.ids import task_id as id_of_task
 from fairgrid.protocol.results import cid_of_results

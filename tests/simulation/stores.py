@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Engine
 
-from fairgrid.pool.store import PoolStore
+from fairgrid.pool.records.store import PoolStore
 from fairgrid.seams.database import open_engine
 from fairgrid.worker.store import WorkerStore
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from fairgrid.errors import UsageError
-from fairgrid.pool.trust_policy import TrustPolicy
+from fairgrid.pool.core.trust_policy import TrustPolicy
 from fairgrid.simulation import sarmenta
 from fairgrid.simulation.experiment import TARGETS, Experiment, Measured, run, ways_for
 from fairgrid.simulation.population import RIGHT, Adversaries, Behaviour, Population

@@ -28,10 +28,10 @@ import fairgrid.worker.link as link_module
 from fairgrid.chain import calls
 from fairgrid.chain.sender import NonceTaken
 from fairgrid.errors import ContractReverted, ServiceUnavailable
-from fairgrid.pool.policy import Policy
+from fairgrid.pool.core.policy import Policy
+from fairgrid.pool.records.store import PoolStore
 from fairgrid.pool.service import PoolService
-from fairgrid.pool.sessions import serve_worker
-from fairgrid.pool.store import PoolStore
+from fairgrid.pool.workers.sessions import serve_worker
 from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS, keccak
 from fairgrid.protocol.ids import deal_id as id_of_deal
 from fairgrid.protocol.ids import task_id as id_of_task

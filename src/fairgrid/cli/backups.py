@@ -88,7 +88,7 @@ def backup_pool(
     The file is read again and checked before it gets its name. Whoever has it and the passphrase has the pool's key.
     Example, for cron: `fairgrid pool backup /backups --dir pool --keep 14 --passphrase-file /etc/fairgrid/passphrase`.
     """
-    from fairgrid.pool.backup import POOL_BACKUP, identity_of
+    from fairgrid.pool.records.backup import POOL_BACKUP, identity_of
 
     more = {} if policy is None or policy.parent.resolve() == directory.resolve() else {"policy.toml": policy}
     if policy is not None and not policy.is_file():
@@ -121,7 +121,7 @@ def restore_pool(
     Nothing is ever overwritten. Start it only when the old pool is gone: two with one key take each other's nonces.
     """
     from fairgrid.chain.network import load_network
-    from fairgrid.pool.backup import POOL_BACKUP, expected_of, mark_restored
+    from fairgrid.pool.records.backup import POOL_BACKUP, expected_of, mark_restored
 
     _restore(
         POOL_BACKUP,

@@ -73,10 +73,10 @@ def start_pool(
     seconds when it dies. Example: `fairgrid pool start --network net.json --dir pool --database postgresql:///pool`.
     """
     from fairgrid.chain.network import load_network
-    from fairgrid.pool.meter import PoolMeter
-    from fairgrid.pool.opening import PoolOptions, opened_pool
-    from fairgrid.pool.policy import Policy, load_policy
-    from fairgrid.pool.pool_file import POOL_FILE, PoolFile, Start, load_pool_file
+    from fairgrid.pool.core.policy import Policy, load_policy
+    from fairgrid.pool.observability.meter import PoolMeter
+    from fairgrid.pool.processes.opening import PoolOptions, opened_pool
+    from fairgrid.pool.processes.pool_file import POOL_FILE, PoolFile, Start, load_pool_file
     from fairgrid.protocol.wire import MAX_FRAME_BYTES
     from fairgrid.seams.logs import configure_logging
     from fairgrid.seams.metrics import new_registry

@@ -13,7 +13,7 @@ from fairgrid.cli.output import console, emit_json, rlc, run_async
 from fairgrid.errors import UsageError
 
 if TYPE_CHECKING:
-    from fairgrid.pool.access import AccessList, AccessStore, Role
+    from fairgrid.pool.administration.access import AccessList, AccessStore, Role
 
 __all__ = ["add_pool_access"]
 
@@ -128,7 +128,7 @@ def set_door(
     A stranger's deal that the chain made all the same (by an order without restriction) is not served when closed: he
     is refunded after the final deadline and the pool loses its stake in it. `lenient` serves and earns it.
     """
-    from fairgrid.pool.access import Door
+    from fairgrid.pool.administration.access import Door
 
     try:
         door = Door(state)
@@ -163,7 +163,7 @@ def offer(
     from fairgrid.chain.client import JsonRpcChain
     from fairgrid.chain.network import load_network
     from fairgrid.market.client import MarketClient
-    from fairgrid.pool.ownership import check_ownership
+    from fairgrid.pool.onchain.ownership import check_ownership
     from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS, checksum, to_hex32
     from fairgrid.protocol.orders import WorkerpoolOrder
     from fairgrid.protocol.tags import LANE_MASK
@@ -216,8 +216,8 @@ def offer(
 
 
 def _with_store(directory: Path, database: str | None, work: Callable[[AccessStore], _Value]) -> _Value:
-    from fairgrid.pool.access import AccessStore
-    from fairgrid.pool.store import PoolStore
+    from fairgrid.pool.administration.access import AccessStore
+    from fairgrid.pool.records.store import PoolStore
 
     if database is None and not directory.is_dir():
         raise UsageError(f"There is no folder {directory}. Name the pool's with --dir.")
@@ -229,13 +229,13 @@ def _with_store(directory: Path, database: str | None, work: Callable[[AccessSto
 
 
 def _roles(choice: RoleChoice) -> list[Role]:
-    from fairgrid.pool.access import Role
+    from fairgrid.pool.administration.access import Role
 
     return list(Role) if choice is RoleChoice.BOTH else [Role(choice.value)]
 
 
 def _show(current: AccessList, *, as_json: bool) -> None:
-    from fairgrid.pool.access import Role
+    from fairgrid.pool.administration.access import Role
 
     if as_json:
         emit_json(_document(current))
@@ -250,7 +250,7 @@ def _show(current: AccessList, *, as_json: bool) -> None:
 
 
 def _document(current: AccessList) -> dict[str, Any]:
-    from fairgrid.pool.access import Role
+    from fairgrid.pool.administration.access import Role
 
     return {
         "status": "ok",

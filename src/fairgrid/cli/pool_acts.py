@@ -218,7 +218,7 @@ def check_policy(
 
     Example: `fairgrid pool policy check pool/pool.toml`.
     """
-    from fairgrid.pool.policy import Policy, changed_policy, policy_values
+    from fairgrid.pool.core.policy import Policy, changed_policy, policy_values
 
     checked = policy_values(changed_policy(Policy(), _keys_of(file), source=f"the policy file {file}"))
     default = policy_values(Policy())
@@ -244,7 +244,7 @@ def _values(given: list[str]) -> dict[str, Any]:
 
 
 def _keys_of(file: Path) -> dict[str, Any]:
-    from fairgrid.pool.pool_file import policy_keys
+    from fairgrid.pool.processes.pool_file import policy_keys
 
     return policy_keys(file)
 

@@ -15,7 +15,7 @@ from fairgrid.cli.output import console, emit_json, run_async
 from fairgrid.errors import UsageError
 
 if TYPE_CHECKING:
-    from fairgrid.pool.operator_client import OperatorClient
+    from fairgrid.pool.administration.operator_client import OperatorClient
 
 __all__ = [
     "As",
@@ -70,9 +70,9 @@ def asked(
         FairgridError: whatever the pool answers.
     """
     from fairgrid.chain.network import load_network
+    from fairgrid.pool.administration.operator_client import OperatorClient, reaches_of
     from fairgrid.pool.client import pool_urls
-    from fairgrid.pool.operator_client import OperatorClient, reaches_of
-    from fairgrid.pool.state import PoolIdentity
+    from fairgrid.pool.core.state import PoolIdentity
     from fairgrid.wallet.keystore import KEYSTORE_NAME, open_or_create_key
 
     where = key or directory

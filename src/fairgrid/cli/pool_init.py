@@ -52,7 +52,7 @@ def init_pool(
     100000000 --register "My pool"`, then `fairgrid pool start --dir pool`.
     """
     from fairgrid.chain.network import load_network
-    from fairgrid.pool.pool_file import POOL_FILE, load_pool_file, pool_toml
+    from fairgrid.pool.processes.pool_file import POOL_FILE, load_pool_file, pool_toml
 
     where = load_network(network)
     file = directory / POOL_FILE

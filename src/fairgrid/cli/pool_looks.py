@@ -34,8 +34,8 @@ from fairgrid.errors import FairgridError, UsageError
 from fairgrid.protocol.hexes import is_hex32
 
 if TYPE_CHECKING:
-    from fairgrid.pool.operator_client import OperatorClient
-    from fairgrid.pool.operator_views import PoolStatus, StoryView, WhyTask, WhyWorker
+    from fairgrid.pool.administration.operator_client import OperatorClient
+    from fairgrid.pool.administration.operator_views import PoolStatus, StoryView, WhyTask, WhyWorker
 
 __all__ = ["pool_app"]
 

@@ -16,7 +16,7 @@ from fairgrid.cli.output import console, emit_json, rlc
 from fairgrid.errors import UsageError
 
 if TYPE_CHECKING:
-    from fairgrid.pool.accounts import Account, AccountKind
+    from fairgrid.pool.core.accounts import Account, AccountKind
 
 __all__ = ["show_usage"]
 
@@ -100,7 +100,7 @@ def _read(
 ) -> list[tuple[str, Account]]:
     from sqlalchemy.exc import SQLAlchemyError
 
-    from fairgrid.pool.account_store import AccountStore
+    from fairgrid.pool.records.account_store import AccountStore
     from fairgrid.seams.database import open_engine, without_password
 
     if isinstance(database, Path) and not database.exists():

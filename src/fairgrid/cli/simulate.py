@@ -16,7 +16,7 @@ from rich.table import Table
 
 from fairgrid.cli.output import console, emit_json
 from fairgrid.errors import UsageError
-from fairgrid.pool.trust_policy import TrustPolicy
+from fairgrid.pool.core.trust_policy import TrustPolicy
 from fairgrid.protocol.trust import FRESH_WEIGHT, replicas_to_request
 from fairgrid.simulation import chart, sarmenta
 from fairgrid.simulation.experiment import TARGETS, Experiment, Measured, run, ways_for

@@ -17,15 +17,15 @@ from starlette.websockets import WebSocket
 from fairgrid import __version__
 from fairgrid.chain.network import Network, document_of
 from fairgrid.errors import OrderError, ServiceUnavailable
-from fairgrid.pool.access import Role
-from fairgrid.pool.dashboard import dashboard_routes
-from fairgrid.pool.live_app import live_routes
-from fairgrid.pool.phases import ReplicaPhase
-from fairgrid.pool.room import room_document
-from fairgrid.pool.rows import StoredTask
+from fairgrid.pool.administration.access import Role
+from fairgrid.pool.core.phases import ReplicaPhase
+from fairgrid.pool.core.state import Replica, StoryLine, TaskState
+from fairgrid.pool.jobs.live_app import live_routes
+from fairgrid.pool.observability.dashboard import dashboard_routes
+from fairgrid.pool.observability.room import room_document
+from fairgrid.pool.records.rows import StoredTask
 from fairgrid.pool.service import PoolService
-from fairgrid.pool.sessions import serve_worker
-from fairgrid.pool.state import Replica, StoryLine, TaskState
+from fairgrid.pool.workers.sessions import serve_worker
 from fairgrid.protocol.hexes import ZERO_ADDRESS, checksum, is_hex32
 from fairgrid.protocol.trust import reachable_trust
 from fairgrid.protocol.views import TaskStatus

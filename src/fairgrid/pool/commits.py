@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 
-from fairgrid.pool.accounts import Account
-from fairgrid.pool.events import Event
-from fairgrid.pool.machine import Outcome
-from fairgrid.pool.rows import BagRow, Commit, TaskRow
-from fairgrid.pool.state import TaskState
+from fairgrid.pool.core.accounts import Account
+from fairgrid.pool.core.events import Event
+from fairgrid.pool.core.machine import Outcome
+from fairgrid.pool.core.state import TaskState
+from fairgrid.pool.records.rows import BagRow, Commit, TaskRow
 
 __all__ = ["commit_of"]
 

@@ -17,18 +17,11 @@ from prometheus_client import CollectorRegistry
 from fairgrid.chain.fees import FeeCaps
 from fairgrid.chain.interface import Chain
 from fairgrid.errors import ServiceUnavailable
-from fairgrid.pool.access import AccessGate
-from fairgrid.pool.account_store import AccountStore
-from fairgrid.pool.accounts import Account, AccountKind, accounts_of
-from fairgrid.pool.dashboard import Dashboard, Totals
-from fairgrid.pool.dependencies import DependencyKeeper
-from fairgrid.pool.desk import WorkerDesk
-from fairgrid.pool.effects import ChainEffects
-from fairgrid.pool.events import EffectFailed, Event, PolicyChanged, SealReceived
-from fairgrid.pool.fair_matcher import FairMatcher
-from fairgrid.pool.finder import TaskFinder
-from fairgrid.pool.gas_money import GasMoney
-from fairgrid.pool.instructions import (
+from fairgrid.pool.administration.access import AccessGate
+from fairgrid.pool.core.accounts import Account, AccountKind, accounts_of
+from fairgrid.pool.core.events import EffectFailed, Event, PolicyChanged, SealReceived
+from fairgrid.pool.core.fair_matcher import FairMatcher
+from fairgrid.pool.core.instructions import (
     AwaitDependencies,
     BanWorker,
     ChainInstruction,
@@ -36,27 +29,34 @@ from fairgrid.pool.instructions import (
     PayAuditor,
     VerifyUpload,
 )
-from fairgrid.pool.keeper import Keeper
-from fairgrid.pool.key_lock import key_lock
-from fairgrid.pool.letters import letter_of
-from fairgrid.pool.machine import PoolMachine
-from fairgrid.pool.manifests import ManifestReader
-from fairgrid.pool.meter import PoolMeter
-from fairgrid.pool.numbers import PoolNumbers, numbers_of
-from fairgrid.pool.outbox import SendingRules
-from fairgrid.pool.ownership import check_ownership
-from fairgrid.pool.policy import Policy
-from fairgrid.pool.requirements import RequirementsReader
-from fairgrid.pool.retention import Retention
-from fairgrid.pool.rows import BagRow, Commit, StoredTask
-from fairgrid.pool.run_uploads import verify_run_upload
-from fairgrid.pool.sponsor import Sponsor
-from fairgrid.pool.state import PoolIdentity, StoryLine, TaskState
-from fairgrid.pool.store import PoolStore
-from fairgrid.pool.task_trace import keys_of_trace, trace_task
-from fairgrid.pool.uploads import verify_upload
-from fairgrid.pool.watcher import ChainWatcher
+from fairgrid.pool.core.machine import PoolMachine
+from fairgrid.pool.core.policy import Policy
+from fairgrid.pool.core.state import PoolIdentity, StoryLine, TaskState
+from fairgrid.pool.jobs.dependencies import DependencyKeeper
+from fairgrid.pool.jobs.manifests import ManifestReader
+from fairgrid.pool.jobs.requirements import RequirementsReader
+from fairgrid.pool.jobs.run_uploads import verify_run_upload
+from fairgrid.pool.jobs.uploads import verify_upload
+from fairgrid.pool.observability.dashboard import Dashboard, Totals
+from fairgrid.pool.observability.meter import PoolMeter
+from fairgrid.pool.observability.numbers import PoolNumbers, numbers_of
+from fairgrid.pool.observability.task_trace import keys_of_trace, trace_task
+from fairgrid.pool.onchain.effects import ChainEffects
+from fairgrid.pool.onchain.gas_money import GasMoney
+from fairgrid.pool.onchain.keeper import Keeper
+from fairgrid.pool.onchain.outbox import SendingRules
+from fairgrid.pool.onchain.ownership import check_ownership
+from fairgrid.pool.onchain.sponsor import Sponsor
+from fairgrid.pool.onchain.watcher import ChainWatcher
+from fairgrid.pool.processes.key_lock import key_lock
+from fairgrid.pool.records.account_store import AccountStore
+from fairgrid.pool.records.finder import TaskFinder
+from fairgrid.pool.records.retention import Retention
+from fairgrid.pool.records.rows import BagRow, Commit, StoredTask
+from fairgrid.pool.records.store import PoolStore
 from fairgrid.pool.work_loop import WorkLoop
+from fairgrid.pool.workers.desk import WorkerDesk
+from fairgrid.pool.workers.letters import letter_of
 from fairgrid.protocol.hexes import ZERO_ADDRESS
 from fairgrid.protocol.views import Deal
 from fairgrid.seams import tracing

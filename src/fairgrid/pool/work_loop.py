@@ -15,15 +15,15 @@ from typing import Protocol
 
 import structlog
 
-from fairgrid.pool.accounts import Account
 from fairgrid.pool.commits import commit_of
-from fairgrid.pool.events import Event, WorkerReady
-from fairgrid.pool.instructions import Instruction
-from fairgrid.pool.machine import PoolMachine
-from fairgrid.pool.phases import InvalidTransition
-from fairgrid.pool.rows import Commit
-from fairgrid.pool.state import TaskState
-from fairgrid.pool.watcher import Position
+from fairgrid.pool.core.accounts import Account
+from fairgrid.pool.core.events import Event, WorkerReady
+from fairgrid.pool.core.instructions import Instruction
+from fairgrid.pool.core.machine import PoolMachine
+from fairgrid.pool.core.phases import InvalidTransition
+from fairgrid.pool.core.state import TaskState
+from fairgrid.pool.onchain.watcher import Position
+from fairgrid.pool.records.rows import Commit
 
 __all__ = ["MOST_EVENTS", "WorkLoop"]
 

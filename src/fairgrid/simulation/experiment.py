@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from fairgrid.errors import UsageError
-from fairgrid.pool.trust_policy import TrustPolicy
+from fairgrid.pool.core.trust_policy import TrustPolicy
 from fairgrid.simulation.population import RIGHT, Adversaries, Population
 from fairgrid.simulation.strategies import AdaptiveReplication, Audits, Replication, Strategy
 

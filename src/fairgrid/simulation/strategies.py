@@ -9,8 +9,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from fairgrid.pool.credibility import Standings
-from fairgrid.pool.trust_policy import TrustPolicy, Verdict, judge
+from fairgrid.pool.core.credibility import Standings
+from fairgrid.pool.core.trust_policy import TrustPolicy, Verdict, judge
 from fairgrid.simulation.population import Member, Population
 
 __all__ = ["AdaptiveReplication", "Audits", "Outcome", "Replication", "Strategy"]

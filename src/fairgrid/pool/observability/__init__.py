@@ -1,0 +1,1 @@
+"""What a pool shows of itself: metrics, traces, the dashboard."""

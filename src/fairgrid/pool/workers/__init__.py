@@ -1,0 +1,1 @@
+"""The side that workers speak to: their connections, and what they are told."""

@@ -1,0 +1,266 @@
+"""The pool's side that workers speak to: who is connected, what they are told and answered, what keeps them current."""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+import contextlib
+from collections import Counter
+from dataclasses import replace
+
+import structlog
+
+from fairgrid.chain.interface import Chain
+from fairgrid.errors import ServiceUnavailable, TransactionFailed
+from fairgrid.pool.administration.access import AccessGate, Role
+from fairgrid.pool.core.events import Event, WorkerFacts, WorkerLost
+from fairgrid.pool.core.machine import PoolMachine
+from fairgrid.pool.core.phases import ReplicaPhase
+from fairgrid.pool.core.policy import Policy
+from fairgrid.pool.core.sponsoring import Newcomer
+from fairgrid.pool.core.spot_checks import Verdict
+from fairgrid.pool.core.state import PoolIdentity, WorkerState
+from fairgrid.pool.core.why import why
+from fairgrid.pool.jobs.live import LiveBoard
+from fairgrid.pool.onchain.sponsor import Sponsor
+from fairgrid.pool.records.store import PoolStore
+from fairgrid.pool.workers.sessions import Session
+from fairgrid.pool.workers.speed_tests import SpeedTests
+from fairgrid.protocol import wire
+from fairgrid.protocol.views import RoleAccount
+from fairgrid.seams.clock import Clock
+from fairgrid.seams.http import one_line
+
+__all__ = ["WorkerDesk"]
+
+_log = structlog.get_logger(__name__)
+
+_REFRESH_S = 10.0
+_ACCESS_READ_S = 1.0
+_ACCESS_LOOK_S = 30.0
+"""Groups change on chain without a word to the pool: all workers are looked at again so often."""
+_LIST_CHANGED = "The access list of this pool changed; connect again."
+_SPONSOR_EVERY_S = 5.0
+
+
+class WorkerDesk(abc.ABC):
+    """What a connection needs of its pool (`sessions.Desk`), and the loops that keep what is known of workers fresh."""
+
+    def __init__(
+        self,
+        *,
+        identity: PoolIdentity,
+        policy: Policy,
+        machine: PoolMachine,
+        chain: Chain,
+        store: PoolStore,
+        clock: Clock,
+        sponsor: Sponsor | None,
+        access: AccessGate | None = None,
+    ) -> None:
+        """``sponsor`` helps newcomers (None: nobody does); ``access`` says who may come (None: everybody)."""
+        self.identity = identity
+        self.policy = policy
+        self.machine = machine
+        self._chain = chain
+        self._store = store
+        self._clock = clock
+        self._sponsor = sponsor
+        self.access = access
+        self._sessions: dict[str, Session] = {}
+        self._stake_ratio = 0
+        self.refusals: Counter[str] = Counter()
+        self.live = LiveBoard(holds=self._speaks_for, now=clock.now)
+        self._speed_tests = SpeedTests(
+            every_s=policy.spot_check_every_s,
+            machine=machine,
+            sessions=self._sessions,
+            clock=clock,
+            feed=self.feed,
+        )
+
+    @abc.abstractmethod
+    def feed(self, event: Event) -> None:
+        """Queue an event."""
+
+    @property
+    def spot_verdicts(self) -> dict[str, Verdict]:
+        """How the last test of each worker's speed ended; read only."""
+        return self._speed_tests.verdicts
+
+    def now(self) -> float:
+        return self._clock.now()
+
+    def is_banned(self, worker: str, owner: str) -> bool:
+        return self.machine.is_banned(worker, owner)
+
+    def is_busy(self, worker: str) -> bool:
+        return self.machine.is_busy(worker)
+
+    async def refusal(self, worker: str, owner: str) -> str:
+        return "" if self.access is None else await self.access.refusal(Role.WORKER, worker, owner)
+
+    def ban_reason(self, worker: str, owner: str) -> str:
+        """Why one of them is banned; empty if none is."""
+        bans = self.machine.bans
+        ban = bans.get(worker) or bans.get(owner)
+        return one_line(ban.reason) if ban is not None else ""
+
+    @property
+    def sessions(self) -> tuple[Session, ...]:
+        """Connections of enrolled workers."""
+        return tuple(self._sessions.values())
+
+    def has_room(self) -> bool:
+        return len(self._sessions) < self.policy.max_workers
+
+    def send_to(self, worker: str, message: wire.PoolMessage) -> None:
+        """Send a message to a worker; dropped when it is not connected."""
+        session = self._sessions.get(worker)
+        if session is not None:
+            session.send(message)
+
+    def _speaks_for(self, task_id: str, worker: str) -> bool:
+        """True if a worker computes a task whose output may be seen: of trust 1, not over (decision 3)."""
+        task = self.machine.tasks.get(task_id)
+        if task is None or task.deal.trust > 1 or task.is_final:
+            return False
+        replica = task.replica_of(worker)
+        return replica is not None and replica.phase is ReplicaPhase.LEASED
+
+    def why(self, worker: str) -> wire.Why:
+        """Which rules of this pool keep work from a connected worker."""
+        state = self.machine.workers.get(worker)
+        if state is None:
+            text = "The pool has not taken this worker in yet."
+            return wire.Why(waiting_tasks=0, reasons=(wire.WhyReason("joined", False, text),))
+        answer = why(
+            state,
+            self.machine.tasks.values(),
+            banned=self.machine.is_banned(worker, state.owner),
+            standing=self.machine.standings.get(worker),
+            policy=self.policy,
+            now=self._clock.now(),
+        )
+        verdict = self.spot_verdicts.get(worker)
+        if verdict is None:
+            return answer
+        return replace(answer, reasons=(*answer.reasons, wire.WhyReason("benchmark", verdict.passed, verdict.text)))
+
+    async def sponsor(self, session: Session, agreement: str) -> wire.Sponsored:
+        if self._sponsor is None:
+            return wire.Sponsored(stake_nrlc=0, coins_wei=0, reason="This pool does not sponsor newcomers.")
+        account = await self._chain.view_account(session.worker)
+        newcomer = Newcomer(
+            worker=session.worker,
+            key=session.key,
+            owner=session.owner,
+            network=session.network,
+            deposit_nrlc=account.stake + account.locked,
+            key_wei=await self._chain.balance_wei(session.key),
+            fuel_per_s=session.fuel_per_s,
+            agreement=agreement,
+        )
+        grant, reason = await self._sponsor.help(newcomer)
+        if grant is None:
+            return wire.Sponsored(stake_nrlc=0, coins_wei=0, reason=reason)
+        return wire.Sponsored(stake_nrlc=grant.stake_nrlc, coins_wei=grant.coins_wei, reason=reason)
+
+    async def spot_answered(self, worker: str, check_id: str, answer: int) -> None:
+        await self._speed_tests.answered(worker, check_id, answer)
+
+    async def role_account(self, address: str) -> RoleAccount | None:
+        return await self._chain.view_role_account(address)
+
+    async def signed_by_contract(self, owner: str, digest: str, signature: str) -> bool:
+        try:
+            return await self._chain.verify_signature(owner, digest, signature)
+        except TransactionFailed:
+            return False
+
+    async def worker_facts(self, worker: str) -> tuple[int, int]:
+        return await self._chain.view_score(worker), (await self._chain.view_account(worker)).stake
+
+    async def finished_among(self, task_ids: list[str]) -> frozenset[str]:
+        if not task_ids:
+            return frozenset()
+        known = await asyncio.to_thread(self._store.known_tasks, task_ids)
+        return frozenset(task_id for task_id, settled in known.items() if settled)
+
+    async def attach(self, session: Session) -> None:
+        older = self._sessions.get(session.worker)
+        if older is not None:
+            self.detach(older)
+            older.end("This worker connected again.")
+        self._sessions[session.worker] = session
+        _log.info("worker enrolled", worker=session.worker, owner=session.owner)
+
+    def detach(self, session: Session) -> None:
+        if self._sessions.get(session.worker) is session:
+            del self._sessions[session.worker]
+            self._speed_tests.forget(session.worker)
+            self.feed(WorkerLost(session.worker))
+
+    def owners(self) -> dict[str, WorkerState]:
+        """Of each owner that could get a task now, its lightest worker: any of them may get it.
+
+        Owners without a deposit are left out while the workerpool asks workers for a stake.
+        """
+        lightest: dict[str, WorkerState] = {}
+        for worker in self.machine.workers.values():
+            if worker.ready and (worker.stake or not self._stake_ratio):
+                known = lightest.get(worker.owner)
+                if known is None or worker.weight < known.weight:
+                    lightest[worker.owner] = worker
+        return lightest
+
+    # --- what keeps it current ---------------------------------------------------------------------------------------
+
+    async def _pay_newcomers(self) -> None:
+        """Send what newcomers were granted until it is mined, for ever."""
+        while self._sponsor is not None:
+            with contextlib.suppress(ServiceUnavailable):
+                await self._sponsor.look()
+            await self._clock.sleep(_SPONSOR_EVERY_S)
+
+    async def _keep_access(self) -> None:
+        """Look at the access list every second, and turn away whom it does not admit any more."""
+        assert self.access is not None
+        looked_at = 0.0
+        while True:
+            changed = await self.access.read()
+            if changed or self._clock.now() >= looked_at + _ACCESS_LOOK_S:
+                looked_at = self._clock.now()
+                with contextlib.suppress(ServiceUnavailable):
+                    for session in list(self._sessions.values()):
+                        await self._check_access(session)
+            for session in list(self._sessions.values()):
+                if session.unwelcome and not self.machine.is_busy(session.worker):
+                    session.end(await self.refusal(session.worker, session.owner) or _LIST_CHANGED)
+            await self._clock.sleep(_ACCESS_READ_S)
+
+    async def _check_access(self, session: Session) -> None:
+        refusal = await self.refusal(session.worker, session.owner)
+        state = self.machine.workers.get(session.worker)
+        if refusal and not session.unwelcome and state is not None:
+            _log.info("a worker is not on the access list any more", worker=session.worker)
+            session.unwelcome = True
+            self.feed(WorkerFacts(session.worker, state.score, state.stake, unwelcome=True))
+        elif session.unwelcome and not refusal:
+            session.end(_LIST_CHANGED)
+
+    async def _refresh(self) -> None:
+        """Read scores and deposits of connected workers again, round and round."""
+        while True:
+            with contextlib.suppress(ServiceUnavailable):
+                self._stake_ratio = (await self._chain.view_workerpool(self.identity.workerpool)).worker_stake_ratio
+            workers = list(self.machine.workers)
+            for worker in workers:
+                await self._clock.sleep(max(_REFRESH_S / len(workers), 0.01))
+                try:
+                    score, stake = await self.worker_facts(worker)
+                except ServiceUnavailable:
+                    continue
+                self.feed(WorkerFacts(worker, score, stake))
+            if not workers:
+                await self._clock.sleep(_REFRESH_S)

@@ -1,0 +1,56 @@
+"""What the scheduler decided to tell a worker, as the message that goes over the wire."""
+
+from __future__ import annotations
+
+from fairgrid.pool.core.instructions import (
+    RequestOpening,
+    RequestUpload,
+    SendAbort,
+    SendAuthorisation,
+    SendDone,
+    SendLease,
+    SendRevealNotice,
+    WorkerInstruction,
+)
+from fairgrid.protocol import wire
+from fairgrid.protocol.hexes import ZERO_ADDRESS
+from fairgrid.protocol.ids import authorisation_message
+from fairgrid.wallet.signer import Signer
+
+__all__ = ["letter_of"]
+
+
+def letter_of(instruction: WorkerInstruction, signer: Signer) -> wire.PoolMessage:
+    """The message to the worker; ``signer`` is the scheduler, who signs authorisations."""
+    match instruction:
+        case SendLease():
+            return wire.Lease(
+                lease_id=instruction.lease_id,
+                deal_id=instruction.deal_id,
+                task_id=instruction.task_id,
+                index=instruction.index,
+                round=instruction.round,
+                seal_window_s=instruction.seal_window_s,
+                count=instruction.count,
+            )
+        case SendAuthorisation():
+            message = authorisation_message(instruction.worker, instruction.task_id)
+            return wire.Authorisation(
+                lease_id=instruction.lease_id,
+                task_id=instruction.task_id,
+                enclave_challenge=ZERO_ADDRESS,
+                signature=signer.sign_message(message),
+                fast=instruction.fast or None,
+            )
+        case SendRevealNotice():
+            return wire.RevealNotice(task_id=instruction.task_id)
+        case RequestOpening():
+            return wire.OpeningRequest(lease_id=instruction.lease_id, task_id=instruction.task_id)
+        case RequestUpload():
+            return wire.UploadRequest(
+                lease_id=instruction.lease_id, task_id=instruction.task_id, early=instruction.early or None
+            )
+        case SendAbort():
+            return wire.Abort(lease_id=instruction.lease_id, task_id=instruction.task_id, reason=instruction.reason)
+        case SendDone():
+            return wire.TaskDone(task_id=instruction.task_id)
