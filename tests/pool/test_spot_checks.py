@@ -13,7 +13,7 @@ from fairgrid.protocol import wire
 from fairgrid.protocol.machine import Benchmark, Machine
 from fairgrid.protocol.spot_checks import BASE_FUEL, FUEL_PER_ROUND, MAX_ROUNDS, SCRIPT, answer_of
 from fairgrid.runtime.interface import Limits, SandboxJob
-from fairgrid.runtime.interpreters import default_runtime_id, install_interpreter
+from fairgrid.runtime.wasm.interpreters import default_runtime_id, install_interpreter
 
 from .grid import Grid, Scripted
 

@@ -13,7 +13,7 @@ import pytest
 
 from fairgrid.runtime.interface import Limits, Stop
 from fairgrid.runtime.suspension import Suspension
-from fairgrid.runtime.wasm import WasmSandbox
+from fairgrid.runtime.wasm.sandbox import WasmSandbox
 from tests.runtime.conftest import RunScript
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="only POSIX systems can stop a process")

@@ -10,8 +10,8 @@ import pytest
 
 from fairgrid.protocol.machine import Benchmark, Gpu
 from fairgrid.runtime.interface import Outcome, SandboxJob, Stop
-from fairgrid.runtime.interpreters import default_runtime_id, install_interpreter
 from fairgrid.runtime.twin import FunctionSandbox
+from fairgrid.runtime.wasm.interpreters import default_runtime_id, install_interpreter
 from fairgrid.worker.benchmark import (
     BENCHMARK_NAME,
     benchmark_of,

@@ -32,7 +32,7 @@ from fairgrid.protocol.orders import NULL_DATASET_ORDER, AppOrder, Order, Reques
 from fairgrid.protocol.typed_data import Domain, order_typed_data
 from fairgrid.protocol.views import TaskStatus
 from fairgrid.protocol.wire import Authorisation, Contributed, Lease, LeaseFailed, Ready, Revealed, Seal
-from fairgrid.runtime.interpreters import (
+from fairgrid.runtime.wasm.interpreters import (
     default_runtime_id,
     install_interpreter,
     interpreter_cid,

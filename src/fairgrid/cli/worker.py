@@ -235,7 +235,7 @@ async def _show_needs(network: Network, directory: Path) -> None:
     """One screen of what is missing; nothing when all is there, or the chain cannot be asked now."""
     from fairgrid.chain.client import JsonRpcChain
     from fairgrid.errors import HostFailure
-    from fairgrid.runtime.interpreters import RUNTIMES, find_runtime
+    from fairgrid.runtime.wasm.interpreters import RUNTIMES, find_runtime
     from fairgrid.wallet.keystore import open_or_create_key
     from fairgrid.worker.needs import Need, needs_on_chain
     from fairgrid.worker.ownership import OWNER_NAME, load_ownership

@@ -18,7 +18,7 @@ from fairgrid.chain.network import Network, save_network
 from fairgrid.errors import HostFailure, UsageError
 from fairgrid.protocol.machine import Benchmark, Machine
 from fairgrid.runtime.interface import Sandbox
-from fairgrid.runtime.interpreters import RUNTIMES, find_runtime, interpreter_cid, interpreter_sha256
+from fairgrid.runtime.wasm.interpreters import RUNTIMES, find_runtime, interpreter_cid, interpreter_sha256
 from fairgrid.seams.addresses import AddressRule, GuardedTransport
 from fairgrid.seams.clock import SystemClock
 from fairgrid.storage.client import StorageClient

@@ -1,4 +1,4 @@
-"""The child process that runs one WebAssembly job: ``python -I -m fairgrid.runtime.wasm_host``.
+"""The child process that runs one WebAssembly job: ``python -I -m fairgrid.runtime.wasm.host``.
 
 It reads one `HostJob` line from standard input, runs it, and writes the `Outcome` as JSON to standard output. Standard
 input stays open for requests for snapshots, and as a life-line: when it closes, the parent is gone and this process
@@ -18,10 +18,10 @@ from pathlib import Path
 
 from fairgrid.errors import HostFailure
 from fairgrid.runtime.interface import Limits, Outcome, Stop
-from fairgrid.runtime.native_code import check_native_code
-from fairgrid.runtime.wasm_engine import THREAD_STACK_BYTES
-from fairgrid.runtime.wasm_guest import Guest, run_guest
-from fairgrid.runtime.wasm_job import HostJob, SnapshotRequest, outcome_to_json
+from fairgrid.runtime.wasm.engine import THREAD_STACK_BYTES
+from fairgrid.runtime.wasm.guest_run import Guest, run_guest
+from fairgrid.runtime.wasm.host_job import HostJob, SnapshotRequest, outcome_to_json
+from fairgrid.runtime.wasm.native_code import check_native_code
 
 __all__ = ["main"]
 

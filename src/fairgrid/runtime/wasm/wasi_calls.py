@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fairgrid.runtime.wasi_handles import FileHandle, FolderHandle, HandleTable, StreamHandle
-from fairgrid.runtime.wasi_memory import GuestMemory
-from fairgrid.runtime.wasi_state import CLOCK_START_NS, CLOCK_STEP_NS, LogicalClock, SeededRandom
-from fairgrid.runtime.wasi_tree import Errno, FileNode, FolderNode, GuestError, Node, Tree
+from fairgrid.runtime.wasm.wasi_handles import FileHandle, FolderHandle, HandleTable, StreamHandle
+from fairgrid.runtime.wasm.wasi_memory import GuestMemory
+from fairgrid.runtime.wasm.wasi_state import CLOCK_START_NS, CLOCK_STEP_NS, LogicalClock, SeededRandom
+from fairgrid.runtime.wasm.wasi_tree import Errno, FileNode, FolderNode, GuestError, Node, Tree
 
 __all__ = ["BYTE_FUEL", "CALL_FUEL", "GuestExit", "WasiCalls"]
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fairgrid.runtime.checkpoints import Checkpoint, CheckpointFolder
-from fairgrid.runtime.wasi_calls import BYTE_FUEL
-from fairgrid.runtime.wasi_state import LogSink
-from fairgrid.runtime.wasi_tree import FolderNode, Tree, files_below, path_below
+from fairgrid.runtime.wasm.wasi_calls import BYTE_FUEL
+from fairgrid.runtime.wasm.wasi_state import LogSink
+from fairgrid.runtime.wasm.wasi_tree import FolderNode, Tree, files_below, path_below
 
 __all__ = ["GuestCheckpoint"]
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from fairgrid.runtime.wasi_state import LogSink
-from fairgrid.runtime.wasi_tree import Errno, FileNode, FolderNode, GuestError, HostTrouble, Tree
+from fairgrid.runtime.wasm.wasi_state import LogSink
+from fairgrid.runtime.wasm.wasi_tree import Errno, FileNode, FolderNode, GuestError, HostTrouble, Tree
 
 __all__ = ["MAX_DESCRIPTORS", "FileHandle", "FolderHandle", "Handle", "HandleTable", "StreamHandle"]
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from fairgrid.errors import HostFailure
 from fairgrid.runtime.interface import Outcome, SandboxJob, Stop
-from fairgrid.runtime.native_code import check_native_code
 from fairgrid.runtime.suspension import Suspension
-from fairgrid.runtime.wasm_job import HostJob, SnapshotRequest, outcome_from_json
+from fairgrid.runtime.wasm.host_job import HostJob, SnapshotRequest, outcome_from_json
+from fairgrid.runtime.wasm.native_code import check_native_code
 from fairgrid.runtime.watch import SNAPSHOT_FILES, JobWatch
 
 __all__ = ["WasmSandbox"]
@@ -87,7 +87,7 @@ class WasmSandbox:
         ).to_line()
         try:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-B", "-X", "utf8", "-m", "fairgrid.runtime.wasm_host"),
+                *(sys.executable, "-I", "-B", "-X", "utf8", "-m", "fairgrid.runtime.wasm.host"),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,

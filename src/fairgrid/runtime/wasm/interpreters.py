@@ -22,9 +22,9 @@ from pathlib import Path
 import platformdirs
 
 from fairgrid.errors import HostFailure, UsageError, VerificationError
-from fairgrid.runtime.native_code import check_native_code
-from fairgrid.runtime.wasm import WasmSandbox
-from fairgrid.runtime.wasm_engine import compile_module, engine_key, load_module, new_engine
+from fairgrid.runtime.wasm.engine import compile_module, engine_key, load_module, new_engine
+from fairgrid.runtime.wasm.native_code import check_native_code
+from fairgrid.runtime.wasm.sandbox import WasmSandbox
 
 __all__ = [
     "RUNTIMES",
