@@ -21,7 +21,7 @@ BUSY = "n = 0\nfor i in range(%d): n += i\nprint(n)\n"
 
 
 def sandboxes() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "wasm_host" in " ".join(child.cmdline())]
+    return [child for child in psutil.Process().children() if "fairgrid.runtime.wasm.host" in " ".join(child.cmdline())]
 
 
 async def until_started() -> psutil.Process:
