@@ -22,7 +22,7 @@ from fairgrid.protocol.wire import MAX_FRAME_BYTES
 from fairgrid.runtime.interface import SandboxJob
 from fairgrid.seams.service import serving
 from fairgrid.wallet.keys import KeySigner
-from fairgrid.worker.misbehave import Misbehaviour
+from fairgrid.worker.computing.misbehave import Misbehaviour
 from tests.worker.world import (
     DEPOSIT,
     OTHER,

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from fairgrid.worker.availability import Readings, Rule, availability_of
-from fairgrid.worker.policy import WorkerPolicy
+from fairgrid.worker.owner.availability import Readings, Rule, availability_of
+from fairgrid.worker.owner.policy import WorkerPolicy
 
 MONDAY_NOON = datetime(2026, 11, 23, 12, tzinfo=UTC).timestamp()
 CALM = Readings(

@@ -12,9 +12,9 @@ from fairgrid.protocol.hexes import ZERO_ADDRESS
 from fairgrid.seams.database import open_engine
 from fairgrid.wallet.backup import restore_backup, write_backup
 from fairgrid.wallet.keystore import open_or_create_key
-from fairgrid.worker.backup import WORKER_BACKUP, expected_of, identity_of, mark_restored
-from fairgrid.worker.open import DATABASE_NAME
-from fairgrid.worker.store import WorkerStore
+from fairgrid.worker.records.backup import WORKER_BACKUP, expected_of, identity_of, mark_restored
+from fairgrid.worker.records.store import WorkerStore
+from fairgrid.worker.setup.opening import DATABASE_NAME
 
 PASSPHRASE = "a passphrase for tests"
 HUB = "0x" + "11" * 20

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from fairgrid.seams.clock import VirtualClock
-from fairgrid.worker.bandwidth import TokenBucket
+from fairgrid.worker.computing.bandwidth import TokenBucket
 
 
 async def seconds_for(bucket: TokenBucket, clock: VirtualClock, blocks: list[int], *, most: float = 1_000) -> float:

@@ -12,7 +12,7 @@ from fairgrid.protocol.machine import Benchmark, Gpu
 from fairgrid.runtime.interface import Outcome, SandboxJob, Stop
 from fairgrid.runtime.twin import FunctionSandbox
 from fairgrid.runtime.wasm.interpreters import default_runtime_id, install_interpreter
-from fairgrid.worker.benchmark import (
+from fairgrid.worker.connection.benchmark import (
     BENCHMARK_NAME,
     benchmark_of,
     measure_disk,
@@ -20,8 +20,8 @@ from fairgrid.worker.benchmark import (
     measure_fuel,
     measure_memory,
 )
-from fairgrid.worker.claims import find_gpus, machine_claims
-from fairgrid.worker.policy import WorkerPolicy
+from fairgrid.worker.connection.claims import find_gpus, machine_claims
+from fairgrid.worker.owner.policy import WorkerPolicy
 
 DAY = 86_400.0
 

@@ -12,8 +12,8 @@ from fairgrid.errors import UsageError
 from fairgrid.protocol.cid import cid_of, tail_of
 from fairgrid.protocol.manifest import FileRef
 from fairgrid.protocol.wire import MAX_REPORTED_FILES, CacheReport, Seal, decode_worker_message, encode
-from fairgrid.worker.cache_report import MIN_REPORTED_BYTES
-from fairgrid.worker.policy import WorkerPolicy
+from fairgrid.worker.connection.cache_report import MIN_REPORTED_BYTES
+from fairgrid.worker.owner.policy import WorkerPolicy
 from tests.storage.helpers import content
 from tests.worker.fake_pool import FakePool
 from tests.worker.world import AgentSetting, World, new_world, running

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fairgrid.errors import ServiceUnavailable, UsageError
-from fairgrid.worker.control import CONTROL_NAME, ask, listening
+from fairgrid.worker.owner.control import CONTROL_NAME, ask, listening
 
 
 async def echo(command: str, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fairgrid.worker.claims import cpu_family_of
+from fairgrid.worker.connection.claims import cpu_family_of
 
 INTEL = """processor\t: 0
 vendor_id\t: GenuineIntel

@@ -14,7 +14,7 @@ from fairgrid.protocol.hexes import to_hex32
 from fairgrid.protocol.manifest import TaskRef
 from fairgrid.protocol.results import results_text
 from fairgrid.protocol.wire import Lease
-from fairgrid.worker.dependencies import fetch_dependencies
+from fairgrid.worker.computing.dependencies import fetch_dependencies
 from tests.worker.world import OTHER, World, new_world
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fairgrid.worker.depth import Depth
+from fairgrid.worker.core.depth import Depth
 
 
 @pytest.mark.parametrize("confirmations", [0, 1, 6])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import date, datetime
 
-from fairgrid.worker.earnings import DayOfPool, Ledger, csv_of, days_of, sparkline
-from fairgrid.worker.held import Phase
-from fairgrid.worker.store import Finished
+from fairgrid.worker.core.held import Phase
+from fairgrid.worker.owner.earnings import DayOfPool, Ledger, csv_of, days_of, sparkline
+from fairgrid.worker.records.store import Finished
 
 MONDAY = datetime(2026, 11, 23, 12)
 

@@ -10,8 +10,8 @@ import pytest
 from fairgrid.protocol.results import results_text
 from fairgrid.protocol.views import ContributionStatus, TaskStatus
 from fairgrid.protocol.wire import Contributed, Seal, TaskDone, Uploaded, UploadRequest
-from fairgrid.worker import events as ev
-from fairgrid.worker.held import Phase, Step
+from fairgrid.worker.core import events as ev
+from fairgrid.worker.core.held import Phase, Step
 from tests.worker.fake_pool import FakePool
 from tests.worker.machine_kit import (
     APPROVED,

@@ -14,12 +14,12 @@ from fairgrid.errors import UsageError
 from fairgrid.protocol.wire import Lease, LeaseFailed, Ready, Seal, TaskDone, Why, WhyReason, WhyRequest
 from fairgrid.runtime.interface import SandboxJob
 from fairgrid.seams.clock import SystemClock, VirtualClock
-from fairgrid.worker.availability import Readings
-from fairgrid.worker.desk import Desk
-from fairgrid.worker.heed import Heed
-from fairgrid.worker.owner import OwnerWatch, Pause, pause, unpause
-from fairgrid.worker.policy import WorkerPolicy
-from fairgrid.worker.policy_file import PolicyFile
+from fairgrid.worker.owner.availability import Readings
+from fairgrid.worker.owner.desk import Desk
+from fairgrid.worker.owner.heed import Heed
+from fairgrid.worker.owner.owner_watch import OwnerWatch, Pause, pause, unpause
+from fairgrid.worker.owner.policy import WorkerPolicy
+from fairgrid.worker.owner.policy_file import PolicyFile
 from tests.worker.fake_pool import FakePool
 from tests.worker.machine_kit import LEASE, TASK
 from tests.worker.world import AgentSetting, World, build_agent, honest, running

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from fairgrid.errors import UsageError
-from fairgrid.worker.hours import is_open, local_time, next_opening, parse_window, parse_zone
+from fairgrid.worker.owner.hours import is_open, local_time, next_opening, parse_window, parse_zone
 
 # 2026-11-23 is a Monday.
 MONDAY, SUNDAY = 23, 29

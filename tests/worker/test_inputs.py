@@ -11,7 +11,7 @@ import pytest
 from fairgrid.errors import HostFailure, ServiceUnavailable, UsageError, VerificationError
 from fairgrid.protocol.cid import cid_of, tail_of
 from fairgrid.storage.mirrors import DiskFull
-from fairgrid.worker.inputs import InputCache
+from fairgrid.worker.computing.inputs import InputCache
 
 CONTENTS = {cid_of(content): content for content in (b"one" * 100, b"two" * 100, b"three" * 100, b"")}
 ONE, TWO, THREE, EMPTY = CONTENTS

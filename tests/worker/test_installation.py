@@ -11,7 +11,7 @@ import pytest
 
 from fairgrid.cli.main import main
 from fairgrid.errors import HostFailure, UsageError
-from fairgrid.worker.installation import plan_service
+from fairgrid.worker.setup.service_unit import plan_service
 
 
 def test_the_unit_starts_the_worker_of_the_folder_and_restarts_it_only_after_a_failure(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from fairgrid.chain.network import Network, document_of, load_network, save_network
 from fairgrid.cli.main import main
 from fairgrid.errors import ServiceUnavailable, UsageError
-from fairgrid.worker.joining import described_by, fetch_description, find_network, pin
+from fairgrid.worker.setup.joining import described_by, fetch_description, find_network, pin
 
 ADDRESS = "0x5FbDB2315678afecb367f032d93F642f64180aa3"
 OTHER = "0xe7f1725E7734CE288F8367e1Bb143E90bb3F0512"

@@ -6,9 +6,9 @@ import pytest
 
 from fairgrid.protocol.views import TaskStatus
 from fairgrid.protocol.wire import Abort, Opening, OpeningRequest, Ready, TaskDone, UploadRequest
-from fairgrid.worker import events as ev
-from fairgrid.worker.held import Phase, Step
-from fairgrid.worker.machine import KEEP_BLOCKS, WorkerMachine
+from fairgrid.worker.core import events as ev
+from fairgrid.worker.core.held import Phase, Step
+from fairgrid.worker.core.machine import KEEP_BLOCKS, WorkerMachine
 from tests.worker.machine_kit import (
     CONTRIBUTED,
     DIGEST,

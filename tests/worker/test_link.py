@@ -24,7 +24,7 @@ from fairgrid.protocol.wire import (
 )
 from fairgrid.seams.clock import SystemClock
 from fairgrid.wallet.keys import dev_signer
-from fairgrid.worker.link import LinkOptions, PoolLink, websocket_url
+from fairgrid.worker.connection.link import LinkOptions, PoolLink, websocket_url
 from tests.worker.fake_pool import FakePool
 from tests.worker.machine_kit import LEASE, TASK
 

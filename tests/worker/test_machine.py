@@ -23,9 +23,9 @@ from fairgrid.protocol.wire import (
     Uploaded,
     UploadRequest,
 )
-from fairgrid.worker import events as ev
-from fairgrid.worker.held import TRANSITIONS, WORKING, HeldTask, InvalidTransition, Phase, Step
-from fairgrid.worker.machine import WorkerMachine
+from fairgrid.worker.core import events as ev
+from fairgrid.worker.core.held import TRANSITIONS, WORKING, HeldTask, InvalidTransition, Phase, Step
+from fairgrid.worker.core.machine import WorkerMachine
 from tests.worker.machine_kit import (
     APPROVED,
     AUTHORISATION,

@@ -24,12 +24,12 @@ from fairgrid.protocol.wire import (
 )
 from fairgrid.runtime.interface import Outcome, SandboxJob, Stop
 from fairgrid.seams.clock import VirtualClock
-from fairgrid.worker.availability import Readings
-from fairgrid.worker.heed import Heed
-from fairgrid.worker.meter import Measured, WorkerMeter
-from fairgrid.worker.owner import OwnerWatch
-from fairgrid.worker.policy import WorkerPolicy
-from fairgrid.worker.policy_file import PolicyFile
+from fairgrid.worker.observability.meter import Measured, WorkerMeter
+from fairgrid.worker.owner.availability import Readings
+from fairgrid.worker.owner.heed import Heed
+from fairgrid.worker.owner.owner_watch import OwnerWatch
+from fairgrid.worker.owner.policy import WorkerPolicy
+from fairgrid.worker.owner.policy_file import PolicyFile
 from tests.worker.fake_pool import FakePool
 from tests.worker.test_heed import FakeHands
 from tests.worker.world import DEPOSIT, INPUT, WORKER, AgentSetting, World, running

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fairgrid.errors import UsageError
-from fairgrid.worker.misbehave import Misbehaviour, allowed, flip_byte, flip_last_byte
+from fairgrid.worker.computing.misbehave import Misbehaviour, allowed, flip_byte, flip_last_byte
 
 
 @pytest.mark.parametrize("misbehaviour", list(Misbehaviour))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fairgrid.wallet.keys import KeySigner
-from fairgrid.worker.needs import needs_on_chain
+from fairgrid.worker.setup.needs import needs_on_chain
 from tests.worker.world import WORKER, new_world
 
 

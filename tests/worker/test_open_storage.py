@@ -18,8 +18,8 @@ from fairgrid.protocol.cid import cid_of
 from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS
 from fairgrid.seams.addresses import AddressRefused
 from fairgrid.seams.service import serving
-from fairgrid.worker.open import open_storage
-from fairgrid.worker.policy import WorkerPolicy
+from fairgrid.worker.owner.policy import WorkerPolicy
+from fairgrid.worker.setup.opening import open_storage
 from tests.storage.helpers import content
 from tests.storage.test_mirrors import storage_at
 

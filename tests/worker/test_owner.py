@@ -9,10 +9,10 @@ import pytest
 
 from fairgrid.errors import UsageError
 from fairgrid.seams.clock import VirtualClock
-from fairgrid.worker.availability import Readings
-from fairgrid.worker.owner import PAUSE_NAME, OwnerWatch, Pause, pause, paused, unpause
-from fairgrid.worker.policy import WorkerPolicy
-from fairgrid.worker.policy_file import PolicyFile
+from fairgrid.worker.owner.availability import Readings
+from fairgrid.worker.owner.owner_watch import PAUSE_NAME, OwnerWatch, Pause, pause, paused, unpause
+from fairgrid.worker.owner.policy import WorkerPolicy
+from fairgrid.worker.owner.policy_file import PolicyFile
 
 
 class Fixed:

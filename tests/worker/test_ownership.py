@@ -13,7 +13,7 @@ from fairgrid.errors import ContractReverted, UsageError
 from fairgrid.protocol.hexes import checksum
 from fairgrid.protocol.views import ContributionStatus, RoleAccount
 from fairgrid.protocol.wire import Contributed, Ready, Revealed, Seal
-from fairgrid.worker.ownership import (
+from fairgrid.worker.onchain.ownership import (
     Ownership,
     check_ownership,
     load_ownership,

@@ -13,7 +13,7 @@ from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS, checksum
 from fairgrid.protocol.ids import task_id
 from fairgrid.protocol.runs import run_id
 from fairgrid.protocol.views import AppInfo, Deal, Resource, TaskStatus
-from fairgrid.worker.policy import (
+from fairgrid.worker.owner.policy import (
     Terms,
     WorkerPolicy,
     load_policy,
@@ -21,7 +21,7 @@ from fairgrid.worker.policy import (
     refusal_of_deal,
     refusal_of_memory,
 )
-from fairgrid.worker.store import PoolRecord
+from fairgrid.worker.records.store import PoolRecord
 from tests.worker.machine_kit import DEADLINE, DEAL, NOW, task
 
 APP, POOL_ADDRESS, OTHER = (checksum("0x" + digits * 20) for digits in ("a1", "b2", "c3"))

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from fairgrid.errors import UsageError
-from fairgrid.worker.policy import WorkerPolicy
-from fairgrid.worker.policy_file import PolicyFile
+from fairgrid.worker.owner.policy import WorkerPolicy
+from fairgrid.worker.owner.policy_file import PolicyFile
 
 
 def write(path: Path, text: str, *, at: int) -> None:

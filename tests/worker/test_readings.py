@@ -12,9 +12,9 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from fairgrid.worker import readings as module
-from fairgrid.worker.policy import WorkerPolicy
-from fairgrid.worker.readings import MachineSensors, idle_time
+from fairgrid.worker.owner import readings as module
+from fairgrid.worker.owner.policy import WorkerPolicy
+from fairgrid.worker.owner.readings import MachineSensors, idle_time
 
 
 def test_only_what_the_policy_asks_for_is_read(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from fairgrid.chain.twin import ModelChain
 from fairgrid.errors import ServiceUnavailable
-from fairgrid.worker.rewrites import Rewrites
+from fairgrid.worker.onchain.rewrites import Rewrites
 from tests.worker.world import ADMIN
 
 

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy.exc import StatementError
 
 from fairgrid.errors import UsageError
-from fairgrid.worker.held import HeldTask, Phase
-from fairgrid.worker.store import Finished, PoolRecord, WorkerStore
+from fairgrid.worker.core.held import HeldTask, Phase
+from fairgrid.worker.records.store import Finished, PoolRecord, WorkerStore
 from tests.worker.machine_kit import (
     AUTHORISATION,
     DEAL,

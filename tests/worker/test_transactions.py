@@ -17,10 +17,10 @@ from fairgrid.protocol.ids import result_hash, result_seal
 from fairgrid.protocol.views import ContributionStatus
 from fairgrid.protocol.wire import Lease, Seal
 from fairgrid.seams.clock import SystemClock
-from fairgrid.worker import events as ev
-from fairgrid.worker.held import Phase, Step
-from fairgrid.worker.store import WorkerStore
-from fairgrid.worker.transactions import Transactions
+from fairgrid.worker.core import events as ev
+from fairgrid.worker.core.held import Phase, Step
+from fairgrid.worker.onchain.transactions import Transactions
+from fairgrid.worker.records.store import WorkerStore
 from tests.worker.fake_pool import FakePool
 from tests.worker.machine_kit import CONTRIBUTION_MINED, TASK, TO_CONTRIBUTED, TO_CONTRIBUTING, fed, record
 from tests.worker.machine_kit import transaction as made_up
