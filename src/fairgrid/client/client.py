@@ -201,8 +201,7 @@ class Client:
         app = await find_app_order(
             self._market,
             self.chain,
-            runtime_id=job.runtime.runtime_id,
-            interpreter_sha256=job.runtime.interpreter_sha256,
+            runtime=job.runtime,
             requester=self.address,
             tasks=job.tasks,
         )
