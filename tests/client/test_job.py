@@ -24,8 +24,8 @@ from fairgrid.errors import ManifestError, ServiceRefused, UsageError
 from fairgrid.protocol.cid import cid_of
 from fairgrid.protocol.manifest import parse_manifest
 from fairgrid.runtime.interface import SandboxJob
-from fairgrid.runtime.interpreters import default_runtime_id, interpreter_sha256
 from fairgrid.runtime.twin import FunctionSandbox
+from fairgrid.runtime.wasm.interpreters import default_runtime_id, interpreter_sha256
 from fairgrid.storage.app import storage_application
 from fairgrid.storage.client import StorageClient
 from fairgrid.storage.store import MemoryStore, StoreLimits

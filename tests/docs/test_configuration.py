@@ -10,7 +10,7 @@ import pytest
 
 from fairgrid.chain.network import Network, save_network
 from fairgrid.pool.core.policy import Policy
-from fairgrid.worker.policy import WorkerPolicy
+from fairgrid.worker.owner.policy import WorkerPolicy
 
 REPOSITORY = Path(__file__).parents[2]
 PAGE = (REPOSITORY / "docs" / "configuration.md").read_text()

@@ -25,7 +25,7 @@ from fairgrid.localnet.network import LocalNetwork, LocalNetworkOptions, WorkerS
 from fairgrid.localnet.processes import ProcessFailed
 from fairgrid.localnet.status import network_status
 from fairgrid.market.client import MarketClient
-from fairgrid.runtime.interpreters import default_runtime_id, interpreter_cid, interpreter_sha256
+from fairgrid.runtime.wasm.interpreters import default_runtime_id, interpreter_cid, interpreter_sha256
 from fairgrid.storage.client import StorageClient
 
 pytestmark = pytest.mark.e2e

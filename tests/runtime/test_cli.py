@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fairgrid.cli.runtime import app
-from fairgrid.runtime.interpreters import InstalledRuntime, default_runtime_id
+from fairgrid.runtime.wasm.interpreters import InstalledRuntime, default_runtime_id
 
 
 def test_install_reports_the_files_as_json(installed_runtime: InstalledRuntime) -> None:

@@ -26,8 +26,8 @@ from fairgrid.protocol.wire import (
     UploadRequest,
     WorkerMessage,
 )
-from fairgrid.worker.held import HeldTask
-from fairgrid.worker.store import Finished, WorkerStore
+from fairgrid.worker.core.held import HeldTask
+from fairgrid.worker.records.store import Finished, WorkerStore
 from tests.worker.fake_pool import FakePool
 from tests.worker.world import WORKER, AgentSetting, World, build_agent, new_world, running
 

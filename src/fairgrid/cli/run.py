@@ -32,7 +32,7 @@ from fairgrid.localnet.paths import default_directory, requester_folder
 from fairgrid.protocol.canonical import read_rule
 from fairgrid.protocol.results import describe_error
 from fairgrid.protocol.terminal import sanitise_terminal
-from fairgrid.runtime.interpreters import default_runtime_id
+from fairgrid.runtime.wasm.interpreters import default_runtime_id
 from fairgrid.seams.tracing import start_tracing
 from fairgrid.wallet.keystore import open_or_create_key
 

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from fairgrid.cli.output import console, emit_json
 from fairgrid.errors import HostFailure
-from fairgrid.runtime.interpreters import (
+from fairgrid.runtime.wasm.interpreters import (
     RUNTIMES,
     InstalledRuntime,
     cache_folder,

@@ -18,8 +18,8 @@ from fairgrid.protocol.hexes import ZERO32
 from fairgrid.protocol.manifest import FileRef, Item, Manifest, Resources, TaskRef
 from fairgrid.protocol.paths import path_fault
 from fairgrid.runtime.interface import Sandbox
-from fairgrid.runtime.interpreters import interpreter_sha256
 from fairgrid.runtime.job import JobResult, TaskContext, run_job
+from fairgrid.runtime.wasm.interpreters import interpreter_sha256
 from fairgrid.storage.client import StorageClient
 
 __all__ = [

@@ -28,7 +28,7 @@ from fairgrid.errors import (
 )
 from fairgrid.executors.backend import DealJob, DealVoid, SignedDeal, TaskEnding
 from fairgrid.executors.here import job_of
-from fairgrid.runtime.interpreters import default_runtime_id, interpreter_sha256
+from fairgrid.runtime.wasm.interpreters import default_runtime_id, interpreter_sha256
 from fairgrid.wallet.signer import Signer
 
 __all__ = ["GridBackend"]

@@ -16,7 +16,7 @@ from fairgrid.errors import BudgetExceeded
 from fairgrid.executors.backend import DealJob, SignedDeal, TaskEnding
 from fairgrid.protocol.hexes import keccak, to_hex32
 from fairgrid.runtime.interface import Sandbox
-from fairgrid.runtime.interpreters import default_runtime_id, install_interpreter, interpreter_sha256
+from fairgrid.runtime.wasm.interpreters import default_runtime_id, install_interpreter, interpreter_sha256
 
 __all__ = ["HereBackend", "job_of"]
 

@@ -15,7 +15,7 @@ from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS, keccak, to_hex32
 from fairgrid.protocol.orders import AppOrder, WorkerpoolOrder
 from fairgrid.protocol.tags import LANE_MASK
 from fairgrid.protocol.typed_data import Domain, order_hash, order_typed_data
-from fairgrid.runtime.interpreters import InstalledRuntime
+from fairgrid.runtime.wasm.interpreters import InstalledRuntime
 from fairgrid.storage.client import StorageClient
 from fairgrid.wallet.signer import Signer
 

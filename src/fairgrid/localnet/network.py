@@ -36,7 +36,7 @@ from fairgrid.localnet.processes import (
 )
 from fairgrid.market.client import MarketClient
 from fairgrid.pool.client import pool_urls
-from fairgrid.runtime.interpreters import InstalledRuntime, default_runtime_id, install_interpreter
+from fairgrid.runtime.wasm.interpreters import InstalledRuntime, default_runtime_id, install_interpreter
 from fairgrid.storage.client import StorageClient
 from fairgrid.wallet.keys import KeySigner
 

@@ -35,25 +35,25 @@ from fairgrid.protocol.wire import (
 )
 from fairgrid.seams.clock import Clock
 from fairgrid.wallet.signer import Signer
-from fairgrid.worker import events as ev
-from fairgrid.worker.availability import Availability
-from fairgrid.worker.cache_report import CacheReporter
-from fairgrid.worker.chain_watch import ChainWatch
-from fairgrid.worker.clock_check import clock_warning
+from fairgrid.worker.connection.cache_report import CacheReporter
+from fairgrid.worker.connection.link import LinkOptions, PoolLink
+from fairgrid.worker.core import events as ev
+from fairgrid.worker.core.held import WORKING, InvalidTransition, Phase
+from fairgrid.worker.core.machine import WorkerMachine
 from fairgrid.worker.errands import Errands
-from fairgrid.worker.heed import Heed
-from fairgrid.worker.held import WORKING, InvalidTransition, Phase
 from fairgrid.worker.interface import AgentOptions, Announcer, TaskWork
-from fairgrid.worker.judge import Judge
-from fairgrid.worker.link import LinkOptions, PoolLink
-from fairgrid.worker.machine import WorkerMachine
-from fairgrid.worker.owner import OwnerWatch
-from fairgrid.worker.ownership import Ownership
-from fairgrid.worker.policy import WorkerPolicy
-from fairgrid.worker.recorder import Recorder
-from fairgrid.worker.store import WorkerStore
-from fairgrid.worker.tally import count_end, count_event
-from fairgrid.worker.transactions import Transactions
+from fairgrid.worker.observability.tally import count_end, count_event
+from fairgrid.worker.onchain.chain_watch import ChainWatch
+from fairgrid.worker.onchain.judge import Judge
+from fairgrid.worker.onchain.ownership import Ownership
+from fairgrid.worker.onchain.transactions import Transactions
+from fairgrid.worker.owner.availability import Availability
+from fairgrid.worker.owner.clock_check import clock_warning
+from fairgrid.worker.owner.heed import Heed
+from fairgrid.worker.owner.owner_watch import OwnerWatch
+from fairgrid.worker.owner.policy import WorkerPolicy
+from fairgrid.worker.records.recorder import Recorder
+from fairgrid.worker.records.store import WorkerStore
 
 __all__ = ["AgentOptions", "Announcer", "TaskWork", "WorkerAgent"]
 
@@ -139,7 +139,7 @@ class WorkerAgent:
             report=self._events.put_nowait,
         )
         self.tally = tally if tally is not None else Counter()
-        """How often what happened, by the names that `fairgrid.worker.meter` reads."""
+        """How often what happened, by the names that `fairgrid.worker.observability.meter` reads."""
         self._recorder = Recorder(
             store,
             self._machine,
