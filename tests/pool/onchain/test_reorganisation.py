@@ -43,7 +43,7 @@ async def test_with_confirmations_nothing_is_believed_before_enough_blocks_lie_a
         deal = await grid.deal(1)
         for _ in range(2):
             grid.chain.mine()
-        await grid.service._reconcile_patiently("0x" + "00" * 32)
+        await grid.service._errands.reconcile("0x" + "00" * 32)
         assert await grid.service.tasks_of_deal(deal, limit=1, offset=0) == (0, [])
         grid.chain.mine()
 
