@@ -17,6 +17,7 @@ from rich.table import Table
 from fairgrid.cli.backups import add_worker_backups
 from fairgrid.cli.log_options import LogFormat, LogFormatOption, LogLevel, LogLevelOption
 from fairgrid.cli.output import console, emit_json, rlc, run_async
+from fairgrid.cli.worker_doctor import doctor
 from fairgrid.cli.worker_enrol import enrol_worker
 from fairgrid.cli.worker_owner import WORKER_FOLDER, Folder, Json, add_to, ask_running
 from fairgrid.errors import ServiceUnavailable, UsageError
@@ -453,6 +454,7 @@ def _read(store: WorkerStore, document: dict[str, Any]) -> None:
     ]
 
 
+app.command("doctor")(doctor)
 app.command("enrol")(enrol_worker)
 add_to(app)
 add_worker_backups(app)

@@ -80,8 +80,7 @@ async def buy_run(
     app = await find_app_order(
         client.market,
         client.chain,
-        runtime_id=job.runtime.runtime_id,
-        interpreter_sha256=job.runtime.interpreter_sha256,
+        runtime=job.runtime,
         requester=client.address,
         tasks=job.tasks,
     )

@@ -116,8 +116,7 @@ class Quoter:
         app = await find_app_order(
             self._market,
             self._chain,
-            runtime_id=job.runtime.runtime_id,
-            interpreter_sha256=job.runtime.interpreter_sha256,
+            runtime=job.runtime,
             requester=self._requester,
             tasks=job.tasks,
         )

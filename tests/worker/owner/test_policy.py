@@ -48,7 +48,7 @@ RUNTIME = "wasmtime-49/py312/deterministic"
 CID = "bafkreia"
 SHA = "0x" + "ab" * 32
 APP_VIEW = AppInfo(OTHER, RUNTIME, "WASM", f"/ipfs/{CID}".encode(), SHA, b"")
-INSTALLED = {RUNTIME: (CID, SHA)}
+INSTALLED = {RUNTIME: ("WASM", CID, SHA)}
 
 
 def terms(*, deal: Deal = DEAL_VIEW, index: int = 3, **change: Any) -> Terms:
@@ -140,12 +140,14 @@ def test_the_generic_app_of_an_installed_runtime_is_run() -> None:
 @pytest.mark.parametrize(
     ("app", "policy", "reason"),
     [
-        (replace(APP_VIEW, type="DOCKER"), WorkerPolicy(), "WASM apps only"),
-        (replace(APP_VIEW, type="wasm"), WorkerPolicy(), "WASM apps only"),
+        (replace(APP_VIEW, type="DOCKER"), WorkerPolicy(), "apps of WASM, PROCESS"),
+        (replace(APP_VIEW, type="wasm"), WorkerPolicy(), "apps of WASM, PROCESS"),
+        (replace(APP_VIEW, type="OCI"), WorkerPolicy(levels=()), "has type 'WASM'"),
+        (replace(APP_VIEW, type="OCI"), WorkerPolicy(), "isolation level 'container'"),
         (replace(APP_VIEW, name="wasmtime-1/py2/none"), WorkerPolicy(), "not installed"),
-        (replace(APP_VIEW, multiaddr=b"/ipfs/other"), WorkerPolicy(), "another interpreter"),
-        (replace(APP_VIEW, multiaddr=CID.encode()), WorkerPolicy(), "another interpreter"),
-        (replace(APP_VIEW, checksum=ZERO32), WorkerPolicy(), "another interpreter"),
+        (replace(APP_VIEW, multiaddr=b"/ipfs/other"), WorkerPolicy(), "another content"),
+        (replace(APP_VIEW, multiaddr=CID.encode()), WorkerPolicy(), "another content"),
+        (replace(APP_VIEW, checksum=ZERO32), WorkerPolicy(), "another content"),
         (replace(APP_VIEW, mrenclave=b"x"), WorkerPolicy(), "enclave"),
         (APP_VIEW, WorkerPolicy(runtimes=("other",)), "policy does not list runtime"),
     ],

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fairgrid.errors import OrderError, UsageError
+from fairgrid.protocol.app_types import LEVEL_OF_TYPE, Level, is_manifest_type
 from fairgrid.protocol.hexes import ZERO_ADDRESS, checksum
 from fairgrid.protocol.run_results import MAX_INDEX, MAX_RESULTS_TASKS
 from fairgrid.protocol.runs import unit_id, units_of
@@ -22,9 +23,7 @@ from fairgrid.worker.owner.hours import parse_window, parse_zone
 from fairgrid.worker.records.store import PoolRecord
 
 __all__ = [
-    "APP_TYPE",
     "LEVELS",
-    "LEVEL_OF_TYPE",
     "Terms",
     "WorkerPolicy",
     "load_policy",
@@ -33,10 +32,6 @@ __all__ = [
     "refusal_of_memory",
 ]
 
-APP_TYPE: Final = "WASM"
-"""Apps of this type are manifest jobs, and no others are (decision 44)."""
-LEVEL_OF_TYPE: Final = {APP_TYPE: "wasm"}
-"""The isolation level that runs apps of a type."""
 _FINISHED_BEFORE_JUDGING: Final = 10
 _MAX_INDEX: Final = 1 << 63
 
@@ -71,8 +66,8 @@ class WorkerPolicy:
     """Workerpools that may be served; empty: all."""
     min_price: int = 0
     """Least price (nRLC) of a task, as its deal pays it to the pool and its workers."""
-    levels: tuple[str, ...] = ()
-    """Isolation levels that may run here (``wasm``, ``process``, ``container``, ``vm``); empty: all."""
+    levels: tuple[str, ...] = ("wasm",)
+    """Isolation levels that may run here (``wasm``, ``process``, ``container``, ``vm``); empty: all that work here."""
     labels: tuple[str, ...] = ()
     """Words of the owner's choice that the pool is told of this machine."""
     slots: int | None = None
@@ -107,7 +102,7 @@ class WorkerPolicy:
     is not sealed. Asked twice, or with 0, it does so at once."""
 
 
-LEVELS: Final = ("wasm", "process", "container", "vm")
+LEVELS: Final = tuple(level.value for level in Level)
 _ADDRESS_KEYS: Final = ("apps", "refused_apps", "refused_requesters", "pools")
 _NUMBERS: Final = {
     "max_stake": (0, None),
@@ -295,23 +290,25 @@ def refusal_of_memory(policy: WorkerPolicy, memory_bytes: int, slots: int) -> st
     )
 
 
-def refusal_of_app(policy: WorkerPolicy, app: AppInfo, installed: Mapping[str, tuple[str, str]]) -> str | None:
+def refusal_of_app(policy: WorkerPolicy, app: AppInfo, installed: Mapping[str, tuple[str, str, str]]) -> str | None:
     """Why this worker does not run an app; None when it does.
 
-    ``installed`` maps runtime ids to CID and SHA-256 (0x-hex) of the interpreter that is installed here: the app must
-    name exactly that one (decision 44).
+    ``installed`` maps the ids of the runtimes that work here to type, CID and SHA-256 (0x-hex) of their generic apps:
+    the app must be exactly that one (decision 44).
     """
-    if app.type != APP_TYPE:
-        return f"The app's type is {app.type!r}; this worker runs {APP_TYPE} apps only."
+    if not is_manifest_type(app.type):
+        return f"The app's type is {app.type!r}; this worker runs apps of {', '.join(LEVEL_OF_TYPE)} only."
     if policy.levels and LEVEL_OF_TYPE[app.type] not in policy.levels:
-        return f"The owner's policy does not list isolation level {LEVEL_OF_TYPE[app.type]!r}."
+        return f"The owner's policy does not list isolation level {LEVEL_OF_TYPE[app.type].value!r}."
     if app.name not in installed:
         return f"Runtime {app.name!r} is not installed here; installed: {', '.join(sorted(installed)) or 'none'}."
     if policy.runtimes and app.name not in policy.runtimes:
         return f"The owner's policy does not list runtime {app.name!r}."
-    cid, sha256 = installed[app.name]
+    app_type, cid, sha256 = installed[app.name]
+    if app.type != app_type:
+        return f"The app's type is {app.type!r}; the runtime {app.name!r} has type {app_type!r}."
     if app.multiaddr != f"/ipfs/{cid}".encode() or app.checksum != sha256:
-        return f"The app names another interpreter than the one installed here for {app.name!r}."
+        return f"The app names another content than the runtime {app.name!r} has here."
     if app.mrenclave:
         return "The app is made for an enclave, which this worker does not have."
     return None
