@@ -284,10 +284,11 @@ def build_agent(world: World, setting: AgentSetting) -> tuple[WorkerAgent, Worke
         ownership=setting.ownership,
         tally=tally,
     )
-    work.live.listen(agent.tell)
-    agent.partials = work.live.partial
+    talk = agent.talk
+    work.live.listen(talk.tell)
+    talk.partials = work.live.partial
     now = setting.policy_now or (lambda: setting.policy)
-    agent.cache = CacheReporter(work.cached, tell=agent.tell, allowed=lambda: now().tell_cached)
+    talk.cache = CacheReporter(work.cached, tell=talk.tell, allowed=lambda: now().tell_cached)
     return agent, store
 
 

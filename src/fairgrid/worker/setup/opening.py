@@ -265,9 +265,10 @@ async def open_agent(
                     check=_check_answerer(folder, runtimes),
                     tally=tally,
                 )
-                work.live.listen(agent.tell)
-                agent.partials = work.live.partial
-                agent.cache = CacheReporter(work.cached, tell=agent.tell, allowed=lambda: policy().tell_cached)
+                talk = agent.talk
+                work.live.listen(talk.tell)
+                talk.partials = work.live.partial
+                talk.cache = CacheReporter(work.cached, tell=talk.tell, allowed=lambda: policy().tell_cached)
                 assert agent.heed is not None
                 desk = Desk(agent, owner, agent.heed, clock=clock)
                 async with listening(folder, desk.handle):
