@@ -222,6 +222,7 @@ class PoolLink:
                     slots=self._slots,
                     version=PROTOCOL_VERSION,
                     fast=True,
+                    settles=True,
                     machine=machine,
                     machine_signature=self._signer.sign_message(
                         machine_message(
