@@ -121,7 +121,7 @@ async def _with_network(
             workerpool=pool,
             store=store,
             storage=storage,
-            policy=Policy(max_active_tasks=1_000, **({"batch_run_tasks": run} if run else {})),
+            policy=Policy(max_active_tasks=1_000, batch_run_tasks=run or Policy().batch_run_tasks),
             clock=SystemClock(),
             scratch=folder / "uploads",
         )

@@ -111,7 +111,7 @@ def test_a_run_that_holds_up_others_for_too_long_is_opened_and_the_others_are_se
     world.tick(LINE_WAIT_S + 1)
     world.run()
     assert [opening.task_id for opening in world.given(OpenRun)] == [head.task_id]
-    assert behind.phase is Phase.COMPLETED and head.phase is Phase.SEALING
+    assert (behind.phase, head.phase) == (Phase.COMPLETED, Phase.SEALING)
     first = next(fake for fake in world.fakes.values() if not fake.seals)
     world.seal(first, world.given(SendLease, first)[-1])
     finish(world)

@@ -386,6 +386,7 @@ class WorkerAgent:
             "waitsFor": "" if self._enrolled else self._trouble,
             "freeSlots": self._machine.free_slots,
             "clockWarning": self._clock_warning,
+            "notUnderstood": list(self._link.not_understood),
             "held": held,
         }
 
@@ -393,6 +394,8 @@ class WorkerAgent:
         """Ask the pool why it gives no work; None with the reason where it does not answer."""
         if self._why is None or self._why.done():
             self._why = asyncio.get_running_loop().create_future()
+        if "why_request" in self._link.not_understood:
+            return None, "This pool is of an older release, which does not say why."
         if not self._link.send(WhyRequest()):
             return None, self._trouble
         try:
