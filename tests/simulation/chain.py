@@ -44,6 +44,10 @@ class SimulatedChain(ModelChain):
             if transaction.sender == sender and not self._receipts[transaction.hash].succeeded
         ]
 
+    def is_waiting(self, sender: str) -> bool:
+        """Whether a transaction of this sender is sent and not mined."""
+        return any(transaction.sender == sender for transaction in self._pool)
+
     def task_of(self, transaction: SignedTransaction) -> str:
         """The task that a transaction of pool or worker is about; empty for none."""
         arguments = self._calls[transaction.hash].arguments

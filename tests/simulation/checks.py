@@ -54,7 +54,9 @@ def watch_what_pool_says(simulation: Simulation, worker: str, frame: str) -> Non
     computing = [other for other in task.in_phase(ReplicaPhase.LEASED) if other.worker != seat.signer.address]
     if computing and first_time:
         simulation.violate(f"the pool authorises {worker} for {task_id[:10]} while others still compute")
-    if len(task.in_phase(ReplicaPhase.AUTHORISED)) > 1 and not simulation.reorganised:
+    mined = simulation.chain.model.view_task(task_id).contributors
+    awaited = [other for other in task.in_phase(ReplicaPhase.AUTHORISED) if other.worker not in mined]
+    if len(awaited) > 1 and not simulation.reorganised:
         simulation.violate(f"the pool authorises several workers for {task_id[:10]} at once")
 
 

@@ -258,8 +258,10 @@ class Simulation:
         """Mine blocks, and look at each."""
         while True:
             await asyncio.sleep(self.plan.block_s)
-            if self.hurries or self.elapsed_s > self.plan.patience_s or self._is_hopeless():
-                # Whatever could still succeed did. Deadlines are the chain's, so let its time run.
+            over = self.hurries or self.elapsed_s > self.plan.patience_s or self._is_hopeless()
+            if over and not self.chain.is_waiting(self.scheduler.address):
+                # Whatever could still succeed did. Deadlines are the chain's, so let its time run; but never past the
+                # deadline of a transaction that was sent in time.
                 self._skipped_s += _HURRY * self.plan.block_s
             self.chain.mine_at(self.elapsed_s + self._skipped_s)
             self._look_at_block()
