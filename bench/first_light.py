@@ -34,7 +34,7 @@ from fairgrid.errors import FairgridError, ServiceError, VerificationError
 from fairgrid.localnet.accounts import REQUESTER
 from fairgrid.localnet.network import LocalNetwork, honest_workers
 from fairgrid.pool.client import StoryEntry
-from fairgrid.runtime.interpreters import default_runtime_id, find_runtime
+from fairgrid.runtime.wasm.interpreters import default_runtime_id, find_runtime
 
 __all__ = ["Measurement", "main", "phases_of_story", "report", "summary"]
 

@@ -26,7 +26,7 @@ from fairgrid.client.client import Client, TrustWish
 from fairgrid.client.job import Job, prepare_job
 from fairgrid.localnet.paths import default_directory, requester_folder
 from fairgrid.protocol.manifest import params_for
-from fairgrid.runtime.interpreters import default_runtime_id
+from fairgrid.runtime.wasm.interpreters import default_runtime_id
 from fairgrid.wallet.keystore import open_or_create_key
 
 HERE = Path(__file__).resolve().parent

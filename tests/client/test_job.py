@@ -24,8 +24,8 @@ from fairgrid.errors import ManifestError, ServiceRefused, UsageError
 from fairgrid.protocol.cid import cid_of
 from fairgrid.protocol.manifest import parse_manifest
 from fairgrid.runtime.interface import SandboxJob
-from fairgrid.runtime.interpreters import default_runtime_id, interpreter_sha256
 from fairgrid.runtime.twin import FunctionSandbox
+from fairgrid.runtime.wasm.interpreters import default_runtime_id, interpreter_sha256
 from fairgrid.storage.app import storage_application
 from fairgrid.storage.client import StorageClient
 from fairgrid.storage.store import MemoryStore, StoreLimits
@@ -81,7 +81,7 @@ def test_what_is_no_size_is_refused_with_its_option(text: str) -> None:
 
 def test_job_knows_its_interpreter(script: Path) -> None:
     job = Job.from_files(script, [], ["a", ""], runtime_id=RUNTIME)
-    assert job.runtime.interpreter_sha256 == interpreter_sha256(RUNTIME)
+    assert job.runtime.checksum == interpreter_sha256(RUNTIME)
     assert job.arguments == ("a", "")
 
 

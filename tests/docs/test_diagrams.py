@@ -9,7 +9,7 @@ import pytest
 
 from fairgrid.pool.core.phases import TRANSITIONS as POOL_TRANSITIONS
 from fairgrid.protocol.views import TaskStatus
-from fairgrid.worker.held import TRANSITIONS as WORKER_TRANSITIONS
+from fairgrid.worker.core.held import TRANSITIONS as WORKER_TRANSITIONS
 
 ARCHITECTURE = Path(__file__).parents[2] / "docs" / "architecture.md"
 

@@ -19,8 +19,8 @@ from fairgrid.pool.observability.meter import PoolMeter
 from fairgrid.pool.observability.numbers import PoolNumbers, numbers_of
 from fairgrid.pool.onchain.gas_money import GasMoney
 from fairgrid.seams.metrics import Metered, new_registry
-from fairgrid.worker.availability import Availability, Rule
-from fairgrid.worker.meter import WorkerMeter
+from fairgrid.worker.observability.meter import WorkerMeter
+from fairgrid.worker.owner.availability import Availability, Rule
 from tests.docs.references import REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "observability.md").read_text()

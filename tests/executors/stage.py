@@ -17,7 +17,7 @@ from fairgrid.executors.here import HereBackend
 from fairgrid.executors.packing import Packing
 from fairgrid.executors.places import Place
 from fairgrid.runtime.interface import Outcome, SandboxJob, Stop
-from fairgrid.runtime.interpreters import default_runtime_id
+from fairgrid.runtime.wasm.interpreters import default_runtime_id
 
 __all__ = ["QUICK", "Stage", "TroubledBackend"]
 

@@ -20,7 +20,7 @@ from fairgrid.executors.executor import Executor
 from fairgrid.executors.here import HereBackend
 from fairgrid.executors.obstacles import MISSING_MODULES
 from fairgrid.executors.places import Place
-from fairgrid.runtime.interpreters import default_runtime_id, find_runtime
+from fairgrid.runtime.wasm.interpreters import default_runtime_id, find_runtime
 from tests.executors.stage import QUICK
 from tests.executors.test_capture import Colour, Node, Pair, fact, makes_tree, paints
 

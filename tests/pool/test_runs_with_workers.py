@@ -22,7 +22,8 @@ from fairgrid.protocol.wire import MAX_FRAME_BYTES
 from fairgrid.runtime.interface import SandboxJob
 from fairgrid.seams.service import serving
 from fairgrid.wallet.keys import KeySigner
-from fairgrid.worker.misbehave import Misbehaviour
+from fairgrid.worker.computing.misbehave import Misbehaviour
+from tests.pool.test_with_workers import _until
 from tests.worker.world import (
     DEPOSIT,
     OTHER,
@@ -38,7 +39,6 @@ from tests.worker.world import (
 )
 
 from .grid import FastClock
-from .test_with_workers import _until
 
 POLICY = Policy(
     seal_window_min_s=1_000,

@@ -11,8 +11,8 @@ from typing import Protocol
 import pytest
 
 from fairgrid.runtime.interface import Limits, Outcome, SandboxJob
-from fairgrid.runtime.interpreters import InstalledRuntime, default_runtime_id, install_interpreter
-from fairgrid.runtime.wasm import WasmSandbox
+from fairgrid.runtime.wasm.interpreters import InstalledRuntime, default_runtime_id, install_interpreter
+from fairgrid.runtime.wasm.sandbox import WasmSandbox
 
 SEED = bytes(range(32))
 

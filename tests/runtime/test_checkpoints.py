@@ -19,7 +19,7 @@ from fairgrid.runtime.checkpoints import CheckpointFolder
 from fairgrid.runtime.interface import Limits, Outcome, SandboxJob, Stop
 from fairgrid.runtime.job import TaskContext, run_job
 from fairgrid.runtime.twin import FunctionSandbox
-from fairgrid.runtime.wasm import WasmSandbox
+from fairgrid.runtime.wasm.sandbox import WasmSandbox
 from tests.runtime.conftest import job_in
 from tests.runtime.test_job import RUNTIME, Bench, bench
 from tests.runtime.test_watch import until

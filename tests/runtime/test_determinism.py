@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fairgrid.runtime.interface import Limits, Outcome, SandboxJob
-from fairgrid.runtime.wasm import WasmSandbox
+from fairgrid.runtime.wasm.sandbox import WasmSandbox
 from tests.runtime.conftest import SEED, RunScript
 
 CURIOUS = textwrap.dedent(

@@ -12,8 +12,9 @@ import pytest
 
 from fairgrid.errors import HostFailure, UsageError, VerificationError
 from fairgrid.protocol.cid import cid_of
-from fairgrid.runtime import interpreters
-from fairgrid.runtime.interpreters import (
+from fairgrid.runtime.wasm import interpreters
+from fairgrid.runtime.wasm.engine import compile_module, engine_key
+from fairgrid.runtime.wasm.interpreters import (
     RUNTIMES,
     InstalledRuntime,
     cache_folder,
@@ -23,7 +24,6 @@ from fairgrid.runtime.interpreters import (
     interpreter_cid,
     interpreter_sha256,
 )
-from fairgrid.runtime.wasm_engine import compile_module, engine_key
 
 TINY = b"\0asm\x01\0\0\0"
 

@@ -21,7 +21,7 @@ from fairgrid.protocol.results import MAX_CALLBACK_BYTES, error_in_folder, error
 from fairgrid.runtime.interface import Outcome, SandboxJob, Stop
 from fairgrid.runtime.job import JobResult, TaskContext, run_job, task_environment
 from fairgrid.runtime.twin import FunctionSandbox
-from fairgrid.runtime.wasm import WasmSandbox
+from fairgrid.runtime.wasm.sandbox import WasmSandbox
 
 RUNTIME = "twin-1/function/none"
 DEAL, TASK = "0x" + "11" * 32, "0x" + "22" * 32

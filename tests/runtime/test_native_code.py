@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fairgrid.errors import HostFailure
-from fairgrid.runtime.native_code import check_native_code
+from fairgrid.runtime.wasm.native_code import check_native_code
 
 
 @pytest.fixture

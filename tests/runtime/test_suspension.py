@@ -13,7 +13,7 @@ import pytest
 
 from fairgrid.runtime.interface import Limits, Stop
 from fairgrid.runtime.suspension import Suspension
-from fairgrid.runtime.wasm import WasmSandbox
+from fairgrid.runtime.wasm.sandbox import WasmSandbox
 from tests.runtime.conftest import RunScript
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="only POSIX systems can stop a process")
@@ -21,7 +21,7 @@ BUSY = "n = 0\nfor i in range(%d): n += i\nprint(n)\n"
 
 
 def sandboxes() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "wasm_host" in " ".join(child.cmdline())]
+    return [child for child in psutil.Process().children() if "fairgrid.runtime.wasm.host" in " ".join(child.cmdline())]
 
 
 async def until_started() -> psutil.Process:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from fairgrid.runtime.wasi_state import CLOCK_START_NS, LogicalClock, LogSink, SeededRandom, cut_marker
+from fairgrid.runtime.wasm.wasi_state import CLOCK_START_NS, LogicalClock, LogSink, SeededRandom, cut_marker
 
 
 def test_clock_adds_a_microsecond_a_read() -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fairgrid.runtime.wasi_handles import MAX_DESCRIPTORS, FolderHandle, HandleTable, StreamHandle
-from fairgrid.runtime.wasi_tree import (
+from fairgrid.runtime.wasm.wasi_handles import MAX_DESCRIPTORS, FolderHandle, HandleTable, StreamHandle
+from fairgrid.runtime.wasm.wasi_tree import (
     MAX_PATH_BYTES,
     Budget,
     Errno,

@@ -15,11 +15,11 @@ import psutil
 import pytest
 
 from fairgrid.errors import HostFailure
-from fairgrid.runtime import wasm
 from fairgrid.runtime.interface import Limits, Stop
-from fairgrid.runtime.interpreters import InstalledRuntime
-from fairgrid.runtime.wasi_state import cut_marker
-from fairgrid.runtime.wasm import WasmSandbox
+from fairgrid.runtime.wasm import sandbox as wasm
+from fairgrid.runtime.wasm.interpreters import InstalledRuntime
+from fairgrid.runtime.wasm.sandbox import WasmSandbox
+from fairgrid.runtime.wasm.wasi_state import cut_marker
 from tests.runtime.conftest import RunScript, job_in
 
 FUEL = 30_000_000_000
@@ -31,7 +31,7 @@ def hosts() -> list[psutil.Process]:
     found = []
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
-            if "fairgrid.runtime.wasm_host" in process.cmdline():
+            if "fairgrid.runtime.wasm.host" in process.cmdline():
                 found.append(process)
     return found
 
@@ -335,7 +335,7 @@ async def test_job_dies_with_the_process_that_started_it(installed_runtime: Inst
     parent_source = f"""
 import asyncio, sys
 from pathlib import Path
-from fairgrid.runtime.wasm import WasmSandbox
+from fairgrid.runtime.wasm.sandbox import WasmSandbox
 from tests.runtime.conftest import job_in
 from fairgrid.runtime.interface import Limits
 sandbox = WasmSandbox(Path({str(installed_runtime.wasm)!r}), Path({str(installed_runtime.compiled)!r}), "id")

@@ -12,7 +12,7 @@ import pytest
 
 from fairgrid.protocol.digest import tree_digest_of_folder
 from fairgrid.runtime.interface import Limits, Stop
-from fairgrid.runtime.wasm import WasmSandbox
+from fairgrid.runtime.wasm.sandbox import WasmSandbox
 from fairgrid.runtime.watch import JobProgress, JobWatch, read_progress
 from tests.runtime.conftest import job_in
 

@@ -25,11 +25,11 @@ from fairgrid.pool.onchain.watcher import ChainWatcher
 from fairgrid.pool.records.ledger import Ledger, LedgerEffect
 from fairgrid.pool.records.store import PoolStore
 from fairgrid.protocol.wire import Opening
-from fairgrid.worker import answering, leasing
-from fairgrid.worker import events as ev
-from fairgrid.worker.book import WorkerBook
-from fairgrid.worker.depth import Depth
-from fairgrid.worker.store import WorkerStore
+from fairgrid.worker.core import answering, leasing
+from fairgrid.worker.core import events as ev
+from fairgrid.worker.core.book import WorkerBook
+from fairgrid.worker.core.depth import Depth
+from fairgrid.worker.records.store import WorkerStore
 
 __all__ = ["BUGS", "planted"]
 

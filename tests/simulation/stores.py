@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from fairgrid.pool.records.store import PoolStore
 from fairgrid.seams.database import open_engine
-from fairgrid.worker.store import WorkerStore
+from fairgrid.worker.records.store import WorkerStore
 
 __all__ = ["Disk"]
 

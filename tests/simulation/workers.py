@@ -16,8 +16,8 @@ from fairgrid.protocol.ids import task_id as id_of_task
 from fairgrid.protocol.seals import seal_hash
 from fairgrid.protocol.views import Deal, Task
 from fairgrid.wallet.keys import KeySigner
-from fairgrid.worker.events import Computed
-from fairgrid.worker.held import HeldTask
+from fairgrid.worker.core.events import Computed
+from fairgrid.worker.core.held import HeldTask
 from tests.simulation.faults import Counter, Fault
 from tests.simulation.nodes import Node
 from tests.simulation.storage import NodeStorage, Result, result_of, run_result_of

@@ -24,7 +24,7 @@ from unittest import mock
 import structlog
 
 import fairgrid.pool.service as service_module
-import fairgrid.worker.link as link_module
+import fairgrid.worker.connection.link as link_module
 from fairgrid.errors import ServiceUnavailable
 from fairgrid.pool.core.policy import Policy
 from fairgrid.pool.records.store import PoolStore
@@ -36,10 +36,10 @@ from fairgrid.protocol.typed_data import Domain
 from fairgrid.protocol.views import AppInfo, TaskStatus
 from fairgrid.wallet.keys import KeySigner
 from fairgrid.worker.agent import AgentOptions, WorkerAgent
-from fairgrid.worker.link import LinkOptions
-from fairgrid.worker.misbehave import Misbehaviour
-from fairgrid.worker.policy import WorkerPolicy
-from fairgrid.worker.store import WorkerStore
+from fairgrid.worker.computing.misbehave import Misbehaviour
+from fairgrid.worker.connection.link import LinkOptions
+from fairgrid.worker.owner.policy import WorkerPolicy
+from fairgrid.worker.records.store import WorkerStore
 from tests.simulation import checks, watching
 from tests.simulation.chain import KEPT_BLOCKS, ChainTroubles, NodeChain, SimulatedChain
 from tests.simulation.faults import Counter, Fault, Part

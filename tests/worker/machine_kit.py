@@ -11,9 +11,9 @@ from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS
 from fairgrid.protocol.ids import result_hash
 from fairgrid.protocol.views import Contribution, ContributionStatus, Task, TaskStatus
 from fairgrid.protocol.wire import Authorisation, Lease
-from fairgrid.worker import events as ev
-from fairgrid.worker.held import HeldTask, Step
-from fairgrid.worker.machine import WorkerMachine
+from fairgrid.worker.core import events as ev
+from fairgrid.worker.core.held import HeldTask, Step
+from fairgrid.worker.core.machine import WorkerMachine
 
 Kind = TypeVar("Kind")
 

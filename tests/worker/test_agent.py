@@ -32,8 +32,8 @@ from fairgrid.protocol.wire import (
     UploadRequest,
 )
 from fairgrid.runtime.interface import Outcome, SandboxJob, Stop
-from fairgrid.worker.misbehave import Misbehaviour
-from fairgrid.worker.policy import WorkerPolicy
+from fairgrid.worker.computing.misbehave import Misbehaviour
+from fairgrid.worker.owner.policy import WorkerPolicy
 from tests.worker.fake_pool import FakePool
 from tests.worker.world import (
     DEPOSIT,

@@ -14,13 +14,13 @@ from fairgrid.protocol.views import TaskStatus
 from fairgrid.protocol.wire import Contributed, LeaseFailed, Ready, Revealed, Seal
 from fairgrid.runtime.interface import SandboxJob
 from fairgrid.seams.clock import SystemClock
-from fairgrid.worker.availability import Readings
-from fairgrid.worker.clock_check import clock_warning
-from fairgrid.worker.held import HeldTask
-from fairgrid.worker.owner import OwnerWatch
-from fairgrid.worker.policy import WorkerPolicy
-from fairgrid.worker.policy_file import PolicyFile
-from fairgrid.worker.store import Finished, WorkerStore
+from fairgrid.worker.core.held import HeldTask
+from fairgrid.worker.owner.availability import Readings
+from fairgrid.worker.owner.clock_check import clock_warning
+from fairgrid.worker.owner.owner_watch import OwnerWatch
+from fairgrid.worker.owner.policy import WorkerPolicy
+from fairgrid.worker.owner.policy_file import PolicyFile
+from fairgrid.worker.records.store import Finished, WorkerStore
 from tests.worker.fake_pool import FakePool
 from tests.worker.world import WORKER, AgentSetting, World, honest, running
 
@@ -93,7 +93,7 @@ async def test_a_database_that_is_removed_is_written_anew_with_everything_that_a
 async def test_a_disk_that_fills_while_working_hands_the_lease_back_and_the_next_one_is_done(
     world: World, pool: FakePool, setting: AgentSetting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fairgrid.worker.work import LocalWork
+    from fairgrid.worker.computing.work import LocalWork
 
     download, times = LocalWork.download, []
 

@@ -32,7 +32,7 @@ from fairgrid.protocol.orders import NULL_DATASET_ORDER, AppOrder, Order, Reques
 from fairgrid.protocol.typed_data import Domain, order_typed_data
 from fairgrid.protocol.views import TaskStatus
 from fairgrid.protocol.wire import Authorisation, Contributed, Lease, LeaseFailed, Ready, Revealed, Seal
-from fairgrid.runtime.interpreters import (
+from fairgrid.runtime.wasm.interpreters import (
     default_runtime_id,
     install_interpreter,
     interpreter_cid,
@@ -41,9 +41,9 @@ from fairgrid.runtime.interpreters import (
 from fairgrid.storage.client import StorageClient
 from fairgrid.wallet.keys import dev_signer
 from fairgrid.wallet.keystore import open_or_create_key, save_keystore
-from fairgrid.worker.open import DATABASE_NAME, NETWORK_NAME, exclusive
-from fairgrid.worker.ownership import save_ownership, sign_ownership
-from fairgrid.worker.store import WorkerStore
+from fairgrid.worker.onchain.ownership import save_ownership, sign_ownership
+from fairgrid.worker.records.store import WorkerStore
+from fairgrid.worker.setup.opening import DATABASE_NAME, NETWORK_NAME, exclusive
 from tests.worker.fake_pool import FakePool
 from tests.worker.machine_kit import TO_CONTRIBUTED, fed, record
 

@@ -33,13 +33,13 @@ from fairgrid.storage.client import StorageClient
 from fairgrid.storage.store import MemoryStore
 from fairgrid.wallet.keys import KeySigner, dev_signer
 from fairgrid.worker.agent import AgentOptions, WorkerAgent
-from fairgrid.worker.cache_report import CacheReporter
-from fairgrid.worker.link import LinkOptions
-from fairgrid.worker.owner import OwnerWatch
-from fairgrid.worker.ownership import Ownership
-from fairgrid.worker.policy import WorkerPolicy
-from fairgrid.worker.store import WorkerStore
-from fairgrid.worker.work import LocalRuntime, LocalWork
+from fairgrid.worker.computing.work import LocalRuntime, LocalWork
+from fairgrid.worker.connection.cache_report import CacheReporter
+from fairgrid.worker.connection.link import LinkOptions
+from fairgrid.worker.onchain.ownership import Ownership
+from fairgrid.worker.owner.owner_watch import OwnerWatch
+from fairgrid.worker.owner.policy import WorkerPolicy
+from fairgrid.worker.records.store import WorkerStore
 
 RUNTIME = "wasmtime-49/py312/deterministic"
 INTERPRETER = b"an interpreter"
@@ -284,10 +284,11 @@ def build_agent(world: World, setting: AgentSetting) -> tuple[WorkerAgent, Worke
         ownership=setting.ownership,
         tally=tally,
     )
-    work.live.listen(agent.tell)
-    agent.partials = work.live.partial
+    talk = agent.talk
+    work.live.listen(talk.tell)
+    talk.partials = work.live.partial
     now = setting.policy_now or (lambda: setting.policy)
-    agent.cache = CacheReporter(work.cached, tell=agent.tell, allowed=lambda: now().tell_cached)
+    talk.cache = CacheReporter(work.cached, tell=talk.tell, allowed=lambda: now().tell_cached)
     return agent, store
 
 

@@ -148,7 +148,7 @@ def backup_worker(
     It is for the key and the settings. What the worker computed after the backup is not in it: a result that waits for
     its reveal then can only be opened by the machine that has it.
     """
-    from fairgrid.worker.backup import WORKER_BACKUP, identity_of
+    from fairgrid.worker.records.backup import WORKER_BACKUP, identity_of
 
     directory = directory.expanduser()
     _backup(
@@ -175,7 +175,7 @@ def restore_worker(
 ) -> None:
     """Put a worker back from its backup. Start it only when the old one is gone: two would share one key's nonces."""
     from fairgrid.chain.network import load_network
-    from fairgrid.worker.backup import WORKER_BACKUP, expected_of, mark_restored
+    from fairgrid.worker.records.backup import WORKER_BACKUP, expected_of, mark_restored
 
     _restore(
         WORKER_BACKUP,

@@ -22,7 +22,7 @@ from fairgrid.errors import UsageError, VerificationError
 from fairgrid.localnet.accounts import REQUESTER
 from fairgrid.localnet.demo import LIAR, DemoReport, run_demo
 from fairgrid.localnet.network import LocalNetwork, LocalNetworkOptions, WorkerSpec, honest_workers
-from fairgrid.runtime.interpreters import default_runtime_id
+from fairgrid.runtime.wasm.interpreters import default_runtime_id
 
 __all__ = ["app"]
 

@@ -32,7 +32,7 @@ from fairgrid.localnet.paths import default_directory, requester_folder
 from fairgrid.protocol.canonical import read_rule
 from fairgrid.protocol.results import describe_error
 from fairgrid.protocol.terminal import sanitise_terminal
-from fairgrid.runtime.interpreters import default_runtime_id
+from fairgrid.runtime.catalogue import runtime_for_program
 from fairgrid.seams.tracing import start_tracing
 from fairgrid.wallet.keystore import open_or_create_key
 
@@ -66,7 +66,9 @@ class _Finished:
 
 @app.command()
 def run(
-    script: Annotated[Path, typer.Argument(help="A Python file. It reads $IEXEC_IN and writes $IEXEC_OUT.")],
+    script: Annotated[
+        Path, typer.Argument(help="The program, a Python file for one. It reads $IEXEC_IN and writes $IEXEC_OUT.")
+    ],
     inputs: Annotated[
         list[Path] | None, typer.Option("--input", help="A file that the script needs; may be given again.")
     ] = None,
@@ -137,9 +139,13 @@ def run(
         Path | None,
         typer.Option("--burst-rules", help="The caps, a TOML file. Default: burst.toml in the network's folder."),
     ] = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option("--runtime", help="What it runs in, see `fairgrid runtime list`. Default: by the file's ending."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a Python script on the network and bring back its verified result.
+    """Run a program on the network and bring back its verified result.
 
     Nothing is paid before enough workers of different owners computed the same bits. Examples:
 
@@ -151,7 +157,7 @@ def run(
         script,
         inputs or [],
         arguments or [],
-        runtime_id=default_runtime_id(),
+        runtime_id=runtime or runtime_for_program(script).runtime_id,
         fuel=fuel,
         memory_bytes=parse_size(memory, "--memory"),
         output_bytes=parse_size(output_limit, "--output-limit"),

@@ -17,6 +17,7 @@ from rich.table import Table
 from fairgrid.cli.backups import add_worker_backups
 from fairgrid.cli.log_options import LogFormat, LogFormatOption, LogLevel, LogLevelOption
 from fairgrid.cli.output import console, emit_json, rlc, run_async
+from fairgrid.cli.worker_doctor import doctor
 from fairgrid.cli.worker_enrol import enrol_worker
 from fairgrid.cli.worker_owner import WORKER_FOLDER, Folder, Json, add_to, ask_running
 from fairgrid.errors import ServiceUnavailable, UsageError
@@ -24,7 +25,7 @@ from fairgrid.errors import ServiceUnavailable, UsageError
 if TYPE_CHECKING:
     from fairgrid.chain.network import Network
     from fairgrid.worker.agent import AgentOptions, WorkerAgent
-    from fairgrid.worker.store import WorkerStore
+    from fairgrid.worker.records.store import WorkerStore
 
 __all__ = ["app"]
 
@@ -153,7 +154,7 @@ def start_worker(
     from fairgrid.seams.logs import configure_logging
     from fairgrid.seams.tracing import start_tracing
     from fairgrid.worker.agent import AgentOptions
-    from fairgrid.worker.misbehave import LOCAL_CHAIN_ID, Misbehaviour
+    from fairgrid.worker.computing.misbehave import LOCAL_CHAIN_ID, Misbehaviour
 
     configure_logging("worker", level=log_level.value, style=log_format.value)
     start_tracing("worker")
@@ -181,8 +182,8 @@ def start_worker(
 
 def _trusted_network(directory: Path, given: Path | None, pool: str | None, *, accept: bool) -> Network:
     from fairgrid.localnet.paths import default_directory
-    from fairgrid.worker.joining import described_by, fetch_description, find_network, pin
-    from fairgrid.worker.open import NETWORK_NAME
+    from fairgrid.worker.setup.joining import described_by, fetch_description, find_network, pin
+    from fairgrid.worker.setup.opening import NETWORK_NAME
 
     pinned = directory / NETWORK_NAME
     found = find_network(given, pinned, default_directory() / NETWORK_NAME, pool=pool)
@@ -219,7 +220,7 @@ def _address(text: str) -> str:
 
 
 def _check_account(directory: Path, account: str) -> None:
-    from fairgrid.worker.ownership import OWNER_NAME, load_ownership
+    from fairgrid.worker.onchain.ownership import OWNER_NAME, load_ownership
 
     path = directory / OWNER_NAME
     if not path.exists():
@@ -235,10 +236,10 @@ async def _show_needs(network: Network, directory: Path) -> None:
     """One screen of what is missing; nothing when all is there, or the chain cannot be asked now."""
     from fairgrid.chain.client import JsonRpcChain
     from fairgrid.errors import HostFailure
-    from fairgrid.runtime.interpreters import RUNTIMES, find_runtime
+    from fairgrid.runtime.wasm.interpreters import RUNTIMES, find_runtime
     from fairgrid.wallet.keystore import open_or_create_key
-    from fairgrid.worker.needs import Need, needs_on_chain
-    from fairgrid.worker.ownership import OWNER_NAME, load_ownership
+    from fairgrid.worker.onchain.ownership import OWNER_NAME, load_ownership
+    from fairgrid.worker.setup.needs import Need, needs_on_chain
 
     key = await asyncio.to_thread(lambda: open_or_create_key(directory).address)
     needs: list[Need] = []
@@ -287,9 +288,9 @@ async def _work(
 ) -> None:
     from fairgrid.seams.metrics import MetricsPage, metrics_token, new_registry
     from fairgrid.seams.service import serving
-    from fairgrid.worker.meter import WorkerMeter
-    from fairgrid.worker.misbehave import allowed
-    from fairgrid.worker.open import open_agent
+    from fairgrid.worker.computing.misbehave import allowed
+    from fairgrid.worker.observability.meter import WorkerMeter
+    from fairgrid.worker.setup.opening import open_agent
 
     meter = WorkerMeter(new_registry("worker"))
 
@@ -380,8 +381,8 @@ async def _status(directory: Path) -> dict[str, Any]:
     from fairgrid.chain.client import JsonRpcChain
     from fairgrid.chain.network import load_network
     from fairgrid.wallet.keystore import KEYSTORE_NAME, open_or_create_key
-    from fairgrid.worker.open import DATABASE_NAME, NETWORK_NAME
-    from fairgrid.worker.ownership import OWNER_NAME, load_ownership
+    from fairgrid.worker.onchain.ownership import OWNER_NAME, load_ownership
+    from fairgrid.worker.setup.opening import DATABASE_NAME, NETWORK_NAME
 
     if not (directory / KEYSTORE_NAME).exists():
         raise UsageError(f"There is no worker in {directory}. Make one with `fairgrid worker init --dir {directory}`.")
@@ -400,7 +401,7 @@ async def _status(directory: Path) -> dict[str, Any]:
         "running": await ask_running(directory, "status"),
     }
     if (directory / DATABASE_NAME).exists():
-        from fairgrid.worker.store import WorkerStore
+        from fairgrid.worker.records.store import WorkerStore
 
         store = await asyncio.to_thread(WorkerStore.open, directory / DATABASE_NAME)
         try:
@@ -453,6 +454,7 @@ def _read(store: WorkerStore, document: dict[str, Any]) -> None:
     ]
 
 
+app.command("doctor")(doctor)
 app.command("enrol")(enrol_worker)
 add_to(app)
 add_worker_backups(app)

@@ -55,7 +55,7 @@ def enrol_worker(
     """
     from fairgrid.chain.network import load_network
     from fairgrid.wallet.keystore import load_keystore
-    from fairgrid.worker.ownership import save_ownership, sign_ownership
+    from fairgrid.worker.onchain.ownership import save_ownership, sign_ownership
 
     where = load_network(network)
     hot = _address(operator)

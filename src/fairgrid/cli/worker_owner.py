@@ -47,7 +47,7 @@ async def ask_running(folder: Path, command: str, **arguments: Any) -> dict[str,
     Raises:
         UsageError: it refuses.
     """
-    from fairgrid.worker.control import ask
+    from fairgrid.worker.owner.control import ask
 
     try:
         return await ask(folder, command, **arguments)
@@ -63,7 +63,7 @@ def pause_worker(
     as_json: Json = False,
 ) -> None:
     """Take no new tasks and let running ones stand still, until `resume`; a restart does not lift it."""
-    from fairgrid.worker.owner import Pause, pause
+    from fairgrid.worker.owner.owner_watch import Pause, pause
 
     folder = _existing(directory)
     now = time.time()
@@ -76,7 +76,7 @@ def pause_worker(
 
 def resume_worker(directory: Folder = WORKER_FOLDER, as_json: Json = False) -> None:
     """Lift a pause."""
-    from fairgrid.worker.owner import unpause
+    from fairgrid.worker.owner.owner_watch import unpause
 
     folder = _existing(directory)
     answer = run_async(lambda: ask_running(folder, "resume"))
@@ -87,7 +87,7 @@ def resume_worker(directory: Folder = WORKER_FOLDER, as_json: Json = False) -> N
 
 def drain_worker(directory: Folder = WORKER_FOLDER, as_json: Json = False) -> None:
     """Let the running worker take nothing new, finish what it holds, and end with exit code 0."""
-    from fairgrid.worker.control import ask
+    from fairgrid.worker.owner.control import ask
 
     folder = _existing(directory)
     answer = run_async(lambda: ask(folder, "drain"))
@@ -96,7 +96,7 @@ def drain_worker(directory: Folder = WORKER_FOLDER, as_json: Json = False) -> No
 
 def show_why(directory: Folder = WORKER_FOLDER, as_json: Json = False) -> None:
     """Say why the running worker gets no work: each rule of its owner and of its pool, with its numbers."""
-    from fairgrid.worker.control import ask
+    from fairgrid.worker.owner.control import ask
 
     folder = _existing(directory)
     answer = run_async(lambda: ask(folder, "why"))
@@ -125,8 +125,8 @@ def show_policy(directory: Folder = WORKER_FOLDER, as_json: Json = False) -> Non
     """Show the owner's policy as it counts now, and what is wrong with the file if something is."""
     from dataclasses import asdict
 
-    from fairgrid.worker.open import POLICY_NAME
-    from fairgrid.worker.policy import WorkerPolicy, load_policy
+    from fairgrid.worker.owner.policy import WorkerPolicy, load_policy
+    from fairgrid.worker.setup.opening import POLICY_NAME
 
     folder = _existing(directory)
     answer = run_async(lambda: ask_running(folder, "policy"))
@@ -153,7 +153,7 @@ def show_earnings(
     as_json: Json = False,
 ) -> None:
     """Show what the worker earned, by day and pool, and hold the sum against its account on chain."""
-    from fairgrid.worker.earnings import csv_of, sparkline
+    from fairgrid.worker.owner.earnings import csv_of, sparkline
 
     if as_csv and as_json:
         raise UsageError("Choose one of --csv and --json.")
@@ -196,9 +196,9 @@ def install_service(
     remove: Annotated[bool, typer.Option("--remove", help="Remove the file; says how to stop the service.")] = False,
 ) -> None:
     """Write a service of your own (systemd user unit, launchd agent on macOS) that starts the worker at login."""
-    from fairgrid.worker.installation import plan_service
-    from fairgrid.worker.open import NETWORK_NAME, POLICY_NAME
-    from fairgrid.worker.policy import load_policy
+    from fairgrid.worker.owner.policy import load_policy
+    from fairgrid.worker.setup.opening import NETWORK_NAME, POLICY_NAME
+    from fairgrid.worker.setup.service_unit import plan_service
 
     folder = directory.expanduser().absolute()
     arguments = ["--slots", str(slots)]
@@ -236,9 +236,9 @@ async def _earnings(folder: Path) -> tuple[tuple[Any, ...], dict[str, Any]]:
     from fairgrid.chain.client import JsonRpcChain
     from fairgrid.chain.network import load_network
     from fairgrid.wallet.keystore import open_or_create_key
-    from fairgrid.worker.earnings import Ledger, days_of
-    from fairgrid.worker.open import DATABASE_NAME, NETWORK_NAME
-    from fairgrid.worker.store import WorkerStore
+    from fairgrid.worker.owner.earnings import Ledger, days_of
+    from fairgrid.worker.records.store import WorkerStore
+    from fairgrid.worker.setup.opening import DATABASE_NAME, NETWORK_NAME
 
     days: tuple[Any, ...] = ()
     earned = 0

@@ -24,7 +24,7 @@ _MODULES = (
     "fairgrid.market.app",
     "fairgrid.pool.service",
     "fairgrid.storage.app",
-    "fairgrid.worker.open",
+    "fairgrid.worker.setup.opening",
 )
 _SAMPLES = ("sqlalchemy", "fairgrid")
 

@@ -19,7 +19,7 @@ from fairgrid.client.settlement import Settlement
 from fairgrid.errors import ServiceError, VerificationError
 from fairgrid.protocol.rewards import KITTY_ADDRESS
 from fairgrid.protocol.views import Account
-from fairgrid.runtime.interpreters import find_runtime
+from fairgrid.runtime.wasm.interpreters import find_runtime
 
 __all__ = ["Check", "DemoReport", "Holding", "run_demo"]
 

@@ -20,14 +20,14 @@ from fairgrid.protocol.seals import seal_hash
 from fairgrid.seams import tracing
 from fairgrid.seams.clock import Clock
 from fairgrid.wallet.signer import Signer
-from fairgrid.worker import events as ev
-from fairgrid.worker.held import HeldTask, Phase, Step
+from fairgrid.worker.computing.misbehave import Misbehaviour
+from fairgrid.worker.computing.transfers import counting
+from fairgrid.worker.core import events as ev
+from fairgrid.worker.core.held import HeldTask, Phase, Step
+from fairgrid.worker.core.machine import WorkerMachine
 from fairgrid.worker.interface import AgentOptions, TaskWork
-from fairgrid.worker.judge import Judge
-from fairgrid.worker.machine import WorkerMachine
-from fairgrid.worker.misbehave import Misbehaviour
-from fairgrid.worker.transactions import Transactions
-from fairgrid.worker.transfers import counting
+from fairgrid.worker.onchain.judge import Judge
+from fairgrid.worker.onchain.transactions import Transactions
 
 __all__ = ["Errands"]
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fairgrid.protocol.views import Deal, Task
-from fairgrid.worker import events as ev
-from fairgrid.worker.held import HeldTask
-from fairgrid.worker.machine import KEEP_BLOCKS
-from fairgrid.worker.misbehave import Misbehaviour
+from fairgrid.worker.computing.misbehave import Misbehaviour
+from fairgrid.worker.core import events as ev
+from fairgrid.worker.core.held import HeldTask
+from fairgrid.worker.core.machine import KEEP_BLOCKS
 
 __all__ = ["AgentOptions", "Announcer", "TaskWork"]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fairgrid.pool.core.machine import PoolMachine
 from fairgrid.pool.core.phases import Phase
 
-__all__ = ["WORKER_STATES", "PoolNumbers", "numbers_of"]
+__all__ = ["WORKER_STATES", "Census", "PoolNumbers", "numbers_of"]
 
 WORKER_STATES = ("joining", "idle", "busy", "quarantined")
 """Each connected worker is in one of these: it has not said yet what it holds; has a slot free; has none; gets none."""
@@ -45,6 +45,20 @@ class PoolNumbers:
     """Addresses of workers and owners that are banned."""
     owed_nrlc: int
     """What the pool owes workers for audits."""
+
+
+class Census:
+    """Counts what is in memory, at most once a second."""
+
+    def __init__(self, machine: PoolMachine) -> None:
+        self._machine = machine
+        self._last: PoolNumbers | None = None
+
+    def numbers(self, now: float) -> PoolNumbers:
+        """What the pool is doing at local time ``now``, or what it did less than a second before."""
+        if self._last is None or not 0 <= now - self._last.at < 1.0:
+            self._last = numbers_of(self._machine, now=now)
+        return self._last
 
 
 def numbers_of(machine: PoolMachine, *, now: float) -> PoolNumbers:

@@ -19,6 +19,7 @@ from fairgrid.chain.fees import FeeCaps, FeeMarket, Fees, first_fees, replacemen
 from fairgrid.chain.interface import Call, Chain, Mined, SignedTransaction
 from fairgrid.chain.sender import NonceTaken
 from fairgrid.errors import FundsError, ServiceUnavailable
+from fairgrid.pool.core.policy import Policy
 from fairgrid.pool.records.ledger import Ledger, LedgerTransaction, TransactionStatus
 from fairgrid.seams.clock import Clock
 from fairgrid.wallet.signer import Signer
@@ -52,6 +53,16 @@ class SendingRules:
     """While others are under way, wait so long for more that could go into the same transaction."""
     low_balance_transactions: int = 200
     """Warn when the coins last for fewer transactions than this."""
+
+    @classmethod
+    def of(cls, policy: Policy) -> SendingRules:
+        """What a pool's policy says of it."""
+        return cls(
+            caps=FeeCaps(max_fee_wei=int(policy.max_fee_gwei * 10**9), max_tip_wei=int(policy.max_tip_gwei * 10**9)),
+            replace_after_s=policy.replace_after_s,
+            max_batch_tasks=policy.max_batch_tasks,
+            low_balance_transactions=policy.low_balance_transactions,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from fairgrid.chain.interface import Chain
 from fairgrid.errors import ServiceUnavailable, TransactionFailed
 from fairgrid.pool.administration.access import AccessGate, Role
 from fairgrid.pool.core.events import Event, WorkerFacts, WorkerLost
+from fairgrid.pool.core.instructions import WorkerInstruction
 from fairgrid.pool.core.machine import PoolMachine
 from fairgrid.pool.core.phases import ReplicaPhase
 from fairgrid.pool.core.policy import Policy
@@ -24,12 +25,14 @@ from fairgrid.pool.core.why import why
 from fairgrid.pool.jobs.live import LiveBoard
 from fairgrid.pool.onchain.sponsor import Sponsor
 from fairgrid.pool.records.store import PoolStore
+from fairgrid.pool.workers.letters import letter_of
 from fairgrid.pool.workers.sessions import Session
 from fairgrid.pool.workers.speed_tests import SpeedTests
 from fairgrid.protocol import wire
 from fairgrid.protocol.views import RoleAccount
 from fairgrid.seams.clock import Clock
 from fairgrid.seams.http import one_line
+from fairgrid.wallet.signer import Signer
 
 __all__ = ["WorkerDesk"]
 
@@ -55,6 +58,7 @@ class WorkerDesk(abc.ABC):
         chain: Chain,
         store: PoolStore,
         clock: Clock,
+        signer: Signer,
         sponsor: Sponsor | None,
         access: AccessGate | None = None,
     ) -> None:
@@ -65,6 +69,7 @@ class WorkerDesk(abc.ABC):
         self._chain = chain
         self._store = store
         self._clock = clock
+        self._signer = signer
         self._sponsor = sponsor
         self.access = access
         self._sessions: dict[str, Session] = {}
@@ -119,6 +124,27 @@ class WorkerDesk(abc.ABC):
         session = self._sessions.get(worker)
         if session is not None:
             session.send(message)
+
+    def _write_to(self, instruction: WorkerInstruction) -> None:
+        """Tell a worker what the scheduler decided; one that is not connected is told when it comes back."""
+        session = self._sessions.get(instruction.worker)
+        if session is not None:
+            session.send(letter_of(instruction, self._signer))
+
+    def _send_away(self, reason: str, *, owner: str = "") -> None:
+        """End every connection, or those of the workers of one owner."""
+        for session in list(self._sessions.values()):
+            if not owner or session.owner == owner:
+                session.end(reason)
+
+    def _offended(self, event: Event) -> bool:
+        """Whatever a stranger managed to say, the others go on; False if nobody said it."""
+        session = self._sessions.get(getattr(event, "worker", ""))
+        if session is None:
+            return False
+        _log.exception("a worker's message could not be taken", worker=session.worker)
+        session.end("The pool cannot take this message.")
+        return True
 
     def _speaks_for(self, task_id: str, worker: str) -> bool:
         """True if a worker computes a task whose output may be seen: of trust 1, not over (decision 3)."""

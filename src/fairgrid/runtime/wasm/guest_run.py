@@ -1,0 +1,301 @@
+"""One guest: the interpreter's instance with its store, memory, files and system calls, run to its end."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import wasmtime
+
+from fairgrid.errors import HostFailure
+from fairgrid.runtime.interface import Limits, Outcome, Stop
+from fairgrid.runtime.wasm.checkpoint import GuestCheckpoint
+from fairgrid.runtime.wasm.engine import load_module, new_engine
+from fairgrid.runtime.wasm.host_job import HostJob
+from fairgrid.runtime.wasm.wasi_calls import CALL_FUEL, GuestExit, WasiCalls
+from fairgrid.runtime.wasm.wasi_handles import FolderHandle, HandleTable, StreamHandle
+from fairgrid.runtime.wasm.wasi_memory import GuestMemory
+from fairgrid.runtime.wasm.wasi_state import LogicalClock, LogSink, SeededRandom
+from fairgrid.runtime.wasm.wasi_tree import Budget, GuestError, HostTrouble, OutputLimitReached, Tree
+
+__all__ = ["MEMORY_EXIT", "TRAP_EXIT", "FuelExhausted", "Guest", "run_guest"]
+
+MEMORY_EXIT = 0x46474D45
+"""The code by which the prelude says that nobody caught a MemoryError."""
+TRAP_EXIT = 134
+"""Exit code of a guest that trapped, as a shell reports an abort."""
+
+_WASM_PAGE = 65_536
+_TICK_S = 0.5
+_PRELUDE = Path(__file__).with_name("guest") / "prelude.py"
+_WASI = "wasi_snapshot_preview1"
+
+
+class FuelExhausted(Exception):
+    """A system call cost more than was left."""
+
+
+class Guest:
+    """One instance of the interpreter with its store, memory and system calls."""
+
+    def __init__(self, job: HostJob) -> None:
+        limits = job.limits
+        self._limits = limits
+        self._output_folder = Path(job.output_folder)
+        self._engine = new_engine()
+        self._store = wasmtime.Store(self._engine)
+        self._store.set_limits(memory_size=limits.memory_bytes)
+        self._store.set_fuel(limits.fuel)
+        self._store.set_epoch_deadline(1)
+        self._memory: wasmtime.Memory | None = None
+        live = Path(job.live_folder) if job.live_folder else None
+        self.stdout, self.stderr = (
+            LogSink(limits.log_bytes, live / name if live is not None else None) for name in ("stdout", "stderr")
+        )
+        self._tree = Tree(
+            scratch=Path(job.scratch_folder),
+            budget=Budget(limits.output_bytes, limits.output_files),
+            start_ns=LogicalClock().now_ns,
+        )
+        self._outputs = self._tree.writable_folder()
+        self.checkpoint = self._offer_checkpoint(job) if job.checkpoint else None
+        self._handles = HandleTable(
+            self._tree,
+            [
+                StreamHandle(None),
+                StreamHandle(self.stdout),
+                StreamHandle(self.stderr),
+                FolderHandle(self._tree.read_only_folder(Path(job.input_folder)), "/iexec_in"),
+                FolderHandle(self._outputs, "/iexec_out"),
+                FolderHandle(self._tree.read_only_files({job.script_path.name: job.script_path}), "/iexec_app"),
+                FolderHandle(ours := self._tree.read_only_files({"prelude.py": _PRELUDE}), "/.fairgrid"),
+                FolderHandle(self._tree.writable_folder(), "/tmp"),
+                *([FolderHandle(self.checkpoint.root, "/fairgrid_checkpoint")] if self.checkpoint is not None else []),
+            ],
+        )
+        if self.checkpoint is not None:
+            self.checkpoint.fill(LogicalClock().now_ns)
+        self._tree.add_writable_file(ours, "progress", (live or Path(job.scratch_folder)) / "progress")
+        self._calls = WasiCalls(
+            memory=GuestMemory(self._locate_memory),
+            charge=self._charge,
+            tree=self._tree,
+            handles=self._handles,
+            clock=LogicalClock(),
+            random=SeededRandom(bytes.fromhex(job.seed)),
+            arguments=[
+                *("python", "-I", "-B", "/.fairgrid/prelude.py", f"/iexec_app/{job.script_path.name}"),
+                *job.arguments,
+            ],
+            environment=job.environment,
+            moved=self.checkpoint.moved if self.checkpoint is not None else None,
+            removed=self.checkpoint.removed if self.checkpoint is not None else None,
+        )
+        self._module = load_module(self._engine, Path(job.compiled))
+
+    def _offer_checkpoint(self, job: HostJob) -> GuestCheckpoint:
+        checkpoint = GuestCheckpoint(
+            self._tree,
+            Path(job.checkpoint_folder) if job.checkpoint_folder else None,
+            stdout=self.stdout,
+            stderr=self.stderr,
+            fuel_limit=job.limits.fuel,
+            spent=self.fuel_used,
+            charge=self._charge,
+        )
+        if checkpoint.loaded is not None:
+            self._store.set_fuel(job.limits.fuel - checkpoint.loaded.fuel)
+        return checkpoint
+
+    @property
+    def resumed(self) -> bool:
+        """It went on from a checkpoint."""
+        return self.checkpoint is not None and self.checkpoint.loaded is not None
+
+    def snapshot(self, destination: Path, max_bytes: int, max_files: int) -> None:
+        """Copy the output folder as it is now; from another thread, while the guest runs."""
+        partial = destination.with_name(destination.name + ".partial")
+        self._tree.copy_now(self._outputs, partial, max_bytes=max_bytes, max_files=max_files)
+        partial.rename(destination)
+
+    def run(self) -> None:
+        """Run to the end; how it ended is the exception that leaves, `GuestExit` being the usual one."""
+        linker = wasmtime.Linker(self._engine)
+        for wanted in self._module.imports:
+            call = getattr(self._calls, wanted.name or "", None) if wanted.module == _WASI else None
+            if call is None:
+                raise HostTrouble(f"the interpreter asks for {wanted.module}.{wanted.name}, which does not exist here")
+            linker.define_func(wanted.module, wanted.name, wanted.type, self._answer(call, wanted.type))
+        instance = linker.instantiate(self._store, self._module)
+        exports = instance.exports(self._store)
+        self._memory = exports["memory"]
+        exports["_start"](self._store)
+        raise GuestExit(0)
+
+    def interrupt(self) -> None:
+        """Stop the guest from another thread."""
+        self._engine.increment_epoch()
+
+    def fuel_used(self) -> int:
+        """Fuel spent so far."""
+        return self._limits.fuel - int(self._store.get_fuel())
+
+    def memory_bytes(self) -> int:
+        """Size of the guest's memory, which never shrinks."""
+        return 0 if self._memory is None else int(self._memory.data_len(self._store))
+
+    def finish(self, *, keep_output: bool) -> None:
+        """Close files, and hand the output over if the guest ended by itself."""
+        self._handles.close_all()
+        self.stdout.close()
+        self.stderr.close()
+        if keep_output:
+            self._tree.hand_over(self._outputs, self._output_folder)
+
+    def check_memory(self) -> None:
+        """Prove that the machine could have given the guest all the memory of its limit.
+
+        A guest that was refused memory by the machine, not by its limit, would differ from the same job elsewhere.
+
+        Raises:
+            HostTrouble: the machine refuses.
+        """
+        missing = (self._limits.memory_bytes - self.memory_bytes()) // _WASM_PAGE
+        if self._memory is None or missing <= 0:
+            return
+        try:
+            self._memory.grow(self._store, missing)
+        except wasmtime.WasmtimeError as error:
+            raise HostTrouble(f"this machine has not {self._limits.memory_bytes} bytes of memory for a job") from error
+
+    def _answer(self, call: Callable[..., None], signature: wasmtime.FuncType) -> Callable[..., int | None]:
+        masks = [0xFFFF_FFFF if str(kind) == "i32" else 0xFFFF_FFFF_FFFF_FFFF for kind in signature.params]
+        silent = not signature.results
+
+        def answer(*arguments: int) -> int | None:
+            self._charge(CALL_FUEL)
+            try:
+                call(*[value & mask for value, mask in zip(arguments, masks, strict=True)])
+            except GuestError as error:
+                return int(error.errno)
+            return None if silent else 0
+
+        return answer
+
+    def _charge(self, cost: int) -> None:
+        left = self._store.get_fuel()
+        if cost > left:
+            self._store.set_fuel(0)
+            raise FuelExhausted
+        self._store.set_fuel(left - cost)
+
+    def _locate_memory(self) -> tuple[int, int]:
+        if self._memory is None:
+            return 0, 0
+        pointer = self._memory.data_ptr(self._store)
+        return ctypes.addressof(pointer.contents), self._memory.data_len(self._store)
+
+
+def run_guest(job: HostJob, attach: Callable[[Guest], None] = lambda guest: None) -> Outcome:
+    """Run a job in this process and thread; the process should exist for it alone. Never raises for what a job does.
+
+    ``attach`` is given the guest before it starts.
+    """
+    started = time.monotonic()
+    try:
+        _check_allocation(job.limits)
+        guest = Guest(job)
+    except (HostTrouble, HostFailure) as error:
+        return Outcome(Stop.HOST, 0, b"", b"", 0, time.monotonic() - started, 0, str(error))
+    except OutputLimitReached as reached:
+        # Only what a checkpoint brought along can be too much before the first step; it is computed anew.
+        return Outcome(Stop.OUTPUT, 0, b"", b"", 0, time.monotonic() - started, 0, reached.what, resumed=True)
+    attach(guest)
+    ended = threading.Event()
+    threading.Thread(target=_interrupt_after, args=(job.limits.wall_s, guest.interrupt, ended), daemon=True).start()
+    stop, code, detail = _end_of(guest)
+    ended.set()
+    fuel_used, memory_bytes = guest.fuel_used(), guest.memory_bytes()
+    try:
+        guest.finish(keep_output=stop is Stop.EXITED)
+        guest.check_memory()
+    except HostTrouble as error:
+        stop, code, detail = Stop.HOST, 0, str(error)
+    wall_s = time.monotonic() - started
+    return Outcome(
+        stop,
+        code,
+        guest.stdout.contents(),
+        guest.stderr.contents(),
+        fuel_used,
+        wall_s,
+        memory_bytes,
+        detail,
+        resumed=guest.resumed,
+        cpu_s=time.process_time(),
+    )
+
+
+def _interrupt_after(wall_s: float, interrupt: Callable[[], None], ended: threading.Event) -> None:
+    """Interrupt when the guest ran for ``wall_s``. Time in which the whole process was stopped does not count."""
+    left = wall_s
+    while left > 0:
+        began = time.monotonic()
+        if ended.wait(min(left, _TICK_S)):
+            return
+        # A tick that took much longer means that the process stood still; the parent's own limit is exact.
+        left -= min(time.monotonic() - began, 2 * _TICK_S)
+    interrupt()
+
+
+def _end_of(guest: Guest) -> tuple[Stop, int, str]:
+    """Run the guest; returns why it stopped, its exit code and a detail."""
+    try:
+        guest.run()
+    except GuestExit as end:
+        return (Stop.MEMORY, 0, "") if end.code == MEMORY_EXIT else (Stop.EXITED, end.code & 0xFF, "")
+    except FuelExhausted:
+        return Stop.FUEL, 0, ""
+    except OutputLimitReached as reached:
+        return Stop.OUTPUT, 0, reached.what
+    except wasmtime.Trap as trap:
+        return _end_of_trap(guest, trap)
+    except wasmtime.WasmtimeError as error:
+        if "exceeds memory limits" in str(error):
+            return Stop.MEMORY, 0, ""
+        return Stop.HOST, 0, str(error)
+    except Exception as error:
+        # A fault of ours inside a system call must never become a result that other machines do not have.
+        return Stop.HOST, 0, f"{type(error).__name__}: {error}"
+    return Stop.HOST, 0, "the guest returned without an exit code"
+
+
+def _end_of_trap(guest: Guest, trap: wasmtime.Trap) -> tuple[Stop, int, str]:
+    code = trap.trap_code
+    if code is wasmtime.TrapCode.OUT_OF_FUEL:
+        return Stop.FUEL, 0, ""
+    if code is wasmtime.TrapCode.INTERRUPT:
+        return Stop.WALL_CLOCK, 0, ""
+    if code is wasmtime.TrapCode.STACK_OVERFLOW or code is None:
+        # How deep the machine's stack goes depends on the processor family: no result.
+        return Stop.HOST, 0, f"the interpreter's own stack overflowed or it failed: {trap.message}"
+    guest.stderr.add(
+        f"\n[fairgrid: the interpreter trapped: {code.name}; too deep recursion is the usual cause]\n".encode()
+    )
+    return Stop.EXITED, TRAP_EXIT, code.name
+
+
+def _check_allocation(limits: Limits) -> None:
+    """Refuse at once if the machine would not promise the job's memory.
+
+    Raises:
+        HostTrouble: it would not.
+    """
+    try:
+        mmap.mmap(-1, max(limits.memory_bytes, _WASM_PAGE)).close()
+    except OSError as error:
+        raise HostTrouble(f"this machine has not {limits.memory_bytes} bytes of memory for a job") from error

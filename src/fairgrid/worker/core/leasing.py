@@ -1,0 +1,116 @@
+"""Of the worker's machine: leases, and what this computer does with them until the seal."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from fairgrid.protocol.hexes import MAX_UINT256
+from fairgrid.protocol.wire import Lease
+from fairgrid.worker.core import events as ev
+from fairgrid.worker.core import replies
+from fairgrid.worker.core.book import WorkerBook
+from fairgrid.worker.core.held import WORKING, HeldTask, InvalidTransition, Phase
+
+__all__ = ["approved", "computed", "downloaded", "leased", "seal_signed", "work_failed"]
+
+_MAX_ROUNDS: Final = 1 << 31
+
+
+def leased(book: WorkerBook, lease: Lease) -> list[ev.Instruction]:
+    if not (0 <= lease.index <= MAX_UINT256 and 0 <= lease.round < _MAX_ROUNDS):
+        return [replies.refused(lease, "Index or round of the lease is out of range.")]
+    held = book.held.get(lease.task_id)
+    if held is not None:
+        return _lease_again(book, held, lease)
+    if book.stopping:
+        return [replies.refused(lease, "The worker is being stopped by its owner.")]
+    if book.closed:
+        return [replies.refused(lease, book.closed)]
+    if book.free_slots == 0:
+        return [replies.refused(lease, f"All {book.slots} slot(s) are taken.")]
+    held = HeldTask(
+        lease_id=lease.lease_id,
+        deal_id=lease.deal_id,
+        task_id=lease.task_id,
+        index=lease.index,
+        round=lease.round,
+        count=lease.count,
+        story=(f"leased as {lease.lease_id} in round {lease.round}",),
+    )
+    return [*book.save(held), replies.report(held), book.begin(held, ev.Examine)]
+
+
+def _lease_again(book: WorkerBook, held: HeldTask, lease: Lease) -> list[ev.Instruction]:
+    if (held.deal_id, held.index, held.count) != (lease.deal_id, lease.index, lease.count):
+        return [replies.refused(lease, "This task is held with another deal, index or count.")]
+    if lease.lease_id == held.lease_id:
+        return replies.missed(held) or [replies.report(held)]
+    if held.phase in WORKING:
+        held = replace(
+            held, lease_id=lease.lease_id, round=lease.round, story=held.told(f"leased again as {lease.lease_id}")
+        )
+        return [*book.save(held), replies.report(held)]
+    if held.phase is Phase.SEALED and ev.Contribute is not book.busy.get(held.task_id):
+        held = replace(
+            held,
+            lease_id=lease.lease_id,
+            round=lease.round,
+            authorisation="",
+            fast=False,
+            opening_requested=False,
+            upload_requested=False,
+            story=held.told(f"leased again as {lease.lease_id} in round {lease.round}, seals the same digest"),
+        )
+        return [*book.save(held), book.begin(held, ev.SignSeal)]
+    return [replies.refused(lease, "This worker already contributes to this task.")]
+
+
+def approved(book: WorkerBook, held: HeldTask, event: ev.Approved) -> list[ev.Instruction]:
+    held = replace(
+        book.move(held, Phase.DOWNLOADING, "the owner's policy allows it"),
+        workerpool=event.workerpool,
+        scheduler=event.scheduler,
+        worker_stake=event.worker_stake,
+        final_deadline=event.final_deadline,
+        trust=event.trust,
+    )
+    return [*book.save(held), replies.report(held), book.begin(held, ev.Download)]
+
+
+def downloaded(book: WorkerBook, held: HeldTask, event: ev.Downloaded) -> list[ev.Instruction]:
+    held = book.move(held, Phase.COMPUTING, "manifest and inputs are here")
+    held = replace(held, usage=replace(held.usage, bytes_in=held.usage.bytes_in + event.bytes_in))
+    return [*book.save(held), replies.report(held), book.begin(held, ev.Compute)]
+
+
+def computed(book: WorkerBook, held: HeldTask, event: ev.Computed) -> list[ev.Instruction]:
+    # The phase stays until the seal is signed: a crash in between computes anew, and nothing was promised.
+    if held.phase is not Phase.COMPUTING:
+        raise InvalidTransition(held, Phase.COMPUTING, "computed")
+    held = replace(
+        held,
+        digest=event.digest,
+        callback_data=event.callback_data,
+        compute_s=event.compute_s,
+        usage=held.usage if event.usage is None else replace(event.usage, bytes_in=held.usage.bytes_in),
+        story=held.told(f"computed in {event.compute_s:.2f} s"),
+    )
+    return [*book.save(held), book.begin(held, ev.SignSeal)]
+
+
+def seal_signed(book: WorkerBook, held: HeldTask, event: ev.SealSigned) -> list[ev.Instruction]:
+    book.busy.pop(held.task_id, None)
+    held = replace(
+        book.move(held, Phase.SEALED, f"sealed in round {held.round}"),
+        salt=event.salt,
+        seal=event.seal,
+        seal_signature=event.signature,
+    )
+    return [*book.save(held), replies.seal(held)]
+
+
+def work_failed(book: WorkerBook, held: HeldTask, event: ev.WorkFailed) -> list[ev.Instruction]:
+    if held.phase not in WORKING:
+        return [ev.Note(held.task_id, f"late failure in phase {held.phase}: {event.reason}")]
+    return book.hand_back(held, event.reason)

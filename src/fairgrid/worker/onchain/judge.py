@@ -1,0 +1,93 @@
+"""Reads what a task is about from the chain, and says what speaks against it, and what it paid in the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from fairgrid.chain.interface import Chain
+from fairgrid.errors import ServiceUnavailable
+from fairgrid.protocol.rewards import distribute
+from fairgrid.protocol.views import ContributionStatus, Deal, Task, TaskStatus
+from fairgrid.worker.core.held import HeldTask
+from fairgrid.worker.owner.policy import Terms, WorkerPolicy, refusal_of_deal
+from fairgrid.worker.records.store import WorkerStore
+
+__all__ = ["Judge"]
+
+
+class Judge:
+    """For one worker at one workerpool. ``policy`` is asked each time, so that its owner may change it any time."""
+
+    def __init__(
+        self, chain: Chain, worker: str, store: WorkerStore, policy: Callable[[], WorkerPolicy], *, workerpool: str
+    ) -> None:
+        self._chain = chain
+        self._worker = worker
+        self._store = store
+        self._policy = policy
+        self._workerpool = workerpool
+
+    async def deal(self, held: HeldTask) -> Deal:
+        """The deal of a task.
+
+        Raises:
+            ServiceUnavailable: the chain does not answer, or does not know it (yet).
+        """
+        deal = await self._chain.view_deal(held.deal_id)
+        if deal is None:
+            raise self._unknown(f"deal {held.deal_id}")
+        return deal
+
+    async def judged(self, held: HeldTask, *, reserved: int = 0) -> tuple[Deal, Task, str | None]:
+        """Deal and task, and why the owner's policy, the deposit or the chain speak against the task now.
+
+        ``reserved`` is what other tasks may lock of the deposit (nRLC).
+
+        Raises:
+            ServiceUnavailable: the chain does not answer, or does not know deal or task (yet).
+        """
+        head = await self._chain.head()
+        deal = await self.deal(held)
+        task = await self._chain.view_task(held.task_id)
+        if task.status is TaskStatus.UNSET and held.is_what_it_says:
+            raise self._unknown(f"task {held.task_id}")
+        account = await self._chain.view_account(self._worker)
+        terms = Terms(
+            deal_id=held.deal_id,
+            leased_task_id=held.task_id,
+            index=held.index,
+            count=held.count,
+            deal=deal,
+            task=task,
+            chain_time=head.timestamp,
+            workerpool=self._workerpool,
+            spendable_stake=account.stake - reserved,
+            record=await asyncio.to_thread(self._store.pool_record, deal.workerpool.pointer),
+        )
+        return deal, task, refusal_of_deal(self._policy(), terms)
+
+    async def earnings(self, held: HeldTask, task: Task) -> int:
+        """This worker's reward (nRLC) for a task that is over.
+
+        Raises:
+            ServiceUnavailable: the chain does not answer.
+        """
+        if task.status is not TaskStatus.COMPLETED or self._worker not in task.contributors:
+            return 0
+        deal = await self.deal(held)
+        weights: list[int | None] = []
+        for contributor in task.contributors:
+            contribution = await self._chain.view_contribution(held.task_id, contributor)
+            # Who finalized at once has no weight, and everything.
+            weights.append((contribution.weight or 1) if contribution.status is ContributionStatus.PROVED else None)
+        split = distribute(
+            workerpool_price=deal.workerpool.price * held.units,
+            stake=deal.worker_stake * held.units,
+            scheduler_reward_ratio=deal.scheduler_reward_ratio,
+            proved_weights=weights,
+        )
+        return split.workers[task.contributors.index(self._worker)]
+
+    def _unknown(self, what: str) -> ServiceUnavailable:
+        return ServiceUnavailable("chain", f"chain {self._chain.chain_id}", f"it does not know {what} (yet)")

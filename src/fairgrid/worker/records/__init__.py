@@ -1,0 +1,1 @@
+"""What a worker keeps on disk: tables, who writes them and when, backup."""

@@ -1,0 +1,239 @@
+"""The owner's policy, and what is read from the chain, decide what is computed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fairgrid.errors import UsageError
+from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS, checksum
+from fairgrid.protocol.ids import task_id
+from fairgrid.protocol.runs import run_id
+from fairgrid.protocol.views import AppInfo, Deal, Resource, TaskStatus
+from fairgrid.worker.owner.policy import (
+    Terms,
+    WorkerPolicy,
+    load_policy,
+    refusal_of_app,
+    refusal_of_deal,
+    refusal_of_memory,
+)
+from fairgrid.worker.records.store import PoolRecord
+from tests.worker.machine_kit import DEADLINE, DEAL, NOW, task
+
+APP, POOL_ADDRESS, OTHER = (checksum("0x" + digits * 20) for digits in ("a1", "b2", "c3"))
+NOTHING = Resource(ZERO_ADDRESS, ZERO_ADDRESS, 0)
+DEAL_VIEW = Deal(
+    app=Resource(APP, OTHER, 0),
+    dataset=NOTHING,
+    workerpool=Resource(POOL_ADDRESS, OTHER, 100),
+    trust=10,
+    category=0,
+    tag=ZERO32,
+    requester=OTHER,
+    beneficiary=OTHER,
+    callback=ZERO_ADDRESS,
+    params="",
+    start_time=900,
+    bot_first=3,
+    bot_size=2,
+    worker_stake=30,
+    scheduler_reward_ratio=40,
+    sponsor=OTHER,
+)
+RUNTIME = "wasmtime-49/py312/deterministic"
+CID = "bafkreia"
+SHA = "0x" + "ab" * 32
+APP_VIEW = AppInfo(OTHER, RUNTIME, "WASM", f"/ipfs/{CID}".encode(), SHA, b"")
+INSTALLED = {RUNTIME: ("WASM", CID, SHA)}
+
+
+def terms(*, deal: Deal = DEAL_VIEW, index: int = 3, **change: Any) -> Terms:
+    facts: dict[str, Any] = {
+        "deal_id": DEAL,
+        "leased_task_id": task_id(DEAL, index),
+        "index": index,
+        "deal": deal,
+        "task": task(),
+        "chain_time": NOW,
+        "workerpool": POOL_ADDRESS,
+        "spendable_stake": 30,
+        "record": PoolRecord(0, 0),
+    }
+    return Terms(**(facts | change))
+
+
+def test_a_task_with_a_consensus_may_be_computed_once_more_as_an_arbiter_of_an_audit() -> None:
+    assert refusal_of_deal(WorkerPolicy(), terms(task=task(TaskStatus.REVEALING))) is None
+
+
+@pytest.mark.parametrize("index", [3, 4])
+def test_a_plain_task_is_taken(index: int) -> None:
+    assert refusal_of_deal(WorkerPolicy(), terms(index=index)) is None
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        (terms(index=2), "not of deal"),
+        (terms(index=5), "not of deal"),
+        (terms(index=2**63, deal=replace(DEAL_VIEW, bot_first=2**63)), "beyond"),
+        (terms(leased_task_id="0x" + "00" * 32), "The task id"),
+        (terms(workerpool=OTHER), "made with workerpool"),
+        (terms(task=task(TaskStatus.COMPLETED)), "COMPLETED"),
+        (terms(task=task(TaskStatus.UNSET)), "UNSET"),
+        (terms(chain_time=DEADLINE), "deadline"),
+        (terms(deal=replace(DEAL_VIEW, tag="0x" + "00" * 31 + "01")), "trusted execution"),
+        (terms(deal=replace(DEAL_VIEW, tag="0x" + "00" * 31 + "08")), "trusted execution"),
+        (terms(count=2), "not that of the deal, index and count"),
+        (terms(count=3), "not of deal"),
+        (terms(count=65_537, deal=replace(DEAL_VIEW, bot_size=1 << 20)), "larger than"),
+        (terms(index=2**53 - 2, count=2, deal=replace(DEAL_VIEW, bot_first=2**53 - 4, bot_size=9)), "beyond"),
+        (terms(deal=replace(DEAL_VIEW, dataset=Resource(APP, OTHER, 0))), "dataset"),
+        (terms(spendable_stake=29), "Deposit more"),
+    ],
+)
+def test_a_task_that_this_worker_cannot_do_is_refused_with_the_reason(facts: Terms, reason: str) -> None:
+    refusal = refusal_of_deal(WorkerPolicy(), facts)
+    assert refusal is not None and reason in refusal
+
+
+def test_a_run_is_taken_if_the_deposit_covers_every_task() -> None:
+    run = terms(count=2, leased_task_id=run_id(DEAL, 3, 2), spendable_stake=60)
+    assert refusal_of_deal(WorkerPolicy(max_stake=60), run) is None
+    assert "The stake is 60 nRLC" in str(refusal_of_deal(WorkerPolicy(max_stake=59), run))
+    assert "Deposit more" in str(refusal_of_deal(WorkerPolicy(), replace(run, spendable_stake=59)))
+
+
+@pytest.mark.parametrize(
+    ("allows", "refuses", "record"),
+    [
+        (WorkerPolicy(max_stake=30), WorkerPolicy(max_stake=29), PoolRecord(0, 0)),
+        (WorkerPolicy(min_worker_share=60), WorkerPolicy(min_worker_share=61), PoolRecord(0, 0)),
+        (WorkerPolicy(apps=(APP,)), WorkerPolicy(apps=(OTHER,)), PoolRecord(0, 0)),
+        (WorkerPolicy(refused_apps=(OTHER,)), WorkerPolicy(refused_apps=(APP,)), PoolRecord(0, 0)),
+        (WorkerPolicy(refused_requesters=(APP,)), WorkerPolicy(refused_requesters=(OTHER,)), PoolRecord(0, 0)),
+        (WorkerPolicy(min_finalize_percent=80), WorkerPolicy(min_finalize_percent=81), PoolRecord(8, 2)),
+    ],
+)
+def test_each_rule_of_the_owner_refuses_just_beyond_its_limit(
+    allows: WorkerPolicy, refuses: WorkerPolicy, record: PoolRecord
+) -> None:
+    assert refusal_of_deal(allows, terms(record=record)) is None
+    assert refusal_of_deal(refuses, terms(record=record)) is not None
+
+
+def test_a_pool_is_not_judged_by_fewer_than_ten_contributions() -> None:
+    policy = WorkerPolicy(min_finalize_percent=100)
+    assert refusal_of_deal(policy, terms(record=PoolRecord(0, 9))) is None
+    assert refusal_of_deal(policy, terms(record=PoolRecord(0, 10))) is not None
+
+
+def test_the_generic_app_of_an_installed_runtime_is_run() -> None:
+    assert refusal_of_app(WorkerPolicy(), APP_VIEW, INSTALLED) is None
+    assert refusal_of_app(WorkerPolicy(runtimes=(RUNTIME,)), APP_VIEW, INSTALLED) is None
+
+
+@pytest.mark.parametrize(
+    ("app", "policy", "reason"),
+    [
+        (replace(APP_VIEW, type="DOCKER"), WorkerPolicy(), "apps of WASM, PROCESS"),
+        (replace(APP_VIEW, type="wasm"), WorkerPolicy(), "apps of WASM, PROCESS"),
+        (replace(APP_VIEW, type="OCI"), WorkerPolicy(levels=()), "has type 'WASM'"),
+        (replace(APP_VIEW, type="OCI"), WorkerPolicy(), "isolation level 'container'"),
+        (replace(APP_VIEW, name="wasmtime-1/py2/none"), WorkerPolicy(), "not installed"),
+        (replace(APP_VIEW, multiaddr=b"/ipfs/other"), WorkerPolicy(), "another content"),
+        (replace(APP_VIEW, multiaddr=CID.encode()), WorkerPolicy(), "another content"),
+        (replace(APP_VIEW, checksum=ZERO32), WorkerPolicy(), "another content"),
+        (replace(APP_VIEW, mrenclave=b"x"), WorkerPolicy(), "enclave"),
+        (APP_VIEW, WorkerPolicy(runtimes=("other",)), "policy does not list runtime"),
+    ],
+)
+def test_an_app_that_is_not_exactly_the_installed_interpreter_is_refused(
+    app: AppInfo, policy: WorkerPolicy, reason: str
+) -> None:
+    refusal = refusal_of_app(policy, app, INSTALLED)
+    assert refusal is not None and reason in refusal
+
+
+def test_a_policy_file_is_read_whole_and_a_missing_one_is_the_default(tmp_path: Path) -> None:
+    path = tmp_path / "policy.toml"
+    assert load_policy(path) == WorkerPolicy()
+    path.write_text(
+        f'max_stake = 5_000\nmin_worker_share = 50\nmin_finalize_percent = 80\nruntimes = ["{RUNTIME}"]\n'
+        f'apps = ["{APP.lower()}"]\nrefused_apps = []\nrefused_requesters = ["{OTHER}"]\n'
+        f"max_input_bytes = 10\ncache_bytes = 20\n"
+    )
+    assert load_policy(path) == WorkerPolicy(
+        max_stake=5_000,
+        min_worker_share=50,
+        min_finalize_percent=80,
+        runtimes=(RUNTIME,),
+        apps=(APP,),
+        refused_requesters=(OTHER,),
+        max_input_bytes=10,
+        cache_bytes=20,
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "max_steak = 5",
+        "max_stake = -1",
+        "max_stake = 1.5",
+        "max_stake = true",
+        'max_stake = "5"',
+        "min_worker_share = 101",
+        'apps = "0x"',
+        'apps = ["0x12"]',
+        "apps = [1]",
+        "not toml",
+    ],
+)
+def test_a_mistyped_policy_is_refused_and_never_guessed(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match="policy"):
+        load_policy(path)
+
+
+def test_an_unlisted_pool_and_a_price_below_the_least_are_refused() -> None:
+    assert refusal_of_deal(WorkerPolicy(pools=(POOL_ADDRESS,), min_price=100), terms()) is None
+    assert "does not list workerpool" in str(refusal_of_deal(WorkerPolicy(pools=(OTHER,)), terms()))
+    assert "asks for 101" in str(refusal_of_deal(WorkerPolicy(min_price=101), terms()))
+
+
+def test_a_level_that_the_owner_does_not_list_is_refused() -> None:
+    assert refusal_of_app(WorkerPolicy(levels=("wasm",)), APP_VIEW, INSTALLED) is None
+    assert "isolation level" in str(refusal_of_app(WorkerPolicy(levels=("vm",)), APP_VIEW, INSTALLED))
+
+
+def test_a_job_gets_its_slots_share_of_the_memory() -> None:
+    policy = WorkerPolicy(memory_bytes=4 << 30)
+    assert refusal_of_memory(policy, 2 << 30, 2) is None
+    assert "which is" in str(refusal_of_memory(policy, (2 << 30) + 1, 2))
+    assert refusal_of_memory(WorkerPolicy(), 1 << 40, 1) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("only_when_idle = 1", "true or false"),
+        ('hours = ["mon 9-17"]', "no window of time"),
+        ('time_zone = "Mars/Olympus"', "no time zone"),
+        ("time_zone = 2", "time_zone must be a text"),
+        ('levels = ["bare"]', "levels are of"),
+        ("slots = 0", "from 1 to 1024"),
+        ("max_other_load_percent = 101", "from 0 to 100"),
+        ("download_bytes_per_s = 0", "at least 1"),
+    ],
+)
+def test_a_mistyped_rule_is_refused_and_named(tmp_path: Path, text: str, reason: str) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=reason):
+        load_policy(path)
