@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.runtime.engines.other_clusters import running_dask, running_ray
 from tests.runtime.engines.slurm_cluster import SlurmCluster, running_slurm
 
 
@@ -25,3 +26,17 @@ def slurm(slurm_cluster: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> Slurm
     for name, value in slurm_cluster.environment.items():
         monkeypatch.setenv(name, value)
     return slurm_cluster
+
+
+@pytest.fixture(scope="session")
+def dask_address() -> Iterator[str]:
+    """A Dask cluster."""
+    with running_dask() as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def ray_address() -> Iterator[str]:
+    """A Ray cluster."""
+    with running_ray() as address:
+        yield address

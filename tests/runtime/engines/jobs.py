@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+from fairgrid.runtime.engines.interface import CellUse
 from fairgrid.runtime.interface import Limits, SandboxJob
 
-__all__ = ["SCRIPT", "job_in", "until"]
+__all__ = ["SCRIPT", "Uses", "job_in", "until"]
 
 SCRIPT = "import sys, random; open('/iexec_out/r', 'w').write(f'{sys.argv[1:]} {random.random()}'); print('hi')"
 
@@ -27,6 +28,13 @@ def job_in(folder: Path, script: str = SCRIPT, *, wall_s: float = 50.0) -> Sandb
         seed=bytes(range(32)),
         limits=Limits(fuel=10**10, wall_s=wall_s),
     )
+
+
+class Uses(list[CellUse]):
+    """What a sandbox is told of its cells."""
+
+    async def take(self, job: SandboxJob, use: CellUse) -> None:
+        self.append(use)
 
 
 async def until(condition: Callable[[], object], within_s: float = 50.0) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.needs import need
 
-__all__ = ["SlurmCluster", "running_slurm"]
+__all__ = ["SlurmCluster", "free_ports", "running_slurm"]
 
 _CONF = """
 ClusterName=lab
@@ -131,7 +131,7 @@ def running_slurm(folder: Path, *, cpus: int = 16) -> Iterator[SlurmCluster]:
     folder.chmod(0o755)
     (folder / "munge" / "key").write_bytes(secrets.token_bytes(1024))
     (folder / "munge" / "key").chmod(0o600)
-    first, second = _free_ports(2)
+    first, second = free_ports(2)
     conf = _CONF.format(
         host=socket.gethostname(),
         folder=folder,
@@ -157,7 +157,8 @@ def running_slurm(folder: Path, *, cpus: int = 16) -> Iterator[SlurmCluster]:
         _end_leftovers(folder)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody listens on now."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for one in sockets:

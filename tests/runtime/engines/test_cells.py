@@ -18,7 +18,7 @@ from fairgrid.runtime.engines.sandbox import EngineSandbox
 from fairgrid.runtime.interface import Outcome, Stop
 from fairgrid.runtime.wasm.interpreters import InstalledRuntime
 from fairgrid.runtime.watch import JobWatch
-from tests.runtime.engines.jobs import job_in
+from tests.runtime.engines.jobs import Uses, job_in
 
 
 def test_a_job_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -48,9 +48,9 @@ async def test_a_job_gives_the_same_through_an_engine_as_directly(
     tmp_path: Path, installed_runtime: InstalledRuntime
 ) -> None:
     script = "import sys, random; open('/iexec_out/r', 'w').write(f'{sys.argv[1:]} {random.random()}'); print('hi')"
-    uses: list[CellUse] = []
+    uses = Uses()
     engine = LocalEngine()
-    through = EngineSandbox(engine, installed_runtime.runtime_id, used=lambda job, use: uses.append(use))
+    through = EngineSandbox(engine, installed_runtime.runtime_id, used=uses.take)
     there = await through.run(job_in(tmp_path / "there", script))
     here = await installed_runtime.sandbox().run(job_in(tmp_path / "here", script))
     assert (there.stop, there.exit_code, there.stdout, there.fuel_used) == (

@@ -12,13 +12,13 @@ import pytest
 
 from fairgrid.errors import HostFailure
 from fairgrid.runtime.engines.dispatcher import Dispatcher, Orders
-from fairgrid.runtime.engines.interface import CellUse, Engine
+from fairgrid.runtime.engines.interface import Engine
 from fairgrid.runtime.engines.opening import opened_engine
 from fairgrid.runtime.engines.options import EngineKind, EngineOptions, SlurmMode
 from fairgrid.runtime.engines.sandbox import EngineSandbox
 from fairgrid.runtime.engines.spool import Order, Spool
 from fairgrid.runtime.wasm.interpreters import InstalledRuntime
-from tests.runtime.engines.jobs import job_in, until
+from tests.runtime.engines.jobs import Uses, job_in, until
 from tests.runtime.engines.slurm_cluster import SlurmCluster
 
 pytestmark = pytest.mark.timeout(120)
@@ -46,8 +46,8 @@ async def engine(slurm: SlurmCluster, tmp_path: Path) -> AsyncIterator[Engine]:
 async def test_many_cells_run_in_one_job_and_give_what_they_give_here(
     engine: Engine, slurm: SlurmCluster, tmp_path: Path, installed_runtime: InstalledRuntime
 ) -> None:
-    uses: list[CellUse] = []
-    sandbox = EngineSandbox(engine, installed_runtime.runtime_id, used=lambda job, use: uses.append(use), prefix=PREFIX)
+    uses = Uses()
+    sandbox = EngineSandbox(engine, installed_runtime.runtime_id, used=uses.take, prefix=PREFIX)
     jobs = [job_in(tmp_path / f"there-{place}") for place in range(6)]
     there = await asyncio.gather(*(sandbox.run(job) for job in jobs))
     here = await installed_runtime.sandbox().run(job_in(tmp_path / "here"))

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fairgrid.errors import HostFailure
-from fairgrid.runtime.engines.interface import Cell, CellUse, Engine
+from fairgrid.runtime.engines.interface import Cell, Engine
 from fairgrid.runtime.engines.opening import opened_engine
 from fairgrid.runtime.engines.options import EngineKind, EngineOptions
 from fairgrid.runtime.engines.sandbox import EngineSandbox
@@ -20,7 +20,7 @@ from fairgrid.runtime.engines.slurm_commands import SlurmJob, seen_of
 from fairgrid.runtime.engines.trial import tried_on
 from fairgrid.runtime.interface import Stop
 from fairgrid.runtime.wasm.interpreters import InstalledRuntime
-from tests.runtime.engines.jobs import job_in, until
+from tests.runtime.engines.jobs import Uses, job_in, until
 from tests.runtime.engines.slurm_cluster import SlurmCluster
 
 pytestmark = pytest.mark.timeout(120)
@@ -41,8 +41,8 @@ async def engine(slurm: SlurmCluster, tmp_path: Path) -> AsyncIterator[Engine]:
 async def test_jobs_that_come_together_are_one_array_and_give_what_they_give_here(
     engine: Engine, slurm: SlurmCluster, tmp_path: Path, installed_runtime: InstalledRuntime
 ) -> None:
-    uses: list[CellUse] = []
-    sandbox = EngineSandbox(engine, installed_runtime.runtime_id, used=lambda job, use: uses.append(use), prefix=PREFIX)
+    uses = Uses()
+    sandbox = EngineSandbox(engine, installed_runtime.runtime_id, used=uses.take, prefix=PREFIX)
     jobs = [job_in(tmp_path / f"there-{place}") for place in range(6)]
     there = await asyncio.gather(*(sandbox.run(job) for job in jobs))
     here = await installed_runtime.sandbox().run(job_in(tmp_path / "here"))

@@ -7,7 +7,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -33,7 +33,7 @@ class EngineSandbox:
         engine: Engine,
         runtime_id: str,
         *,
-        used: Callable[[SandboxJob, CellUse], None] | None = None,
+        used: Callable[[SandboxJob, CellUse], Awaitable[None]] | None = None,
         prefix: str = "fairgrid",
     ) -> None:
         """``prefix`` begins the name of every cell: the engine's `sweep` knows a worker's cells by it."""
@@ -87,7 +87,7 @@ class EngineSandbox:
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         if self._used is not None:
-            self._used(job, use)
+            await self._used(job, use)
         _log.debug("a cell ended", engine=self._engine.name, number=use.engine_id, node=use.node, ran_s=use.ran_s)
         return outcome
 
