@@ -56,12 +56,13 @@ def running_ray() -> Iterator[str]:
     """Its address; a head that says it has four processors."""
     (port,) = free_ports(1)
     with tempfile.TemporaryDirectory(prefix="fgray-", dir="/tmp") as folder:
-        environment = os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
+        # Of this process, too, which joins it; read when ray is imported.
+        os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_AUTH_MODE="disabled")
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}"]
         command += ["--node-ip-address=127.0.0.2", "--num-cpus=4", "--memory=8000000000", f"--temp-dir={folder}"]
         command += ["--object-store-memory=100000000", "--include-dashboard=false", "--disable-usage-stats"]
         with (Path(folder) / "said").open("ab") as said:
-            head = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=environment)
+            head = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
         try:
             end = time.monotonic() + _READY_S
             while "Ray runtime started" not in (Path(folder) / "said").read_text(errors="replace"):

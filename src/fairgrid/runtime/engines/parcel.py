@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import stat
 import tarfile
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from fairgrid.errors import HostFailure
@@ -17,6 +18,7 @@ __all__ = ["pack_answer", "pack_cell", "unpack_answer", "unpack_cell"]
 
 _JOB: Final = "job.json"
 _ANSWERS: Final = ("outcome.json", "place.json", "tried.json")
+_NOWHERE: Final = "nowhere"
 _PER_FILE: Final = 1024
 """What a file takes beside its bytes."""
 
@@ -119,7 +121,7 @@ def _add(tar: tarfile.TarFile, name: str, path: Path) -> None:
             tar.addfile(info, file)
     else:
         # Links and devices may not be in a result: one that leads nowhere says as much as the real one.
-        info.type, info.linkname = tarfile.SYMTYPE, "nowhere"
+        info.type, info.linkname = tarfile.SYMTYPE, _NOWHERE
         tar.addfile(info)
 
 
@@ -127,6 +129,28 @@ def _unpack(parcel: bytes, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     try:
         with tarfile.open(fileobj=io.BytesIO(parcel), mode="r") as tar:
-            tar.extractall(target, filter="data")
-    except (tarfile.TarError, OSError) as error:
+            for member in tar:
+                _lay_down(tar, member, target)
+    except (tarfile.TarError, OSError, ValueError) as error:
         raise HostFailure(f"A parcel of a cell cannot be unpacked: {error}.") from error
+
+
+def _lay_down(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
+    """One entry of `_add`, and nothing that `_add` cannot have made."""
+    parts = PurePosixPath(member.name).parts
+    if not parts or ".." in parts or member.name.startswith("/") or "\0" in member.name:
+        raise ValueError(f"it holds the name {member.name!r}")
+    place = target.joinpath(*parts)
+    if member.isdir():
+        place.mkdir(parents=True, exist_ok=True)
+    elif member.isreg():
+        content = tar.extractfile(member)
+        assert content is not None
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with content, place.open("xb") as file:
+            shutil.copyfileobj(content, file)
+        place.chmod(member.mode & 0o755 | 0o600)
+    elif member.issym() and member.linkname == _NOWHERE:
+        place.symlink_to(_NOWHERE)
+    else:
+        raise ValueError(f"{member.name!r} is neither file nor folder")
