@@ -235,7 +235,16 @@ async def _enrol(desk: Desk, socket: WebSocket) -> tuple[Session, WorkerJoined]:
     host = socket.client.host if socket.client is not None else ""
     near = network_of_ip(host, ipv6_bits=48)
     joined = WorkerJoined(
-        worker, owner, enrol.slots, score, stake, enrol.runtimes, enrol.machine, near, fast=enrol.fast is True
+        worker,
+        owner,
+        enrol.slots,
+        score,
+        stake,
+        enrol.runtimes,
+        enrol.machine,
+        near,
+        fast=enrol.fast is True,
+        settles=enrol.settles is True,
     )
     await socket.send_text(wire.encode(wire.Welcome(heartbeat_s=desk.policy.heartbeat_s, now=desk.now())))
     benchmark = enrol.machine.benchmark if enrol.machine is not None else None

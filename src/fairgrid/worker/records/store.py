@@ -57,6 +57,8 @@ _held = sa.Table(
     sa.Column("usage", sa.Text, nullable=False),
     sa.Column("trust", Uint256, nullable=False),
     sa.Column("fast", sa.Boolean, nullable=False),
+    sa.Column("unopened", sa.Boolean, nullable=False),
+    sa.Column("root", sa.String(66), nullable=False),
     sa.Column("outcome", sa.String(32), nullable=False),
     sa.Column("ended_block", sa.BigInteger, nullable=False),
 )
@@ -121,6 +123,8 @@ _PLAIN = (
     "done_requested",
     "trust",
     "fast",
+    "unopened",
+    "root",
     "outcome",
     "ended_block",
 )
