@@ -10,6 +10,7 @@ import pytest
 
 from fairgrid.errors import UsageError
 from fairgrid.runtime.catalogue import runtime_for_program
+from fairgrid.runtime.companions import with_companions
 from fairgrid.runtime.vm.image import VirtualImage, disk_fault, disk_format, kernel_fault, parts_beside, read_image
 
 
@@ -102,3 +103,13 @@ def test_only_a_linux_kernel_is_a_kernel(tmp_path: Path) -> None:
     assert kernel_fault(path) is None
     path.write_bytes(b"\x7fELF")
     assert "bzImage" in str(kernel_fault(path))
+
+
+def test_parts_beside_a_description_are_sent_unless_they_were_named(tmp_path: Path) -> None:
+    path = written(tmp_path, {"fairgrid": "vm/1", "kernel": "vmlinuz", "initrd": "initrd.img"})
+    for name in ("vmlinuz", "initrd.img"):
+        (tmp_path / name).write_bytes(b"x")
+    data, other = tmp_path / "data.csv", tmp_path / "else" / "vmlinuz"
+    assert with_companions("vm/x86_64", path, [data]) == [data, tmp_path / "vmlinuz", tmp_path / "initrd.img"]
+    assert with_companions("vm/x86_64", path, [other]) == [other, tmp_path / "initrd.img"]
+    assert with_companions("wasmtime-49/py312/deterministic", tmp_path / "a.py", [data]) == [data]
