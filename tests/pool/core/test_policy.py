@@ -54,7 +54,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_every_field_is_explained() -> None:
-    room = Path(__file__).parents[3] / "src/fairgrid/pool"
+    room = Path(__file__).parents[3] / "src/fairgrid/pool/core"
     lines = [line for name in ("policy.py", "trust_policy.py") for line in (room / name).read_text().splitlines()]
     for field in fields(Policy):
         (number,) = [number for number, line in enumerate(lines) if line.startswith(f"    {field.name}:")]
