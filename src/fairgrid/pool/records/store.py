@@ -6,7 +6,7 @@ Every method blocks: call it from a thread.
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -34,6 +34,10 @@ _write_deals = BulkInsert(
 )
 _write_standings = BulkInsert(schema.standings, ("worker", "owner", "updated_at", "document"), key="worker")
 _write_journal = BulkInsert(schema.journal, ("at", "events", "document"))
+_delete_effects = sa.delete(schema.effects).where(
+    schema.is_of_task(schema.effects.c.key, sa.bindparam("task", type_=sa.String))
+)
+
 _SETTLED_LOOKED_AT = 50_000
 """Among so many of the newest tasks those are looked for that were settled lately: no index has their time."""
 
@@ -94,10 +98,14 @@ class PoolStore(PoolArchive):
 
     # --- writing --------------------------------------------------------------------------------------------------
 
-    def commit(self, commit: Commit) -> None:
-        """Write events, tasks, deals and transactions in one transaction of the database."""
+    def commit(self, commit: Commit, *, handed: Callable[[], None] = lambda: None) -> None:
+        """Write events, tasks, deals and transactions in one transaction of the database.
+
+        ``handed`` is told when all was handed to the database, and only its word is missing that it is on the disk.
+        """
         with self._lock, self._tasks.writing(), self._engine.begin() as connection:
             self._write(connection, commit)
+            handed()
 
     def write_rows(self, at: float, *, older_than_s: float = 0.0) -> None:
         """Write the rows of tasks that changed ``older_than_s`` ago and are behind since; ``at`` is local time now."""
@@ -255,7 +263,7 @@ class PoolStore(PoolArchive):
             rows = connection.execute(old).all()
             numbers, task_ids = [row.number for row in rows], [row.task_id for row in rows]
             if rows:
-                connection.execute(sa.delete(schema.effects).where(schema.effects.c.task_id.in_(task_ids)))
+                connection.execute(_delete_effects, [{"task": task_id} for task_id in task_ids])
                 connection.execute(sa.delete(schema.tasks).where(schema.tasks.c.number.in_(numbers)))
             journalled = connection.execute(
                 sa.delete(schema.journal)
