@@ -79,7 +79,16 @@ async def enrol_worker(desk: Desk, socket: WebSocket) -> tuple[Session, WorkerJo
     host = socket.client.host if socket.client is not None else ""
     near = network_of_ip(host, ipv6_bits=48)
     joined = WorkerJoined(
-        worker, owner, enrol.slots, score, stake, enrol.runtimes, enrol.machine, near, fast=enrol.fast is True
+        worker,
+        owner,
+        enrol.slots,
+        score,
+        stake,
+        enrol.runtimes,
+        enrol.machine,
+        near,
+        fast=enrol.fast is True,
+        settles=enrol.settles is True,
     )
     await socket.send_text(wire.encode(wire.Welcome(heartbeat_s=desk.policy.heartbeat_s, now=desk.now())))
     benchmark = enrol.machine.benchmark if enrol.machine is not None else None

@@ -58,6 +58,8 @@ _held = sa.Table(
     sa.Column("usage", sa.Text, nullable=False),
     sa.Column("trust", Uint256, nullable=False),
     sa.Column("fast", sa.Boolean, nullable=False),
+    sa.Column("unopened", sa.Boolean, nullable=False),
+    sa.Column("root", sa.String(66), nullable=False),
     sa.Column("outcome", sa.String(32), nullable=False),
     sa.Column("ended_block", sa.BigInteger, nullable=False),
 )
@@ -122,6 +124,8 @@ _PLAIN = (
     "done_requested",
     "trust",
     "fast",
+    "unopened",
+    "root",
     "outcome",
     "ended_block",
 )
