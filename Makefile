@@ -7,11 +7,12 @@ WORKERS ?= auto
 # A test has 60 s; a machine that others share may need more, so the whole suite is more patient.
 TEST_TIMEOUT ?= 240
 
-.PHONY: help demo test check format lock contracts mutants bench gas clean
+.PHONY: help system-deps demo test check format lock contracts mutants bench gas clean
 
 help:
 	@echo "make demo       install what is needed and run a real job end to end on a local network"
 	@echo "make test       run the tests (sets itself up)"
+	@echo "make system-deps  install Debian packages that optional levels, engines and tests use (root; nothing else needs it)"
 	@echo "make check      ruff, mypy --strict, import rules, contracts as committed"
 	@echo "make contracts  compile the contracts anew into the package"
 	@echo "make mutants    break contracts and model on purpose; a named test must notice each"
@@ -35,6 +36,12 @@ $(VENV)/.runtime: $(VENV)/.bootstrap requirements/runtime.txt pyproject.toml
 $(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
 	$(UV) install -q --python $(BIN)/python --require-hashes -r requirements/dev.txt
 	@touch $@
+
+system-deps:
+	@command -v apt-get >/dev/null || { echo "This needs Debian or a relative of it; the list is requirements/debian.txt."; exit 1; }
+	@test "$$(id -u)" = 0 || { echo "This needs root: sudo make system-deps"; exit 1; }
+	apt-get -q -o Acquire::Retries=3 update
+	grep -v '^#' requirements/debian.txt | DEBIAN_FRONTEND=noninteractive xargs -r apt-get -q install -y --no-install-recommends
 
 demo: $(VENV)/.runtime
 	$(BIN)/fairgrid runtime install

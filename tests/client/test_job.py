@@ -81,7 +81,7 @@ def test_what_is_no_size_is_refused_with_its_option(text: str) -> None:
 
 def test_job_knows_its_interpreter(script: Path) -> None:
     job = Job.from_files(script, [], ["a", ""], runtime_id=RUNTIME)
-    assert job.runtime.interpreter_sha256 == interpreter_sha256(RUNTIME)
+    assert job.runtime.checksum == interpreter_sha256(RUNTIME)
     assert job.arguments == ("a", "")
 
 

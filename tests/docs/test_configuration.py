@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -27,8 +28,8 @@ def shown(default: object) -> str:
     """A default as the page writes it."""
     if default is None:
         return "none"
-    if default == ():
-        return "[]"
+    if isinstance(default, tuple):
+        return json.dumps(list(default))
     return f"{default:g}" if isinstance(default, float) else str(default)
 
 

@@ -59,13 +59,13 @@ async def test_a_network_with_a_worker_is_up_as_its_status_says_and_a_second_sta
 
         network = local.network
         async with await JsonRpcChain.connect(network) as chain:
-            app = await chain.view_app(local.app)
+            app = await chain.view_app(local.apps[0])
             assert (app.type, app.name) == ("WASM", default_runtime_id())
             assert app.multiaddr.decode() == f"/ipfs/{interpreter_cid(default_runtime_id())}"
             assert app.checksum == interpreter_sha256(default_runtime_id())
             assert (await chain.view_workerpool(network.pool_address)).owner == local.accounts[POOL_OWNER].address
         async with MarketClient(network.market, network.chain_id, hub=network.hub) as market:
-            assert len(await market.app_orders(local.app)) == 1
+            assert len(await market.app_orders(local.apps[0])) == 1
             assert len(await market.workerpool_orders(category=0, workerpool=network.pool_address)) == 1
         async with StorageClient(network.storage) as storage:
             assert await storage.stat(interpreter_cid(default_runtime_id())) is not None
@@ -75,7 +75,7 @@ async def test_a_network_with_a_worker_is_up_as_its_status_says_and_a_second_sta
         assert await again.start() == network
         assert pids(local) == before
         async with MarketClient(network.market, network.chain_id, hub=network.hub) as market:
-            assert len(await market.app_orders(local.app)) == 1
+            assert len(await market.app_orders(local.apps[0])) == 1
     assert pids(local) == {}
     assert not (await network_status(local.folder.path)).healthy
 

@@ -62,7 +62,7 @@ class _Place:
     async def run(self, tasks: int, **rules: Any) -> FinishedRun:
         script = self.folder / "job.py"
         script.write_text("print(1)\n")
-        job = Job(script, (), (), JobRuntime("wasm/py", INTERPRETER)).as_bag([[str(n)] for n in range(tasks)])
+        job = Job(script, (), (), JobRuntime("wasm/py", "WASM", INTERPRETER)).as_bag([[str(n)] for n in range(tasks)])
         return await run_split(
             self.client,
             job,

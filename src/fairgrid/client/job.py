@@ -17,9 +17,9 @@ from fairgrid.protocol.cid import CidBuilder
 from fairgrid.protocol.hexes import ZERO32
 from fairgrid.protocol.manifest import FileRef, Item, Manifest, Resources, TaskRef
 from fairgrid.protocol.paths import path_fault
+from fairgrid.runtime.catalogue import runtime_info
 from fairgrid.runtime.interface import Sandbox
 from fairgrid.runtime.job import JobResult, TaskContext, run_job
-from fairgrid.runtime.wasm.interpreters import interpreter_sha256
 from fairgrid.storage.client import StorageClient
 
 __all__ = [
@@ -52,10 +52,22 @@ _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 @dataclass(frozen=True, slots=True)
 class JobRuntime:
-    """The runtime that a job asks for, and the interpreter that this means."""
+    """The runtime that a job asks for, and the generic app that this means (decision 44)."""
 
     runtime_id: str
-    interpreter_sha256: str
+    app_type: str
+    checksum: str
+    """SHA-256, as 0x-hex, of what the app names: the interpreter, or the description of the runtime."""
+
+    @classmethod
+    def of(cls, runtime_id: str) -> JobRuntime:
+        """A runtime that this version knows.
+
+        Raises:
+            UsageError: it does not.
+        """
+        info = runtime_info(runtime_id)
+        return cls(runtime_id, info.app_type, info.content.sha256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +143,7 @@ class Job:
                 f"Script and inputs have {total} bytes together, and workers take at most {MAX_INPUT_BYTES} bytes. "
                 f"Nothing was signed. Split the job, or give it less."
             )
-        runtime = JobRuntime(runtime_id, interpreter_sha256(runtime_id))
+        runtime = JobRuntime.of(runtime_id)
         return cls(
             script,
             tuple(inputs),

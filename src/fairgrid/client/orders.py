@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fairgrid.chain.interface import Chain
+from fairgrid.client.job import JobRuntime
 from fairgrid.errors import OrderError
 from fairgrid.market.client import MarketClient, PublishedOrder
 from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS, to_hex32
@@ -13,7 +14,6 @@ from fairgrid.protocol.tags import covers, has_lane
 from fairgrid.protocol.typed_data import Domain, order_hash
 
 __all__ = [
-    "MANIFEST_APP_TYPE",
     "Offer",
     "find_app_order",
     "find_workerpool_order",
@@ -22,7 +22,6 @@ __all__ = [
     "request_for",
 ]
 
-MANIFEST_APP_TYPE = "WASM"
 """Type of the generic app whose jobs are manifests (decision 44)."""
 
 
@@ -51,9 +50,9 @@ async def open_to(chain: Chain, restriction: str, account: str) -> bool:
 
 
 async def find_app_order(
-    market: MarketClient, chain: Chain, *, runtime_id: str, interpreter_sha256: str, requester: str, tasks: int = 1
+    market: MarketClient, chain: Chain, *, runtime: JobRuntime, requester: str, tasks: int = 1
 ) -> AppOrder:
-    """The cheapest order of an app that is this runtime: named so, of type WASM, with this very interpreter.
+    """The cheapest order of an app that is this runtime: named so, of its type, with this very content.
 
     It is good for ``tasks`` more uses.
 
@@ -68,16 +67,15 @@ async def find_app_order(
         if not await open_to(chain, order.requesterrestrict, requester):
             continue
         info = await chain.view_app(order.app)
-        if (
-            info.type == MANIFEST_APP_TYPE
-            and info.name == runtime_id
-            and info.checksum == interpreter_sha256
-            and await chain.view_consumed(order_hash(order, _domain(chain))) + tasks <= order.volume
-        ):
+        if (info.type, info.name, info.checksum) == (
+            runtime.app_type,
+            runtime.runtime_id,
+            runtime.checksum,
+        ) and await chain.view_consumed(order_hash(order, _domain(chain))) + tasks <= order.volume:
             return order
     raise OrderError(
-        f"No app on this market runs {runtime_id} with the interpreter that is installed here. "
-        f"Ask the network's operator to publish one, or install the runtime that it has."
+        f"No app on this market is the runtime {runtime.runtime_id} as this version knows it. "
+        f"Ask the network's operator to publish one, or choose a runtime that it has."
     )
 
 

@@ -28,7 +28,7 @@ from fairgrid.errors import (
 )
 from fairgrid.executors.backend import DealJob, DealVoid, SignedDeal, TaskEnding
 from fairgrid.executors.here import job_of
-from fairgrid.runtime.wasm.interpreters import default_runtime_id, interpreter_sha256
+from fairgrid.runtime.wasm.interpreters import default_runtime_id
 from fairgrid.wallet.signer import Signer
 
 __all__ = ["GridBackend"]
@@ -80,8 +80,7 @@ class GridBackend:
         Raises:
             TrustUnreachable, FundsError, OrderError, ServiceUnavailable: see `Client.quote`.
         """
-        runtime_id = default_runtime_id()
-        runtime = JobRuntime(runtime_id, interpreter_sha256(runtime_id))
+        runtime = JobRuntime.of(default_runtime_id())
         quote = await self._connected.quote(Job(Path("price.py"), (), (), runtime), self._wish)
         return quote.offer.price
 

@@ -16,7 +16,7 @@ from fairgrid.errors import BudgetExceeded
 from fairgrid.executors.backend import DealJob, SignedDeal, TaskEnding
 from fairgrid.protocol.hexes import keccak, to_hex32
 from fairgrid.runtime.interface import Sandbox
-from fairgrid.runtime.wasm.interpreters import default_runtime_id, install_interpreter, interpreter_sha256
+from fairgrid.runtime.wasm.interpreters import default_runtime_id, install_interpreter
 
 __all__ = ["HereBackend", "job_of"]
 
@@ -25,7 +25,7 @@ _TIMEREF_S: Final = 300
 
 def job_of(deal: DealJob, runtime_id: str) -> Job:
     """A deal's job as `fairgrid.client.job` has it."""
-    runtime = JobRuntime(runtime_id, interpreter_sha256(runtime_id))
+    runtime = JobRuntime.of(runtime_id)
     job = Job(deal.script, deal.inputs, (), runtime).as_bag([task.arguments for task in deal.tasks])
     more = tuple(task.inputs for task in deal.tasks)
     return replace(job, item_inputs=more) if any(more) else job

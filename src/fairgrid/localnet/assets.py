@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from fairgrid.chain import calls
 from fairgrid.chain.client import JsonRpcChain
 from fairgrid.chain.decode import created_address
+from fairgrid.errors import HostFailure
 from fairgrid.market.client import MarketClient
 from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS, keccak, to_hex32
 from fairgrid.protocol.orders import AppOrder, WorkerpoolOrder
 from fairgrid.protocol.tags import LANE_MASK
 from fairgrid.protocol.typed_data import Domain, order_hash, order_typed_data
-from fairgrid.runtime.wasm.interpreters import InstalledRuntime
+from fairgrid.runtime.levels import RuntimeInfo
+from fairgrid.runtime.wasm.interpreters import find_runtime
 from fairgrid.storage.client import StorageClient
 from fairgrid.wallet.signer import Signer
 
-__all__ = ["Terms", "publish_orders", "register_app", "register_workerpool", "upload_interpreter"]
+__all__ = ["Terms", "publish_orders", "register_app", "register_workerpool", "upload_content"]
 
 _Sold = TypeVar("_Sold", AppOrder, WorkerpoolOrder)
 
-APP_TYPE = "WASM"
 _POOL_DESCRIPTION = "Fairgrid local pool"
 
 
@@ -45,12 +48,11 @@ class Terms:
     """Tasks of one order of the pool; its owner's deposit must cover the scheduler's stake (30 %) of all of them."""
 
 
-async def register_app(chain: JsonRpcChain, owner: Signer, runtime: InstalledRuntime) -> str:
-    """The address of the app that runs any script in ``runtime``; created if it is not there."""
+async def register_app(chain: JsonRpcChain, owner: Signer, runtime: RuntimeInfo) -> str:
+    """The address of the generic app that runs any program in ``runtime``; created if it is not there."""
     registry = await chain.registry("app")
-    spec = runtime.spec
-    multiaddr, checksum = f"/ipfs/{spec.wasm_cid}".encode(), "0x" + spec.wasm_sha256
-    arguments = (owner.address, spec.runtime_id, APP_TYPE, multiaddr, checksum, b"")
+    multiaddr, checksum = f"/ipfs/{runtime.content.cid}".encode(), runtime.content.sha256
+    arguments = (owner.address, runtime.runtime_id, runtime.app_type, multiaddr, checksum, b"")
     address = str(await chain.read("app_registry", registry, "predictApp", *arguments))
     if await chain.is_registered("app", address):
         return address
@@ -73,10 +75,18 @@ async def register_workerpool(chain: JsonRpcChain, owner: Signer, terms: Terms) 
     return address
 
 
-async def upload_interpreter(storage: StorageClient, runtime: InstalledRuntime) -> None:
-    """Offer the interpreter's file, so that other machines can fetch it by the app's multiaddr."""
-    if await storage.stat(runtime.spec.wasm_cid) is None:
-        await storage.add_file(runtime.wasm)
+async def upload_content(storage: StorageClient, runtime: RuntimeInfo) -> None:
+    """Offer what the generic app names, so that other machines can fetch it by the app's multiaddr.
+
+    An interpreter that is not installed here is not offered.
+    """
+    if await storage.stat(runtime.content.cid) is not None:
+        return
+    if runtime.description:
+        await storage.add_bytes(runtime.description)
+        return
+    with contextlib.suppress(HostFailure):
+        await storage.add_file(find_runtime(runtime.runtime_id).wasm)
 
 
 async def publish_orders(
@@ -84,23 +94,13 @@ async def publish_orders(
     chain: JsonRpcChain,
     terms: Terms,
     *,
-    app: str,
+    apps: Sequence[str],
     app_owner: Signer,
     workerpool: str,
     pool_owner: Signer,
 ) -> None:
-    """Publish the app's and the pool's order, unless they are on the market."""
+    """Publish the order of each app and the pool's, unless they are on the market."""
     domain = Domain(chain.chain_id, chain.hub)
-    app_order = AppOrder(
-        app=app,
-        appprice=terms.app_price,
-        volume=terms.app_volume,
-        tag=ZERO32,
-        datasetrestrict=ZERO_ADDRESS,
-        workerpoolrestrict=ZERO_ADDRESS,
-        requesterrestrict=ZERO_ADDRESS,
-        salt=ZERO32,
-    )
     workerpool_order = WorkerpoolOrder(
         workerpool=workerpool,
         workerpoolprice=terms.pool_price,
@@ -113,18 +113,32 @@ async def publish_orders(
         requesterrestrict=ZERO_ADDRESS,
         salt=ZERO32,
     )
-    app_orders, pool_orders, app_order, workerpool_order = await asyncio.gather(
-        market.app_orders(app),
+    await asyncio.gather(*(_publish_app(market, chain, terms, app, app_owner) for app in apps))
+    pool_orders, workerpool_order = await asyncio.gather(
         market.workerpool_orders(category=terms.category, workerpool=workerpool),
-        _unused(chain, app_order, domain),
         _unused(chain, workerpool_order, domain),
     )
-    signed_app = app_order.signed(app_owner.sign_typed_data(order_typed_data(app_order, domain)))
     signed_pool = workerpool_order.signed(pool_owner.sign_typed_data(order_typed_data(workerpool_order, domain)))
-    if signed_app not in [published.order for published in app_orders]:
-        await market.publish(signed_app, app_owner)
     if signed_pool not in [published.order for published in pool_orders]:
         await market.publish(signed_pool, pool_owner)
+
+
+async def _publish_app(market: MarketClient, chain: JsonRpcChain, terms: Terms, app: str, owner: Signer) -> None:
+    domain = Domain(chain.chain_id, chain.hub)
+    wanted = AppOrder(
+        app=app,
+        appprice=terms.app_price,
+        volume=terms.app_volume,
+        tag=ZERO32,
+        datasetrestrict=ZERO_ADDRESS,
+        workerpoolrestrict=ZERO_ADDRESS,
+        requesterrestrict=ZERO_ADDRESS,
+        salt=ZERO32,
+    )
+    published, order = await asyncio.gather(market.app_orders(app), _unused(chain, wanted, domain))
+    signed = order.signed(owner.sign_typed_data(order_typed_data(order, domain)))
+    if signed not in [entry.order for entry in published]:
+        await market.publish(signed, owner)
 
 
 async def _unused(chain: JsonRpcChain, order: _Sold, domain: Domain) -> _Sold:

@@ -23,7 +23,7 @@ from fairgrid.chain.network import Network, load_network, save_network
 from fairgrid.errors import ServiceError, UsageError
 from fairgrid.localnet.accounts import APP_OWNER, POOL_OWNER, fund_accounts, fund_gas, open_accounts
 from fairgrid.localnet.anvil import LOCAL_CHAIN_ID, AnvilOptions, ensure_anvil, start_anvil
-from fairgrid.localnet.assets import Terms, publish_orders, register_app, register_workerpool, upload_interpreter
+from fairgrid.localnet.assets import Terms, publish_orders, register_app, register_workerpool, upload_content
 from fairgrid.localnet.bytecode import compile_once
 from fairgrid.localnet.folder import NetworkFolder, ProcessBook, free_port, url_answers
 from fairgrid.localnet.processes import (
@@ -36,7 +36,8 @@ from fairgrid.localnet.processes import (
 )
 from fairgrid.market.client import MarketClient
 from fairgrid.pool.client import pool_urls
-from fairgrid.runtime.wasm.interpreters import InstalledRuntime, default_runtime_id, install_interpreter
+from fairgrid.runtime.catalogue import CATALOGUE
+from fairgrid.runtime.wasm.interpreters import default_runtime_id, install_interpreter
 from fairgrid.storage.client import StorageClient
 from fairgrid.wallet.keys import KeySigner
 
@@ -112,7 +113,7 @@ class LocalNetwork:
         self.folder = NetworkFolder(directory.absolute())
         self.accounts: dict[str, KeySigner] = {}
         """Keys by role (``deployer``, ``app-owner``, ``pool-owner``, ``requester``) and by worker's name."""
-        self.app = ""
+        self.apps: tuple[str, ...] = ()
         """Address of the app that runs any Python script."""
         self._book = ProcessBook(self.folder.processes)
         self._running: dict[str, RunningProcess] = {}
@@ -156,19 +157,19 @@ class LocalNetwork:
         with self.folder.exclusive():
             if not self.options.detach and self._guardian is None:
                 self._guardian = Guardian()
-            binary, runtime = await asyncio.gather(
+            binary, _ = await asyncio.gather(
                 asyncio.to_thread(ensure_anvil, self._tell),
                 asyncio.to_thread(install_interpreter, default_runtime_id(), self._tell_installing),
             )
             compiling = asyncio.create_task(asyncio.to_thread(compile_once))
             rpc = await self._start_chain(binary)
             old = self._old_network()
-            self._network = await self._set_up_chain(rpc, runtime)
+            self._network = await self._set_up_chain(rpc)
             save_network(self._network, self.folder.network)
             await compiling
             if self._network != old:  # whoever still runs has read another file
                 await self._end(name for name in self._book.names() if name != ANVIL)
-            await self._start_services(runtime)
+            await self._start_services()
             if self.options.detach:
                 for process in self._running.values():
                     process.detach()
@@ -199,7 +200,7 @@ class LocalNetwork:
             raise
         return anvil.rpc_url
 
-    async def _set_up_chain(self, rpc: str, runtime: InstalledRuntime) -> Network:
+    async def _set_up_chain(self, rpc: str) -> Network:
         """Contracts, accounts and assets; what is there stays. Gives the network file's content."""
         self._tell("Deploying the contracts")
         deployment = await deploy(rpc)
@@ -214,12 +215,16 @@ class LocalNetwork:
         async with JsonRpcChain(rpc, chain_id=LOCAL_CHAIN_ID, hub=deployment.hub, rlc=deployment.rlc) as chain:
             self._tell("Filling the accounts, registering app and workerpool")
             await fund_gas(chain, self.accounts)
-            _, self.app, workerpool = await asyncio.gather(
+            _, self.apps, workerpool = await asyncio.gather(
                 fund_accounts(chain, self.accounts),
-                register_app(chain, self.accounts[APP_OWNER], runtime),
+                self._register_apps(chain),
                 register_workerpool(chain, self.accounts[POOL_OWNER], self.options.terms),
             )
         return self._planned_network(rpc, deployment, workerpool)
+
+    async def _register_apps(self, chain: JsonRpcChain) -> tuple[str, ...]:
+        """The generic app of every runtime; one after the other, because they have one owner."""
+        return tuple([await register_app(chain, self.accounts[APP_OWNER], info) for info in CATALOGUE.values()])
 
     def _planned_network(self, rpc: str, deployment: Deployment, workerpool: str) -> Network:
         """With the addresses that services will have: those they had, where their ports are free."""
@@ -250,12 +255,12 @@ class LocalNetwork:
             pool_address=workerpool,
         )
 
-    async def _start_services(self, runtime: InstalledRuntime) -> None:
+    async def _start_services(self) -> None:
         """All at once: each of them waits for those it needs."""
         self._tell(f"Starting market, storage, pool and {len(self.workers)} worker(s)")
         for _ in range(3):
             try:
-                await self._run_all(runtime)
+                await self._run_all()
                 return
             except ProcessFailed as error:
                 if _PORT_TAKEN not in str(error) or error.name not in SERVICES:
@@ -267,10 +272,10 @@ class LocalNetwork:
                 save_network(self._network, self.folder.network)
         raise ServiceError("Ports that were free are taken again and again by other programs. Try `fairgrid up` again.")
 
-    async def _run_all(self, runtime: InstalledRuntime) -> None:
+    async def _run_all(self) -> None:
         starts = [self._run(name, self._service_command(name)) for name in (*SERVICES, *self.standing_by)]
         starts += [self._run(worker.name, self._worker_command(worker)) for worker in self.workers]
-        tasks = [asyncio.create_task(start) for start in [*starts, self._offer(runtime)]]
+        tasks = [asyncio.create_task(start) for start in [*starts, self._offer()]]
         try:
             await asyncio.gather(*tasks)
         except BaseException:
@@ -279,14 +284,15 @@ class LocalNetwork:
             await asyncio.gather(*tasks, return_exceptions=True)
             raise
 
-    async def _offer(self, runtime: InstalledRuntime) -> None:
+    async def _offer(self) -> None:
         """Upload the interpreter and publish the orders, as soon as storage and market answer."""
         network = self.network
 
         async def upload() -> None:
             await url_answers(network.storage, within_s=self.options.ready_within_s)
             async with StorageClient(network.storage) as storage:
-                await upload_interpreter(storage, runtime)
+                for info in CATALOGUE.values():
+                    await upload_content(storage, info)
 
         async def publish() -> None:
             await url_answers(network.market, within_s=self.options.ready_within_s)
@@ -298,7 +304,7 @@ class LocalNetwork:
                     market,
                     chain,
                     self.options.terms,
-                    app=self.app,
+                    apps=self.apps,
                     app_owner=self.accounts[APP_OWNER],
                     workerpool=network.pool_address,
                     pool_owner=self.accounts[POOL_OWNER],

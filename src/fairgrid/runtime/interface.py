@@ -13,12 +13,14 @@ __all__ = ["Limits", "Outcome", "Sandbox", "SandboxJob", "Stop"]
 
 
 class Stop(StrEnum):
-    """Why a job ended. All but WALL_CLOCK and HOST are deterministic, hence results (decision 6)."""
+    """Why a job ended. All but CPU, WALL_CLOCK and HOST are deterministic, hence results (decision 6)."""
 
     EXITED = "exited"
     FUEL = "fuel"
     MEMORY = "memory"
     OUTPUT = "output"
+    CPU = "cpu"
+    """Processor time, on levels that have no fuel: machines differ in it."""
     WALL_CLOCK = "wall_clock"
     HOST = "host"
 
@@ -28,13 +30,19 @@ class Limits:
     """Limits of one job."""
 
     fuel: int
-    """Units of the engine's fuel; decision 47: 10^9 for each second of timeref by default."""
+    """Units of the engine's fuel; decision 47: 10^9 for each second of timeref by default. Only WebAssembly has it."""
     memory_bytes: int = 1 << 30
     output_bytes: int = 256 << 20
     output_files: int = 10_000
     log_bytes: int = 1 << 20
     """Bytes kept of each of stdout and stderr; the rest is cut with a marker line (decision 40)."""
     wall_s: float = 300.0
+    cpus: int = 1
+    """Processors that the job may keep busy at once; WebAssembly uses one."""
+    cpu_s: float | None = None
+    """Seconds of processor time of all its processes together; None: ``wall_s * cpus``. WebAssembly has fuel."""
+    processes: int = 256
+    """Processes and threads at once. WebAssembly has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +62,10 @@ class SandboxJob:
     """Where what the job renames into place there survives, and what it goes on from; None: nothing survives."""
     watch: JobWatch | None = None
     """Who looks on while it runs."""
+    gpus: tuple[int, ...] = ()
+    """Numbers of the graphics processors that it may use, as the machine's driver counts them."""
+    network: bool = False
+    """True: deal and owner both allow it to reach the network. WebAssembly never can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +83,9 @@ class Outcome:
     resumed: bool = False
     """True when it went on from a checkpoint; ``fuel_used`` then counts what was spent before, too."""
     cpu_s: float = 0.0
-    """Processor time of this run."""
+    """Processor time of this run, in seconds."""
+    written_bytes: int = 0
+    """Bytes of the files that it left in its output folder."""
 
 
 class Sandbox(Protocol):

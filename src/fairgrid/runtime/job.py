@@ -159,6 +159,7 @@ async def run_job(
         output_files=manifest.resources.output_files,
         log_bytes=LOG_BYTES,
         wall_s=wall_s,
+        cpus=manifest.needs.cpus or 1,
     )
     try:
         await asyncio.to_thread(_lay_out, manifest.script, references, inputs, workdir)
@@ -345,6 +346,11 @@ def _error_of(outcome: Outcome, limits: Limits, *, with_logs: bool) -> dict[str,
         case Stop.EXITED:
             logs = (outcome.stdout, outcome.stderr) if with_logs else (None, None)
             return exit_error(outcome.exit_code, *logs)
+        case Stop.CPU:
+            raise HostFailure(
+                f"The job used more processor time than this machine gives it ({outcome.cpu_s:.0f} s). Nothing is "
+                f"contributed; a faster machine may finish it."
+            )
         case Stop.WALL_CLOCK:
             raise HostFailure(
                 f"The job ran longer than this machine's limit of {limits.wall_s:.0f} s. Nothing is contributed; "

@@ -16,27 +16,11 @@ from typing import Any
 import structlog
 
 from fairgrid.chain.interface import Chain
-from fairgrid.errors import FairgridError, ServiceUnavailable
-from fairgrid.protocol.sponsorship import agreement_message
-from fairgrid.protocol.views import TaskStatus
-from fairgrid.protocol.wire import (
-    HeldLease,
-    Lease,
-    PartialRequest,
-    PartialResult,
-    PoolMessage,
-    Sponsored,
-    SponsorRequest,
-    SpotAnswer,
-    SpotCheck,
-    Why,
-    WhyRequest,
-    WorkerMessage,
-)
+from fairgrid.protocol.wire import Why
 from fairgrid.seams.clock import Clock
 from fairgrid.wallet.signer import Signer
-from fairgrid.worker.connection.cache_report import CacheReporter
-from fairgrid.worker.connection.link import LinkOptions, PoolLink
+from fairgrid.worker.connection.link import LinkOptions
+from fairgrid.worker.connection.pool_talk import PoolTalk
 from fairgrid.worker.core import events as ev
 from fairgrid.worker.core.held import WORKING, InvalidTransition, Phase
 from fairgrid.worker.core.machine import WorkerMachine
@@ -48,7 +32,6 @@ from fairgrid.worker.onchain.judge import Judge
 from fairgrid.worker.onchain.ownership import Ownership
 from fairgrid.worker.onchain.transactions import Transactions
 from fairgrid.worker.owner.availability import Availability
-from fairgrid.worker.owner.clock_check import clock_warning
 from fairgrid.worker.owner.heed import Heed
 from fairgrid.worker.owner.owner_watch import OwnerWatch
 from fairgrid.worker.owner.policy import WorkerPolicy
@@ -58,8 +41,6 @@ from fairgrid.worker.records.store import WorkerStore
 __all__ = ["AgentOptions", "Announcer", "TaskWork", "WorkerAgent"]
 
 _log = structlog.get_logger(__name__)
-_OVER = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.SPLIT)
-_WHY_WITHIN_S = 5.0
 
 
 class WorkerAgent:
@@ -87,17 +68,11 @@ class WorkerAgent:
         ``check`` answers a pool's test of speed, of seed and rounds; None: it is not answered.
         ``tally`` counts what happens, together with those that it is shared with.
         """
-        self._check = check
-        self._checking = False
-        self._clock_warning = ""
         self._options = options
         self._pool = link
-        self._chain = chain
-        self._signer = signer
         self._store = store
         self._work = work
         self._clock = clock
-        self._announcer = announcer
         self._machine = WorkerMachine(
             slots=options.slots,
             confirmations=options.confirmations,
@@ -115,7 +90,6 @@ class WorkerAgent:
             worker=self._worker,
             entry=ownership.entry(signer.address) if ownership is not None else chain.hub,
         )
-        self._link = PoolLink(link, signer=signer, user=self, clock=clock, ownership=ownership)
         self._events: asyncio.Queue[ev.Event] = asyncio.Queue()
         self._errands = Errands(
             self._machine,
@@ -128,6 +102,20 @@ class WorkerAgent:
             clock=clock,
             options=options,
             report=self._events.put_nowait,
+        )
+        self.talk = PoolTalk(
+            link,
+            self._machine,
+            chain=chain,
+            signer=signer,
+            worker=self._worker,
+            ownership=ownership,
+            clock=clock,
+            announcer=announcer,
+            options=options,
+            check=check,
+            report=self._events.put_nowait,
+            start=self._errands.start,
         )
         self._watch = ChainWatch(
             self._machine,
@@ -147,21 +135,15 @@ class WorkerAgent:
             retry_s=options.poll_s,
             earned=self._watch.take_earnings,
             ended=partial(count_end, self.tally),
-            waits=self._wait_for,
+            waits=self.talk.wait_for,
         )
         self._stop = asyncio.Event()
         self._policy = policy
         self._is_ending = False
-        self._said = ""
-        self._trouble = "It has not reached its pool yet."
-        self._enrolled = False
-        self._why: asyncio.Future[Why] | None = None
         self._owner = owner
         self.heed = Heed(owner, self, clock=clock, tally=self.tally) if owner is not None else None
-        self.partials: Callable[[PartialRequest], Awaitable[PartialResult]] | None = None
-        """Who answers when a requester asks for the files of a running job; None: nobody."""
-        self.cache: CacheReporter | None = None
-        """Who tells the pool which inputs lie here; None: nobody."""
+        if self.heed is not None:
+            self.talk.leased = self.heed.leased
 
     # --- life ---------------------------------------------------------------------------------------------------
 
@@ -198,7 +180,7 @@ class WorkerAgent:
             await self.heed.follow()
         mind = asyncio.create_task(self._think(), name="worker mind")
         helpers = [
-            asyncio.create_task(self._enrol_for_ever(), name="pool link"),
+            asyncio.create_task(self.talk.run(), name="pool link"),
             asyncio.create_task(self._watch.run(), name="chain poll"),
         ]
         if self.heed is not None:
@@ -208,7 +190,7 @@ class WorkerAgent:
             await asyncio.wait((mind, stopping, *helpers), return_when=asyncio.FIRST_COMPLETED)
             if stopping.done() and not mind.done():
                 self._events.put_nowait(ev.Stopping())
-                for flush in (self._events.join, self._link.flush):
+                for flush in (self._events.join, self.talk.flush):
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(self._options.stop_s / 4):
                             await flush()
@@ -221,108 +203,6 @@ class WorkerAgent:
                 task.cancel()
             await asyncio.wait(everything, timeout=self._options.stop_s / 2)
 
-    async def _enrol_for_ever(self) -> None:
-        while True:
-            try:
-                gas = await self._chain.balance_wei(self._signer.address)
-            except ServiceUnavailable as error:
-                self._wait_for(str(error))
-            else:
-                if gas > 0 or self._options.sponsor:
-                    break
-                self._wait_for(
-                    f"{self._signer.address} has no coin of chain {self._chain.chain_id} to pay gas with. "
-                    f"Send it some; this worker goes on by itself then."
-                )
-            await self._clock.sleep(min(2.0, self._options.poll_s * 2))
-        await self._link.run()
-
-    def _wait_for(self, reason: str) -> None:
-        self._trouble = reason
-        if reason != self._said:
-            self._said = reason
-            self._announcer.waiting(reason)
-
-    # --- what the link tells ------------------------------------------------------------------------------------
-
-    def enrolled(self) -> None:
-        self._said = ""
-        self._enrolled = True
-        self._events.put_nowait(ev.PoolConnected())
-        self._announcer.ready(self._pool.url)
-        self._errands.start(self._check_clock(self._link.pool_time))
-        if self.cache is not None:
-            self.cache.connected()
-            self._errands.start(self.cache.report())
-        if self._options.sponsor:
-            self._link.send(self._sponsor_request())
-
-    async def _check_clock(self, pool_time: float | None) -> None:
-        local = self._clock.now()
-        try:
-            chain_time: float | None = (await self._chain.head()).timestamp
-        except ServiceUnavailable:
-            chain_time = None
-        self._clock_warning, sure = clock_warning(local, chain=chain_time, pool=pool_time)
-        if sure:
-            self._announcer.waiting(self._clock_warning)
-        elif self._clock_warning:
-            _log.warning("clock", reason=self._clock_warning)
-
-    async def _answer_check(self, check: SpotCheck) -> None:
-        if self._check is None or self._checking:
-            return
-        self._checking = True
-        try:
-            self._link.send(SpotAnswer(check_id=check.check_id, answer=await self._check(check.seed, check.rounds)))
-        except FairgridError as error:
-            _log.warning("a check of the pool was not answered", reason=str(error))
-        finally:
-            self._checking = False
-
-    def _sponsor_request(self) -> SponsorRequest:
-        message = agreement_message(self._pool.chain_id, self._pool.hub, self._pool.workerpool, self._worker)
-        return SponsorRequest(agreement=self._signer.sign_message(message))
-
-    def disconnected(self, reason: str) -> None:
-        self._enrolled = False
-        self._trouble = reason
-        self._events.put_nowait(ev.PoolDisconnected())
-        _log.warning("pool connection lost", reason=reason)
-
-    def rejected(self, reason: str) -> None:
-        self._wait_for(reason)
-
-    def received(self, message: PoolMessage) -> None:
-        if isinstance(message, Sponsored):
-            _log.info("sponsored", stake_nrlc=message.stake_nrlc, coins_wei=message.coins_wei, reason=message.reason)
-            self._announcer.waiting(
-                f"The pool sponsors this worker with {message.stake_nrlc} nRLC of deposit and {message.coins_wei} wei "
-                f"for gas. {message.reason}".strip()
-            )
-            return
-        if isinstance(message, SpotCheck):
-            self._errands.start(self._answer_check(message))
-            return
-        if isinstance(message, Why):
-            if self._why is not None and not self._why.done():
-                self._why.set_result(message)
-            return
-        if isinstance(message, PartialRequest):
-            self._errands.start(self._show_partial(message))
-            return
-        if isinstance(message, Lease) and self.heed is not None:
-            self.heed.leased(message)
-        self._events.put_nowait(message)  # type: ignore[arg-type]
-
-    def tell(self, message: WorkerMessage) -> bool:
-        """Send a message that nothing depends on; False (and dropped) while the pool is not connected."""
-        return self._link.send(message)
-
-    async def _show_partial(self, request: PartialRequest) -> None:
-        if self.partials is not None:
-            self._link.send(await self.partials(request))
-
     # --- what it is measured by ---------------------------------------------------------------------------------
 
     @property
@@ -332,7 +212,7 @@ class WorkerAgent:
 
     @property
     def is_enrolled(self) -> bool:
-        return self._enrolled
+        return self.talk.is_enrolled
 
     @property
     def free_slots(self) -> int:
@@ -348,14 +228,11 @@ class WorkerAgent:
     def is_suspended(self) -> bool:
         return self.heed is not None and self.heed.is_suspended
 
-    def status(self) -> tuple[tuple[HeldLease, ...], int]:
-        return self._machine.leases(), self._machine.free_slots
-
     # --- what the owner asks ------------------------------------------------------------------------------------
 
     def owner_said(self, *, takes_work: bool, reason: str, slots: int | None) -> None:
         self._events.put_nowait(ev.OwnerSaid(takes_work, reason, slots))
-        self._link.set_slots(slots or self._options.slots)
+        self.talk.set_slots(slots or self._options.slots)
 
     def suspend_jobs(self) -> bool:
         return self._work.suspend()
@@ -382,24 +259,17 @@ class WorkerAgent:
             "worker": self._worker,
             "pool": self._pool.url,
             "workerpool": self._pool.workerpool,
-            "enrolled": self._enrolled,
-            "waitsFor": "" if self._enrolled else self._trouble,
+            "enrolled": self.talk.is_enrolled,
+            "waitsFor": "" if self.talk.is_enrolled else self.talk.trouble,
             "freeSlots": self._machine.free_slots,
-            "clockWarning": self._clock_warning,
+            "clockWarning": self.talk.clock_warning,
+            "notUnderstood": list(self.talk.not_understood),
             "held": held,
         }
 
     async def pool_why(self) -> tuple[Why | None, str]:
         """Ask the pool why it gives no work; None with the reason where it does not answer."""
-        if self._why is None or self._why.done():
-            self._why = asyncio.get_running_loop().create_future()
-        if not self._link.send(WhyRequest()):
-            return None, self._trouble
-        try:
-            async with asyncio.timeout(_WHY_WITHIN_S):
-                return await asyncio.shield(self._why), ""
-        except TimeoutError:
-            return None, f"The pool did not answer within {_WHY_WITHIN_S:.0f} s."
+        return await self.talk.pool_why()
 
     # --- the mind -----------------------------------------------------------------------------------------------
 
@@ -424,7 +294,7 @@ class WorkerAgent:
             case ev.Save() | ev.TakeUp():
                 pass
             case ev.Send(message):
-                self._link.send(message)
+                self.talk.tell(message)
             case ev.Note(task_id, text):
                 _log.info("note", task=task_id, text=text)
             case ev.Forget(held, outcome):
@@ -445,8 +315,7 @@ class WorkerAgent:
                 self._errands.start_work(task_id, self._errands.download)
             case ev.Compute(task_id):
                 self._errands.start_work(task_id, self._errands.compute)
-                if self.cache is not None:
-                    self._errands.start(self.cache.report())
+                self.talk.report_cache()
             case ev.SignSeal(task_id):
                 self._errands.sign_seal(task_id)
             case ev.Contribute(task_id):

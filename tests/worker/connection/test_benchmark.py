@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -87,6 +88,9 @@ def test_claims_are_never_more_than_owner_and_machine_give(tmp_path: Path) -> No
     assert 1 <= claims.cpus < 10_000
     assert (claims.runtimes, claims.labels, claims.levels) == (("a", "b"), ("eu",), ("wasm",))
     assert machine_claims(WorkerPolicy(levels=("vm",)), slots=1, folder=tmp_path, runtimes=[]).levels == ()
+    here = partial(machine_claims, slots=1, folder=tmp_path, runtimes=[], levels=("vm", "wasm"))
+    assert here(WorkerPolicy(levels=())).levels == ("vm", "wasm")
+    assert here(WorkerPolicy(levels=("vm",))).levels == ("vm",)
 
 
 def test_graphics_processors_are_read_and_garbage_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,9 +18,10 @@ from pathlib import Path
 
 from fairgrid.errors import HostFailure
 from fairgrid.runtime.interface import Limits, Outcome, Stop
+from fairgrid.runtime.outcome_json import outcome_to_json
 from fairgrid.runtime.wasm.engine import THREAD_STACK_BYTES
 from fairgrid.runtime.wasm.guest_run import Guest, run_guest
-from fairgrid.runtime.wasm.host_job import HostJob, SnapshotRequest, outcome_to_json
+from fairgrid.runtime.wasm.host_job import HostJob, SnapshotRequest
 from fairgrid.runtime.wasm.native_code import check_native_code
 
 __all__ = ["main"]

@@ -1,15 +1,14 @@
-"""What passes between `WasmSandbox` and its child process: one JSON line in, one JSON object out."""
+"""What passes from `WasmSandbox` to its child process: JSON lines. The outcome comes back as one JSON object."""
 
 from __future__ import annotations
 
-import base64
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from fairgrid.runtime.interface import Limits, Outcome, Stop
+from fairgrid.runtime.interface import Limits
 
-__all__ = ["HostJob", "SnapshotRequest", "outcome_from_json", "outcome_to_json"]
+__all__ = ["HostJob", "SnapshotRequest"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,27 +63,3 @@ class SnapshotRequest:
     def from_line(cls, line: bytes) -> SnapshotRequest:
         """Read what `to_line` wrote."""
         return cls(**json.loads(line))
-
-
-def outcome_to_json(outcome: Outcome) -> bytes:
-    """The outcome as JSON; logs in base64."""
-    fields = asdict(outcome)
-    fields["stdout"] = base64.b64encode(outcome.stdout).decode()
-    fields["stderr"] = base64.b64encode(outcome.stderr).decode()
-    return json.dumps(fields).encode()
-
-
-def outcome_from_json(text: bytes) -> Outcome:
-    """Read what `outcome_to_json` wrote.
-
-    Raises:
-        ValueError: it is something else.
-    """
-    try:
-        fields = json.loads(text)
-        fields["stop"] = Stop(fields["stop"])
-        fields["stdout"] = base64.b64decode(fields["stdout"])
-        fields["stderr"] = base64.b64decode(fields["stderr"])
-        return Outcome(**fields)
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"not an outcome: {error}") from error

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from fairgrid.errors import HostFailure
 from fairgrid.runtime.interface import Outcome, SandboxJob, Stop
+from fairgrid.runtime.outcome_json import outcome_from_json
 from fairgrid.runtime.suspension import Suspension
-from fairgrid.runtime.wasm.host_job import HostJob, SnapshotRequest, outcome_from_json
+from fairgrid.runtime.wasm.host_job import HostJob, SnapshotRequest
 from fairgrid.runtime.wasm.native_code import check_native_code
 from fairgrid.runtime.watch import SNAPSHOT_FILES, JobWatch
 

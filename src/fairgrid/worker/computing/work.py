@@ -18,6 +18,7 @@ import structlog
 
 from fairgrid.chain.interface import Chain
 from fairgrid.errors import HostFailure, ManifestError, VerificationError
+from fairgrid.protocol.app_types import APP_TYPES, Level
 from fairgrid.protocol.archive import write_archive
 from fairgrid.protocol.digest import tree_digest_of_folder
 from fairgrid.protocol.hexes import from_hex, keccak, to_hex, to_hex32
@@ -68,12 +69,20 @@ class Storage(ContentSource, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LocalRuntime:
-    """A runtime that is installed here: the interpreter that an app must name, and the sandbox that runs it."""
+    """A runtime that works here: what an app must name, and the sandbox that runs its jobs."""
 
     cid: str
     sha256: str
     """0x-hex."""
     sandbox: Sandbox
+    level: Level = Level.WASM
+    start_ms: float = 0.0
+    """How long a job that does nothing took when the worker started; 0: not measured."""
+
+    @property
+    def app_type(self) -> str:
+        """The type that its generic app has."""
+        return APP_TYPES[self.level]
 
 
 class LocalWork:
@@ -129,7 +138,7 @@ class LocalWork:
     async def check_app(self, deal: Deal) -> str | None:
         """Why the deal's app is not run here; None when it is. Reads the app from the chain."""
         app = await self._chain.view_app(deal.app.pointer)
-        installed = {runtime_id: (runtime.cid, runtime.sha256) for runtime_id, runtime in self._runtimes.items()}
+        installed = {name: (found.app_type, found.cid, found.sha256) for name, found in self._runtimes.items()}
         refusal = refusal_of_app(self._policy(), app, installed)
         if refusal is None and manifest_cid_of_params(deal.params) is None:
             return "The deal's params do not name a manifest: they are not those of a job of this app."

@@ -27,6 +27,7 @@ def machine_claims(
     slots: int,
     folder: Path,
     runtimes: Collection[str],
+    levels: Collection[str] = ("wasm",),
     gpus: tuple[Gpu, ...] = (),
     benchmark: Benchmark | None = None,
 ) -> Machine:
@@ -37,7 +38,6 @@ def machine_claims(
     except OSError:
         disk = 0
     arch = platform.machine().lower()
-    levels = policy.levels or ("wasm",)
     return Machine(
         cpus=min(slots, psutil.cpu_count() or 1),
         memory_bytes=min(memory, policy.memory_bytes if policy.memory_bytes is not None else memory, MAX_COUNT),
@@ -47,7 +47,7 @@ def machine_claims(
         arch=_MACHINES.get(arch, arch),
         cpu_family=cpu_family_of(_processors()),
         runtimes=tuple(sorted(runtimes)),
-        levels=tuple(level for level in levels if level == "wasm"),
+        levels=tuple(level for level in levels if not policy.levels or level in policy.levels),
         labels=policy.labels,
         benchmark=benchmark,
     )

@@ -6,19 +6,21 @@ import asyncio
 import fcntl
 import os
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Final
+
+import structlog
 
 from fairgrid.chain.client import JsonRpcChain
 from fairgrid.chain.interface import Chain
 from fairgrid.chain.network import Network, save_network
 from fairgrid.errors import HostFailure, UsageError
 from fairgrid.protocol.machine import Benchmark, Machine
-from fairgrid.runtime.interface import Sandbox
-from fairgrid.runtime.wasm.interpreters import RUNTIMES, find_runtime, interpreter_cid, interpreter_sha256
+from fairgrid.runtime.catalogue import CATALOGUE
+from fairgrid.runtime.providers import probe_all
+from fairgrid.runtime.wasm.interpreters import default_runtime_id
 from fairgrid.seams.addresses import AddressRule, GuardedTransport
 from fairgrid.seams.clock import SystemClock
 from fairgrid.storage.client import StorageClient
@@ -48,9 +50,9 @@ __all__ = [
     "NETWORK_NAME",
     "POLICY_NAME",
     "exclusive",
-    "installed_runtimes",
     "open_agent",
     "open_storage",
+    "working_runtimes",
 ]
 
 DATABASE_NAME: Final = "worker.sqlite"
@@ -58,6 +60,7 @@ POLICY_NAME: Final = "policy.toml"
 NETWORK_NAME: Final = "network.json"
 """A copy of the network file that the worker last started with, so that `fairgrid worker status` finds the chain."""
 
+_log = structlog.get_logger(__name__)
 _MAX_REDIRECTS: Final = 5
 
 
@@ -82,27 +85,38 @@ def exclusive(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def installed_runtimes(policy: WorkerPolicy) -> Mapping[str, LocalRuntime]:
-    """The runtimes that are installed here and that the policy allows.
+async def working_runtimes(policy: WorkerPolicy) -> Mapping[str, LocalRuntime]:
+    """The runtimes that the policy allows and that work on this machine: each was tried.
 
     Raises:
         HostFailure: there is none.
     """
-    found: dict[str, LocalRuntime] = {}
-    missing: list[str] = []
-    for runtime_id in RUNTIMES:
-        if policy.runtimes and runtime_id not in policy.runtimes:
-            continue
-        try:
-            installed = find_runtime(runtime_id)
-        except HostFailure as error:
-            missing.append(str(error))
-            continue
-        found[runtime_id] = LocalRuntime(
-            cid=interpreter_cid(runtime_id), sha256=interpreter_sha256(runtime_id), sandbox=installed.sandbox()
+    allowed_here = [
+        info
+        for info in CATALOGUE.values()
+        if (not policy.levels or info.level in policy.levels)
+        and (not policy.runtimes or info.runtime_id in policy.runtimes)
+    ]
+    if not allowed_here:
+        raise HostFailure("The policy's levels and runtimes together leave no runtime that this version knows.")
+    tried = await probe_all(allowed_here)
+    found = {
+        name: LocalRuntime(
+            cid=provider.info.content.cid,
+            sha256=provider.info.content.sha256,
+            sandbox=provider.sandbox(),
+            level=provider.info.level,
+            start_ms=probe.start_ms,
         )
+        for name, (provider, probe) in tried.items()
+        if probe.works
+    }
     if not found:
-        raise HostFailure(missing[0] if missing else "The policy's runtimes list names no runtime that there is.")
+        _, probe = next(iter(tried.values()))
+        raise HostFailure(f"No runtime works on this machine: {probe.detail} {probe.remedy}".rstrip())
+    for name, (_, probe) in tried.items():
+        if not probe.works:
+            _log.info("a runtime does not work here", runtime=name, reason=probe.detail, remedy=probe.remedy)
     return found
 
 
@@ -142,8 +156,16 @@ async def _ownership(network: Network, folder: Path, chain: Chain, signer: Signe
     return ownership
 
 
-async def _answer_check(folder: Path, sandbox: Sandbox, seed: int, rounds: int) -> int:
-    return await answer_check(folder, sandbox, seed=seed, rounds=rounds)
+def _check_answerer(folder: Path, runtimes: Mapping[str, LocalRuntime]) -> Callable[[int, int], Awaitable[int]] | None:
+    """How the pool's tests of speed are answered: in the runtime that fuel is measured in; None without it."""
+    measured = runtimes.get(default_runtime_id())
+    if measured is None:
+        return None
+
+    async def answer(seed: int, rounds: int) -> int:
+        return await answer_check(folder, measured.sandbox, seed=seed, rounds=rounds)
+
+    return answer
 
 
 async def _claims(
@@ -154,17 +176,20 @@ async def _claims(
     options: AgentOptions,
 ) -> Callable[[], Machine]:
     gpus = await asyncio.to_thread(find_gpus)
+    levels = sorted({found.level.value for found in runtimes.values()})
     benchmark: Benchmark | None = None
-    if options.benchmark:
-        first = next(iter(runtimes.values()))
+    measured = runtimes.get(default_runtime_id())
+    if options.benchmark and measured is not None:
         benchmark = await benchmark_of(
-            folder, first.sandbox, storage=network.storage, cid=first.cid, now=SystemClock().now()
+            folder, measured.sandbox, storage=network.storage, cid=measured.cid, now=SystemClock().now()
         )
 
     def claims() -> Machine:
         now = policy()
         slots = now.slots or options.slots
-        return machine_claims(now, slots=slots, folder=folder, runtimes=runtimes, gpus=gpus, benchmark=benchmark)
+        return machine_claims(
+            now, slots=slots, folder=folder, runtimes=runtimes, levels=levels, gpus=gpus, benchmark=benchmark
+        )
 
     return claims
 
@@ -195,7 +220,7 @@ async def open_agent(
     with exclusive(folder):
         policy_file = PolicyFile(folder / POLICY_NAME)
         policy = policy_file.current
-        runtimes = installed_runtimes(policy())
+        runtimes = await working_runtimes(policy())
         link = LinkOptions(
             url=(pool_url or network.pool).rstrip("/"),
             chain_id=network.chain_id,
@@ -237,12 +262,13 @@ async def open_agent(
                     options=options,
                     owner=owner,
                     ownership=ownership,
-                    check=partial(_answer_check, folder, next(iter(runtimes.values())).sandbox),
+                    check=_check_answerer(folder, runtimes),
                     tally=tally,
                 )
-                work.live.listen(agent.tell)
-                agent.partials = work.live.partial
-                agent.cache = CacheReporter(work.cached, tell=agent.tell, allowed=lambda: policy().tell_cached)
+                talk = agent.talk
+                work.live.listen(talk.tell)
+                talk.partials = work.live.partial
+                talk.cache = CacheReporter(work.cached, tell=talk.tell, allowed=lambda: policy().tell_cached)
                 assert agent.heed is not None
                 desk = Desk(agent, owner, agent.heed, clock=clock)
                 async with listening(folder, desk.handle):

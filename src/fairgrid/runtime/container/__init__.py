@@ -1,0 +1,1 @@
+"""The level ``container``: OCI images by digest, run by podman or docker."""

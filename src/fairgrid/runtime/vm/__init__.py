@@ -1,0 +1,1 @@
+"""The level ``vm``: virtual images under QEMU."""

@@ -1,0 +1,136 @@
+"""A job as a cell: laid down, run by an engine in another process, its outcome brought back."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from fairgrid.errors import HostFailure
+from fairgrid.runtime.engines.cell_files import read_job, read_outcome, write_job, write_outcome
+from fairgrid.runtime.engines.interface import Cell, CellUse
+from fairgrid.runtime.engines.local import LocalEngine
+from fairgrid.runtime.engines.sandbox import EngineSandbox
+from fairgrid.runtime.interface import Limits, Outcome, SandboxJob, Stop
+from fairgrid.runtime.levels import Probe
+from fairgrid.runtime.wasm.interpreters import InstalledRuntime
+from fairgrid.runtime.watch import JobWatch
+
+
+def job_in(folder: Path, script: str, *, wall_s: float = 30.0) -> SandboxJob:
+    for name in ("app", "in", "out"):
+        (folder / name).mkdir(parents=True)
+    (folder / "app" / "job.py").write_text(script)
+    return SandboxJob(
+        script=folder / "app" / "job.py",
+        arguments=("a", "ü"),
+        input_folder=folder / "in",
+        output_folder=folder / "out",
+        environment={"IEXEC_OUT": "/iexec_out", "IEXEC_TASK_ID": "0x" + "ab" * 32, "IEXEC_TASK_INDEX": "3"},
+        seed=bytes(range(32)),
+        limits=Limits(fuel=10**10, wall_s=wall_s),
+    )
+
+
+def test_a_job_is_read_as_it_was_written(tmp_path: Path) -> None:
+    job = job_in(tmp_path, "")
+    write_job(tmp_path / "cell", "r/1", job)
+    assert read_job(tmp_path / "cell") == ("r/1", job)
+    whole = replace(job, watch=JobWatch(tmp_path / "live"), checkpoint=True, checkpoint_folder=tmp_path, gpus=(1,))
+    write_job(tmp_path / "cell", "r/1", whole)
+    back = read_job(tmp_path / "cell")[1]
+    assert back.watch is not None and back.watch.folder == tmp_path / "live"
+    assert replace(back, watch=None) == replace(whole, watch=None)
+
+
+def test_an_outcome_is_read_as_it_was_written_and_a_missing_one_is_none(tmp_path: Path) -> None:
+    assert read_outcome(tmp_path) is None
+    outcome = Outcome(Stop.EXITED, 3, b"\xff", b"e", 7, 1.5, 9, "why", True, 0.5, 11)
+    write_outcome(tmp_path, outcome)
+    assert read_outcome(tmp_path) == outcome
+
+
+def test_a_folder_without_a_job_says_that_it_may_not_be_shared(tmp_path: Path) -> None:
+    with pytest.raises(HostFailure, match="shares with the worker's"):
+        read_job(tmp_path)
+
+
+async def test_a_job_gives_the_same_through_an_engine_as_directly(
+    tmp_path: Path, installed_runtime: InstalledRuntime
+) -> None:
+    script = "import sys, random; open('/iexec_out/r', 'w').write(f'{sys.argv[1:]} {random.random()}'); print('hi')"
+    uses: list[CellUse] = []
+    engine = LocalEngine()
+    through = EngineSandbox(engine, installed_runtime.runtime_id, used=lambda job, use: uses.append(use))
+    there = await through.run(job_in(tmp_path / "there", script))
+    here = await installed_runtime.sandbox().run(job_in(tmp_path / "here", script))
+    assert (there.stop, there.exit_code, there.stdout, there.fuel_used) == (
+        here.stop,
+        here.exit_code,
+        here.stdout,
+        here.fuel_used,
+    )
+    assert (tmp_path / "there/out/r").read_text() == (tmp_path / "here/out/r").read_text()
+    assert uses[0].ran_s > 0 and uses[0].node
+    assert not (tmp_path / "there/cell").exists()
+    await engine.close()
+
+
+async def test_a_cancelled_job_leaves_no_process_and_no_folder(
+    tmp_path: Path, installed_runtime: InstalledRuntime
+) -> None:
+    sandbox = EngineSandbox(LocalEngine(), installed_runtime.runtime_id)
+    running = asyncio.ensure_future(sandbox.run(job_in(tmp_path, "while True: pass")))
+    async with asyncio.timeout(40):
+        while not _hosts():  # noqa: ASYNC110 - nobody could tell
+            await asyncio.sleep(0.05)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    async with asyncio.timeout(20):
+        while _hosts():  # noqa: ASYNC110 - nobody could tell
+            await asyncio.sleep(0.05)
+    assert not (tmp_path / "cell").exists()
+
+
+def _hosts() -> list[psutil.Process]:
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        try:
+            if "fairgrid.runtime.wasm.host" in child.cmdline() and child.status() != psutil.STATUS_ZOMBIE:
+                found.append(child)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+class _Forgetful:
+    """An engine whose machine dies before the outcome is written."""
+
+    name = "forgetful"
+
+    async def probe(self) -> Probe:
+        return Probe(True)
+
+    async def run(self, cell: Cell) -> CellUse:
+        assert cell.name == "fairgrid-0xababababab-3-1" and (cell.folder / "job.json").exists()
+        return CellUse("17", "node7")
+
+    async def close(self) -> None: ...
+
+
+async def test_a_cell_without_an_outcome_is_a_failure_of_the_machine_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(HostFailure, match=r"node7 \(forgetful 17\)"):
+        await EngineSandbox(_Forgetful(), "r/1").run(job_in(tmp_path, ""))
+
+
+async def test_a_runtime_that_the_other_machine_lacks_is_told_as_its_failure(tmp_path: Path) -> None:
+    outcome = await EngineSandbox(LocalEngine(), "r/unknown").run(job_in(tmp_path, ""))
+    assert outcome.stop is Stop.HOST and "no runtime 'r/unknown'" in outcome.detail
+
+
+async def test_a_suspended_worker_is_told_that_its_engine_cannot(tmp_path: Path) -> None:
+    assert not EngineSandbox(LocalEngine(), "r/1").suspend()
