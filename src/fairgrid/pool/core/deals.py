@@ -60,6 +60,8 @@ def _matched_again(book: Book, task: TaskState, bag: Bag) -> None:
     if revived and task.phase is Phase.ABANDONED:
         book.reconciling = True
         book.enter(task, Phase.RECEIVED, "The deal is back.")
+        if deal.waits and not task.is_rest and book.chain_time < deal.final_deadline:
+            book.hold(task)
     progress.advance(book, task)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from fairgrid.pool.core.policy import Policy
-from fairgrid.pool.core.state import ChainFacts, DealTerms
+from fairgrid.pool.core.state import ChainFacts, DealTerms, SeenContribution
 from fairgrid.protocol.machine import Machine
 from fairgrid.protocol.usage import Usage
 
@@ -13,6 +13,7 @@ __all__ = [
     "ChainReconciled",
     "ConsensusReached",
     "ContributionMined",
+    "ContributionsAhead",
     "DealMatched",
     "DealUndone",
     "DependenciesMet",
@@ -87,6 +88,13 @@ class ContributionMined(Struct, frozen=True):
     worker: str
     result_hash: str
     weight: int
+
+
+class ContributionsAhead(Struct, frozen=True):
+    """All contributions that the newest block has and that are not deep enough yet to be believed."""
+
+    task_id: str
+    contributions: tuple[SeenContribution, ...]
 
 
 class ConsensusReached(Struct, frozen=True):
@@ -344,6 +352,7 @@ Event = (
     | RunOpened
     | TaskInitialized
     | ContributionMined
+    | ContributionsAhead
     | ConsensusReached
     | RevealMined
     | TaskFinalized

@@ -26,6 +26,7 @@ from fairgrid.pool.core.events import (
     ChainReconciled,
     ConsensusReached,
     ContributionMined,
+    ContributionsAhead,
     DealMatched,
     DealUndone,
     DependenciesMet,
@@ -91,7 +92,15 @@ _FROM_CHAIN = (
 )
 _FROM_OPERATOR = (OperatorBanned, OperatorUnbanned, PoolDrained, WorkerDrained, WorkerLabelled, PolicyChanged)
 _FROM_WORKERS = (PhaseReported, SealReceived, OpeningReceived, UploadReported, LeaseFailed)
-_Answer = UploadVerified | UploadRejected | EffectFailed | ChainReconciled | DependenciesMet | DependencyFailed
+_Answer = (
+    UploadVerified
+    | UploadRejected
+    | EffectFailed
+    | ChainReconciled
+    | ContributionsAhead
+    | DependenciesMet
+    | DependencyFailed
+)
 _AboutATask = (
     TaskInitialized
     | ContributionMined
@@ -410,6 +419,8 @@ class PoolMachine:
                 book.step_failed(task, event.step, event.reason)
             case ChainReconciled():
                 chain_facts.reconcile(book, task, event.facts)
+            case ContributionsAhead():
+                chain_facts.look_ahead(book, task, event)
             case DependenciesMet() if task.waiting:
                 book.release(task)
                 book.tell(task, "The results that it reads are there.")

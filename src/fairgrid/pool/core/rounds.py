@@ -101,14 +101,17 @@ def _expire(book: Book, task: TaskState) -> None:
         elif not replica.lost_at and book.now >= replica.renewed_at + book.policy.lease_ttl_s:
             book.end(task, replica, ReplicaPhase.LOST, "its worker no longer names the lease")
     for replica in task.in_phase(ReplicaPhase.AUTHORISED):
-        if book.now >= replica.authorised_at + book.policy.authorisation_timeout_s:
+        if (
+            not task.is_mined(replica.worker)
+            and book.now >= replica.authorised_at + book.policy.authorisation_timeout_s
+        ):
             book.end(task, replica, ReplicaPhase.GIVEN_UP, "authorised, but no contribution was mined in time")
 
 
 def _given_up(book: Book, task: TaskState) -> bool:
     """Give a task up on which too many replicas failed, unless somebody's stake depends on it or is still at work."""
     failures = task.failures()
-    if failures < book.policy.max_replicas_per_task or task.facts.contributions or task.pending_weights():
+    if failures < book.policy.max_replicas_per_task or task.expected_groups() or task.pending_weights():
         return False
     ends = (line.text for line in reversed(task.story) if line.text.startswith("A worker's part ends"))
     reason = next(ends, "").partition("): ")[2]
@@ -117,7 +120,7 @@ def _given_up(book: Book, task: TaskState) -> bool:
 
 
 def _seals_are_in(book: Book, task: TaskState) -> bool:
-    if task.has(ReplicaPhase.LEASED):
+    if task.has(ReplicaPhase.LEASED) or task.awaits_confirmations:
         return False
     sealed = task.in_phase(ReplicaPhase.SEALED)
     if not sealed:
@@ -129,13 +132,15 @@ def _seals_are_in(book: Book, task: TaskState) -> bool:
     )
     if short and book.now < task.round_opened_at + book.policy.fill_wait_s:
         return False
-    return not needs_more_replicas(task.facts.groups(), task.pending_product(), task.deal.trust)
+    return not needs_more_replicas(task.expected_groups(), task.pending_product(), task.deal.trust)
 
 
 def _authorise(book: Book, task: TaskState) -> None:
-    if task.has(ReplicaPhase.AUTHORISED) or _consensus_expected(book, task):
+    if _consensus_expected(book, task):
         return
-    sealed = task.in_phase(ReplicaPhase.SEALED)
+    if any(not task.is_mined(replica.worker) for replica in task.in_phase(ReplicaPhase.AUTHORISED)):
+        return
+    sealed = [replica for replica in task.in_phase(ReplicaPhase.SEALED) if not task.is_mined(replica.worker)]
     if not sealed:
         _open_round(book, task, "The contributions do not agree enough")
         return
@@ -168,6 +173,8 @@ def _first_of(book: Book, task: TaskState, present: list[Replica]) -> Replica:
 
 def _consensus_expected(book: Book, task: TaskState) -> bool:
     """True while the contributions should be a consensus, of which the chain's word is still on its way."""
+    if task.awaits_confirmations:
+        return True
     if not task.facts.contributions:
         return False
     groups = task.facts.groups()

@@ -329,8 +329,8 @@ def _seek_upload(book: Book, task: TaskState) -> None:
         return
     able = []
     for seen in task.facts.revealed():
-        replica = task.replica_of(seen.worker)
-        if replica is not None and replica.phase is ReplicaPhase.CONTRIBUTED and replica.worker in book.workers:
+        replica = task.contributor(seen.worker)
+        if replica is not None and replica.worker in book.workers:
             able.append(replica)
     if not able:
         return

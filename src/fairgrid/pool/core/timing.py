@@ -67,7 +67,7 @@ def _local_moments(book: Book, task: TaskState) -> Iterator[float]:
                 yield _presence_moment(book, replica)
             case ReplicaPhase.SEALED if replica.lost_at:
                 yield _presence_moment(book, replica)
-            case ReplicaPhase.AUTHORISED:
+            case ReplicaPhase.AUTHORISED if not task.is_mined(replica.worker):
                 yield replica.authorised_at + policy.authorisation_timeout_s
 
 
