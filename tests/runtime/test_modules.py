@@ -38,6 +38,11 @@ async def test_a_module_that_returns_ended_well(tmp_path: Path) -> None:
     assert (outcome.stop, outcome.exit_code) == (Stop.EXITED, 0), outcome
 
 
+async def test_a_call_imported_twice_as_go_does_is_no_fault(tmp_path: Path) -> None:
+    twice = command("(call $exit (i32.const 4))", imports=EXIT + EXIT.replace("$exit", "$again"))
+    assert (await module_sandbox(tmp_path / "cache").run(module_job(tmp_path / "job", twice))).exit_code == 4
+
+
 @pytest.mark.parametrize(
     ("program", "words"),
     [
@@ -126,7 +131,7 @@ async def test_a_module_that_burns_the_compiler_costs_a_bounded_time_and_is_reme
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compiled_programs, "_COMPILE_WALL_S", 1.5)
-    slow = command("", more="".join(f"(func (export \"f{n}\") {'(block ' * 900}{')' * 900})" for n in range(4000)))
+    slow = command("", more="".join(f'(func (export "f{n}") {"(block " * 900}{")" * 900})' for n in range(4000)))
     job = module_job(tmp_path / "job", slow)
     sandbox = module_sandbox(tmp_path / "cache")
     with pytest.raises(HostFailure, match="more time or memory"):
@@ -149,7 +154,7 @@ async def test_a_cache_that_others_can_write_is_refused(tmp_path: Path) -> None:
 async def test_the_cache_keeps_what_was_used_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     programs = [command("", more=f"(global i32 (i32.const {number}))") for number in range(3)]
     cache = CompiledPrograms(tmp_path / "cache", EngineClass.DETERMINISTIC)
-    paths = []
+    paths: list[Path] = []
     for number, program in enumerate(programs):
         (tmp_path / f"{number}.wasm").write_bytes(program)
         if number == 2:

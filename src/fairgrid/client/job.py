@@ -18,9 +18,9 @@ from fairgrid.protocol.hexes import ZERO32
 from fairgrid.protocol.manifest import FileRef, Item, Manifest, Resources, TaskRef
 from fairgrid.protocol.paths import path_fault
 from fairgrid.runtime.catalogue import runtime_info
-from fairgrid.runtime.program_check import check_program
 from fairgrid.runtime.interface import Sandbox
 from fairgrid.runtime.job import JobResult, TaskContext, run_job
+from fairgrid.runtime.program_check import check_program
 from fairgrid.storage.client import StorageClient
 
 __all__ = [

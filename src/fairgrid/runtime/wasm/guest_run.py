@@ -130,6 +130,8 @@ class Guest:
     def run(self) -> None:
         """Run to the end; how it ended is the exception that leaves, `GuestExit` being the usual one."""
         linker = wasmtime.Linker(self._engine)
+        # Go's programs import some calls more than once.
+        linker.allow_shadowing = True
         for wanted in self._module.imports:
             call = getattr(self._calls, wanted.name or "", None) if wanted.module == WASI_MODULE else None
             if call is None:

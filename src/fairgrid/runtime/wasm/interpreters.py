@@ -168,7 +168,8 @@ def find_runtime(runtime_id: str) -> InstalledRuntime:
     found = _places(_spec(runtime_id))
     if not found.wasm.is_file() or not found.compiled.exists():
         raise HostFailure(
-            f"The runtime {runtime_id} is not installed in {cache_folder()}. Run `fairgrid runtime install{_option(runtime_id)}`."
+            f"The runtime {runtime_id} is not installed in {cache_folder()}. "
+            f"Run `fairgrid runtime install{_option(runtime_id)}`."
         )
     check_native_code(found.compiled)
     return found

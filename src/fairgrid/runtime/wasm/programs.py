@@ -85,7 +85,9 @@ class CompiledPrograms:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             found = self._folder.stat()
         except OSError as error:
-            raise HostFailure(f"Cannot use {self._folder} for compiled programs: {error}. Set FAIRGRID_CACHE.") from error
+            raise HostFailure(
+                f"Cannot use {self._folder} for compiled programs: {error}. Set FAIRGRID_CACHE."
+            ) from error
         if os.name == "posix" and (found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
             raise HostFailure(
                 f"Others can write to {self._folder}, where native code lies that would run as you. Remove it, or set "
@@ -107,7 +109,7 @@ class CompiledPrograms:
             if status != 0:
                 reason = (
                     f"Compiling the program ended with status {status} after {time.monotonic() - started:.0f} s: it "
-                    f"takes more time or memory than this machine gives to a stranger's module ({words or 'no message'})."
+                    f"takes more time or memory than this machine gives to a stranger's module ({words or 'no words'})."
                 )
                 await asyncio.to_thread(failed.write_text, reason)
                 raise HostFailure(reason)
