@@ -13,13 +13,14 @@ import wasmtime
 
 from fairgrid.errors import HostFailure
 from fairgrid.runtime.interface import Limits, Outcome, Stop
+from fairgrid.runtime.logs import LogSink
 from fairgrid.runtime.wasm.checkpoint import GuestCheckpoint
 from fairgrid.runtime.wasm.engine import load_module, new_engine
 from fairgrid.runtime.wasm.host_job import HostJob
 from fairgrid.runtime.wasm.wasi_calls import CALL_FUEL, GuestExit, WasiCalls
 from fairgrid.runtime.wasm.wasi_handles import FolderHandle, HandleTable, StreamHandle
 from fairgrid.runtime.wasm.wasi_memory import GuestMemory
-from fairgrid.runtime.wasm.wasi_state import LogicalClock, LogSink, SeededRandom
+from fairgrid.runtime.wasm.wasi_state import LogicalClock, SeededRandom
 from fairgrid.runtime.wasm.wasi_tree import Budget, GuestError, HostTrouble, OutputLimitReached, Tree
 
 __all__ = ["MEMORY_EXIT", "TRAP_EXIT", "FuelExhausted", "Guest", "run_guest"]
