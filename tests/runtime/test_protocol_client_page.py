@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fairgrid.protocol.results import exit_error, limit_error, rule_error
 from fairgrid.runtime.job import LOG_BYTES
-from fairgrid.runtime.logs import cut_marker
+from fairgrid.runtime.log_sink import cut_marker
 from fairgrid.runtime.wasm.guest_run import TRAP_EXIT
 from fairgrid.runtime.wasm.interpreters import RUNTIMES, default_runtime_id
 from fairgrid.runtime.wasm.wasi_calls import BYTE_FUEL, CALL_FUEL

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from fairgrid.runtime.logs import LogSink, cut_marker
+from fairgrid.runtime.log_sink import LogSink, cut_marker
 from fairgrid.runtime.wasm.wasi_state import CLOCK_START_NS, LogicalClock, SeededRandom
 
 

@@ -13,6 +13,7 @@ from rich.table import Column, Table
 
 from fairgrid.cli.csv_text import csv_text
 from fairgrid.cli.output import console, emit_json, rlc
+from fairgrid.cli.shared_options import POOL_FOLDER, JsonOption, PoolDatabaseOption, PoolFolderOption
 from fairgrid.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,16 +47,8 @@ class By(StrEnum):
 
 
 def show_usage(
-    directory: Annotated[
-        Path, typer.Option("--dir", envvar="FAIRGRID_POOL_DIR", metavar="D", help="Folder of the pool.")
-    ] = Path("pool"),
-    database: Annotated[
-        str | None,
-        typer.Option(
-            envvar="FAIRGRID_POOL_DATABASE",
-            help="Where the pool's state lies, as for `pool start`. Default: DIR/pool.db.",
-        ),
-    ] = None,
+    directory: PoolFolderOption = POOL_FOLDER,
+    database: PoolDatabaseOption = None,
     by: Annotated[By, typer.Option(help="Whose sums to show; pool: what the pool itself kept.")] = By.REQUESTER,
     since: Annotated[
         str | None, typer.Option(metavar="DAY", help="First day (UTC), as 2026-01-31. Default: 30 days ago.")
@@ -63,7 +56,7 @@ def show_usage(
     until: Annotated[str | None, typer.Option(metavar="DAY", help="Last day (UTC). Default: today.")] = None,
     daily: Annotated[bool, typer.Option("--daily", help="A line for each day instead of one for all of them.")] = False,
     csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write a table for spreadsheets.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show what requesters, apps or workers used, and what was paid, from the pool's own accounts.
 

@@ -131,8 +131,7 @@ class Book:
         if task.is_final:
             self.finished[task.task_id] = None
         if task.waiting:
-            self.dependents[task.task_id] = None
-            self.do(AwaitDependencies(task.task_id, task.deal.deal_id, task.index, task.count))
+            self.hold(task)
         for replica in task.replicas:
             self._enter_part(task, replica)
 
@@ -246,6 +245,12 @@ class Book:
         elif before in FINAL_PHASES:
             self.finished.pop(task.task_id, None)
         self.tell(task, f"{phase}: {why}")
+
+    def hold(self, task: TaskState) -> None:
+        """Let the task wait for the results that it reads, and have somebody look for them."""
+        task.waiting = True
+        self.dependents[task.task_id] = None
+        self.do(AwaitDependencies(task.task_id, task.deal.deal_id, task.index, task.count))
 
     def release(self, task: TaskState) -> None:
         """The task waits for no results any more."""

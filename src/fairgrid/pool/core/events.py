@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from fairgrid.pool.core.policy import Policy
-from fairgrid.pool.core.state import ChainFacts, DealTerms
+from fairgrid.pool.core.state import ChainFacts, DealTerms, SeenContribution
 from fairgrid.protocol.machine import Machine
 from fairgrid.protocol.usage import Usage
 
@@ -13,6 +13,7 @@ __all__ = [
     "ChainReconciled",
     "ConsensusReached",
     "ContributionMined",
+    "ContributionsAhead",
     "DealMatched",
     "DealUndone",
     "DependenciesMet",
@@ -30,6 +31,7 @@ __all__ = [
     "PoolDrained",
     "RevealMined",
     "RunOpened",
+    "RunSettledAtOnce",
     "SealReceived",
     "TaskClaimed",
     "TaskFinalized",
@@ -89,6 +91,13 @@ class ContributionMined(Struct, frozen=True):
     weight: int
 
 
+class ContributionsAhead(Struct, frozen=True):
+    """All contributions that the newest block has and that are not deep enough yet to be believed."""
+
+    task_id: str
+    contributions: tuple[SeenContribution, ...]
+
+
 class ConsensusReached(Struct, frozen=True):
     task_id: str
     consensus_value: str
@@ -109,6 +118,18 @@ class TaskSettledAtOnce(Struct, frozen=True):
     """The task's only worker contributed, revealed and finalized in one transaction."""
 
     task_id: str
+    worker: str
+    result_hash: str
+    digest: str
+
+
+class RunSettledAtOnce(Struct, frozen=True):
+    """A run's only worker opened and ended it in one transaction."""
+
+    task_id: str
+    deal_id: str
+    first: int
+    count: int
     worker: str
     result_hash: str
     digest: str
@@ -145,6 +166,8 @@ class WorkerJoined(Struct, frozen=True):
     """The network that its connection comes from."""
     fast: bool = False
     """It can contribute and finalize in one transaction."""
+    settles: bool = False
+    """It can compute a run before it is opened, and settle it in one transaction."""
 
 
 class WorkerFacts(Struct, frozen=True):
@@ -342,8 +365,10 @@ Event = (
     DealMatched
     | DealUndone
     | RunOpened
+    | RunSettledAtOnce
     | TaskInitialized
     | ContributionMined
+    | ContributionsAhead
     | ConsensusReached
     | RevealMined
     | TaskFinalized

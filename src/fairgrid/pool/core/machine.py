@@ -26,6 +26,7 @@ from fairgrid.pool.core.events import (
     ChainReconciled,
     ConsensusReached,
     ContributionMined,
+    ContributionsAhead,
     DealMatched,
     DealUndone,
     DependenciesMet,
@@ -41,6 +42,7 @@ from fairgrid.pool.core.events import (
     PoolDrained,
     RevealMined,
     RunOpened,
+    RunSettledAtOnce,
     SealReceived,
     TaskClaimed,
     TaskFinalized,
@@ -91,7 +93,15 @@ _FROM_CHAIN = (
 )
 _FROM_OPERATOR = (OperatorBanned, OperatorUnbanned, PoolDrained, WorkerDrained, WorkerLabelled, PolicyChanged)
 _FROM_WORKERS = (PhaseReported, SealReceived, OpeningReceived, UploadReported, LeaseFailed)
-_Answer = UploadVerified | UploadRejected | EffectFailed | ChainReconciled | DependenciesMet | DependencyFailed
+_Answer = (
+    UploadVerified
+    | UploadRejected
+    | EffectFailed
+    | ChainReconciled
+    | ContributionsAhead
+    | DependenciesMet
+    | DependencyFailed
+)
 _AboutATask = (
     TaskInitialized
     | ContributionMined
@@ -376,6 +386,8 @@ class PoolMachine:
             deals.undone(book, event)
         elif isinstance(event, RunOpened):
             deals.run_opened(book, event)
+        elif isinstance(event, RunSettledAtOnce):
+            deals.run_settled(book, event)
         elif isinstance(event, _FROM_OPERATOR):
             operator_events.take(book, event)
 
@@ -410,6 +422,8 @@ class PoolMachine:
                 book.step_failed(task, event.step, event.reason)
             case ChainReconciled():
                 chain_facts.reconcile(book, task, event.facts)
+            case ContributionsAhead():
+                chain_facts.look_ahead(book, task, event)
             case DependenciesMet() if task.waiting:
                 book.release(task)
                 book.tell(task, "The results that it reads are there.")

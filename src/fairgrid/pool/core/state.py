@@ -20,6 +20,7 @@ from fairgrid.protocol import deadlines
 from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS
 from fairgrid.protocol.machine import Machine
 from fairgrid.protocol.runs import units_of
+from fairgrid.protocol.trust import consensus_reached
 from fairgrid.protocol.usage import Usage
 from fairgrid.protocol.views import ContributionStatus, TaskStatus
 
@@ -157,10 +158,10 @@ class ChainFacts(Struct, frozen=True):
             return self
         return ChainFacts(status, self.consensus_value, self.reveal_deadline, self.result_digest, self.contributions)
 
-    def groups(self) -> dict[str, int]:
-        """The weight of each contributed result: the product of its contributors' weights."""
+    def groups(self, ahead: tuple[SeenContribution, ...] = ()) -> dict[str, int]:
+        """The weight of each contributed result: the product of its contributors' weights; ``ahead`` counts as well."""
         products: dict[str, int] = {}
-        for seen in self.contributions:
+        for seen in (*self.contributions, *ahead):
             if seen.status is not ContributionStatus.REJECTED:
                 products[seen.result_hash] = products.get(seen.result_hash, 1) * seen.weight
         return products
@@ -276,10 +277,16 @@ class TaskState(Struct):
     accounted: bool = False
     """What it took and who was paid is in the accounts."""
     story: list[StoryLine] = field(default_factory=list)
+    ahead: tuple[SeenContribution, ...] = ()
+    """Contributions that are mined and not deep enough yet to be facts."""
     count: int = 0
     """Tasks of the run that this is, ``index`` is the first; 0: one task of the classic lane."""
     parent: str = ""
     """The run that was split into this one and another."""
+    planned: bool = False
+    """A run that is to be settled in one transaction: it is computed before the chain knows it."""
+    in_line_since: float = 0.0
+    """Since when (local time) it waits for the runs before it; 0: it does not."""
 
     @property
     def units(self) -> int:
@@ -326,6 +333,45 @@ class TaskState(Struct):
         )
         return next(authorised, None) or self.replica_of(worker)
 
+    def contributor(self, worker: str) -> Replica | None:
+        """The replica under which a worker's contribution is on chain; None if it has none."""
+        return next(
+            (
+                replica
+                for replica in self.replicas
+                if replica.worker == worker and replica.phase is ReplicaPhase.CONTRIBUTED
+            ),
+            None,
+        )
+
+    @property
+    def unconfirmed(self) -> tuple[SeenContribution, ...]:
+        """Contributions that are mined and only wait for their confirmations."""
+        if not self.ahead:
+            return ()
+        return tuple(seen for seen in self.ahead if self.facts.contribution(seen.worker) is None)
+
+    def expected_groups(self) -> dict[str, int]:
+        """`ChainFacts.groups`, as they are when all that is mined is confirmed."""
+        return self.facts.groups(self.unconfirmed)
+
+    @property
+    def awaits_confirmations(self) -> bool:
+        """True when what is mined is a consensus that only waits for its confirmations: nobody else is needed."""
+        if not self.unconfirmed:
+            return False
+        groups = self.expected_groups()
+        total = 1 + sum(groups.values())
+        return any(consensus_reached(group, total, self.deal.trust) for group in groups.values())
+
+    def contributors(self) -> set[str]:
+        """Workers that have a contribution, deep enough or not."""
+        return {seen.worker for seen in (*self.facts.contributions, *self.ahead)}
+
+    def is_mined(self, worker: str) -> bool:
+        """Whether a worker's contribution waits for its confirmations."""
+        return bool(self.ahead) and any(seen.worker == worker for seen in self.unconfirmed)
+
     def in_phase(self, *phases: ReplicaPhase) -> list[Replica]:
         """Those of its replicas; a copy, so that they may move on meanwhile."""
         return [replica for replica in self.replicas if replica.phase in phases]
@@ -349,7 +395,9 @@ class TaskState(Struct):
         return [
             replica.weight
             for replica in self.replicas
-            if replica.phase in EXPECTED_PHASES and not (replica.stands_for and self.is_spare(replica))
+            if replica.phase in EXPECTED_PHASES
+            and not (replica.stands_for and self.is_spare(replica))
+            and not self.is_mined(replica.worker)
         ]
 
     def failures(self) -> int:
@@ -383,6 +431,8 @@ class WorkerState:
     """The network that it came from (a /24 of IPv4, a /48 of IPv6); empty when it is not known."""
     fast: bool = False
     """It can contribute and finalize in one transaction."""
+    settles: bool = False
+    """It can compute a run before it is opened, and settle it in one transaction."""
     cached: frozenset[str] = frozenset()
     """The ends of the CIDs of files that it says that it has (`protocol.cid.tail_of`); a hint, never proved."""
 

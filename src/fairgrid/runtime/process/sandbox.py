@@ -18,7 +18,7 @@ from typing import Final
 
 from fairgrid.errors import HostFailure
 from fairgrid.runtime.interface import Limits, Outcome, SandboxJob, Stop
-from fairgrid.runtime.logs import LogSink
+from fairgrid.runtime.log_sink import LogSink
 from fairgrid.runtime.process.bubblewrap import (
     JOB_UID,
     Bubblewrap,

@@ -13,7 +13,7 @@ import wasmtime
 
 from fairgrid.errors import HostFailure
 from fairgrid.runtime.interface import Limits, Outcome, Stop
-from fairgrid.runtime.logs import LogSink
+from fairgrid.runtime.log_sink import LogSink
 from fairgrid.runtime.wasm.checkpoint import GuestCheckpoint
 from fairgrid.runtime.wasm.engine import load_module, new_engine
 from fairgrid.runtime.wasm.host_job import HostJob

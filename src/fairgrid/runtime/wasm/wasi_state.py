@@ -1,4 +1,4 @@
-"""What a deterministic guest has besides files: a logical clock and a seeded random stream."""
+"""What a deterministic guest has besides files: a logical clock, a seeded random stream, logs with a cap."""
 
 from __future__ import annotations
 

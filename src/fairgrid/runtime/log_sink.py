@@ -1,4 +1,4 @@
-"""What is kept of a job's standard output and standard error: the first bytes, and a line where it was cut."""
+"""Logs of a job: the first bytes are kept, the rest is forgotten, and whoever looks on sees them grow (decision 40)."""
 
 from __future__ import annotations
 
