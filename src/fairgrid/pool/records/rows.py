@@ -30,7 +30,7 @@ class EffectStatus(StrEnum):
     FAILED = "failed"
 
 
-class TaskRow(Struct, frozen=True):
+class TaskRow(Struct, frozen=True, gc=False):
     """A task as it is written: a snapshot, taken before the state changes again."""
 
     task_id: str
