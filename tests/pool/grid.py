@@ -278,7 +278,8 @@ class Scripted:
         async with connect(f"{self.grid.url.replace('http', 'ws')}/worker", proxy=None) as self.connection:
             able = {name: True for name in ("fast", "settles") if getattr(self.script, name)}
             await self.enrol(**able | enrolment)
-            await self.say(wire.Ready(held=(), free_slots=1))
+            with contextlib.suppress(ConnectionClosed):  # One that is turned away may know it already.
+                await self.say(wire.Ready(held=(), free_slots=1))
             loops = [asyncio.create_task(self._listen()), asyncio.create_task(self._beat())]
             try:
                 yield self

@@ -60,7 +60,7 @@ class Shown(Protocol):
 
 @dataclass(slots=True)
 class Totals:
-    """What happened since this process leads; only ever more."""
+    """What happened since this process leads; less only where a reorganisation takes tasks back."""
 
     completed: int = 0
     failed: int = 0
