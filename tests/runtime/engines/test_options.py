@@ -9,7 +9,7 @@ import pytest
 
 from fairgrid.errors import UsageError
 from fairgrid.runtime.engines.options import EngineKind, EngineOptions, SlurmMode, engine_options
-from fairgrid.worker.owner.policy import load_policy
+from fairgrid.worker.owner.policy_file import load_policy
 
 IMAGE = "registry.example/fairgrid@sha256:" + "ab" * 32
 KUBERNETES = {"kind": "kubernetes", "image": IMAGE, "volume_claim": "shared", "volume_path": "/shared"}

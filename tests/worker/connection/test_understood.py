@@ -9,7 +9,8 @@ import pytest
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from fairgrid.pool.workers import sessions
+from fairgrid.pool.workers import enrolment, sessions
+from fairgrid.pool.workers.frames import TurnedAway
 from fairgrid.protocol import wire
 from fairgrid.protocol.ids import task_id
 from fairgrid.protocol.usage import Usage
@@ -51,13 +52,13 @@ def old_decode(text: str) -> wire.WorkerMessage:
     try:
         _OLD.validate_json(text)
     except ValidationError as error:
-        raise sessions._Turned(f"A message breaks protocol version 1: {error}", "schema") from error
+        raise TurnedAway(f"A message breaks protocol version 1: {error}", "schema") from error
     return wire.decode_worker_message(text)
 
 
 def refusal(message: wire.WorkerMessage) -> str:
     """The reason that an older pool gives, as long as a refusal may be."""
-    with pytest.raises(sessions._Turned) as turned:
+    with pytest.raises(TurnedAway) as turned:
         old_decode(wire.encode(message))
     return str(turned.value)[:500]
 
@@ -80,7 +81,7 @@ def test_fields_that_were_refused_are_left_out_until_the_pool_can_read_the_rest(
         try:
             old_decode(wire.encode(fitted))
             break
-        except sessions._Turned as turned:
+        except TurnedAway as turned:
             tries += 1
             assert understood.refused(str(turned)[:500])
     assert 1 <= tries <= 2
@@ -131,7 +132,8 @@ async def test_after_a_day_the_pool_may_have_been_updated_and_is_told_again() ->
 async def test_a_worker_serves_an_older_pool_that_knows_neither_its_cache_report_nor_its_enrolment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sessions, "_decode", old_decode)
+    for module in (enrolment, sessions):
+        monkeypatch.setattr(module, "decode_frame", old_decode)
     async with new_world() as world, pool(world, tmp_path) as (service, url):
         async with running(world, setting(tmp_path, url, WORKER)) as agent:
             manifest = bag(await world.manifest(), 1)

@@ -16,8 +16,9 @@ from fairgrid.errors import UsageError
 from fairgrid.protocol.usage import Usage
 from fairgrid.seams.database import Uint256, migrate, open_engine
 from fairgrid.worker.core.held import HeldTask, Phase, Step
+from fairgrid.worker.owner.policy import PoolRecord
 
-__all__ = ["Finished", "PoolRecord", "WorkerStore"]
+__all__ = ["Finished", "WorkerStore"]
 
 _metadata = sa.MetaData()
 _binding = sa.Table(
@@ -144,20 +145,6 @@ class Finished:
     outcome: str
     earned: int | None
     finished_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class PoolRecord:
-    """What became of this worker's contributions to one pool."""
-
-    completed: int
-    failed: int
-
-    @property
-    def finalize_percent(self) -> int:
-        """Percent of contributions whose task the pool finalized; 100 while there are none."""
-        total = self.completed + self.failed
-        return 100 if total == 0 else self.completed * 100 // total
 
 
 class WorkerStore:
