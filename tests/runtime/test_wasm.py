@@ -17,7 +17,7 @@ import pytest
 from fairgrid.errors import HostFailure
 from fairgrid.runtime.interface import Limits, Stop
 from fairgrid.runtime.log_sink import cut_marker
-from fairgrid.runtime.wasm import sandbox as wasm
+from fairgrid.runtime.wasm import host_process as wasm
 from fairgrid.runtime.wasm.interpreters import InstalledRuntime
 from fairgrid.runtime.wasm.sandbox import WasmSandbox
 from tests.runtime.conftest import RunScript, job_in

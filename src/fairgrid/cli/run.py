@@ -32,6 +32,7 @@ from fairgrid.errors import ServiceError, TransactionFailed, UsageError
 from fairgrid.localnet.paths import default_directory, requester_folder
 from fairgrid.protocol.canonical import read_rule
 from fairgrid.runtime.catalogue import runtime_for_program
+from fairgrid.runtime.companions import with_companions
 from fairgrid.seams.tracing import start_tracing
 from fairgrid.wallet.keystore import open_or_create_key
 
@@ -131,11 +132,12 @@ def run(
 
     fairgrid run my_script.py --each arguments.txt --out results
     """
+    runtime_id = runtime or runtime_for_program(script).runtime_id
     job = Job.from_files(
         script,
-        inputs or [],
+        with_companions(runtime_id, script, inputs or []),
         arguments or [],
-        runtime_id=runtime or runtime_for_program(script).runtime_id,
+        runtime_id=runtime_id,
         fuel=fuel,
         memory_bytes=parse_size(memory, "--memory"),
         output_bytes=parse_size(output_limit, "--output-limit"),

@@ -117,7 +117,8 @@ def show_policy(directory: WorkerFolderOption = WORKER_FOLDER, as_json: JsonOpti
     """Show the owner's policy as it counts now, and what is wrong with the file if something is."""
     from dataclasses import asdict
 
-    from fairgrid.worker.owner.policy import WorkerPolicy, load_policy
+    from fairgrid.worker.owner.policy import WorkerPolicy
+    from fairgrid.worker.owner.policy_file import load_policy
     from fairgrid.worker.setup.opening import POLICY_NAME
 
     folder = existing_worker(directory)
@@ -188,7 +189,7 @@ def install_service(
     remove: Annotated[bool, typer.Option("--remove", help="Remove the file; says how to stop the service.")] = False,
 ) -> None:
     """Write a service of your own (systemd user unit, launchd agent on macOS) that starts the worker at login."""
-    from fairgrid.worker.owner.policy import load_policy
+    from fairgrid.worker.owner.policy_file import load_policy
     from fairgrid.worker.setup.opening import NETWORK_NAME, POLICY_NAME
     from fairgrid.worker.setup.service_unit import plan_service
 

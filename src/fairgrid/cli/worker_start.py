@@ -194,7 +194,7 @@ async def _show_needs(network: Network, directory: Path) -> None:
     """One screen of what is missing; nothing when all is there, or the chain cannot be asked now."""
     from fairgrid.chain.client import JsonRpcChain
     from fairgrid.errors import HostFailure
-    from fairgrid.runtime.wasm.interpreters import RUNTIMES, find_runtime
+    from fairgrid.runtime.wasm.interpreters import default_runtime_id, find_runtime
     from fairgrid.wallet.keystore import open_or_create_key
     from fairgrid.worker.onchain.ownership import OWNER_NAME, load_ownership
     from fairgrid.worker.setup.needs import Need, needs_on_chain
@@ -202,8 +202,7 @@ async def _show_needs(network: Network, directory: Path) -> None:
     key = await asyncio.to_thread(lambda: open_or_create_key(directory).address)
     needs: list[Need] = []
     try:
-        for runtime_id in RUNTIMES:
-            find_runtime(runtime_id)
+        find_runtime(default_runtime_id())
     except HostFailure as error:
         needs.append(Need("runtime", False, "it is not installed", str(error)))
     try:

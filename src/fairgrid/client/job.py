@@ -20,6 +20,7 @@ from fairgrid.protocol.paths import path_fault
 from fairgrid.runtime.catalogue import runtime_info
 from fairgrid.runtime.interface import Sandbox
 from fairgrid.runtime.job import JobResult, TaskContext, run_job
+from fairgrid.runtime.program_check import check_program
 from fairgrid.storage.client import StorageClient
 
 __all__ = [
@@ -126,7 +127,7 @@ class Job:
 
         Raises:
             UsageError: a file is missing, unreadable or no file, or two inputs have one name, or they
-                are too large for workers.
+                are too large for workers, or every machine would refuse the program.
         """
         total = _check_file(script, "script")
         names: set[str] = set()
@@ -144,6 +145,7 @@ class Job:
                 f"Nothing was signed. Split the job, or give it less."
             )
         runtime = JobRuntime.of(runtime_id)
+        check_program(script, runtime_info(runtime_id))
         return cls(
             script,
             tuple(inputs),

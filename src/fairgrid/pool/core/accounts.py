@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
 
+from fairgrid.pool.core import unopened
 from fairgrid.pool.core.book import Book
 from fairgrid.pool.core.phases import Phase
 from fairgrid.pool.core.state import Replica, TaskState
@@ -103,7 +104,7 @@ def note_usage(book: Book, task: TaskState, replica: Replica, usage: Usage | Non
 def accounts_of(task: TaskState, workerpool: str) -> list[Account]:
     """What a task that is over adds to the accounts of all that had to do with it."""
     completed = task.phase is Phase.COMPLETED
-    if task.phase is Phase.SPLIT or task.is_rest:
+    if task.phase is Phase.SPLIT or task.is_rest or unopened.is_unopened(task):
         ended = 0  # its tasks count with the runs that take its place; what never began counts nowhere
     else:
         ended = task.units

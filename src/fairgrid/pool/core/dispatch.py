@@ -13,7 +13,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 
-from fairgrid.pool.core import audits
+from fairgrid.pool.core import audits, unopened
 from fairgrid.pool.core.book import Book
 from fairgrid.pool.core.burdens import DealRecord, Part
 from fairgrid.pool.core.instructions import SendLease
@@ -146,6 +146,8 @@ def _second_tries(book: Book, task: TaskState) -> Iterator[WorkerState]:
         if name not in book.idle or name in taken:
             continue
         worker = book.workers[name]
+        if unopened.is_unopened(task) and not worker.settles:
+            continue
         if worker.owner not in taken and worker.stake >= book.burden(name).reserved + stake:
             yield worker
 
@@ -168,6 +170,8 @@ def _candidates(book: Book, task: TaskState, after: int, *, experienced: bool = 
 
 def _suits(book: Book, task: TaskState, worker: WorkerState) -> bool:
     """Whether the machine has what the job needs, and its network has room for another replica of the task."""
+    if not worker.settles and unopened.is_unopened(task):
+        return False
     limit = book.policy.max_replicas_per_network
     if limit and worker.network:
         same = sum(replica.network == worker.network and not replica.ended for replica in task.replicas)
@@ -341,5 +345,6 @@ def _lease(book: Book, task: TaskState, worker: WorkerState, *, stands_for: str 
             round=replica.round,
             seal_window_s=window,
             count=task.count,
+            unopened=unopened.is_unopened(task),
         )
     )

@@ -31,6 +31,7 @@ __all__ = [
     "PoolDrained",
     "RevealMined",
     "RunOpened",
+    "RunSettledAtOnce",
     "SealReceived",
     "TaskClaimed",
     "TaskFinalized",
@@ -122,6 +123,18 @@ class TaskSettledAtOnce(Struct, frozen=True):
     digest: str
 
 
+class RunSettledAtOnce(Struct, frozen=True):
+    """A run's only worker opened and ended it in one transaction."""
+
+    task_id: str
+    deal_id: str
+    first: int
+    count: int
+    worker: str
+    result_hash: str
+    digest: str
+
+
 class TaskClaimed(Struct, frozen=True):
     task_id: str
 
@@ -153,6 +166,8 @@ class WorkerJoined(Struct, frozen=True):
     """The network that its connection comes from."""
     fast: bool = False
     """It can contribute and finalize in one transaction."""
+    settles: bool = False
+    """It can compute a run before it is opened, and settle it in one transaction."""
 
 
 class WorkerFacts(Struct, frozen=True):
@@ -352,6 +367,7 @@ Event = (
     DealMatched
     | DealUndone
     | RunOpened
+    | RunSettledAtOnce
     | TaskInitialized
     | ContributionMined
     | ContributionsAhead

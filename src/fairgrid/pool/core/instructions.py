@@ -150,6 +150,8 @@ class SendLease(Struct, frozen=True):
     seal_window_s: float
     count: int = 0
     """Tasks of a run; 0 for a task."""
+    unopened: bool = False
+    """The chain does not know the run yet: it is to be settled in one transaction."""
 
     @property
     def key(self) -> str:

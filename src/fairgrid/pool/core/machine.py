@@ -42,6 +42,7 @@ from fairgrid.pool.core.events import (
     PoolDrained,
     RevealMined,
     RunOpened,
+    RunSettledAtOnce,
     SealReceived,
     TaskClaimed,
     TaskFinalized,
@@ -393,6 +394,8 @@ class PoolMachine:
             deals.undone(book, event)
         elif isinstance(event, RunOpened):
             deals.run_opened(book, event)
+        elif isinstance(event, RunSettledAtOnce):
+            deals.run_settled(book, event)
         elif isinstance(event, _FROM_OPERATOR):
             operator_events.take(book, event)
 

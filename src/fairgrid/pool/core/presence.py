@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fairgrid.pool.core import dispatch, fast_path, operator_events, settlement
+from fairgrid.pool.core import dispatch, fast_path, operator_events, settlement, unopened
 from fairgrid.pool.core.book import Book
 from fairgrid.pool.core.events import Held, WorkerBeat, WorkerCached, WorkerFacts, WorkerJoined, WorkerLost, WorkerReady
 from fairgrid.pool.core.instructions import RequestUpload, SendAbort, SendAuthorisation, SendDone, SendLease
@@ -72,6 +72,7 @@ def _joined(book: Book, event: WorkerJoined) -> None:
         network=event.network,
         claimed_labels=event.machine.labels if event.machine is not None else (),
         fast=event.fast,
+        settles=event.settles,
     )
     operator_events.welcome(book, worker)
     book.connect(worker)
@@ -135,6 +136,7 @@ def _resume_replica(book: Book, task: TaskState, replica: Replica, is_held: bool
                     round=replica.round,
                     seal_window_s=dispatch.seal_window(book, task),
                     count=task.count,
+                    unopened=unopened.is_unopened(task),
                 )
             )
         case ReplicaPhase.SEALED if not is_held:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from fairgrid.pool.core import audits, dispatch, fast_path, runs, settlement
+from fairgrid.pool.core import audits, dispatch, fast_path, runs, settlement, unopened
 from fairgrid.pool.core.book import Book
 from fairgrid.pool.core.events import LeaseFailed, SealReceived
 from fairgrid.pool.core.instructions import SendAbort, SendAuthorisation, SplitRun
@@ -21,13 +21,15 @@ _HEXADECIMAL = re.compile(r"(0x)?[0-9a-fA-F]{16,}")
 
 
 def advance(book: Book, task: TaskState) -> None:
-    """Take a task that is ACTIVE on chain, before its contribution deadline, as far as it goes now."""
+    """Take a task that is ACTIVE on chain, or a run that is to be settled at once, before its contribution deadline, as
+    far as it goes now."""
     if task.phase in (Phase.RECEIVED, Phase.INITIALIZING):
-        _open_round(book, task, "The task is active on chain")
+        _open_round(book, task, "It is to be settled at once" if task.planned else "The task is active on chain")
     elif task.phase is Phase.REOPENING:
         task.steps.pop("reopen", None)
         _open_round(book, task, "The chain took the consensus back that nobody revealed")
     _expire(book, task)
+    unopened.review(book, task)
     if task.count and not _consensus_expected(book, task) and runs.should_split(book, task):
         book.issue(task, "splitrun", SplitRun(task.task_id, task.count // 2))
         return
@@ -113,6 +115,8 @@ def _given_up(book: Book, task: TaskState) -> bool:
     failures = task.failures()
     if failures < book.policy.max_replicas_per_task or task.expected_groups() or task.pending_weights():
         return False
+    if unopened.is_unopened(task):
+        return False  # It is opened first: those behind it cannot be before.
     ends = (line.text for line in reversed(task.story) if line.text.startswith("A worker's part ends"))
     reason = next(ends, "").partition("): ")[2]
     settlement.abandon(book, task, f"{failures} replicas failed; the last one: {reason}.")
@@ -151,6 +155,12 @@ def _authorise(book: Book, task: TaskState) -> None:
     if fast_path.prepares(book, task, chosen):
         return
     fast = fast_path.is_fast(task, chosen)
+    if unopened.is_unopened(task):
+        if not fast:
+            unopened.to_be_opened(book, task, "it is not to be, or its result could not be had")
+            return
+        if not unopened.has_turn(book, task):
+            return
     book.move(task, chosen, ReplicaPhase.AUTHORISED)
     chosen.authorised_at = book.now
     book.tell(task, f"A worker is authorised to contribute{' and finalize' if fast else ''}.", worker=chosen.worker)

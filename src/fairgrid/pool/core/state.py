@@ -283,6 +283,10 @@ class TaskState(Struct):
     """Tasks of the run that this is, ``index`` is the first; 0: one task of the classic lane."""
     parent: str = ""
     """The run that was split into this one and another."""
+    planned: bool = False
+    """A run that is to be settled in one transaction: it is computed before the chain knows it."""
+    in_line_since: float = 0.0
+    """Since when (local time) it waits for the runs before it; 0: it does not."""
 
     @property
     def units(self) -> int:
@@ -427,6 +431,8 @@ class WorkerState:
     """The network that it came from (a /24 of IPv4, a /48 of IPv6); empty when it is not known."""
     fast: bool = False
     """It can contribute and finalize in one transaction."""
+    settles: bool = False
+    """It can compute a run before it is opened, and settle it in one transaction."""
     cached: frozenset[str] = frozenset()
     """The ends of the CIDs of files that it says that it has (`protocol.cid.tail_of`); a hint, never proved."""
 
