@@ -511,3 +511,26 @@ def test_a_worker_that_owes_an_opening_gets_no_new_lease() -> None:
     world.open(mute, first, world.given(SendLease)[0].lease_id)
     world.tick(1)
     assert len(world.given(SendLease)) == 2
+
+
+def test_a_lost_lease_does_not_come_back_beside_a_new_one_of_the_same_worker() -> None:
+    worker = Fake("only", owner="only", seals=False, slots=2)
+    world = World([worker])
+    task = world.deal(1)
+    world.run()
+    (old,) = world.given(SendLease)
+    world.lose(worker)
+    world.tick(world.policy.reconnect_grace_s + 1)
+    world.join(worker, held=())
+    world.tick(61)
+    new = world.given(SendLease)[-1]
+    assert new.lease_id != old.lease_id
+    world.lose(worker)
+    world.join(worker, held=tuple(Held(lease.lease_id, task, "computing") for lease in (old, new)))
+    state = world.machine.tasks[task]
+    assert [(part.lease_id, part.phase) for part in state.replicas if not part.ended] == [
+        (new.lease_id, ReplicaPhase.LEASED)
+    ]
+    assert [abort.lease_id for abort in world.given(SendAbort)][-1] == old.lease_id
+    world.seal(worker, old)
+    assert [part.lease_id for part in state.replicas if not part.ended] == [new.lease_id]
