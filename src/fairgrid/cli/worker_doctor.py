@@ -36,7 +36,7 @@ def doctor(
     Exit code 0 if at least one works. Example: fairgrid worker doctor
     """
     policy = PolicyFile(directory / POLICY_NAME).current() if directory is not None else WorkerPolicy()
-    tried = asyncio.run(probe_all(within_s=within_s))
+    tried = asyncio.run(probe_all(within_s=within_s, containers=policy.containers()))
     rows = [_row(name, probe, policy) for name, (_, probe) in tried.items()]
     if json:
         emit_json({"status": "ok" if any(row["works"] for row in rows) else "nothing works", "runtimes": rows})

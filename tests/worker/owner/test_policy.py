@@ -227,6 +227,10 @@ def test_a_job_gets_its_slots_share_of_the_memory() -> None:
         ('time_zone = "Mars/Olympus"', "no time zone"),
         ("time_zone = 2", "time_zone must be a text"),
         ('levels = ["bare"]', "levels are of"),
+        ('container_engine = "nerdctl"', "neither podman, docker"),
+        ("container_engine = 1", "not a text"),
+        ('container_registries = ["https://docker.io"]', "not a registry"),
+        ("container_cache_bytes = -1", "at least 0"),
         ("slots = 0", "from 1 to 1024"),
         ("max_other_load_percent = 101", "from 0 to 100"),
         ("download_bytes_per_s = 0", "at least 1"),
@@ -237,3 +241,11 @@ def test_a_mistyped_rule_is_refused_and_named(tmp_path: Path, text: str, reason:
     path.write_text(text)
     with pytest.raises(UsageError, match=reason):
         load_policy(path)
+
+
+def test_what_the_owner_says_of_containers_reaches_their_level(tmp_path: Path) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text('container_engine = "docker"\ncontainer_registries = ["docker.io"]\ncontainer_cache_bytes = 5\n')
+    settings = load_policy(path).containers(insecure_loopback=True)
+    assert (settings.engine, settings.registries, settings.cache_bytes) == ("docker", ("docker.io",), 5)
+    assert settings.insecure_loopback and not load_policy(path).containers().insecure_loopback

@@ -19,6 +19,7 @@ from fairgrid.protocol.run_results import MAX_INDEX, MAX_RESULTS_TASKS
 from fairgrid.protocol.runs import unit_id, units_of
 from fairgrid.protocol.tags import FRAMEWORK_MASK, TEE_MASK
 from fairgrid.protocol.views import AppInfo, Deal, Task, TaskStatus
+from fairgrid.runtime.container.settings import ContainerSettings, fault_of_engine, fault_of_registry
 from fairgrid.worker.owner.hours import parse_window, parse_zone
 from fairgrid.worker.records.store import PoolRecord
 
@@ -68,6 +69,12 @@ class WorkerPolicy:
     """Least price (nRLC) of a task, as its deal pays it to the pool and its workers."""
     levels: tuple[str, ...] = ("wasm",)
     """Isolation levels that may run here (``wasm``, ``process``, ``container``, ``vm``); empty: all that work here."""
+    container_engine: str = ""
+    """What runs containers: ``podman``, ``docker``, or a path of one; empty: the first that works."""
+    container_registries: tuple[str, ...] = ()
+    """Registries that images may be fetched from; empty: none, so only images that travel as a file are run."""
+    container_cache_bytes: int = 16 << 30
+    """Disk that unpacked images may take."""
     labels: tuple[str, ...] = ()
     """Words of the owner's choice that the pool is told of this machine."""
     slots: int | None = None
@@ -101,6 +108,15 @@ class WorkerPolicy:
     """A worker that is asked to end takes nothing new, and has so long to finish what it holds; then it hands back what
     is not sealed. Asked twice, or with 0, it does so at once."""
 
+    def containers(self, *, insecure_loopback: bool = False) -> ContainerSettings:
+        """What the owner says of containers; ``insecure_loopback`` on local networks."""
+        return ContainerSettings(
+            engine=self.container_engine,
+            registries=self.container_registries,
+            cache_bytes=self.container_cache_bytes,
+            insecure_loopback=insecure_loopback,
+        )
+
 
 LEVELS: Final = tuple(level.value for level in Level)
 _ADDRESS_KEYS: Final = ("apps", "refused_apps", "refused_requesters", "pools")
@@ -110,6 +126,7 @@ _NUMBERS: Final = {
     "min_finalize_percent": (0, 100),
     "max_input_bytes": (0, None),
     "cache_bytes": (0, None),
+    "container_cache_bytes": (0, None),
     "min_price": (0, None),
     "slots": (1, 1024),
     "memory_bytes": (1 << 20, None),
@@ -159,12 +176,16 @@ def _checked(path: Path, name: str, value: object) -> Any:
         if not isinstance(value, bool):
             raise UsageError(f"In the policy {path}, {name} must be true or false, not {value!r}.")
         return value
+    if name == "container_engine":
+        return _engine(path, value)
     if name == "time_zone":
         return _time_zone(path, value)
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise UsageError(f"In the policy {path}, {name} must be a list of texts, not {value!r}.")
     if name == "hours":
         return _hours(path, value)
+    if name == "container_registries":
+        return _registries(path, value)
     if name == "levels" and not set(value) <= set(LEVELS):
         raise UsageError(f"In the policy {path}, levels are of {', '.join(LEVELS)}, not {value!r}.")
     if name not in _ADDRESS_KEYS:
@@ -173,6 +194,21 @@ def _checked(path: Path, name: str, value: object) -> Any:
         return tuple(checksum(item) for item in value)
     except OrderError as error:
         raise UsageError(f"In the policy {path}, {name}: {error}") from error
+
+
+def _engine(path: Path, value: object) -> str:
+    fault = fault_of_engine(value) if isinstance(value, str) else f"{value!r} is not a text"
+    if fault is not None:
+        raise UsageError(f"In the policy {path}, container_engine: {fault}.")
+    return str(value)
+
+
+def _registries(path: Path, value: list[str]) -> tuple[str, ...]:
+    for name in value:
+        fault = fault_of_registry(name)
+        if fault is not None:
+            raise UsageError(f"In the policy {path}, container_registries: {fault}.")
+    return tuple(value)
 
 
 def _time_zone(path: Path, value: object) -> str:
