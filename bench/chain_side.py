@@ -5,7 +5,8 @@
 Chain (anvil), worker and storage are processes of their own; the pool runs in this one, with its database on disk and
 every check that it makes in service. A bag is matched in one deal; the clock runs from the match until every task is
 COMPLETED on chain. Each task costs its share of an initialize for several, and one transaction of the worker, which
-contributes and finalizes; with --path slow three: contribute, reveal and finalize.
+contributes and finalizes; with --path slow three: contribute, reveal and finalize. With --run N the bag goes through
+the batch lane: each run of up to N tasks is one transaction of the worker, `settleRun`; with --path slow four.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ import structlog
 from fairgrid.chain import calls
 from fairgrid.chain.abi import contract_abi
 from fairgrid.chain.client import JsonRpcChain
-from fairgrid.chain.decode import created_address
+from fairgrid.chain.decode import created_address, decode_logs
 from fairgrid.chain.deploy import deploy
 from fairgrid.chain.network import Network, save_network
 from fairgrid.localnet.anvil import AnvilOptions, AnvilProcess, start_anvil
@@ -42,6 +43,7 @@ from fairgrid.pool.service import PoolService
 from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS
 from fairgrid.protocol.ids import task_id
 from fairgrid.protocol.orders import NULL_DATASET_ORDER, AppOrder, RequestOrder, WorkerpoolOrder
+from fairgrid.protocol.tags import LANE_MASK
 from fairgrid.protocol.typed_data import Domain, order_typed_data
 from fairgrid.protocol.wire import MAX_FRAME_BYTES
 from fairgrid.seams.clock import SystemClock
@@ -67,7 +69,9 @@ async def _process(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]
         await process.wait()
 
 
-async def measure(tasks: int, folder: Path, *, block_time: int | None, path: str = "fast") -> dict[str, Any]:
+async def measure(
+    tasks: int, folder: Path, *, block_time: int | None, path: str = "fast", run: int = 0
+) -> dict[str, Any]:
     """One bag of so many tasks through a fresh network."""
     anvil = await start_anvil(AnvilOptions(block_time=block_time, log=folder / "anvil.log"))
     try:
@@ -76,13 +80,13 @@ async def measure(tasks: int, folder: Path, *, block_time: int | None, path: str
         ) as storage:
             assert storage.stdout is not None
             storage_url = (await storage.stdout.readline()).decode().split()[1]
-            return await _with_network(tasks, folder, anvil, storage_url, storage.pid, path)
+            return await _with_network(tasks, folder, anvil, storage_url, storage.pid, path, run)
     finally:
         await anvil.stop()
 
 
 async def _with_network(
-    tasks: int, folder: Path, anvil: AnvilProcess, storage_url: str, storage_pid: int, path: str
+    tasks: int, folder: Path, anvil: AnvilProcess, storage_url: str, storage_pid: int, path: str, run: int
 ) -> dict[str, Any]:
     admin, scheduler, worker = dev_signer(0), dev_signer(1), dev_signer(2)
     deployed = await deploy(anvil.rpc_url)
@@ -117,7 +121,7 @@ async def _with_network(
             workerpool=pool,
             store=store,
             storage=storage,
-            policy=Policy(max_active_tasks=1_000),
+            policy=Policy(max_active_tasks=1_000, batch_run_tasks=run or Policy().batch_run_tasks),
             clock=SystemClock(),
             scratch=folder / "uploads",
         )
@@ -133,9 +137,8 @@ async def _with_network(
                 while not any(state.ready for state in service.machine.workers.values()):  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
                 pids = {"chain": anvil.process.record.pid, "pool": os.getpid(), "worker": lean.pid}
-                return await _run(
-                    tasks, chain, service, (admin, app, pool, scheduler), {**pids, "storage": storage_pid}
-                )
+                parts = (admin, app, pool, scheduler)
+                return await _run(tasks, chain, service, parts, {**pids, "storage": storage_pid}, lane=bool(run))
         finally:
             store.close()
 
@@ -146,22 +149,26 @@ async def _run(
     service: PoolService,
     parts: tuple[KeySigner, str, str, KeySigner],
     pids: dict[str, int],
+    *,
+    lane: bool,
 ) -> dict[str, Any]:
-    topic = next(key[0] for key, event in contract_abi("hub").events.items() if event.name == "TaskFinalize")
+    end = "RunFinalize" if lane else "TaskFinalize"
+    topic = next(key[0] for key, event in contract_abi("hub").events.items() if event.name == end)
     before = {name: _cpu(pid) for name, pid in pids.items()}
     first = (await chain.head()).number
     began = time.monotonic()
-    deal = await _match(tasks, chain, *parts)
-    ids = [task_id(deal, index) for index in range(tasks)]
+    deal = await _match(tasks, chain, *parts, lane=lane)
     ended = 0
     while ended < tasks:
         await asyncio.sleep(0.5)
         query = {"address": chain.hub, "fromBlock": hex(first), "topics": [topic]}
-        ended = len(await chain.rpc.request("eth_getLogs", query))
+        logs = await chain.rpc.request("eth_getLogs", query)
+        ended = sum(event.arguments["count"] for event in decode_logs(logs)) if lane else len(logs)
         assert time.monotonic() < began + 60 + tasks, f"{tasks - ended} tasks are not done"
     seconds = time.monotonic() - began
     cpu = {name: round(_cpu(pid) - before[name], 2) for name, pid in pids.items()}
     gas, count = await _gas(chain, first)
+    ids = list(service.machine.tasks) if lane else [task_id(deal, index) for index in range(tasks)]
     while any(name in service.machine.tasks and not service.machine.tasks[name].is_final for name in ids):  # noqa: ASYNC110
         await asyncio.sleep(0.1)
     return {
@@ -169,6 +176,7 @@ async def _run(
         "seconds": round(seconds, 2),
         "tasksPerSecond": round(tasks / seconds, 1),
         "cpuSeconds": cpu,
+        "runs": len(ids) if lane else 0,
         "transactions": count,
         "transactionsPerTask": round(count / tasks, 3),
         "gasPerTask": gas // tasks,
@@ -177,11 +185,14 @@ async def _run(
     }
 
 
-async def _match(tasks: int, chain: JsonRpcChain, admin: KeySigner, app: str, pool: str, scheduler: KeySigner) -> str:
+async def _match(
+    tasks: int, chain: JsonRpcChain, admin: KeySigner, app: str, pool: str, scheduler: KeySigner, *, lane: bool
+) -> str:
+    tag = f"0x{LANE_MASK if lane else 0:064x}"
     domain = Domain(chain.chain_id, chain.hub)
     salt = f"0x{time.time_ns():064x}"
     app_order = AppOrder(app, 0, tasks, salt=salt)
-    pool_order = WorkerpoolOrder(pool, 1_000, tasks, trust=1, salt=salt)
+    pool_order = WorkerpoolOrder(pool, 1_000, tasks, tag=tag, trust=1, salt=salt)
     request = RequestOrder(
         app,
         0,
@@ -191,6 +202,7 @@ async def _match(tasks: int, chain: JsonRpcChain, admin: KeySigner, app: str, po
         1_000,
         admin.address,
         tasks,
+        tag=tag,
         trust=1,
         beneficiary=admin.address,
         params="{}",
@@ -244,10 +256,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--block-time", type=int, default=0, help="seconds between blocks beside mining at once; 0: none"
     )
     parser.add_argument("--path", choices=("fast", "slow"), default="fast", help="one transaction a task, or three")
+    parser.add_argument(
+        "--run", type=int, default=0, help="through the batch lane, in runs of so many; 0: classic lane"
+    )
     given = parser.parse_args(arguments)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     with tempfile.TemporaryDirectory() as folder:
-        document = asyncio.run(measure(given.tasks, Path(folder), block_time=given.block_time or None, path=given.path))
+        document = asyncio.run(
+            measure(given.tasks, Path(folder), block_time=given.block_time or None, path=given.path, run=given.run)
+        )
     sys.stdout.write(json.dumps(document, indent=2) + "\n")
 
 

@@ -24,9 +24,11 @@ from fairgrid.chain.interface import Call
 from fairgrid.chain.network import load_network
 from fairgrid.protocol import wire
 from fairgrid.protocol.archive import archive_digest, write_archive
+from fairgrid.protocol.cid import cid_of
 from fairgrid.protocol.hexes import from_hex, keccak
-from fairgrid.protocol.ids import result_hash, result_seal
+from fairgrid.protocol.ids import result_hash, result_seal, task_id
 from fairgrid.protocol.results import results_text
+from fairgrid.protocol.run_results import RunResults, TaskResult
 from fairgrid.protocol.seals import challenge_message, seal_hash
 from fairgrid.protocol.typed_data import Domain, enrolment_typed_data
 from fairgrid.storage.client import StorageClient
@@ -37,6 +39,7 @@ __all__ = ["LeanWorker"]
 _CONTRIBUTE_GAS, _REVEAL_GAS, _AT_ONCE_GAS = 300_000, 150_000, 600_000
 _HEARTBEAT_S = 2.0
 _NAMED_AT_ONCE = 200
+_UPLOADS_AT_ONCE = 8
 
 
 class LeanWorker:
@@ -54,6 +57,7 @@ class LeanWorker:
         self._held: dict[str, wire.HeldLease] = {}
         self._digests: dict[str, str] = {}
         self._cids: dict[str, str] = {}
+        self._runs: dict[str, tuple[wire.Lease, RunResults]] = {}
         self._calls: asyncio.Queue[tuple[Call, int]] = asyncio.Queue()
         self._work: set[asyncio.Task[None]] = set()
         self._connection: ClientConnection
@@ -89,6 +93,7 @@ class LeanWorker:
                 slots=self._slots,
                 version=wire.PROTOCOL_VERSION,
                 fast=self._fast or None,
+                settles=self._fast or None,
             )
         )
         welcome = wire.decode_pool_message(await self._connection.recv())
@@ -110,7 +115,7 @@ class LeanWorker:
         address, hub = self._key.address, self._chain.hub
         match message:
             case wire.Lease():
-                digest = await asyncio.to_thread(self._compute, message.task_id)
+                digest = await asyncio.to_thread(self._compute_run if message.count else self._compute_task, message)
                 self._digests[message.task_id] = digest
                 seal = seal_hash(self._chain.chain_id, hub, message.task_id, message.round, address, digest, self._salt)
                 self._held[message.task_id] = wire.HeldLease(message.lease_id, message.task_id, "sealed")
@@ -126,6 +131,11 @@ class LeanWorker:
                 )
             case wire.Authorisation():
                 digest = self._digests[message.task_id]
+                if message.fast and message.task_id in self._runs:
+                    lease, run = self._runs[message.task_id]
+                    settle = calls.settle_run(hub, lease.deal_id, lease.count, run.root, run.results, message.signature)
+                    self._calls.put_nowait((settle, _AT_ONCE_GAS))
+                    return
                 if message.fast:
                     results = results_text(self._cids.pop(message.task_id))
                     at_once = calls.contribute_and_finalize(
@@ -151,7 +161,10 @@ class LeanWorker:
                     wire.Opening(lease_id=message.lease_id, task_id=message.task_id, digest=digest, salt=self._salt)
                 )
             case wire.UploadRequest():
-                cid = await self._storage.add_file(self._archive(message.task_id))
+                if message.task_id in self._runs:
+                    cid = await self._upload_run(*self._runs[message.task_id])
+                else:
+                    cid = await self._storage.add_file(self._archive(message.task_id))
                 self._cids[message.task_id] = cid
                 opening = (self._digests[message.task_id], self._salt) if message.early else (None, None)
                 await self._say(wire.Uploaded(message.lease_id, message.task_id, cid, "0x", *opening))
@@ -164,15 +177,39 @@ class LeanWorker:
     def _salt(self) -> str:
         return "0x" + keccak(b"bench").hex()
 
-    def _archive(self, task_id: str) -> Path:
-        return self._folder / f"{task_id}.zip"
+    def _archive(self, name: str) -> Path:
+        return self._folder / f"{name}.zip"
 
-    def _compute(self, task_id: str) -> str:
-        folder = self._folder / task_id
+    def _compute_task(self, lease: wire.Lease) -> str:
+        return self._compute(lease.task_id)
+
+    def _compute_run(self, lease: wire.Lease) -> str:
+        found = []
+        for index in range(lease.index, lease.index + lease.count):
+            name = task_id(lease.deal_id, index)
+            digest = self._compute(name)
+            data = self._archive(name).read_bytes()
+            found.append(TaskResult(digest, cid_of(data), len(data)))
+        run = RunResults(lease.index, tuple(found))
+        self._runs[lease.task_id] = (lease, run)
+        return run.digest
+
+    async def _upload_run(self, lease: wire.Lease, run: RunResults) -> str:
+        names = iter([task_id(lease.deal_id, index) for index in range(lease.index, lease.index + lease.count)])
+
+        async def some() -> None:
+            for name in names:
+                await self._storage.add_file(self._archive(name))
+
+        await asyncio.gather(*(some() for _ in range(_UPLOADS_AT_ONCE)))
+        return await self._storage.add_bytes(run.to_bytes())
+
+    def _compute(self, name: str) -> str:
+        folder = self._folder / name
         folder.mkdir()
-        (folder / "answer.txt").write_text(task_id)
-        write_archive(folder, self._archive(task_id))
-        return archive_digest(self._archive(task_id))
+        (folder / "answer.txt").write_text(name)
+        write_archive(folder, self._archive(name))
+        return archive_digest(self._archive(name))
 
     async def _send(self) -> None:
         """Everything that waits, in one request, with the next nonces."""

@@ -12,7 +12,8 @@ from typing import Any, cast
 import pytest
 from rich.console import Console
 
-from fairgrid.cli.run import _finish, _show_job_error
+from fairgrid.cli.run import _finish
+from fairgrid.cli.run_report import show_job_error
 from fairgrid.client.client import Client
 from fairgrid.client.journal import DealRecord
 from fairgrid.client.progress import OnProgress, ignore_progress
@@ -109,7 +110,7 @@ async def test_match_that_was_refused_promises_nothing(tmp_path: Path) -> None:
 )
 def test_failed_job_has_its_remedy_once(document: dict[str, Any], remedy: str) -> None:
     screen = Console(file=io.StringIO(), width=1_000)
-    _show_job_error(document, 3, screen)
+    show_job_error(document, 3, screen)
     assert isinstance(screen.file, io.StringIO)
     lines = screen.file.getvalue().splitlines()
     assert [line.count(remedy) for line in lines] == [0, 1]

@@ -101,8 +101,10 @@ class Grid:
         model.deposit_for(admin, DEPOSIT, address)
 
     @contextlib.asynccontextmanager
-    async def pool(self, *, chain: Chain | None = None, sponsor_key: KeySigner | None = None) -> AsyncIterator[Grid]:
-        """The scheduler and its HTTP service, on the same folder each time."""
+    async def pool(
+        self, *, chain: Chain | None = None, sponsor_key: KeySigner | None = None, port: int | None = None
+    ) -> AsyncIterator[Grid]:
+        """The scheduler and its HTTP service, on the same folder each time; ``port`` None: a free one."""
         store = PoolStore.open(self.folder / "pool.db")
         try:
             async with PoolService(
@@ -119,7 +121,7 @@ class Grid:
             ).running() as self.service:
                 application = pool_application(self.service)
                 async with (
-                    serving(application, ws_max_size=wire.MAX_FRAME_BYTES) as self.url,
+                    serving(application, port=port or 0, ws_max_size=wire.MAX_FRAME_BYTES) as self.url,
                     PoolClient(self.url) as self.client,
                 ):
                     yield self
@@ -238,6 +240,8 @@ class Script:
     contributes_at_all: bool = True
     fast: bool = False
     """Contributes and finalizes in one transaction where it may."""
+    settles: bool = False
+    """Opens and ends runs in one transaction where it may."""
     reveals_after_s: float = 0.0
     usage: Usage | None = None
     """What it says that a task took."""
@@ -272,8 +276,10 @@ class Scripted:
     async def connected(self, **enrolment: object) -> AsyncIterator[Scripted]:
         """Enrolled, ready and at work."""
         async with connect(f"{self.grid.url.replace('http', 'ws')}/worker", proxy=None) as self.connection:
-            await self.enrol(**({"fast": True} if self.script.fast else {}) | enrolment)
-            await self.say(wire.Ready(held=(), free_slots=1))
+            able = {name: True for name in ("fast", "settles") if getattr(self.script, name)}
+            await self.enrol(**able | enrolment)
+            with contextlib.suppress(ConnectionClosed):  # One that is turned away may know it already.
+                await self.say(wire.Ready(held=(), free_slots=1))
             loops = [asyncio.create_task(self._listen()), asyncio.create_task(self._beat())]
             try:
                 yield self
@@ -387,6 +393,14 @@ class Scripted:
 
     async def _contribute(self, message: wire.Authorisation) -> None:
         digest = self.digest(self.script.contributes or self.script.content, message.task_id)
+        if message.fast and message.task_id in self.grid.runs:
+            run = self.results(self.script.contributes or self.script.content, message.task_id)
+            lease = self.grid.runs[message.task_id]
+            settle = calls.settle_run(
+                self.grid.chain.hub, lease.deal_id, lease.count, run.root, run.results, message.signature
+            )
+            await self.grid.chain.transact(settle, self.key)
+            return
         if message.fast:
             results = results_text(cid_of(self._archive(self.script.content).read_bytes()))
             at_once = calls.contribute_and_finalize(

@@ -25,6 +25,7 @@ from fairgrid.pool.core.events import (
     LeaseFailed,
     OpeningReceived,
     RevealMined,
+    RunSettledAtOnce,
     SealReceived,
     TaskSettledAtOnce,
     UploadReported,
@@ -76,7 +77,9 @@ DELIVERED = {
     "FinalizeRun": Delivery(),
     "RefundRest": Delivery(),
     "SendLease": Delivery("lease", (SealReceived, LeaseFailed)),
-    "SendAuthorisation": Delivery("authorisation", (ContributionMined, ConsensusReached, TaskSettledAtOnce)),
+    "SendAuthorisation": Delivery(
+        "authorisation", (ContributionMined, ConsensusReached, TaskSettledAtOnce, RunSettledAtOnce)
+    ),
     "SendRevealNotice": Delivery("reveal_notice", (RevealMined,)),
     "RequestOpening": Delivery("opening_request", (OpeningReceived,)),
     "RequestUpload": Delivery("upload_request", (UploadReported,)),
@@ -111,7 +114,7 @@ class Scenario:
     audited: bool = False
     """Another worker audits it, and is paid at once."""
     fast: bool = False
-    """Its worker ends it itself."""
+    """Its worker ends it itself; of a run, it begins it, too."""
     waits: bool = False
     """Its job may read results of other tasks, so that the pool must find out."""
 
@@ -122,6 +125,10 @@ def _one(grid: Grid) -> list[Scripted]:
 
 def _one_is_fast(grid: Grid) -> list[Scripted]:
     return [Scripted(grid, "worker", Script(fast=True))]
+
+
+def _one_settles(grid: Grid) -> list[Scripted]:
+    return [Scripted(grid, "worker", Script(fast=True, settles=True))]
 
 
 def _one_is_confused(grid: Grid) -> list[Scripted]:
@@ -153,6 +160,7 @@ def _nobody(grid: Grid) -> list[Scripted]:
 
 HAPPY = Scenario(_one)
 FAST = Scenario(_one_is_fast, fast=True)
+SETTLED = Scenario(_one_settles, fast=True, run=3, tasks=3)
 HAPPY_RUN = Scenario(_one, run=3, tasks=3)
 SCENARIOS = {
     **dict.fromkeys(("Initialize", "Finalize", "VerifyUpload"), HAPPY),
@@ -162,7 +170,9 @@ SCENARIOS = {
     "Reopen": Scenario(_two_are_shy, skips_s=700, skips_at=TaskStatus.REVEALING, also=("reopen",)),
     **dict.fromkeys(("OpenRun", "FinalizeRun"), HAPPY_RUN),
     "SplitRun": Scenario(_two_disagree, trust=4, ends=TaskStatus.SPLIT, run=2, tasks=2),
-    "RefundRest": Scenario(_nobody, ends=TaskStatus.FAILED, skips_s=100_000, run=4, tasks=9, also=("refundRest",)),
+    "RefundRest": Scenario(
+        _nobody, trust=4, ends=TaskStatus.FAILED, skips_s=100_000, run=4, tasks=9, also=("refundRest",)
+    ),
     "SendAbort": Scenario(_one_is_confused),
     "AwaitDependencies": Scenario(_one, waits=True),
     "PayAuditor": Scenario(_two_agree, audited=True, also=("transfer",)),
@@ -232,14 +242,14 @@ class KillingStore(PoolStore):
 
     killer: Killer
 
-    def commit(self, commit: Commit) -> None:
+    def commit(self, commit: Commit, *, handed: Callable[[], None] = lambda: None) -> None:
         killer = self.killer
         if killer.is_dead:
             raise Died
         answers = DELIVERED[killer.kind].answers
         if killer.delivered.is_set() and any(isinstance(event, answers) for event in commit.events):
             killer.at("after receipt")
-        super().commit(commit)
+        super().commit(commit, handed=handed)
         if killer.kind in {type(instruction).__name__ for instruction in commit.instructions}:
             killer.decided.set()
             if killer.kind not in CHAIN_KINDS:

@@ -18,6 +18,7 @@ from fairgrid.pool.core.events import (
     OpeningReceived,
     RevealMined,
     RunOpened,
+    RunSettledAtOnce,
     SealReceived,
     TaskClaimed,
     TaskFinalized,
@@ -107,6 +108,8 @@ class Fake:
     network: str = ""
     fast: bool = False
     """Can contribute and finalize in one transaction."""
+    settles: bool = False
+    """Can open and end a run in one transaction."""
     leases: dict[str, SendLease] = field(default_factory=dict)
 
     @property
@@ -170,6 +173,7 @@ class World:
                 machine=machine,
                 network=fake.network,
                 fast=fake.fast,
+                settles=fake.settles,
             )
         )
         self.feed(WorkerReady(fake.address, held, fake.slots - len(held)))
@@ -320,10 +324,17 @@ class World:
         match instruction:
             case SendLease():
                 fake.leases[instruction.lease_id] = instruction
+                if instruction.count:
+                    run = instruction.task_id
+                    self.runs[run] = (instruction.index, instruction.count)
+                    self.deals[run] = self.deals[instruction.deal_id]
+                    self.chain.setdefault(run, ChainFacts())
                 if fake.seals:
                     self.seal(fake, instruction)
             case SendAuthorisation() if fake.obeys_authorisation:
-                if instruction.fast and fake.fast:
+                if instruction.fast and fake.settles and instruction.task_id in self.runs:
+                    self.settle_run(fake, instruction.task_id)
+                elif instruction.fast and fake.fast:
                     self.contribute_and_finalize(fake, instruction.task_id)
                 else:
                     self.contribute(fake, instruction.task_id)
@@ -383,6 +394,17 @@ class World:
         deadline = self.chain_time + 2 * TIMEREF
         self.chain[task] = ChainFacts(TaskStatus.COMPLETED, value, deadline, digest, (seen,))
         self.feed(TaskSettledAtOnce(task, fake.address, value, digest))
+
+    def settle_run(self, fake: Fake, run: str) -> None:
+        (first, count), deal = self.runs[run], self.deals[run]
+        if self.chain[run].status is not TaskStatus.UNSET or self.cursors[deal.deal_id] != first:
+            return
+        self.cursors[deal.deal_id] += count
+        digest = digest_of(fake.contributes or self.answer(fake, run))
+        value = result_hash(run, digest)
+        seen = SeenContribution(fake.address, value, 2, ContributionStatus.PROVED)
+        self.chain[run] = ChainFacts(TaskStatus.COMPLETED, value, self.chain_time + 2 * TIMEREF, digest, (seen,))
+        self.feed(RunSettledAtOnce(run, deal.deal_id, first, count, fake.address, value, digest))
 
     def reveal(self, fake: Fake, task: str) -> None:
         facts = self.chain[task]

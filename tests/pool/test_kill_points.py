@@ -31,6 +31,7 @@ from .kill_points import (
     KINDS,
     POINTS,
     SCENARIOS,
+    SETTLED,
     Died,
     Killer,
     KillingChain,
@@ -62,6 +63,9 @@ BEGINS_AND_ENDS = {
 FAST_KINDS = ("Initialize", "SendLease", "RequestUpload", "VerifyUpload", "SendAuthorisation", "SendDone")
 """Instructions of a task that its only worker contributes and finalizes in one transaction."""
 
+SETTLED_KINDS = ("SendLease", "RequestUpload", "VerifyUpload", "SendAuthorisation", "SendDone")
+"""Instructions of a run that its only worker opens and ends in one transaction."""
+
 CASES = [(kind.__name__, point) for kind in KINDS for point in POINTS]
 
 
@@ -90,6 +94,14 @@ async def test_killed_around_the_fast_path_the_pool_goes_on_and_everything_happe
     tmp_path: Path, kind: str, point: str
 ) -> None:
     await _killed_and_ended(tmp_path, FAST, kind, point)
+
+
+@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("kind", SETTLED_KINDS)
+async def test_killed_around_a_run_that_is_settled_at_once_the_pool_goes_on_and_everything_happens_exactly_once(
+    tmp_path: Path, kind: str, point: str
+) -> None:
+    await _killed_and_ended(tmp_path, SETTLED, kind, point)
 
 
 async def _killed_and_ended(folder: Path, scenario: Scenario, kind: str, point: str) -> None:
@@ -187,7 +199,11 @@ def _assert_exactly_once(grid: Grid, task: str, scenario: Scenario) -> None:
     ]
     functions = [transaction.function for transaction in mine]
     assert sorted(function.lower() for function in functions) == sorted(
-        [begin, *([] if scenario.fast else [end]), *(name.lower() for name in scenario.also)]
+        [
+            *([] if scenario.fast and scenario.run else [begin]),
+            *([] if scenario.fast else [end]),
+            *(name.lower() for name in scenario.also),
+        ]
     )
     assert all(grid.chain._receipts[transaction.hash].succeeded for transaction in mine)
     assert [transaction.nonce for transaction in mine] == list(range(len(mine)))

@@ -128,6 +128,65 @@ async def test_a_bag_is_computed_by_agreeing_workers_and_collected(tmp_path: Pat
         await follower.close()
 
 
+def sent_by(world: World, signer: KeySigner) -> list[str]:
+    return [
+        sent.function for block in world.chain._blocks for sent in block.transactions if sent.sender == signer.address
+    ]
+
+
+async def test_a_bag_of_trust_1_is_settled_by_its_workers_a_transaction_a_run_and_none_of_the_pool(
+    tmp_path: Path,
+) -> None:
+    async with new_world() as world, contextlib.AsyncExitStack() as stack:
+        service, url = await stack.enter_async_context(pool(world, tmp_path))
+        for signer in (WORKER, OTHER):
+            await stack.enter_async_context(running(world, setting(tmp_path, url, signer)))
+        record = await record_of(world, 12, 1)
+        before = {signer: len(sent_by(world, signer)) for signer in (WORKER, OTHER, SCHEDULER)}
+        follower = await BagFollower.open(world.chain, record)
+        await _until(lambda: over(follower))
+        found = follower.ledger.bag()
+        assert found.completed == 12 and not found.refunded
+        outcomes = await collect_bag(
+            world.chain, world.storage, record.deal_id, follower.deal, found, tmp_path / "out", ignore_progress
+        )
+        assert [outcome.error is not None for outcome in outcomes] == [index == 3 for index in range(12)]
+        sent = [name for signer in (WORKER, OTHER) for name in sent_by(world, signer)[before[signer] :]]
+        assert sent == ["settleRun"] * len(found.runs)
+        assert len(sent_by(world, SCHEDULER)) == before[SCHEDULER]
+        payments = follower.ledger.payments()
+        assert sum(line.net for line in payments) == 0
+        for signer in (WORKER, OTHER):
+            account = await world.chain.view_account(signer.address)
+            earned = next((line.net for line in payments if line.account == signer.address), 0)
+            assert (account.stake - DEPOSIT, account.locked) == (earned, 0)
+        assert all(state.phase is Phase.COMPLETED for state in service.machine.tasks.values())
+        await follower.close()
+
+
+async def test_a_worker_that_is_killed_with_an_unopened_run_settles_it_after_its_restart(tmp_path: Path) -> None:
+    async with new_world() as world, contextlib.AsyncExitStack() as stack:
+        service, url = await stack.enter_async_context(pool(world, tmp_path))
+        agent, held = build_agent(world, setting(tmp_path, url, OTHER))
+        killed = asyncio.create_task(agent.run())
+        record = await record_of(world, 2, 1)
+        follower = await BagFollower.open(world.chain, record)
+
+        async def sealed() -> bool:
+            return any(replica.seal for task in service.machine.tasks.values() for replica in task.replicas)
+
+        await _until(sealed)
+        killed.cancel()
+        await asyncio.wait((killed,))
+        held.close()
+        await stack.enter_async_context(running(world, setting(tmp_path, url, OTHER)))
+        await _until(lambda: over(follower))
+        assert follower.ledger.bag().completed == 2
+        assert sent_by(world, OTHER).count("settleRun") == 1
+        assert (await world.chain.view_account(OTHER.address)).locked == 0
+        await follower.close()
+
+
 async def test_a_liar_is_cut_down_to_the_task_that_it_lies_about_and_all_others_are_paid(tmp_path: Path) -> None:
     async with new_world() as world, contextlib.AsyncExitStack() as stack:
         service, url = await stack.enter_async_context(pool(world, tmp_path))

@@ -13,7 +13,7 @@ import pytest
 from fairgrid.errors import HostFailure, UsageError, VerificationError
 from fairgrid.protocol.cid import cid_of
 from fairgrid.runtime.wasm import interpreters
-from fairgrid.runtime.wasm.engine import compile_module, engine_key
+from fairgrid.runtime.wasm.engine import EngineClass, compile_module, engine_key
 from fairgrid.runtime.wasm.interpreters import (
     RUNTIMES,
     InstalledRuntime,
@@ -32,7 +32,7 @@ TINY = b"\0asm\x01\0\0\0"
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache, a compiler that is quick, and no network."""
     monkeypatch.setenv("FAIRGRID_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(interpreters, "compile_module", lambda wasm: compile_module(TINY))
+    monkeypatch.setattr(interpreters, "compile_module", lambda wasm, engine_class: compile_module(TINY))
     return cache_folder()
 
 
@@ -94,7 +94,7 @@ def test_two_installations_at_once_compile_once(
 ) -> None:
     compiled: list[int] = []
 
-    def compile_slowly(wasm: bytes) -> bytes:
+    def compile_slowly(wasm: bytes, engine_class: EngineClass) -> bytes:
         compiled.append(len(wasm))
         threading.Event().wait(0.3)
         return compile_module(TINY)
@@ -148,7 +148,7 @@ def test_compiled_form_of_another_engine_or_open_to_others_is_made_again(cache: 
 def test_failed_compilation_leaves_nothing_half_done(
     cache: Path, offline: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(wasm: bytes) -> bytes:
+    def fail(wasm: bytes, engine_class: EngineClass) -> bytes:
         raise OSError(28, os.strerror(28))
 
     monkeypatch.setattr(interpreters, "compile_module", fail)
@@ -172,3 +172,4 @@ def test_download_that_fails_says_what_to_do(cache: Path, monkeypatch: pytest.Mo
 def test_key_of_a_compiled_form_follows_the_interpreter() -> None:
     assert engine_key("a" * 64) != engine_key("b" * 64)
     assert engine_key("a" * 64) == engine_key("a" * 64)
+    assert engine_key("a" * 64) != engine_key("a" * 64, EngineClass.FAST)

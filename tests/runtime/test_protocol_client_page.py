@@ -6,10 +6,11 @@ from pathlib import Path
 
 from fairgrid.protocol.results import exit_error, limit_error, rule_error
 from fairgrid.runtime.job import LOG_BYTES
+from fairgrid.runtime.log_sink import cut_marker
 from fairgrid.runtime.wasm.guest_run import TRAP_EXIT
 from fairgrid.runtime.wasm.interpreters import RUNTIMES, default_runtime_id
 from fairgrid.runtime.wasm.wasi_calls import BYTE_FUEL, CALL_FUEL
-from fairgrid.runtime.wasm.wasi_state import CLOCK_START_NS, SeededRandom, cut_marker
+from fairgrid.runtime.wasm.wasi_state import CLOCK_START_NS, SeededRandom
 from tests.protocol.formats import VECTORS
 from tests.runtime.test_determinism import KNOWN_FUEL
 

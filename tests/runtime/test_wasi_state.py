@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
-from fairgrid.runtime.wasm.wasi_state import CLOCK_START_NS, LogicalClock, LogSink, SeededRandom, cut_marker
+from fairgrid.runtime.log_sink import LogSink, cut_marker
+from fairgrid.runtime.wasm.wasi_state import CLOCK_START_NS, LogicalClock, SeededRandom
 
 
 def test_clock_adds_a_microsecond_a_read() -> None:

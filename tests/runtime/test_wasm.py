@@ -16,10 +16,10 @@ import pytest
 
 from fairgrid.errors import HostFailure
 from fairgrid.runtime.interface import Limits, Stop
-from fairgrid.runtime.wasm import sandbox as wasm
+from fairgrid.runtime.log_sink import cut_marker
+from fairgrid.runtime.wasm import host_process as wasm
 from fairgrid.runtime.wasm.interpreters import InstalledRuntime
 from fairgrid.runtime.wasm.sandbox import WasmSandbox
-from fairgrid.runtime.wasm.wasi_state import cut_marker
 from tests.runtime.conftest import RunScript, job_in
 
 FUEL = 30_000_000_000

@@ -19,6 +19,7 @@ from tests.simulation.nodes import EPOCH, Node
 
 __all__ = ["KEPT_BLOCKS", "ChainTroubles", "NodeChain", "SimulatedChain"]
 
+_ABOUT_A_TASK = ("contribute", "reveal", "finalize", "finalizeRun", "claim")
 KEPT_BLOCKS = 13
 """How deep the chain can be rewritten, and one more."""
 
@@ -44,10 +45,25 @@ class SimulatedChain(ModelChain):
             if transaction.sender == sender and not self._receipts[transaction.hash].succeeded
         ]
 
+    def is_waiting(self, sender: str) -> bool:
+        """Whether a transaction of this sender is sent and not mined."""
+        return any(transaction.sender == sender for transaction in self._pool)
+
+    def transfers_of(self, sender: str) -> dict[str, int]:
+        """What an account gave others in the escrow by itself, by receiver."""
+        given: dict[str, int] = {}
+        for block in self._blocks:
+            for transaction in block.transactions:
+                if transaction.sender == sender and transaction.function == "transfer":
+                    if self._receipts[transaction.hash].succeeded:
+                        to, amount = self._calls[transaction.hash].arguments
+                        given[str(to)] = given.get(str(to), 0) + int(amount)
+        return given
+
     def task_of(self, transaction: SignedTransaction) -> str:
         """The task that a transaction of pool or worker is about; empty for none."""
         arguments = self._calls[transaction.hash].arguments
-        return str(arguments[0]) if transaction.function in ("contribute", "reveal", "finalize", "claim") else ""
+        return str(arguments[0]) if transaction.function in _ABOUT_A_TASK else ""
 
     def _append(self, mined: _MinedBlock) -> None:
         if self._keep_states:

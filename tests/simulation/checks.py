@@ -1,137 +1,45 @@
-"""What must hold while a simulation runs, and when it is over. Each check appends to `Simulation.violations`."""
+"""What must hold when a simulation is over. Each check appends to `Simulation.violations`."""
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fairgrid.errors import VerificationError
-from fairgrid.pool.app import task_document
-from fairgrid.pool.core.phases import ReplicaPhase
-from fairgrid.pool.records.rows import StoredTask
 from fairgrid.protocol.archive import archive_digest
-from fairgrid.protocol.ids import task_id as id_of_task
 from fairgrid.protocol.results import cid_of_results
 from fairgrid.protocol.rewards import KITTY_ADDRESS
+from fairgrid.protocol.run_results import parse_run_results
+from fairgrid.protocol.runs import units_of
 from fairgrid.protocol.trust import consensus_reached
-from fairgrid.protocol.views import ContributionStatus, Task, TaskStatus
-from tests.simulation.faults import Fault
-from tests.simulation.storage import result_of
-from tests.simulation.workers import right_answer
+from fairgrid.protocol.views import ContributionStatus, Run, Task, TaskStatus
+from tests.simulation.faults import Fault, Part
+from tests.simulation.watching import right_digest
 
 if TYPE_CHECKING:
     from tests.simulation.world import Simulation
 
-__all__ = ["check_end", "watch_public_pages", "watch_transactions", "watch_what_pool_says", "watch_what_worker_says"]
+__all__ = ["check_end", "check_transactions"]
 
-_MOST_TASKS = 64
 _FAIR_S = 200.0
 """So long after calm everybody can have done what was due."""
-
-
-# --- while it runs ------------------------------------------------------------------------------------------------
-
-
-def watch_what_pool_says(simulation: Simulation, worker: str, frame: str) -> None:
-    """No digest before consensus; no authorisation before the round's seals are in, and one at a time."""
-    message = json.loads(frame)
-    task_id = message.get("task_id", "")
-    if task_id and task_id not in simulation.consensus_since and _digest(task_id) in frame:
-        simulation.violate(f"the pool tells {worker} the digest of {task_id[:10]} before consensus")
-    if message["kind"] != "authorisation" or simulation.service is None:
-        return
-    task = simulation.service.machine.tasks.get(task_id)
-    seat = simulation.seats[worker]
-    if task is None:
-        return
-    replica = task.replica(message["lease_id"])
-    if replica is None or not replica.seal:
-        simulation.violate(f"the pool authorises {worker} for {task_id[:10]} without its seal")
-    first_time = (worker, message["lease_id"]) not in simulation.authorised
-    simulation.authorised.add((worker, message["lease_id"]))
-    computing = [other for other in task.in_phase(ReplicaPhase.LEASED) if other.worker != seat.signer.address]
-    if computing and first_time:
-        simulation.violate(f"the pool authorises {worker} for {task_id[:10]} while others still compute")
-    if len(task.in_phase(ReplicaPhase.AUTHORISED)) > 1 and not simulation.reorganised:
-        simulation.violate(f"the pool authorises several workers for {task_id[:10]} at once")
-
-
-def watch_what_worker_says(simulation: Simulation, worker: str, frame: str) -> None:
-    """No opening, and no word of a result, before the consensus is as deep as the network's confirmations."""
-    message = json.loads(frame)
-    task_id = message.get("task_id", "")
-    if not task_id:
-        return
-    if message["kind"] == "opening":
-        _expect_consensus(simulation, worker, task_id, "opens its seal")
-    elif message["kind"] == "uploaded" and message.get("digest"):
-        _expect_trust_1(simulation, worker, task_id)
-    elif message["kind"] == "uploaded":
-        _expect_consensus(simulation, worker, task_id, "uploads")
-
-
-def _expect_trust_1(simulation: Simulation, worker: str, task_id: str) -> None:
-    """Before consensus a worker uploads and opens its seal only where one contribution is the consensus."""
-    deals = (simulation.chain.model.view_deal(deal_id) for deal_id in simulation.deal_ids)
-    trusts = [deal.trust for deal, deal_id in zip(deals, simulation.deal_ids, strict=True) if _is_of(task_id, deal_id)]
-    if trusts == [0] and simulation.reorganised:
-        return  # A reorganisation took its deal back.
-    if trusts != [1]:
-        simulation.violate(f"{worker} uploads {task_id[:10]} of trust {trusts} before consensus")
-
-
-def _is_of(task_id: str, deal_id: str) -> bool:
-    return task_id in (id_of_task(deal_id, index) for index in range(_MOST_TASKS))
-
-
-def watch_transactions(simulation: Simulation, sender: str, function: str, task_id: str) -> None:
-    """A reveal is sent only when the consensus is deep enough."""
-    if function == "reveal":
-        _expect_consensus(simulation, sender, task_id, "reveals")
-
-
-def _expect_consensus(simulation: Simulation, worker: str, task_id: str, what: str) -> None:
-    model = simulation.chain.model
-    if model.view_task(task_id).status is TaskStatus.FAILED:
-        return
-    since = simulation.consensus_since.get(task_id)
-    if since is None:
-        if not simulation.reorganised:
-            simulation.violate(f"{worker} {what} of {task_id[:10]} before consensus")
-    elif simulation.chain.height - since[1] < simulation.plan.confirmations and not simulation.reorganised:
-        simulation.violate(
-            f"{worker} {what} of {task_id[:10]} when the consensus is {simulation.chain.height - since[1]} blocks deep"
-        )
-
-
-def watch_public_pages(simulation: Simulation) -> None:
-    """What everybody may read of a task names no digest and no worker before consensus."""
-    if simulation.service is None:
-        return
-    for task_id, task in simulation.service.machine.tasks.items():
-        if task.facts.status >= TaskStatus.REVEALING:
-            continue
-        shown = json.dumps(task_document(StoredTask(task, 0.0))) + "".join(line.text for line in task.story)
-        if _digest(task_id) in shown:
-            simulation.violate(f"the pool's pages show the digest of {task_id[:10]} before consensus")
-
-
-def _digest(task_id: str) -> str:
-    return result_of(right_answer(task_id)).digest
-
-
-# --- at the end ---------------------------------------------------------------------------------------------------
+_WINDOW_OF_RUN = 4
+"""A seal of a run may take so many times its category's time (`fairgrid.pool.core.dispatch`)."""
+_AUDIT_ENDS = ("agreed", "wrong", "undecided", "unopened")
 
 
 def check_end(simulation: Simulation) -> None:
     """Every check of what is left when all is over."""
     _check_money(simulation)
-    for task_id in simulation.task_ids:
-        _check_task(simulation, task_id)
+    for unit in simulation.unit_ids():
+        _check_unit(simulation, unit)
+    for deal_id in simulation.requests.lanes:
+        _check_lane(simulation, deal_id)
     _check_requester(simulation)
-    _check_transactions(simulation)
+    _check_auditors(simulation)
+    if not simulation.reorganised:
+        check_transactions(simulation)
     _check_bans(simulation)
     _check_what_is_held(simulation)
 
@@ -153,7 +61,8 @@ def _check_money(simulation: Simulation) -> None:
             simulation.violate(f"{locked} nRLC of {who} are still locked after every deadline")
 
 
-def _check_task(simulation: Simulation, task_id: str) -> None:
+def _check_unit(simulation: Simulation, task_id: str) -> None:
+    """A task or a run ends, and ends well if it could."""
     model = simulation.chain.model
     task = model.view_task(task_id)
     for worker in task.contributors:
@@ -166,18 +75,22 @@ def _check_task(simulation: Simulation, task_id: str) -> None:
         _check_honest_were_paid(simulation, task_id, task)
     elif task.status is TaskStatus.FAILED:
         _check_failure(simulation, task_id, task)
-    else:
+    elif task.status is not TaskStatus.SPLIT:
         simulation.violate(f"task {task_id[:10]} never ends: {task.status.name}")
 
 
 def _check_result(simulation: Simulation, task_id: str, task: Task) -> None:
     """A completed task's result is in storage, with the digest that the chain holds; and it is right."""
-    blob = simulation.blobs.blobs.get(cid_of_results(task.results) or "")
+    run = simulation.chain.model.view_run(task_id)
+    results = _results_of(simulation, task_id, task, run)
+    blob = simulation.blobs.blobs.get(cid_of_results(results) or "")
     if blob is None:
-        simulation.violate(f"the result of {task_id[:10]} is lost: storage does not have {task.results!r}")
+        simulation.violate(f"the result of {task_id[:10]} is lost: storage does not have {results!r}")
+    elif run.count:
+        _check_results_of_run(simulation, task_id, run, task, blob)
     elif _digest_of_archive(blob) != task.result_digest:
         simulation.violate(f"the result of {task_id[:10]} in storage is not what was agreed")
-    if task.result_digest == _digest(task_id):
+    if task.result_digest == right_digest(simulation, task_id):
         return
     model = simulation.chain.model
     trust = max(model.view_deal(task.deal_id).trust, 1)
@@ -209,15 +122,68 @@ def _check_honest_were_paid(simulation: Simulation, task_id: str, task: Task) ->
             simulation.violate(f"{seat.plan.name} agreed on {task_id[:10]}, was back in time, and is not paid")
 
 
+def _check_results_of_run(simulation: Simulation, run_id: str, run: Run, task: Task, manifest: bytes) -> None:
+    """Every task's archive of a completed run is there, and is what was agreed."""
+    try:
+        results = parse_run_results(manifest, first=run.first, count=run.count)
+    except VerificationError as error:
+        simulation.violate(f"the results of run {run_id[:10]} are no manifest: {error}")
+        return
+    if results.digest != task.result_digest:
+        simulation.violate(f"the results of run {run_id[:10]} in storage are not what was agreed")
+    for one in results.tasks:
+        archive = simulation.blobs.blobs.get(one.cid)
+        if archive is None or _digest_of_archive(archive) != one.digest:
+            simulation.violate(f"the result of a task of run {run_id[:10]} is lost or another")
+
+
+def _results_of(simulation: Simulation, task_id: str, task: Task, run: Run) -> bytes:
+    """What was finalized; of a run only the event tells."""
+    if not run.count:
+        return task.results
+    events = (event for event in simulation.chain.model.events if event.name == "RunFinalize")
+    found = (event.arguments for event in events if event.arguments["runid"] == task_id)
+    return bytes(next(found, {}).get("results", b""))
+
+
 def _check_failure(simulation: Simulation, task_id: str, task: Task) -> None:
     """A task fails only when its deadlines or its workers did not allow more."""
     model, plan = simulation.chain.model, simulation.plan
     deal = model.view_deal(task.deal_id)
-    deadline = deal.start_time + 7 * plan.timeref_s - simulation.epoch
-    if deadline < plan.patience_s:
+    read = simulation.requests.needs.get(task_id)
+    if read is not None and read not in simulation.completed:
         return
+    windows = min(units_of(model.view_run(task_id).count), _WINDOW_OF_RUN)
+    stalled_s = (windows - 1) * plan.timeref_s * sum(worker.lie is Fault.STALLING for worker in plan.workers)
+    ready_s = stalled_s + max(plan.calm_at_s, simulation.completed.get(read, 0.0) if read is not None else 0.0)
+    if deal.start_time + 7 * plan.timeref_s - simulation.epoch < ready_s + plan.enough_s:
+        return
+    if plan.audits and any(worker.lie is not None for worker in plan.workers):
+        return  # A liar and whoever agreed with it may be in quarantine, and what was disproved is refunded.
+    simulation.judged += 1
     if simulation.could_agree(max(deal.trust, 1)):
         simulation.violate(f"task {task_id[:10]} of trust {deal.trust} failed, though enough honest workers were there")
+
+
+def _check_lane(simulation: Simulation, deal_id: str) -> None:
+    """Each task of a deal of the batch lane is settled or refunded exactly once (decision 16)."""
+    model = simulation.chain.model
+    lane, plan = model.view_lane(deal_id), simulation.requests.lanes[deal_id]
+    if not lane.in_batch_lane:
+        simulation.violate(f"deal {deal_id[:10]} is not in the batch lane any more")
+    runs = [model.view_run(run_id) for run_id in simulation.requests.runs()]
+    ends = [
+        index for run in runs if run.deal_id == deal_id and run.status is not TaskStatus.SPLIT for index in _of(run)
+    ]
+    rest = list(range(lane.cursor, plan.volume)) if lane.refunded else []
+    if sorted(ends + rest) != list(range(plan.volume)):
+        simulation.violate(
+            f"tasks {sorted(ends)} of deal {deal_id[:10]} are settled and {rest} refunded, of {plan.volume}"
+        )
+
+
+def _of(run: Run) -> range:
+    return range(run.first, run.first + run.count)
 
 
 def _check_requester(simulation: Simulation) -> None:
@@ -225,16 +191,31 @@ def _check_requester(simulation: Simulation) -> None:
     from tests.simulation.world import APP_PRICE, DEPOSIT, POOL_PRICE
 
     model = simulation.chain.model
-    completed = sum(model.view_task(task).status is TaskStatus.COMPLETED for task in simulation.task_ids)
+    done = [unit for unit in simulation.unit_ids() if model.view_task(unit).status is TaskStatus.COMPLETED]
+    completed = sum(units_of(model.view_run(unit).count) for unit in done)
     paid = DEPOSIT - model.balance_of(simulation.requester.address)
     if paid != completed * (APP_PRICE + POOL_PRICE):
         simulation.violate(f"the requester paid {paid} nRLC for {completed} task(s)")
 
 
-def _check_transactions(simulation: Simulation) -> None:
-    """Without a reorganisation no transaction of the pool is in vain: each step of a task is mined once."""
-    if simulation.reorganised:
+def _check_auditors(simulation: Simulation) -> None:
+    """What the pool says that it paid auditors is what they got, once."""
+    service = simulation.service
+    if not simulation.plan.audits or service is None:
         return
+    simulation.counter.counts[Part.AUDIT] += sum(service.machine.tally[f"audit/{end}"] for end in _AUDIT_ENDS)
+    sent = simulation.chain.transfers_of(simulation.scheduler.address)
+    for worker, standing in service.machine.standings.items():
+        paid = sent.pop(worker, 0)
+        if paid != standing.paid_nrlc:
+            name = simulation.by_address[worker].plan.name
+            simulation.violate(f"{name} got {paid} nRLC for audits, and the pool says {standing.paid_nrlc}")
+    if sent:
+        simulation.violate(f"the pool paid somebody whom it does not know: {sent}")
+
+
+def check_transactions(simulation: Simulation) -> None:
+    """As long as the chain was not reorganised no transaction of the pool is in vain: each step is mined once."""
     refused = simulation.chain.refused_of(simulation.scheduler.address)
     if refused:
         simulation.violate(f"the pool sent transactions that the hub refused: {', '.join(refused)}")
@@ -246,17 +227,17 @@ def _check_bans(simulation: Simulation) -> None:
     if service is None:
         simulation.violate("the pool is not there at the end")
         return
+    model = simulation.chain.model
     for worker in service.machine.bans:
         seat = simulation.by_address[worker]
         ban = service.machine.bans[worker]
-        deadline = simulation.chain.model.view_task(ban.task_id).reveal_deadline - simulation.epoch
+        deadline = model.view_task(ban.task_id).reveal_deadline - simulation.epoch if ban.task_id else 0.0
         late = seat.away_s and deadline <= simulation.plan.calm_at_s + _FAIR_S
-        if seat.plan.lie is None and not seat.gone and not late:
+        if seat.plan.lie is None and not seat.gone and not late and seat.plan.name not in simulation.plan.banned:
             simulation.violate(f"{seat.plan.name} is honest and was banned: {ban.reason}")
-    model = simulation.chain.model
-    for task_id in simulation.task_ids:
+    for task_id in simulation.unit_ids():
         task = model.view_task(task_id)
-        if task.status is not TaskStatus.COMPLETED or simulation.reorganised:
+        if task.status is not TaskStatus.COMPLETED:
             continue
         for worker in task.contributors:
             seat = simulation.by_address[worker]

@@ -1,11 +1,11 @@
-"""The kinds of faults, and how often each happened in a run."""
+"""The kinds of faults, and the parts of the program that only some seeds use; and how often each happened in a run."""
 
 from __future__ import annotations
 
 import collections
 from enum import StrEnum
 
-__all__ = ["Counter", "Fault"]
+__all__ = ["Counter", "Fault", "Part"]
 
 
 class Fault(StrEnum):
@@ -50,11 +50,25 @@ class Fault(StrEnum):
     """A worker takes leases and never seals."""
 
 
+class Part(StrEnum):
+    """What only some seeds use. It counts when it happened."""
+
+    LANE = "batch lane"
+    """A run of the batch lane is opened."""
+    DEPENDENCY = "dependency"
+    """A task that reads the result of another is leased."""
+    AUDIT = "audit"
+    """A replica that is never authorised is compared with the consensus."""
+    POOL_DRAINED = "pool drained"
+    WORKER_DRAINED = "worker drained"
+    OPERATOR_BAN = "ban by the operator"
+
+
 class Counter:
     """Counts what happened."""
 
     def __init__(self) -> None:
-        self.counts: collections.Counter[Fault] = collections.Counter()
+        self.counts: collections.Counter[Fault | Part] = collections.Counter()
 
-    def count(self, fault: Fault) -> None:
-        self.counts[fault] += 1
+    def count(self, what: Fault | Part) -> None:
+        self.counts[what] += 1

@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 
 from tests.simulation.chain import ChainTroubles
-from tests.simulation.faults import Fault
+from tests.simulation.faults import Fault, Part
 from tests.simulation.network import NetworkTroubles
 
 __all__ = ["LIES", "DealPlan", "Incident", "Plan", "WorkerPlan", "plan_of"]
@@ -38,6 +38,17 @@ _CHANCES = {
 """How many of all seeds have incidents of a kind."""
 
 
+_SHARES = {
+    Part.LANE: 0.12,
+    Part.DEPENDENCY: 0.12,
+    Part.AUDIT: 0.2,
+    Part.POOL_DRAINED: 0.1,
+    Part.WORKER_DRAINED: 0.12,
+    Part.OPERATOR_BAN: 0.1,
+}
+"""How many of all seeds use a part."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerPlan:
     """One worker. ``lie`` None: it is honest."""
@@ -59,6 +70,10 @@ class DealPlan:
     at_s: float
     trust: int
     volume: int
+    lane: bool = False
+    """It is for the batch lane."""
+    reads: int = -1
+    """Each of its tasks reads the result of the first task of that deal; -1: none does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +81,7 @@ class Incident:
     """Something that goes wrong at a moment. ``target`` names a node where the fault is about one."""
 
     at_s: float
-    fault: Fault
+    fault: Fault | Part
     target: str = ""
     seconds: float = 0.0
     """How long it lasts; for a crash, until the process is started again."""
@@ -93,6 +108,8 @@ class Plan:
     network: NetworkTroubles
     storage_latency_s: float
     calm_at_s: float
+    audits: bool
+    """The pool audits."""
     files: bool
     """The stores are real files of SQLite, opened anew after each crash."""
 
@@ -110,6 +127,26 @@ class Plan:
         stalling = sum(worker.lie is Fault.STALLING for worker in self.workers)
         return self.calm_at_s + (stalling + 2) * self.timeref_s + 600.0
 
+    @property
+    def enough_s(self) -> float:
+        """So long after everything is calm a task needs at most, if workers enough are there.
+
+        Some were asked before and are asked again after a pause; each that stalls costs a window for seals; every step
+        on chain is believed when it is deep, and some steps wait for others.
+        """
+        stalling = sum(worker.lie is Fault.STALLING for worker in self.workers)
+        return 180.0 + (stalling + 2) * self.timeref_s + 6 * self.confirmations * self.block_s + 4 * self.block_s
+
+    @property
+    def is_operated(self) -> bool:
+        """Whether the pool's operator acts."""
+        return any(isinstance(incident.fault, Part) for incident in self.incidents)
+
+    @property
+    def banned(self) -> frozenset[str]:
+        """Workers that the operator bans."""
+        return frozenset(incident.target for incident in self.incidents if incident.fault is Part.OPERATOR_BAN)
+
     def is_gone(self, name: str) -> bool:
         """True for a worker that leaves for good."""
         return any(incident.fault is Fault.WORKER_GONE and incident.target == name for incident in self.incidents)
@@ -121,13 +158,17 @@ def plan_of(seed: int) -> Plan:
     timeref = rng.choice((60, 300, 300, 600))
     calm_at = rng.uniform(90.0, 300.0 if timeref > 60 else 400.0)
     workers = _workers(rng, timeref) + _more_liars(seed)
+    deals = _deals(rng, calm_at, sum(1 for worker in workers if worker.lie is None))
+    incidents = _incidents(rng, workers, calm_at)
+    # What came later has a chance of its own: so seeds without it stay as they were.
+    parts = random.Random(f"fairgrid/simulation/{seed}/parts")
     slow = rng.random() < 0.25
     latency = rng.uniform(0.5, 3.0) if slow else 0.05
     return Plan(
         seed=seed,
         workers=workers,
-        deals=_deals(rng, calm_at, sum(1 for worker in workers if worker.lie is None)),
-        incidents=_incidents(rng, workers, calm_at),
+        deals=deals + _more_deals(parts, deals, calm_at),
+        incidents=tuple(sorted(incidents + _acts(parts, workers, calm_at), key=lambda incident: incident.at_s)),
         timeref_s=timeref,
         block_s=rng.choice((1, 2, 5, 12)),
         confirmations=rng.choice((0, 0, 0, 2, 12)),
@@ -146,6 +187,7 @@ def plan_of(seed: int) -> Plan:
         ),
         storage_latency_s=latency,
         calm_at_s=calm_at,
+        audits=parts.random() < _SHARES[Part.AUDIT],
         files=rng.random() < 0.05,
     )
 
@@ -206,6 +248,31 @@ def _deals(rng: random.Random, calm_at: float, honest: int) -> tuple[DealPlan, .
             )
         )
     return tuple(sorted(deals, key=lambda deal: deal.at_s))
+
+
+def _more_deals(rng: random.Random, deals: tuple[DealPlan, ...], calm_at: float) -> tuple[DealPlan, ...]:
+    """Deals of the batch lane, and deals whose tasks read the results of others."""
+    more: list[DealPlan] = []
+    if rng.random() < _SHARES[Part.LANE]:
+        at = rng.uniform(5.0, calm_at * 0.5)
+        more.append(DealPlan(at_s=at, trust=rng.choice((1, 2, 3)), volume=rng.randint(2, 9), lane=True))
+    if rng.random() < _SHARES[Part.DEPENDENCY]:
+        reads = rng.randrange(len(deals))
+        at = deals[reads].at_s + rng.uniform(1.0, 30.0)
+        more.append(DealPlan(at_s=at, trust=rng.choice((1, 1, 2)), volume=rng.choice((1, 2)), reads=reads))
+    return tuple(more)
+
+
+def _acts(rng: random.Random, workers: tuple[WorkerPlan, ...], calm_at: float) -> tuple[Incident, ...]:
+    """What the pool's operator does. Whatever is drained takes work again before the world calms down."""
+    acts = []
+    for part in (Part.POOL_DRAINED, Part.WORKER_DRAINED, Part.OPERATOR_BAN):
+        if rng.random() >= _SHARES[part]:
+            continue
+        at = rng.uniform(5.0, calm_at * 0.8)
+        target = "" if part is Part.POOL_DRAINED else rng.choice(workers).name
+        acts.append(Incident(at_s=at, fault=part, target=target, seconds=rng.uniform(5.0, calm_at - at)))
+    return tuple(acts)
 
 
 def _incidents(rng: random.Random, workers: tuple[WorkerPlan, ...], calm_at: float) -> tuple[Incident, ...]:

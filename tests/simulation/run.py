@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from tests.simulation.faults import Fault
+from tests.simulation.faults import Fault, Part
 from tests.simulation.plan import plan_of
 from tests.simulation.world import Happening, Simulation
 
@@ -41,7 +41,7 @@ class Report:
 
     seed: int
     violations: tuple[str, ...]
-    counts: dict[Fault, int]
+    counts: dict[Fault | Part, int]
     statuses: tuple[str, ...]
     """How each task ended."""
     seconds: float
@@ -61,7 +61,7 @@ def run_seed(seed: int, *, trace: bool = False) -> Report:
         seed=seed,
         violations=tuple(simulation.violations),
         counts=dict(simulation.counter.counts),
-        statuses=tuple(model.view_task(task).status.name for task in simulation.task_ids),
+        statuses=tuple(model.view_task(task).status.name for task in simulation.unit_ids()),
         seconds=time.monotonic() - started,
         virtual_s=simulation.ended_at_s,
         digest=simulation.digest,
@@ -104,15 +104,16 @@ def open_seeds() -> tuple[int, ...]:
     return tuple(int(line) for line in lines if line)
 
 
-def table_of_faults(reports: Iterable[Report]) -> tuple[str, dict[Fault, float]]:
-    """How often each fault happened: a table to print, and the share of seeds (0 to 1) that saw it."""
-    seen: collections.Counter[Fault] = collections.Counter()
-    times: collections.Counter[Fault] = collections.Counter()
+def table_of_faults(reports: Iterable[Report]) -> tuple[str, dict[Fault | Part, float]]:
+    """How often each fault and each part happened: a table to print, and the share of seeds (0 to 1) that saw it."""
+    seen: collections.Counter[Fault | Part] = collections.Counter()
+    times: collections.Counter[Fault | Part] = collections.Counter()
     count = 0
     for report in reports:
         count += 1
         times.update(report.counts)
         seen.update(report.counts.keys())
-    shares = {fault: seen[fault] / max(count, 1) for fault in Fault}
-    lines = [f"{fault.value:40} {shares[fault]:6.1%} of seeds, {times[fault]:7} times" for fault in Fault]
+    kinds: tuple[Fault | Part, ...] = (*Fault, *Part)
+    shares = {kind: seen[kind] / max(count, 1) for kind in kinds}
+    lines = [f"{kind.value:40} {shares[kind]:6.1%} of seeds, {times[kind]:7} times" for kind in kinds]
     return "\n".join(lines), shares

@@ -12,9 +12,10 @@ from pathlib import Path
 from fairgrid.errors import HostFailure, ServiceUnavailable
 from fairgrid.protocol.archive import archive_digest, write_archive
 from fairgrid.protocol.cid import cid_of
+from fairgrid.protocol.run_results import RunResults, TaskResult
 from tests.simulation.nodes import Node
 
-__all__ = ["Blobs", "NodeStorage", "Result", "result_of"]
+__all__ = ["Blobs", "NodeStorage", "Result", "result_of", "run_result_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,8 @@ class Result:
     archive: bytes
     digest: str
     cid: str
+    parts: tuple[bytes, ...] = ()
+    """Of a run: the archives of its tasks; ``archive`` is the manifest that names them."""
 
 
 @functools.lru_cache(maxsize=4096)
@@ -37,6 +40,14 @@ def result_of(content: str) -> Result:
         write_archive(output, archive)
         data = archive.read_bytes()
         return Result(data, archive_digest(archive), cid_of(data))
+
+
+@functools.lru_cache(maxsize=1024)
+def run_result_of(first: int, contents: tuple[str, ...]) -> Result:
+    """The result of a run whose tasks, from index ``first`` on, hold ``contents``."""
+    tasks = [result_of(content) for content in contents]
+    results = RunResults(first, tuple(TaskResult(task.digest, task.cid, len(task.archive)) for task in tasks))
+    return Result(results.to_bytes(), results.digest, results.cid, tuple(task.archive for task in tasks))
 
 
 class Blobs:

@@ -12,6 +12,7 @@ from typing import Any
 from fairgrid.errors import HostFailure
 from fairgrid.protocol import wire
 from fairgrid.protocol.hexes import from_hex
+from fairgrid.protocol.ids import task_id as id_of_task
 from fairgrid.protocol.seals import seal_hash
 from fairgrid.protocol.views import Deal, Task
 from fairgrid.wallet.keys import KeySigner
@@ -19,9 +20,12 @@ from fairgrid.worker.core.events import Computed
 from fairgrid.worker.core.held import HeldTask
 from tests.simulation.faults import Counter, Fault
 from tests.simulation.nodes import Node
-from tests.simulation.storage import NodeStorage, Result, result_of
+from tests.simulation.storage import NodeStorage, Result, result_of, run_result_of
 
 __all__ = ["SimulatedWork", "mangling", "right_answer"]
+
+_TASKS_AT_ONCE = 3
+"""So many tasks of a run take as long as one."""
 
 
 def right_answer(task_id: str) -> str:
@@ -59,12 +63,12 @@ class SimulatedWork:
         await asyncio.sleep(0.1)
 
     async def compute(self, held: HeldTask, deal: Deal, task: Task) -> Computed:
-        seconds = self._seconds()
+        seconds = self._seconds() * max(held.count / _TASKS_AT_ONCE, 1.0)
         await asyncio.sleep(seconds)
         if self._breaks():
             self._counter.count(Fault.BROKEN_MACHINE)
             raise HostFailure("This simulated machine broke.")
-        result = result_of(self._content(held.task_id))
+        result = self._result(held)
         await self._node.checkpoint("before a result is on disk")
         self._disk[held.task_id] = result
         await self._node.checkpoint("after a result is on disk")
@@ -77,6 +81,8 @@ class SimulatedWork:
         if self._lie is Fault.OTHER_UPLOAD:
             self._counter.count(Fault.OTHER_UPLOAD)
             result = result_of(f"other bytes than those of {held.task_id}")
+        for part in result.parts:
+            await self._storage.add(part)
         return await self._storage.add(result.archive)
 
     async def check_run(self, held: HeldTask, deal: Deal, task: Task) -> str | None:
@@ -95,6 +101,12 @@ class SimulatedWork:
     async def sweep(self, held: Collection[HeldTask]) -> None:
         for task_id in set(self._disk) - {record.task_id for record in held}:
             del self._disk[task_id]
+
+    def _result(self, held: HeldTask) -> Result:
+        if not held.count:
+            return result_of(self._content(held.task_id))
+        tasks = (id_of_task(held.deal_id, held.index + place) for place in range(held.count))
+        return run_result_of(held.index, tuple(map(self._content, tasks)))
 
     def _content(self, task_id: str) -> str:
         if self._lie is Fault.WRONG_DIGEST:

@@ -15,7 +15,7 @@ import secrets
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -25,19 +25,14 @@ import structlog
 
 import fairgrid.pool.service as service_module
 import fairgrid.worker.connection.link as link_module
-from fairgrid.chain import calls
-from fairgrid.chain.sender import NonceTaken
-from fairgrid.errors import ContractReverted, ServiceUnavailable
+from fairgrid.errors import ServiceUnavailable
 from fairgrid.pool.core.policy import Policy
 from fairgrid.pool.records.store import PoolStore
 from fairgrid.pool.service import PoolService
 from fairgrid.pool.workers.sessions import serve_worker
-from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS, keccak
-from fairgrid.protocol.ids import deal_id as id_of_deal
-from fairgrid.protocol.ids import task_id as id_of_task
-from fairgrid.protocol.orders import NULL_DATASET_ORDER, AppOrder, Order, RequestOrder, WorkerpoolOrder
+from fairgrid.protocol.hexes import ZERO32, keccak
 from fairgrid.protocol.trust import consensus_reached
-from fairgrid.protocol.typed_data import Domain, order_hash, order_typed_data
+from fairgrid.protocol.typed_data import Domain
 from fairgrid.protocol.views import AppInfo, TaskStatus
 from fairgrid.wallet.keys import KeySigner
 from fairgrid.worker.agent import AgentOptions, WorkerAgent
@@ -45,12 +40,14 @@ from fairgrid.worker.computing.misbehave import Misbehaviour
 from fairgrid.worker.connection.link import LinkOptions
 from fairgrid.worker.owner.policy import WorkerPolicy
 from fairgrid.worker.records.store import WorkerStore
-from tests.simulation import checks
+from tests.simulation import checks, watching
 from tests.simulation.chain import KEPT_BLOCKS, ChainTroubles, NodeChain, SimulatedChain
-from tests.simulation.faults import Counter, Fault
+from tests.simulation.faults import Counter, Fault, Part
 from tests.simulation.network import Network, NetworkTroubles
 from tests.simulation.nodes import EPOCH, Node, NodeClock, Stored, blocking_calls, current_node, make_task
-from tests.simulation.plan import DealPlan, Incident, Plan, WorkerPlan
+from tests.simulation.operating import Operator
+from tests.simulation.plan import Incident, Plan, WorkerPlan
+from tests.simulation.requests import APP_PRICE, POOL_PRICE, RUNTIME, Requests
 from tests.simulation.storage import Blobs, NodeStorage, Result
 from tests.simulation.stores import Disk
 from tests.simulation.virtual import VirtualLoop, run_virtually
@@ -59,12 +56,10 @@ from tests.simulation.workers import SimulatedWork, mangling
 __all__ = ["APP_PRICE", "DEPOSIT", "POOL_PRICE", "STAKE_RATIO", "Happening", "Simulation", "WorkerSeat"]
 
 DEPOSIT = 1_000_000
-POOL_PRICE = 1_000
-APP_PRICE = 50
 STAKE_RATIO = 30
 _HURRY = 30
 _HOPE_S = 300.0
-_OVER = (TaskStatus.COMPLETED, TaskStatus.FAILED)
+_OVER = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.SPLIT)
 _SILENCE_S = 120.0
 _SETTLE_S = 150.0
 """After the last task is over: openings are awaited for 60 s, finished tasks are said to be done."""
@@ -119,8 +114,8 @@ class Simulation:
         self.rng = random.Random(f"fairgrid/simulation/{plan.seed}/run")
         self.admin, self.scheduler, self.requester = (_key(name) for name in ("admin", "scheduler", "requester"))
         self.chain = self._new_chain()
-        self.task_ids: list[str] = []
-        self.deal_ids: list[str] = []
+        self.requests = Requests(self)
+        self.operator = Operator(self)
         self.blobs = Blobs()
         self.network = Network(self.rng, plan.network, self.counter)
         self.network.told = self._pool_says
@@ -129,10 +124,26 @@ class Simulation:
         self._log = hashlib.sha256()
         self.service: PoolService | None = None
         self.pool_node: Node | None = None
+        self.service_node: Node | None = None
+        """Whose `service` is."""
         self.chains: dict[str, NodeChain] = {}
         self.consensus_since: dict[str, tuple[tuple[str, int], int]] = {}
         """Of each task: consensus (value, reveal deadline), and the height since which the chain has it."""
+        self.deep: set[str] = set()
+        """Tasks and runs whose consensus was once as deep as the confirmations."""
+        self.completed: dict[str, float] = {}
+        """When each was completed on chain first, in seconds since the simulation began."""
+        self.contributed: dict[str, set[str]] = {}
+        """Who ever had a contribution on chain, of each."""
+        self.runs_seen: set[str] = set()
+        self.leased: set[str] = set()
+        self.judged = 0
+        """Failed tasks that had time enough, so that their workers must be the reason."""
+        self.banned: set[str] = set()
+        """Whose ban the pool had stored."""
+        self.bans_seen: tuple[Node | None, set[str]] = (None, set())
         self.authorised: set[tuple[str, str]] = set()
+        self._acts: list[asyncio.Task[None]] = []
         self.reorganised = False
         self.calm = False
         self.ended_at_s = 0.0
@@ -171,6 +182,10 @@ class Simulation:
 
     epoch = EPOCH
 
+    def unit_ids(self) -> list[str]:
+        """All that is settled as one: tasks of the classic lane, and runs."""
+        return self.requests.unit_ids()
+
     @property
     def elapsed_s(self) -> float:
         """Seconds since the simulation began."""
@@ -179,8 +194,9 @@ class Simulation:
     def could_agree(self, trust: int) -> bool:
         """True if a task of this trust has to complete in the end, whoever is asked first."""
         plan = self.plan
-        honest = sum(1 for worker in plan.honest if not plan.is_gone(worker.name) and not worker.breaks)
-        others = sum(1 for worker in plan.honest if plan.is_gone(worker.name) or worker.breaks)
+        away = {worker.name for worker in plan.honest if plan.is_gone(worker.name) or worker.breaks} | plan.banned
+        honest = sum(1 for worker in plan.honest if worker.name not in away)
+        others = len(plan.honest) - honest
         lies = [worker.lie for worker in plan.liars]
         # These agree with the honest ones; a consensus of theirs alone may come to nothing.
         idle = others + sum(lie not in (Fault.WRONG_DIGEST, Fault.COLLUSION, Fault.STALLING) for lie in lies)
@@ -216,11 +232,11 @@ class Simulation:
 
     def _pool_says(self, worker: str, frame: str) -> None:
         self._record(f"pool to {worker}", frame)
-        checks.watch_what_pool_says(self, worker, frame)
+        watching.watch_what_pool_says(self, worker, frame)
 
     def _worker_says(self, worker: str, frame: str) -> None:
         self._record(f"{worker} to pool", frame)
-        checks.watch_what_worker_says(self, worker, frame)
+        watching.watch_what_worker_says(self, worker, frame)
 
     def crashed(self, node: Node, at: str) -> None:
         """A node lost power; see `Node`."""
@@ -241,14 +257,17 @@ class Simulation:
         if self.plan.network.latency_s > 0.1:
             self.counter.count(Fault.DELAY)
         self._start_pool()
-        requests = [loop.create_task(self._request(number, deal)) for number, deal in enumerate(self.plan.deals)]
+        requests = [loop.create_task(self.requests.ask(number, deal)) for number, deal in enumerate(self.plan.deals)]
         for incident in self.plan.incidents:
             loop.call_later(incident.at_s, self._strike, incident)
         loop.call_later(self.plan.calm_at_s, self._calm_down)
         await self._until_over()
         checks.check_end(self)
         self.ended_at_s = self.elapsed_s
-        for request in (*requests, watch):
+        for human in (*requests, *self._acts):
+            if human.done() and not human.cancelled() and (error := human.exception()) is not None:
+                self.violate(f"requester or operator ended with {type(error).__name__}: {error}")
+        for request in (*requests, *self._acts, watch):
             request.cancel()
 
     def _disk_pause(self) -> float:
@@ -258,34 +277,25 @@ class Simulation:
         """Mine blocks, and look at each."""
         while True:
             await asyncio.sleep(self.plan.block_s)
-            if self.hurries or self.elapsed_s > self.plan.patience_s or self._is_hopeless():
-                # Whatever could still succeed did. Deadlines are the chain's, so let its time run.
+            over = self.hurries or self.elapsed_s > self.plan.patience_s or self._is_hopeless()
+            if over and not self.chain.is_waiting(self.scheduler.address):
+                # Whatever could still succeed did. Deadlines are the chain's, so let its time run; but never past the
+                # deadline of a transaction that was sent in time.
                 self._skipped_s += _HURRY * self.plan.block_s
             self.chain.mine_at(self.elapsed_s + self._skipped_s)
-            self._look_at_block()
+            watching.watch_blocks(self)
 
     def _is_hopeless(self) -> bool:
         """All is calm for long, and no task that is not over must still succeed: only deadlines are waited for."""
         if self.elapsed_s < self.plan.calm_at_s + _HOPE_S:
             return False
         model = self.chain.model
-        left = [task for task in map(model.view_task, self.task_ids) if task.status not in _OVER]
+        if not self.requests.are_lanes_whole:
+            return False
+        left = [task for task in map(model.view_task, self.unit_ids()) if task.status not in _OVER]
         if any(task.status is TaskStatus.REVEALING for task in left):
             return False  # Who waits until the consensus is deep must have the time that a real chain gives.
         return not any(self.could_agree(max(model.view_deal(task.deal_id).trust, 1)) for task in left)
-
-    def _look_at_block(self) -> None:
-        checks.watch_public_pages(self)
-        model, height = self.chain.model, self.chain.height
-        for task_id in self.task_ids:
-            task = model.view_task(task_id)
-            if task.status in (TaskStatus.REVEALING, TaskStatus.COMPLETED):
-                fact = (task.consensus_value, task.reveal_deadline)
-                if self.consensus_since.get(task_id, (None, 0))[0] != fact:
-                    self.consensus_since[task_id] = (fact, height)
-                    self.note("chain", f"consensus on {task_id[:10]}")
-            else:
-                self.consensus_since.pop(task_id, None)
 
     async def _until_over(self) -> None:
         """Until every task is over and everybody knows, or for longer than that may take."""
@@ -308,60 +318,7 @@ class Simulation:
                     return
 
     def _all_over(self) -> bool:
-        wanted = sum(deal.volume for deal in self.plan.deals)
-        model = self.chain.model
-        return len(self.task_ids) == wanted and all(model.view_task(task).status in _OVER for task in self.task_ids)
-
-    # --- people -------------------------------------------------------------------------------------------------
-
-    async def _request(self, number: int, plan: DealPlan) -> None:
-        """Match a deal, and match it again when a reorganisation took it back."""
-        await asyncio.sleep(plan.at_s)
-        salt = f"0x{number + 1:064x}"
-        app = AppOrder(self.app, APP_PRICE, 100, salt=salt)
-        workerpool = WorkerpoolOrder(self.workerpool, POOL_PRICE, 100, trust=1_000, category=self.category, salt=salt)
-        request = RequestOrder(
-            self.app,
-            APP_PRICE,
-            ZERO_ADDRESS,
-            0,
-            ZERO_ADDRESS,
-            POOL_PRICE,
-            self.requester.address,
-            plan.volume,
-            trust=plan.trust,
-            category=self.category,
-            beneficiary=self.requester.address,
-            params="{}",
-            salt=salt,
-        )
-        hub = self.chain.hub
-        deal_id = id_of_deal(order_hash(request, self.domain), 0)
-        call = calls.match_orders(
-            hub,
-            self._signed(app, self.admin),
-            NULL_DATASET_ORDER,
-            self._signed(workerpool, self.scheduler),
-            self._signed(request, self.requester),
-        )
-        self.deal_ids.append(deal_id)
-        self.task_ids += [id_of_task(deal_id, index) for index in range(plan.volume)]
-        transaction = None
-        while True:
-            if await self.chain.view_deal(deal_id) is None:
-                with contextlib.suppress(ContractReverted):
-                    if transaction is None:
-                        transaction = await self.chain.prepare(call, self.requester)
-                    try:
-                        await self.chain.broadcast(transaction)
-                        self.note("requester", f"matches deal {number + 1}: trust {plan.trust}, {plan.volume} task(s)")
-                    except NonceTaken:
-                        transaction = None
-                        continue
-            await asyncio.sleep(7.0)
-
-    def _signed(self, order: Order, signer: KeySigner) -> Any:
-        return order.signed(signer.sign_typed_data(order_typed_data(order, self.domain)))
+        return self.requests.are_all_known and not self.requests.units_left()
 
     # --- processes ----------------------------------------------------------------------------------------------
 
@@ -379,15 +336,15 @@ class Simulation:
                 workerpool=self.workerpool,
                 store=cast(PoolStore, Stored(self.pool_disk.open(), node)),
                 storage=cast(Any, self._storage_of(node)),
-                policy=Policy(
-                    confirmations=self.plan.confirmations, first_round_replicas=self.plan.first_round_replicas
-                ),
+                policy=self._policy(),
                 clock=NodeClock(node),
                 scratch=Path(self._folder.name) / "scratch",
             )
             async with service.running():
+                if self.plan.is_operated:
+                    await self.operator.begin(node, service)
                 if node.alive:
-                    self.service = service
+                    self.service, self.service_node = service, node
                     self.network.pool, self.network.serve = node, partial(serve_worker, service)
                 await asyncio.get_running_loop().create_future()
         except ServiceUnavailable as error:
@@ -397,6 +354,13 @@ class Simulation:
         except Exception as error:
             if node.alive:
                 self.violate(f"the pool ended by itself: {type(error).__name__}: {error}")
+
+    def _policy(self) -> Policy:
+        plan = self.plan
+        policy = Policy(confirmations=plan.confirmations, first_round_replicas=plan.first_round_replicas)
+        if plan.audits:
+            policy = replace(policy, audit_share=0.25, proven_after=2, audit_payment_nrlc=POOL_PRICE)
+        return policy
 
     def _restart_pool(self, ended: Node) -> None:
         if self.pool_node is ended:
@@ -424,7 +388,7 @@ class Simulation:
                 chain_id=chain.chain_id,
                 hub=chain.hub,
                 workerpool=self.workerpool,
-                runtimes=("simulated",),
+                runtimes=(RUNTIME,),
                 slots=plan.slots,
             ),
             chain=cast(Any, chain),
@@ -462,7 +426,7 @@ class Simulation:
         view = NodeChain(self.chain, node, troubles, self.rng, self.counter)
         before = self.chains.get(node.name)
         view.down = before.down if before is not None else False
-        view.sending = partial(checks.watch_transactions, self)
+        view.sending = partial(watching.watch_transactions, self)
         self.chains[node.name] = view
         return view
 
@@ -494,6 +458,9 @@ class Simulation:
                 self._reorganise(incident)
             case Fault.CHAIN_DOWN:
                 self._chain_down(incident)
+            case Part():
+                # Kept, or the loop would forget it.
+                self._acts.append(self._loop.create_task(self.operator.act(incident)))
             case Fault.STORAGE_DOWN:
                 self.counter.count(Fault.STORAGE_DOWN)
                 self.blobs.down = True
@@ -531,10 +498,12 @@ class Simulation:
             return
         dropping = incident.fault is Fault.DROPPING_REORG
         self.note("chain", f"REORGANISES {depth} blocks{' and drops their transactions' if dropping else ''}")
+        if not self.reorganised:
+            checks.check_transactions(self)
         self.chain.reorganise(depth, drop=dropping)
         self.reorganised = True
         self.counter.count(incident.fault)
-        self._look_at_block()
+        watching.watch_blocks(self)
 
     def _chain_down(self, incident: Incident) -> None:
         view = self.chains.get(incident.target)

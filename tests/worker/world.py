@@ -22,7 +22,7 @@ from fairgrid.protocol.manifest import FileRef, Item, Manifest, Resources, param
 from fairgrid.protocol.orders import NULL_DATASET_ORDER, AppOrder, Order, RequestOrder, WorkerpoolOrder
 from fairgrid.protocol.run_results import RunResults, parse_run_results
 from fairgrid.protocol.tags import LANE_MASK
-from fairgrid.protocol.typed_data import order_typed_data
+from fairgrid.protocol.typed_data import Domain, order_typed_data
 from fairgrid.protocol.views import AppInfo
 from fairgrid.protocol.wire import Authorisation, Lease
 from fairgrid.runtime.interface import SandboxJob
@@ -75,8 +75,11 @@ class Announced:
 class World:
     """Everything but the pool's service. Money is in nRLC; each task costs 100 and locks a stake of `STAKE`."""
 
-    def __init__(self, chain: ModelChain, storage: StorageClient, app: str, workerpool: str) -> None:
+    def __init__(
+        self, chain: ModelChain, storage: StorageClient, app: str, workerpool: str, domain: Domain | None = None
+    ) -> None:
         self.chain = chain
+        self.domain = domain or chain.model.domain
         self.storage = storage
         self.app = app
         self.workerpool = workerpool
@@ -126,7 +129,7 @@ class World:
         return next(str(event.arguments["dealid"]) for event in receipt.events if event.name == "OrdersMatched")
 
     def _signed(self, order: Order, signer: KeySigner) -> Any:
-        return order.signed(signer.sign_typed_data(order_typed_data(order, self.chain.model.domain)))
+        return order.signed(signer.sign_typed_data(order_typed_data(order, self.domain)))
 
     async def manifest(self, **change: Any) -> Manifest:
         """The job of `honest`: a script and an input, both in storage."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fairgrid.cli.output import console, emit_json
+from fairgrid.cli.shared_options import JsonOption, PoolDatabaseOption
 from fairgrid.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,14 +33,6 @@ _Directory = Annotated[
 _NewDirectory = Annotated[
     Path, typer.Option("--dir", help="Where to put it: a folder that does not exist, or is empty.")
 ]
-_Database = Annotated[
-    str | None,
-    typer.Option(
-        "--database",
-        envvar="FAIRGRID_POOL_DATABASE",
-        help="Where the state lies: postgresql://USER@HOST/NAME, or a path for SQLite. Default: DIR/pool.db.",
-    ),
-]
 _Passphrase = Annotated[
     Path | None,
     typer.Option(
@@ -58,7 +51,6 @@ _Keep = Annotated[
 ]
 _Policy = Annotated[Path | None, typer.Option("--policy", help="The pool's policy, if it lies outside of DIR.")]
 _Network = Annotated[Path, typer.Option("--network", help="The network file; a backup of another pool is refused.")]
-_Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 
 def add_pool_backups(app: typer.Typer) -> None:
@@ -76,12 +68,12 @@ def add_worker_backups(app: typer.Typer) -> None:
 def backup_pool(
     file: _File,
     directory: _Directory = Path("pool"),
-    database: _Database = None,
+    database: PoolDatabaseOption = None,
     policy: _Policy = None,
     keep: _Keep = None,
     check: _Check = False,
     passphrase_file: _Passphrase = None,
-    as_json: _Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write the pool's database, keys and policy into one encrypted file, while the pool runs.
 
@@ -112,9 +104,9 @@ def restore_pool(
     file: _Backup,
     directory: _NewDirectory,
     network: _Network,
-    database: _Database = None,
+    database: PoolDatabaseOption = None,
     passphrase_file: _Passphrase = None,
-    as_json: _Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Put a pool back from its backup; `fairgrid pool start` then catches up with the chain.
 
@@ -141,7 +133,7 @@ def backup_worker(
     keep: _Keep = None,
     check: _Check = False,
     passphrase_file: _Passphrase = None,
-    as_json: _Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write the worker's database, key and policy into one encrypted file, while the worker runs.
 
@@ -171,7 +163,7 @@ def restore_worker(
     directory: _NewDirectory,
     network: _Network,
     passphrase_file: _Passphrase = None,
-    as_json: _Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Put a worker back from its backup. Start it only when the old one is gone: two would share one key's nonces."""
     from fairgrid.chain.network import load_network

@@ -13,6 +13,7 @@ from rich.console import Console
 from fairgrid.chain.network import load_network
 from fairgrid.cli.live import live_progress
 from fairgrid.cli.output import console, emit_json, rlc, run_async
+from fairgrid.cli.shared_options import JsonOption, KeyFolderOption, LocalFolderOption
 from fairgrid.client.bags import TaskOutcome
 from fairgrid.client.claims import Materialised
 from fairgrid.client.client import Client
@@ -157,17 +158,9 @@ def _task() -> None:
 def materialise(
     deal: Annotated[str, typer.Argument(help="Beginning of the deal's id, or `last`.")],
     index: Annotated[int, typer.Argument(min=0, help="Index of the task.")],
-    directory: Annotated[
-        Path | None,
-        typer.Option("--dir", help="The network's folder. Default: $FAIRGRID_DIR or ~/.fairgrid/local."),
-    ] = None,
-    key_folder: Annotated[
-        Path | None,
-        typer.Option("--key-folder", help="Folder of the requester's key. Default: the network's own requester."),
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object on stdout; progress stays on stderr.")
-    ] = False,
+    directory: LocalFolderOption = None,
+    key_folder: KeyFolderOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Prove one task of a settled run on chain, so that contracts see its digest and the deal's callback comes."""
     screen = console()

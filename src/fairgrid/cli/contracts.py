@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fairgrid.cli.output import console, emit_json, run_async
+from fairgrid.cli.shared_options import JsonOption, PasswordFileOption, read_password
 from fairgrid.errors import UsageError
 
 if TYPE_CHECKING:
@@ -45,9 +46,7 @@ def deploy_contracts(
     keystore: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Keystore (V3, JSON) of the owner, in place of --key.")
     ] = None,
-    password_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="File with the keystore's password; asked for without it.")
-    ] = None,
+    password_file: PasswordFileOption = None,
     rlc: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Use this RLC token; without it a test token is deployed.")
     ] = None,
@@ -55,9 +54,7 @@ def deploy_contracts(
         bool,
         typer.Option("--native", help="Escrow the chain's own coin (1 nRLC is 10^9 wei); then there is no token."),
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object on stdout; progress stays on stderr.")
-    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Deploy token, registries and hub, and leave them ready: names, five categories, owner, base URIs.
 
@@ -107,7 +104,7 @@ def verify_contracts(
         bool,
         typer.Option("--native", help="It escrows the chain's own coin and no token; needed only without --hub."),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Check a live deployment against this package: code, owners, categories, domain, registries, token.
 
@@ -151,7 +148,7 @@ def _signer(key: str | None, keystore: Path | None, password_file: Path | None) 
         return None if key is None else KeySigner(_key_bytes(key))
     if key is not None:
         raise UsageError("Both --key and --keystore name an owner. Give one of them.")
-    return load_keystore(keystore, _password(password_file))
+    return load_keystore(keystore, read_password(password_file))
 
 
 def _key_bytes(key: str) -> bytes:
@@ -162,15 +159,6 @@ def _key_bytes(key: str) -> bytes:
     if len(private_key) != _PRIVATE_KEY_BYTES:
         raise UsageError("--key is not a private key: write 64 hexadecimal digits.")
     return private_key
-
-
-def _password(password_file: Path | None) -> str:
-    if password_file is None:
-        return str(typer.prompt("Password of the keystore", hide_input=True, err=True))
-    try:
-        return password_file.read_text().rstrip("\r\n")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"The password file {password_file} cannot be read ({error}).") from error
 
 
 def _show(deployment: Deployment) -> None:

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from fairgrid.cli.live import live_progress
 from fairgrid.cli.output import console, emit_json, rlc, run_async
+from fairgrid.cli.shared_options import JsonOption
 from fairgrid.client.client import Client
 from fairgrid.client.job import Job
 from fairgrid.client.progress import OnProgress, Phase, Progress
@@ -42,7 +43,7 @@ def demo(
     script: Annotated[Path | None, typer.Option("--script", help="Another script than the CO2 example.")] = None,
     inputs: Annotated[list[Path] | None, typer.Option("--input", help="Its input files.")] = None,
     arguments: Annotated[list[str] | None, typer.Option("--arg", help="Its arguments.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Run a real job on a throw-away local network: five honest workers, and one that lies.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fairgrid.cli.output import console, emit_json, run_async
+from fairgrid.cli.shared_options import JsonOption, NetworkOption
 from fairgrid.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,11 +22,9 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="A group of a
 
 _PAGE = 256
 
-_Network = Annotated[Path, typer.Option("--network", help="The network file, or a folder with network.json.")]
 _Key = Annotated[Path, typer.Option("--key-folder", help="Folder of the group's owner's key, such as the pool's.")]
 _Group = Annotated[str, typer.Argument(metavar="GROUP", help="The group's address.")]
 _Accounts = Annotated[list[str], typer.Argument(metavar="ACCOUNT...", help="Accounts of people, or owners of workers.")]
-_Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 
 @app.callback()
@@ -36,9 +35,9 @@ def _group() -> None:
 @app.command("create")
 def create_group(
     name: Annotated[str, typer.Argument(help="What it is called, up to 64 bytes. Names are not unique.")],
-    network: _Network,
+    network: NetworkOption,
     key_folder: _Key,
-    as_json: _Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Make a group that this key owns; prints its address, which is what orders and pools name."""
     if not 0 < len(name.encode()) <= 64:
@@ -69,7 +68,7 @@ def create_group(
 
 @app.command("add")
 def add_members(
-    group: _Group, accounts: _Accounts, network: _Network, key_folder: _Key, as_json: _Json = False
+    group: _Group, accounts: _Accounts, network: NetworkOption, key_folder: _Key, as_json: JsonOption = False
 ) -> None:
     """Let accounts in; who is in already stays in."""
     _change(group, accounts, network, key_folder, "add_members", as_json=as_json)
@@ -77,14 +76,14 @@ def add_members(
 
 @app.command("remove")
 def remove_members(
-    group: _Group, accounts: _Accounts, network: _Network, key_folder: _Key, as_json: _Json = False
+    group: _Group, accounts: _Accounts, network: NetworkOption, key_folder: _Key, as_json: JsonOption = False
 ) -> None:
     """Put accounts out: they are in no later deal, and stay in those that were made."""
     _change(group, accounts, network, key_folder, "remove_members", as_json=as_json)
 
 
 @app.command("show")
-def show_group(group: _Group, network: _Network, as_json: _Json = False) -> None:
+def show_group(group: _Group, network: NetworkOption, as_json: JsonOption = False) -> None:
     """Show a group's name, owner and members."""
     _tell(_on_chain(network, None, lambda chain, _: _read(chain, group)), as_json=as_json)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fairgrid.cli.output import console, emit_json, rlc, run_async
+from fairgrid.cli.shared_options import JsonOption, LocalFolderOption
 from fairgrid.errors import ServiceError, UsageError
 from fairgrid.localnet.network import DEFAULT_WORKERS, LocalNetwork, LocalNetworkOptions, honest_workers
 from fairgrid.localnet.paths import default_directory
@@ -22,26 +22,19 @@ __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
-_Directory = Annotated[
-    Path | None,
-    typer.Option(
-        "--dir", metavar="D", help="Folder of the network's state. Default: $FAIRGRID_DIR or ~/.fairgrid/local."
-    ),
-]
-_Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; progress stays on stderr.")]
 _WATCH_S = 1.0
 
 
 @app.command()
 def up(
-    directory: _Directory = None,
+    directory: LocalFolderOption = None,
     workers: Annotated[
         int, typer.Option("--workers", min=0, max=100, help="Honest workers, each of an owner of its own.")
     ] = DEFAULT_WORKERS,
     detach: Annotated[
         bool, typer.Option("--detach", help="Return when everything runs; `fairgrid down` stops it.")
     ] = False,
-    as_json: _Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Start a local network: chain, contracts, market, storage, pool and workers, with funded accounts.
 
@@ -104,11 +97,11 @@ async def _watch(local: LocalNetwork, screen: Console) -> None:
 
 @app.command()
 def down(
-    directory: _Directory = None,
+    directory: LocalFolderOption = None,
     delete: Annotated[
         bool, typer.Option("--delete", help="Remove the state, too: chain, keys, results, databases. No way back.")
     ] = False,
-    as_json: _Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Stop a local network. Its state stays, and `fairgrid up` goes on with it."""
     folder = directory or default_directory()
@@ -137,7 +130,7 @@ def down(
 
 
 @app.command()
-def status(directory: _Directory = None, as_json: _Json = False) -> None:
+def status(directory: LocalFolderOption = None, as_json: JsonOption = False) -> None:
     """Show a local network's services, workers and accounts. Exit code 4 if it does not run wholly."""
     folder = directory or default_directory()
     found = run_async(lambda: network_status(folder))

@@ -14,6 +14,7 @@ from fairgrid.cli.log_options import LogFormat, LogFormatOption, LogLevel, LogLe
 from fairgrid.cli.output import console, emit_json, run_async
 from fairgrid.cli.pool_access import add_pool_access
 from fairgrid.cli.pool_usage import show_usage
+from fairgrid.cli.shared_options import JsonOption, LocalFolderOption, PoolDatabaseOption, PoolFolderOption
 from fairgrid.errors import ServiceRefused, UsageError
 from fairgrid.localnet.paths import default_directory
 
@@ -32,12 +33,7 @@ def _pool() -> None:
 
 @pool_app.command("start")
 def start_pool(
-    directory: Annotated[
-        Path,
-        typer.Option(
-            "--dir", envvar="FAIRGRID_POOL_DIR", help="Folder with the owner's key, pool.toml and the database."
-        ),
-    ],
+    directory: PoolFolderOption,
     network: Annotated[
         Path | None,
         typer.Option("--network", help="The network file, or a folder with network.json. Default: pool.toml's."),
@@ -50,13 +46,7 @@ def start_pool(
     policy: Annotated[
         Path | None, typer.Option("--policy", help="The pool's policy, a TOML file, instead of pool.toml's.")
     ] = None,
-    database: Annotated[
-        str | None,
-        typer.Option(
-            envvar="FAIRGRID_POOL_DATABASE",
-            help="Where the state lies: postgresql://USER@HOST/NAME, or a path for SQLite. Default: DIR/pool.db.",
-        ),
-    ] = None,
+    database: PoolDatabaseOption = None,
     public_url: Annotated[
         str | None, typer.Option(help="The URL under which others reach this process. Default: HOST and port.")
     ] = None,
@@ -127,11 +117,8 @@ def start_pool(
 def tell_story(
     task: Annotated[str, typer.Argument(metavar="TASK", help="A task's id (0x and 64 digits), or its deal's.")],
     network: Annotated[Path | None, typer.Option("--network", help="The network file.")] = None,
-    directory: Annotated[
-        Path | None,
-        typer.Option("--dir", help="Folder of the local network. Default: $FAIRGRID_DIR or ~/.fairgrid/local."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    directory: LocalFolderOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Tell what happened to a task: phases, workers, transactions, in order.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from fairgrid.cli.output import console, emit_json, rlc, run_async
+from fairgrid.cli.shared_options import POOL_FOLDER, JsonOption, NetworkOption, PoolDatabaseOption, PoolFolderOption
 from fairgrid.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,19 +35,9 @@ class RoleChoice(StrEnum):
     BOTH = "both"
 
 
-_Directory = Annotated[Path, typer.Option("--dir", help="The pool's folder.")]
-_Database = Annotated[
-    str | None,
-    typer.Option(
-        "--database",
-        envvar="FAIRGRID_POOL_DATABASE",
-        help="Where the state lies: postgresql://USER@HOST/NAME, or a path for SQLite. Default: DIR/pool.db.",
-    ),
-]
 _Role = Annotated[RoleChoice, typer.Option("--role", help="In which role: those who use it, or work for it, or both.")]
 _Addresses = Annotated[list[str], typer.Argument(metavar="ADDRESS...", help="Accounts, or owners of workers.")]
 _Note = Annotated[str, typer.Option("--note", help="A word for yourself, such as a name.")]
-_Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 
 def add_pool_access(app: typer.Typer) -> None:
@@ -56,7 +47,9 @@ def add_pool_access(app: typer.Typer) -> None:
 
 
 @access_app.command("list")
-def list_access(directory: _Directory = Path("pool"), database: _Database = None, as_json: _Json = False) -> None:
+def list_access(
+    directory: PoolFolderOption = POOL_FOLDER, database: PoolDatabaseOption = None, as_json: JsonOption = False
+) -> None:
     """Show who is admitted, and what strangers meet."""
     _show(_with_store(directory, database, lambda store: store.read()), as_json=as_json)
 
@@ -66,9 +59,9 @@ def add_access(
     addresses: _Addresses,
     role: _Role = RoleChoice.BOTH,
     note: _Note = "",
-    directory: _Directory = Path("pool"),
-    database: _Database = None,
-    as_json: _Json = False,
+    directory: PoolFolderOption = POOL_FOLDER,
+    database: PoolDatabaseOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Admit accounts. An open pool is closed to strangers in this role from the first one on."""
 
@@ -84,9 +77,9 @@ def add_group(
     groups: Annotated[list[str], typer.Argument(metavar="GROUP...", help="Groups on chain (`fairgrid group create`).")],
     role: _Role = RoleChoice.BOTH,
     note: _Note = "",
-    directory: _Directory = Path("pool"),
-    database: _Database = None,
-    as_json: _Json = False,
+    directory: PoolFolderOption = POOL_FOLDER,
+    database: PoolDatabaseOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Admit the members of groups, whoever they are at the time: the chain is asked."""
 
@@ -101,9 +94,9 @@ def add_group(
 def remove_access(
     addresses: _Addresses,
     role: _Role = RoleChoice.BOTH,
-    directory: _Directory = Path("pool"),
-    database: _Database = None,
-    as_json: _Json = False,
+    directory: PoolFolderOption = POOL_FOLDER,
+    database: PoolDatabaseOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Take accounts or groups off the list. Their workers end what they have begun; the pool stays closed."""
 
@@ -119,9 +112,9 @@ def remove_access(
 def set_door(
     state: Annotated[str, typer.Argument(metavar="STATE", help="open, closed, or lenient.")],
     role: _Role = RoleChoice.BOTH,
-    directory: _Directory = Path("pool"),
-    database: _Database = None,
-    as_json: _Json = False,
+    directory: PoolFolderOption = POOL_FOLDER,
+    database: PoolDatabaseOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Say what strangers meet: `open` lets everybody in, `closed` nobody but those on the list.
 
@@ -143,8 +136,8 @@ def set_door(
 
 
 def offer(
-    network: Annotated[Path, typer.Option("--network", help="The network file, or a folder with network.json.")],
-    directory: Annotated[Path, typer.Option("--dir", help="The pool's folder: the workerpool owner's key.")],
+    network: NetworkOption,
+    directory: PoolFolderOption,
     price: Annotated[int, typer.Option(min=0, help="nRLC for one task; 0 asks for nothing.")],
     volume: Annotated[int, typer.Option(min=1, help="So many tasks may be bought with it.")] = 1_000,
     trust: Annotated[int, typer.Option(min=0, help="The highest trust that it offers.")] = 1,
@@ -153,7 +146,7 @@ def offer(
         str | None, typer.Option("--only", help="Account or group that may buy; nobody else can. Default: everybody.")
     ] = None,
     batch: Annotated[bool, typer.Option("--batch/--no-batch", help="Whether it offers the batch lane.")] = True,
-    as_json: _Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Sign an order of the workerpool and publish it on the market, for a group alone if you say so.
 

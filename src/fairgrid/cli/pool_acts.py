@@ -10,20 +10,9 @@ import typer
 from pydantic import BaseModel
 
 from fairgrid.cli import pool_init, pool_looks
-from fairgrid.cli.output import console, emit_json
-from fairgrid.cli.pool_desk import (
-    As,
-    Folder,
-    Json,
-    NetworkFile,
-    Reason,
-    Url,
-    Worker,
-    asked,
-    clock_time,
-    show_json,
-    show_table,
-)
+from fairgrid.cli.output import emit_json
+from fairgrid.cli.pool_desk import PoolDesk, ReasonOption, WorkerArgument, clock_time, operator_command, show_table
+from fairgrid.cli.shared_options import JsonOption
 from fairgrid.errors import UsageError
 
 __all__ = ["pool_app"]
@@ -33,128 +22,101 @@ assert pool_init.pool_app is pool_app  # each module adds its commands to the on
 _policy_app = typer.Typer(no_args_is_help=True, add_completion=False, help="Show, check and change the pool's policy.")
 pool_app.add_typer(_policy_app, name="policy")
 
-_DEFAULT = Path("pool")
 _Only = Annotated[str | None, typer.Option("--worker", metavar="ADDRESS", help="This worker only. Default: the pool.")]
 
 
-@pool_app.command("drain")
+@operator_command(pool_app, "drain")
 def drain(
-    reason: Reason,
+    desk: PoolDesk,
+    reason: ReasonOption,
     worker: _Only = None,
-    directory: Folder = _DEFAULT,
-    url: Url = None,
-    key: As = None,
-    network: NetworkFile = None,
-    as_json: Json = False,
 ) -> None:
     """Begin no new task, or lease a worker none; what runs goes on. Counts until `undrain`, over restarts.
 
     Example: `fairgrid pool drain --reason "new disks"`, then `fairgrid pool status` until nothing is live.
     """
     if worker is None:
-        answer: BaseModel = asked(lambda client: client.drain(reason), directory, url, key, network)
+        answer: BaseModel = desk.ask(lambda client: client.drain(reason))
     else:
-        answer = asked(lambda client: client.drain_worker(worker, reason), directory, url, key, network)
-    _done(answer, f"{worker or 'The pool'} takes nothing new.", as_json=as_json)
+        answer = desk.ask(lambda client: client.drain_worker(worker, reason))
+    desk.say(answer, f"{worker or 'The pool'} takes nothing new.")
 
 
-@pool_app.command("undrain")
+@operator_command(pool_app, "undrain")
 def undrain(
+    desk: PoolDesk,
     worker: _Only = None,
-    directory: Folder = _DEFAULT,
-    url: Url = None,
-    key: As = None,
-    network: NetworkFile = None,
-    as_json: Json = False,
 ) -> None:
     """Take new work again. Example: `fairgrid pool undrain --dir pool`."""
     if worker is None:
-        answer: BaseModel = asked(lambda client: client.undrain(), directory, url, key, network)
+        answer: BaseModel = desk.ask(lambda client: client.undrain())
     else:
-        answer = asked(lambda client: client.undrain_worker(worker), directory, url, key, network)
-    _done(answer, f"{worker or 'The pool'} takes work again.", as_json=as_json)
+        answer = desk.ask(lambda client: client.undrain_worker(worker))
+    desk.say(answer, f"{worker or 'The pool'} takes work again.")
 
 
-@pool_app.command("ban")
+@operator_command(pool_app, "ban")
 def ban(
-    worker: Worker,
+    desk: PoolDesk,
+    worker: WorkerArgument,
     reason: Annotated[str, typer.Option("--reason", help="Why; the worker is told.")],
     owner: Annotated[str, typer.Option(metavar="ADDRESS", help="Its owner, if the pool never saw it.")] = "",
-    directory: Folder = _DEFAULT,
-    url: Url = None,
-    key: As = None,
-    network: NetworkFile = None,
-    as_json: Json = False,
 ) -> None:
     """Give a worker and its owner no more work, at once. Example: `fairgrid pool ban 0x… --reason "too slow"`.
 
     What it computes is given to others; what it contributed already is settled on chain as ever.
     """
-    answer = asked(lambda client: client.ban(worker, reason, owner=owner), directory, url, key, network)
-    _done(answer, f"{worker} is banned.", as_json=as_json)
+    answer = desk.ask(lambda client: client.ban(worker, reason, owner=owner))
+    desk.say(answer, f"{worker} is banned.")
 
 
-@pool_app.command("unban")
+@operator_command(pool_app, "unban")
 def unban(
+    desk: PoolDesk,
     worker: Annotated[str, typer.Argument(metavar="ADDRESS", help="A worker's address, or an owner's.")],
-    directory: Folder = _DEFAULT,
-    url: Url = None,
-    key: As = None,
-    network: NetworkFile = None,
-    as_json: Json = False,
 ) -> None:
     """Lift the bans of a worker, or of an owner. Example: `fairgrid pool unban 0x… --dir pool`."""
-    answer = asked(lambda client: client.unban(worker), directory, url, key, network)
-    _done(answer, f"{worker} is not banned.", as_json=as_json)
+    answer = desk.ask(lambda client: client.unban(worker))
+    desk.say(answer, f"{worker} is not banned.")
 
 
-@pool_app.command("label")
+@operator_command(pool_app, "label")
 def label(
-    worker: Worker,
+    desk: PoolDesk,
+    worker: WorkerArgument,
     labels: Annotated[
         list[str] | None, typer.Argument(metavar="[LABEL]...", help="Its labels; none takes all away.")
     ] = None,
-    directory: Folder = _DEFAULT,
-    url: Url = None,
-    key: As = None,
-    network: NetworkFile = None,
-    as_json: Json = False,
 ) -> None:
     """Give a worker exactly these labels, beside its owner's. Example: `fairgrid pool label 0x… lab-2 eu`.
 
     Jobs ask for labels in their needs, the policy's app_labels asks for them for every job of an app.
     """
-    answer = asked(lambda client: client.label(worker, labels or []), directory, url, key, network)
-    _done(answer, f"{worker} has the labels: {' '.join(labels or []) or 'none'}.", as_json=as_json)
+    answer = desk.ask(lambda client: client.label(worker, labels or []))
+    desk.say(answer, f"{worker} has the labels: {' '.join(labels or []) or 'none'}.")
 
 
-@pool_app.command("handover")
-def handover(
-    directory: Folder = _DEFAULT, url: Url = None, key: As = None, network: NetworkFile = None, as_json: Json = False
-) -> None:
+@operator_command(pool_app, "handover")
+def handover(desk: PoolDesk) -> None:
     """Let a process that stands by lead: the way to upgrade without a pause. Example: `fairgrid pool handover`.
 
     The one that leads finishes what is in hand and stands by.
     """
-    answer = asked(lambda client: client.hand_over(), directory, url, key, network)
-    _done(answer, f"{answer.leader} takes over.", as_json=as_json)
+    answer = desk.ask(lambda client: client.hand_over())
+    desk.say(answer, f"{answer.leader} takes over.")
 
 
 # --- the policy ---------------------------------------------------------------------------------------------------
 
 
-@_policy_app.command("show")
+@operator_command(_policy_app, "show")
 def show_policy(
+    desk: PoolDesk,
     names: Annotated[list[str] | None, typer.Argument(metavar="[KEY]...", help="Only these keys.")] = None,
     changed: Annotated[bool, typer.Option("--changed", help="Only what is not the default.")] = False,
-    directory: Folder = _DEFAULT,
-    url: Url = None,
-    key: As = None,
-    network: NetworkFile = None,
-    as_json: Json = False,
 ) -> None:
     """Show every key, its value and where it comes from. Example: `fairgrid pool policy show --changed`."""
-    answer = asked(lambda client: client.policy(), directory, url, key, network)
+    answer = desk.ask(lambda client: client.policy())
     wanted = set(names or ())
     unknown = wanted - {known.name for known in answer.keys}
     if unknown:
@@ -165,23 +127,16 @@ def show_policy(
         if (not wanted or known.name in wanted) and not (changed and known.source == "default")
     ]
     answer = answer.model_copy(update={"keys": keys})
-    if as_json:
-        show_json(answer)
-    else:
-        _show_policy(answer)
+    desk.show(answer, lambda: _show_policy(answer))
 
 
-@_policy_app.command("set")
+@operator_command(_policy_app, "set")
 def set_policy(
+    desk: PoolDesk,
     values: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Keys with values as TOML has them.")
     ] = None,
     file: Annotated[Path | None, typer.Option("--file", help="Set all keys of this policy file.")] = None,
-    directory: Folder = _DEFAULT,
-    url: Url = None,
-    key: As = None,
-    network: NetworkFile = None,
-    as_json: Json = False,
 ) -> None:
     """Change keys of the policy while the pool runs. Example: `fairgrid pool policy set max_fee_gwei=80`.
 
@@ -191,28 +146,24 @@ def set_policy(
     wanted = _values(values or [])
     if file is not None:
         wanted = _keys_of(file) | wanted
-    answer = asked(lambda client: client.change_policy(wanted), directory, url, key, network)
-    _changed(answer, set(wanted), as_json=as_json)
+    answer = desk.ask(lambda client: client.change_policy(wanted))
+    desk.show(answer, lambda: _show_policy(answer, only=set(wanted)))
 
 
-@_policy_app.command("unset")
+@operator_command(_policy_app, "unset")
 def unset_policy(
+    desk: PoolDesk,
     names: Annotated[list[str], typer.Argument(metavar="KEY...", help="Keys that are to be the file's again.")],
-    directory: Folder = _DEFAULT,
-    url: Url = None,
-    key: As = None,
-    network: NetworkFile = None,
-    as_json: Json = False,
 ) -> None:
     """Give keys back to the policy file. Example: `fairgrid pool policy unset max_fee_gwei`."""
-    answer = asked(lambda client: client.change_policy({}, names), directory, url, key, network)
-    _changed(answer, set(names), as_json=as_json)
+    answer = desk.ask(lambda client: client.change_policy({}, names))
+    desk.show(answer, lambda: _show_policy(answer, only=set(names)))
 
 
 @_policy_app.command("check")
 def check_policy(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A policy file, or the pool.toml of a pool's folder.")],
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Say whether a policy file can be used, and what in it differs from the default; asks no pool.
 
@@ -249,14 +200,7 @@ def _keys_of(file: Path) -> dict[str, Any]:
     return policy_keys(file)
 
 
-def _changed(answer: Any, names: set[str], *, as_json: bool) -> None:
-    if as_json:
-        show_json(answer)
-        return
-    _show_policy(answer.model_copy(update={"keys": [known for known in answer.keys if known.name in names]}))
-
-
-def _show_policy(answer: Any) -> None:
+def _show_policy(answer: Any, *, only: set[str] | None = None) -> None:
     rows = [
         (
             known.name,
@@ -265,12 +209,6 @@ def _show_policy(answer: Any) -> None:
             "from the next start or takeover" if known.name in answer.waiting else "now",
         )
         for known in answer.keys
+        if only is None or known.name in only
     ]
     show_table(("key", "value", "source", "counts"), rows)
-
-
-def _done(answer: BaseModel, text: str, *, as_json: bool) -> None:
-    if as_json:
-        show_json(answer)
-    else:
-        console().print(text, markup=False)

@@ -10,6 +10,7 @@ import typer
 
 from fairgrid.cli.output import console, emit_json, run_async
 from fairgrid.cli.pool import pool_app
+from fairgrid.cli.shared_options import JsonOption, NetworkOption, PasswordFileOption, read_password
 from fairgrid.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def init_pool(
     directory: Annotated[
         Path, typer.Option("--dir", envvar="FAIRGRID_POOL_DIR", help="Folder to make, or to complete.")
     ],
-    network: Annotated[Path, typer.Option("--network", help="The network file, or a folder with network.json.")],
+    network: NetworkOption,
     price: Annotated[
         int | None, typer.Option("--price", min=0, help="Offer tasks at this price, in nRLC. Default: no offer yet.")
     ] = None,
@@ -38,13 +39,11 @@ def init_pool(
     keystore: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Take the key of this keystore. Default: make a new one.")
     ] = None,
-    password_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="File with its password; asked for without it.")
-    ] = None,
+    password_file: PasswordFileOption = None,
     register: Annotated[
         str, typer.Option(metavar="TEXT", help="Register a workerpool with this description; the key pays the gas.")
     ] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Make a pool's folder: its key, and pool.toml with every setting explained. Safe to run again.
 
@@ -92,16 +91,7 @@ def _key(directory: Path, keystore: Path | None, password_file: Path | None) -> 
 
     if keystore is None:
         return open_or_create_key(directory)
-    return adopt_key(load_keystore(keystore, _password(password_file)), directory)
-
-
-def _password(file: Path | None) -> str:
-    if file is None:
-        return str(typer.prompt("Password of the keystore", hide_input=True, err=True))
-    try:
-        return file.read_text().rstrip("\n")
-    except OSError as error:
-        raise UsageError(f"The password file {file} cannot be read ({error}).") from error
+    return adopt_key(load_keystore(keystore, read_password(password_file)), directory)
 
 
 def _registered(where: Network, signer: Signer, description: str, directory: Path) -> Path:

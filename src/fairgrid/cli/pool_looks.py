@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,17 +16,12 @@ from rich.text import Text
 from fairgrid.cli.output import console
 from fairgrid.cli.pool import pool_app
 from fairgrid.cli.pool_desk import (
-    As,
-    Folder,
-    Json,
-    Limit,
-    NetworkFile,
-    Offset,
-    Url,
-    asked,
+    LimitOption,
+    OffsetOption,
+    PoolDesk,
     clock_time,
     duration,
-    show_json,
+    operator_command,
     show_table,
 )
 from fairgrid.errors import FairgridError, UsageError
@@ -39,19 +33,14 @@ if TYPE_CHECKING:
 
 __all__ = ["pool_app"]
 
-_DEFAULT = Path("pool")
 _WEI_PER_COIN = 10**18
 
 
-@pool_app.command("status")
+@operator_command(pool_app, "status")
 def status(
-    directory: Folder = _DEFAULT,
+    desk: PoolDesk,
     watch: Annotated[bool, typer.Option("--watch", help="Show it anew until Ctrl-C; with --json a line each.")] = False,
     every_s: Annotated[float, typer.Option("--every", min=0.5, help="Seconds between two looks.")] = 2.0,
-    url: Url = None,
-    key: As = None,
-    network: NetworkFile = None,
-    as_json: Json = False,
 ) -> None:
     """Show the pool in numbers, and what to look at. Example: `fairgrid pool status --dir pool --watch`.
 
@@ -66,30 +55,27 @@ def status(
             while True:
                 try:
                     seen: Any = await client.status()
-                    if as_json:
+                    if desk.as_json:
                         sys.stdout.write(json.dumps(seen.model_dump(mode="json", by_alias=True)) + "\n")
                         sys.stdout.flush()
                     else:
                         live.update(_status_page(seen), refresh=True)
                 except FairgridError as error:
-                    if as_json:
+                    if desk.as_json:
                         raise
                     live.update(Text(str(error), style="bold red"), refresh=True)
                 await asyncio.sleep(every_s)
 
     if watch:
-        asked(keep_looking, directory, url, key, network)
+        desk.ask(keep_looking)
         return
-    answer = asked(look, directory, url, key, network)
-    if as_json:
-        show_json(answer)
-    else:
-        console().print(_status_page(answer))
+    answer = desk.ask(look)
+    desk.show(answer, lambda: console().print(_status_page(answer)))
 
 
-@pool_app.command("workers")
+@operator_command(pool_app, "workers")
 def workers(
-    directory: Folder = _DEFAULT,
+    desk: PoolDesk,
     state: Annotated[
         str, typer.Option(help="ready, busy, joining, drained, quarantined, out_of_quota, banned, away.")
     ] = "",
@@ -98,12 +84,8 @@ def workers(
     sort: Annotated[
         str, typer.Option(help="worker, owner, state, running, faults, valid, score, deposit or heard.")
     ] = "worker",
-    limit: Limit = 100,
-    offset: Offset = 0,
-    url: Url = None,
-    key: As = None,
-    network: NetworkFile = None,
-    as_json: Json = False,
+    limit: LimitOption = 100,
+    offset: OffsetOption = 0,
 ) -> None:
     """List workers: state, machine, record, what they compute. Example: `fairgrid pool workers --sort faults`."""
     query: dict[str, str | int] = {
@@ -114,10 +96,7 @@ def workers(
         "limit": limit,
         "offset": offset,
     }
-    answer = asked(lambda client: client.workers(**query), directory, url, key, network)
-    if as_json:
-        show_json(answer)
-        return
+    answer = desk.ask(lambda client: client.workers(**query))
     columns = (
         "worker",
         "owner",
@@ -147,23 +126,19 @@ def workers(
         )
         for row in answer.workers
     ]
-    show_table(columns, rows, title=f"{answer.count} worker(s)")
+    desk.show_table(answer, columns, rows, title=f"{answer.count} worker(s)")
 
 
-@pool_app.command("tasks")
+@operator_command(pool_app, "tasks")
 def tasks(
-    directory: Folder = _DEFAULT,
+    desk: PoolDesk,
     phase: Annotated[str, typer.Option(help="Only those in this phase, such as sealing.")] = "",
     deal: Annotated[str, typer.Option(metavar="ID", help="Only this deal's.")] = "",
     requester: Annotated[str, typer.Option(metavar="ADDRESS", help="Only this requester's.")] = "",
     app: Annotated[str, typer.Option(metavar="ADDRESS", help="Only of this app.")] = "",
     worker: Annotated[str, typer.Option(metavar="ADDRESS", help="Only those that this worker had a part in.")] = "",
-    limit: Limit = 100,
-    offset: Offset = 0,
-    url: Url = None,
-    key: As = None,
-    network: NetworkFile = None,
-    as_json: Json = False,
+    limit: LimitOption = 100,
+    offset: OffsetOption = 0,
 ) -> None:
     """List tasks that have begun, newest first. Example: `fairgrid pool tasks --phase sealing --limit 20`.
 
@@ -178,10 +153,7 @@ def tasks(
         "limit": limit,
         "offset": offset,
     }
-    answer = asked(lambda client: client.tasks(**query), directory, url, key, network)
-    if as_json:
-        show_json(answer)
-        return
+    answer = desk.ask(lambda client: client.tasks(**query))
     columns = ("task", "index", "phase", "trust", "since", "changed", "requester", "app")
     rows = [
         (
@@ -196,19 +168,15 @@ def tasks(
         )
         for row in answer.tasks
     ]
-    show_table(columns, rows)
-    if answer.next is not None:
+    desk.show_table(answer, columns, rows)
+    if answer.next is not None and not desk.as_json:
         console().print(f"There are more: --offset {answer.next}", markup=False)
 
 
-@pool_app.command("story")
+@operator_command(pool_app, "story")
 def story(
+    desk: PoolDesk,
     task: Annotated[str, typer.Argument(metavar="TASK", help="A task's id.")],
-    directory: Folder = _DEFAULT,
-    url: Url = None,
-    key: As = None,
-    network: NetworkFile = None,
-    as_json: Json = False,
 ) -> None:
     """Tell what happened to a task, its transactions included. Example: `fairgrid pool story 0x… --dir pool`."""
     _must_be_task(task)
@@ -216,22 +184,15 @@ def story(
     async def ask(client: OperatorClient) -> StoryView:
         return await client.story(task)
 
-    answer = asked(ask, directory, url, key, network)
-    if as_json:
-        show_json(answer)
-        return
+    answer = desk.ask(ask)
     rows = [(clock_time(event.at), event.kind, event.text, event.worker) for event in answer.events]
-    show_table(("at", "kind", "what", "worker"), rows, title=f"{answer.task_id}  {answer.phase}")
+    desk.show_table(answer, ("at", "kind", "what", "worker"), rows, title=f"{answer.task_id}  {answer.phase}")
 
 
-@pool_app.command("why")
+@operator_command(pool_app, "why")
 def why(
+    desk: PoolDesk,
     subject: Annotated[str, typer.Argument(metavar="TASK|WORKER", help="A task's id, or a worker's address.")],
-    directory: Folder = _DEFAULT,
-    url: Url = None,
-    key: As = None,
-    network: NetworkFile = None,
-    as_json: Json = False,
 ) -> None:
     """Say why a task does not go on, or a worker gets no work: each rule with its number.
 
@@ -241,10 +202,33 @@ def why(
     async def ask(client: OperatorClient) -> WhyTask | WhyWorker:
         return await (client.why_task(subject) if is_hex32(subject) else client.why_worker(subject))
 
-    answer = asked(ask, directory, url, key, network)
-    if as_json:
-        show_json(answer)
-        return
+    answer = desk.ask(ask)
+    desk.show(answer, lambda: _show_why(answer))
+
+
+@operator_command(pool_app, "bans")
+def bans(desk: PoolDesk) -> None:
+    """List who is banned, why and since when. Example: `fairgrid pool bans --dir pool`."""
+    answer = desk.ask(lambda client: client.bans())
+    rows = [(clock_time(ban.at), ban.worker, ban.owner, ban.reason, ban.task_id) for ban in answer.bans]
+    desk.show_table(answer, ("since", "worker", "owner", "reason", "task"), rows)
+
+
+@operator_command(pool_app, "acts")
+def acts(
+    desk: PoolDesk,
+    subject: Annotated[str, typer.Option(help="Only about this address, `pool`, or key of the policy.")] = "",
+    limit: LimitOption = 100,
+    offset: OffsetOption = 0,
+) -> None:
+    """List what operators did, newest first: who, when, what, why. Example: `fairgrid pool acts --limit 20`."""
+    query: dict[str, str | int] = {"subject": subject, "limit": limit, "offset": offset}
+    answer = desk.ask(lambda client: client.acts(**query))
+    rows = [(clock_time(act.at), act.who, act.act, act.subject, act.detail) for act in answer.acts]
+    desk.show_table(answer, ("at", "who", "act", "subject", "detail"), rows)
+
+
+def _show_why(answer: Any) -> None:
     rows = [("yes" if rule.allowed else "NO", rule.rule, rule.text) for rule in answer.rules]
     waits_for = getattr(answer, "waits_for", None)
     title = (
@@ -254,40 +238,6 @@ def why(
     kept = getattr(answer, "kept_away", {})
     if kept:
         show_table(("workers", "kept away by"), [(count, rule) for rule, count in kept.items()])
-
-
-@pool_app.command("bans")
-def bans(
-    directory: Folder = _DEFAULT, url: Url = None, key: As = None, network: NetworkFile = None, as_json: Json = False
-) -> None:
-    """List who is banned, why and since when. Example: `fairgrid pool bans --dir pool`."""
-    answer = asked(lambda client: client.bans(), directory, url, key, network)
-    if as_json:
-        show_json(answer)
-        return
-    rows = [(clock_time(ban.at), ban.worker, ban.owner, ban.reason, ban.task_id) for ban in answer.bans]
-    show_table(("since", "worker", "owner", "reason", "task"), rows)
-
-
-@pool_app.command("acts")
-def acts(
-    directory: Folder = _DEFAULT,
-    subject: Annotated[str, typer.Option(help="Only about this address, `pool`, or key of the policy.")] = "",
-    limit: Limit = 100,
-    offset: Offset = 0,
-    url: Url = None,
-    key: As = None,
-    network: NetworkFile = None,
-    as_json: Json = False,
-) -> None:
-    """List what operators did, newest first: who, when, what, why. Example: `fairgrid pool acts --limit 20`."""
-    query: dict[str, str | int] = {"subject": subject, "limit": limit, "offset": offset}
-    answer = asked(lambda client: client.acts(**query), directory, url, key, network)
-    if as_json:
-        show_json(answer)
-        return
-    rows = [(clock_time(act.at), act.who, act.act, act.subject, act.detail) for act in answer.acts]
-    show_table(("at", "who", "act", "subject", "detail"), rows)
 
 
 def _must_be_task(task: str) -> None:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from fairgrid.chain.network import load_network
-from fairgrid.cli.bags import FinishedBag, finish_bag, report_bag
-from fairgrid.cli.burst import FinishedRun, report_run, run_split
+from fairgrid.cli.bags import FinishedBag, finish_bag
+from fairgrid.cli.burst import FinishedRun, run_split
 from fairgrid.cli.live import live_progress
 from fairgrid.cli.output import console, emit_json, rlc, run_async
+from fairgrid.cli.run_report import FinishedTask, report
+from fairgrid.cli.shared_options import JsonOption, KeyFolderOption, LocalFolderOption
 from fairgrid.client.burst import RULES_NAME, load_burst_rules
 from fairgrid.client.client import Client, LaneWish, TrustWish
 from fairgrid.client.dependencies import parse_dependency
@@ -25,43 +27,20 @@ from fairgrid.client.job import Job, parse_size, read_items
 from fairgrid.client.journal import DealRecord
 from fairgrid.client.live import watching
 from fairgrid.client.progress import OnProgress
-from fairgrid.client.results import CollectedResult, prepare_out
-from fairgrid.client.settlement import Settlement
-from fairgrid.errors import JobError, ServiceError, TransactionFailed, UsageError
+from fairgrid.client.results import prepare_out
+from fairgrid.errors import ServiceError, TransactionFailed, UsageError
 from fairgrid.localnet.paths import default_directory, requester_folder
 from fairgrid.protocol.canonical import read_rule
-from fairgrid.protocol.results import describe_error
-from fairgrid.protocol.terminal import sanitise_terminal
 from fairgrid.runtime.catalogue import runtime_for_program
+from fairgrid.runtime.companions import with_companions
 from fairgrid.seams.tracing import start_tracing
 from fairgrid.wallet.keystore import open_or_create_key
 
-__all__ = ["DirectoryOption", "JsonOption", "KeyOption", "app", "connected"]
+__all__ = ["app", "connected"]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
-DirectoryOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--dir", help="The network's folder (`fairgrid up --dir`). Default: $FAIRGRID_DIR or ~/.fairgrid/local."
-    ),
-]
-KeyOption = Annotated[
-    Path | None,
-    typer.Option("--key-folder", help="Folder of the requester's key. Default: the network's own requester."),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; progress stays on stderr.")]
 OutOption = Annotated[Path | None, typer.Option("--out", help="Folder for the result. Default: results/<deal>.")]
-
-
-@dataclass(frozen=True, slots=True)
-class _Finished:
-    """All that `run` and `result` report."""
-
-    record: DealRecord
-    result: CollectedResult
-    settlement: Settlement
-    seconds: float
 
 
 @app.command()
@@ -89,8 +68,8 @@ def run(
         int, typer.Option("--workers-at-least", min=1, help="How many different owners must agree, at least.")
     ] = 1,
     out: OutOption = None,
-    directory: DirectoryOption = None,
-    key_folder: KeyOption = None,
+    directory: LocalFolderOption = None,
+    key_folder: KeyFolderOption = None,
     fuel: Annotated[
         int | None,
         typer.Option("--fuel", min=1, help="Limit of work, in units of fuel. Default: 10^9 a second of its category."),
@@ -153,11 +132,12 @@ def run(
 
     fairgrid run my_script.py --each arguments.txt --out results
     """
+    runtime_id = runtime or runtime_for_program(script).runtime_id
     job = Job.from_files(
         script,
-        inputs or [],
+        with_companions(runtime_id, script, inputs or []),
         arguments or [],
-        runtime_id=runtime or runtime_for_program(script).runtime_id,
+        runtime_id=runtime_id,
         fuel=fuel,
         memory_bytes=parse_size(memory, "--memory"),
         output_bytes=parse_size(output_limit, "--output-limit"),
@@ -170,7 +150,7 @@ def run(
     screen = console()
     rules = load_burst_rules(burst_rules or (directory or default_directory()) / RULES_NAME) if burst else None
 
-    async def main() -> _Finished | FinishedBag | FinishedRun:
+    async def main() -> FinishedTask | FinishedBag | FinishedRun:
         started = time.monotonic()
         async with connected(directory, key_folder) as client:
             with live_progress(screen) as on_progress:
@@ -193,7 +173,7 @@ def run(
                 target = out or Path("results") / record.deal_id[:12]
                 return await _finish(client, record, target, on_progress, started, screen, follow=follow)
 
-    _report(run_async(main), as_json=as_json, screen=screen)
+    report(run_async(main), as_json=as_json, screen=screen)
 
 
 @app.command()
@@ -202,14 +182,14 @@ def result(
         str, typer.Argument(help="Beginning of a deal or task id, or `last`; without it, all are listed.")
     ] = "",
     out: OutOption = None,
-    directory: DirectoryOption = None,
-    key_folder: KeyOption = None,
+    directory: LocalFolderOption = None,
+    key_folder: KeyFolderOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Fetch and verify the result of a deal that was made before, waiting for it if it still runs."""
     screen = console()
 
-    async def main() -> _Finished | FinishedBag | None:
+    async def main() -> FinishedTask | FinishedBag | None:
         started = time.monotonic()
         async with connected(directory, key_folder) as client:
             if not deal:
@@ -222,14 +202,14 @@ def result(
 
     finished = run_async(main)
     if finished is not None:
-        _report(finished, as_json=as_json, screen=screen)
+        report(finished, as_json=as_json, screen=screen)
 
 
 @app.command()
 def claim(
     deal: Annotated[str, typer.Argument(help="Beginning of a deal or task id, or `last`.")],
-    directory: DirectoryOption = None,
-    key_folder: KeyOption = None,
+    directory: LocalFolderOption = None,
+    key_folder: KeyFolderOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Take the money of a deal back when its deadline has passed without a result."""
@@ -275,7 +255,7 @@ async def _finish(
     screen: Console,
     *,
     follow: bool = False,
-) -> _Finished | FinishedBag:
+) -> FinishedTask | FinishedBag:
     """Everything after the signature: the deal is in the journal, so whatever ends this leaves a hint how to go on."""
     short = record.deal_id[:12]
     try:
@@ -309,7 +289,7 @@ async def _finish(
     except (ServiceError, UsageError):
         _hint_at_result(record, screen)
         raise
-    return _Finished(record, collected, settlement, time.monotonic() - started)
+    return FinishedTask(record, collected, settlement, time.monotonic() - started)
 
 
 async def _follow(client: Client, record: DealRecord, on_progress: OnProgress, screen: Console | None) -> Ending:
@@ -357,70 +337,3 @@ async def _list_deals(client: Client, screen: Console, *, as_json: bool) -> None
         screen.print("No deals yet. Make one with `fairgrid run my_script.py`.")
     for record, status in [] if as_json else rows:
         screen.print(f"{record.deal_id[:12]}…  {status:<10} {record.job_name}  {rlc(record.price)}", markup=False)
-
-
-def _report(finished: _Finished | FinishedBag | FinishedRun, *, as_json: bool, screen: Console) -> None:
-    if isinstance(finished, FinishedRun):
-        report_run(finished, as_json=as_json, screen=screen)
-        return
-    if isinstance(finished, FinishedBag):
-        report_bag(finished, as_json=as_json, screen=screen)
-        return
-    record, result_, settled = finished.record, finished.result, finished.settlement
-    exit_code = 0 if result_.error is None else JobError.exit_code
-    if as_json:
-        emit_json(
-            {
-                "status": "ok" if result_.error is None else "job_error",
-                "dealId": record.deal_id,
-                "taskIds": list(record.task_ids),
-                "resultDigest": result_.digest,
-                "resultCid": result_.cid,
-                "outDir": str(result_.folder),
-                "files": [entry.path for entry in result_.entries],
-                "jobError": result_.error,
-                "trust": record.trust,
-                "price": record.price,
-                "contributions": [line.to_json() for line in settled.contributions],
-                "payments": [line.to_json() for line in settled.payments],
-                "gas": {"total": settled.gas_used, "transactions": [line.to_json() for line in settled.gas]},
-                "seconds": round(finished.seconds, 3),
-                "exitCode": exit_code,
-            }
-        )
-    else:
-        _show(finished, screen)
-    if exit_code:
-        raise typer.Exit(exit_code)
-
-
-def _show(finished: _Finished, screen: Console) -> None:
-    result_, settled = finished.result, finished.settlement
-    agreed = sum(line.agreed for line in settled.contributions)
-    if result_.error is None:
-        screen.print(
-            f"[green]✓ verified[/] by {agreed} worker(s), {finished.seconds:.1f} s, {rlc(finished.record.price)}"
-        )
-        _show_log("stdout", result_.log("stdout.txt"), screen)
-        _show_log("stderr", result_.log("stderr.txt"), screen)
-    else:
-        _show_job_error(result_.error, agreed, screen)
-    screen.print(f"[dim]deal[/]   {finished.record.deal_id}\n[dim]digest[/] {result_.digest}")
-    screen.print(f"[dim]cid[/]    {result_.cid}\n[dim]files[/]  {result_.folder}", highlight=False)
-    for entry in result_.entries:
-        screen.print(f"         {entry.path}  [dim]{entry.size} bytes[/]", highlight=False)
-
-
-def _show_job_error(error: dict[str, Any], agreed: int, screen: Console) -> None:
-    screen.print(f"[bold red]✗ the job failed[/], and {agreed} worker(s) agree:", highlight=False)
-    screen.print(sanitise_terminal(describe_error(error)), markup=False, highlight=False)
-    for stream in ("stdout", "stderr"):
-        _show_log(stream, sanitise_terminal(error.get(stream, "")), screen)
-
-
-def _show_log(stream: str, text: str, screen: Console) -> None:
-    """What the job printed, on the stream that it printed to; ``text`` is safe for a terminal."""
-    if not text:
-        return
-    screen.print(f"[dim]── {stream} of the job[/]")
-    typer.echo(text, err=stream == "stderr", nl=not text.endswith("\n"))

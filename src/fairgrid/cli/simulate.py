@@ -15,6 +15,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from fairgrid.cli.output import console, emit_json
+from fairgrid.cli.shared_options import JsonOption
 from fairgrid.errors import UsageError
 from fairgrid.pool.core.trust_policy import TrustPolicy
 from fairgrid.protocol.trust import FRESH_WEIGHT, replicas_to_request
@@ -54,7 +55,7 @@ def simulate(
         bool, typer.Option("--published", help="Instead: trials of the formulas of Sarmenta's paper.")
     ] = False,
     plot: Annotated[Path | None, typer.Option(help="Draw a picture (.png or .svg); needs fairgrid[plots].")] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Let adversaries attack a simulated pool, and show how many wrong results each way of checking lets through.
 

@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from fairgrid.cli.output import console, emit_json
+from fairgrid.cli.shared_options import JsonOption
 from fairgrid.errors import UsageError
 from fairgrid.runtime.catalogue import CATALOGUE
 from fairgrid.runtime.levels import Probe
@@ -29,7 +30,7 @@ def doctor(
         float,
         typer.Option("--within", min=1, help="Seconds after which one that does not answer is dead."),
     ] = PROBE_S,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Try every runtime on this machine: does it work, how long does a job that does nothing take, what is missing?
 

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from fairgrid.cli.output import console, emit_json, run_async
-from fairgrid.errors import OrderError, UsageError
+from fairgrid.cli.shared_options import JsonOption, NetworkOption, PasswordFileOption, read_address, read_password
+from fairgrid.errors import UsageError
 
 __all__ = ["enrol_worker"]
 
@@ -21,11 +22,9 @@ def enrol_worker(
         str,
         typer.Option(metavar="ADDRESS", help="The worker's own key, which `fairgrid worker init` shows."),
     ],
-    network: Annotated[Path, typer.Option(metavar="FILE", help="The network file, or a folder with network.json.")],
+    network: NetworkOption,
     keystore: Annotated[Path, typer.Option(metavar="FILE", help="Keystore (V3, JSON) of the owner.")],
-    password_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="File with the keystore's password; asked for without it.")
-    ] = None,
+    password_file: PasswordFileOption = None,
     account: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="A role account of the owner that exists already.")
     ] = None,
@@ -46,7 +45,7 @@ def enrol_worker(
     out: Annotated[Path, typer.Option(metavar="FILE", help="Where to write; copy it into the worker's folder.")] = Path(
         "owner.json"
     ),
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Let a worker work in your name while your key stays here: its stakes and earnings are yours.
 
@@ -58,16 +57,16 @@ def enrol_worker(
     from fairgrid.worker.onchain.ownership import save_ownership, sign_ownership
 
     where = load_network(network)
-    hot = _address(operator)
-    pool = _address(workerpool) if workerpool is not None else where.pool_address
-    signer = load_keystore(keystore, _password(password_file))
+    hot = read_address(operator)
+    pool = read_address(workerpool) if workerpool is not None else where.pool_address
+    signer = load_keystore(keystore, read_password(password_file, question="Password of the owner's keystore"))
     there, created = run_async(
         lambda: _account(
             where,
             signer,
             hot,
-            account=_address(account) if account else None,
-            factory=_address(factory) if factory else None,
+            account=read_address(account) if account else None,
+            factory=read_address(factory) if factory else None,
             create=create,
         )
     )
@@ -130,21 +129,3 @@ def _local_factory(chain_id: int) -> str:
             "`fairgrid contracts deploy --json` calls it roleAccounts."
         )
     return plan_contracts(dev_signer(0).address)["role_accounts"].address
-
-
-def _address(text: str) -> str:
-    from fairgrid.protocol.hexes import checksum
-
-    try:
-        return checksum(text)
-    except OrderError as error:
-        raise UsageError(f"{text!r} is no address: {error}") from error
-
-
-def _password(password_file: Path | None) -> str:
-    if password_file is None:
-        return str(typer.prompt("Password of the owner's keystore", hide_input=True, err=True))
-    try:
-        return password_file.read_text().rstrip("\r\n")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"The password file {password_file} cannot be read ({error}).") from error

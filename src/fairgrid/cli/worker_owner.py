@@ -13,18 +13,10 @@ import typer
 from rich.table import Table
 
 from fairgrid.cli.output import console, emit_json, rlc, run_async
+from fairgrid.cli.shared_options import WORKER_FOLDER, JsonOption, WorkerFolderOption
 from fairgrid.errors import ServiceUnavailable, UsageError
 
-__all__ = ["WORKER_FOLDER", "Folder", "Json", "add_to", "ask_running"]
-
-WORKER_FOLDER = Path("~/.fairgrid/worker")
-"""Where a worker lives if its owner names no other place."""
-
-Folder = Annotated[
-    Path,
-    typer.Option("--dir", metavar="D", help="The worker's own folder: key, policy.toml, database, cache."),
-]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+__all__ = ["add_to", "ask_running", "existing_worker"]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -56,16 +48,16 @@ async def ask_running(folder: Path, command: str, **arguments: Any) -> dict[str,
 
 
 def pause_worker(
-    directory: Folder = WORKER_FOLDER,
+    directory: WorkerFolderOption = WORKER_FOLDER,
     minutes: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Go on by itself after so many minutes. Default: never.")
     ] = None,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Take no new tasks and let running ones stand still, until `resume`; a restart does not lift it."""
     from fairgrid.worker.owner.owner_watch import Pause, pause
 
-    folder = _existing(directory)
+    folder = existing_worker(directory)
     now = time.time()
     until = now + minutes * 60 if minutes is not None else 0.0
     answer = run_async(lambda: ask_running(folder, "pause", until=until))
@@ -74,31 +66,31 @@ def pause_worker(
     _say(answer, "Paused.", "Paused; no worker runs there now, the next one starts paused.", as_json)
 
 
-def resume_worker(directory: Folder = WORKER_FOLDER, as_json: Json = False) -> None:
+def resume_worker(directory: WorkerFolderOption = WORKER_FOLDER, as_json: JsonOption = False) -> None:
     """Lift a pause."""
     from fairgrid.worker.owner.owner_watch import unpause
 
-    folder = _existing(directory)
+    folder = existing_worker(directory)
     answer = run_async(lambda: ask_running(folder, "resume"))
     if answer is None:
         unpause(folder)
     _say(answer, "Resumed.", "Resumed; no worker runs there now.", as_json)
 
 
-def drain_worker(directory: Folder = WORKER_FOLDER, as_json: Json = False) -> None:
+def drain_worker(directory: WorkerFolderOption = WORKER_FOLDER, as_json: JsonOption = False) -> None:
     """Let the running worker take nothing new, finish what it holds, and end with exit code 0."""
     from fairgrid.worker.owner.control import ask
 
-    folder = _existing(directory)
+    folder = existing_worker(directory)
     answer = run_async(lambda: ask(folder, "drain"))
     _say(answer, "It ends when it holds nothing more.", "", as_json)
 
 
-def show_why(directory: Folder = WORKER_FOLDER, as_json: Json = False) -> None:
+def show_why(directory: WorkerFolderOption = WORKER_FOLDER, as_json: JsonOption = False) -> None:
     """Say why the running worker gets no work: each rule of its owner and of its pool, with its numbers."""
     from fairgrid.worker.owner.control import ask
 
-    folder = _existing(directory)
+    folder = existing_worker(directory)
     answer = run_async(lambda: ask(folder, "why"))
     if as_json:
         emit_json({"status": "ok", **answer})
@@ -121,14 +113,15 @@ def show_why(directory: Folder = WORKER_FOLDER, as_json: Json = False) -> None:
         screen.print(table if rules else f"{whose}: none is set.")
 
 
-def show_policy(directory: Folder = WORKER_FOLDER, as_json: Json = False) -> None:
+def show_policy(directory: WorkerFolderOption = WORKER_FOLDER, as_json: JsonOption = False) -> None:
     """Show the owner's policy as it counts now, and what is wrong with the file if something is."""
     from dataclasses import asdict
 
-    from fairgrid.worker.owner.policy import WorkerPolicy, load_policy
+    from fairgrid.worker.owner.policy import WorkerPolicy
+    from fairgrid.worker.owner.policy_file import load_policy
     from fairgrid.worker.setup.opening import POLICY_NAME
 
-    folder = _existing(directory)
+    folder = existing_worker(directory)
     answer = run_async(lambda: ask_running(folder, "policy"))
     if answer is None:
         answer = {"path": str(folder / POLICY_NAME), "problem": "", "policy": asdict(load_policy(folder / POLICY_NAME))}
@@ -148,16 +141,16 @@ def show_policy(directory: Folder = WORKER_FOLDER, as_json: Json = False) -> Non
 
 
 def show_earnings(
-    directory: Folder = WORKER_FOLDER,
+    directory: WorkerFolderOption = WORKER_FOLDER,
     as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated lines on stdout, one a day and pool.")] = False,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show what the worker earned, by day and pool, and hold the sum against its account on chain."""
     from fairgrid.worker.owner.earnings import csv_of, sparkline
 
     if as_csv and as_json:
         raise UsageError("Choose one of --csv and --json.")
-    folder = _existing(directory)
+    folder = existing_worker(directory)
     days, document = run_async(lambda: _earnings(folder))
     if as_csv:
         sys.stdout.write(csv_of(days))
@@ -186,7 +179,7 @@ def show_earnings(
 
 
 def install_service(
-    directory: Folder = WORKER_FOLDER,
+    directory: WorkerFolderOption = WORKER_FOLDER,
     network: Annotated[
         Path | None, typer.Option(metavar="FILE", help="As for `start`; not needed once the worker was started.")
     ] = None,
@@ -196,7 +189,7 @@ def install_service(
     remove: Annotated[bool, typer.Option("--remove", help="Remove the file; says how to stop the service.")] = False,
 ) -> None:
     """Write a service of your own (systemd user unit, launchd agent on macOS) that starts the worker at login."""
-    from fairgrid.worker.owner.policy import load_policy
+    from fairgrid.worker.owner.policy_file import load_policy
     from fairgrid.worker.setup.opening import NETWORK_NAME, POLICY_NAME
     from fairgrid.worker.setup.service_unit import plan_service
 
@@ -285,7 +278,12 @@ async def _earnings(folder: Path) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return days, document
 
 
-def _existing(directory: Path) -> Path:
+def existing_worker(directory: Path) -> Path:
+    """The folder of a worker that was made before.
+
+    Raises:
+        UsageError: there is none.
+    """
     from fairgrid.wallet.keystore import KEYSTORE_NAME
 
     folder = directory.expanduser()

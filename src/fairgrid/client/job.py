@@ -20,6 +20,7 @@ from fairgrid.protocol.paths import path_fault
 from fairgrid.runtime.catalogue import runtime_info
 from fairgrid.runtime.interface import Sandbox
 from fairgrid.runtime.job import JobResult, TaskContext, run_job
+from fairgrid.runtime.program_check import check_program
 from fairgrid.storage.client import StorageClient
 
 __all__ = [
@@ -29,6 +30,8 @@ __all__ = [
     "Job",
     "JobRuntime",
     "PreparedJob",
+    "local_files",
+    "manifest_of",
     "parse_size",
     "prepare_job",
     "read_items",
@@ -126,7 +129,7 @@ class Job:
 
         Raises:
             UsageError: a file is missing, unreadable or no file, or two inputs have one name, or they
-                are too large for workers.
+                are too large for workers, or every machine would refuse the program.
         """
         total = _check_file(script, "script")
         names: set[str] = set()
@@ -144,6 +147,7 @@ class Job:
                 f"Nothing was signed. Split the job, or give it less."
             )
         runtime = JobRuntime.of(runtime_id)
+        check_program(script, runtime_info(runtime_id))
         return cls(
             script,
             tuple(inputs),
@@ -300,11 +304,16 @@ async def run_locally(
         HostFailure: this machine cannot run it.
     """
     manifest = manifest_of(job, timeref=timeref)
-    files = {reference.cid: path for path, reference in _files(job, manifest)}
+    files = local_files(job, timeref=timeref)
     context = TaskContext(deal_id=deal_id, task_id=task_id, index=index, bot_first=index, bot_size=1)
     return await run_job(
         manifest, manifest.cid(), context, inputs=files, workdir=workdir, sandbox=sandbox, dependencies=dependencies
     )
+
+
+def local_files(job: Job, *, timeref: int) -> dict[str, Path]:
+    """The program and the inputs of a job on this machine, by CID."""
+    return {reference.cid: path for path, reference in _files(job, manifest_of(job, timeref=timeref))}
 
 
 def _files(job: Job, manifest: Manifest) -> list[tuple[Path, FileRef]]:

@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeVar
 
 import httpx
 
 from fairgrid.errors import ServiceRefused, ServiceUnavailable, UsageError
+from fairgrid.pool.answers import (
+    DealView,
+    LiveOutput,
+    LiveProgress,
+    OwnerWeight,
+    PartialView,
+    PoolInfo,
+    PoolRoom,
+    ReplicaView,
+    StoryEntry,
+    TaskSummary,
+    TaskView,
+    TrustListing,
+    read_deal,
+    read_info,
+    read_live_event,
+    read_partial,
+    read_room,
+    read_story,
+    read_task,
+    read_trust,
+)
 from fairgrid.protocol.access import PoolPlace, access_message
 from fairgrid.seams.clock import Clock, SystemClock
 from fairgrid.seams.http import TRANSIENT_STATUS, Interrupted, one_line, open_http, retried, start_of
@@ -39,134 +59,6 @@ _Answer = TypeVar("_Answer")
 _ACCESS_S = 600
 _LIVE_SILENCE_S = 30.0
 _MAX_ANSWER_BYTES = 16 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class PoolInfo:
-    """Which workerpool of which hub a pool serves, and how many it has connected."""
-
-    version: str
-    protocol_version: int
-    chain_id: int
-    hub: str
-    workerpool: str
-    scheduler: str
-    workers: int
-    owners: int
-
-
-@dataclass(frozen=True, slots=True)
-class OwnerWeight:
-    """A connected owner, with weight and score of its lightest worker."""
-
-    owner: str
-    weight: int
-    score: int
-
-
-@dataclass(frozen=True, slots=True)
-class PoolRoom:
-    """How full a pool is for tasks of one trust, and whether it serves this requester."""
-
-    admitted: bool
-    reason: str
-    """Why not."""
-    room: int
-    """So many more tasks would begin at once."""
-    waiting: int
-    oldest_wait_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class TrustListing:
-    """Connected owners, and the highest trust that they reach if all agree (0 without owners)."""
-
-    owners: tuple[OwnerWeight, ...]
-    reachable: int
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicaView:
-    """One worker's part in a task. Before the task is REVEALING ``worker`` is a number instead of an address, and all
-    fields after ``phase`` are empty; ``digest`` is what its opened seal said."""
-
-    worker: str
-    phase: str
-    owner: str = ""
-    result_hash: str = ""
-    digest: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class TaskView:
-    """How far a task is. ``result_digest`` and ``cid`` are empty until they are public. Fields ending in ``_at`` are
-    the pool's local time, deadlines are chain time, both in seconds."""
-
-    task_id: str
-    deal_id: str
-    index: int
-    phase: str
-    round: int
-    trust: int
-    contribution_deadline: int
-    final_deadline: int
-    created_at: float
-    updated_at: float
-    replicas: tuple[ReplicaView, ...]
-    result_digest: str
-    cid: str
-
-
-@dataclass(frozen=True, slots=True)
-class TaskSummary:
-    task_id: str
-    index: int
-    phase: str
-
-
-@dataclass(frozen=True, slots=True)
-class DealView:
-    """A deal's tasks; ``tasks`` is one page of ``task_count``."""
-
-    deal_id: str
-    task_count: int
-    tasks: tuple[TaskSummary, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class StoryEntry:
-    """One thing that happened to a task; ``worker`` is empty until names are public, and where there is none."""
-
-    number: int
-    at: float
-    text: str
-    worker: str
-
-
-@dataclass(frozen=True, slots=True)
-class LiveOutput:
-    """Bytes that a job printed, from ``offset`` of ``stream`` (``stdout`` or ``stderr``) on; a gap was too much."""
-
-    stream: str
-    offset: int
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class LiveProgress:
-    """What a running job says of itself: ``ppm`` millionths are done."""
-
-    ppm: int
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class PartialView:
-    """An archive of what a running job has written so far: unverified, from one ``worker``."""
-
-    cid: str
-    size: int
-    worker: str
 
 
 class PoolClient:
@@ -210,27 +102,27 @@ class PoolClient:
 
     async def info(self) -> PoolInfo:
         """Which pool this is."""
-        return await self._ask("/info", _info)
+        return await self._ask("/info", read_info)
 
     async def trust(self) -> TrustListing:
         """Which trust its connected owners reach now."""
-        return await self._ask("/trust", _trust)
+        return await self._ask("/trust", read_trust)
 
     async def room(self, *, trust: int, requester: str) -> PoolRoom:
         """How full it is, and whether ``requester`` may use it."""
-        return await self._ask(f"/room?trust={trust}&requester={requester}", _room)
+        return await self._ask(f"/room?trust={trust}&requester={requester}", read_room)
 
     async def task(self, task_id: str) -> TaskView:
         """How far a task is."""
-        return await self._ask(f"/tasks/{task_id}", _task)
+        return await self._ask(f"/tasks/{task_id}", read_task)
 
     async def deal(self, deal_id: str, *, limit: int = 1_000, offset: int = 0) -> DealView:
         """A deal's tasks by index, at most 1,000 at a time."""
-        return await self._ask(f"/deals/{deal_id}?limit={limit}&offset={offset}", _deal)
+        return await self._ask(f"/deals/{deal_id}?limit={limit}&offset={offset}", read_deal)
 
     async def story(self, task_id: str) -> list[StoryEntry]:
         """Everything that happened to a task, in order."""
-        return await self._ask(f"/tasks/{task_id}/story", _story)
+        return await self._ask(f"/tasks/{task_id}/story", read_story)
 
     async def live(self, task_id: str, signer: Signer) -> AsyncIterator[LiveOutput | LiveProgress]:
         """What a running task of trust 1 prints and says of its progress, until it does not run any more.
@@ -255,7 +147,7 @@ class PoolClient:
                     elif name == "data":
                         if kind == "end":
                             return
-                        event = _live_event(kind, value)
+                        event = read_live_event(kind, value)
                         if event is not None:
                             yield event
         except httpx.TransportError as error:
@@ -281,7 +173,7 @@ class PoolClient:
             raise ServiceRefused(_SERVICE, status, _error_of(body))
         try:
             document = json.loads(body)
-            return PartialView(str(document["cid"]), int(document["size"]), str(document["worker"]))
+            return read_partial(document)
         except (ValueError, KeyError, TypeError) as error:
             raise ServiceRefused(_SERVICE, status, "its answer cannot be understood") from error
 
@@ -329,91 +221,3 @@ def _error_of(body: bytes) -> str:
         return one_line(str(json.loads(body)["error"]))
     except (ValueError, KeyError, TypeError):
         return "no reason given"
-
-
-def _live_event(kind: str, data: str) -> LiveOutput | LiveProgress | None:
-    """None for what a newer pool may say, or what makes no sense."""
-    try:
-        document = json.loads(data)
-        if kind == "output":
-            content = base64.b64decode(document["data"], validate=True)
-            return LiveOutput(str(document["stream"]), int(document["offset"]), content)
-        if kind == "progress":
-            return LiveProgress(int(document["ppm"]), str(document["message"]))
-    except (ValueError, KeyError, TypeError):
-        return None
-    return None
-
-
-def _info(document: Mapping[str, Any]) -> PoolInfo:
-    return PoolInfo(
-        version=str(document["version"]),
-        protocol_version=int(document["protocolVersion"]),
-        chain_id=int(document["chainId"]),
-        hub=str(document["hub"]),
-        workerpool=str(document["workerpool"]),
-        scheduler=str(document["scheduler"]),
-        workers=int(document["workers"]),
-        owners=int(document["owners"]),
-    )
-
-
-def _room(document: Mapping[str, Any]) -> PoolRoom:
-    admitted = document["admitted"]
-    if not isinstance(admitted, bool):
-        raise TypeError("admitted is no truth value")
-    return PoolRoom(
-        admitted=admitted,
-        reason=str(document["reason"])[:500],
-        room=max(int(document["room"]), 0),
-        waiting=int(document["waiting"]),
-        oldest_wait_s=float(document["oldestWaitS"]),
-    )
-
-
-def _trust(document: Mapping[str, Any]) -> TrustListing:
-    owners = tuple(
-        OwnerWeight(str(owner["owner"]), int(owner["weight"]), int(owner["score"])) for owner in document["owners"]
-    )
-    return TrustListing(owners, int(document["reachable"]))
-
-
-def _task(document: Mapping[str, Any]) -> TaskView:
-    return TaskView(
-        task_id=str(document["taskId"]),
-        deal_id=str(document["dealId"]),
-        index=int(document["index"]),
-        phase=str(document["phase"]),
-        round=int(document["round"]),
-        trust=int(document["trust"]),
-        contribution_deadline=int(document["contributionDeadline"]),
-        final_deadline=int(document["finalDeadline"]),
-        created_at=float(document["createdAt"]),
-        updated_at=float(document["updatedAt"]),
-        replicas=tuple(
-            ReplicaView(
-                worker=str(replica["worker"]),
-                phase=str(replica["phase"]),
-                owner=str(replica.get("owner", "")),
-                result_hash=str(replica.get("resultHash", "")),
-                digest=str(replica.get("digest", "")),
-            )
-            for replica in document["replicas"]
-        ),
-        result_digest=str(document.get("resultDigest", "")),
-        cid=str(document.get("cid", "")),
-    )
-
-
-def _deal(document: Mapping[str, Any]) -> DealView:
-    tasks = tuple(
-        TaskSummary(str(task["taskId"]), int(task["index"]), str(task["phase"])) for task in document["tasks"]
-    )
-    return DealView(str(document["dealId"]), int(document["taskCount"]), tasks)
-
-
-def _story(document: Mapping[str, Any]) -> list[StoryEntry]:
-    return [
-        StoryEntry(int(line["number"]), float(line["at"]), str(line["text"]), str(line["worker"]))
-        for line in document["lines"]
-    ]

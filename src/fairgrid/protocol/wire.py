@@ -134,6 +134,8 @@ class Lease:
     round: int
     seal_window_s: float
     count: Annotated[int, Field(ge=0, lt=1 << 20)] = 0
+    unopened: bool | None = None
+    """True: the chain does not know the run yet; it is to be settled in one transaction. Only for `Enrol.settles`."""
     kind: Literal["lease"] = "lease"
 
 
@@ -283,6 +285,8 @@ class Enrol:
     machine_signature: Signature | None = None
     fast: bool | None = None
     """True: it can contribute and finalize in one transaction. Others are never asked for an early upload."""
+    settles: bool | None = None
+    """True: it can compute a run before it is opened, and settle it in one transaction."""
     kind: Literal["enrol"] = "enrol"
 
 

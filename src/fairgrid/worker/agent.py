@@ -263,6 +263,7 @@ class WorkerAgent:
             "waitsFor": "" if self.talk.is_enrolled else self.talk.trouble,
             "freeSlots": self._machine.free_slots,
             "clockWarning": self.talk.clock_warning,
+            "notUnderstood": list(self.talk.not_understood),
             "held": held,
         }
 

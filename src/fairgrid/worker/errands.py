@@ -141,7 +141,8 @@ class Errands:
 
     async def compute(self, held: HeldTask) -> ev.Event:
         """Run the job."""
-        deal, task = await self._judge.deal(held), await self._chain.view_task(held.task_id)
+        deal = await self._judge.deal(held)
+        task = await self._judge.task(held, deal)
         with self._span("run", held):
             return await self._work.compute(held, deal, task)
 

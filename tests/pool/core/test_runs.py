@@ -212,7 +212,7 @@ def finish_but(world: World, stuck: str) -> None:
 
 def test_what_was_never_opened_is_refunded_in_one_step_and_open_runs_are_claimed() -> None:
     world = World([])
-    world.deal(1, bot_size=1_000, lane=True)
+    world.deal(4, bot_size=1_000, lane=True)
     world.run()
     world.tick(7 * TIMEREF)
     world.run()
@@ -241,7 +241,7 @@ def test_a_deal_of_which_no_run_could_be_opened_is_refunded_whole(refusal: str) 
 def test_a_run_whose_opening_is_seen_only_after_the_deadline_is_claimed_all_the_same() -> None:
     world = World([])
     world.on_send = lambda instruction: isinstance(instruction, OpenRun)
-    deal = world.deals[world.deal(1, bot_size=10, lane=True)].deal_id
+    deal = world.deals[world.deal(4, bot_size=10, lane=True)].deal_id
     world.run()
     (opening,) = world.given(OpenRun)
     world.tick(10 * TIMEREF)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fairgrid.pool.core.events import DependenciesMet, DependencyFailed
+from dataclasses import replace
+
+from fairgrid.pool.core.events import DealMatched, DealUndone, DependenciesMet, DependencyFailed
 from fairgrid.pool.core.instructions import AwaitDependencies, Claim, Initialize, OpenRun, RefundRest, SendLease
 from fairgrid.pool.core.machine import PoolMachine
 from fairgrid.pool.core.phases import Phase
@@ -50,6 +52,22 @@ def test_task_whose_dependency_was_refunded_is_abandoned_with_the_reason_and_ref
     world.run()
     assert world.machine.tasks[task].phase is Phase.FAILED
     assert len(world.given(Claim)) == 1
+
+
+def test_task_whose_deal_a_reorganisation_took_back_waits_again_when_the_deal_is_back() -> None:
+    world = World([Fake("ann", "owner")])
+    task = world.deal(1, waits=True)
+    deal = world.deals[task]
+    world.feed(DealUndone(deal.deal_id))
+    world.run()
+    assert world.machine.tasks[task].phase is Phase.ABANDONED
+    world.feed(DealMatched(replace(deal, start_time=deal.start_time + 7), 0, 1))
+    world.run()
+    assert world.given(Initialize) == []
+    assert [awaited.task_id for awaited in world.awaited] == [task, task]
+    world.feed(DependenciesMet(task))
+    world.run()
+    assert world.machine.tasks[task].phase is Phase.COMPLETED
 
 
 def test_task_that_waits_past_its_deadline_is_refunded() -> None:

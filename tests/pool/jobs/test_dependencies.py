@@ -32,10 +32,12 @@ class Board:
     known: Deal
     blank: Task
     down: bool = False
+    undone: bool = False
+    """A reorganisation took the deal back."""
     views: int = 0
 
     async def view_deal(self, deal_id: str) -> Deal | None:
-        return replace(self.known, params=self.params) if deal_id == DEAL else None
+        return replace(self.known, params=self.params) if deal_id == DEAL and not self.undone else None
 
     async def view_task(self, task_id: str) -> Task:
         self.views += 1
@@ -145,6 +147,23 @@ async def test_chain_that_is_down_is_asked_again(setting: Setting) -> None:
     setting.board.statuses[A] = TaskStatus.COMPLETED
     await setting.keeper.look()
     assert setting.fed == [DependenciesMet("one")]
+
+
+async def test_task_whose_deal_a_reorganisation_took_back_is_read_when_the_deal_is_there_again(
+    setting: Setting,
+) -> None:
+    await setting.offer((A,))
+    setting.keeper.await_for("task", DEAL, 0)
+    setting.board.undone = True
+    await setting.keeper.look()
+    assert setting.fed == []
+    setting.board.undone = False
+    setting.board.statuses[A] = TaskStatus.ACTIVE
+    await setting.keeper.look()
+    assert setting.fed == []
+    setting.board.statuses[A] = TaskStatus.COMPLETED
+    await setting.keeper.look()
+    assert setting.fed == [DependenciesMet("task")]
 
 
 async def test_task_that_is_over_is_not_looked_after(setting: Setting) -> None:

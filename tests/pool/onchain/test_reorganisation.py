@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from fairgrid.chain import calls
+from fairgrid.pool.core.phases import ReplicaPhase
 from fairgrid.pool.core.policy import Policy
 from fairgrid.protocol.views import TaskStatus
-from tests.pool.grid import Grid, Scripted
+from tests.pool.grid import Grid, Script, Scripted
 
 
 async def test_an_initialisation_that_is_taken_back_and_dropped_is_sent_again(tmp_path: Path) -> None:
@@ -58,6 +59,32 @@ async def test_with_confirmations_nothing_is_believed_before_enough_blocks_lie_a
             return (await grid.chain.view_task(task)).status is TaskStatus.COMPLETED
 
         await grid.until(completed)
+
+
+async def test_with_confirmations_a_mined_contribution_is_told_ahead_and_taken_back_with_its_block(
+    tmp_path: Path,
+) -> None:
+    policy = Policy(confirmations=3, seal_window_min_s=1_000, lease_ttl_s=1_000, authorisation_timeout_s=1_000)
+    grid = Grid(tmp_path, policy=policy, keep_states=5)
+    worker = Scripted(grid, "worker", Script(reveals_after_s=1_000))
+    async with grid.pool(), worker.connected():
+        task = await grid.task(1)
+
+        async def ahead() -> bool:
+            if not (await grid.chain.view_task(task)).contributors:
+                grid.chain.mine()
+            live = grid.service.machine.tasks.get(task)
+            return live is not None and [seen.worker for seen in live.ahead] == [worker.address]
+
+        await grid.until(ahead)
+        assert not grid.service.machine.tasks[task].facts.contributions
+        grid.chain.reorganise(1, drop=True)
+
+        async def undone() -> bool:
+            return not grid.service.machine.tasks[task].ahead
+
+        await grid.until(undone)
+        assert grid.service.machine.tasks[task].has(ReplicaPhase.AUTHORISED)
 
 
 async def test_events_missed_while_the_pool_was_away_are_made_up_for(tmp_path: Path) -> None:

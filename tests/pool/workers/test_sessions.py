@@ -68,7 +68,7 @@ async def test_a_frame_that_is_too_large_closes_the_connection(tmp_path: Path) -
 async def test_who_says_nothing_after_the_challenge_is_sent_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fairgrid.pool.workers.sessions._ENROL_WITHIN_S", 0.2)
+    monkeypatch.setattr("fairgrid.pool.workers.enrolment._ENROL_WITHIN_S", 0.2)
     grid = Grid(tmp_path)
     async with grid.pool(), at_the_door(grid) as connection:
         assert "No enrolment" in await _last_word(connection)

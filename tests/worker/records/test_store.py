@@ -11,7 +11,8 @@ from sqlalchemy.exc import StatementError
 
 from fairgrid.errors import UsageError
 from fairgrid.worker.core.held import HeldTask, Phase
-from fairgrid.worker.records.store import Finished, PoolRecord, WorkerStore
+from fairgrid.worker.owner.policy import PoolRecord
+from fairgrid.worker.records.store import Finished, WorkerStore
 from tests.worker.machine_kit import (
     AUTHORISATION,
     DEAL,

@@ -151,7 +151,7 @@ def _rules_of_workers(book: Book, task: TaskState, suitable: int) -> list[Rule]:
             allowed=not wanted,
             text=f"Trust {task.deal.trust} is asked; {expected} worker(s) with the weights product "
             f"{math.prod(pending) if pending else 0} are expected to contribute, "
-            f"{len(task.facts.contributions)} did. {'More are needed.' if wanted else 'These are enough.'}",
+            f"{len(task.contributors())} did. {'More are needed.' if wanted else 'These are enough.'}",
         ),
         Rule(rule="replicas", allowed=True, text=f"{computing} worker(s) compute it now."),
         Rule(
@@ -174,6 +174,8 @@ def _waits_for(book: Book, task: TaskState, *, begun: bool) -> str:
         return "the results that it reads"
     if task.is_final:
         return "nothing: it is over"
+    if task.awaits_confirmations:
+        return "the confirmations of contributions that are mined"
     if task.phase is Phase.SEALING:
         return "more workers" if needs_another(book, task) else "the seals of the workers that compute it"
     return _WAITS.get(task.phase, "its turn")

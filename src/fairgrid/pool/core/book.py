@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from fairgrid.pool.core.burdens import Burden, DealRecord, Part
 from fairgrid.pool.core.credibility import Standings
@@ -45,6 +46,9 @@ from fairgrid.pool.core.state import (
 )
 from fairgrid.pool.core.timers import Timers
 from fairgrid.protocol.trust import FRESH_WEIGHT
+
+if TYPE_CHECKING:
+    from fairgrid.pool.core.accounts import Correction
 
 __all__ = ["Book"]
 
@@ -109,6 +113,8 @@ class Book:
     stragglers: dict[str, None] = field(default_factory=dict)
     """Tasks with a replica that may get a copy, once those that wait for workers had their turn."""
     finished: dict[str, None] = field(default_factory=dict)
+    corrections: dict[str, Correction] = field(default_factory=dict)
+    """What the accounts of tasks were, that the chain took back since this was last asked for."""
     tally: Counter[str] = field(default_factory=Counter)
     """How often what happened, for whoever measures: ``lease/lost`` and other ends of replicas, ``audit/agreed``."""
     dependents: dict[str, None] = field(default_factory=dict)
@@ -131,8 +137,7 @@ class Book:
         if task.is_final:
             self.finished[task.task_id] = None
         if task.waiting:
-            self.dependents[task.task_id] = None
-            self.do(AwaitDependencies(task.task_id, task.deal.deal_id, task.index, task.count))
+            self.hold(task)
         for replica in task.replicas:
             self._enter_part(task, replica)
 
@@ -246,6 +251,12 @@ class Book:
         elif before in FINAL_PHASES:
             self.finished.pop(task.task_id, None)
         self.tell(task, f"{phase}: {why}")
+
+    def hold(self, task: TaskState) -> None:
+        """Let the task wait for the results that it reads, and have somebody look for them."""
+        task.waiting = True
+        self.dependents[task.task_id] = None
+        self.do(AwaitDependencies(task.task_id, task.deal.deal_id, task.index, task.count))
 
     def release(self, task: TaskState) -> None:
         """The task waits for no results any more."""

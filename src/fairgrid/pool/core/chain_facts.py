@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from fairgrid.pool.core import accounts
 from fairgrid.pool.core.book import Book
 from fairgrid.pool.core.events import (
     ConsensusReached,
     ContributionMined,
+    ContributionsAhead,
     RevealMined,
     TaskClaimed,
     TaskFinalized,
@@ -17,7 +19,7 @@ from fairgrid.pool.core.state import ChainFacts, SeenContribution, TaskState, Up
 from fairgrid.protocol.trust import FRESH_WEIGHT
 from fairgrid.protocol.views import ContributionStatus, TaskStatus
 
-__all__ = ["reconcile", "take"]
+__all__ = ["look_ahead", "reconcile", "take"]
 
 _PAST_REVEALING = (
     Phase.REVEALING,
@@ -73,7 +75,9 @@ def take(
                 facts = ChainFacts(facts.status, event.result_hash, facts.reveal_deadline, event.digest, (proved,))
         case TaskClaimed():
             status = TaskStatus.FAILED
-    task.facts = facts.with_status(status)
+    facts = facts.with_status(status)
+    accounts.take_back(book, task, facts)
+    task.facts = facts
     book.touch(task)
 
 
@@ -93,11 +97,29 @@ def _contributed(book: Book, task: TaskState, event: ContributionMined) -> None:
         book.forgive(event.worker)
 
 
+def look_ahead(book: Book, task: TaskState, event: ContributionsAhead) -> None:
+    """Note what is mined and not deep enough to be believed: who contributed is not given up, and the next may go on.
+
+    A reorganisation may take it back; then its worker has its time to send it again.
+    """
+    before, task.ahead = task.unconfirmed, event.contributions
+    now = {seen.worker for seen in task.unconfirmed}
+    for seen in before:
+        if seen.worker not in now and task.facts.contribution(seen.worker) is None:
+            for replica in task.in_phase(ReplicaPhase.AUTHORISED):
+                if replica.worker == seen.worker:
+                    replica.authorised_at = book.now
+    for worker in now - {seen.worker for seen in before}:
+        book.tell(task, "A contribution was mined; it counts when it is deep enough.", worker=worker)
+    book.touch(task)
+
+
 def reconcile(book: Book, task: TaskState, facts: ChainFacts) -> None:
     """The chain's views win over everything believed; what was undone is undone here."""
     book.reconciling = True
     if facts == task.facts:
         return
+    accounts.take_back(book, task, facts)
     before, task.facts = task.facts, facts
     book.touch(task)
     for replica in task.replicas:

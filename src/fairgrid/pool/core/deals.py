@@ -5,15 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fairgrid.pool.core import bags as bags_of
-from fairgrid.pool.core import chain_facts, progress, runs
+from fairgrid.pool.core import chain_facts, progress, runs, settlement, unopened
 from fairgrid.pool.core.book import Book
 from fairgrid.pool.core.burdens import DealRecord
-from fairgrid.pool.core.events import DealMatched, DealUndone, RunOpened, TaskInitialized
+from fairgrid.pool.core.events import (
+    DealMatched,
+    DealUndone,
+    RunOpened,
+    RunSettledAtOnce,
+    TaskInitialized,
+    TaskSettledAtOnce,
+)
 from fairgrid.pool.core.phases import Phase
 from fairgrid.pool.core.state import Bag, ChainFacts, TaskState
 from fairgrid.protocol.views import TaskStatus
 
-__all__ = ["matched", "run_opened", "undone"]
+__all__ = ["matched", "run_opened", "run_settled", "undone"]
 
 
 def matched(book: Book, event: DealMatched) -> None:
@@ -32,13 +39,33 @@ def matched(book: Book, event: DealMatched) -> None:
 
 
 def run_opened(book: Book, event: RunOpened) -> None:
-    bag = book.bags.get(event.deal_id)
-    task = book.tasks.get(event.task_id)
-    if task is None and bag is not None:
-        task = runs.opened(book, bag, event.first, event.count)
-        bags_of.enqueue(book, bag)
+    task = _run_of(book, event)
     if task is None:
         return
+    chain_facts.take(book, task, TaskInitialized(event.task_id))
+    progress.advance(book, task)
+
+
+def run_settled(book: Book, event: RunSettledAtOnce) -> None:
+    task = _run_of(book, event)
+    if task is None:
+        return
+    chain_facts.take(book, task, TaskSettledAtOnce(event.task_id, event.worker, event.result_hash, event.digest))
+    progress.advance(book, task)
+
+
+def _run_of(book: Book, event: RunOpened | RunSettledAtOnce) -> TaskState | None:
+    """The run that the chain opened; it may be one that the pool did not mean to open."""
+    bag = book.bags.get(event.deal_id)
+    task = book.tasks.get(event.task_id)
+    if bag is not None:
+        for other in unopened.displaced(book, bag, event.task_id, event.first, event.count):
+            settlement.finish(book, other, Phase.FAILED)
+        if task is None:
+            task = runs.opened(book, bag, event.first, event.count)
+        bags_of.enqueue(book, bag)
+    if task is None:
+        return None
     if task.parent and task.phase is Phase.ABANDONED and task.facts.status is TaskStatus.UNSET:
         book.reconciling = True
         book.enter(task, Phase.RECEIVED, "The split is back.")
@@ -46,8 +73,7 @@ def run_opened(book: Book, event: RunOpened) -> None:
         # The deadline passed while its opening was under way: it was mined after all, and is refunded on its own.
         book.reconciling = True
         book.enter(task, Phase.RECEIVED, "The chain opened it.")
-    chain_facts.take(book, task, TaskInitialized(event.task_id))
-    progress.advance(book, task)
+    return task
 
 
 def _matched_again(book: Book, task: TaskState, bag: Bag) -> None:
@@ -60,6 +86,8 @@ def _matched_again(book: Book, task: TaskState, bag: Bag) -> None:
     if revived and task.phase is Phase.ABANDONED:
         book.reconciling = True
         book.enter(task, Phase.RECEIVED, "The deal is back.")
+        if deal.waits and not task.is_rest and book.chain_time < deal.final_deadline:
+            book.hold(task)
     progress.advance(book, task)
 
 

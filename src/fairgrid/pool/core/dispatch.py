@@ -13,7 +13,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 
-from fairgrid.pool.core import audits
+from fairgrid.pool.core import audits, unopened
 from fairgrid.pool.core.book import Book
 from fairgrid.pool.core.burdens import DealRecord, Part
 from fairgrid.pool.core.instructions import SendLease
@@ -42,7 +42,13 @@ _WINDOW_OF_RUN = 4
 """A run's seal is late after so many reference times, of the seven in which contributions are taken."""
 _AGAIN_AFTER_S = 60.0
 """The pause before a worker that came to nothing is asked again; twice as long each time."""
-_CAME_TO_NOTHING = (ReplicaPhase.LOST, ReplicaPhase.LATE, ReplicaPhase.DECLINED, ReplicaPhase.DISMISSED)
+_CAME_TO_NOTHING = (
+    ReplicaPhase.LOST,
+    ReplicaPhase.LATE,
+    ReplicaPhase.DECLINED,
+    ReplicaPhase.GIVEN_UP,
+    ReplicaPhase.DISMISSED,
+)
 
 
 def await_workers(book: Book, task: TaskState, *, anew: bool = False) -> None:
@@ -88,6 +94,8 @@ def _fill(book: Book, task: TaskState) -> bool:
 def needs_another(book: Book, task: TaskState) -> bool:
     if task.phase is not Phase.SEALING:
         return False
+    if task.awaits_confirmations:
+        return False
     pending = task.pending_weights()
     if not pending or (task.round == 0 and len(pending) < book.policy.first_round_replicas):
         return True
@@ -98,7 +106,7 @@ def needs_another(book: Book, task: TaskState) -> bool:
             return True
     if task.round == 0 and len(pending) == 1 and decides_alone(task, pending[0]):
         return True
-    return needs_more_replicas(task.facts.groups(), math.prod(pending), task.deal.trust)
+    return needs_more_replicas(task.expected_groups(), math.prod(pending), task.deal.trust)
 
 
 def decides_alone(task: TaskState, weight: int) -> bool:
@@ -125,10 +133,12 @@ def _second_tries(book: Book, task: TaskState) -> Iterator[WorkerState]:
     """Idle workers whose parts in the task came to nothing a while ago, fewest tries first: where only few workers are,
     each of them may be away once."""
     tries = Counter(replica.worker for replica in task.replicas)
-    taken = {seen.worker for seen in task.facts.contributions}
+    taken = task.contributors()
     for replica in task.replicas:
         pause = _AGAIN_AFTER_S * 2.0 ** min(tries[replica.worker] - 1, 16)
-        if replica.phase not in _CAME_TO_NOTHING or book.now < replica.leased_at + pause:
+        # One that was authorised may have its contribution under way: it is asked again only when that had its time.
+        since = max(replica.leased_at, replica.authorised_at)
+        if replica.phase not in _CAME_TO_NOTHING or book.now < since + pause:
             taken.add(replica.owner)
             taken.add(replica.worker)
     stake = task.deal.worker_stake
@@ -136,13 +146,15 @@ def _second_tries(book: Book, task: TaskState) -> Iterator[WorkerState]:
         if name not in book.idle or name in taken:
             continue
         worker = book.workers[name]
+        if unopened.is_unopened(task) and not worker.settles:
+            continue
         if worker.owner not in taken and worker.stake >= book.burden(name).reserved + stake:
             yield worker
 
 
 def _candidates(book: Book, task: TaskState, after: int, *, experienced: bool = False) -> Iterator[WorkerState]:
     """Idle workers that may take it: fewest failures and least used first."""
-    taken = {seen.worker for seen in task.facts.contributions}
+    taken = task.contributors()
     for replica in task.replicas:
         taken.add(replica.owner)
         taken.add(replica.worker)
@@ -158,6 +170,8 @@ def _candidates(book: Book, task: TaskState, after: int, *, experienced: bool = 
 
 def _suits(book: Book, task: TaskState, worker: WorkerState) -> bool:
     """Whether the machine has what the job needs, and its network has room for another replica of the task."""
+    if not worker.settles and unopened.is_unopened(task):
+        return False
     limit = book.policy.max_replicas_per_network
     if limit and worker.network:
         same = sum(replica.network == worker.network and not replica.ended for replica in task.replicas)
@@ -331,5 +345,6 @@ def _lease(book: Book, task: TaskState, worker: WorkerState, *, stands_for: str 
             round=replica.round,
             seal_window_s=window,
             count=task.count,
+            unopened=unopened.is_unopened(task),
         )
     )

@@ -1,14 +1,16 @@
-"""The fast path: a task's only worker contributes and finalizes in one transaction, `contributeAndFinalize`.
+"""The fast path: the only worker of a task ends it in one transaction, `contributeAndFinalize`; of a run, `settleRun`.
 
-Only for tasks of trust 1 that nobody else computes. The hub pays at once and asks nobody, so the pool is satisfied
-before it authorises: the worker, once it sealed, opens its seal to the pool and uploads its result, and the pool checks
-both. Whatever fails on the way ends in the slow path, with the same seal and the same authorisation.
+Only at trust 1, and if nobody else computes it; of runs those that are not opened yet (`unopened`). The hub pays at
+once and asks nobody, so the pool is satisfied before it authorises: the worker, once it sealed, opens its seal to the
+pool and uploads its result, and the pool checks both. Whatever fails on the way ends in the slow path, with the same
+seal and the same authorisation.
 """
 
 from __future__ import annotations
 
 import json
 
+from fairgrid.pool.core import unopened
 from fairgrid.pool.core.book import Book
 from fairgrid.pool.core.instructions import RequestUpload
 from fairgrid.pool.core.phases import EXPECTED_PHASES, Phase, ReplicaPhase
@@ -84,11 +86,14 @@ def compare(book: Book, task: TaskState) -> None:
 
 
 def _is_quick(task: TaskState) -> bool:
-    return task.deal.trust <= 1 and not task.count and task.extra < 1 and not task.facts.contributions
+    if task.deal.trust > 1 or task.extra >= 1 or task.facts.contributions:
+        return False
+    return task.planned and unopened.is_unopened(task) if task.count else True
 
 
 def _may(book: Book, task: TaskState, replica: Replica) -> bool:
     worker = book.workers.get(replica.worker)
     alone = task.in_phase(*EXPECTED_PHASES) == [replica]
-    able = worker is not None and worker.fast and not task.upload.failures.get(replica.worker)
+    able = worker is not None and (worker.settles if task.count else worker.fast)
+    able = able and not task.upload.failures.get(replica.worker)
     return book.policy.fast_path > 0 and _is_quick(task) and alone and able

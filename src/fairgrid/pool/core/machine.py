@@ -21,11 +21,13 @@ from fairgrid.pool.core import (
     timing,
 )
 from fairgrid.pool.core import bags as bags_of
+from fairgrid.pool.core.accounts import Correction
 from fairgrid.pool.core.book import Book
 from fairgrid.pool.core.events import (
     ChainReconciled,
     ConsensusReached,
     ContributionMined,
+    ContributionsAhead,
     DealMatched,
     DealUndone,
     DependenciesMet,
@@ -41,6 +43,7 @@ from fairgrid.pool.core.events import (
     PoolDrained,
     RevealMined,
     RunOpened,
+    RunSettledAtOnce,
     SealReceived,
     TaskClaimed,
     TaskFinalized,
@@ -91,7 +94,15 @@ _FROM_CHAIN = (
 )
 _FROM_OPERATOR = (OperatorBanned, OperatorUnbanned, PoolDrained, WorkerDrained, WorkerLabelled, PolicyChanged)
 _FROM_WORKERS = (PhaseReported, SealReceived, OpeningReceived, UploadReported, LeaseFailed)
-_Answer = UploadVerified | UploadRejected | EffectFailed | ChainReconciled | DependenciesMet | DependencyFailed
+_Answer = (
+    UploadVerified
+    | UploadRejected
+    | EffectFailed
+    | ChainReconciled
+    | ContributionsAhead
+    | DependenciesMet
+    | DependencyFailed
+)
 _AboutATask = (
     TaskInitialized
     | ContributionMined
@@ -122,6 +133,8 @@ class Outcome:
     """Deals that changed; store them as well."""
     standings: tuple[Standing, ...] = ()
     """Workers' records that changed; store them as well."""
+    corrections: tuple[Correction, ...] = ()
+    """What tasks that were in the accounts add no more."""
 
 
 class PoolMachine:
@@ -290,8 +303,9 @@ class PoolMachine:
         book.advanced |= book.changed
         changed = tuple(book.tasks[task_id] for task_id in book.changed)
         bags = tuple(book.changed_bags.values())
-        outcome = Outcome(tuple(book.instructions), changed, tuple(book.lines), bags, book.standings.take_changed())
-        book.instructions, book.lines, book.changed, book.changed_bags = [], [], {}, {}
+        corrections, standings = tuple(book.corrections.values()), book.standings.take_changed()
+        outcome = Outcome(tuple(book.instructions), changed, tuple(book.lines), bags, standings, corrections)
+        book.instructions, book.lines, book.changed, book.changed_bags, book.corrections = [], [], {}, {}, {}
         return outcome
 
     # --- one event ------------------------------------------------------------------------------------------------
@@ -376,6 +390,8 @@ class PoolMachine:
             deals.undone(book, event)
         elif isinstance(event, RunOpened):
             deals.run_opened(book, event)
+        elif isinstance(event, RunSettledAtOnce):
+            deals.run_settled(book, event)
         elif isinstance(event, _FROM_OPERATOR):
             operator_events.take(book, event)
 
@@ -410,6 +426,8 @@ class PoolMachine:
                 book.step_failed(task, event.step, event.reason)
             case ChainReconciled():
                 chain_facts.reconcile(book, task, event.facts)
+            case ContributionsAhead():
+                chain_facts.look_ahead(book, task, event)
             case DependenciesMet() if task.waiting:
                 book.release(task)
                 book.tell(task, "The results that it reads are there.")

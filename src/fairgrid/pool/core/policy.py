@@ -34,7 +34,7 @@ class Policy(TrustPolicy):
     seal_window_min_s: float = 30.0
     """A seal is never late before so many seconds (decision 42)."""
     authorisation_timeout_s: float = 60.0
-    """An authorised worker whose contribution is not mined within this is given up."""
+    """An authorised worker whose contribution is not mined within this is given up; how deep it is does not matter."""
     opening_timeout_s: float = 60.0
     """A contributor that did not open its seal within this is banned once the reveal deadline has passed, too; one that
     is away, at the final deadline (decisions 2 and 28)."""

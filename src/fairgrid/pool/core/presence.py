@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fairgrid.pool.core import dispatch, fast_path, operator_events, settlement
+from fairgrid.pool.core import dispatch, fast_path, operator_events, settlement, unopened
 from fairgrid.pool.core.book import Book
 from fairgrid.pool.core.events import Held, WorkerBeat, WorkerCached, WorkerFacts, WorkerJoined, WorkerLost, WorkerReady
 from fairgrid.pool.core.instructions import RequestUpload, SendAbort, SendAuthorisation, SendDone, SendLease
@@ -72,6 +72,7 @@ def _joined(book: Book, event: WorkerJoined) -> None:
         network=event.network,
         claimed_labels=event.machine.labels if event.machine is not None else (),
         fast=event.fast,
+        settles=event.settles,
     )
     operator_events.welcome(book, worker)
     book.connect(worker)
@@ -135,6 +136,7 @@ def _resume_replica(book: Book, task: TaskState, replica: Replica, is_held: bool
                     round=replica.round,
                     seal_window_s=dispatch.seal_window(book, task),
                     count=task.count,
+                    unopened=unopened.is_unopened(task),
                 )
             )
         case ReplicaPhase.SEALED if not is_held:
@@ -147,7 +149,11 @@ def _resume_replica(book: Book, task: TaskState, replica: Replica, is_held: bool
         case ReplicaPhase.CONTRIBUTED | ReplicaPhase.AUDITING:
             settlement.remind(book, task, replica)
         case ReplicaPhase.LOST if (
-            is_held and task.phase is Phase.SEALING and replica.round == task.round and not replica.seal
+            is_held
+            and task.phase is Phase.SEALING
+            and replica.round == task.round
+            and not replica.seal
+            and not task.is_held_by(replica.owner)
         ):
             book.move(task, replica, ReplicaPhase.LEASED)
             book.tell(task, "A worker that was given up is back and still computes.", worker=replica.worker)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fairgrid.pool.core import bags as bags_of
-from fairgrid.pool.core import rounds, settlement
+from fairgrid.pool.core import rounds, settlement, unopened
 from fairgrid.pool.core.book import Book
 from fairgrid.pool.core.instructions import Initialize, OpenRun
 from fairgrid.pool.core.phases import Phase
@@ -42,12 +42,14 @@ def advance(book: Book, task: TaskState) -> None:
     elif status is TaskStatus.ACTIVE:
         rounds.advance(book, task)
     elif book.chain_time:
-        _initialize(book, task)
+        _begin(book, task)
     if task.count and deal.deal_id in book.bags:
         bags_of.enqueue(book, book.bags[deal.deal_id])
+        if not unopened.is_unopened(task):
+            unopened.call_next(book, deal.deal_id)
 
 
-def _initialize(book: Book, task: TaskState) -> None:
+def _begin(book: Book, task: TaskState) -> None:
     if task.is_rest:
         return
     if task.parent:
@@ -55,9 +57,17 @@ def _initialize(book: Book, task: TaskState) -> None:
         return
     if task.waiting:
         return
+    if task.phase is Phase.RECEIVED and task.count:
+        unopened.plan(book, task)
+    if task.count and (task.planned or task.phase in (Phase.SEALING, Phase.CONTRIBUTING)):
+        rounds.advance(book, task)
+        if task.planned:
+            return
     if task.phase is Phase.RECEIVED:
         book.enter(task, Phase.INITIALIZING, "The pool takes the task on.")
     if task.count:
+        if not unopened.has_turn(book, task):
+            return
         book.issue(task, "openrun", OpenRun(task.task_id, task.deal.deal_id, task.index, task.count))
     else:
         book.issue(task, "initialize", Initialize(task.task_id, task.deal.deal_id, task.index))

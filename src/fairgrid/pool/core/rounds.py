@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from fairgrid.pool.core import audits, dispatch, fast_path, runs, settlement
+from fairgrid.pool.core import audits, dispatch, fast_path, runs, settlement, unopened
 from fairgrid.pool.core.book import Book
 from fairgrid.pool.core.events import LeaseFailed, SealReceived
 from fairgrid.pool.core.instructions import SendAbort, SendAuthorisation, SplitRun
@@ -21,13 +21,15 @@ _HEXADECIMAL = re.compile(r"(0x)?[0-9a-fA-F]{16,}")
 
 
 def advance(book: Book, task: TaskState) -> None:
-    """Take a task that is ACTIVE on chain, before its contribution deadline, as far as it goes now."""
+    """Take a task that is ACTIVE on chain, or a run that is to be settled at once, before its contribution deadline, as
+    far as it goes now."""
     if task.phase in (Phase.RECEIVED, Phase.INITIALIZING):
-        _open_round(book, task, "The task is active on chain")
+        _open_round(book, task, "It is to be settled at once" if task.planned else "The task is active on chain")
     elif task.phase is Phase.REOPENING:
         task.steps.pop("reopen", None)
         _open_round(book, task, "The chain took the consensus back that nobody revealed")
     _expire(book, task)
+    unopened.review(book, task)
     if task.count and not _consensus_expected(book, task) and runs.should_split(book, task):
         book.issue(task, "splitrun", SplitRun(task.task_id, task.count // 2))
         return
@@ -49,6 +51,7 @@ def seal_received(book: Book, task: TaskState, replica: Replica, event: SealRece
         return
     # A worker that was cut off may have gone on computing; its seal is as good as before if its round is still open.
     returned = replica.phase is ReplicaPhase.LOST and task.phase is Phase.SEALING and replica.round == task.round
+    returned = returned and not task.is_held_by(replica.owner)
     if event.round != replica.round or not (replica.phase is ReplicaPhase.LEASED or returned):
         book.send(SendAbort(task.task_id, event.worker, replica.lease_id, "This lease takes no seal any more."))
         return
@@ -101,15 +104,20 @@ def _expire(book: Book, task: TaskState) -> None:
         elif not replica.lost_at and book.now >= replica.renewed_at + book.policy.lease_ttl_s:
             book.end(task, replica, ReplicaPhase.LOST, "its worker no longer names the lease")
     for replica in task.in_phase(ReplicaPhase.AUTHORISED):
-        if book.now >= replica.authorised_at + book.policy.authorisation_timeout_s:
+        if (
+            not task.is_mined(replica.worker)
+            and book.now >= replica.authorised_at + book.policy.authorisation_timeout_s
+        ):
             book.end(task, replica, ReplicaPhase.GIVEN_UP, "authorised, but no contribution was mined in time")
 
 
 def _given_up(book: Book, task: TaskState) -> bool:
     """Give a task up on which too many replicas failed, unless somebody's stake depends on it or is still at work."""
     failures = task.failures()
-    if failures < book.policy.max_replicas_per_task or task.facts.contributions or task.pending_weights():
+    if failures < book.policy.max_replicas_per_task or task.expected_groups() or task.pending_weights():
         return False
+    if unopened.is_unopened(task):
+        return False  # It is opened first: those behind it cannot be before.
     ends = (line.text for line in reversed(task.story) if line.text.startswith("A worker's part ends"))
     reason = next(ends, "").partition("): ")[2]
     settlement.abandon(book, task, f"{failures} replicas failed; the last one: {reason}.")
@@ -117,7 +125,7 @@ def _given_up(book: Book, task: TaskState) -> bool:
 
 
 def _seals_are_in(book: Book, task: TaskState) -> bool:
-    if task.has(ReplicaPhase.LEASED):
+    if task.has(ReplicaPhase.LEASED) or task.awaits_confirmations:
         return False
     sealed = task.in_phase(ReplicaPhase.SEALED)
     if not sealed:
@@ -129,13 +137,15 @@ def _seals_are_in(book: Book, task: TaskState) -> bool:
     )
     if short and book.now < task.round_opened_at + book.policy.fill_wait_s:
         return False
-    return not needs_more_replicas(task.facts.groups(), task.pending_product(), task.deal.trust)
+    return not needs_more_replicas(task.expected_groups(), task.pending_product(), task.deal.trust)
 
 
 def _authorise(book: Book, task: TaskState) -> None:
-    if task.has(ReplicaPhase.AUTHORISED) or _consensus_expected(book, task):
+    if _consensus_expected(book, task):
         return
-    sealed = task.in_phase(ReplicaPhase.SEALED)
+    if any(not task.is_mined(replica.worker) for replica in task.in_phase(ReplicaPhase.AUTHORISED)):
+        return
+    sealed = [replica for replica in task.in_phase(ReplicaPhase.SEALED) if not task.is_mined(replica.worker)]
     if not sealed:
         _open_round(book, task, "The contributions do not agree enough")
         return
@@ -146,6 +156,12 @@ def _authorise(book: Book, task: TaskState) -> None:
     if fast_path.prepares(book, task, chosen):
         return
     fast = fast_path.is_fast(task, chosen)
+    if unopened.is_unopened(task):
+        if not fast:
+            unopened.to_be_opened(book, task, "it is not to be, or its result could not be had")
+            return
+        if not unopened.has_turn(book, task):
+            return
     book.move(task, chosen, ReplicaPhase.AUTHORISED)
     chosen.authorised_at = book.now
     book.tell(task, f"A worker is authorised to contribute{' and finalize' if fast else ''}.", worker=chosen.worker)
@@ -168,6 +184,8 @@ def _first_of(book: Book, task: TaskState, present: list[Replica]) -> Replica:
 
 def _consensus_expected(book: Book, task: TaskState) -> bool:
     """True while the contributions should be a consensus, of which the chain's word is still on its way."""
+    if task.awaits_confirmations:
+        return True
     if not task.facts.contributions:
         return False
     groups = task.facts.groups()

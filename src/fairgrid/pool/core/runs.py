@@ -72,11 +72,20 @@ def begin_run(book: Book, bag: Bag, count: int) -> TaskState:
     return _new(book, bag, run_id(bag.deal.deal_id, first, count), first, count, waits=waits)
 
 
-def begin_rest(book: Book, bag: Bag) -> TaskState:
-    """What stands for all tasks of a deal that were never opened; they are refunded together."""
-    first, count = bag.first + bag.begun, bag.left
-    bag.begun = bag.size
-    return _new(book, bag, bag.deal.deal_id, first, count)
+def begin_rest(book: Book, bag: Bag, first: int = -1) -> TaskState:
+    """What stands for all tasks of a deal that were never opened; they are refunded together.
+
+    ``first`` is the first of them, -1: the first that did not begin. It may come down, never go up.
+    """
+    first = bag.first + bag.begun if first < 0 else min(first, bag.first + bag.begun)
+    known, bag.begun = book.tasks.get(bag.deal.deal_id), bag.size
+    if known is None:
+        return _new(book, bag, bag.deal.deal_id, first, bag.first + bag.size - first)
+    if first < known.index:
+        known.count += known.index - first
+        known.index = first
+        book.touch(known)
+    return known
 
 
 def opened(book: Book, bag: Bag, first: int, count: int) -> TaskState:

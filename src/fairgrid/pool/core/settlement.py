@@ -113,9 +113,8 @@ def claim(book: Book, task: TaskState) -> None:
         # Never opened: it is refunded with the rest of its deal.
         finish(book, task, Phase.FAILED)
         bag = book.bags.get(task.deal.deal_id)
-        if bag is not None and not task.parent and task.deal.deal_id not in book.tasks:
-            bag.begun = min(bag.begun, task.index - bag.first)
-            book.restless[runs.begin_rest(book, bag).task_id] = None
+        if bag is not None and not task.parent:
+            book.restless[runs.begin_rest(book, bag, task.index).task_id] = None
     elif task.facts.status is TaskStatus.UNSET:
         book.issue(task, "initialize", Initialize(task.task_id, task.deal.deal_id, task.index))
     else:
@@ -258,7 +257,7 @@ def upload_rejected(book: Book, task: TaskState, event: UploadRejected) -> None:
 def _agreed_digest(task: TaskState) -> str:
     """What an upload must have: the digest on chain; before a contribution, what the worker sealed."""
     replica = task.replica(task.upload.lease_id)
-    if task.facts.status is TaskStatus.ACTIVE and replica is not None:
+    if task.facts.status <= TaskStatus.ACTIVE and replica is not None:
         return replica.digest
     return task.facts.result_digest
 
@@ -329,8 +328,8 @@ def _seek_upload(book: Book, task: TaskState) -> None:
         return
     able = []
     for seen in task.facts.revealed():
-        replica = task.replica_of(seen.worker)
-        if replica is not None and replica.phase is ReplicaPhase.CONTRIBUTED and replica.worker in book.workers:
+        replica = task.contributor(seen.worker)
+        if replica is not None and replica.worker in book.workers:
             able.append(replica)
     if not able:
         return

@@ -20,6 +20,7 @@ from fairgrid.protocol import deadlines
 from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS
 from fairgrid.protocol.machine import Machine
 from fairgrid.protocol.runs import units_of
+from fairgrid.protocol.trust import consensus_reached
 from fairgrid.protocol.usage import Usage
 from fairgrid.protocol.views import ContributionStatus, TaskStatus
 
@@ -48,7 +49,7 @@ class PoolIdentity:
     workerpool: str
 
 
-class StoryLine(Struct, frozen=True):
+class StoryLine(Struct, frozen=True, gc=False):
     """One thing that happened to a task. ``at`` is local time in seconds since the epoch.
 
     ``text`` never holds a digest, and names no worker: that is ``worker``, which is shown from REVEALING on only.
@@ -121,7 +122,7 @@ class Bag:
         return self.size - self.begun
 
 
-class SeenContribution(Struct, frozen=True):
+class SeenContribution(Struct, frozen=True, gc=False):
     """A contribution on chain; ``weight`` is the worker's exact weight (2 for a newcomer), not its logarithm."""
 
     worker: str
@@ -130,7 +131,7 @@ class SeenContribution(Struct, frozen=True):
     status: ContributionStatus = ContributionStatus.CONTRIBUTED
 
 
-class ChainFacts(Struct, frozen=True):
+class ChainFacts(Struct, frozen=True, gc=False):
     """What the chain says of a task, as far as the scheduler has seen it."""
 
     status: TaskStatus = TaskStatus.UNSET
@@ -157,10 +158,10 @@ class ChainFacts(Struct, frozen=True):
             return self
         return ChainFacts(status, self.consensus_value, self.reveal_deadline, self.result_digest, self.contributions)
 
-    def groups(self) -> dict[str, int]:
-        """The weight of each contributed result: the product of its contributors' weights."""
+    def groups(self, ahead: tuple[SeenContribution, ...] = ()) -> dict[str, int]:
+        """The weight of each contributed result: the product of its contributors' weights; ``ahead`` counts as well."""
         products: dict[str, int] = {}
-        for seen in self.contributions:
+        for seen in (*self.contributions, *ahead):
             if seen.status is not ContributionStatus.REJECTED:
                 products[seen.result_hash] = products.get(seen.result_hash, 1) * seen.weight
         return products
@@ -177,7 +178,7 @@ class ChainFacts(Struct, frozen=True):
         return tuple(seen for seen in self.contributions if seen.status is ContributionStatus.PROVED)
 
 
-class Replica(Struct):
+class Replica(Struct, gc=False):
     """One worker's part in a task. Times are local seconds; 0 means not yet."""
 
     lease_id: str
@@ -220,7 +221,7 @@ class Replica(Struct):
         return self.opening_asked_at > 0 and not self.opened and self.phase is not ReplicaPhase.BANNED
 
 
-class Upload(Struct):
+class Upload(Struct, gc=False):
     """The search for a winner that uploads the result."""
 
     lease_id: str = ""
@@ -236,7 +237,7 @@ class Upload(Struct):
     failures: dict[str, int] = field(default_factory=dict)
 
 
-class ChainStep(Struct):
+class ChainStep(Struct, gc=False):
     """One of the pool's own transactions for a task."""
 
     issued: bool = False
@@ -244,7 +245,7 @@ class ChainStep(Struct):
     retry_at: float = 0.0
 
 
-class TaskState(Struct):
+class TaskState(Struct, gc=False):
     """Everything about one task. The store writes it as one document; ``story`` has a table of its own."""
 
     task_id: str
@@ -276,10 +277,16 @@ class TaskState(Struct):
     accounted: bool = False
     """What it took and who was paid is in the accounts."""
     story: list[StoryLine] = field(default_factory=list)
+    ahead: tuple[SeenContribution, ...] = ()
+    """Contributions that are mined and not deep enough yet to be facts."""
     count: int = 0
     """Tasks of the run that this is, ``index`` is the first; 0: one task of the classic lane."""
     parent: str = ""
     """The run that was split into this one and another."""
+    planned: bool = False
+    """A run that is to be settled in one transaction: it is computed before the chain knows it."""
+    in_line_since: float = 0.0
+    """Since when (local time) it waits for the runs before it; 0: it does not."""
 
     @property
     def units(self) -> int:
@@ -326,6 +333,49 @@ class TaskState(Struct):
         )
         return next(authorised, None) or self.replica_of(worker)
 
+    def contributor(self, worker: str) -> Replica | None:
+        """The replica under which a worker's contribution is on chain; None if it has none."""
+        return next(
+            (
+                replica
+                for replica in self.replicas
+                if replica.worker == worker and replica.phase is ReplicaPhase.CONTRIBUTED
+            ),
+            None,
+        )
+
+    @property
+    def unconfirmed(self) -> tuple[SeenContribution, ...]:
+        """Contributions that are mined and only wait for their confirmations."""
+        if not self.ahead:
+            return ()
+        return tuple(seen for seen in self.ahead if self.facts.contribution(seen.worker) is None)
+
+    def expected_groups(self) -> dict[str, int]:
+        """`ChainFacts.groups`, as they are when all that is mined is confirmed."""
+        return self.facts.groups(self.unconfirmed)
+
+    @property
+    def awaits_confirmations(self) -> bool:
+        """True when what is mined is a consensus that only waits for its confirmations: nobody else is needed."""
+        if not self.unconfirmed:
+            return False
+        groups = self.expected_groups()
+        total = 1 + sum(groups.values())
+        return any(consensus_reached(group, total, self.deal.trust) for group in groups.values())
+
+    def contributors(self) -> set[str]:
+        """Workers that have a contribution, deep enough or not."""
+        return {seen.worker for seen in (*self.facts.contributions, *self.ahead)}
+
+    def is_mined(self, worker: str) -> bool:
+        """Whether a worker's contribution waits for its confirmations."""
+        return bool(self.ahead) and any(seen.worker == worker for seen in self.unconfirmed)
+
+    def is_held_by(self, owner: str) -> bool:
+        """Whether a machine of this owner has a part in it now."""
+        return any(replica.owner == owner and not replica.ended for replica in self.replicas)
+
     def in_phase(self, *phases: ReplicaPhase) -> list[Replica]:
         """Those of its replicas; a copy, so that they may move on meanwhile."""
         return [replica for replica in self.replicas if replica.phase in phases]
@@ -349,7 +399,9 @@ class TaskState(Struct):
         return [
             replica.weight
             for replica in self.replicas
-            if replica.phase in EXPECTED_PHASES and not (replica.stands_for and self.is_spare(replica))
+            if replica.phase in EXPECTED_PHASES
+            and not (replica.stands_for and self.is_spare(replica))
+            and not self.is_mined(replica.worker)
         ]
 
     def failures(self) -> int:
@@ -383,6 +435,8 @@ class WorkerState:
     """The network that it came from (a /24 of IPv4, a /48 of IPv6); empty when it is not known."""
     fast: bool = False
     """It can contribute and finalize in one transaction."""
+    settles: bool = False
+    """It can compute a run before it is opened, and settle it in one transaction."""
     cached: frozenset[str] = frozenset()
     """The ends of the CIDs of files that it says that it has (`protocol.cid.tail_of`); a hint, never proved."""
 

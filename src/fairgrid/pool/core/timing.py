@@ -11,6 +11,7 @@ from fairgrid.pool.core.phases import Phase, ReplicaPhase
 from fairgrid.pool.core.queues import RETRY_S
 from fairgrid.pool.core.rounds import CONSENSUS_WAIT_S
 from fairgrid.pool.core.state import Replica, TaskState
+from fairgrid.pool.core.unopened import LINE_WAIT_S
 from fairgrid.protocol.views import TaskStatus
 
 __all__ = ["is_forgotten", "schedule"]
@@ -51,6 +52,8 @@ def _local_moments(book: Book, task: TaskState) -> Iterator[float]:
             yield task.last_contribution_at + CONSENSUS_WAIT_S
         elif task.phase is Phase.UPLOADING:
             yield from _upload_moments(book, task)
+        if task.in_line_since:
+            yield max(task.in_line_since + LINE_WAIT_S, since)
         if task.phase is Phase.CONTRIBUTING and task.upload.lease_id and not task.upload.verifying:
             yield max(task.upload.asked_at + policy.upload_timeout_s, since)
     window = math.nan
@@ -67,7 +70,7 @@ def _local_moments(book: Book, task: TaskState) -> Iterator[float]:
                 yield _presence_moment(book, replica)
             case ReplicaPhase.SEALED if replica.lost_at:
                 yield _presence_moment(book, replica)
-            case ReplicaPhase.AUTHORISED:
+            case ReplicaPhase.AUTHORISED if not task.is_mined(replica.worker):
                 yield replica.authorised_at + policy.authorisation_timeout_s
 
 

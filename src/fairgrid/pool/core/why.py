@@ -106,10 +106,10 @@ def _machine(worker: WorkerState, waiting: list[TaskState], taken: list[Requirem
 
 
 def _waits(task: TaskState) -> bool:
-    if task.phase is not Phase.SEALING:
+    if task.phase is not Phase.SEALING or task.awaits_confirmations:
         return False
     pending = task.pending_weights()
-    return not pending or needs_more_replicas(task.facts.groups(), math.prod(pending), task.deal.trust)
+    return not pending or needs_more_replicas(task.expected_groups(), math.prod(pending), task.deal.trust)
 
 
 def _has_owner(task: TaskState, worker: WorkerState) -> bool:

@@ -117,7 +117,9 @@ class DependencyKeeper:
 
     async def _read(self, task_id: str, deal_id: str, first: int, count: int) -> None:
         deal = await self._chain.view_deal(deal_id)
-        manifest = await self._manifests.manifest_of(deal.params) if deal is not None else None
+        if deal is None:
+            return  # A reorganisation took it back: it is read when it is there again, or the task is over.
+        manifest = await self._manifests.manifest_of(deal.params)
         missing: set[str] = set()
         for index in range(first, first + count):
             if manifest is None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from fairgrid.chain.interface import Chain
 from fairgrid.errors import ServiceUnavailable
-from fairgrid.pool.core.events import ChainReconciled, DealUndone, Event
+from fairgrid.pool.core.events import ChainReconciled, ContributionsAhead, DealUndone, Event
 from fairgrid.pool.core.state import ChainFacts, SeenContribution, TaskState
 from fairgrid.protocol.trust import FRESH_WEIGHT, exact_weight
 from fairgrid.protocol.views import Task as TaskView
@@ -89,6 +89,8 @@ class Comparison:
             before = await self._chain.head()
             changed = await self.changed(tasks)
             after = await self._chain.head() if self._confirmations else before
+            if self._confirmations:
+                self._look_ahead(tasks, {task.task_id: facts for task, facts in changed})
             for task, facts in changed:
                 if self._confirmations and facts.status >= task.facts.status and facts != task.facts:
                     seen, since = self._seen_at.get(task.task_id, (None, 0))
@@ -100,6 +102,15 @@ class Comparison:
                         continue
                 self._seen_at.pop(task.task_id, None)
                 self._feed(ChainReconciled(task.task_id, facts))
+
+    def _look_ahead(self, tasks: Sequence[TaskState], changed: Mapping[str, ChainFacts]) -> None:
+        """Tell of contributions that are mined and not deep enough, and of those that were and are there no more."""
+        for task in tasks:
+            facts = changed.get(task.task_id)
+            contributions = facts.contributions if facts is not None else ()
+            ahead = tuple(seen for seen in contributions if task.facts.contribution(seen.worker) is None)
+            if ahead != task.ahead:
+                self._feed(ContributionsAhead(task.task_id, ahead))
 
     async def changed(self, tasks: Sequence[TaskState]) -> list[tuple[TaskState, ChainFacts]]:
         """What the chain says of those tasks of which it says something else than what is believed.

@@ -11,6 +11,7 @@ from fairgrid.pool.core.events import (
     ContributionMined,
     Event,
     RevealMined,
+    RunSettledAtOnce,
     TaskClaimed,
     TaskFinalized,
     TaskInitialized,
@@ -19,15 +20,21 @@ from fairgrid.pool.core.events import (
 from fairgrid.pool.core.matching import NO_REQUIREMENTS, Requirements
 from fairgrid.pool.core.state import DealTerms
 from fairgrid.pool.onchain.event_reads import EventReads
+from fairgrid.protocol.ids import result_hash
+from fairgrid.protocol.runs import run_digest
 from fairgrid.protocol.tags import requires_tee
 from fairgrid.protocol.views import Deal
 
-__all__ = ["AT_ONCE", "event_of", "is_readable", "joined", "terms_of", "unit_of"]
+__all__ = ["AT_ONCE", "RUN_AT_ONCE", "event_of", "is_readable", "joined", "run_settled", "terms_of", "unit_of"]
 
 AT_ONCE = "TaskSettledAtOnce"
 """Stands for the four events of a transaction that contributed and finalized."""
 
+RUN_AT_ONCE = "RunSettledAtOnce"
+"""Stands for the two events of a transaction that opened and ended a run."""
+
 _OF_ONE_TRANSACTION = ["TaskContribute", "TaskConsensus", "TaskReveal", "TaskFinalize"]
+_OF_ONE_RUN = ["RunOpen", "RunFinalize"]
 
 
 def terms_of(
@@ -66,24 +73,36 @@ def terms_of(
 def unit_of(event: ChainEvent) -> str | None:
     """The id under which the scheduler knows what an event is about: a task, a run, or the rest of a deal."""
     given = event.arguments
-    name = {"DealRefund": "dealid", "RunOpen": "runid", "RunSplit": "runid", "RunFinalize": "runid"}.get(event.name)
+    name = {
+        "DealRefund": "dealid",
+        "RunOpen": "runid",
+        "RunSplit": "runid",
+        "RunFinalize": "runid",
+        RUN_AT_ONCE: "runid",
+    }.get(event.name)
     found = given.get(name or "taskid")
     return None if found is None else str(found)
 
 
 def joined(events: Sequence[ChainEvent]) -> list[ChainEvent]:
-    """The events in order, the four of a transaction that contributed and finalized as one, in the place of the last.
+    """The events in order, those of a transaction that began and ended a task or run as one, in the place of the last.
 
     So nobody is asked to reveal or to upload what is over.
     """
     of_unit: dict[tuple[str, str], list[ChainEvent]] = {}
     for event in events:
         unit = unit_of(event)
-        if event.name in _OF_ONE_TRANSACTION and not event.removed and unit is not None:
+        if event.name in (*_OF_ONE_TRANSACTION, *_OF_ONE_RUN) and not event.removed and unit is not None:
             of_unit.setdefault((event.tx_hash, unit), []).append(event)
     replaced: dict[tuple[str, int], ChainEvent | None] = {}
     for (_, unit), parts in of_unit.items():
-        if [part.name for part in parts] != _OF_ONE_TRANSACTION:
+        names = [part.name for part in parts]
+        if names == _OF_ONE_RUN:
+            opened, ended = parts
+            replaced[opened.block_hash, opened.log_index] = None
+            whole = replace(ended, name=RUN_AT_ONCE, arguments={**opened.arguments, **ended.arguments})
+            replaced[ended.block_hash, ended.log_index] = whole
+        if names != _OF_ONE_TRANSACTION:
             continue
         contributed, _, revealed, finalized = parts
         given = {
@@ -96,6 +115,16 @@ def joined(events: Sequence[ChainEvent]) -> list[ChainEvent]:
         replaced[finalized.block_hash, finalized.log_index] = replace(finalized, name=AT_ONCE, arguments=given)
     found = (replaced.get((event.block_hash, event.log_index), event) for event in events)
     return [event for event in found if event is not None]
+
+
+def run_settled(event: ChainEvent) -> RunSettledAtOnce:
+    """What the scheduler is told of a run that was opened and ended in one transaction."""
+    given = event.arguments
+    digest = run_digest(given["root"], given["results"])
+    run, (worker, *_) = str(given["runid"]), given["workers"]
+    return RunSettledAtOnce(
+        run, given["dealid"], given["first"], given["count"], worker, result_hash(run, digest), digest
+    )
 
 
 def is_readable(event: ChainEvent, task_id: str, reads: EventReads) -> bool:

@@ -24,7 +24,7 @@ from fairgrid.pool.core.policy import Policy
 from fairgrid.pool.core.state import PoolIdentity, TaskState
 from fairgrid.pool.onchain.comparison import Comparison
 from fairgrid.pool.onchain.event_reads import EventReads, read_for
-from fairgrid.pool.onchain.translation import event_of, is_readable, joined, terms_of, unit_of
+from fairgrid.pool.onchain.translation import RUN_AT_ONCE, event_of, is_readable, joined, run_settled, terms_of, unit_of
 from fairgrid.pool.records.chain_memory import Anchor, ChainMemory
 from fairgrid.pool.records.store import PoolStore
 from fairgrid.protocol.tags import has_lane
@@ -277,13 +277,16 @@ class ChainWatcher:
                 await self._deal(given["dealid"], removed=event.removed)
             return True
         task_id = unit_of(event)
-        if event.name == "RunOpen" and not event.removed:
+        if event.name in ("RunOpen", RUN_AT_ONCE) and not event.removed:
             run = given["runid"]
             if run not in self._tasks():
                 known = await asyncio.to_thread(self._store.known_tasks, [run])
                 if known:
                     return True  # It is over, and only read again.
-            self._feed(RunOpened(given["runid"], given["dealid"], given["first"], given["count"]))
+            if event.name == RUN_AT_ONCE:
+                self._feed(run_settled(event))
+            else:
+                self._feed(RunOpened(given["runid"], given["dealid"], given["first"], given["count"]))
             await self._taken()
             return True
         if task_id is None or task_id not in self._tasks():

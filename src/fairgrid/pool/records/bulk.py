@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 __all__ = ["BulkInsert"]
 
-_COUNTS = (256, 64, 16, 4, 1)
+_COUNTS = (200, 100, 50, 25, 10, 5, 2, 1)
 """Rows of one statement on SQLite, which is prepared once for each count."""
 
 
@@ -47,6 +47,9 @@ class BulkInsert:
         if not rows:
             return
         if connection.dialect.name == "postgresql":
+            if len(rows) == 1:
+                connection.exec_driver_sql(self._statement(connection, 1), tuple(rows[0]))
+                return
             # One JSON text for all rows: a single round trip, and the server takes it apart.
             named = [dict(zip(self._columns, row, strict=True)) for row in rows]
             connection.exec_driver_sql(self._statement(connection, 0), (msgspec.json.encode(named).decode(),))
@@ -65,11 +68,12 @@ class BulkInsert:
         if known is not None:
             return known
         names = ", ".join(self._columns)
-        if dialect == "postgresql":
+        if dialect == "postgresql" and not count:
             typed = [f"{name} {self._table.c[name].type.compile(connection.dialect)}" for name in self._columns]
             values = f"SELECT {names} FROM json_to_recordset(%s::json) AS given({', '.join(typed)})"
         else:
-            row = f"({', '.join('?' * len(self._columns))})"
+            place = "%s" if dialect == "postgresql" else "?"
+            row = f"({', '.join([place] * len(self._columns))})"
             values = f"VALUES {', '.join([row] * count)}"
         made = f"INSERT INTO {self._table.name} ({names}) {values}{self._conflict}"
         self._statements[dialect, count] = made

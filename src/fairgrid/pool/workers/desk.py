@@ -25,8 +25,8 @@ from fairgrid.pool.core.why import why
 from fairgrid.pool.jobs.live import LiveBoard
 from fairgrid.pool.onchain.sponsor import Sponsor
 from fairgrid.pool.records.store import PoolStore
+from fairgrid.pool.workers.interface import Session
 from fairgrid.pool.workers.letters import letter_of
-from fairgrid.pool.workers.sessions import Session
 from fairgrid.pool.workers.speed_tests import SpeedTests
 from fairgrid.protocol import wire
 from fairgrid.protocol.views import RoleAccount
@@ -47,7 +47,7 @@ _SPONSOR_EVERY_S = 5.0
 
 
 class WorkerDesk(abc.ABC):
-    """What a connection needs of its pool (`sessions.Desk`), and the loops that keep what is known of workers fresh."""
+    """What a connection needs of its pool (`interface.Desk`); the loops that keep what is known of workers fresh."""
 
     def __init__(
         self,

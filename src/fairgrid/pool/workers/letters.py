@@ -32,6 +32,7 @@ def letter_of(instruction: WorkerInstruction, signer: Signer) -> wire.PoolMessag
                 round=instruction.round,
                 seal_window_s=instruction.seal_window_s,
                 count=instruction.count,
+                unopened=instruction.unopened or None,
             )
         case SendAuthorisation():
             message = authorisation_message(instruction.worker, instruction.task_id)

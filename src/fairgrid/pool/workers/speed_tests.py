@@ -11,7 +11,7 @@ import structlog
 from fairgrid.pool.core.events import Event, SealReceived, WorkerFacts
 from fairgrid.pool.core.machine import PoolMachine
 from fairgrid.pool.core.spot_checks import SpotChecks, Timing, Verdict, implausible
-from fairgrid.pool.workers.sessions import Session
+from fairgrid.pool.workers.interface import Session
 from fairgrid.protocol import wire
 from fairgrid.seams.clock import Clock
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fairgrid.runtime.checkpoints import Checkpoint, CheckpointFolder
+from fairgrid.runtime.log_sink import LogSink
 from fairgrid.runtime.wasm.wasi_calls import BYTE_FUEL
-from fairgrid.runtime.wasm.wasi_state import LogSink
 from fairgrid.runtime.wasm.wasi_tree import FolderNode, Tree, files_below, path_below
 
 __all__ = ["GuestCheckpoint"]

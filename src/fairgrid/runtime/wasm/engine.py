@@ -1,4 +1,4 @@
-"""The engine's configuration: one place for what compiles an interpreter and what runs it.
+"""The engine's configuration: one place for what compiles a program and what runs it.
 
 The runtime id promises that two machines agree bit for bit, so nothing here may be an option of a machine's owner.
 """
@@ -7,57 +7,87 @@ from __future__ import annotations
 
 import hashlib
 import platform
+from enum import StrEnum
 from pathlib import Path
+from typing import Final
 
 import wasmtime
 
 from fairgrid.errors import HostFailure
 
-__all__ = ["THREAD_STACK_BYTES", "compile_module", "engine_key", "load_module", "new_engine"]
+__all__ = [
+    "THREAD_STACK_BYTES",
+    "EngineClass",
+    "compile_module",
+    "engine_key",
+    "load_module",
+    "new_engine",
+]
 
 _WASM_STACK_BYTES = 2 << 20
 THREAD_STACK_BYTES = 16 << 20
 """Stack of the thread that runs the guest; has to hold the guest's own stack and the host's calls."""
 
-_CONFIGURATION = "deterministic/1: fuel epoch nan-canonical no-relaxed-simd no-threads stack-2MiB"
+
+class EngineClass(StrEnum):
+    """What a runtime promises of its engine; the last part of its id."""
+
+    DETERMINISTIC = "deterministic"
+    """Metered in fuel, canonical NaNs, no relaxed SIMD: the same bits and the same fuel on every machine."""
+    FAST = "fast"
+    """Only interruptible. NaNs and relaxed SIMD are the processor's own; limits are of time and not of work."""
 
 
-def new_engine() -> wasmtime.Engine:
-    """An engine of the class ``deterministic``: metered, interruptible, canonical NaNs, no threads."""
+_CONFIGURATIONS: Final = {
+    EngineClass.DETERMINISTIC: "deterministic/2: fuel epoch nan-canonical no-relaxed-simd no-threads one-memory "
+    "no-memory64 no-gc stack-2MiB",
+    EngineClass.FAST: "fast/1: epoch relaxed-simd no-threads one-memory no-memory64 no-gc stack-2MiB",
+}
+
+
+def new_engine(engine_class: EngineClass = EngineClass.DETERMINISTIC) -> wasmtime.Engine:
+    """An engine of that class: interruptible, no threads, one memory of 32-bit addresses."""
+    metered = engine_class is EngineClass.DETERMINISTIC
     config = wasmtime.Config()
-    config.consume_fuel = True
+    config.consume_fuel = metered
+    config.cranelift_nan_canonicalization = metered
+    config.wasm_relaxed_simd = not metered
     config.epoch_interruption = True
-    config.cranelift_nan_canonicalization = True
-    config.wasm_relaxed_simd = False
     config.wasm_threads = False
+    # Each of these could hold memory that no limit counts.
+    config.wasm_multi_memory = False
+    config.wasm_memory64 = False
+    config.wasm_gc = False
+    config.wasm_stack_switching = False
     config.max_wasm_stack = _WASM_STACK_BYTES
     return wasmtime.Engine(config)
 
 
-def engine_key(wasm_sha256: str) -> str:
-    """Names one compiled form of an interpreter: by its hash, the engine's version, configuration and this processor
-    family (decision 51)."""
+def engine_key(wasm_sha256: str, engine_class: EngineClass = EngineClass.DETERMINISTIC) -> str:
+    """Names one compiled form of a module: by its hash, the engine's version, configuration and this processor family
+    (decision 51)."""
     # Costly to import, and each job's own process has no use for it.
     from importlib.metadata import version
 
-    parts = (wasm_sha256, version("wasmtime"), _CONFIGURATION, platform.system(), platform.machine())
+    configuration = _CONFIGURATIONS[engine_class]
+    parts = (wasm_sha256, version("wasmtime"), configuration, platform.system(), platform.machine())
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
-def compile_module(wasm: bytes) -> bytes:
+def compile_module(wasm: bytes, engine_class: EngineClass = EngineClass.DETERMINISTIC) -> bytes:
     """Compile to native code of this machine; takes about ten processor seconds for CPython.
 
     Raises:
         HostFailure: the engine refuses the module.
     """
     try:
-        return bytes(wasmtime.Module(new_engine(), wasm).serialize())
+        return bytes(wasmtime.Module(new_engine(engine_class), wasm).serialize())
     except wasmtime.WasmtimeError as error:
         raise HostFailure(f"The engine cannot compile this interpreter: {error}.") from error
 
 
 def load_module(engine: wasmtime.Engine, compiled: Path) -> wasmtime.Module:
-    """Map a compiled interpreter. It is native code: the caller has checked who could have written it.
+    """Map a compiled module. It is native code: the caller has checked who could have written it.
 
     Raises:
         HostFailure: it was compiled for another engine or another processor.

@@ -13,13 +13,16 @@ import wasmtime
 
 from fairgrid.errors import HostFailure
 from fairgrid.runtime.interface import Limits, Outcome, Stop
+from fairgrid.runtime.log_sink import LogSink
 from fairgrid.runtime.wasm.checkpoint import GuestCheckpoint
-from fairgrid.runtime.wasm.engine import load_module, new_engine
+from fairgrid.runtime.wasm.engine import EngineClass, load_module, new_engine
 from fairgrid.runtime.wasm.host_job import HostJob
+from fairgrid.runtime.wasm.launch import GUEST_FILES, Launch, guest_command, guest_environment
 from fairgrid.runtime.wasm.wasi_calls import CALL_FUEL, GuestExit, WasiCalls
 from fairgrid.runtime.wasm.wasi_handles import FolderHandle, HandleTable, StreamHandle
 from fairgrid.runtime.wasm.wasi_memory import GuestMemory
-from fairgrid.runtime.wasm.wasi_state import LogicalClock, LogSink, SeededRandom
+from fairgrid.runtime.wasm.wasi_signatures import WASI_MODULE
+from fairgrid.runtime.wasm.wasi_state import LogicalClock, SeededRandom
 from fairgrid.runtime.wasm.wasi_tree import Budget, GuestError, HostTrouble, OutputLimitReached, Tree
 
 __all__ = ["MEMORY_EXIT", "TRAP_EXIT", "FuelExhausted", "Guest", "run_guest"]
@@ -31,8 +34,7 @@ TRAP_EXIT = 134
 
 _WASM_PAGE = 65_536
 _TICK_S = 0.5
-_PRELUDE = Path(__file__).with_name("guest") / "prelude.py"
-_WASI = "wasi_snapshot_preview1"
+_TABLE_ELEMENTS = 1 << 20
 
 
 class FuelExhausted(Exception):
@@ -46,10 +48,14 @@ class Guest:
         limits = job.limits
         self._limits = limits
         self._output_folder = Path(job.output_folder)
-        self._engine = new_engine()
+        self._launch = job.launch
+        self._metered = job.engine_class is EngineClass.DETERMINISTIC
+        self._interrupted_by = Stop.WALL_CLOCK
+        self._engine = new_engine(job.engine_class)
         self._store = wasmtime.Store(self._engine)
-        self._store.set_limits(memory_size=limits.memory_bytes)
-        self._store.set_fuel(limits.fuel)
+        self._store.set_limits(memory_size=limits.memory_bytes, table_elements=_TABLE_ELEMENTS)
+        if self._metered:
+            self._store.set_fuel(limits.fuel)
         self._store.set_epoch_deadline(1)
         self._memory: wasmtime.Memory | None = None
         live = Path(job.live_folder) if job.live_folder else None
@@ -72,9 +78,11 @@ class Guest:
                 FolderHandle(self._tree.read_only_folder(Path(job.input_folder)), "/iexec_in"),
                 FolderHandle(self._outputs, "/iexec_out"),
                 FolderHandle(self._tree.read_only_files({job.script_path.name: job.script_path}), "/iexec_app"),
-                FolderHandle(ours := self._tree.read_only_files({"prelude.py": _PRELUDE}), "/.fairgrid"),
+                FolderHandle(ours := self._tree.read_only_files(GUEST_FILES[job.launch]), "/.fairgrid"),
                 FolderHandle(self._tree.writable_folder(), "/tmp"),
                 *([FolderHandle(self.checkpoint.root, "/fairgrid_checkpoint")] if self.checkpoint is not None else []),
+                # C's library resolves relative paths against this one; CPython's prelude changes to the folder itself.
+                *([FolderHandle(self._outputs, ".")] if job.launch is not Launch.PYTHON else []),
             ],
         )
         if self.checkpoint is not None:
@@ -87,11 +95,8 @@ class Guest:
             handles=self._handles,
             clock=LogicalClock(),
             random=SeededRandom(bytes.fromhex(job.seed)),
-            arguments=[
-                *("python", "-I", "-B", "/.fairgrid/prelude.py", f"/iexec_app/{job.script_path.name}"),
-                *job.arguments,
-            ],
-            environment=job.environment,
+            arguments=guest_command(job.launch, job.script_path.name, job.arguments),
+            environment=guest_environment(job.launch, job.environment),
             moved=self.checkpoint.moved if self.checkpoint is not None else None,
             removed=self.checkpoint.removed if self.checkpoint is not None else None,
         )
@@ -107,7 +112,7 @@ class Guest:
             spent=self.fuel_used,
             charge=self._charge,
         )
-        if checkpoint.loaded is not None:
+        if checkpoint.loaded is not None and self._metered:
             self._store.set_fuel(job.limits.fuel - checkpoint.loaded.fuel)
         return checkpoint
 
@@ -125,10 +130,12 @@ class Guest:
     def run(self) -> None:
         """Run to the end; how it ended is the exception that leaves, `GuestExit` being the usual one."""
         linker = wasmtime.Linker(self._engine)
+        # Go's programs import some calls more than once.
+        linker.allow_shadowing = True
         for wanted in self._module.imports:
-            call = getattr(self._calls, wanted.name or "", None) if wanted.module == _WASI else None
+            call = getattr(self._calls, wanted.name or "", None) if wanted.module == WASI_MODULE else None
             if call is None:
-                raise HostTrouble(f"the interpreter asks for {wanted.module}.{wanted.name}, which does not exist here")
+                raise HostTrouble(f"the program asks for {wanted.module}.{wanted.name}, which does not exist here")
             linker.define_func(wanted.module, wanted.name, wanted.type, self._answer(call, wanted.type))
         instance = linker.instantiate(self._store, self._module)
         exports = instance.exports(self._store)
@@ -136,13 +143,24 @@ class Guest:
         exports["_start"](self._store)
         raise GuestExit(0)
 
-    def interrupt(self) -> None:
-        """Stop the guest from another thread."""
+    def interrupt(self, why: Stop) -> None:
+        """Stop the guest from another thread, because its time is over."""
+        self._interrupted_by = why
         self._engine.increment_epoch()
 
+    @property
+    def interrupted_by(self) -> Stop:
+        """Whose time was over."""
+        return self._interrupted_by
+
+    @property
+    def program(self) -> str:
+        """What the engine runs, for people: "interpreter" or "program"."""
+        return "program" if self._launch is Launch.MODULE else "interpreter"
+
     def fuel_used(self) -> int:
-        """Fuel spent so far."""
-        return self._limits.fuel - int(self._store.get_fuel())
+        """Fuel spent so far; 0 where nothing is metered."""
+        return self._limits.fuel - int(self._store.get_fuel()) if self._metered else 0
 
     def memory_bytes(self) -> int:
         """Size of the guest's memory, which never shrinks."""
@@ -187,6 +205,8 @@ class Guest:
         return answer
 
     def _charge(self, cost: int) -> None:
+        if not self._metered:
+            return
         left = self._store.get_fuel()
         if cost > left:
             self._store.set_fuel(0)
@@ -216,7 +236,8 @@ def run_guest(job: HostJob, attach: Callable[[Guest], None] = lambda guest: None
         return Outcome(Stop.OUTPUT, 0, b"", b"", 0, time.monotonic() - started, 0, reached.what, resumed=True)
     attach(guest)
     ended = threading.Event()
-    threading.Thread(target=_interrupt_after, args=(job.limits.wall_s, guest.interrupt, ended), daemon=True).start()
+    cpu_s = None if job.engine_class is EngineClass.DETERMINISTIC else job.limits.cpu_s or job.limits.wall_s
+    threading.Thread(target=_keep_time, args=(guest, job.limits.wall_s, cpu_s, ended), daemon=True).start()
     stop, code, detail = _end_of(guest)
     ended.set()
     fuel_used, memory_bytes = guest.fuel_used(), guest.memory_bytes()
@@ -240,8 +261,11 @@ def run_guest(job: HostJob, attach: Callable[[Guest], None] = lambda guest: None
     )
 
 
-def _interrupt_after(wall_s: float, interrupt: Callable[[], None], ended: threading.Event) -> None:
-    """Interrupt when the guest ran for ``wall_s``. Time in which the whole process was stopped does not count."""
+def _keep_time(guest: Guest, wall_s: float, cpu_s: float | None, ended: threading.Event) -> None:
+    """Interrupt when the guest ran for ``wall_s`` or used ``cpu_s`` of processor time, if that is limited.
+
+    Time in which the whole process was stopped does not count.
+    """
     left = wall_s
     while left > 0:
         began = time.monotonic()
@@ -249,7 +273,10 @@ def _interrupt_after(wall_s: float, interrupt: Callable[[], None], ended: thread
             return
         # A tick that took much longer means that the process stood still; the parent's own limit is exact.
         left -= min(time.monotonic() - began, 2 * _TICK_S)
-    interrupt()
+        if cpu_s is not None and time.process_time() > cpu_s:
+            guest.interrupt(Stop.CPU)
+            return
+    guest.interrupt(Stop.WALL_CLOCK)
 
 
 def _end_of(guest: Guest) -> tuple[Stop, int, str]:
@@ -257,7 +284,9 @@ def _end_of(guest: Guest) -> tuple[Stop, int, str]:
     try:
         guest.run()
     except GuestExit as end:
-        return (Stop.MEMORY, 0, "") if end.code == MEMORY_EXIT else (Stop.EXITED, end.code & 0xFF, "")
+        if end.code == MEMORY_EXIT and guest.program == "interpreter":
+            return Stop.MEMORY, 0, ""
+        return Stop.EXITED, end.code & 0xFF, ""
     except FuelExhausted:
         return Stop.FUEL, 0, ""
     except OutputLimitReached as reached:
@@ -279,13 +308,12 @@ def _end_of_trap(guest: Guest, trap: wasmtime.Trap) -> tuple[Stop, int, str]:
     if code is wasmtime.TrapCode.OUT_OF_FUEL:
         return Stop.FUEL, 0, ""
     if code is wasmtime.TrapCode.INTERRUPT:
-        return Stop.WALL_CLOCK, 0, ""
+        return guest.interrupted_by, 0, ""
     if code is wasmtime.TrapCode.STACK_OVERFLOW or code is None:
         # How deep the machine's stack goes depends on the processor family: no result.
-        return Stop.HOST, 0, f"the interpreter's own stack overflowed or it failed: {trap.message}"
-    guest.stderr.add(
-        f"\n[fairgrid: the interpreter trapped: {code.name}; too deep recursion is the usual cause]\n".encode()
-    )
+        return Stop.HOST, 0, f"the {guest.program}'s own stack overflowed or it failed: {trap.message}"
+    hint = "" if guest.program == "program" else "; too deep recursion is the usual cause"
+    guest.stderr.add(f"\n[fairgrid: the {guest.program} trapped: {code.name}{hint}]\n".encode())
     return Stop.EXITED, TRAP_EXIT, code.name
 
 

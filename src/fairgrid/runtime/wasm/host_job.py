@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fairgrid.runtime.interface import Limits
+from fairgrid.runtime.wasm.engine import EngineClass
+from fairgrid.runtime.wasm.launch import Launch
 
 __all__ = ["HostJob", "SnapshotRequest"]
 
@@ -28,6 +30,8 @@ class HostJob:
     checkpoint: bool = False
     checkpoint_folder: str = ""
     live_folder: str = ""
+    launch: Launch = Launch.PYTHON
+    engine_class: EngineClass = EngineClass.DETERMINISTIC
 
     def to_line(self) -> bytes:
         """One line of JSON."""
@@ -39,6 +43,8 @@ class HostJob:
         fields = json.loads(line)
         fields["limits"] = Limits(**fields["limits"])
         fields["arguments"] = tuple(fields["arguments"])
+        fields["launch"] = Launch(fields["launch"])
+        fields["engine_class"] = EngineClass(fields["engine_class"])
         return cls(**fields)
 
     @property

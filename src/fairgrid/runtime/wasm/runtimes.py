@@ -1,24 +1,63 @@
-"""Runtimes of the level ``wasm``: each interpreter that is pinned by hash is one."""
+"""Runtimes of the level ``wasm``: each interpreter that is pinned by hash is one; a module that is itself the program
+needs none."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from fairgrid.protocol.app_types import Level
-from fairgrid.runtime.levels import Content, RuntimeInfo
-from fairgrid.runtime.wasm.interpreters import RUNTIMES
+from fairgrid.runtime.levels import Content, RuntimeInfo, described
+from fairgrid.runtime.wasm.engine import EngineClass
+from fairgrid.runtime.wasm.interpreters import RUNTIMES, RuntimeSpec
+from fairgrid.runtime.wasm.launch import Launch
 
-__all__ = ["WASM_RUNTIMES"]
+__all__ = ["MODULE_CLASSES", "WASM_RUNTIMES"]
 
-WASM_RUNTIMES: Final[tuple[RuntimeInfo, ...]] = tuple(
-    RuntimeInfo(
+_PROGRAMS: Final = {
+    Launch.PYTHON: ("a Python script", (".py",)),
+    Launch.QUICKJS: ("a JavaScript file", (".js", ".mjs")),
+}
+
+MODULE_CLASSES: Final = {
+    "wasmtime-49/wasi/deterministic": EngineClass.DETERMINISTIC,
+    "wasmtime-49/wasi/fast": EngineClass.FAST,
+}
+"""Runtimes whose program is a WebAssembly module."""
+
+
+def _interpreter(spec: RuntimeSpec) -> RuntimeInfo:
+    program, suffixes = _PROGRAMS[spec.launch]
+    if spec.engine_class is not EngineClass.DETERMINISTIC:
+        # The interpreter's own CID belongs to the runtime that keeps the promise of equal bits.
+        return described(spec.runtime_id, Level.WASM, summary=spec.summary, program=program)
+    return RuntimeInfo(
         runtime_id=spec.runtime_id,
         level=Level.WASM,
         summary=spec.summary,
-        program="a Python script",
-        suffixes=(".py",),
+        program=program,
+        suffixes=suffixes,
         content=Content(spec.wasm_cid, "0x" + spec.wasm_sha256),
         deterministic=True,
     )
-    for spec in RUNTIMES.values()
+
+
+def _module(runtime_id: str, engine_class: EngineClass) -> RuntimeInfo:
+    promise = engine_class is EngineClass.DETERMINISTIC
+    return described(
+        runtime_id,
+        Level.WASM,
+        summary=(
+            "any WebAssembly module for WASI preview 1, from C, C++, Rust or Go; the same bits on every machine"
+            if promise
+            else "the same modules without metering; limits are of time, results may differ in NaNs and relaxed SIMD"
+        ),
+        program="a WebAssembly module",
+        suffixes=(".wasm",) if promise else (),
+        deterministic=promise,
+    )
+
+
+WASM_RUNTIMES: Final[tuple[RuntimeInfo, ...]] = (
+    *(_interpreter(spec) for spec in RUNTIMES.values()),
+    *(_module(runtime_id, engine_class) for runtime_id, engine_class in MODULE_CLASSES.items()),
 )

@@ -1,41 +1,40 @@
-"""The WebAssembly sandbox: each job in an operating system process of its own that knows nothing of this machine."""
+"""The WebAssembly sandboxes: scripts in an interpreter that is installed here, and programs that are modules."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import os
-import shutil
-import signal
-import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
-from fairgrid.errors import HostFailure
 from fairgrid.runtime.interface import Outcome, SandboxJob, Stop
-from fairgrid.runtime.outcome_json import outcome_from_json
-from fairgrid.runtime.suspension import Suspension
-from fairgrid.runtime.wasm.host_job import HostJob, SnapshotRequest
-from fairgrid.runtime.wasm.native_code import check_native_code
-from fairgrid.runtime.watch import SNAPSHOT_FILES, JobWatch
+from fairgrid.runtime.wasm.engine import EngineClass
+from fairgrid.runtime.wasm.host_process import JobProcesses
+from fairgrid.runtime.wasm.launch import Launch
+from fairgrid.runtime.wasm.programs import CompiledPrograms, ProgramRefused
 
-__all__ = ["WasmSandbox"]
+__all__ = ["REFUSED_EXIT", "ModuleSandbox", "WasmSandbox"]
 
-_GRACE_S = 5.0
-"""How long after the wall limit the child may take to stop by itself."""
-_MAX_DIAGNOSTICS = 16_384
-_SNAPSHOT_S = 20.0
+REFUSED_EXIT: Final = 126
+"""Exit code of a program that cannot be run, as a shell reports it."""
 
 
 class WasmSandbox:
-    """Runs Python scripts in an interpreter that was compiled by `interpreters.install_interpreter`."""
+    """Runs scripts in an interpreter that was compiled by `interpreters.install_interpreter`."""
 
-    def __init__(self, interpreter: Path, compiled: Path, runtime_id: str) -> None:
+    def __init__(
+        self,
+        interpreter: Path,
+        compiled: Path,
+        runtime_id: str,
+        *,
+        launch: Launch = Launch.PYTHON,
+        engine_class: EngineClass = EngineClass.DETERMINISTIC,
+    ) -> None:
         self._interpreter = interpreter
         self._compiled = compiled
         self._runtime_id = runtime_id
-        self._suspension = Suspension()
+        self._launch = launch
+        self._class = engine_class
+        self._processes = JobProcesses()
 
     @property
     def runtime_id(self) -> str:
@@ -49,127 +48,48 @@ class WasmSandbox:
 
     def suspend(self) -> bool:
         """Stop the processes of all jobs until `resume`; False where the system cannot."""
-        return self._suspension.suspend()
+        return self._processes.suspend()
 
     def resume(self) -> None:
         """Let every job go on."""
-        self._suspension.resume()
+        self._processes.resume()
 
     async def run(self, job: SandboxJob) -> Outcome:
-        """Run ``job``; its output folder must be empty and receives files only if the script ends by itself.
+        """Run ``job``: see `JobProcesses.run`."""
+        return await self._processes.run(job, self._compiled, self._launch, self._class)
 
-        Cancelling kills the process group before the cancellation goes on. The process also dies with the thread that
-        runs this event loop.
+
+class ModuleSandbox:
+    """Runs programs that are WebAssembly modules themselves; each is compiled when it first comes."""
+
+    def __init__(self, programs: CompiledPrograms, runtime_id: str, engine_class: EngineClass) -> None:
+        self._programs = programs
+        self._runtime_id = runtime_id
+        self._class = engine_class
+        self._processes = JobProcesses()
+
+    @property
+    def runtime_id(self) -> str:
+        """Engine, version and class (decision 13)."""
+        return self._runtime_id
+
+    def suspend(self) -> bool:
+        """Stop the processes of all jobs until `resume`; a compilation goes on. False where the system cannot."""
+        return self._processes.suspend()
+
+    def resume(self) -> None:
+        """Let every job go on."""
+        self._processes.resume()
+
+    async def run(self, job: SandboxJob) -> Outcome:
+        """Run ``job``: see `JobProcesses.run`. A program that is no module for WASI preview 1 ends with code 126.
 
         Raises:
-            HostFailure: the child process cannot be started.
+            HostFailure: besides, it cannot be compiled within this machine's limits.
         """
-        check_native_code(self._compiled)
-        scratch = Path(tempfile.mkdtemp(prefix="scratch-", dir=job.output_folder.parent))
         try:
-            return await self._run_in(scratch, job)
-        finally:
-            await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
-
-    async def _run_in(self, scratch: Path, job: SandboxJob) -> Outcome:
-        line = HostJob(
-            compiled=str(self._compiled.resolve()),
-            script=str(job.script.resolve()),
-            arguments=job.arguments,
-            input_folder=str(job.input_folder.resolve()),
-            output_folder=str(job.output_folder.resolve()),
-            scratch_folder=str(scratch.resolve()),
-            environment=job.environment,
-            seed=job.seed.hex(),
-            limits=job.limits,
-            checkpoint=job.checkpoint,
-            checkpoint_folder=str(job.checkpoint_folder.resolve()) if job.checkpoint_folder is not None else "",
-            live_folder=str(job.watch.folder.resolve()) if job.watch is not None else "",
-        ).to_line()
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-B", "-X", "utf8", "-m", "fairgrid.runtime.wasm.host"),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                cwd=scratch,
-                env={"PATH": os.defpath, "LANG": "C.UTF-8"},
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise HostFailure(f"The sandbox process cannot be started: {error}.") from error
-        try:
-            with self._suspension.running(process.pid), _watched(job.watch, process):
-                answer, diagnostics = await self._suspension.wait_for(
-                    _converse(process, line), job.limits.wall_s + _GRACE_S
-                )
-        except TimeoutError:
-            return _host_outcome(Stop.WALL_CLOCK, job.limits.wall_s, "killed after the wall-clock limit")
-        finally:
-            await _kill(process)
-        try:
-            return outcome_from_json(answer)
-        except ValueError:
-            text = diagnostics.decode(errors="replace").strip()
-            detail = f"the sandbox process ended with status {process.returncode} and no result: {text or 'no message'}"
-            return _host_outcome(Stop.HOST, 0.0, detail)
-
-
-@contextlib.contextmanager
-def _watched(watch: JobWatch | None, process: asyncio.subprocess.Process) -> Iterator[None]:
-    """Let the caller ask for snapshots while the child runs."""
-    if watch is None:
-        yield
-        return
-
-    async def snapshot(destination: Path, max_bytes: int) -> bool:
-        if process.stdin is None:
-            return False
-        try:
-            process.stdin.write(SnapshotRequest(str(destination.resolve()), max_bytes, SNAPSHOT_FILES).to_line())
-            await process.stdin.drain()
-            async with asyncio.timeout(_SNAPSHOT_S):
-                while not destination.exists():  # noqa: ASYNC110 - the child has no other way to say so
-                    await asyncio.sleep(0.05)
-        except (ConnectionError, TimeoutError):
-            return False
-        return True
-
-    with watch.attached(snapshot):
-        yield
-
-
-async def _converse(process: asyncio.subprocess.Process, line: bytes) -> tuple[bytes, bytes]:
-    """Send the job, keep standard input open, and read the answer and the diagnostics to their ends."""
-    assert process.stdin is not None and process.stdout is not None and process.stderr is not None
-    with contextlib.suppress(ConnectionError):
-        process.stdin.write(line)
-        await process.stdin.drain()
-    answer, diagnostics = await asyncio.gather(process.stdout.read(), _read_start(process.stderr))
-    await process.wait()
-    return answer, diagnostics
-
-
-async def _read_start(stream: asyncio.StreamReader) -> bytes:
-    """The first bytes of a stream, read to its end."""
-    kept = bytearray()
-    while chunk := await stream.read(65_536):
-        kept += chunk[: _MAX_DIAGNOSTICS - len(kept)]
-    return bytes(kept)
-
-
-async def _kill(process: asyncio.subprocess.Process) -> None:
-    """End the child's process group, and wait until the child is gone, also while being cancelled."""
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-    reaper = asyncio.ensure_future(process.wait())
-    while not reaper.done():
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.shield(reaper)
-    if process.stdin is not None:
-        process.stdin.close()
-
-
-def _host_outcome(stop: Stop, wall_s: float, detail: str) -> Outcome:
-    return Outcome(stop, 0, b"", b"", 0, wall_s, 0, detail)
+            compiled = await self._programs.compiled(job.script)
+        except ProgramRefused as refused:
+            words = f"[fairgrid: this program cannot run: {refused.why}]\n".encode()
+            return Outcome(Stop.EXITED, REFUSED_EXIT, b"", words, 0, 0.0, 0)
+        return await self._processes.run(job, compiled, Launch.MODULE, self._class)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from fairgrid.runtime.wasm.wasi_state import LogSink
+from fairgrid.runtime.log_sink import LogSink
 from fairgrid.runtime.wasm.wasi_tree import Errno, FileNode, FolderNode, GuestError, HostTrouble, Tree
 
 __all__ = ["MAX_DESCRIPTORS", "FileHandle", "FolderHandle", "Handle", "HandleTable", "StreamHandle"]

@@ -10,6 +10,7 @@ from fairgrid.runtime.wasm.wasi_tree import Errno, GuestError
 __all__ = ["GuestMemory"]
 
 _MAX_VECTORS = 1024
+_MAX_TEXT_BYTES = 1 << 16
 
 
 class GuestMemory:
@@ -18,6 +19,10 @@ class GuestMemory:
     def __init__(self, locate: Callable[[], tuple[int, int]]) -> None:
         """``locate`` gives the memory's present host address and its length in bytes."""
         self._locate = locate
+
+    def check(self, address: int, length: int) -> None:
+        """FAULT unless all of it is inside."""
+        self._host_address(address, length)
 
     def read(self, address: int, length: int) -> bytes:
         """Copy ``length`` bytes out of the guest."""
@@ -37,6 +42,8 @@ class GuestMemory:
 
     def text(self, address: int, length: int) -> str:
         """UTF-8 text of the guest without NUL; other bytes are ILSEQ."""
+        if length > _MAX_TEXT_BYTES:
+            raise GuestError(Errno.NAMETOOLONG)
         try:
             text = self.read(address, length).decode()
         except UnicodeDecodeError:

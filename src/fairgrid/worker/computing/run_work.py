@@ -166,7 +166,8 @@ class RunWork:
             raise (known or others or failures).exceptions[0] from failures
         _log.info("run computed", run=held.task_id, tasks=held.count, computed=len(missing))
         results = await asyncio.to_thread(self._results, held)
-        return Computed(held.task_id, results.digest, "0x", time.monotonic() - started, progress.usage)
+        seconds = time.monotonic() - started
+        return Computed(held.task_id, results.digest, "0x", seconds, progress.usage, results.root)
 
     async def upload(self, held: HeldTask) -> str:
         """Upload every task's archive, then the manifest of the results; gives the manifest's CID.

@@ -41,6 +41,7 @@ from fairgrid.protocol.wire import (
 )
 from fairgrid.seams.clock import Clock
 from fairgrid.wallet.signer import Signer
+from fairgrid.worker.connection.understood import Understood
 from fairgrid.worker.onchain.ownership import Ownership, own_key
 
 __all__ = ["LinkOptions", "LinkUser", "PoolLink", "websocket_url"]
@@ -130,6 +131,7 @@ class PoolLink:
         self._slots = options.slots
         self._connection: ClientConnection | None = None
         self._closing: asyncio.Task[None] | None = None
+        self._understood = Understood(clock)
         self.pool_time: float | None = None
         """What the pool's clock said at the last enrolment."""
 
@@ -139,6 +141,11 @@ class PoolLink:
             return False
         self._outbox.put_nowait(message)
         return True
+
+    @property
+    def not_understood(self) -> tuple[str, ...]:
+        """What this pool, of an older release, is not told (`Understood.unknown`)."""
+        return self._understood.unknown
 
     def set_slots(self, slots: int) -> None:
         """Offer so many slots from now on; the pool is told by connecting anew, leases are kept."""
@@ -173,6 +180,7 @@ class PoolLink:
                     ping_timeout=20,
                     proxy=None if local else True,
                 ) as connection:
+                    self._understood.connected()
                     heartbeat_s = await self._enrol(connection)
                     welcomed = True
                     await self._serve(connection, heartbeat_s)
@@ -207,39 +215,36 @@ class PoolLink:
                 raise _Rejected(
                     f"the pool serves {name} {claimed}, this worker's network file says {expected}. Nothing was signed"
                 )
-        worker = self._ownership.worker
-        machine = options.claims() if options.claims is not None else None
-        await connection.send(
-            encode(
-                Enrol(
-                    owner=self._ownership.owner,
-                    worker=worker,
-                    owner_signature=self._ownership.signature,
-                    nonce_signature=self._signer.sign_message(
-                        challenge_message(options.chain_id, options.hub, options.workerpool, worker, challenge.nonce)
-                    ),
-                    runtimes=options.runtimes,
-                    slots=self._slots,
-                    version=PROTOCOL_VERSION,
-                    fast=True,
-                    machine=machine,
-                    machine_signature=self._signer.sign_message(
-                        machine_message(
-                            options.chain_id, options.hub, options.workerpool, worker, challenge.nonce, machine
-                        )
-                    )
-                    if machine is not None
-                    else None,
-                )
-            )
-        )
+        enrolment = self._understood.fitted(self._enrolment(challenge))
+        assert enrolment is not None
+        await connection.send(encode(enrolment))
         answer = await self._answer(connection)
         if isinstance(answer, Refused):
+            self._understood.refused(answer.reason)
             raise _Rejected(f"the pool refuses this worker: {answer.reason}")
         if not isinstance(answer, Welcome):
             raise _Rejected(f"the pool answered the enrolment with {answer.kind!r}")
         self.pool_time = answer.now
         return answer.heartbeat_s
+
+    def _enrolment(self, challenge: Challenge) -> Enrol:
+        options, worker = self._options, self._ownership.worker
+        bound = (options.chain_id, options.hub, options.workerpool, worker, challenge.nonce)
+        machine = options.claims() if options.claims is not None else None
+        signed = None if machine is None else self._signer.sign_message(machine_message(*bound, machine))
+        return Enrol(
+            owner=self._ownership.owner,
+            worker=worker,
+            owner_signature=self._ownership.signature,
+            nonce_signature=self._signer.sign_message(challenge_message(*bound)),
+            runtimes=options.runtimes,
+            slots=self._slots,
+            version=PROTOCOL_VERSION,
+            fast=True,
+            settles=True,
+            machine=machine,
+            machine_signature=signed,
+        )
 
     async def _answer(self, connection: ClientConnection) -> PoolMessage:
         async with asyncio.timeout(self._options.answer_s):
@@ -258,6 +263,7 @@ class PoolLink:
             async for frame in connection:
                 message = decode_pool_message(frame)
                 if isinstance(message, Refused):
+                    self._understood.refused(message.reason)
                     raise ProtocolViolation(f"the pool ended the enrolment: {message.reason}")
                 if isinstance(message, Challenge | Welcome):
                     raise ProtocolViolation(f"the pool sent {message.kind!r} after the enrolment")
@@ -274,10 +280,11 @@ class PoolLink:
 
     async def _write(self, connection: ClientConnection, outbox: asyncio.Queue[WorkerMessage]) -> None:
         while True:
-            message = await outbox.get()
+            message = self._understood.fitted(await outbox.get())
             try:
                 with contextlib.suppress(WebSocketException, OSError):
-                    await connection.send(encode(message))
+                    if message is not None:
+                        await connection.send(encode(message))
             finally:
                 outbox.task_done()
 

@@ -121,6 +121,11 @@ class PoolTalk:
         """Send a message; False (and dropped) while the pool is not connected."""
         return self._link.send(message)
 
+    @property
+    def not_understood(self) -> tuple[str, ...]:
+        """What this pool, of an older release, is not told."""
+        return self._link.not_understood
+
     def set_slots(self, slots: int) -> None:
         """How many tasks at once the pool is told of, from the next heartbeat on."""
         self._link.set_slots(slots)
@@ -141,6 +146,8 @@ class PoolTalk:
         """Ask the pool why it gives no work; None with the reason where it does not answer."""
         if self._why is None or self._why.done():
             self._why = asyncio.get_running_loop().create_future()
+        if "why_request" in self.not_understood:
+            return None, "This pool is of an older release, which does not say why."
         if not self._link.send(WhyRequest()):
             return None, self.trouble
         try:

@@ -127,6 +127,8 @@ class Computed:
     compute_s: float
     usage: Usage | None = None
     """What the sandbox measured; None where it measures nothing."""
+    root: str = ""
+    """Of a run: the root over the digests of its tasks."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,8 @@ def chain_seen(book: WorkerBook, held: HeldTask, event: ev.ChainSeen) -> list[ev
         ]
     if over and _may_let_go(book, held, event):
         return instructions + book.retire(held, status.name.lower(), event.block)
-    unknown = status if status is TaskStatus.UNSET and held.phase not in WORKING else None
+    is_lost = status is TaskStatus.UNSET and held.phase not in WORKING and not _may_be_opened(held, event)
+    unknown = status if is_lost else None
     if book.depth.reached(held.task_id, "unknown", unknown, event.block, blocks=_UNKNOWN_BLOCKS):
         return instructions + book.forget(held, "unknown to the chain")
     return instructions + _follow_chain(book, held, event, agreed=agreed, over=over)
@@ -54,7 +55,7 @@ def _follow_chain(
             return book.hand_back(held, f"The task is {task.status.name} on chain.")
         case Phase.SEALED if mine.status is not ContributionStatus.UNSET and held.contribution is not None:
             return contributed(book, held)
-        case Phase.SEALED if held.authorisation and busy is None and _accepts_contributions(event):
+        case Phase.SEALED if held.authorisation and busy is None and _accepts_contributions(held, event):
             return [book.begin(held, ev.Contribute)]
         case Phase.SEALED if held.upload_requested and not held.cid and busy is None and held.may_be_quick:
             return [book.begin(held, ev.Upload)]
@@ -90,6 +91,9 @@ def _follow_undone(book: WorkerBook, held: HeldTask, event: ev.ChainSeen) -> lis
     if status in (TaskStatus.ACTIVE, TaskStatus.REVEALING):
         held = book.move(held, Phase.CONTRIBUTED, "the chain undid the reveal")
         return [*book.save(held), ev.LookAtChain(held.task_id)]
+    if _may_be_opened(held, event):
+        held = book.move(held, Phase.CONTRIBUTED, "the chain undid the settling of the run")
+        return [*book.save(held), ev.LookAtChain(held.task_id)]
     return []
 
 
@@ -98,7 +102,7 @@ def _follow_contributed(
 ) -> list[ev.Instruction]:
     task, mine = event.task, event.contribution
     if mine.status is ContributionStatus.UNSET:
-        if _accepts_contributions(event) and held.contribution is not None:
+        if _accepts_contributions(held, event) and held.contribution is not None:
             held = book.move(held, Phase.CONTRIBUTING, "the chain undid the contribution: sent again")
             return [*book.save(held), book.broadcast(held, Step.CONTRIBUTE)]
         return []
@@ -122,8 +126,14 @@ def _may_let_go(book: WorkerBook, held: HeldTask, event: ev.ChainSeen) -> bool:
     return held.done_requested or event.time >= event.task.final_deadline + book.keep_s
 
 
-def _accepts_contributions(event: ev.ChainSeen) -> bool:
+def _accepts_contributions(held: HeldTask, event: ev.ChainSeen) -> bool:
+    if held.fast and _may_be_opened(held, event):
+        return True
     return event.task.status is TaskStatus.ACTIVE and event.time < event.task.contribution_deadline
+
+
+def _may_be_opened(held: HeldTask, event: ev.ChainSeen) -> bool:
+    return held.unopened and event.task.status is TaskStatus.UNSET and event.time < held.final_deadline
 
 
 # --- tasks that are over --------------------------------------------------------------------------------------------

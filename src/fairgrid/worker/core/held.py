@@ -115,6 +115,10 @@ class HeldTask:
     authorisation: str = ""
     fast: bool = False
     """The authorisation is for contributing and finalizing in one transaction."""
+    unopened: bool = False
+    """A run that the chain did not know when it was leased: it is settled in one transaction, or opened later."""
+    root: str = ""
+    """Of a run: the root over the digests of its tasks."""
     contribution: SignedTransaction | None = None
     reveal: SignedTransaction | None = None
     earlier: tuple[SignedTransaction, ...] = ()
@@ -147,7 +151,7 @@ class HeldTask:
     @property
     def may_be_quick(self) -> bool:
         """Whether the result may leave before consensus, and end the task in one transaction (decision 3)."""
-        return self.trust == 1 and not self.count
+        return self.trust == 1 and (self.unopened or not self.count)
 
     @property
     def is_over(self) -> bool:

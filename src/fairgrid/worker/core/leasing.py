@@ -36,6 +36,7 @@ def leased(book: WorkerBook, lease: Lease) -> list[ev.Instruction]:
         index=lease.index,
         round=lease.round,
         count=lease.count,
+        unopened=lease.unopened is True,
         story=(f"leased as {lease.lease_id} in round {lease.round}",),
     )
     return [*book.save(held), replies.report(held), book.begin(held, ev.Examine)]
@@ -48,7 +49,11 @@ def _lease_again(book: WorkerBook, held: HeldTask, lease: Lease) -> list[ev.Inst
         return replies.missed(held) or [replies.report(held)]
     if held.phase in WORKING:
         held = replace(
-            held, lease_id=lease.lease_id, round=lease.round, story=held.told(f"leased again as {lease.lease_id}")
+            held,
+            lease_id=lease.lease_id,
+            round=lease.round,
+            unopened=held.unopened or lease.unopened is True,
+            story=held.told(f"leased again as {lease.lease_id}"),
         )
         return [*book.save(held), replies.report(held)]
     if held.phase is Phase.SEALED and ev.Contribute is not book.busy.get(held.task_id):
@@ -58,6 +63,7 @@ def _lease_again(book: WorkerBook, held: HeldTask, lease: Lease) -> list[ev.Inst
             round=lease.round,
             authorisation="",
             fast=False,
+            unopened=held.unopened or lease.unopened is True,
             opening_requested=False,
             upload_requested=False,
             story=held.told(f"leased again as {lease.lease_id} in round {lease.round}, seals the same digest"),
@@ -91,6 +97,7 @@ def computed(book: WorkerBook, held: HeldTask, event: ev.Computed) -> list[ev.In
     held = replace(
         held,
         digest=event.digest,
+        root=event.root,
         callback_data=event.callback_data,
         compute_s=event.compute_s,
         usage=held.usage if event.usage is None else replace(event.usage, bytes_in=held.usage.bytes_in),

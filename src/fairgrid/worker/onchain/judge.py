@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 from fairgrid.chain.interface import Chain
 from fairgrid.errors import ServiceUnavailable
+from fairgrid.protocol.deadlines import contribution_deadline, final_deadline
 from fairgrid.protocol.rewards import distribute
 from fairgrid.protocol.views import ContributionStatus, Deal, Task, TaskStatus
 from fairgrid.worker.core.held import HeldTask
@@ -49,9 +51,7 @@ class Judge:
         """
         head = await self._chain.head()
         deal = await self.deal(held)
-        task = await self._chain.view_task(held.task_id)
-        if task.status is TaskStatus.UNSET and held.is_what_it_says:
-            raise self._unknown(f"task {held.task_id}")
+        task = await self.task(held, deal)
         account = await self._chain.view_account(self._worker)
         terms = Terms(
             deal_id=held.deal_id,
@@ -66,6 +66,31 @@ class Judge:
             record=await asyncio.to_thread(self._store.pool_record, deal.workerpool.pointer),
         )
         return deal, task, refusal_of_deal(self._policy(), terms)
+
+    async def task(self, held: HeldTask, deal: Deal) -> Task:
+        """The task on chain; a run that is still to be opened is shown as it would be if it were opened now.
+
+        Raises:
+            ServiceUnavailable: the chain does not answer, or does not know the task (yet).
+        """
+        task = await self._chain.view_task(held.task_id)
+        if task.status is not TaskStatus.UNSET:
+            return task
+        lane = await self._chain.view_lane(held.deal_id) if held.unopened else None
+        if lane is not None and lane.in_batch_lane and not lane.refunded and lane.cursor <= held.index:
+            timeref = (await self._chain.view_category(deal.category)).timeref
+            return replace(
+                task,
+                status=TaskStatus.ACTIVE,
+                deal_id=held.deal_id,
+                index=held.index,
+                timeref=timeref,
+                contribution_deadline=contribution_deadline(deal.start_time, timeref),
+                final_deadline=final_deadline(deal.start_time, timeref),
+            )
+        if held.is_what_it_says:
+            raise self._unknown(f"task {held.task_id}")
+        return task
 
     async def earnings(self, held: HeldTask, task: Task) -> int:
         """This worker's reward (nRLC) for a task that is over.

@@ -18,7 +18,7 @@ from fairgrid.protocol.hexes import from_hex, to_hex32
 from fairgrid.protocol.ids import authorisation_message, result_hash, result_seal
 from fairgrid.protocol.results import callback_results_text, results_text
 from fairgrid.protocol.seals import message_hash, recover_message_signer
-from fairgrid.protocol.views import Deal
+from fairgrid.protocol.views import Deal, TaskStatus
 from fairgrid.seams.clock import Clock
 from fairgrid.wallet.signer import Signer
 from fairgrid.worker.core import events as ev
@@ -28,6 +28,7 @@ __all__ = ["Transactions"]
 
 _log = structlog.get_logger(__name__)
 _RECEIPT_LOOKS_A_BROADCAST: Final = 20
+_NOT_ITS_TURN: Final = "the runs before this one are not settled there (yet)"
 _WAITING: Final = {Phase.CONTRIBUTING: Step.CONTRIBUTE, Phase.REVEALING: Step.REVEAL}
 
 
@@ -95,6 +96,8 @@ class Transactions:
             try:
                 return await self._chain.prepare(self._at_once(held, deal), self._signer)
             except ContractReverted as error:
+                if held.unopened and (await self._chain.view_task(held.task_id)).status is TaskStatus.UNSET:
+                    raise ServiceUnavailable("chain", f"chain {self._chain.chain_id}", _NOT_ITS_TURN) from error
                 _log.warning("not finalized at once; contributes first", task=held.task_id, reason=error.reason)
         call = calls.contribute(
             self._entry,
@@ -106,6 +109,9 @@ class Transactions:
         return await self._chain.prepare(call, self._signer)
 
     def _at_once(self, held: HeldTask, deal: Deal) -> Call:
+        if held.count:
+            results = results_text(held.cid)
+            return calls.settle_run(self._entry, held.deal_id, held.count, held.root, results, held.authorisation)
         callback_data = from_hex(held.callback_data)
         results = callback_results_text(deal.callback) if callback_data else results_text(held.cid)
         return calls.contribute_and_finalize(

@@ -6,28 +6,23 @@ shows whole files. `fairgrid.worker.owner.availability` holds `WorkerPolicy` aga
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
-from fairgrid.errors import OrderError, UsageError
 from fairgrid.protocol.app_types import LEVEL_OF_TYPE, Level, is_manifest_type
-from fairgrid.protocol.hexes import ZERO_ADDRESS, checksum
+from fairgrid.protocol.hexes import ZERO_ADDRESS
 from fairgrid.protocol.run_results import MAX_INDEX, MAX_RESULTS_TASKS
 from fairgrid.protocol.runs import unit_id, units_of
 from fairgrid.protocol.tags import FRAMEWORK_MASK, TEE_MASK
 from fairgrid.protocol.views import AppInfo, Deal, Task, TaskStatus
-from fairgrid.runtime.container.settings import ContainerSettings, fault_of_engine, fault_of_registry
-from fairgrid.worker.owner.hours import parse_window, parse_zone
-from fairgrid.worker.records.store import PoolRecord
+from fairgrid.runtime.container.settings import ContainerSettings
 
 __all__ = [
     "LEVELS",
+    "PoolRecord",
     "Terms",
     "WorkerPolicy",
-    "load_policy",
     "refusal_of_app",
     "refusal_of_deal",
     "refusal_of_memory",
@@ -119,115 +114,20 @@ class WorkerPolicy:
 
 
 LEVELS: Final = tuple(level.value for level in Level)
-_ADDRESS_KEYS: Final = ("apps", "refused_apps", "refused_requesters", "pools")
-_NUMBERS: Final = {
-    "max_stake": (0, None),
-    "min_worker_share": (0, 100),
-    "min_finalize_percent": (0, 100),
-    "max_input_bytes": (0, None),
-    "cache_bytes": (0, None),
-    "container_cache_bytes": (0, None),
-    "min_price": (0, None),
-    "slots": (1, 1024),
-    "memory_bytes": (1 << 20, None),
-    "disk_bytes": (1 << 20, None),
-    "min_free_disk_bytes": (0, None),
-    "upload_bytes_per_s": (1, None),
-    "download_bytes_per_s": (1, None),
-    "idle_minutes": (0, 10_080),
-    "max_other_load_percent": (0, 100),
-    "max_temperature_c": (1, 200),
-    "max_suspend_minutes": (0, 10_080),
-    "stop_within_s": (0, 86_400),
-}
-_SWITCHES: Final = ("only_when_idle", "only_on_mains", "tell_cached")
 
 
-def load_policy(path: Path) -> WorkerPolicy:
-    """Read ``policy.toml``; a file that does not exist is the default policy.
+@dataclass(frozen=True, slots=True)
+class PoolRecord:
+    """What became of this worker's contributions to one pool."""
 
-    Raises:
-        UsageError: it cannot be read, has an unknown key or a value out of range. Nothing is guessed: a mistyped rule
-            must not silently allow.
-    """
-    try:
-        document = tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        return WorkerPolicy()
-    except (OSError, ValueError) as error:
-        raise UsageError(f"The policy {path} cannot be read ({error}). Mend or remove the file.") from error
-    known = {field.name for field in fields(WorkerPolicy)}
-    unknown = sorted(set(document) - known)
-    if unknown:
-        raise UsageError(
-            f"The policy {path} has unknown keys: {', '.join(unknown)}. Known: {', '.join(sorted(known))}."
-        )
-    return WorkerPolicy(**{name: _checked(path, name, value) for name, value in document.items()})
+    completed: int
+    failed: int
 
-
-def _checked(path: Path, name: str, value: object) -> Any:
-    if name in _NUMBERS:
-        low, high = _NUMBERS[name]
-        if type(value) is not int or value < low or (high is not None and value > high):
-            limit = f"from {low} to {high}" if high is not None else f"of at least {low}"
-            raise UsageError(f"In the policy {path}, {name} must be a whole number {limit}, not {value!r}.")
-        return value
-    if name in _SWITCHES:
-        if not isinstance(value, bool):
-            raise UsageError(f"In the policy {path}, {name} must be true or false, not {value!r}.")
-        return value
-    if name == "container_engine":
-        return _engine(path, value)
-    if name == "time_zone":
-        return _time_zone(path, value)
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise UsageError(f"In the policy {path}, {name} must be a list of texts, not {value!r}.")
-    if name == "hours":
-        return _hours(path, value)
-    if name == "container_registries":
-        return _registries(path, value)
-    if name == "levels" and not set(value) <= set(LEVELS):
-        raise UsageError(f"In the policy {path}, levels are of {', '.join(LEVELS)}, not {value!r}.")
-    if name not in _ADDRESS_KEYS:
-        return tuple(value)
-    try:
-        return tuple(checksum(item) for item in value)
-    except OrderError as error:
-        raise UsageError(f"In the policy {path}, {name}: {error}") from error
-
-
-def _engine(path: Path, value: object) -> str:
-    fault = fault_of_engine(value) if isinstance(value, str) else f"{value!r} is not a text"
-    if fault is not None:
-        raise UsageError(f"In the policy {path}, container_engine: {fault}.")
-    return str(value)
-
-
-def _registries(path: Path, value: list[str]) -> tuple[str, ...]:
-    for name in value:
-        fault = fault_of_registry(name)
-        if fault is not None:
-            raise UsageError(f"In the policy {path}, container_registries: {fault}.")
-    return tuple(value)
-
-
-def _time_zone(path: Path, value: object) -> str:
-    if not isinstance(value, str):
-        raise UsageError(f"In the policy {path}, time_zone must be a text like 'Europe/Paris', not {value!r}.")
-    try:
-        parse_zone(value)
-    except UsageError as error:
-        raise UsageError(f"In the policy {path}: {error}") from None
-    return value
-
-
-def _hours(path: Path, value: list[str]) -> tuple[str, ...]:
-    for text in value:
-        try:
-            parse_window(text)
-        except UsageError as error:
-            raise UsageError(f"In the policy {path}, hours: {error}") from None
-    return tuple(value)
+    @property
+    def finalize_percent(self) -> int:
+        """Percent of contributions whose task the pool finalized; 100 while there are none."""
+        total = self.completed + self.failed
+        return 100 if total == 0 else self.completed * 100 // total
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

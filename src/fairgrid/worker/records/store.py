@@ -16,8 +16,9 @@ from fairgrid.errors import UsageError
 from fairgrid.protocol.usage import Usage
 from fairgrid.seams.database import Uint256, migrate, open_engine
 from fairgrid.worker.core.held import HeldTask, Phase, Step
+from fairgrid.worker.owner.policy import PoolRecord
 
-__all__ = ["Finished", "PoolRecord", "WorkerStore"]
+__all__ = ["Finished", "WorkerStore"]
 
 _metadata = sa.MetaData()
 _binding = sa.Table(
@@ -57,6 +58,8 @@ _held = sa.Table(
     sa.Column("usage", sa.Text, nullable=False),
     sa.Column("trust", Uint256, nullable=False),
     sa.Column("fast", sa.Boolean, nullable=False),
+    sa.Column("unopened", sa.Boolean, nullable=False),
+    sa.Column("root", sa.String(66), nullable=False),
     sa.Column("outcome", sa.String(32), nullable=False),
     sa.Column("ended_block", sa.BigInteger, nullable=False),
 )
@@ -121,6 +124,8 @@ _PLAIN = (
     "done_requested",
     "trust",
     "fast",
+    "unopened",
+    "root",
     "outcome",
     "ended_block",
 )
@@ -140,20 +145,6 @@ class Finished:
     outcome: str
     earned: int | None
     finished_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class PoolRecord:
-    """What became of this worker's contributions to one pool."""
-
-    completed: int
-    failed: int
-
-    @property
-    def finalize_percent(self) -> int:
-        """Percent of contributions whose task the pool finalized; 100 while there are none."""
-        total = self.completed + self.failed
-        return 100 if total == 0 else self.completed * 100 // total
 
 
 class WorkerStore:

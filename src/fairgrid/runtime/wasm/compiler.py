@@ -1,0 +1,68 @@
+"""The child process that compiles one stranger's module: ``python -I -m fairgrid.runtime.wasm.compiler CLASS``.
+
+The module comes on standard input, the compiled form goes to standard output, which are files that the parent opened.
+Before it looks at the first byte, the process has given up every other file, the network, new processes, and time
+without end: a module that attacks the compiler gains its own compiled form, and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Final
+
+import wasmtime
+
+from fairgrid.runtime.wasm.engine import EngineClass, new_engine
+from fairgrid.runtime.wasm.lockdown import die_with_parent, limit_resources, lock_calls, lock_files
+from fairgrid.runtime.wasm.module_format import MAX_MODULE_BYTES, program_fault
+
+__all__ = ["COMPILE_CPU_S", "REFUSED", "main"]
+
+REFUSED: Final = 3
+"""Status of the process when the module is none that can run anywhere; why stands on standard error."""
+COMPILE_CPU_S: Final = 180
+_ADDRESS_BYTES: Final = 12 << 30
+_COMPILED_BYTES: Final = 1 << 30
+_OPEN_FILES: Final = 64
+_NICE: Final = 5
+
+
+def main() -> None:
+    """Compile, and end."""
+    die_with_parent()
+    engine_class = EngineClass(sys.argv[1])
+    if hasattr(os, "nice"):
+        os.nice(_NICE)
+    limit_resources(
+        {
+            "RLIMIT_CPU": COMPILE_CPU_S,
+            "RLIMIT_AS": _ADDRESS_BYTES,
+            "RLIMIT_FSIZE": _COMPILED_BYTES,
+            "RLIMIT_CORE": 0,
+            "RLIMIT_NOFILE": _OPEN_FILES,
+        }
+    )
+    lock_files()
+    lock_calls()
+    with os.fdopen(0, "rb", closefd=False) as stream:
+        wasm = stream.read(MAX_MODULE_BYTES + 1)
+    fault = program_fault(wasm)
+    engine = new_engine(engine_class)
+    if fault is None:
+        try:
+            wasmtime.Module.validate(engine, wasm)
+        except wasmtime.WasmtimeError:
+            # The engine's words may change from patch to patch; these are part of a result.
+            fault = "it is not a valid WebAssembly module, or it needs a proposal that this runtime has not"
+    if fault is not None:
+        os.write(2, fault.encode())
+        os._exit(REFUSED)
+    compiled = memoryview(wasmtime.Module(engine, wasm).serialize())
+    while compiled:
+        compiled = compiled[os.write(1, compiled) :]
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

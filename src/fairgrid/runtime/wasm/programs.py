@@ -1,0 +1,209 @@
+"""Strangers' modules in compiled form: made here, in a locked-down process, and kept in a folder of this user alone.
+
+A compiled form is native code. It is never taken from anybody: its name is a hash of the module's bytes, the engine's
+version and configuration, so a job can only ever meet what this machine made of that very module.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import signal
+import stat
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from fairgrid.errors import FairgridError, HostFailure
+from fairgrid.runtime.wasm.compiler import REFUSED
+from fairgrid.runtime.wasm.engine import EngineClass, engine_key
+from fairgrid.runtime.wasm.module_format import MAX_MODULE_BYTES
+from fairgrid.runtime.wasm.native_code import check_native_code
+
+__all__ = ["CompiledPrograms", "ProgramRefused"]
+
+_log = structlog.get_logger(__name__)
+
+_COMPILE_WALL_S: Final = 300.0
+_KEPT_BYTES: Final = 4 << 30
+"""Room for compiled programs; the ones that were not used for longest go first."""
+_REMEMBERED_S: Final = 3600.0
+"""So long a module that was too much for the compiler is not tried again."""
+_POLL_S: Final = 0.1
+_MAX_WORDS: Final = 1000
+
+
+class ProgramRefused(FairgridError):
+    """The module can run on no machine; ``why`` is the same text everywhere."""
+
+    exit_code = 2
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+        super().__init__(f"This program cannot run: {why}.")
+
+
+class CompiledPrograms:
+    """The compiled forms of one engine class in ``folder``, which is made when it is needed."""
+
+    def __init__(self, folder: Path, engine_class: EngineClass) -> None:
+        self._folder = folder
+        self._class = engine_class
+
+    async def compiled(self, module: Path) -> Path:
+        """The compiled form of a module's file; compiles it if no job has used it here before.
+
+        Any number of callers may ask for the same module, also from several processes: it is compiled once.
+        Cancelling ends the compilation.
+
+        Raises:
+            ProgramRefused: it is no program that can run anywhere.
+            HostFailure: compiling it takes more time or memory than this machine gives, or the folder is not safe.
+        """
+        if module.stat().st_size > MAX_MODULE_BYTES:
+            raise ProgramRefused(f"it has more than {MAX_MODULE_BYTES} bytes")
+        key = engine_key(await asyncio.to_thread(_sha256_of, module), self._class)
+        target = self._folder / f"{key}.cwasm"
+        await asyncio.to_thread(self._prepare)
+        if not _use(target):
+            async with _turn(self._folder / f"{key}.lock"):
+                if not _use(target):
+                    await self._compile(module, target)
+                    await asyncio.to_thread(self._make_room, target)
+        check_native_code(target)
+        return target
+
+    def _prepare(self) -> None:
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            found = self._folder.stat()
+        except OSError as error:
+            raise HostFailure(
+                f"Cannot use {self._folder} for compiled programs: {error}. Set FAIRGRID_CACHE."
+            ) from error
+        if os.name == "posix" and (found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
+            raise HostFailure(
+                f"Others can write to {self._folder}, where native code lies that would run as you. Remove it, or set "
+                f"FAIRGRID_CACHE to a folder of yours."
+            )
+
+    async def _compile(self, module: Path, target: Path) -> None:
+        failed = target.with_suffix(".failed")
+        reason = await asyncio.to_thread(_fresh_words, failed)
+        if reason:
+            raise HostFailure(reason)
+        started = time.monotonic()
+        descriptor, name = tempfile.mkstemp(dir=self._folder, prefix=target.stem, suffix=".part")
+        temporary = Path(name)
+        try:
+            status, words = await _run_compiler(module, descriptor, self._class)
+            if status == REFUSED:
+                raise ProgramRefused(words)
+            if status != 0:
+                reason = (
+                    f"Compiling the program ended with status {status} after {time.monotonic() - started:.0f} s: it "
+                    f"takes more time or memory than this machine gives to a stranger's module ({words or 'no words'})."
+                )
+                await asyncio.to_thread(failed.write_text, reason)
+                raise HostFailure(reason)
+            temporary.chmod(0o400)
+            os.replace(temporary, target)
+        except OSError as error:
+            raise HostFailure(f"Cannot store a compiled program in {self._folder}: {error}. Make room.") from error
+        finally:
+            os.close(descriptor)
+            temporary.unlink(missing_ok=True)
+        _log.info("compiled a program", key=target.stem, seconds=round(time.monotonic() - started, 1))
+
+    def _make_room(self, newest: Path) -> None:
+        found = []
+        for path in self._folder.glob("*.cwasm"):
+            with contextlib.suppress(FileNotFoundError):
+                facts = path.stat()
+                found.append((facts.st_mtime_ns, facts.st_size, path))
+        left = sum(size for _, size, _ in found) - _KEPT_BYTES
+        for _, size, path in sorted(found):
+            if left <= 0:
+                break
+            if path != newest:
+                path.unlink(missing_ok=True)
+                path.with_suffix(".lock").unlink(missing_ok=True)
+                left -= size
+
+
+async def _run_compiler(module: Path, output: int, engine_class: EngineClass) -> tuple[int, str]:
+    with module.open("rb") as source:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-B", "-X", "utf8", "-m", "fairgrid.runtime.wasm.compiler", engine_class),
+            stdin=source,
+            stdout=output,
+            stderr=asyncio.subprocess.PIPE,
+            cwd="/" if os.name == "posix" else None,
+            env={"PATH": os.defpath, "LANG": "C.UTF-8"},
+            start_new_session=True,
+        )
+    assert process.stderr is not None
+    try:
+        async with asyncio.timeout(_COMPILE_WALL_S):
+            words = await process.stderr.read(_MAX_WORDS)
+            while await process.stderr.read(65_536):
+                pass
+            return await process.wait(), words.decode(errors="replace").strip()
+    except TimeoutError:
+        return -1, f"it was ended after {_COMPILE_WALL_S:.0f} s"
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await asyncio.shield(process.wait())
+
+
+def _use(path: Path) -> bool:
+    """Whether it is there; marks it as used now."""
+    try:
+        os.utime(path)
+    except OSError:
+        return path.exists()
+    return True
+
+
+def _fresh_words(path: Path) -> str:
+    try:
+        if time.time() - path.stat().st_mtime < _REMEMBERED_S:
+            return path.read_text()
+    except OSError:
+        pass
+    return ""
+
+
+def _sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.asynccontextmanager
+async def _turn(path: Path) -> AsyncIterator[None]:
+    """Hold a lock file among all processes of this machine."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                await asyncio.sleep(_POLL_S)
+        yield
+    finally:
+        os.close(descriptor)

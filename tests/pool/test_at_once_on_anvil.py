@@ -1,0 +1,271 @@
+"""One transaction a task, or a run, on a real node: real scheduler, real agents, contracts that are called back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from fairgrid.chain import calls
+from fairgrid.chain.client import JsonRpcChain
+from fairgrid.chain.decode import created_address
+from fairgrid.chain.deploy import deploy
+from fairgrid.localnet.anvil import AnvilProcess
+from fairgrid.pool.app import pool_application
+from fairgrid.pool.core.phases import Phase
+from fairgrid.pool.core.policy import Policy
+from fairgrid.pool.records.store import PoolStore
+from fairgrid.pool.service import PoolService
+from fairgrid.protocol.cid import cid_of
+from fairgrid.protocol.hexes import keccak, to_hex32
+from fairgrid.protocol.ids import task_id
+from fairgrid.protocol.runs import run_id
+from fairgrid.protocol.typed_data import Domain
+from fairgrid.protocol.views import Task, TaskStatus
+from fairgrid.protocol.wire import MAX_FRAME_BYTES
+from fairgrid.runtime.interface import SandboxJob
+from fairgrid.seams.clock import SystemClock
+from fairgrid.seams.service import serving
+from fairgrid.storage.app import storage_application
+from fairgrid.storage.client import StorageClient
+from fairgrid.storage.store import MemoryStore
+from fairgrid.wallet.keys import KeySigner
+from tests.worker.world import (
+    ADMIN,
+    DEPOSIT,
+    INTERPRETER,
+    INTERPRETER_SHA256,
+    OTHER,
+    REQUESTER,
+    RUNTIME,
+    SCHEDULER,
+    WORKER,
+    AgentSetting,
+    World,
+    bag,
+    running,
+)
+
+POLICY = Policy(
+    seal_window_min_s=300,
+    lease_ttl_s=300,
+    restart_grace_s=60,
+    fill_wait_s=60,
+    authorisation_timeout_s=60,
+    batch_probe_tasks=2,
+    batch_run_tasks=4,
+)
+
+REMEMBERS = "0x6004355f5560643560015500"
+"""Runtime code: keeps the task id and the first word of the bytes, whatever it is called with."""
+REVERTS = "0x5f5ffd"
+BURNS = "0x5b5f56"
+"""Runtime code: goes round until its gas is spent."""
+
+
+@dataclass
+class AnvilWorld:
+    """People, a pool and storage on a node; ``world`` is what agents are built on."""
+
+    anvil: AnvilProcess
+    world: World
+    folder: Path
+
+    @property
+    def chain(self) -> JsonRpcChain:
+        return cast(JsonRpcChain, self.world.chain)
+
+    def put(self, code: str) -> str:
+        """A contract with this runtime code; its address."""
+        address = "0x" + keccak(code.encode())[:20].hex()
+        self.anvil.request("anvil_setCode", address, code)
+        return address
+
+    def word(self, contract: str, slot: int) -> str:
+        return str(self.anvil.request("eth_getStorageAt", contract, hex(slot), "latest"))
+
+    def sent_by(self, signer: KeySigner) -> int:
+        return int(self.anvil.request("eth_getTransactionCount", signer.address, "latest"), 16)
+
+    @contextlib.asynccontextmanager
+    async def pool(self) -> AsyncIterator[tuple[PoolService, str]]:
+        store = PoolStore.open(self.folder / "pool.db")
+        try:
+            async with (
+                PoolService(
+                    chain=self.chain,
+                    signer=SCHEDULER,
+                    workerpool=self.world.workerpool,
+                    store=store,
+                    storage=self.world.storage,
+                    policy=POLICY,
+                    clock=SystemClock(),
+                    scratch=self.folder / "uploads",
+                ).running() as service,
+                serving(pool_application(service), ws_max_size=MAX_FRAME_BYTES) as url,
+            ):
+                yield service, url
+        finally:
+            store.close()
+
+    def agent(self, url: str, function: Callable[[SandboxJob], Any], signer: KeySigner = WORKER) -> AgentSetting:
+        own = self.folder / signer.address
+        own.mkdir(exist_ok=True)
+        made = AgentSetting(own, url, signer=signer, function=function)
+        return replace(made, options=replace(made.options, slots=2, poll_s=0.2, receipt_poll_s=0.05, retry_for_s=30.0))
+
+    async def completed(self, task: str) -> Task:
+        async def is_completed() -> bool:
+            return (await self.chain.view_task(task)).status is TaskStatus.COMPLETED
+
+        await until(is_completed)
+        return await self.chain.view_task(task)
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(50):
+        while not await condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+async def world(anvil: AnvilProcess, tmp_path: Path) -> AsyncIterator[AnvilWorld]:
+    deployed = await deploy(anvil.rpc_url)
+    chain = JsonRpcChain(anvil.rpc_url, chain_id=deployed.chain_id, hub=deployed.hub, rlc=deployed.rlc)
+    async with chain, serving(storage_application(MemoryStore())) as url, StorageClient(url) as storage:
+        await chain.transact(calls.approve(deployed.rlc, deployed.hub, 10**15), ADMIN)
+        for signer in (SCHEDULER, REQUESTER, WORKER, OTHER):
+            await chain.transact(calls.deposit_for(deployed.hub, DEPOSIT, signer.address), ADMIN)
+        interpreter = f"/ipfs/{cid_of(INTERPRETER)}".encode()
+        create = calls.create_app(
+            deployed.app_registry, ADMIN.address, RUNTIME, "WASM", interpreter, INTERPRETER_SHA256
+        )
+        app = created_address(await chain.transact(create, ADMIN), deployed.app_registry)
+        create = calls.create_workerpool(deployed.workerpool_registry, SCHEDULER.address, "pool")
+        workerpool = created_address(await chain.transact(create, ADMIN), deployed.workerpool_registry)
+        await chain.transact(calls.change_policy(workerpool, stake_ratio=30, scheduler_ratio=10), SCHEDULER)
+        domain = Domain(deployed.chain_id, deployed.hub)
+        yield AnvilWorld(anvil, World(cast(Any, chain), storage, app, workerpool, domain), tmp_path)
+
+
+def numbered(job: SandboxJob) -> bytes:
+    """The index that it was given is its result."""
+    (job.output_folder / "number.txt").write_text(job.arguments[0])
+    return b""
+
+
+def answering(data: str) -> Callable[[SandboxJob], bytes]:
+    """A job whose callback bytes are these."""
+
+    def job(task: SandboxJob) -> bytes:
+        (task.output_folder / "computed.json").write_text(f'{{"callback-data": "{data}"}}')
+        return b""
+
+    return job
+
+
+async def accounts(world: AnvilWorld, *signers: KeySigner) -> list[tuple[int, int]]:
+    """What each won or lost, and what it has locked."""
+    views = [await world.chain.view_account(signer.address) for signer in signers]
+    return [(view.stake - DEPOSIT, view.locked) for view in views]
+
+
+async def test_a_bag_of_trust_1_is_paid_for_a_transaction_a_run_and_none_of_the_pools(world: AnvilWorld) -> None:
+    async with world.pool() as (service, url):
+        async with (
+            running(world.world, world.agent(url, numbered)),
+            running(world.world, world.agent(url, numbered, OTHER)),
+        ):
+            manifest = bag(await world.world.manifest(), 12)
+            deal = await world.world.deal(lane=True, volume=12, trust=1, manifest=manifest)
+            before = {signer: world.sent_by(signer) for signer in (SCHEDULER, WORKER, OTHER)}
+
+            async def is_over() -> bool:
+                states = service.machine.tasks.values()
+                done = sum(state.count for state in states if state.phase is Phase.COMPLETED)
+                return done == 12
+
+            await until(is_over)
+            lane = await world.chain.view_lane(deal)
+            runs = [state for state in service.machine.tasks.values() if state.count]
+            assert lane.cursor == 12 and 3 <= len(runs) <= 5
+            sent = {signer: world.sent_by(signer) - count for signer, count in before.items()}
+            assert sent[SCHEDULER] == 0 and sent[WORKER] + sent[OTHER] == len(runs)
+            for state in runs:
+                view = await world.chain.view_task(state.task_id)
+                assert view.status is TaskStatus.COMPLETED and view.result_digest == state.facts.result_digest
+    scheduler, requester, *workers = await accounts(world, SCHEDULER, REQUESTER, WORKER, OTHER)
+    assert requester == (-1_200, 0) and scheduler == (120, 0)
+    assert sum(won for won, _ in workers) == 1_080 and all(locked == 0 for _, locked in workers)
+
+
+async def test_a_worker_that_lost_its_place_to_an_opened_run_contributes_with_the_same_authorisation(
+    world: AnvilWorld,
+) -> None:
+    async with world.pool() as (service, url):
+        manifest = bag(await world.world.manifest(), 2)
+        deal = await world.world.deal(lane=True, volume=2, trust=1, manifest=manifest)
+
+        def opens_it_meanwhile(job: SandboxJob) -> bytes:
+            # What a pool's restart may lead to: it opens a run that its worker computes for settling.
+            if job.arguments[0] == "1":
+                opening.set()
+                assert opened.wait(30)
+            return numbered(job)
+
+        opening, opened = threading.Event(), threading.Event()
+        async with running(world.world, world.agent(url, opens_it_meanwhile)):
+            await until(lambda: asyncio.to_thread(opening.wait, 0.05))
+            await world.chain.transact(calls.open_run(world.chain.hub, deal, 2), SCHEDULER)
+            opened.set()
+            await world.completed(run_id(deal, 0, 2))
+
+            async def is_known() -> bool:
+                return service.machine.tasks[run_id(deal, 0, 2)].phase is Phase.COMPLETED
+
+            await until(is_known)
+    scheduler, requester, worker = await accounts(world, SCHEDULER, REQUESTER, WORKER)
+    assert (scheduler, requester, worker) == ((20, 0), (-200, 0), (180, 0))
+
+
+@pytest.mark.parametrize(("code", "remembers"), [(REMEMBERS, True), (REVERTS, False), (BURNS, False)])
+async def test_a_callback_gets_the_agreed_bytes_in_the_workers_one_transaction_and_cannot_undo_the_payment(
+    world: AnvilWorld, code: str, remembers: bool
+) -> None:
+    consumer = world.put(code)
+    async with world.pool() as (service, url), running(world.world, world.agent(url, answering("0x" + "2a" * 32))):
+        deal = await world.world.deal(trust=1, callback=consumer)
+        sent = world.sent_by(WORKER)
+        view = await world.completed(task_id(deal, 0))
+        assert view.results_callback == b"\x2a" * 32
+        assert view.result_digest == to_hex32(keccak(b"\x2a" * 32))
+        assert world.sent_by(WORKER) == sent + 1
+
+        async def is_known() -> bool:
+            return service.machine.tasks[task_id(deal, 0)].phase is Phase.COMPLETED
+
+        await until(is_known)
+        lines = [line.text for line in service.machine.story(task_id(deal, 0))]
+        assert "A worker is authorised to contribute and finalize." in lines
+    assert (world.word(consumer, 0) == task_id(deal, 0)) is remembers
+    assert (world.word(consumer, 1) == "0x" + "2a" * 32) is remembers
+    scheduler, requester, worker = await accounts(world, SCHEDULER, REQUESTER, WORKER)
+    assert (scheduler, requester, worker) == ((10, 0), (-100, 0), (90, 0))
+
+
+async def test_a_job_without_callback_bytes_gives_the_callback_its_error_document_and_is_paid(
+    world: AnvilWorld,
+) -> None:
+    consumer = world.put(REMEMBERS)
+    async with world.pool() as (_, url), running(world.world, world.agent(url, numbered)):
+        deal = await world.world.deal(trust=1, callback=consumer)
+        view = await world.completed(task_id(deal, 0))
+    assert b'"kind":"callback"' in view.results_callback
+    assert view.result_digest == to_hex32(keccak(view.results_callback))
+    assert world.word(consumer, 0) == task_id(deal, 0)
