@@ -12,7 +12,7 @@ import pytest
 from fairgrid.runtime.container.leftovers import sweep
 from fairgrid.runtime.container.oci_writer import ImageFile, RunConfig, write_archive
 from fairgrid.runtime.interface import Outcome, Stop
-from fairgrid.runtime.wasm.wasi_state import cut_marker
+from fairgrid.runtime.log_sink import cut_marker
 from tests.runtime.container.conftest import LIMITS, SEED, Jobs, Level, RunJob, groups_left
 
 pytestmark = pytest.mark.timeout(180)

@@ -30,16 +30,17 @@ from fairgrid.runtime.container.folders import (
 from fairgrid.runtime.container.groups import GroupVersion, JobGroup, JobGroupV1, JobGroupV2, group_version
 from fairgrid.runtime.container.images import ReadyImage
 from fairgrid.runtime.container.leftovers import remove_container
-from fairgrid.runtime.container.logs import KeptLog
 from fairgrid.runtime.container.machine import ContainerMachine
 from fairgrid.runtime.container.names import new_name
 from fairgrid.runtime.container.sampled import SampledGroup
 from fairgrid.runtime.interface import Outcome, SandboxJob, Stop
+from fairgrid.runtime.log_sink import LogSink
 from fairgrid.runtime.suspension import Suspension
 
 __all__ = ["ContainerSandbox"]
 
 _LOOK_S: Final = 0.1
+_READ_BYTES: Final = 65_536
 _LOOK_CLOSELY: Final = 5
 """Files that were removed while open, and the job's progress, are looked at in each so many'th look."""
 _KILL_S: Final = 0.05
@@ -72,7 +73,7 @@ class _Running:
     scratch: Path
     group: JobGroup
     process: asyncio.subprocess.Process
-    logs: tuple[KeptLog, KeptLog]
+    logs: tuple[LogSink, LogSink]
     strike: _Strike = field(default_factory=_Strike)
 
     @property
@@ -90,7 +91,6 @@ class ContainerSandbox:
         self._runtime_id = runtime_id
         self._machine = machine
         self._suspension = Suspension()
-        self._groups: set[JobGroup] = set()
 
     @property
     def runtime_id(self) -> str:
@@ -99,17 +99,11 @@ class ContainerSandbox:
 
     def suspend(self) -> bool:
         """Stop the processes of all containers until `resume`."""
-        possible = self._suspension.suspend()
-        if possible:
-            for group in self._groups:
-                group.freeze()
-        return possible
+        return self._suspension.suspend()
 
     def resume(self) -> None:
         """Let every container go on."""
         self._suspension.resume()
-        for group in self._groups:
-            group.thaw()
 
     async def run(self, job: SandboxJob) -> Outcome:
         """Run ``job``; its output folder must be empty and receives files only if the program ends by itself.
@@ -169,7 +163,7 @@ class ContainerSandbox:
             began = time.monotonic()
             running = await self._started(engine, plan, group, job, scratch)
             try:
-                with self._held(group), _watched(job, scratch):
+                with self._suspension.holding(group.freeze, group.thaw), _watched(job, scratch):
                     await self._attend(running)
             finally:
                 await _end(engine, name, running)
@@ -190,25 +184,15 @@ class ContainerSandbox:
             )
         except OSError as error:
             raise HostFailure(f"{engine.kind} cannot be started: {error}.") from error
-        logs = tuple(KeptLog(job.limits.log_bytes, live / name if live else None) for name in ("stdout", "stderr"))
+        logs = [LogSink(job.limits.log_bytes, live / name if live else None) for name in ("stdout", "stderr")]
         return _Running(job, scratch, group, process, (logs[0], logs[1]))
-
-    @contextlib.contextmanager
-    def _held(self, group: JobGroup) -> Iterator[None]:
-        self._groups.add(group)
-        try:
-            if self._suspension.is_suspended:
-                group.freeze()
-            yield
-        finally:
-            self._groups.discard(group)
 
     async def _attend(self, running: _Running) -> None:
         """Until the container ended, or a limit ended it."""
         assert running.process.stdout is not None and running.process.stderr is not None
         reading = asyncio.gather(
-            running.logs[0].read(running.process.stdout),
-            running.logs[1].read(running.process.stderr),
+            _read(running.process.stdout, running.logs[0]),
+            _read(running.process.stderr, running.logs[1]),
             running.process.wait(),
         )
         looking = asyncio.ensure_future(self._look(running))
@@ -298,6 +282,11 @@ def _tell_progress(running: _Running) -> None:
             new.replace(running.job.watch.folder / "progress")
 
 
+async def _read(stream: asyncio.StreamReader, log: LogSink) -> None:
+    while data := await stream.read(_READ_BYTES):
+        log.add(data)
+
+
 async def _killed(running: _Running, reading: asyncio.Future[Any]) -> None:
     """Kill what is in the group until the engine's command sees that it is over."""
     until = time.monotonic() + _REMOVE_AFTER_S
@@ -307,12 +296,19 @@ async def _killed(running: _Running, reading: asyncio.Future[Any]) -> None:
 
 
 async def _end(engine: Engine, name: str, running: _Running) -> None:
-    """Nothing is left of the container when this returns, whoever cancels it meanwhile."""
+    """Nothing is left of the container when this returns; a cancellation meanwhile goes on afterwards."""
     ending = asyncio.ensure_future(_ended(engine, name, running))
+    cancelled = False
     while not ending.done():
-        with contextlib.suppress(asyncio.CancelledError):
+        try:
             await asyncio.shield(ending)
+        except asyncio.CancelledError:
+            cancelled = True
     ending.result()
+    for log in running.logs:
+        log.close()
+    if cancelled:
+        raise asyncio.CancelledError
 
 
 async def _ended(engine: Engine, name: str, running: _Running) -> None:
@@ -349,7 +345,7 @@ def _outcome(running: _Running, wall_s: float, resumed: bool) -> Outcome:
             running.strike.say(Stop.OUTPUT, "files")
         elif held.size > job.limits.output_bytes:
             running.strike.say(Stop.OUTPUT, "bytes")
-    stdout, stderr = (log.content() for log in running.logs)
+    stdout, stderr = (log.contents() for log in running.logs)
     if running.strike.stop is None and _is_engines_fault(status, stderr):
         running.strike.say(Stop.HOST, f"the engine said: {' '.join(stderr.decode(errors='replace').split())[-600:]}")
     written = take(running.scratch / "out", job.output_folder) if running.strike.stop is None else 0
