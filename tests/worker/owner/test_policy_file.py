@@ -11,6 +11,7 @@ from fairgrid.errors import UsageError
 from fairgrid.protocol.hexes import checksum
 from fairgrid.worker.owner.policy import WorkerPolicy
 from fairgrid.worker.owner.policy_file import PolicyFile, load_policy
+from fairgrid.worker.setup.containers import container_settings
 
 APP, OTHER = (checksum("0x" + digits * 20) for digits in ("a1", "c3"))
 RUNTIME = "wasmtime-49/py312/deterministic"
@@ -126,6 +127,6 @@ def test_a_mistyped_rule_is_refused_and_named(tmp_path: Path, text: str, reason:
 def test_what_the_owner_says_of_containers_reaches_their_level(tmp_path: Path) -> None:
     path = tmp_path / "policy.toml"
     path.write_text('container_engine = "docker"\ncontainer_registries = ["docker.io"]\ncontainer_cache_bytes = 5\n')
-    settings = load_policy(path).containers(insecure_loopback=True)
+    settings = container_settings(load_policy(path), insecure_loopback=True)
     assert (settings.engine, settings.registries, settings.cache_bytes) == ("docker", ("docker.io",), 5)
-    assert settings.insecure_loopback and not load_policy(path).containers().insecure_loopback
+    assert settings.insecure_loopback and not container_settings(load_policy(path)).insecure_loopback

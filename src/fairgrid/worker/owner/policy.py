@@ -16,7 +16,6 @@ from fairgrid.protocol.run_results import MAX_INDEX, MAX_RESULTS_TASKS
 from fairgrid.protocol.runs import unit_id, units_of
 from fairgrid.protocol.tags import FRAMEWORK_MASK, TEE_MASK
 from fairgrid.protocol.views import AppInfo, Deal, Task, TaskStatus
-from fairgrid.runtime.container.settings import ContainerSettings
 
 __all__ = [
     "LEVELS",
@@ -102,15 +101,6 @@ class WorkerPolicy:
     stop_within_s: int = 0
     """A worker that is asked to end takes nothing new, and has so long to finish what it holds; then it hands back what
     is not sealed. Asked twice, or with 0, it does so at once."""
-
-    def containers(self, *, insecure_loopback: bool = False) -> ContainerSettings:
-        """What the owner says of containers; ``insecure_loopback`` on local networks."""
-        return ContainerSettings(
-            engine=self.container_engine,
-            registries=self.container_registries,
-            cache_bytes=self.container_cache_bytes,
-            insecure_loopback=insecure_loopback,
-        )
 
 
 LEVELS: Final = tuple(level.value for level in Level)

@@ -44,6 +44,7 @@ from fairgrid.worker.owner.policy import WorkerPolicy
 from fairgrid.worker.owner.policy_file import PolicyFile
 from fairgrid.worker.owner.readings import MachineSensors
 from fairgrid.worker.records.store import WorkerStore
+from fairgrid.worker.setup.containers import container_settings
 
 __all__ = [
     "DATABASE_NAME",
@@ -101,7 +102,7 @@ async def working_runtimes(policy: WorkerPolicy, *, is_local: bool = False) -> M
     ]
     if not allowed_here:
         raise HostFailure("The policy's levels and runtimes together leave no runtime that this version knows.")
-    tried = await probe_all(allowed_here, containers=policy.containers(insecure_loopback=is_local))
+    tried = await probe_all(allowed_here, containers=container_settings(policy, insecure_loopback=is_local))
     found = {
         name: LocalRuntime(
             cid=provider.info.content.cid,
