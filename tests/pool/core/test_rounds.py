@@ -10,6 +10,7 @@ from fairgrid.pool.core.events import (
     Held,
     LeaseFailed,
     SealReceived,
+    Tick,
     WorkerBeat,
 )
 from fairgrid.pool.core.instructions import (
@@ -200,6 +201,20 @@ def test_an_authorised_worker_that_does_not_contribute_is_given_up_and_the_next_
     world.run()
     assert _part(world, task, idle) is ReplicaPhase.GIVEN_UP
     assert world.run_until_final(task).phase is Phase.COMPLETED
+
+
+def test_an_authorised_worker_is_not_given_up_for_the_time_in_which_the_pool_saw_no_chain() -> None:
+    idle = Fake("idle", owner="idle", obeys_authorisation=False)
+    world = World([idle])
+    task = world.deal(1)
+    world.run()
+    world.now += 90
+    world.feed(Tick(world.chain_time, silence_s=90.0))
+    assert _part(world, task, idle) is ReplicaPhase.AUTHORISED
+    world.tick(59)
+    assert _part(world, task, idle) is ReplicaPhase.AUTHORISED
+    world.tick(1)
+    assert world.machine.tasks[task].replicas[0].phase is ReplicaPhase.GIVEN_UP
 
 
 def test_a_contribution_of_a_worker_that_was_given_up_still_counts() -> None:
