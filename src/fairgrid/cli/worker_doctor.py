@@ -16,6 +16,7 @@ from fairgrid.cli.output import console, emit_json
 from fairgrid.cli.shared_options import JsonOption
 from fairgrid.errors import HostFailure, UsageError
 from fairgrid.runtime.catalogue import CATALOGUE
+from fairgrid.runtime.container.settings import ContainerSettings
 from fairgrid.runtime.engines.opening import opened_engine
 from fairgrid.runtime.engines.options import EngineOptions
 from fairgrid.runtime.engines.trial import TRIAL_S, tried_on
@@ -23,6 +24,7 @@ from fairgrid.runtime.levels import Probe
 from fairgrid.runtime.providers import PROBE_S, probe_all
 from fairgrid.worker.owner.policy import WorkerPolicy
 from fairgrid.worker.owner.policy_file import PolicyFile
+from fairgrid.worker.setup.containers import container_settings
 from fairgrid.worker.setup.offering import ENGINE_FOLDER
 from fairgrid.worker.setup.opening import POLICY_NAME
 
@@ -46,10 +48,15 @@ def doctor(
     """
     policy = PolicyFile(directory / POLICY_NAME).current() if directory is not None else WorkerPolicy()
     engine: dict[str, Any] | None = None
+    containers = container_settings(policy)
     if policy.engine is None or directory is None:
-        probes = {name: probe for name, (_, probe) in asyncio.run(probe_all(within_s=within_s)).items()}
+        probes = {
+            name: probe for name, (_, probe) in asyncio.run(probe_all(within_s=within_s, containers=containers)).items()
+        }
     else:
-        engine, probes = asyncio.run(_on_engine(policy.engine, directory.expanduser(), max(within_s, TRIAL_S)))
+        engine, probes = asyncio.run(
+            _on_engine(policy.engine, directory.expanduser(), containers, max(within_s, TRIAL_S))
+        )
     rows = [_row(name, probe, policy) for name, probe in probes.items()]
     works = any(row["works"] for row in rows)
     if json:
@@ -61,7 +68,9 @@ def doctor(
         raise UsageError(f"No runtime works on {where}; a worker could not compute anything.")
 
 
-async def _on_engine(options: EngineOptions, folder: Path, within_s: float) -> tuple[dict[str, Any], dict[str, Probe]]:
+async def _on_engine(
+    options: EngineOptions, folder: Path, containers: ContainerSettings, within_s: float
+) -> tuple[dict[str, Any], dict[str, Probe]]:
     """What a trial through the engine's queue says of it, and of the runtimes on its nodes."""
     began = time.monotonic()
     answer: dict[str, Any] = {"kind": options.kind.value, "works": False, "node": "", "seconds": 0.0, "detail": ""}
@@ -70,7 +79,9 @@ async def _on_engine(options: EngineOptions, folder: Path, within_s: float) -> t
     place = folder / f"{ENGINE_FOLDER}-doctor"
     try:
         async with opened_engine(options, place, prefix=prefix) as opened:
-            tried = await tried_on(opened, list(CATALOGUE), place, prefix=prefix, within_s=within_s)
+            tried = await tried_on(
+                opened, list(CATALOGUE), place, prefix=prefix, within_s=within_s, containers=containers
+            )
     except HostFailure as error:
         return {**answer, "detail": str(error)}, {}
     finally:

@@ -19,9 +19,11 @@ from pathlib import Path
 
 from fairgrid.errors import FairgridError, HostFailure
 from fairgrid.runtime.catalogue import CATALOGUE, runtime_info
+from fairgrid.runtime.container.settings import ContainerSettings
 from fairgrid.runtime.engines.cell_files import (
     Place,
     Tried,
+    read_containers,
     read_job,
     read_trial,
     write_outcome,
@@ -48,22 +50,24 @@ async def run_cell(folder: Path) -> None:
     trial = read_trial(folder)
     if trial is not None:
         write_place(folder, Place(platform.node()))
-        write_tried(folder, await _tried(trial))
+        write_tried(folder, await _tried(trial, read_containers(folder)))
         return
     runtime_id, job = read_job(folder)
     write_place(folder, Place(platform.node()))
     began = time.monotonic()
     try:
-        outcome = await provider_of(runtime_info(runtime_id)).sandbox().run(_with_gpus_of_here(job))
+        outcome = (
+            await provider_of(runtime_info(runtime_id), read_containers(folder)).sandbox().run(_with_gpus_of_here(job))
+        )
     except FairgridError as error:
         outcome = Outcome(Stop.HOST, 0, b"", b"", 0, 0.0, 0, str(error))
     write_place(folder, Place(platform.node(), time.monotonic() - began))
     write_outcome(folder, outcome)
 
 
-async def _tried(runtime_ids: tuple[str, ...]) -> Tried:
+async def _tried(runtime_ids: tuple[str, ...], containers: ContainerSettings) -> Tried:
     here = [CATALOGUE[name] for name in runtime_ids if name in CATALOGUE]
-    probes = {name: probe for name, (_, probe) in (await probe_all(here)).items()}
+    probes = {name: probe for name, (_, probe) in (await probe_all(here, containers=containers)).items()}
     for name in runtime_ids:
         remedy = "Install the worker's version of Fairgrid on the nodes."
         probes.setdefault(name, Probe(False, detail="the Fairgrid of this node does not know it", remedy=remedy))

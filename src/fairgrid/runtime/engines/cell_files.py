@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fairgrid.errors import HostFailure
+from fairgrid.runtime.container.settings import DEFAULT_SETTINGS, ContainerSettings
 from fairgrid.runtime.engines.node import NodeFacts
 from fairgrid.runtime.interface import Limits, Outcome, SandboxJob
 from fairgrid.runtime.levels import Probe
@@ -24,11 +25,13 @@ __all__ = [
     "Place",
     "Tried",
     "has_outcome",
+    "read_containers",
     "read_job",
     "read_outcome",
     "read_place",
     "read_trial",
     "read_tried",
+    "write_containers",
     "write_job",
     "write_outcome",
     "write_place",
@@ -39,6 +42,7 @@ __all__ = [
 _JOB: Final = "job.json"
 _OUTCOME: Final = "outcome.json"
 _PLACE: Final = "place.json"
+_CONTAINERS: Final = "containers.json"
 _TRIAL: Final = "trial.json"
 _TRIED: Final = "tried.json"
 
@@ -122,6 +126,26 @@ def read_outcome(folder: Path) -> Outcome | None:
         return outcome_from_json((folder / _OUTCOME).read_bytes())
     except (FileNotFoundError, ValueError):
         return None
+
+
+def write_containers(folder: Path, containers: ContainerSettings) -> None:
+    """Lay down what the owner says of containers."""
+    _write(folder / _CONTAINERS, json.dumps(asdict(containers)).encode())
+
+
+def read_containers(folder: Path) -> ContainerSettings:
+    """What the owner says of containers; the defaults, where the folder says nothing.
+
+    Raises:
+        HostFailure: it says something else.
+    """
+    try:
+        wire = json.loads((folder / _CONTAINERS).read_bytes())
+        return ContainerSettings(**wire | {"registries": tuple(wire["registries"])})
+    except FileNotFoundError:
+        return DEFAULT_SETTINGS
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise HostFailure(f"The cell {folder} says nothing readable of containers ({error}).") from error
 
 
 def has_outcome(folder: Path) -> bool:

@@ -17,6 +17,7 @@ from fairgrid.runtime.engines.cell_files import read_job, read_trial
 __all__ = ["pack_answer", "pack_cell", "unpack_answer", "unpack_cell"]
 
 _JOB: Final = "job.json"
+_CONTAINERS: Final = "containers.json"
 _ANSWERS: Final = ("outcome.json", "place.json", "tried.json")
 _NOWHERE: Final = "nowhere"
 _PER_FILE: Final = 1024
@@ -30,9 +31,13 @@ def pack_cell(folder: Path, *, max_bytes: int) -> bytes:
         HostFailure: it is more than ``max_bytes``.
     """
     if read_trial(folder) is not None:
-        return _packed([("cell/trial.json", folder / "trial.json")], max_bytes, "its trial")
+        return _packed(
+            [(f"cell/{name}", folder / name) for name in ("trial.json", _CONTAINERS)], max_bytes, "its trial"
+        )
     _, job = read_job(folder)
     files = [(f"cell/{_JOB}", folder / _JOB), (f"app/{job.script.name}", job.script), ("in", job.input_folder)]
+    if (folder / _CONTAINERS).exists():
+        files.append((f"cell/{_CONTAINERS}", folder / _CONTAINERS))
     if job.checkpoint_folder is not None:
         files.append(("checkpoint", job.checkpoint_folder))
     return _packed(files, max_bytes, "its script, inputs and checkpoint")

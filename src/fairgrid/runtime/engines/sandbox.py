@@ -15,7 +15,8 @@ from typing import Final
 import structlog
 
 from fairgrid.errors import HostFailure
-from fairgrid.runtime.engines.cell_files import read_outcome, write_job
+from fairgrid.runtime.container.settings import DEFAULT_SETTINGS, ContainerSettings
+from fairgrid.runtime.engines.cell_files import read_outcome, write_containers, write_job
 from fairgrid.runtime.engines.interface import Cell, CellUse, Engine
 from fairgrid.runtime.interface import Outcome, SandboxJob
 
@@ -35,12 +36,14 @@ class EngineSandbox:
         *,
         used: Callable[[SandboxJob, CellUse], Awaitable[None]] | None = None,
         prefix: str = "fairgrid",
+        containers: ContainerSettings = DEFAULT_SETTINGS,
     ) -> None:
         """``prefix`` begins the name of every cell: the engine's `sweep` knows a worker's cells by it."""
         self._engine = engine
         self._runtime_id = runtime_id
         self._used = used
         self._prefix = prefix
+        self._containers = containers
 
     @property
     def runtime_id(self) -> str:
@@ -67,6 +70,7 @@ class EngineSandbox:
         output = folder / "out"
         await asyncio.to_thread(output.mkdir, parents=True)
         await asyncio.to_thread(write_job, folder, self._runtime_id, replace(job, output_folder=output))
+        await asyncio.to_thread(write_containers, folder, self._containers)
         cell = Cell(
             name=name,
             folder=folder,

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from fairgrid.errors import HostFailure
-from fairgrid.runtime.engines.cell_files import Tried, read_tried, write_trial
+from fairgrid.runtime.container.settings import DEFAULT_SETTINGS, ContainerSettings
+from fairgrid.runtime.engines.cell_files import Tried, read_tried, write_containers, write_trial
 from fairgrid.runtime.engines.interface import Cell, Engine
 
 __all__ = ["TRIAL_S", "tried_on"]
@@ -21,7 +22,13 @@ _MEMORY_BYTES: Final = 512 << 20
 
 
 async def tried_on(
-    engine: Engine, runtime_ids: Sequence[str], folder: Path, *, prefix: str = "fairgrid", within_s: float = TRIAL_S
+    engine: Engine,
+    runtime_ids: Sequence[str],
+    folder: Path,
+    *,
+    prefix: str = "fairgrid",
+    within_s: float = TRIAL_S,
+    containers: ContainerSettings = DEFAULT_SETTINGS,
 ) -> Tried:
     """What works on a node of ``engine``; ``folder`` must be one that the nodes see.
 
@@ -31,6 +38,7 @@ async def tried_on(
     token = secrets.token_hex(3)
     cell = Cell(f"{prefix}-trial-{token}", (folder / f"trial-{token}").resolve(), within_s, _MEMORY_BYTES)
     await asyncio.to_thread(write_trial, cell.folder, runtime_ids)
+    await asyncio.to_thread(write_containers, cell.folder, containers)
     try:
         async with asyncio.timeout(within_s):
             use = await engine.run(cell)

@@ -17,11 +17,12 @@ from fairgrid.runtime.engines.node import NodeFacts
 from fairgrid.runtime.engines.opening import opened_engine
 from fairgrid.runtime.engines.sandbox import EngineSandbox
 from fairgrid.runtime.engines.trial import tried_on
-from fairgrid.runtime.levels import Probe, RuntimeInfo
-from fairgrid.runtime.providers import probe_all, provider_of
+from fairgrid.runtime.levels import Probe, RuntimeInfo, RuntimeProvider
+from fairgrid.runtime.providers import probe_all
 from fairgrid.worker.computing.cells import CellBook
 from fairgrid.worker.computing.work import LocalRuntime
 from fairgrid.worker.owner.policy import WorkerPolicy
+from fairgrid.worker.setup.containers import container_settings
 
 __all__ = ["ENGINE_FOLDER", "Offer", "allowed_runtimes", "cell_prefix", "offered"]
 
@@ -64,24 +65,34 @@ def cell_prefix(address: str) -> str:
 
 
 @asynccontextmanager
-async def offered(policy: WorkerPolicy, folder: Path, *, address: str, tally: Counter[str]) -> AsyncIterator[Offer]:
+async def offered(
+    policy: WorkerPolicy, folder: Path, *, address: str, tally: Counter[str], is_local: bool = False
+) -> AsyncIterator[Offer]:
     """The runtimes that the policy allows and that work: each was tried where its jobs will run.
+
+    ``is_local`` says that the network is of this machine alone: registries on loopback need no TLS then.
 
     Raises:
         HostFailure: there is none, or the engine cannot be reached.
         UsageError: the engine needs a package that is not installed.
     """
     infos = allowed_runtimes(policy)
+    containers = container_settings(policy, insecure_loopback=is_local)
     if policy.engine is None:
-        tried = await probe_all(infos)
+        tried = await probe_all(infos, containers=containers)
         probes = {name: probe for name, (_, probe) in tried.items()}
         yield Offer(
-            {info.runtime_id: _local(info, probes[info.runtime_id]) for info in _working(infos, probes, "this machine")}
+            {
+                info.runtime_id: _local(tried[info.runtime_id][0], probes[info.runtime_id])
+                for info in _working(infos, probes, "this machine")
+            }
         )
         return
     prefix = cell_prefix(address)
     async with opened_engine(policy.engine, folder / ENGINE_FOLDER, prefix=prefix) as engine:
-        found = await tried_on(engine, [info.runtime_id for info in infos], folder / ENGINE_FOLDER, prefix=prefix)
+        found = await tried_on(
+            engine, [info.runtime_id for info in infos], folder / ENGINE_FOLDER, prefix=prefix, containers=containers
+        )
         book = CellBook(engine.name, tally)
         working = _working(infos, found.probes, f"{found.node.name} ({engine.name})")
         yield Offer(
@@ -89,7 +100,9 @@ async def offered(policy: WorkerPolicy, folder: Path, *, address: str, tally: Co
                 info.runtime_id: LocalRuntime(
                     cid=info.content.cid,
                     sha256=info.content.sha256,
-                    sandbox=EngineSandbox(engine, info.runtime_id, used=book.used, prefix=prefix),
+                    sandbox=EngineSandbox(
+                        engine, info.runtime_id, used=book.used, prefix=prefix, containers=containers
+                    ),
                     level=info.level,
                     start_ms=found.probes[info.runtime_id].start_ms,
                 )
@@ -114,11 +127,12 @@ def _working(infos: tuple[RuntimeInfo, ...], probes: Mapping[str, Probe], where:
     return working
 
 
-def _local(info: RuntimeInfo, probe: Probe) -> LocalRuntime:
+def _local(provider: RuntimeProvider, probe: Probe) -> LocalRuntime:
+    info = provider.info
     return LocalRuntime(
         cid=info.content.cid,
         sha256=info.content.sha256,
-        sandbox=provider_of(info).sandbox(),
+        sandbox=provider.sandbox(),
         level=info.level,
         start_ms=probe.start_ms,
     )

@@ -189,7 +189,15 @@ async def open_agent(
         policy_file = PolicyFile(folder / POLICY_NAME)
         policy = policy_file.current
         tally: Counter[str] = Counter()
-        offer = await stack.enter_async_context(offered(policy(), folder, address=signer.address, tally=tally))
+        offer = await stack.enter_async_context(
+            offered(
+                policy(),
+                folder,
+                address=signer.address,
+                tally=tally,
+                is_local=network.chain_id == LOCAL_CHAIN_ID,
+            )
+        )
         runtimes = offer.runtimes
         link = LinkOptions(
             url=(pool_url or network.pool).rstrip("/"),
