@@ -6,14 +6,18 @@ from itertools import islice
 
 from fairgrid.pool.core import bags, dispatch, progress, timing
 from fairgrid.pool.core.book import Book
-from fairgrid.pool.core.phases import Phase
+from fairgrid.pool.core.events import Tick
+from fairgrid.pool.core.phases import Phase, ReplicaPhase
 from fairgrid.pool.core.state import TaskState
 
 __all__ = ["settle", "tick"]
 
 
-def tick(book: Book, chain_time: int) -> None:
-    """Take the time: local time is `Book.now`, ``chain_time`` that of the newest block."""
+def tick(book: Book, event: Tick) -> None:
+    """Take the time: local time is `Book.now`, the event has that of the newest block."""
+    chain_time = event.chain_time
+    if event.silence_s:
+        _excuse(book, event.silence_s)
     if not book.chain_time:
         # Until the chain was first seen no task could be judged.
         book.due |= dict.fromkeys(book.tasks)
@@ -58,6 +62,13 @@ def settle(book: Book) -> None:
         progress.advance(book, begun)
     dispatch.fill_all(book)
     dispatch.speculate(book)
+
+
+def _excuse(book: Book, silence_s: float) -> None:
+    """Nobody is given up for what the pool could not see: the authorised have so much longer."""
+    for task in book.tasks.values():
+        for replica in task.in_phase(ReplicaPhase.AUTHORISED):
+            replica.authorised_at = min(replica.authorised_at + silence_s, book.now)
 
 
 def _look(book: Book, task: TaskState) -> None:

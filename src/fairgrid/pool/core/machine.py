@@ -15,6 +15,7 @@ from fairgrid.pool.core import (
     restoring,
     task_events,
 )
+from fairgrid.pool.core.accounts import Correction
 from fairgrid.pool.core.book import Book
 from fairgrid.pool.core.events import (
     DealMatched,
@@ -71,6 +72,8 @@ class Outcome:
     """Deals that changed; store them as well."""
     standings: tuple[Standing, ...] = ()
     """Workers' records that changed; store them as well."""
+    corrections: tuple[Correction, ...] = ()
+    """What tasks that were in the accounts add no more."""
 
 
 class PoolMachine:
@@ -213,8 +216,9 @@ class PoolMachine:
         book.advanced |= book.changed
         changed = tuple(book.tasks[task_id] for task_id in book.changed)
         bags = tuple(book.changed_bags.values())
-        outcome = Outcome(tuple(book.instructions), changed, tuple(book.lines), bags, book.standings.take_changed())
-        book.instructions, book.lines, book.changed, book.changed_bags = [], [], {}, {}
+        corrections, standings = tuple(book.corrections.values()), book.standings.take_changed()
+        outcome = Outcome(tuple(book.instructions), changed, tuple(book.lines), bags, standings, corrections)
+        book.instructions, book.lines, book.changed, book.changed_bags, book.corrections = [], [], {}, {}, {}
         return outcome
 
     # --- one event ------------------------------------------------------------------------------------------------
@@ -229,7 +233,7 @@ class PoolMachine:
         if type(event) in ABOUT_A_TASK:
             task_events.take(book, cast(AboutATask, event))
         elif isinstance(event, Tick):
-            due.tick(book, event.chain_time)
+            due.tick(book, event)
         elif isinstance(event, _PRESENCE):
             presence.take(book, event)
         elif isinstance(event, DealMatched):

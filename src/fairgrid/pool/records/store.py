@@ -17,7 +17,7 @@ from fairgrid.errors import UsageError
 from fairgrid.pool.core.accounts import day_of
 from fairgrid.pool.core.state import DealTerms, PoolIdentity, StoryLine, TaskState
 from fairgrid.pool.records import documents, schema
-from fairgrid.pool.records.account_store import write_accounts
+from fairgrid.pool.records.account_store import write_accounts, write_corrections
 from fairgrid.pool.records.archive import PoolArchive
 from fairgrid.pool.records.bulk import BulkInsert, at_once
 from fairgrid.pool.records.plans import write_bans, write_plans
@@ -108,6 +108,7 @@ class PoolStore(PoolArchive):
             # What must be read comes first.
             self._tasks.prepare(connection)
             write_accounts(connection, day_of(commit.at), commit.accounts)
+            write_corrections(connection, commit.at, commit.corrections)
             write_bans(connection, commit.instructions, commit.at)
             with at_once(connection):
                 self._write(connection, commit)
