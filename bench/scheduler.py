@@ -35,6 +35,7 @@ from fairgrid.pool.core.events import Tick
 from fairgrid.pool.core.instructions import Initialize, Instruction, SendLease
 from fairgrid.pool.core.machine import PoolMachine
 from fairgrid.pool.core.policy import Policy
+from fairgrid.pool.processes.collector import collecting_rarely
 from fairgrid.pool.records import schema
 from fairgrid.pool.records.store import PoolStore
 from fairgrid.pool.work_loop import WorkLoop
@@ -68,14 +69,15 @@ class Driver:
     @contextlib.asynccontextmanager
     async def running(self, workers: int) -> AsyncIterator[Driver]:
         """Work with so many workers connected until the block is left."""
-        async with asyncio.TaskGroup() as group:
-            loops = [group.create_task(self.loop.run()), group.create_task(self._tick())]
-            for event in join(workers):
-                self.loop.feed(event)
-            await self.loop.join()
-            yield self
-            for task in loops:
-                task.cancel()
+        with collecting_rarely():
+            async with asyncio.TaskGroup() as group:
+                loops = [group.create_task(self.loop.run()), group.create_task(self._tick())]
+                for event in join(workers):
+                    self.loop.feed(event)
+                await self.loop.join()
+                yield self
+                for task in loops:
+                    task.cancel()
 
     async def run(self, name: str, tasks: int) -> float:
         """Seconds that a bag takes from its match to the last task's end."""

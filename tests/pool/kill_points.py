@@ -242,14 +242,14 @@ class KillingStore(PoolStore):
 
     killer: Killer
 
-    def commit(self, commit: Commit) -> None:
+    def commit(self, commit: Commit, *, handed: Callable[[], None] = lambda: None) -> None:
         killer = self.killer
         if killer.is_dead:
             raise Died
         answers = DELIVERED[killer.kind].answers
         if killer.delivered.is_set() and any(isinstance(event, answers) for event in commit.events):
             killer.at("after receipt")
-        super().commit(commit)
+        super().commit(commit, handed=handed)
         if killer.kind in {type(instruction).__name__ for instruction in commit.instructions}:
             killer.decided.set()
             if killer.kind not in CHAIN_KINDS:

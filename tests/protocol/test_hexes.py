@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from fairgrid.errors import OrderError
@@ -80,3 +83,14 @@ def test_address_bytes_are_twenty() -> None:
     assert address_bytes(ZERO_ADDRESS) == bytes(20)
     with pytest.raises(OrderError, match="not an address"):
         address_bytes(ZERO32)
+
+
+@pytest.mark.parametrize("length", [0, 1, 135, 136, 137, 500])
+def test_the_fast_hash_and_the_portable_one_say_the_same(length: int) -> None:
+    data = bytes(number % 251 for number in range(length))
+    portable = (
+        "import sys; sys.modules['sha3'] = None; from fairgrid.protocol.hexes import keccak;"
+        "print(keccak(bytes.fromhex(sys.argv[1])).hex())"
+    )
+    said = subprocess.run([sys.executable, "-c", portable, data.hex()], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == keccak(data).hex()

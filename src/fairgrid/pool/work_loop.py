@@ -1,8 +1,9 @@
 """The scheduler's heartbeat: events are handled in groups, written in one transaction each, and only then acted upon.
 
-While one group is written, on a thread, the next one is handled: what came meanwhile is one group again. What a group
-led to is released when the commit that holds it is done, in order; should a commit fail, nothing of it or after it was
-released, and the process ends.
+While one group is written, on a thread, the next one is handled: what came meanwhile is one group again. Of what came
+while nobody wrote, half is one group and the rest the next, so that neither the interpreter nor the disk waits for the
+other. What a group led to is released when the commit that holds it is done, in order; should a commit fail, nothing of
+it or after it was released, and the process ends.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
 from typing import Protocol
 
 import structlog
 
 from fairgrid.pool.commits import commit_of
-from fairgrid.pool.core.accounts import Account
+from fairgrid.pool.core.accounts import Account, Correction
 from fairgrid.pool.core.events import Event, WorkerReady
 from fairgrid.pool.core.instructions import Instruction
 from fairgrid.pool.core.machine import PoolMachine
@@ -31,11 +33,13 @@ _log = structlog.get_logger(__name__)
 
 MOST_EVENTS = 500
 """Events of one group: they are handled without letting anybody else on."""
+_LEAST_EVENTS = 50
+"""So many are handled at once before anything is written, however little else is to be done meanwhile."""
 _ATTEMPTS = 100
 
 
 class _Store(Protocol):
-    def commit(self, commit: Commit) -> None: ...
+    def commit(self, commit: Commit, *, handed: Callable[[], None]) -> None: ...
 
 
 class WorkLoop:
@@ -53,11 +57,12 @@ class WorkLoop:
         handled: Callable[[Sequence[Event], Commit], None],
         committing: Callable[[], AbstractContextManager[None]] = nullcontext,
         account: Callable[[TaskState], Iterable[Account]] | None = None,
+        corrected: Callable[[Correction], None] | None = None,
     ) -> None:
         """``act`` does what was decided. ``invalid`` has a task compared with the chain. ``offended`` is told of an
         event that could not be taken at all, and says False if it was nobody's word: then the loop ends. ``handled`` is
         told of all events of a group and of what they led to, before it is written; ``committing`` goes around that.
-        ``account`` gives what a task that is over adds to the accounts.
+        ``account`` gives what a task that is over adds to the accounts, ``corrected`` is told of what it adds no more.
         """
         self._machine = machine
         self._store = store
@@ -68,6 +73,7 @@ class WorkLoop:
         self._told = handled
         self._committing = committing
         self._account = account
+        self._corrected = corrected
         self._batch: list[Event] = []
         self._queue: deque[Event | Position] = deque()
         self._unfinished = 0
@@ -109,10 +115,18 @@ class WorkLoop:
                 if writing is not None and writing.done():
                     writing.result()
                     writing = None
-                self._handle_some()
+                if writing is None and not self._handled:
+                    # Half of it goes to the database at once; the other half is handled while that is written.
+                    self._handle_some(max(len(self._queue) // 2, _LEAST_EVENTS))
                 if writing is None and self._handled:
-                    writing = asyncio.create_task(self._write(*self._group()))
-                    writing.add_done_callback(lambda _: self._stirred.set())
+                    handed = asyncio.Event()
+                    writing = asyncio.create_task(self._write(*self._group(), handed))
+                    writing.add_done_callback(partial(self._wrote, handed))
+                    # The thread needs the interpreter for the database's statements; for its word that all is on the
+                    # disk it does not: only then the next events are handled.
+                    await handed.wait()
+                elif writing is not None:
+                    self._handle_some(MOST_EVENTS)
                 if self._handled < MOST_EVENTS and self._queue:
                     self._stirred.set()
                 # Others have their turn, however much is queued.
@@ -122,12 +136,17 @@ class WorkLoop:
                 writing.cancel()
                 await asyncio.gather(writing, return_exceptions=True)
 
-    def _handle_some(self) -> None:
-        """Handle what is queued, as far as there is room in this group."""
+    def _wrote(self, handed: asyncio.Event, _: object) -> None:
+        handed.set()
+        self._stirred.set()
+
+    def _handle_some(self, most: int) -> None:
+        """Handle what is queued, as far as there is room in this group for ``most``, and for `MOST_EVENTS`."""
         now, before = self._now(), self._handled
         if not before:
             self._began = now
-        while self._handled < MOST_EVENTS and self._queue:
+        most = min(most, MOST_EVENTS)
+        while self._handled < most and self._queue:
             item = self._queue.popleft()
             self._handled += 1
             if isinstance(item, Position):
@@ -164,7 +183,12 @@ class WorkLoop:
     def _group(self) -> tuple[Commit, int]:
         """All that was handled since the last group, as one commit; and of how many items of the queue."""
         commit = commit_of(
-            self._machine.outcome(), self._events, at=self._began, position=self._position, account=self._account
+            self._machine.outcome(),
+            self._events,
+            at=self._began,
+            position=self._position,
+            account=self._account,
+            corrected=self._corrected,
         )
         self._told(self._batch, commit)
         count = self._handled
@@ -172,10 +196,17 @@ class WorkLoop:
         self._events, self._position, self._handled = [], None, 0
         return commit, count
 
-    async def _write(self, commit: Commit, count: int) -> None:
+    async def _write(self, commit: Commit, count: int, handed: asyncio.Event) -> None:
         if not commit.is_empty:
+            loop = asyncio.get_running_loop()
+
+            def tell() -> None:
+                # If nobody waits any more: what is being written is written all the same.
+                with suppress(RuntimeError):
+                    loop.call_soon_threadsafe(handed.set)
+
             with self._committing():
-                await asyncio.to_thread(self._store.commit, commit)
+                await asyncio.to_thread(self._store.commit, commit, handed=tell)
         self._act(commit.instructions)
         self._unfinished -= count
         if not self._unfinished:

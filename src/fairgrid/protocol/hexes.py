@@ -5,9 +5,14 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from eth_hash.auto import keccak as _keccak
+from eth_hash.auto import keccak as portable_keccak
 
 from fairgrid.errors import OrderError
+
+try:
+    from sha3 import keccak_256
+except ImportError:
+    keccak_256 = None
 
 __all__ = [
     "MAX_UINT256",
@@ -36,7 +41,10 @@ _HEX32 = re.compile(r"0x[0-9a-fA-F]{64}", re.ASCII)
 
 def keccak(data: bytes) -> bytes:
     """Keccak-256 (the hash of the chain, not NIST's SHA-3) as 32 bytes."""
-    return bytes(_keccak(data))
+    if keccak_256 is None:
+        return bytes(portable_keccak(data))
+    # A function in C: a third of the portable one's time.
+    return bytes(keccak_256(data).digest())
 
 
 def to_hex(data: bytes) -> str:
@@ -107,7 +115,7 @@ def is_hex32(text: object) -> bool:
 @lru_cache(maxsize=65_536)
 def _checksummed(lower: str) -> str:
     digits = lower[2:]
-    nibbles = _keccak(digits.encode("ascii")).hex()
+    nibbles = keccak(digits.encode("ascii")).hex()
     return "0x" + "".join(
         digit.upper() if nibble >= "8" else digit for digit, nibble in zip(digits, nibbles, strict=False)
     )

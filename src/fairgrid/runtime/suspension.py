@@ -20,7 +20,7 @@ class Suspension:
 
     def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
-        self._groups: set[int] = set()
+        self._held: dict[object, tuple[Callable[[], None], Callable[[], None]]] = {}
         self._since: float | None = None
         self._total = 0.0
 
@@ -44,8 +44,8 @@ class Suspension:
             return False
         if self._since is None:
             self._since = self._monotonic()
-        for group in self._groups:
-            _signal(group, signal.SIGSTOP)
+        for stop, _ in self._held.values():
+            stop()
         return True
 
     def resume(self) -> None:
@@ -54,19 +54,26 @@ class Suspension:
             return
         self._total = self.suspended_s
         self._since = None
-        for group in self._groups:
-            _signal(group, signal.SIGCONT)
+        for _, go_on in self._held.values():
+            go_on()
 
     @contextlib.contextmanager
     def running(self, group: int) -> Iterator[None]:
         """Within the block the process group ``group`` is stopped and continued with the others."""
-        self._groups.add(group)
+        with self.holding(lambda: _signal(group, signal.SIGSTOP), lambda: _signal(group, signal.SIGCONT)):
+            yield
+
+    @contextlib.contextmanager
+    def holding(self, stop: Callable[[], None], go_on: Callable[[], None]) -> Iterator[None]:
+        """As `running`, for what is stopped and continued in another way; neither of the two may raise or block."""
+        key = object()
+        self._held[key] = (stop, go_on)
         try:
             if self.is_suspended:
-                _signal(group, signal.SIGSTOP)
+                stop()
             yield
         finally:
-            self._groups.discard(group)
+            del self._held[key]
 
     async def wait_for(self, awaitable: Awaitable[_Result], seconds: float) -> _Result:
         """As `asyncio.wait_for`, with a limit that suspended time does not count towards.

@@ -55,7 +55,7 @@ __all__ = [
 # --- the chain ----------------------------------------------------------------------------------------------------
 
 
-class DealMatched(Struct, frozen=True):
+class DealMatched(Struct, frozen=True, gc=False):
     """A deal for this pool: tasks ``bot_first`` to ``bot_first + bot_size - 1``."""
 
     deal: DealTerms
@@ -63,13 +63,13 @@ class DealMatched(Struct, frozen=True):
     bot_size: int
 
 
-class DealUndone(Struct, frozen=True):
+class DealUndone(Struct, frozen=True, gc=False):
     """A reorganisation took a deal back."""
 
     deal_id: str
 
 
-class RunOpened(Struct, frozen=True):
+class RunOpened(Struct, frozen=True, gc=False):
     """Tasks ``first`` to ``first + count - 1`` of a deal are a run on chain, by `openRun` or by a split."""
 
     task_id: str
@@ -78,11 +78,11 @@ class RunOpened(Struct, frozen=True):
     count: int
 
 
-class TaskInitialized(Struct, frozen=True):
+class TaskInitialized(Struct, frozen=True, gc=False):
     task_id: str
 
 
-class ContributionMined(Struct, frozen=True):
+class ContributionMined(Struct, frozen=True, gc=False):
     """``weight`` is the worker's exact weight (`protocol.trust.worker_weight`)."""
 
     task_id: str
@@ -91,30 +91,30 @@ class ContributionMined(Struct, frozen=True):
     weight: int
 
 
-class ContributionsAhead(Struct, frozen=True):
+class ContributionsAhead(Struct, frozen=True, gc=False):
     """All contributions that the newest block has and that are not deep enough yet to be believed."""
 
     task_id: str
     contributions: tuple[SeenContribution, ...]
 
 
-class ConsensusReached(Struct, frozen=True):
+class ConsensusReached(Struct, frozen=True, gc=False):
     task_id: str
     consensus_value: str
     reveal_deadline: int
 
 
-class RevealMined(Struct, frozen=True):
+class RevealMined(Struct, frozen=True, gc=False):
     task_id: str
     worker: str
     digest: str
 
 
-class TaskFinalized(Struct, frozen=True):
+class TaskFinalized(Struct, frozen=True, gc=False):
     task_id: str
 
 
-class TaskSettledAtOnce(Struct, frozen=True):
+class TaskSettledAtOnce(Struct, frozen=True, gc=False):
     """The task's only worker contributed, revealed and finalized in one transaction."""
 
     task_id: str
@@ -123,7 +123,7 @@ class TaskSettledAtOnce(Struct, frozen=True):
     digest: str
 
 
-class RunSettledAtOnce(Struct, frozen=True):
+class RunSettledAtOnce(Struct, frozen=True, gc=False):
     """A run's only worker opened and ended it in one transaction."""
 
     task_id: str
@@ -135,11 +135,11 @@ class RunSettledAtOnce(Struct, frozen=True):
     digest: str
 
 
-class TaskClaimed(Struct, frozen=True):
+class TaskClaimed(Struct, frozen=True, gc=False):
     task_id: str
 
 
-class ChainReconciled(Struct, frozen=True):
+class ChainReconciled(Struct, frozen=True, gc=False):
     """What the chain's views say now. They win over all that was believed: an undone event is undone here."""
 
     task_id: str
@@ -149,7 +149,7 @@ class ChainReconciled(Struct, frozen=True):
 # --- workers ------------------------------------------------------------------------------------------------------
 
 
-class WorkerJoined(Struct, frozen=True):
+class WorkerJoined(Struct, frozen=True, gc=False):
     """A worker enrolled; its owner's signature, its own and the bans were checked by the rim.
 
     ``machine`` is what it claims to offer, signed by itself; None for a worker that claims nothing.
@@ -170,7 +170,7 @@ class WorkerJoined(Struct, frozen=True):
     """It can compute a run before it is opened, and settle it in one transaction."""
 
 
-class WorkerFacts(Struct, frozen=True):
+class WorkerFacts(Struct, frozen=True, gc=False):
     """Score and free deposit (nRLC) of a connected worker, read again from the chain.
 
     ``benchmark_fell`` True: a test contradicted what it claims of its speed; nothing is believed of it any more.
@@ -184,7 +184,7 @@ class WorkerFacts(Struct, frozen=True):
     unwelcome: bool = False
 
 
-class Held(Struct, frozen=True):
+class Held(Struct, frozen=True, gc=False):
     """A lease that a worker says it holds."""
 
     lease_id: str
@@ -192,7 +192,7 @@ class Held(Struct, frozen=True):
     phase: str
 
 
-class WorkerReady(Struct, frozen=True):
+class WorkerReady(Struct, frozen=True, gc=False):
     """First report after joining: what it recovered. ``finished`` are held tasks that the store knows as settled."""
 
     worker: str
@@ -201,7 +201,7 @@ class WorkerReady(Struct, frozen=True):
     finished: frozenset[str] = frozenset()
 
 
-class WorkerBeat(Struct, frozen=True):
+class WorkerBeat(Struct, frozen=True, gc=False):
     """A heartbeat; it renews the leases that it names."""
 
     worker: str
@@ -209,27 +209,27 @@ class WorkerBeat(Struct, frozen=True):
     free_slots: int
 
 
-class WorkerCached(Struct, frozen=True):
+class WorkerCached(Struct, frozen=True, gc=False):
     """Which files a worker says that it has: the ends of their CIDs."""
 
     worker: str
     tails: tuple[str, ...]
 
 
-class WorkerLost(Struct, frozen=True):
+class WorkerLost(Struct, frozen=True, gc=False):
     """The connection is gone."""
 
     worker: str
 
 
-class PhaseReported(Struct, frozen=True):
+class PhaseReported(Struct, frozen=True, gc=False):
     worker: str
     lease_id: str
     task_id: str
     phase: str
 
 
-class SealReceived(Struct, frozen=True):
+class SealReceived(Struct, frozen=True, gc=False):
     """A seal whose signature the rim verified."""
 
     worker: str
@@ -240,7 +240,7 @@ class SealReceived(Struct, frozen=True):
     signature: str
 
 
-class OpeningReceived(Struct, frozen=True):
+class OpeningReceived(Struct, frozen=True, gc=False):
     worker: str
     lease_id: str
     task_id: str
@@ -249,7 +249,7 @@ class OpeningReceived(Struct, frozen=True):
     usage: Usage | None = None
 
 
-class UploadReported(Struct, frozen=True):
+class UploadReported(Struct, frozen=True, gc=False):
     worker: str
     lease_id: str
     task_id: str
@@ -261,7 +261,7 @@ class UploadReported(Struct, frozen=True):
     usage: Usage | None = None
 
 
-class LeaseFailed(Struct, frozen=True):
+class LeaseFailed(Struct, frozen=True, gc=False):
     worker: str
     lease_id: str
     task_id: str
@@ -271,7 +271,7 @@ class LeaseFailed(Struct, frozen=True):
 # --- the pool's own effects, and time -----------------------------------------------------------------------------
 
 
-class UploadVerified(Struct, frozen=True):
+class UploadVerified(Struct, frozen=True, gc=False):
     """The archive was downloaded and has the digest that the chain holds."""
 
     task_id: str
@@ -281,7 +281,7 @@ class UploadVerified(Struct, frozen=True):
     """Of a run: the root over the digests of its tasks."""
 
 
-class UploadRejected(Struct, frozen=True):
+class UploadRejected(Struct, frozen=True, gc=False):
     """``dishonest`` True: these bytes have another digest; False: they could not be had."""
 
     task_id: str
@@ -291,7 +291,7 @@ class UploadRejected(Struct, frozen=True):
     dishonest: bool
 
 
-class EffectFailed(Struct, frozen=True):
+class EffectFailed(Struct, frozen=True, gc=False):
     """A transaction was refused (``step``: initialize, finalize, claim), and the task compared with the chain."""
 
     task_id: str
@@ -299,20 +299,20 @@ class EffectFailed(Struct, frozen=True):
     reason: str
 
 
-class DependenciesMet(Struct, frozen=True):
+class DependenciesMet(Struct, frozen=True, gc=False):
     """Every task whose result this one reads is COMPLETED on chain, or it reads none."""
 
     task_id: str
 
 
-class DependencyFailed(Struct, frozen=True):
+class DependencyFailed(Struct, frozen=True, gc=False):
     """A task whose result this one reads was refunded: the result will never come."""
 
     task_id: str
     dependency: str
 
 
-class OperatorBanned(Struct, frozen=True):
+class OperatorBanned(Struct, frozen=True, gc=False):
     """The operator bans a worker and its owner; it is stored already."""
 
     worker: str
@@ -320,33 +320,33 @@ class OperatorBanned(Struct, frozen=True):
     reason: str
 
 
-class OperatorUnbanned(Struct, frozen=True):
+class OperatorUnbanned(Struct, frozen=True, gc=False):
     """The operator lifts the bans of a worker, or of an owner; it is stored already."""
 
     address: str
 
 
-class PoolDrained(Struct, frozen=True):
+class PoolDrained(Struct, frozen=True, gc=False):
     """The operator lets no new task begin (``draining``), or lets them begin again."""
 
     draining: bool
 
 
-class WorkerDrained(Struct, frozen=True):
+class WorkerDrained(Struct, frozen=True, gc=False):
     """The operator lets a worker have no new lease (``draining``), or lets it have them again."""
 
     worker: str
     draining: bool
 
 
-class WorkerLabelled(Struct, frozen=True):
+class WorkerLabelled(Struct, frozen=True, gc=False):
     """The operator gave a worker exactly these labels, beside those that its owner claims."""
 
     worker: str
     labels: tuple[str, ...]
 
 
-class PolicyChanged(Struct, frozen=True):
+class PolicyChanged(Struct, frozen=True, gc=False):
     """Another policy counts from now on."""
 
     policy: Policy
@@ -355,10 +355,12 @@ class PolicyChanged(Struct, frozen=True):
 OperatorEvent = OperatorBanned | OperatorUnbanned | PoolDrained | WorkerDrained | WorkerLabelled | PolicyChanged
 
 
-class Tick(Struct, frozen=True):
+class Tick(Struct, frozen=True, gc=False):
     """Time passes; ``chain_time`` is the newest block's, by which deadlines are judged."""
 
     chain_time: int
+    silence_s: float = 0.0
+    """Before this the chain did not answer for so long (local seconds): what was mined meanwhile is not known yet."""
 
 
 Event = (

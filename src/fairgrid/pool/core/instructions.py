@@ -33,7 +33,7 @@ __all__ = [
 # --- transactions -------------------------------------------------------------------------------------------------
 
 
-class Initialize(Struct, frozen=True):
+class Initialize(Struct, frozen=True, gc=False):
     task_id: str
     deal_id: str
     index: int
@@ -43,7 +43,7 @@ class Initialize(Struct, frozen=True):
         return f"{self.task_id}/initialize"
 
 
-class Finalize(Struct, frozen=True):
+class Finalize(Struct, frozen=True, gc=False):
     """``cid`` names the checked result; ``results_callback`` is 0x-hex, empty for a deal without callback."""
 
     task_id: str
@@ -55,7 +55,7 @@ class Finalize(Struct, frozen=True):
         return f"{self.task_id}/finalize"
 
 
-class Claim(Struct, frozen=True):
+class Claim(Struct, frozen=True, gc=False):
     task_id: str
 
     @property
@@ -63,7 +63,7 @@ class Claim(Struct, frozen=True):
         return f"{self.task_id}/claim"
 
 
-class Reopen(Struct, frozen=True):
+class Reopen(Struct, frozen=True, gc=False):
     """Take back a consensus that nobody revealed in time; ``round`` is the round that it ended."""
 
     task_id: str
@@ -74,7 +74,7 @@ class Reopen(Struct, frozen=True):
         return f"{self.task_id}/reopen/{self.round}"
 
 
-class OpenRun(Struct, frozen=True):
+class OpenRun(Struct, frozen=True, gc=False):
     """Open the next ``count`` tasks of a deal as the run ``task_id``; the first of them is ``index``."""
 
     task_id: str
@@ -87,7 +87,7 @@ class OpenRun(Struct, frozen=True):
         return f"{self.task_id}/openrun"
 
 
-class SplitRun(Struct, frozen=True):
+class SplitRun(Struct, frozen=True, gc=False):
     """Replace a run by two, of ``left`` tasks and of the rest."""
 
     task_id: str
@@ -98,7 +98,7 @@ class SplitRun(Struct, frozen=True):
         return f"{self.task_id}/splitrun"
 
 
-class FinalizeRun(Struct, frozen=True):
+class FinalizeRun(Struct, frozen=True, gc=False):
     """``cid`` names the checked manifest of the results, ``root`` is the root over the tasks' digests."""
 
     task_id: str
@@ -110,7 +110,7 @@ class FinalizeRun(Struct, frozen=True):
         return f"{self.task_id}/finalizerun"
 
 
-class RefundRest(Struct, frozen=True):
+class RefundRest(Struct, frozen=True, gc=False):
     """Refund all tasks of the deal ``task_id`` that were never opened."""
 
     task_id: str
@@ -120,7 +120,7 @@ class RefundRest(Struct, frozen=True):
         return f"{self.task_id}/refundrest"
 
 
-class PayAuditor(Struct, frozen=True):
+class PayAuditor(Struct, frozen=True, gc=False):
     """Pay a worker for audits out of the pool's account in the escrow: its payment number ``number``."""
 
     worker: str
@@ -140,7 +140,7 @@ class PayAuditor(Struct, frozen=True):
 # --- messages to workers: repeated when a worker comes back, so it may get one twice ------------------------------
 
 
-class SendLease(Struct, frozen=True):
+class SendLease(Struct, frozen=True, gc=False):
     task_id: str
     worker: str
     lease_id: str
@@ -158,7 +158,7 @@ class SendLease(Struct, frozen=True):
         return f"{self.task_id}/lease/{self.lease_id}"
 
 
-class SendAuthorisation(Struct, frozen=True):
+class SendAuthorisation(Struct, frozen=True, gc=False):
     """``fast``: the result is here and checked, the worker may contribute and finalize in one transaction."""
 
     task_id: str
@@ -171,7 +171,7 @@ class SendAuthorisation(Struct, frozen=True):
         return f"{self.task_id}/authorisation/{self.lease_id}"
 
 
-class SendRevealNotice(Struct, frozen=True):
+class SendRevealNotice(Struct, frozen=True, gc=False):
     task_id: str
     worker: str
 
@@ -180,7 +180,7 @@ class SendRevealNotice(Struct, frozen=True):
         return f"{self.task_id}/reveal_notice/{self.worker}"
 
 
-class RequestOpening(Struct, frozen=True):
+class RequestOpening(Struct, frozen=True, gc=False):
     task_id: str
     worker: str
     lease_id: str
@@ -190,7 +190,7 @@ class RequestOpening(Struct, frozen=True):
         return f"{self.task_id}/opening/{self.lease_id}"
 
 
-class RequestUpload(Struct, frozen=True):
+class RequestUpload(Struct, frozen=True, gc=False):
     """``early``: before the contribution, with the seal's opening (`fairgrid.pool.core.fast_path`)."""
 
     task_id: str
@@ -203,7 +203,7 @@ class RequestUpload(Struct, frozen=True):
         return f"{self.task_id}/{'early_' if self.early else ''}upload/{self.lease_id}"
 
 
-class SendAbort(Struct, frozen=True):
+class SendAbort(Struct, frozen=True, gc=False):
     task_id: str
     worker: str
     lease_id: str
@@ -214,7 +214,7 @@ class SendAbort(Struct, frozen=True):
         return f"{self.task_id}/abort/{self.lease_id}"
 
 
-class SendDone(Struct, frozen=True):
+class SendDone(Struct, frozen=True, gc=False):
     task_id: str
     worker: str
 
@@ -226,7 +226,7 @@ class SendDone(Struct, frozen=True):
 # --- the rest -----------------------------------------------------------------------------------------------------
 
 
-class VerifyUpload(Struct, frozen=True):
+class VerifyUpload(Struct, frozen=True, gc=False):
     """Fetch ``cid``, compute its digest, compare it with ``digest``; answer `UploadVerified` or `UploadRejected`."""
 
     task_id: str
@@ -244,7 +244,7 @@ class VerifyUpload(Struct, frozen=True):
         return f"{self.task_id}/verify/{self.lease_id}"
 
 
-class AwaitDependencies(Struct, frozen=True):
+class AwaitDependencies(Struct, frozen=True, gc=False):
     """Find out whose results the task reads; answer `DependenciesMet` when they are there, or `DependencyFailed`."""
 
     task_id: str
@@ -258,7 +258,7 @@ class AwaitDependencies(Struct, frozen=True):
         return f"{self.task_id}/dependencies"
 
 
-class BanWorker(Struct, frozen=True):
+class BanWorker(Struct, frozen=True, gc=False):
     """Never work with this worker or its owner again; ``evidence`` is JSON text and is kept."""
 
     task_id: str

@@ -49,7 +49,7 @@ class PoolIdentity:
     workerpool: str
 
 
-class StoryLine(Struct, frozen=True):
+class StoryLine(Struct, frozen=True, gc=False):
     """One thing that happened to a task. ``at`` is local time in seconds since the epoch.
 
     ``text`` never holds a digest, and names no worker: that is ``worker``, which is shown from REVEALING on only.
@@ -122,7 +122,7 @@ class Bag:
         return self.size - self.begun
 
 
-class SeenContribution(Struct, frozen=True):
+class SeenContribution(Struct, frozen=True, gc=False):
     """A contribution on chain; ``weight`` is the worker's exact weight (2 for a newcomer), not its logarithm."""
 
     worker: str
@@ -131,7 +131,7 @@ class SeenContribution(Struct, frozen=True):
     status: ContributionStatus = ContributionStatus.CONTRIBUTED
 
 
-class ChainFacts(Struct, frozen=True):
+class ChainFacts(Struct, frozen=True, gc=False):
     """What the chain says of a task, as far as the scheduler has seen it."""
 
     status: TaskStatus = TaskStatus.UNSET
@@ -178,7 +178,7 @@ class ChainFacts(Struct, frozen=True):
         return tuple(seen for seen in self.contributions if seen.status is ContributionStatus.PROVED)
 
 
-class Replica(Struct):
+class Replica(Struct, gc=False):
     """One worker's part in a task. Times are local seconds; 0 means not yet."""
 
     lease_id: str
@@ -221,7 +221,7 @@ class Replica(Struct):
         return self.opening_asked_at > 0 and not self.opened and self.phase is not ReplicaPhase.BANNED
 
 
-class Upload(Struct):
+class Upload(Struct, gc=False):
     """The search for a winner that uploads the result."""
 
     lease_id: str = ""
@@ -237,7 +237,7 @@ class Upload(Struct):
     failures: dict[str, int] = field(default_factory=dict)
 
 
-class ChainStep(Struct):
+class ChainStep(Struct, gc=False):
     """One of the pool's own transactions for a task."""
 
     issued: bool = False
@@ -245,7 +245,7 @@ class ChainStep(Struct):
     retry_at: float = 0.0
 
 
-class TaskState(Struct):
+class TaskState(Struct, gc=False):
     """Everything about one task. The store writes it as one document; ``story`` has a table of its own."""
 
     task_id: str
@@ -371,6 +371,10 @@ class TaskState(Struct):
     def is_mined(self, worker: str) -> bool:
         """Whether a worker's contribution waits for its confirmations."""
         return bool(self.ahead) and any(seen.worker == worker for seen in self.unconfirmed)
+
+    def is_held_by(self, owner: str) -> bool:
+        """Whether a machine of this owner has a part in it now."""
+        return any(replica.owner == owner and not replica.ended for replica in self.replicas)
 
     def in_phase(self, *phases: ReplicaPhase) -> list[Replica]:
         """Those of its replicas; a copy, so that they may move on meanwhile."""

@@ -31,6 +31,7 @@ from fairgrid.pool.observability.meter import PoolMeter
 from fairgrid.pool.onchain.offering import OfferKeeper
 from fairgrid.pool.onchain.ownership import check_ownership
 from fairgrid.pool.onchain.sponsor import Sponsor
+from fairgrid.pool.processes.collector import collecting_rarely
 from fairgrid.pool.processes.gate import PoolGate
 from fairgrid.pool.processes.leadership import Leader, Leadership
 from fairgrid.pool.processes.pool_file import Offer
@@ -134,8 +135,9 @@ async def opened_pool(options: PoolOptions, *, signer: Signer, address: str) -> 
             identity = PoolIdentity(chain.chain_id, chain.hub, network.pool_address)
             await asyncio.to_thread(note_reach, options.directory, Reach(address, identity))
             gate = PoolGate(leadership, lead=lead, clock=clock, patient=served_before)
-            async with gate.running():
-                yield gate
+            with collecting_rarely():
+                async with gate.running():
+                    yield gate
     finally:
         store.close()
 

@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-__all__ = ["BulkInsert"]
+__all__ = ["BulkInsert", "at_once"]
 
-_COUNTS = (256, 64, 16, 4, 1)
+_COUNTS = (200, 100, 50, 25, 10, 5, 2, 1)
 """Rows of one statement on SQLite, which is prepared once for each count."""
+
+
+@contextmanager
+def at_once(connection: Connection) -> Iterator[None]:
+    """Have PostgreSQL work on the statements of the block one after the other without waiting for each to be answered;
+    other databases work as always. Nothing may be read within the block.
+
+    Raises:
+        DBAPIError: one of the statements failed; where the block ends, at the latest.
+    """
+    if connection.dialect.name != "postgresql":
+        yield
+        return
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    try:
+        with driver.pipeline():
+            yield
+    except connection.dialect.loaded_dbapi.Error as error:
+        raise sa.exc.DBAPIError("a pipeline of statements", None, error) from error
 
 
 class BulkInsert:
@@ -47,6 +68,9 @@ class BulkInsert:
         if not rows:
             return
         if connection.dialect.name == "postgresql":
+            if len(rows) == 1:
+                connection.exec_driver_sql(self._statement(connection, 1), tuple(rows[0]))
+                return
             # One JSON text for all rows: a single round trip, and the server takes it apart.
             named = [dict(zip(self._columns, row, strict=True)) for row in rows]
             connection.exec_driver_sql(self._statement(connection, 0), (msgspec.json.encode(named).decode(),))
@@ -65,11 +89,12 @@ class BulkInsert:
         if known is not None:
             return known
         names = ", ".join(self._columns)
-        if dialect == "postgresql":
+        if dialect == "postgresql" and not count:
             typed = [f"{name} {self._table.c[name].type.compile(connection.dialect)}" for name in self._columns]
             values = f"SELECT {names} FROM json_to_recordset(%s::json) AS given({', '.join(typed)})"
         else:
-            row = f"({', '.join('?' * len(self._columns))})"
+            place = "%s" if dialect == "postgresql" else "?"
+            row = f"({', '.join([place] * len(self._columns))})"
             values = f"VALUES {', '.join([row] * count)}"
         made = f"INSERT INTO {self._table.name} ({names}) {values}{self._conflict}"
         self._statements[dialect, count] = made

@@ -9,7 +9,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from fairgrid.chain.interface import SignedTransaction
-from fairgrid.pool.core.accounts import Account
+from fairgrid.pool.core.accounts import Account, Correction
 from fairgrid.pool.core.events import Event
 from fairgrid.pool.core.instructions import ChainInstruction, Instruction
 from fairgrid.pool.core.standing import Standing
@@ -30,7 +30,7 @@ class EffectStatus(StrEnum):
     FAILED = "failed"
 
 
-class TaskRow(Struct, frozen=True):
+class TaskRow(Struct, frozen=True, gc=False):
     """A task as it is written: a snapshot, taken before the state changes again."""
 
     task_id: str
@@ -115,6 +115,7 @@ class Commit:
     position: int | None = None
     """Every event of the chain up to this block was taken with it; None: nothing is said of that."""
     accounts: list[Account] = dataclasses.field(default_factory=list)
+    corrections: list[Correction] = dataclasses.field(default_factory=list)
 
     @property
     def is_empty(self) -> bool:

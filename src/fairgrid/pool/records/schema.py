@@ -16,6 +16,7 @@ __all__ = [
     "deals",
     "effects",
     "grants",
+    "is_of_task",
     "journal",
     "leaders",
     "metadata",
@@ -111,9 +112,18 @@ effects = sa.Table(
     sa.Column("nonce", Uint256, nullable=True),
     sa.Column("function", sa.String(64), nullable=True),
     sa.Index("pool_effect_status", "status"),
-    sa.Index("pool_effect_task", "task_id"),
 )
-"""Every transaction that the scheduler decided to send, by key, with its signed bytes (decision 25)."""
+"""Every transaction that the scheduler decided to send, by key, with its signed bytes (decision 25).
+
+Keys of a task begin with its id and a slash (`is_of_task`), and are compared byte by byte.
+"""
+
+
+def is_of_task(key: sa.ColumnElement[str], task_id: str | sa.BindParameter[str]) -> sa.ColumnElement[bool]:
+    """Whether a transaction's key is one of a task's; the index of keys finds them."""
+    wanted = sa.literal(task_id) if isinstance(task_id, str) else task_id
+    return sa.and_(key > wanted.concat("/"), key < wanted.concat("0"))
+
 
 bans = sa.Table(
     "pool_ban",

@@ -114,7 +114,7 @@ class TaskLists:
             sa.select(sent)
             .join(carried, carried.c.tx_hash == sent.c.tx_hash)
             .join(effects, effects.c.key == carried.c.key)
-            .where(effects.c.task_id == task_id)
+            .where(schema.is_of_task(effects.c.key, task_id))
             .order_by(sent.c.signed_at, sent.c.nonce)
         )
         with self._reading() as connection:

@@ -1,0 +1,175 @@
+"""Keeps tasks on disk: a row when a task is over, or some seconds after it changed; before that, a redo record.
+
+A row is dear and a record is cheap: so a task that a hundred commits touch within two seconds costs one row.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from fairgrid.pool.records import documents, schema
+from fairgrid.pool.records.bulk import BulkInsert
+from fairgrid.pool.records.redo import pack_redo, replayed
+from fairgrid.pool.records.rows import TaskRow
+
+__all__ = ["ROWS_BESIDE", "ROW_AFTER_S", "Behind", "TaskKeeper"]
+
+ROW_AFTER_S = 2.0
+"""The row of a task that goes on changing is written so many seconds after it changed first."""
+ROWS_BESIDE = 200
+"""So many of these rows are written with one commit at most."""
+
+_write_tasks = BulkInsert(
+    schema.tasks,
+    (
+        "number",
+        "task_id",
+        "deal_id",
+        "task_index",
+        "phase",
+        "settled",
+        "created_at",
+        "updated_at",
+        "document",
+        "story",
+    ),
+    key="task_id",
+    update={name: f"excluded.{name}" for name in ("phase", "settled", "updated_at", "document", "story")},
+)
+_write_redo = BulkInsert(schema.redo, ("number", "document"))
+
+
+@dataclass(slots=True)
+class Behind:
+    """A task whose row is behind since the record ``since``, which was written ``at`` (local time)."""
+
+    since: int
+    at: float
+    row: TaskRow
+
+
+class TaskKeeper:
+    """Writes tasks within the transactions of whoever holds it, one at a time; others may read `behind` meanwhile."""
+
+    def __init__(self) -> None:
+        self.behind: dict[str, Behind] = {}
+        """Tasks whose rows are behind, the longest first; read only."""
+        self._last_number: int | None = None
+        self._last_record: int | None = None
+        self._first_record = 0
+        self._done: list[str] = []
+        self._left: list[TaskRow] = []
+        self._left_in = 0
+        self._left_at = 0.0
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Goes around one transaction: what `keep` did within it counts when the block is left without an error."""
+        try:
+            yield
+        except BaseException:
+            # Numbers that were given out are not taken.
+            self._last_number = self._last_record = None
+            self._first_record = -1
+            raise
+        else:
+            for task_id in self._done:
+                del self.behind[task_id]
+            for row in self._left:
+                known = self.behind.get(row.task_id)
+                if known is None:
+                    self.behind[row.task_id] = Behind(self._left_in, self._left_at, row)
+                else:
+                    known.row = row
+        finally:
+            self._done, self._left = [], []
+
+    def prepare(self, connection: Connection) -> None:
+        """Read what `keep` must know, if it is not known."""
+        if self._last_number is None:
+            self._last_number = connection.execute(sa.select(sa.func.max(schema.tasks.c.number))).scalar_one() or 0
+        if self._last_record is None:
+            self._last_record = connection.execute(sa.select(sa.func.max(schema.redo.c.number))).scalar_one() or 0
+
+    def keep(
+        self, connection: Connection, changed: Mapping[str, TaskRow], at: float, *, before: float, most: int
+    ) -> None:
+        """Write rows of tasks that are over, and of up to ``most`` others that are behind since ``before``; of all
+        other tasks that changed leave a record. Once in a transaction, after `prepare`.
+        """
+        due = {task_id: row for task_id, row in changed.items() if row.settled}
+        for task_id, behind in itertools.islice(self.behind.items(), most):
+            if behind.at > before:
+                break
+            due[task_id] = changed.get(task_id, behind.row)
+        self._write_rows(connection, due.values(), at)
+        self._done = [task_id for task_id in due if task_id in self.behind]
+        self._left = [row for task_id, row in changed.items() if task_id not in due] if due else list(changed.values())
+        self._left_at = at
+        others = len(self.behind) > len(self._done)
+        if self._left or (self._done and others):
+            assert self._last_record is not None
+            self._left_in = self._last_record = self._last_record + 1
+            _write_redo(connection, [(self._left_in, pack_redo(self._left, self._done))])
+        self._forget_records(connection, due)
+
+    def _forget_records(self, connection: Connection, due: Collection[str]) -> None:
+        """Delete the records that no row needs any more."""
+        first = next((behind.since for task_id, behind in self.behind.items() if task_id not in due), 0)
+        if not first and self._left:
+            first = self._left_in
+        if first != self._first_record:
+            forgotten = sa.delete(schema.redo)
+            connection.execute(forgotten.where(schema.redo.c.number < first) if first else forgotten)
+            self._first_record = first
+
+    def _write_rows(self, connection: Connection, rows: Collection[TaskRow], at: float) -> None:
+        if not rows:
+            return
+        assert self._last_number is not None
+        # One that has a row already keeps its number.
+        first = self._last_number + 1
+        self._last_number += len(rows)
+        _write_tasks(
+            connection,
+            [
+                (
+                    number,
+                    row.task_id,
+                    row.deal.deal_id,
+                    f"{row.index:064x}",
+                    row.phase,
+                    row.settled,
+                    row.created_at,
+                    at,
+                    row.told(),
+                    documents.write_story(row.story),
+                )
+                for number, row in enumerate(rows, start=first)
+            ],
+        )
+
+    def recover(self, connection: Connection) -> None:
+        """Write the rows that the records of an earlier process say more of, and delete these."""
+        self.behind, self._last_number, self._last_record, self._first_record = {}, None, None, 0
+        records = connection.execute(sa.select(schema.redo.c.document).order_by(schema.redo.c.number)).scalars()
+        rows = []
+        for item in replayed(records.all()):
+            state = documents.read_task(item.document)
+            told = connection.execute(
+                sa.select(schema.tasks.c.story).where(schema.tasks.c.task_id == item.task_id)
+            ).scalar_one_or_none()
+            before = documents.read_story(item.task_id, told or "[]")
+            state.story.extend([*before[: item.number - 1], *item.lines])
+            rows.append(TaskRow.of(state))
+        if rows:
+            self.prepare(connection)
+            at = max(row.story[-1].at if row.story else row.created_at for row in rows)
+            self._write_rows(connection, rows, at)
+        connection.execute(sa.delete(schema.redo))

@@ -1,0 +1,22 @@
+"""Which way of limiting and metering this machine has: cgroups v1, v2, or none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fairgrid.runtime.process.cgroup_v1 import find_v1
+from fairgrid.runtime.process.cgroup_v2 import find_v2
+from fairgrid.runtime.process.controls import Controls
+from fairgrid.runtime.process.process_tree import ProcessTrees
+
+__all__ = ["find_controls"]
+
+
+def find_controls() -> Controls:
+    """The best of this machine. Blocking, for milliseconds."""
+    try:
+        mounts = Path("/proc/self/mounts").read_text()
+        own = Path("/proc/self/cgroup").read_text()
+    except OSError:
+        return ProcessTrees()
+    return find_v2(mounts, own) or find_v1(mounts, own) or ProcessTrees()

@@ -1,0 +1,205 @@
+"""Starts `bwrap` with its descriptors, puts the job into its group before it may run, and waits for its true end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from fairgrid.errors import HostFailure
+from fairgrid.runtime.process.bubblewrap import Bubblewrap, argument_file
+from fairgrid.runtime.process.controls import JobGroup
+
+__all__ = ["Launched", "launch"]
+
+_READ_BYTES: Final = 65_536
+_START_S: Final = 20.0
+_LAST_WORDS_S: Final = 5.0
+_PAUSE_S: Final = 0.01
+_FREE_BYTES: Final = 8 << 20
+"""Of a stream of which nothing more is kept, so much is read at once; then the job waits a little for each read."""
+
+
+async def launch(
+    bubblewrap: Bubblewrap,
+    arguments: Sequence[str],
+    command: Sequence[str],
+    *,
+    filter_program: bytes,
+    group: JobGroup,
+) -> Launched:
+    """Start ``command`` in the sandbox, in ``group``.
+
+    Raises:
+        HostFailure: bubblewrap cannot be started, or cannot make the sandbox.
+    """
+    status, status_end = os.pipe()
+    gate, gate_end = os.pipe()
+    given = [status_end, gate]
+    process = None
+    try:
+        calls = os.memfd_create("calls", 0)
+        given.append(calls)
+        os.write(calls, filter_program)
+        os.lseek(calls, 0, os.SEEK_SET)
+        own = ("--json-status-fd", str(status_end), "--block-fd", str(gate), "--seccomp", str(calls))
+        listed = argument_file((*arguments, *own))
+        given.append(listed)
+        process = await asyncio.create_subprocess_exec(
+            *(bubblewrap.path, "--args", str(listed), "--", *command),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            cwd="/",
+            env={},
+            pass_fds=given,
+            start_new_session=True,
+        )
+        for descriptor in given:
+            os.close(descriptor)
+        given.clear()
+        launched = Launched(process, status)
+        try:
+            await launched.enter(group)
+            os.write(gate_end, b"1")
+        except BaseException:
+            await launched.end()
+            raise
+        return launched
+    except OSError as error:
+        raise HostFailure(f"The sandbox cannot be started: {error}.") from error
+    finally:
+        if process is None:
+            given.append(status)
+        for descriptor in (*given, gate_end):
+            os.close(descriptor)
+
+
+class Launched:
+    """One `bwrap` with the job behind it."""
+
+    def __init__(self, process: asyncio.subprocess.Process, status: int) -> None:
+        self._process = process
+        self._status = status
+        self._said = b""
+        self._init = -1
+        self.exit_code: int | None = None
+        """The job's own, once it ended by itself; 128 and the signal's number if a signal ended it."""
+
+    async def enter(self, group: JobGroup) -> None:
+        """Put the sandbox's first process into the group, before the job starts.
+
+        Raises:
+            HostFailure: there is no sandbox.
+            OSError: the group refuses.
+        """
+        pid = await asyncio.wait_for(asyncio.to_thread(self._child), _START_S)
+        if pid is None:
+            assert self._process.stderr is not None
+            said = (await self._process.stderr.read(_READ_BYTES)).decode(errors="replace").strip()
+            raise HostFailure(f"Bubblewrap cannot make a sandbox here: {said[-500:] or 'no message'}.")
+        self._init = os.pidfd_open(pid)
+        group.add(pid)
+
+    async def run(self, stdout: Callable[[bytes], None], stderr: Callable[[bytes], None]) -> None:
+        """Hand on what the job prints, until all its processes are gone."""
+        assert self._process.stdout is not None and self._process.stderr is not None
+        reading = asyncio.gather(_pump(self._process.stdout, stdout), _pump(self._process.stderr, stderr))
+        try:
+            await self._process.wait()
+            await self._wait_for_init()
+            self.exit_code = _exit_code(self._said + await asyncio.to_thread(_rest_of, self._status))
+            # A descriptor of the job's may have been sent to nobody: no process holds the other ends any more.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(reading, _LAST_WORDS_S)
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+
+    async def end(self) -> None:
+        """Kill what is left, and wait until it is gone."""
+        for kill in (self._kill_init, self._kill_outer):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                kill()
+        # Waiting for a process means waiting for the ends of its pipes, too, and what nobody reads has none.
+        transport = getattr(self._process, "_transport", None)
+        if transport is not None:
+            transport.close()
+        await self._process.wait()
+        await self._wait_for_init()
+        for descriptor in (self._init, self._status):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._init = self._status = -1
+
+    def _kill_init(self) -> None:
+        if self._init >= 0:
+            signal.pidfd_send_signal(self._init, signal.SIGKILL)
+
+    def _kill_outer(self) -> None:
+        if self._process.returncode is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    async def _wait_for_init(self) -> None:
+        """The first process of a pid namespace is gone only when all others in it are."""
+        if self._init < 0:
+            return
+        loop = asyncio.get_running_loop()
+        gone: asyncio.Future[None] = loop.create_future()
+        loop.add_reader(self._init, _settle, gone)
+        try:
+            await gone
+        finally:
+            loop.remove_reader(self._init)
+
+    def _child(self) -> int | None:
+        while b"}" not in self._said:
+            piece = os.read(self._status, 4096)
+            if not piece:
+                return None
+            self._said += piece
+        return _documents(self._said).get("child-pid")
+
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+async def _pump(stream: asyncio.StreamReader, sink: Callable[[bytes], None]) -> None:
+    taken = 0
+    while piece := await stream.read(_READ_BYTES):
+        sink(piece)
+        taken += len(piece)
+        if taken > _FREE_BYTES:
+            await asyncio.sleep(_PAUSE_S)
+
+
+def _rest_of(descriptor: int) -> bytes:
+    said = b""
+    while piece := os.read(descriptor, 4096):
+        said += piece
+    return said
+
+
+def _exit_code(said: bytes) -> int | None:
+    code = _documents(said).get("exit-code")
+    return int(code) if code is not None else None
+
+
+def _documents(said: bytes) -> dict[str, Any]:
+    """What all JSON objects of bubblewrap say together."""
+    together: dict[str, Any] = {}
+    decoder, text = json.JSONDecoder(), said.decode(errors="replace").strip()
+    while text:
+        try:
+            document, end = decoder.raw_decode(text)
+        except ValueError:
+            break
+        together |= document
+        text = text[end:].strip()
+    return together
