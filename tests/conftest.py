@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fairgrid.localnet.anvil import AnvilOptions, AnvilProcess, ensure_anvil, start_anvil
 from fairgrid.localnet.processes import Guardian
 from tests.postgres import PostgresServer, running_postgres
+from tests.suites import suite_table
 
 
 @pytest.fixture(scope="session")
@@ -66,3 +68,18 @@ def postgres_url(postgres: PostgresServer) -> Iterator[str]:
     """An empty PostgreSQL database."""
     with postgres.fresh_database() as url:
         yield url
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say how many cases of each level and engine ran."""
+    reports = [
+        report
+        for kind in ("passed", "failed", "skipped")
+        for report in terminalreporter.stats.get(kind, [])
+        if report.when == "call" or report.skipped
+    ]
+    lines = suite_table(reports)
+    if lines:
+        terminalreporter.section("cases by isolation level and engine")
+        for line in lines:
+            terminalreporter.line(line)

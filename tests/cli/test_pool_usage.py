@@ -10,8 +10,8 @@ import pytest
 
 from fairgrid.cli.csv_text import csv_text
 from fairgrid.cli.main import main
-from fairgrid.pool.core.accounts import Account
-from fairgrid.pool.records.account_store import write_accounts
+from fairgrid.pool.core.accounts import Account, Correction
+from fairgrid.pool.records.account_store import write_accounts, write_corrections
 from fairgrid.pool.records.store import PoolStore
 
 ALICE, BOB = "0x" + "a1" * 20, "0x" + "b0" * 20
@@ -101,3 +101,30 @@ def test_a_folder_without_a_pool_is_told(tmp_path: Path, capsys: pytest.CaptureF
     (tmp_path / "pool.db").write_bytes(b"this is no database" * 100)
     assert run("--dir", tmp_path) == 2
     assert "cannot be read" in capsys.readouterr().err
+
+
+def test_what_was_taken_off_is_in_the_sums_and_listed_with_its_task_and_reason(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task, reason = "0x" + "7a" * 32, "The chain took it back: COMPLETED became ACTIVE."
+    store = PoolStore.open(folder / "pool.db")
+    taken = Correction(task, reason, (Account("requester", ALICE, tasks=1, completed=1, nrlc=10),))
+    with store.engine.begin() as connection:
+        write_corrections(connection, 1_767_312_000.0, [taken])
+    store.close()
+    days = ("--since", "2026-01-01", "--until", "2026-01-31")
+    assert run("--dir", folder, *days, "--json") == 0
+    alice = next(row for row in json.loads(capsys.readouterr().out)["accounts"] if row["subject"] == ALICE)
+    assert (alice["tasks"], alice["nrlc"]) == (2, 5)
+    assert run("--dir", folder, *days, "--corrections", "--json") == 0
+    (line,) = json.loads(capsys.readouterr().out)["corrections"]
+    assert (line["day"], line["taskId"], line["reason"]) == ("2026-01-02", task, reason)
+    assert (line["subject"], line["nrlc"], line["tasks"]) == (ALICE, -10, -1)
+    assert run("--dir", folder, *days, "--corrections", "--csv", tmp_path / "off.csv") == 0
+    assert reason in capsys.readouterr().err
+    (row,) = csv.DictReader((tmp_path / "off.csv").read_text().splitlines())
+    assert (row["task"], row["nrlc"]) == (task, "-10")
+    assert run("--dir", folder, "--since", "2026-02-01", "--until", "2026-02-02", "--corrections") == 0
+    assert "Nothing was taken off." in capsys.readouterr().err
+    assert run("--dir", folder, *days, "--corrections", "--daily") == 2
+    assert "leave out --daily" in capsys.readouterr().err

@@ -101,8 +101,10 @@ class Grid:
         model.deposit_for(admin, DEPOSIT, address)
 
     @contextlib.asynccontextmanager
-    async def pool(self, *, chain: Chain | None = None, sponsor_key: KeySigner | None = None) -> AsyncIterator[Grid]:
-        """The scheduler and its HTTP service, on the same folder each time."""
+    async def pool(
+        self, *, chain: Chain | None = None, sponsor_key: KeySigner | None = None, port: int | None = None
+    ) -> AsyncIterator[Grid]:
+        """The scheduler and its HTTP service, on the same folder each time; ``port`` None: a free one."""
         store = PoolStore.open(self.folder / "pool.db")
         try:
             async with PoolService(
@@ -119,7 +121,7 @@ class Grid:
             ).running() as self.service:
                 application = pool_application(self.service)
                 async with (
-                    serving(application, ws_max_size=wire.MAX_FRAME_BYTES) as self.url,
+                    serving(application, port=port or 0, ws_max_size=wire.MAX_FRAME_BYTES) as self.url,
                     PoolClient(self.url) as self.client,
                 ):
                     yield self
@@ -276,7 +278,8 @@ class Scripted:
         async with connect(f"{self.grid.url.replace('http', 'ws')}/worker", proxy=None) as self.connection:
             able = {name: True for name in ("fast", "settles") if getattr(self.script, name)}
             await self.enrol(**able | enrolment)
-            await self.say(wire.Ready(held=(), free_slots=1))
+            with contextlib.suppress(ConnectionClosed):  # One that is turned away may know it already.
+                await self.say(wire.Ready(held=(), free_slots=1))
             loops = [asyncio.create_task(self._listen()), asyncio.create_task(self._beat())]
             try:
                 yield self

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from fairgrid.errors import UsageError
-from fairgrid.seams.service import drain, serving
+from fairgrid.seams.service import drain, serving, until_server_ends
 
 _SERVICE = """
 import asyncio, sys
@@ -166,3 +166,51 @@ async def test_a_websocket_message_above_the_limit_closes_the_connection() -> No
         with pytest.raises(websockets.ConnectionClosedError):
             await connection.recv()
     assert received == [1000]
+
+
+class Stream:
+    """A stream without an end; `closed` when its reader went."""
+
+    closed = False
+
+    async def items(self) -> AsyncIterator[bytes]:
+        try:
+            yield b"first"
+            await asyncio.sleep(3_600)
+        finally:
+            self.closed = True
+
+
+async def test_an_endless_stream_ends_with_the_server_and_its_reader_sees_a_whole_answer() -> None:
+    stream, began = Stream(), asyncio.Event()
+
+    async def application(scope: Any, receive: Any, send: Callable[[Any], Awaitable[None]]) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        async for item in until_server_ends(scope, stream.items()):
+            await send({"type": "http.response.body", "body": item, "more_body": True})
+            began.set()
+        await send({"type": "http.response.body", "body": b" and last"})
+
+    async with httpx.AsyncClient(trust_env=False) as http:
+        async with serving(application) as url:
+            reading = asyncio.create_task(http.get(url))
+            async with asyncio.timeout(30):
+                await began.wait()
+            before = time.monotonic()
+        assert (await reading).content == b"first and last"
+    assert stream.closed
+    assert time.monotonic() - before < 2.5, "it does not wait for the 3 s after which connections are cut"
+
+
+async def test_a_stream_that_ends_by_itself_or_fails_does_so_with_and_without_a_server() -> None:
+    async def short() -> AsyncIterator[int]:
+        yield 1
+        yield 2
+
+    async def broken() -> AsyncIterator[int]:
+        yield 1
+        raise ValueError("no more")
+
+    assert [item async for item in until_server_ends({}, short())] == [1, 2]
+    with pytest.raises(ValueError, match="no more"):
+        _ = [item async for item in until_server_ends({}, broken())]

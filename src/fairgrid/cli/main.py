@@ -45,7 +45,8 @@ COMMANDS = {
     "group": CommandPlace("group", "Make a group of accounts for a private pool, and change it.", group=True),
     "market": CommandPlace("services", "Run an order book.", group=True),
     "storage": CommandPlace("services", "Run a content-addressed store.", group=True),
-    "runtime": CommandPlace("runtime", "Install the interpreters that jobs run in.", group=True),
+    "app": CommandPlace("app", "Try programs as a worker would run them; are their results the same?", group=True),
+    "runtime": CommandPlace("runtime", "What jobs run in: list, install.", group=True),
     "contracts": CommandPlace("contracts", "Deploy the contracts to a chain, and verify them there.", group=True),
 }
 

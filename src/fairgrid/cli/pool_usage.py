@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
@@ -18,6 +20,7 @@ from fairgrid.errors import UsageError
 
 if TYPE_CHECKING:
     from fairgrid.pool.core.accounts import Account, AccountKind
+    from fairgrid.pool.records.account_store import AccountCorrection, AccountStore
 
 __all__ = ["show_usage"]
 
@@ -55,6 +58,9 @@ def show_usage(
     ] = None,
     until: Annotated[str | None, typer.Option(metavar="DAY", help="Last day (UTC). Default: today.")] = None,
     daily: Annotated[bool, typer.Option("--daily", help="A line for each day instead of one for all of them.")] = False,
+    corrections: Annotated[
+        bool, typer.Option("--corrections", help="Only what was taken off, a line for each: task, reason, amounts.")
+    ] = False,
     csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write a table for spreadsheets.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -67,6 +73,11 @@ def show_usage(
     last = _day(until, "--until", datetime.now(UTC).date())
     if last < first:
         raise UsageError(f"--since {first} is after --until {last}.")
+    if corrections:
+        if daily:
+            raise UsageError("--corrections has a line for each correction: leave out --daily.")
+        _corrections(_taken_off(database or directory / "pool.db", by.value, first, last), by, csv, as_json=as_json)
+        return
     found = _read(database or directory / "pool.db", by.value, first, last, daily=daily)
     if csv is not None:
         _write(csv, found, daily=daily)
@@ -91,6 +102,20 @@ def _day(text: str | None, option: str, default: date) -> date:
 def _read(
     database: str | Path, kind: AccountKind, first: date, last: date, *, daily: bool
 ) -> list[tuple[str, Account]]:
+    since, until = first.isoformat(), last.isoformat()
+    with _accounts(database) as store:
+        if daily:
+            return [(row.day, row.account) for row in store.days(kind, since=since, until=until)]
+        return [("", account) for account in store.sums(kind, since=since, until=until)]
+
+
+def _taken_off(database: str | Path, kind: AccountKind, first: date, last: date) -> list[AccountCorrection]:
+    with _accounts(database) as store:
+        return store.corrections(kind, since=first.isoformat(), until=last.isoformat())
+
+
+@contextmanager
+def _accounts(database: str | Path) -> Iterator[AccountStore]:
     from sqlalchemy.exc import SQLAlchemyError
 
     from fairgrid.pool.records.account_store import AccountStore
@@ -100,11 +125,7 @@ def _read(
         raise UsageError(f"There is no pool's database at {database}. Name the pool's --dir, or its --database.")
     engine = open_engine(database)
     try:
-        store = AccountStore(engine)
-        since, until = first.isoformat(), last.isoformat()
-        if daily:
-            return [(row.day, row.account) for row in store.days(kind, since=since, until=until)]
-        return [("", account) for account in store.sums(kind, since=since, until=until)]
+        yield AccountStore(engine)
     except SQLAlchemyError as error:
         reason = getattr(error, "orig", None) or error
         raise UsageError(
@@ -115,6 +136,34 @@ def _read(
         engine.dispose()
 
 
+def _corrections(found: list[AccountCorrection], by: By, csv: Path | None, *, as_json: bool) -> None:
+    if csv is not None:
+        columns = ("day", "task", "reason", *_COLUMNS)
+        rows = [
+            (line.day, line.task_id, line.reason, *(getattr(line.account, name) for name in _COLUMNS)) for line in found
+        ]
+        _write_table(csv, columns, rows)
+    if as_json:
+        lines = [
+            {"day": line.day, "at": line.at, "taskId": line.task_id, "reason": line.reason}
+            | _document("", line.account, daily=False)
+            for line in found
+        ]
+        emit_json({"status": "ok", "by": by.value, "corrections": lines})
+        return
+    screen = console()
+    if not found:
+        screen.print("Nothing was taken off.", markup=False)
+    for line in found[:_SHOWN]:
+        screen.print(
+            f"{line.day}  {line.account.subject}  {rlc(line.account.nrlc)}, {line.account.tasks} task(s)  "
+            f"{line.task_id}  {line.reason}",
+            markup=False,
+        )
+    if len(found) > _SHOWN:
+        screen.print(f"{len(found) - _SHOWN} more lines: --csv FILE or --json has all of them.", markup=False)
+
+
 def _document(day: str, account: Account, *, daily: bool) -> dict[str, Any]:
     values = {name: value for name, value in asdict(account).items() if name != "kind"}
     return ({"day": day} if daily else {}) | values
@@ -123,6 +172,10 @@ def _document(day: str, account: Account, *, daily: bool) -> dict[str, Any]:
 def _write(file: Path, found: list[tuple[str, Account]], *, daily: bool) -> None:
     columns = (("day",) if daily else ()) + _COLUMNS
     rows = [((day,) if daily else ()) + tuple(getattr(account, name) for name in _COLUMNS) for day, account in found]
+    _write_table(file, columns, rows)
+
+
+def _write_table(file: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     try:
         file.write_text(csv_text(columns, rows), newline="")
     except OSError as error:

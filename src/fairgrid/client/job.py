@@ -30,6 +30,8 @@ __all__ = [
     "Job",
     "JobRuntime",
     "PreparedJob",
+    "local_files",
+    "manifest_of",
     "parse_size",
     "prepare_job",
     "read_items",
@@ -302,11 +304,16 @@ async def run_locally(
         HostFailure: this machine cannot run it.
     """
     manifest = manifest_of(job, timeref=timeref)
-    files = {reference.cid: path for path, reference in _files(job, manifest)}
+    files = local_files(job, timeref=timeref)
     context = TaskContext(deal_id=deal_id, task_id=task_id, index=index, bot_first=index, bot_size=1)
     return await run_job(
         manifest, manifest.cid(), context, inputs=files, workdir=workdir, sandbox=sandbox, dependencies=dependencies
     )
+
+
+def local_files(job: Job, *, timeref: int) -> dict[str, Path]:
+    """The program and the inputs of a job on this machine, by CID."""
+    return {reference.cid: path for path, reference in _files(job, manifest_of(job, timeref=timeref))}
 
 
 def _files(job: Job, manifest: Manifest) -> list[tuple[Path, FileRef]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 
-from fairgrid.pool.core.accounts import Account
+from fairgrid.pool.core.accounts import Account, Correction
 from fairgrid.pool.core.events import Event
 from fairgrid.pool.core.machine import Outcome
 from fairgrid.pool.core.state import TaskState
@@ -21,19 +21,30 @@ def commit_of(
     at: float,
     position: int | None = None,
     account: Callable[[TaskState], Iterable[Account]] | None = None,
+    corrected: Callable[[Correction], None] | None = None,
 ) -> Commit:
     """A snapshot of all that changed, to be written before anything else happens to it.
 
     ``events`` are those that led to something, ``position`` is the last block of the chain that was taken with them.
-    ``account`` gives what a task adds to the accounts; it is asked once, when nothing more is expected of the task.
+    ``account`` gives what a task adds to the accounts; it is asked once, when nothing more is expected of the task, and
+    again when the chain took that back; ``corrected`` is told of what is taken off then.
     """
     fresh = Counter([line.task_id for line in outcome.lines])
     accounts: list[Account] = []
+    if corrected is not None:
+        for correction in outcome.corrections:
+            corrected(correction)
+    corrections = {correction.task_id: correction for correction in outcome.corrections}
     if account is not None:
         for task in outcome.changed:
-            if not task.accounted and task.is_settled:
-                task.accounted = True
-                accounts += account(task)
+            if task.accounted or not task.is_settled:
+                continue
+            task.accounted = True
+            added = list(account(task))
+            if task.task_id in corrections and added == list(corrections[task.task_id].accounts):
+                del corrections[task.task_id]  # It is over as before, only in other blocks.
+            else:
+                accounts += added
     return Commit(
         at=at,
         events=events,
@@ -44,4 +55,5 @@ def commit_of(
         standings={standing.worker: standing for standing in outcome.standings},
         position=position,
         accounts=accounts,
+        corrections=list(corrections.values()),
     )

@@ -126,6 +126,7 @@ class PoolService(WorkerDesk):
             handled=lambda events, commit: self._teller.handled(events, commit),
             committing=self.meter.committing,
             account=lambda task: self._teller.account(task),
+            corrected=lambda correction: self._teller.corrected(correction),
         )
         self._inquiries = Inquiries(self.machine, store)
         self.dashboard = Dashboard(self, sleep=clock.sleep)

@@ -18,7 +18,7 @@ from typing import Protocol
 import structlog
 
 from fairgrid.pool.commits import commit_of
-from fairgrid.pool.core.accounts import Account
+from fairgrid.pool.core.accounts import Account, Correction
 from fairgrid.pool.core.events import Event, WorkerReady
 from fairgrid.pool.core.instructions import Instruction
 from fairgrid.pool.core.machine import PoolMachine
@@ -57,11 +57,12 @@ class WorkLoop:
         handled: Callable[[Sequence[Event], Commit], None],
         committing: Callable[[], AbstractContextManager[None]] = nullcontext,
         account: Callable[[TaskState], Iterable[Account]] | None = None,
+        corrected: Callable[[Correction], None] | None = None,
     ) -> None:
         """``act`` does what was decided. ``invalid`` has a task compared with the chain. ``offended`` is told of an
         event that could not be taken at all, and says False if it was nobody's word: then the loop ends. ``handled`` is
         told of all events of a group and of what they led to, before it is written; ``committing`` goes around that.
-        ``account`` gives what a task that is over adds to the accounts.
+        ``account`` gives what a task that is over adds to the accounts, ``corrected`` is told of what it adds no more.
         """
         self._machine = machine
         self._store = store
@@ -72,6 +73,7 @@ class WorkLoop:
         self._told = handled
         self._committing = committing
         self._account = account
+        self._corrected = corrected
         self._batch: list[Event] = []
         self._queue: deque[Event | Position] = deque()
         self._unfinished = 0
@@ -181,7 +183,12 @@ class WorkLoop:
     def _group(self) -> tuple[Commit, int]:
         """All that was handled since the last group, as one commit; and of how many items of the queue."""
         commit = commit_of(
-            self._machine.outcome(), self._events, at=self._began, position=self._position, account=self._account
+            self._machine.outcome(),
+            self._events,
+            at=self._began,
+            position=self._position,
+            account=self._account,
+            corrected=self._corrected,
         )
         self._told(self._batch, commit)
         count = self._handled

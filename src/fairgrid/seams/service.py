@@ -10,9 +10,9 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from typing import Any, Final, TypeVar
 
 import uvicorn
 from prometheus_client import CollectorRegistry
@@ -20,12 +20,15 @@ from prometheus_client import CollectorRegistry
 from fairgrid.errors import UsageError
 from fairgrid.seams.metrics import Metered, metrics_token
 
-__all__ = ["Opener", "drain", "run_service", "serving"]
+__all__ = ["Opener", "drain", "run_service", "serving", "until_server_ends"]
 
 #: What `serving` hosts: an ASGI application (its type is left open, as frameworks disagree on it).
 Opener = Callable[[], AbstractAsyncContextManager[Any]]
 
 _GRACE_S = 3
+_ENDING: Final = "fairgrid.ending"
+"""Key of a request's scope: an event that is set when the server begins to end."""
+_Item = TypeVar("_Item")
 
 
 class _Server(uvicorn.Server):
@@ -87,16 +90,18 @@ async def serving(
 ) -> AsyncIterator[str]:
     """Serve ``application`` in this event loop while the block runs; gives its base URL, without a trailing slash.
 
-    Port 0 takes a free one. On leaving, open connections have 3 s to finish, then they are cut.
-    ``ws_max_size`` is the largest websocket message in bytes; ``listener`` a bound socket to use instead of ``port``.
+    Port 0 takes a free one. On leaving, streams of `until_server_ends` end, other open connections have 3 s to finish;
+    then they are cut. ``ws_max_size`` is the largest websocket message in bytes; ``listener`` a bound socket to use
+    instead of ``port``.
 
     Raises:
         UsageError: the address cannot be bound.
     """
     listener = listener or _bind(host, port)
     url = _url(host, listener)
+    ending = asyncio.Event()
     config = uvicorn.Config(
-        application,
+        _told(application, ending),
         log_config=None,
         access_log=False,
         server_header=False,
@@ -116,11 +121,48 @@ async def serving(
             task.result()
         yield url
     finally:
+        ending.set()
         server.stop()
         try:
             await task
         finally:
             listener.close()
+
+
+def _told(application: Any, ending: asyncio.Event) -> Any:
+    """The application; each of its requests knows when the server ends."""
+
+    async def called(scope: Any, receive: Any, send: Any) -> None:
+        scope[_ENDING] = ending
+        await application(scope, receive, send)
+
+    return called
+
+
+async def until_server_ends(scope: Mapping[str, Any], stream: AsyncIterator[_Item]) -> AsyncIterator[_Item]:
+    """The items of a stream without an end of its own, as long as the server of the request ``scope`` goes on.
+
+    A server that is not one of `serving` is taken to go on for ever.
+    """
+    ending = asyncio.create_task((scope.get(_ENDING) or asyncio.Event()).wait())
+    step: asyncio.Future[_Item] | None = None
+    try:
+        while True:
+            step = asyncio.ensure_future(anext(stream))
+            await asyncio.wait((step, ending), return_when=asyncio.FIRST_COMPLETED)
+            if not step.done():
+                return
+            try:
+                yield step.result()
+            except StopAsyncIteration:
+                return
+    finally:
+        ending.cancel()
+        if step is not None:
+            step.cancel()
+            await asyncio.gather(step, return_exceptions=True)
+        if isinstance(stream, AsyncGenerator):
+            await stream.aclose()
 
 
 async def drain(body: AsyncIterator[bytes], *, limit_bytes: int, limit_s: float = 10) -> None:

@@ -10,6 +10,7 @@ from fairgrid.pool.core.events import (
     Held,
     LeaseFailed,
     SealReceived,
+    Tick,
     WorkerBeat,
 )
 from fairgrid.pool.core.instructions import (
@@ -200,6 +201,20 @@ def test_an_authorised_worker_that_does_not_contribute_is_given_up_and_the_next_
     world.run()
     assert _part(world, task, idle) is ReplicaPhase.GIVEN_UP
     assert world.run_until_final(task).phase is Phase.COMPLETED
+
+
+def test_an_authorised_worker_is_not_given_up_for_the_time_in_which_the_pool_saw_no_chain() -> None:
+    idle = Fake("idle", owner="idle", obeys_authorisation=False)
+    world = World([idle])
+    task = world.deal(1)
+    world.run()
+    world.now += 90
+    world.feed(Tick(world.chain_time, silence_s=90.0))
+    assert _part(world, task, idle) is ReplicaPhase.AUTHORISED
+    world.tick(59)
+    assert _part(world, task, idle) is ReplicaPhase.AUTHORISED
+    world.tick(1)
+    assert world.machine.tasks[task].replicas[0].phase is ReplicaPhase.GIVEN_UP
 
 
 def test_a_contribution_of_a_worker_that_was_given_up_still_counts() -> None:
@@ -496,3 +511,26 @@ def test_a_worker_that_owes_an_opening_gets_no_new_lease() -> None:
     world.open(mute, first, world.given(SendLease)[0].lease_id)
     world.tick(1)
     assert len(world.given(SendLease)) == 2
+
+
+def test_a_lost_lease_does_not_come_back_beside_a_new_one_of_the_same_worker() -> None:
+    worker = Fake("only", owner="only", seals=False, slots=2)
+    world = World([worker], Policy(seal_window_min_s=600))
+    task = world.deal(1)
+    world.run()
+    (old,) = world.given(SendLease)
+    world.lose(worker)
+    world.tick(world.policy.reconnect_grace_s + 1)
+    world.join(worker, held=())
+    world.tick(61)
+    new = world.given(SendLease)[-1]
+    assert new.lease_id != old.lease_id
+    world.lose(worker)
+    world.join(worker, held=tuple(Held(lease.lease_id, task, "computing") for lease in (old, new)))
+    state = world.machine.tasks[task]
+    assert [(part.lease_id, part.phase) for part in state.replicas if not part.ended] == [
+        (new.lease_id, ReplicaPhase.LEASED)
+    ]
+    assert [abort.lease_id for abort in world.given(SendAbort)][-1] == old.lease_id
+    world.seal(worker, old)
+    assert [part.lease_id for part in state.replicas if not part.ended] == [new.lease_id]

@@ -11,6 +11,7 @@ from fairgrid.pool.core.instructions import (
     Claim,
     Finalize,
     Initialize,
+    Instruction,
     Reopen,
     RequestUpload,
     SendAbort,
@@ -62,6 +63,25 @@ def test_an_upload_that_is_not_in_storage_is_no_lie_and_is_asked_again_after_a_p
     world.tick(1)
     assert len(world.given(RequestUpload)) == 1
     assert world.run_until_final(task).phase is Phase.COMPLETED
+
+
+def test_the_only_winner_that_is_here_is_asked_again_after_a_pause_while_another_is_away() -> None:
+    here, away = fakes = honest(2)
+    here.uploads_as = "gone"
+    world = World(fakes, Policy(authorisation_order=(here.address, away.address)))
+
+    def lose(instruction: Instruction) -> bool:
+        if isinstance(instruction, RequestUpload) and away.connected:
+            world.lose(away)
+        return False
+
+    world.on_send = lose
+    task = world.deal(4)
+    world.run()
+    assert len(world.given(RequestUpload)) == 1
+    here.uploads_as = ""
+    assert world.run_until_final(task).phase is Phase.COMPLETED
+    assert [request.worker for request in world.given(RequestUpload)] == [here.address, here.address]
 
 
 def test_an_upload_nobody_asked_for_is_not_looked_at() -> None:

@@ -8,8 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from fairgrid.chain import calls
-from fairgrid.pool.core.events import ChainReconciled, Event
+from fairgrid.chain.interface import Block
+from fairgrid.errors import ServiceUnavailable
+from fairgrid.pool.core.events import ChainReconciled, Event, Tick
 from fairgrid.pool.core.policy import Policy
 from fairgrid.pool.core.state import PoolIdentity, TaskState
 from fairgrid.pool.onchain.translation import terms_of
@@ -85,3 +89,68 @@ async def test_a_reveal_that_is_mined_while_a_task_is_read_comes_with_its_digest
     assert isinstance(event, ChainReconciled)
     (seen,) = event.facts.contributions
     assert (seen.status, event.facts.result_digest) == (ContributionStatus.PROVED, DIGEST)
+
+
+class SometimesAway:
+    """A chain that does not answer from ``away_from`` to ``away_until`` (local seconds)."""
+
+    chain_id = 1
+
+    def __init__(self, clock: Steps, away_from: float, away_until: float) -> None:
+        self._clock, self._away_from, self._away_until = clock, away_from, away_until
+
+    async def verify(self) -> None:
+        self._answer()
+
+    async def block_hash(self, number: int) -> str:
+        self._answer()
+        return "0x" + "00" * 32
+
+    async def head(self) -> Block:
+        self._answer()
+        return Block(1, "0x" + "01" * 32, int(self._clock.now()))
+
+    def _answer(self) -> None:
+        if self._away_from <= self._clock.now() < self._away_until:
+            raise ServiceUnavailable("chain", "memory:", "it is away")
+
+
+class Steps:
+    """Time that passes by sleeping, and ends the program when it is over."""
+
+    def __init__(self, over_at: float) -> None:
+        self._now, self._over_at = 1_000.0, over_at
+
+    def now(self) -> float:
+        return self._now
+
+    async def sleep(self, seconds: float) -> None:
+        self._now += seconds
+        if self._now >= self._over_at:
+            raise EndOfTimeError
+
+
+class EndOfTimeError(Exception):
+    """Enough time has passed."""
+
+
+async def test_the_first_tick_after_the_chain_was_away_says_for_how_long(tmp_path: Path) -> None:
+    clock = Steps(over_at=1_100.0)
+    fed: list[Event | Position] = []
+    store = PoolStore.open(tmp_path / "pool.db")
+    try:
+        needed: dict[str, Any] = {
+            "chain": SometimesAway(clock, 1_010.0, 1_070.0),
+            "identity": PoolIdentity(1, ZERO_ADDRESS, ZERO_ADDRESS),
+            "policy": Policy(),
+            "store": store,
+            "clock": clock,
+            "feed": fed.append,
+        }
+        unasked: dict[str, Any] = dict.fromkeys(inspect.signature(ChainWatcher).parameters)
+        with pytest.raises(EndOfTimeError):
+            await ChainWatcher(**(unasked | needed)).keep_time()
+    finally:
+        store.close()
+    silences = [event.silence_s for event in fed if isinstance(event, Tick) and event.silence_s]
+    assert silences == [pytest.approx(60.5)]

@@ -7,13 +7,19 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from fairgrid.pool.core.accounts import Account, AccountKind, accounts_of, added_up, day_of
+from fairgrid.pool.commits import commit_of
+from fairgrid.pool.core.accounts import Account, AccountKind, Correction, accounts_of, added_up, day_of
+from fairgrid.pool.core.events import ChainReconciled, Event
+from fairgrid.pool.core.phases import Phase
 from fairgrid.pool.core.policy import Policy
-from fairgrid.pool.records.account_store import AccountStore, write_accounts
+from fairgrid.pool.core.state import ChainFacts
+from fairgrid.pool.records.account_store import AccountStore, usage, write_accounts, write_corrections
+from fairgrid.pool.records.rows import Commit
 from fairgrid.pool.records.store import PoolStore
 from fairgrid.protocol.usage import Usage
 from fairgrid.protocol.views import TaskStatus
@@ -219,3 +225,138 @@ def test_a_task_settled_at_once_and_known_by_the_hubs_view_only_is_paid_to_its_w
     assert accounts[1] == accounts[proved.weight]
     paid = {account.subject: account.nrlc for account in accounts[1] if account.kind in ("worker", "pool")}
     assert sum(paid.values()) == 100 and paid[proved.worker] > 0
+
+
+def taken_back(world: World, task: str, facts: ChainFacts) -> Commit:
+    """What is committed when the chain's word of a task changes."""
+    world.chain[task] = facts
+    world.machine.take(ChainReconciled(task, facts), now=world.now)
+    world.machine.settle(now=world.now)
+    return committed(world)
+
+
+def committed(world: World) -> Commit:
+    outcome = world.machine.outcome()
+    world.pending.extend(outcome.instructions)
+    return commit_of(outcome, [], at=world.now, account=lambda task: accounts_of(task, IDENTITY.workerpool))
+
+
+def _handled(world: World, event: Event) -> Commit:
+    world.machine.take(event, now=world.now)
+    world.machine.settle(now=world.now)
+    return committed(world)
+
+
+def test_what_a_reorganisation_takes_back_is_taken_off_and_what_it_becomes_instead_is_counted(database: str) -> None:
+    store = PoolStore.open(database)
+    try:
+        world = World(honest(1))
+        world.feed = lambda event: store.commit(_handled(world, event)) or ()  # type: ignore[method-assign,func-returns-value]
+        task = world.deal(1, price=PRICE)
+        world.run()
+        before = {kind: sums(store, kind) for kind in ("requester", "app", "worker", "pool")}
+        (requester,) = before["requester"].values()
+        assert (requester.tasks, requester.completed, requester.nrlc) == (1, 1, PRICE)
+        # The chain took the finalization back, and everything before it but the opening; nobody comes any more.
+        for fake in world.fakes.values():
+            world.lose(fake)
+        world.pending.clear()
+        commit = taken_back(world, task, ChainFacts(TaskStatus.ACTIVE))
+        (correction,) = commit.corrections
+        assert correction.task_id == task and "COMPLETED became ACTIVE" in correction.reason
+        assert not commit.accounts
+        store.commit(commit)
+        for kind in before:
+            for subject, account in sums(store, kind).items():  # type: ignore[arg-type]
+                assert (account.tasks, account.completed, account.leases, account.nrlc) == (0, 0, 0, 0), subject
+        # What was counted before still stands in its row.
+        with store.engine.connect() as connection:
+            kept = connection.execute(sa.select(usage.c.nrlc).where(usage.c.kind == "requester")).scalars().all()
+        assert kept == [PRICE]
+        (line,) = AccountStore(store.engine).corrections("requester")
+        assert (line.task_id, line.account.nrlc, line.account.tasks) == (task, -PRICE, -1)
+        world.tick(11 * 60)
+        world.run()
+        assert world.machine.tasks[task].phase is Phase.FAILED
+        (requester,) = sums(store, "requester").values()
+        assert (requester.tasks, requester.completed, requester.nrlc) == (1, 0, 0)
+        assert all(account.nrlc == 0 for account in sums(store, "worker").values())
+        assert sum(account.nrlc for account in sums(store, "pool").values()) == 0
+    finally:
+        store.close()
+
+
+def test_a_task_that_is_over_as_before_in_other_blocks_leaves_no_correction(tmp_path: Path) -> None:
+    store = PoolStore.open(tmp_path / "pool.db")
+    try:
+        world = World(honest(1))
+        world.feed = lambda event: store.commit(_handled(world, event)) or ()  # type: ignore[method-assign,func-returns-value]
+        task = world.deal(1, price=PRICE)
+        world.run()
+        before = sums(store, "worker")
+        facts = world.chain[task]
+        commit = taken_back(world, task, replace(facts, reveal_deadline=facts.reveal_deadline + 7))
+        assert not commit.corrections and not commit.accounts
+        store.commit(commit)
+        assert sums(store, "worker") == before
+        assert world.machine.tasks[task].accounted
+    finally:
+        store.close()
+
+
+def test_a_correction_may_make_a_day_negative_and_is_forgotten_with_its_day(database: str) -> None:
+    store = PoolStore.open(database)
+    try:
+        account = Account(
+            "worker", address("w"), tasks=1, completed=1, leases=1, cpu_ms=5, peak_memory_bytes=9, nrlc=70
+        )
+        with store.engine.begin() as connection:
+            write_accounts(connection, "2026-01-01", [account])
+            write_corrections(connection, 1_767_312_000.0, [Correction("0x" + "ab" * 32, "why", (account,))])
+        accounts = AccountStore(store.engine)
+        first, second = accounts.days("worker")
+        assert (first.day, first.account.nrlc) == ("2026-01-01", 70)
+        assert (second.day, second.account.nrlc, second.account.cpu_ms) == ("2026-01-02", -70, -5)
+        (both,) = accounts.sums("worker")
+        assert (both.nrlc, both.tasks, both.peak_memory_bytes) == (0, 0, 9)
+        assert accounts.corrections("worker", until="2026-01-01") == []
+        assert accounts.purge("2026-01-02", limit=10) == 1 and len(accounts.corrections("worker")) == 1
+        assert accounts.purge("2026-01-03", limit=10) == 1 and accounts.corrections("worker") == []
+    finally:
+        store.close()
+
+
+async def test_a_reorganisation_under_a_running_pool_is_corrected_and_the_task_counts_when_it_is_over_again(
+    tmp_path: Path,
+) -> None:
+    grid = Grid(tmp_path, keep_states=60)
+    worker = Scripted(grid, "worker", Script(usage=MEASURED))
+    async with grid.pool():
+        async with worker.connected():
+            task = await grid.task(1)
+            before = (await grid.chain.head()).number
+            await grid.until_phase(task, "completed")
+            store = PoolStore.open(tmp_path / "pool.db")
+
+            async def counted() -> bool:
+                return [account.nrlc for account in sums(store, "requester").values()] == [PRICE]
+
+            await grid.until(counted, what="the task's accounts")
+        grid.chain.reorganise((await grid.chain.head()).number - before, drop=True)
+        grid.chain.mine()
+
+        async def corrected() -> bool:
+            return any(line.task_id == task for line in AccountStore(store.engine).corrections("requester"))
+
+        await grid.until(corrected, what="the correction")
+        assert [account.nrlc for account in sums(store, "requester").values()] == [0]
+        grid.chain.skip(100_000)
+        await grid.until_status(task, TaskStatus.FAILED)
+        await grid.until_phase(task, "failed")
+
+        async def counted_again() -> bool:
+            (requester,) = sums(store, "requester").values()
+            return (requester.tasks, requester.completed, requester.nrlc) == (1, 0, 0)
+
+        await grid.until(counted_again, what="the refund in the accounts")
+        store.close()

@@ -14,13 +14,23 @@ from typing import Literal
 from fairgrid.pool.core import unopened
 from fairgrid.pool.core.book import Book
 from fairgrid.pool.core.phases import Phase
-from fairgrid.pool.core.state import Replica, TaskState
+from fairgrid.pool.core.state import ChainFacts, Replica, TaskState
 from fairgrid.protocol.rewards import distribute
 from fairgrid.protocol.trust import log2_weight
 from fairgrid.protocol.usage import MAX_USAGE, Usage
 from fairgrid.protocol.views import ContributionStatus
 
-__all__ = ["ACCOUNT_KINDS", "Account", "AccountKind", "accounts_of", "added_up", "day_of", "note_usage"]
+__all__ = [
+    "ACCOUNT_KINDS",
+    "Account",
+    "AccountKind",
+    "Correction",
+    "accounts_of",
+    "added_up",
+    "day_of",
+    "note_usage",
+    "take_back",
+]
 
 AccountKind = Literal["requester", "app", "worker", "pool"]
 ACCOUNT_KINDS: tuple[AccountKind, ...] = ("requester", "app", "worker", "pool")
@@ -68,6 +78,32 @@ class Account:
             self.nrlc + other.nrlc,
         )
 
+    def negated(self) -> Account:
+        """What takes it away; the peak stays what it was."""
+        return Account(
+            self.kind,
+            self.subject,
+            -self.tasks,
+            -self.completed,
+            -self.leases,
+            -self.metered,
+            -self.cpu_ms,
+            -self.wall_ms,
+            0,
+            -self.bytes_in,
+            -self.bytes_out,
+            -self.nrlc,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What a task had added to the accounts, and does not any more."""
+
+    task_id: str
+    reason: str
+    accounts: tuple[Account, ...]
+
 
 def day_of(at: float) -> str:
     """The day (UTC) of a local time, as ``2026-01-31``."""
@@ -79,7 +115,7 @@ def note_usage(book: Book, task: TaskState, replica: Replica, usage: Usage | Non
 
     A worker is paid by the task and not by the second, so a lie here gains it nothing; it must not spoil sums either.
     """
-    if usage is None or not replica.sealed_at or usage == replica.usage:
+    if usage is None or not replica.sealed_at or usage == replica.usage or task.accounted:
         return
     worker = book.workers.get(replica.worker)
     slots = worker.slots if worker is not None else 1
@@ -125,6 +161,17 @@ def accounts_of(task: TaskState, workerpool: str) -> list[Account]:
     if completed:
         accounts.append(Account("pool", workerpool, tasks=ended, completed=ended, nrlc=kept))
     return accounts
+
+
+def take_back(book: Book, task: TaskState, facts: ChainFacts) -> None:
+    """Before a task gets other facts: what it added to the accounts is taken off, and it enters them anew when it is
+    over again. Nothing if it is not in them."""
+    if not task.accounted or facts == task.facts:
+        return
+    reason = f"The chain took it back: {task.facts.status.name} became {facts.status.name}."
+    accounts = tuple(accounts_of(task, book.identity.workerpool))
+    book.corrections[task.task_id] = Correction(task.task_id, reason, accounts)
+    task.accounted = False
 
 
 def added_up(accounts: Iterable[Account]) -> list[Account]:

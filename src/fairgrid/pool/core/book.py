@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from fairgrid.pool.core.burdens import Burden, DealRecord, Part
 from fairgrid.pool.core.credibility import Standings
@@ -45,6 +46,9 @@ from fairgrid.pool.core.state import (
 )
 from fairgrid.pool.core.timers import Timers
 from fairgrid.protocol.trust import FRESH_WEIGHT
+
+if TYPE_CHECKING:
+    from fairgrid.pool.core.accounts import Correction
 
 __all__ = ["Book"]
 
@@ -109,6 +113,8 @@ class Book:
     stragglers: dict[str, None] = field(default_factory=dict)
     """Tasks with a replica that may get a copy, once those that wait for workers had their turn."""
     finished: dict[str, None] = field(default_factory=dict)
+    corrections: dict[str, Correction] = field(default_factory=dict)
+    """What the accounts of tasks were, that the chain took back since this was last asked for."""
     tally: Counter[str] = field(default_factory=Counter)
     """How often what happened, for whoever measures: ``lease/lost`` and other ends of replicas, ``audit/agreed``."""
     dependents: dict[str, None] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fairgrid.pool.core import accounts
 from fairgrid.pool.core.book import Book
 from fairgrid.pool.core.events import (
     ConsensusReached,
@@ -74,7 +75,9 @@ def take(
                 facts = ChainFacts(facts.status, event.result_hash, facts.reveal_deadline, event.digest, (proved,))
         case TaskClaimed():
             status = TaskStatus.FAILED
-    task.facts = facts.with_status(status)
+    facts = facts.with_status(status)
+    accounts.take_back(book, task, facts)
+    task.facts = facts
     book.touch(task)
 
 
@@ -116,6 +119,7 @@ def reconcile(book: Book, task: TaskState, facts: ChainFacts) -> None:
     book.reconciling = True
     if facts == task.facts:
         return
+    accounts.take_back(book, task, facts)
     before, task.facts = task.facts, facts
     book.touch(task)
     for replica in task.replicas:

@@ -359,6 +359,8 @@ class Tick(Struct, frozen=True, gc=False):
     """Time passes; ``chain_time`` is the newest block's, by which deadlines are judged."""
 
     chain_time: int
+    silence_s: float = 0.0
+    """Before this the chain did not answer for so long (local seconds): what was mined meanwhile is not known yet."""
 
 
 Event = (

@@ -21,6 +21,7 @@ from fairgrid.pool.core import (
     timing,
 )
 from fairgrid.pool.core import bags as bags_of
+from fairgrid.pool.core.accounts import Correction
 from fairgrid.pool.core.book import Book
 from fairgrid.pool.core.events import (
     ChainReconciled,
@@ -132,6 +133,8 @@ class Outcome:
     """Deals that changed; store them as well."""
     standings: tuple[Standing, ...] = ()
     """Workers' records that changed; store them as well."""
+    corrections: tuple[Correction, ...] = ()
+    """What tasks that were in the accounts add no more."""
 
 
 class PoolMachine:
@@ -300,8 +303,9 @@ class PoolMachine:
         book.advanced |= book.changed
         changed = tuple(book.tasks[task_id] for task_id in book.changed)
         bags = tuple(book.changed_bags.values())
-        outcome = Outcome(tuple(book.instructions), changed, tuple(book.lines), bags, book.standings.take_changed())
-        book.instructions, book.lines, book.changed, book.changed_bags = [], [], {}, {}
+        corrections, standings = tuple(book.corrections.values()), book.standings.take_changed()
+        outcome = Outcome(tuple(book.instructions), changed, tuple(book.lines), bags, standings, corrections)
+        book.instructions, book.lines, book.changed, book.changed_bags, book.corrections = [], [], {}, {}, {}
         return outcome
 
     # --- one event ------------------------------------------------------------------------------------------------
@@ -310,8 +314,10 @@ class PoolMachine:
         self._book.now = now
         return self._book
 
-    def _tick(self, chain_time: int) -> None:
-        book = self._book
+    def _tick(self, event: Tick) -> None:
+        book, chain_time = self._book, event.chain_time
+        if event.silence_s:
+            self._excuse(event.silence_s)
         if not book.chain_time:
             # Until the chain was first seen no task could be judged.
             book.due |= dict.fromkeys(book.tasks)
@@ -328,6 +334,12 @@ class PoolMachine:
         for deal_id in book.bag_timers.take(chain_time):
             if deal_id in book.bags:
                 bags_of.enqueue(book, book.bags[deal_id])
+
+    def _excuse(self, silence_s: float) -> None:
+        """Nobody is given up for what the pool could not see: the authorised have so much longer."""
+        for task in self._book.tasks.values():
+            for replica in task.in_phase(ReplicaPhase.AUTHORISED):
+                replica.authorised_at = min(replica.authorised_at + silence_s, self._book.now)
 
     def _look(self, task: TaskState) -> None:
         """Look at a task because its time has come."""
@@ -377,7 +389,7 @@ class PoolMachine:
         if type(event) in _ABOUT_A_TASK:
             self._about(cast(_AboutATask, event))
         elif isinstance(event, Tick):
-            self._tick(event.chain_time)
+            self._tick(event)
         elif isinstance(event, _PRESENCE):
             presence.take(book, event)
         elif isinstance(event, DealMatched):

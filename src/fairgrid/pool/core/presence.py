@@ -149,7 +149,11 @@ def _resume_replica(book: Book, task: TaskState, replica: Replica, is_held: bool
         case ReplicaPhase.CONTRIBUTED | ReplicaPhase.AUDITING:
             settlement.remind(book, task, replica)
         case ReplicaPhase.LOST if (
-            is_held and task.phase is Phase.SEALING and replica.round == task.round and not replica.seal
+            is_held
+            and task.phase is Phase.SEALING
+            and replica.round == task.round
+            and not replica.seal
+            and not task.is_held_by(replica.owner)
         ):
             book.move(task, replica, ReplicaPhase.LEASED)
             book.tell(task, "A worker that was given up is back and still computes.", worker=replica.worker)

@@ -51,6 +51,7 @@ def seal_received(book: Book, task: TaskState, replica: Replica, event: SealRece
         return
     # A worker that was cut off may have gone on computing; its seal is as good as before if its round is still open.
     returned = replica.phase is ReplicaPhase.LOST and task.phase is Phase.SEALING and replica.round == task.round
+    returned = returned and not task.is_held_by(replica.owner)
     if event.round != replica.round or not (replica.phase is ReplicaPhase.LEASED or returned):
         book.send(SendAbort(task.task_id, event.worker, replica.lease_id, "This lease takes no seal any more."))
         return

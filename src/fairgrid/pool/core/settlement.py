@@ -324,8 +324,6 @@ def _seek_upload(book: Book, task: TaskState) -> None:
             upload = task.upload
         else:
             return
-    if book.now < upload.not_before:
-        return
     able = []
     for seen in task.facts.revealed():
         replica = task.contributor(seen.worker)
@@ -334,6 +332,8 @@ def _seek_upload(book: Book, task: TaskState) -> None:
     if not able:
         return
     chosen = min(able, key=lambda replica: upload.failures.get(replica.worker, 0))
+    if upload.failures.get(chosen.worker, 0) and book.now < upload.not_before:
+        return
     upload.lease_id = chosen.lease_id
     upload.worker = chosen.worker
     upload.asked_at = book.now
@@ -347,8 +347,7 @@ def _upload_failed(book: Book, task: TaskState, why: str) -> None:
     failures[upload.worker] = failures.get(upload.worker, 0) + 1
     book.tell(task, f"The upload does not count: {why}", worker=upload.worker)
     # The next winner is asked at once; one that failed before only after a pause.
-    tried_all = all(failures.get(seen.worker, 0) > 0 for seen in task.facts.revealed())
-    pause = min(2.0 ** sum(failures.values()), _LONGEST_UPLOAD_PAUSE_S) if tried_all else 0.0
+    pause = min(2.0 ** min(sum(failures.values()), 16), _LONGEST_UPLOAD_PAUSE_S)
     task.upload = Upload(failures=failures, not_before=book.now + pause)
 
 

@@ -372,6 +372,10 @@ class TaskState(Struct, gc=False):
         """Whether a worker's contribution waits for its confirmations."""
         return bool(self.ahead) and any(seen.worker == worker for seen in self.unconfirmed)
 
+    def is_held_by(self, owner: str) -> bool:
+        """Whether a machine of this owner has a part in it now."""
+        return any(replica.owner == owner and not replica.ended for replica in self.replicas)
+
     def in_phase(self, *phases: ReplicaPhase) -> list[Replica]:
         """Those of its replicas; a copy, so that they may move on meanwhile."""
         return [replica for replica in self.replicas if replica.phase in phases]

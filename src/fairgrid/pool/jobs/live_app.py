@@ -24,6 +24,7 @@ from fairgrid.protocol.access import MAX_ACCESS_S, access_message
 from fairgrid.protocol.hexes import checksum, is_hex32, to_hex32
 from fairgrid.protocol.seals import message_hash, recover_message_signer
 from fairgrid.protocol.views import TaskStatus
+from fairgrid.seams.service import until_server_ends
 
 __all__ = ["live_routes"]
 
@@ -58,7 +59,8 @@ class _LiveRim:
             task = await self._allowed(request)
         except _Refused as error:
             return _error(error.status, str(error))
-        return StreamingResponse(self._events(task.task_id), media_type="text/event-stream", headers=_HEADERS)
+        stream = until_server_ends(request.scope, self._events(task.task_id))
+        return StreamingResponse(stream, media_type="text/event-stream", headers=_HEADERS)
 
     async def partial(self, request: Request) -> Response:
         """What the job has written so far, as an archive in storage: unverified, from one worker."""

@@ -21,6 +21,7 @@ from starlette.routing import Route
 
 from fairgrid.pool.core.accounts import Account
 from fairgrid.pool.observability.numbers import PoolNumbers
+from fairgrid.seams.service import until_server_ends
 
 __all__ = ["Dashboard", "Shown", "Totals", "dashboard_routes"]
 
@@ -59,7 +60,7 @@ class Shown(Protocol):
 
 @dataclass(slots=True)
 class Totals:
-    """What happened since this process leads; only ever more."""
+    """What happened since this process leads; less only where a reorganisation takes tasks back."""
 
     completed: int = 0
     failed: int = 0
@@ -224,7 +225,8 @@ def dashboard_routes(dashboard: Dashboard) -> list[Route]:
             text = f"{_MOST_SPECTATORS} look on already. Ask for /dashboard/numbers now and then."
             return JSONResponse({"error": text}, 503, headers={"retry-after": "30"})
         headers = {"cache-control": "no-cache", "x-accel-buffering": "no", "x-content-type-options": "nosniff"}
-        return StreamingResponse(dashboard.stream(), media_type="text/event-stream", headers=headers)
+        stream = until_server_ends(request.scope, dashboard.stream())
+        return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
     return [
         Route("/dashboard", page),

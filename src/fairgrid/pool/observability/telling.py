@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from fairgrid.pool.core.accounts import Account, accounts_of
+from fairgrid.pool.core.accounts import Account, Correction, accounts_of
 from fairgrid.pool.core.events import Event, SealReceived
 from fairgrid.pool.core.machine import PoolMachine
 from fairgrid.pool.core.state import TaskState
@@ -56,6 +56,10 @@ class GroupTeller:
         accounts = accounts_of(task, self._workerpool)
         self.totals.add(accounts)
         return accounts
+
+    def corrected(self, correction: Correction) -> None:
+        """A task adds no more what it added."""
+        self.totals.add(account.negated() for account in correction.accounts)
 
     def handled(self, events: Sequence[Event], commit: Commit) -> None:
         """Tell of a group, and of what it led to."""

@@ -40,6 +40,8 @@ SAFE_DEPTH = 64
 """After a restart, events are read again from so many blocks before the last one that was taken."""
 _DEEP_STEP = 10_000
 _TICK_S = 0.5
+_SILENT_S = 5.0
+"""A chain that was not heard of for so long was away."""
 _READ_AT_ONCE = 200
 _IDENTITY_EVERY_S = 30.0
 _LONGEST_PAUSE_S = 8.0
@@ -198,9 +200,10 @@ class ChainWatcher:
                     await self.check_identity()
                     await self._remember_anchor()
                 head = await self._chain.head()
-                self.chain_time = head.timestamp
-                self.answered_at = self._clock.now()
-                self._feed(Tick(head.timestamp))
+                self.chain_time, now = head.timestamp, self._clock.now()
+                silence_s = now - self.answered_at if self.answered_at else 0.0
+                self.answered_at = now
+                self._feed(Tick(head.timestamp, silence_s if silence_s > _SILENT_S else 0.0))
             except ServiceUnavailable as error:
                 self._identity_checked_at = 0.0
                 _log.warning("the chain does not answer", error=str(error))

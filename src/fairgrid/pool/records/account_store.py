@@ -9,12 +9,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
-from fairgrid.pool.core.accounts import Account, AccountKind, added_up
+from fairgrid.pool.core.accounts import Account, AccountKind, Correction, added_up, day_of
 from fairgrid.pool.records import schema
 from fairgrid.pool.records.bulk import BulkInsert
 from fairgrid.seams.database import Uint256
 
-__all__ = ["AccountStore", "DayAccount", "write_accounts"]
+__all__ = ["AccountCorrection", "AccountStore", "DayAccount", "write_accounts", "write_corrections"]
 
 _COUNTS = ("tasks", "completed", "leases", "metered", "cpu_ms", "wall_ms", "peak_memory_bytes", "bytes_in", "bytes_out")
 
@@ -29,6 +29,23 @@ usage = sa.Table(
 )
 """`Account` of one day (UTC) each."""
 
+_CORRECTED = tuple(name for name in _COUNTS if name != "peak_memory_bytes")
+
+corrections = sa.Table(
+    "pool_usage_correction",
+    schema.metadata,
+    sa.Column("number", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+    sa.Column("day", sa.String(10), nullable=False, index=True),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("task_id", sa.String(66), nullable=False),
+    sa.Column("reason", sa.String(200), nullable=False),
+    sa.Column("kind", sa.String(10), nullable=False),
+    sa.Column("subject", sa.String(42), nullable=False),
+    *(sa.Column(name, sa.BigInteger, nullable=False) for name in _CORRECTED),
+    sa.Column("nrlc", Uint256, nullable=False),
+)
+"""What is taken off, as numbers that are not negative, on the day on which it was found out."""
+
 _write = BulkInsert(
     usage,
     ("day", "kind", "subject", *_COUNTS, "nrlc"),
@@ -41,9 +58,20 @@ _MOST = (1 << 63) - 1
 
 @dataclass(frozen=True, slots=True)
 class DayAccount:
-    """One row."""
+    """One subject's sums of one day, less what was taken off on that day."""
 
     day: str
+    account: Account
+
+
+@dataclass(frozen=True, slots=True)
+class AccountCorrection:
+    """What was taken off a subject's sums: ``account`` has negative numbers. ``at`` is local time in seconds."""
+
+    day: str
+    at: float
+    task_id: str
+    reason: str
     account: Account
 
 
@@ -59,6 +87,26 @@ def write_accounts(connection: Connection, day: str, accounts: Iterable[Account]
         _write(connection, [_row(day, known.get((added.kind, added.subject)), added) for added in page])
 
 
+def write_corrections(connection: Connection, at: float, found: Iterable[Correction]) -> None:
+    """Take off what the chain took back; the rows of the days on which it was counted stay as they are."""
+    rows = [
+        {
+            "day": day_of(at),
+            "at": at,
+            "task_id": correction.task_id,
+            "reason": correction.reason[:200],
+            "kind": account.kind,
+            "subject": account.subject,
+            "nrlc": account.nrlc,
+            **{name: getattr(account, name) for name in _CORRECTED},
+        }
+        for correction in found
+        for account in correction.accounts
+    ]
+    if rows:
+        connection.execute(sa.insert(corrections), rows)
+
+
 class AccountStore:
     """Reads the accounts, and forgets old days."""
 
@@ -71,16 +119,41 @@ class AccountStore:
         return sorted(sums, key=lambda account: (-account.nrlc, -account.wall_ms, account.subject))
 
     def days(self, kind: AccountKind, *, since: str = "", until: str = "9999-12-31") -> list[DayAccount]:
-        """Every row of days ``since`` to ``until`` (both included), in their order."""
+        """Every day's sums of days ``since`` to ``until`` (both included), in their order. They are negative where more
+        was taken off than came."""
         with self._engine.connect().execution_options(read_only=True) as connection:
             rows = connection.execute(
-                sa.select(usage)
-                .where(usage.c.kind == kind)
-                .where(usage.c.day >= since)
-                .where(usage.c.day <= until)
-                .order_by(usage.c.day, usage.c.subject)
+                sa.select(usage).where(usage.c.kind == kind).where(usage.c.day >= since).where(usage.c.day <= until)
             ).all()
-        return [DayAccount(row.day, _account(row)) for row in rows]
+        found = {(row.day, row.subject): _account(row) for row in rows}
+        for correction in self.corrections(kind, since=since, until=until):
+            key = (correction.day, correction.account.subject)
+            known = found.get(key)
+            found[key] = correction.account if known is None else known.plus(correction.account)
+        return [DayAccount(day, found[day, subject]) for day, subject in sorted(found)]
+
+    def corrections(self, kind: AccountKind, *, since: str = "", until: str = "9999-12-31") -> list[AccountCorrection]:
+        """What was taken off on days ``since`` to ``until`` (both included), in order."""
+        with self._engine.connect().execution_options(read_only=True) as connection:
+            rows = connection.execute(
+                sa.select(corrections)
+                .where(corrections.c.kind == kind)
+                .where(corrections.c.day >= since)
+                .where(corrections.c.day <= until)
+                .order_by(corrections.c.number)
+            ).all()
+        return [
+            AccountCorrection(
+                row.day,
+                row.at,
+                row.task_id,
+                row.reason,
+                Account(
+                    row.kind, row.subject, nrlc=row.nrlc, **{name: getattr(row, name) for name in _CORRECTED}
+                ).negated(),
+            )
+            for row in rows
+        ]
 
     def purge(self, before: str, *, limit: int) -> int:
         """Delete up to ``limit`` rows of days before ``before``; gives how many went."""
@@ -96,7 +169,14 @@ class AccountStore:
                     .where(usage.c.subject == sa.bindparam("s")),
                     [{"d": key.day, "k": key.kind, "s": key.subject} for key in keys],
                 )
-        return len(keys)
+            numbers = (
+                connection.execute(sa.select(corrections.c.number).where(corrections.c.day < before).limit(limit))
+                .scalars()
+                .all()
+            )
+            if numbers:
+                connection.execute(sa.delete(corrections).where(corrections.c.number.in_(numbers)))
+        return len(keys) + len(numbers)
 
 
 def _account(row: Any) -> Account:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from fairgrid.chain.interface import SignedTransaction
-from fairgrid.pool.core.accounts import Account
+from fairgrid.pool.core.accounts import Account, Correction
 from fairgrid.pool.core.events import Event
 from fairgrid.pool.core.instructions import ChainInstruction, Instruction
 from fairgrid.pool.core.standing import Standing
@@ -115,6 +115,7 @@ class Commit:
     position: int | None = None
     """Every event of the chain up to this block was taken with it; None: nothing is said of that."""
     accounts: list[Account] = dataclasses.field(default_factory=list)
+    corrections: list[Correction] = dataclasses.field(default_factory=list)
 
     @property
     def is_empty(self) -> bool:

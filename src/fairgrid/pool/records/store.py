@@ -17,7 +17,7 @@ from fairgrid.errors import UsageError
 from fairgrid.pool.core.accounts import day_of
 from fairgrid.pool.core.state import DealTerms, PoolIdentity, StoryLine, TaskState
 from fairgrid.pool.records import documents, schema
-from fairgrid.pool.records.account_store import write_accounts
+from fairgrid.pool.records.account_store import write_accounts, write_corrections
 from fairgrid.pool.records.archive import PoolArchive
 from fairgrid.pool.records.bulk import BulkInsert
 from fairgrid.pool.records.plans import write_plans
@@ -145,6 +145,7 @@ class PoolStore(PoolArchive):
             [(item.worker, item.owner, at, documents.write_standing(item)) for item in commit.standings.values()],
         )
         write_accounts(connection, day_of(at), commit.accounts)
+        write_corrections(connection, at, commit.corrections)
         if commit.events:
             _write_journal(connection, [(at, len(commit.events), documents.write_events(commit.events))])
         write_plans(connection, commit.instructions, at)

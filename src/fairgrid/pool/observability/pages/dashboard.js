@@ -9,7 +9,7 @@ const byId = (name) => document.getElementById(name);
 const say = (name, text) => { byId(name).textContent = text; };
 const sum = (counts) => Object.values(counts).reduce((total, count) => total + count, 0);
 const grouped = (value, digits = 0) => value.toLocaleString("en", { maximumFractionDigits: digits });
-const rlc = (nrlc) => grouped(Number(nrlc) / 1e9, Number(nrlc) < 1e11 ? 4 : 1);
+const rlc = (nrlc) => grouped(Number(nrlc) / 1e9, Number(nrlc) < 1e6 ? 9 : Number(nrlc) < 1e11 ? 4 : 1);
 
 function duration(seconds) {
   if (seconds < 120) return `${Math.round(seconds)} s`;
@@ -100,6 +100,7 @@ function draw(name, lines) {
 function short(value) {
   if (value >= 1e6) return `${grouped(value / 1e6, 1)} M`;
   if (value >= 1e4) return `${grouped(value / 1e3, 1)} k`;
+  if (value > 0 && value < 0.01) return value.toExponential(0);
   return grouped(value, value < 10 ? 2 : 0);
 }
 
