@@ -84,6 +84,17 @@ def test_offered_names_are_sorted_and_exist(path: Path) -> None:
     assert [name for name in names if not hasattr(module, name)] == []
 
 
+@pytest.mark.parametrize("folder", sorted(PACKAGE.rglob("migrations")), ids=lambda folder: folder.parent.name)
+def test_revisions_of_a_database_follow_each_other_one_by_one(folder: Path) -> None:
+    written = [(path.name[1:5], path.read_text()) for path in sorted(folder.glob("r*.py"))]
+    numbers = [number for number, _ in written]
+    assert numbers == [f"{place:04}" for place in range(1, len(numbers) + 1)], "two have one number, or one is missing"
+    for number, text in written:
+        before = rf'"(?:\w+_)?{int(number) - 1:04}"' if number != "0001" else "None"
+        assert re.search(rf'^revision = "(?:\w+_)?{number}"$', text, re.MULTILINE), number
+        assert re.search(rf"^down_revision = {before}$", text, re.MULTILINE), number
+
+
 def test_no_file_names_a_package_registry() -> None:
     this = Path(__file__).relative_to(REPOSITORY).as_posix()
     found = [(name, hit[0]) for name, text in tracked_texts() if name != this and (hit := REGISTRY_HOSTS.search(text))]

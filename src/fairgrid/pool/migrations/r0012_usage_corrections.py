@@ -7,8 +7,8 @@ from alembic import op
 
 from fairgrid.seams.database import Uint256
 
-revision = "0011"
-down_revision = "0010"
+revision = "0012"
+down_revision = "0011"
 
 _COUNTS = ("tasks", "completed", "leases", "metered", "cpu_ms", "wall_ms", "bytes_in", "bytes_out")
 
