@@ -17,6 +17,7 @@ from fairgrid.runtime.levels import Probe
 from fairgrid.runtime.providers import PROBE_S, probe_all
 from fairgrid.worker.owner.policy import WorkerPolicy
 from fairgrid.worker.owner.policy_file import PolicyFile
+from fairgrid.worker.setup.containers import container_settings
 from fairgrid.worker.setup.opening import POLICY_NAME
 
 __all__ = ["doctor"]
@@ -37,7 +38,7 @@ def doctor(
     Exit code 0 if at least one works. Example: fairgrid worker doctor
     """
     policy = PolicyFile(directory / POLICY_NAME).current() if directory is not None else WorkerPolicy()
-    tried = asyncio.run(probe_all(within_s=within_s))
+    tried = asyncio.run(probe_all(within_s=within_s, containers=container_settings(policy)))
     rows = [_row(name, probe, policy) for name, (_, probe) in tried.items()]
     if json:
         emit_json({"status": "ok" if any(row["works"] for row in rows) else "nothing works", "runtimes": rows})

@@ -515,7 +515,7 @@ def test_a_worker_that_owes_an_opening_gets_no_new_lease() -> None:
 
 def test_a_lost_lease_does_not_come_back_beside_a_new_one_of_the_same_worker() -> None:
     worker = Fake("only", owner="only", seals=False, slots=2)
-    world = World([worker])
+    world = World([worker], Policy(seal_window_min_s=600))
     task = world.deal(1)
     world.run()
     (old,) = world.given(SendLease)

@@ -63,6 +63,12 @@ class WorkerPolicy:
     """Least price (nRLC) of a task, as its deal pays it to the pool and its workers."""
     levels: tuple[str, ...] = ("wasm",)
     """Isolation levels that may run here (``wasm``, ``process``, ``container``, ``vm``); empty: all that work here."""
+    container_engine: str = ""
+    """What runs containers: ``podman``, ``docker``, or a path of one; empty: the first that works."""
+    container_registries: tuple[str, ...] = ()
+    """Registries that images may be fetched from; empty: none, so only images that travel as a file are run."""
+    container_cache_bytes: int = 16 << 30
+    """Disk that unpacked images may take."""
     labels: tuple[str, ...] = ()
     """Words of the owner's choice that the pool is told of this machine."""
     slots: int | None = None

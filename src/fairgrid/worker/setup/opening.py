@@ -44,6 +44,7 @@ from fairgrid.worker.owner.policy import WorkerPolicy
 from fairgrid.worker.owner.policy_file import PolicyFile
 from fairgrid.worker.owner.readings import MachineSensors
 from fairgrid.worker.records.store import WorkerStore
+from fairgrid.worker.setup.containers import container_settings
 
 __all__ = [
     "DATABASE_NAME",
@@ -85,8 +86,10 @@ def exclusive(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-async def working_runtimes(policy: WorkerPolicy) -> Mapping[str, LocalRuntime]:
+async def working_runtimes(policy: WorkerPolicy, *, is_local: bool = False) -> Mapping[str, LocalRuntime]:
     """The runtimes that the policy allows and that work on this machine: each was tried.
+
+    ``is_local`` says that the network is of this machine alone: registries on loopback need no TLS then.
 
     Raises:
         HostFailure: there is none.
@@ -99,7 +102,7 @@ async def working_runtimes(policy: WorkerPolicy) -> Mapping[str, LocalRuntime]:
     ]
     if not allowed_here:
         raise HostFailure("The policy's levels and runtimes together leave no runtime that this version knows.")
-    tried = await probe_all(allowed_here)
+    tried = await probe_all(allowed_here, containers=container_settings(policy, insecure_loopback=is_local))
     found = {
         name: LocalRuntime(
             cid=provider.info.content.cid,
@@ -220,7 +223,7 @@ async def open_agent(
     with exclusive(folder):
         policy_file = PolicyFile(folder / POLICY_NAME)
         policy = policy_file.current
-        runtimes = await working_runtimes(policy())
+        runtimes = await working_runtimes(policy(), is_local=network.chain_id == LOCAL_CHAIN_ID)
         link = LinkOptions(
             url=(pool_url or network.pool).rstrip("/"),
             chain_id=network.chain_id,
