@@ -184,7 +184,7 @@ _counts_of = attrgetter(*_COUNTS)
 
 
 def _account(row: Any) -> Account:
-    return Account(row.kind, row.subject, *_counts_of(row), row.nrlc)
+    return Account(row.kind, row.subject, *_counts_of(row), row.nrlc)  # type: ignore[call-arg]
 
 
 def _row(day: str, known: Account | None, added: Account) -> tuple[Any, ...]:
