@@ -24,6 +24,7 @@ from fairgrid.pool.core import bags as bags_of
 from fairgrid.pool.core.accounts import Correction
 from fairgrid.pool.core.book import Book
 from fairgrid.pool.core.events import (
+    ChainRead,
     ChainReconciled,
     ConsensusReached,
     ContributionMined,
@@ -398,6 +399,8 @@ class PoolMachine:
             deals.undone(book, event)
         elif isinstance(event, RunOpened):
             deals.run_opened(book, event)
+        elif isinstance(event, ChainRead):
+            presence.chain_read(book, event)
         elif isinstance(event, RunSettledAtOnce):
             deals.run_settled(book, event)
         elif isinstance(event, _FROM_OPERATOR):
