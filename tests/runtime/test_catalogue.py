@@ -81,7 +81,7 @@ class _Silent:
 
 
 async def test_a_runtime_that_does_not_answer_counts_as_dead(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fairgrid.runtime.providers.provider_of", _Silent)
+    monkeypatch.setattr("fairgrid.runtime.providers.provider_of", lambda info, containers: _Silent(info))
     info = runtime_info(default_runtime_id())
     probe = (await probe_all([info], within_s=0.05))[info.runtime_id][1]
     assert not probe.works and "did not answer" in probe.detail

@@ -9,6 +9,7 @@ from typing import Final, cast
 
 from fairgrid.protocol.app_types import Level
 from fairgrid.runtime.catalogue import CATALOGUE
+from fairgrid.runtime.container.settings import DEFAULT_SETTINGS, ContainerSettings
 from fairgrid.runtime.levels import Probe, RuntimeInfo, RuntimeProvider
 
 __all__ = ["PROBE_S", "probe_all", "provider_of"]
@@ -26,17 +27,26 @@ _ROOMS: Final[Mapping[Level, str]] = {
 }
 
 
-def provider_of(info: RuntimeInfo) -> RuntimeProvider:
-    """The provider of one runtime on this machine; whether it works is another question."""
-    make = cast("Callable[[RuntimeInfo], RuntimeProvider]", import_module(_ROOMS[info.level]).provider)
+def provider_of(info: RuntimeInfo, containers: ContainerSettings = DEFAULT_SETTINGS) -> RuntimeProvider:
+    """The provider of one runtime on this machine; whether it works is another question.
+
+    ``containers`` is what the machine's owner says of containers.
+    """
+    room = import_module(_ROOMS[info.level])
+    if info.level is Level.CONTAINER:
+        return cast("RuntimeProvider", room.provider(info, containers))
+    make = cast("Callable[[RuntimeInfo], RuntimeProvider]", room.provider)
     return make(info)
 
 
 async def probe_all(
-    infos: Iterable[RuntimeInfo] | None = None, *, within_s: float = PROBE_S
+    infos: Iterable[RuntimeInfo] | None = None,
+    *,
+    within_s: float = PROBE_S,
+    containers: ContainerSettings = DEFAULT_SETTINGS,
 ) -> dict[str, tuple[RuntimeProvider, Probe]]:
     """Try runtimes (all that are known, unless given); by runtime id, in the order given."""
-    providers = [provider_of(info) for info in (CATALOGUE.values() if infos is None else infos)]
+    providers = [provider_of(info, containers) for info in (CATALOGUE.values() if infos is None else infos)]
     probes = await asyncio.gather(*(_probe(provider, within_s) for provider in providers))
     return {provider.info.runtime_id: (provider, probe) for provider, probe in zip(providers, probes, strict=True)}
 

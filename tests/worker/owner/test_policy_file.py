@@ -11,6 +11,7 @@ from fairgrid.errors import UsageError
 from fairgrid.protocol.hexes import checksum
 from fairgrid.worker.owner.policy import WorkerPolicy
 from fairgrid.worker.owner.policy_file import PolicyFile, load_policy
+from fairgrid.worker.setup.containers import container_settings
 
 APP, OTHER = (checksum("0x" + digits * 20) for digits in ("a1", "c3"))
 RUNTIME = "wasmtime-49/py312/deterministic"
@@ -107,6 +108,10 @@ def test_a_mistyped_policy_is_refused_and_never_guessed(tmp_path: Path, text: st
         ('time_zone = "Mars/Olympus"', "no time zone"),
         ("time_zone = 2", "time_zone must be a text"),
         ('levels = ["bare"]', "levels are of"),
+        ('container_engine = "nerdctl"', "neither podman, docker"),
+        ("container_engine = 1", "not a text"),
+        ('container_registries = ["https://docker.io"]', "not a registry"),
+        ("container_cache_bytes = -1", "at least 0"),
         ("slots = 0", "from 1 to 1024"),
         ("max_other_load_percent = 101", "from 0 to 100"),
         ("download_bytes_per_s = 0", "at least 1"),
@@ -117,3 +122,11 @@ def test_a_mistyped_rule_is_refused_and_named(tmp_path: Path, text: str, reason:
     path.write_text(text)
     with pytest.raises(UsageError, match=reason):
         load_policy(path)
+
+
+def test_what_the_owner_says_of_containers_reaches_their_level(tmp_path: Path) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text('container_engine = "docker"\ncontainer_registries = ["docker.io"]\ncontainer_cache_bytes = 5\n')
+    settings = container_settings(load_policy(path), insecure_loopback=True)
+    assert (settings.engine, settings.registries, settings.cache_bytes) == ("docker", ("docker.io",), 5)
+    assert settings.insecure_loopback and not container_settings(load_policy(path)).insecure_loopback

@@ -11,6 +11,8 @@ import structlog
 
 from fairgrid.errors import OrderError, UsageError
 from fairgrid.protocol.hexes import checksum
+from fairgrid.runtime.container.settings import fault_of_engine, fault_of_registry
+from fairgrid.runtime.engines.options import engine_options
 from fairgrid.worker.owner.hours import parse_window, parse_zone
 from fairgrid.worker.owner.policy import LEVELS, WorkerPolicy
 
@@ -25,6 +27,7 @@ _NUMBERS: Final = {
     "min_finalize_percent": (0, 100),
     "max_input_bytes": (0, None),
     "cache_bytes": (0, None),
+    "container_cache_bytes": (0, None),
     "min_price": (0, None),
     "slots": (1, 1024),
     "memory_bytes": (1 << 20, None),
@@ -74,12 +77,21 @@ def _checked(path: Path, name: str, value: object) -> Any:
         if not isinstance(value, bool):
             raise UsageError(f"In the policy {path}, {name} must be true or false, not {value!r}.")
         return value
+    if name == "container_engine":
+        return _engine(path, value)
     if name == "time_zone":
         return _time_zone(path, value)
+    if name == "engine":
+        try:
+            return engine_options(value)
+        except UsageError as error:
+            raise UsageError(f"In the policy {path}: {error}") from None
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise UsageError(f"In the policy {path}, {name} must be a list of texts, not {value!r}.")
     if name == "hours":
         return _hours(path, value)
+    if name == "container_registries":
+        return _registries(path, value)
     if name == "levels" and not set(value) <= set(LEVELS):
         raise UsageError(f"In the policy {path}, levels are of {', '.join(LEVELS)}, not {value!r}.")
     if name not in _ADDRESS_KEYS:
@@ -88,6 +100,21 @@ def _checked(path: Path, name: str, value: object) -> Any:
         return tuple(checksum(item) for item in value)
     except OrderError as error:
         raise UsageError(f"In the policy {path}, {name}: {error}") from error
+
+
+def _engine(path: Path, value: object) -> str:
+    fault = fault_of_engine(value) if isinstance(value, str) else f"{value!r} is not a text"
+    if fault is not None:
+        raise UsageError(f"In the policy {path}, container_engine: {fault}.")
+    return str(value)
+
+
+def _registries(path: Path, value: list[str]) -> tuple[str, ...]:
+    for name in value:
+        fault = fault_of_registry(name)
+        if fault is not None:
+            raise UsageError(f"In the policy {path}, container_registries: {fault}.")
+    return tuple(value)
 
 
 def _time_zone(path: Path, value: object) -> str:

@@ -1,0 +1,121 @@
+"""The command line of one container: pure, so that every word of it can be read and tested."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from fairgrid.runtime.container.engines import Engine, EngineKind
+from fairgrid.runtime.interface import Limits
+
+__all__ = ["GUEST_USER", "Plan", "run_command"]
+
+GUEST_USER: Final = 65534
+"""User and group of the job inside; it owns nothing on any machine."""
+_SHARED_MEMORY_BYTES: Final = 64 << 20
+_VOLUME_BYTES: Final = 16 << 20
+_SPARE_BYTES: Final = 1 << 20
+_GROUP_SPARE_BYTES: Final = 8 << 20
+"""The engine's own limit is above the one of our cgroup, so that ours strikes, and is seen to."""
+_SENTRY_THREADS: Final = 1024
+"""gVisor's kernel is a process with threads of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One container."""
+
+    name: str
+    image_id: str
+    command: tuple[str, ...]
+    """Words behind the image's name."""
+    entrypoint: tuple[str, ...] = ()
+    limits: Limits
+    input_folder: Path
+    scratch: Path
+    """Holds ``out``, ``tmp`` and ``fairgrid``, which the job may write to, and the file ``environment``."""
+    checkpoint_folder: Path | None = None
+    runtime: str = ""
+    """OCI runtime, a path or a name; empty: the engine's own."""
+    is_gvisor: bool = False
+    network: bool = False
+    gpus: tuple[int, ...] = ()
+    volumes: tuple[str, ...] = ()
+    variables: tuple[tuple[str, str], ...] = field(default=())
+    """Those that an environment file cannot hold."""
+    open_files: int = 4096
+
+
+def run_command(engine: Engine, plan: Plan) -> list[str]:
+    """Run the container in the foreground, remove it when it ends, keep nothing of it."""
+    limits = plan.limits
+    memory = limits.memory_bytes + (_GROUP_SPARE_BYTES if engine.owns_groups else 0)
+    processes = limits.processes + (_SENTRY_THREADS if plan.is_gvisor else 0)
+    file_bytes = limits.output_bytes + _SPARE_BYTES
+    words = [
+        *("run", "--rm", "--pull=never", "--name", plan.name, "--hostname", "fairgrid"),
+        *("--network", _network(engine, plan)),
+        *("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
+        *("--user", f"{GUEST_USER}:{GUEST_USER}"),
+        *("--memory", str(memory), "--memory-swap", str(memory)),
+        *("--cpus", str(limits.cpus), "--pids-limit", str(processes)),
+        *("--ulimit", f"nofile={plan.open_files}:{plan.open_files}"),
+        *("--ulimit", "core=0:0", "--ulimit", f"fsize={file_bytes}:{file_bytes}"),
+        *("--shm-size", str(min(_SHARED_MEMORY_BYTES, limits.memory_bytes))),
+        *("--log-driver", "none", "--no-healthcheck", "--sig-proxy=false"),
+        *("--env-file", str(plan.scratch / "environment")),
+    ]
+    if engine.kind is EngineKind.PODMAN:
+        words += ["--cgroups=no-conmon", "--read-only-tmpfs=false", "--image-volume=ignore", "--http-proxy=false"]
+        words += [*("--ulimit", f"nproc={_nproc(processes)}:{_nproc(processes)}")]
+        if not engine.is_root:
+            words += [f"--userns=keep-id:uid={GUEST_USER},gid={GUEST_USER}"]
+    for name, value in plan.variables:
+        words += ["--env", f"{name}={value}"]
+    if engine.owns_groups:
+        words += ["--cgroup-parent", f"/fairgrid/{plan.name}"]
+    if plan.runtime:
+        words += ["--runtime", plan.runtime]
+    for path in plan.volumes:
+        words += ["--tmpfs", f"{path}:rw,nosuid,nodev,size={_VOLUME_BYTES}"]
+    for source, target, mode in _mounts(plan):
+        words += ["--volume", f"{source}:{target}:{mode}"]
+    words += _gpus(engine, plan)
+    if plan.entrypoint:
+        words += ["--entrypoint", plan.entrypoint[0]]
+    return engine.command(*words, plan.image_id, *plan.entrypoint[1:], *plan.command)
+
+
+def _network(engine: Engine, plan: Plan) -> str:
+    if not plan.network:
+        return "none"
+    # Never the machine's own: its services on loopback stay out of reach.
+    return "slirp4netns:allow_host_loopback=false" if engine.kind is EngineKind.PODMAN else "bridge"
+
+
+def _mounts(plan: Plan) -> list[tuple[Path, str, str]]:
+    mounts = [
+        (plan.input_folder, "/iexec_in", "ro"),
+        (plan.scratch / "out", "/iexec_out", "rw"),
+        (plan.scratch / "tmp", "/tmp", "rw"),
+        (plan.scratch / "fairgrid", "/.fairgrid", "rw"),
+    ]
+    if plan.checkpoint_folder is not None:
+        mounts.append((plan.checkpoint_folder, "/fairgrid_checkpoint", "rw"))
+    return mounts
+
+
+def _gpus(engine: Engine, plan: Plan) -> list[str]:
+    if not plan.gpus:
+        return []
+    if engine.kind is EngineKind.PODMAN:
+        return [word for number in plan.gpus for word in ("--device", f"nvidia.com/gpu={number}")]
+    numbers = ",".join(str(number) for number in plan.gpus)
+    # docker reads this as CSV: the quotes keep the commas together.
+    return ["--gpus", f'"device={numbers}"']
+
+
+def _nproc(processes: int) -> int:
+    """Counted per user on the whole machine, so it only stops what podman would raise it to; the cgroup limits."""
+    return max(processes, 4096)

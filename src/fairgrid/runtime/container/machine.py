@@ -1,0 +1,59 @@
+"""What all containers of one runtime share on this machine: the engine, its images, and the OCI runtime. Found once."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from fairgrid.errors import HostFailure
+from fairgrid.runtime.container.engines import Engine, find_engine
+from fairgrid.runtime.container.gvisor import gvisor_runtime
+from fairgrid.runtime.container.images import ImageStore
+from fairgrid.runtime.container.leftovers import sweep
+from fairgrid.runtime.container.runtimes import ARCHITECTURE_OF, GVISOR_PREFIX
+from fairgrid.runtime.container.settings import ContainerSettings
+
+__all__ = ["ContainerMachine"]
+
+
+class ContainerMachine:
+    """Finds the engine when it is first asked for, and sweeps what a killed worker left."""
+
+    def __init__(self, runtime_id: str, settings: ContainerSettings, *, folder: Path | None = None) -> None:
+        self._architecture = ARCHITECTURE_OF[runtime_id]
+        self._settings = settings
+        self._folder = folder
+        self._engine: Engine | None = None
+        self._images: ImageStore | None = None
+        self._lock = asyncio.Lock()
+        self.is_gvisor = runtime_id.startswith(GVISOR_PREFIX)
+
+    async def engine(self) -> Engine:
+        """The engine.
+
+        Raises:
+            HostFailure: there is none.
+        """
+        async with self._lock:
+            if self._engine is None:
+                try:
+                    engine = await find_engine(self._settings.engine, self._folder)
+                except HostFailure as error:
+                    raise HostFailure(f"No container engine works here: {error}") from error
+                await sweep(engine)
+                self._engine = engine
+            return self._engine
+
+    def images(self, engine: Engine) -> ImageStore:
+        """The images of the engine."""
+        if self._images is None:
+            self._images = ImageStore(engine, self._settings, self._architecture)
+        return self._images
+
+    async def runtime(self, engine: Engine, *, network: bool) -> str:
+        """The OCI runtime to name to the engine; empty: its own.
+
+        Raises:
+            HostFailure: gVisor is not here, or does not work.
+        """
+        return await gvisor_runtime(engine, network=network) if self.is_gvisor else ""

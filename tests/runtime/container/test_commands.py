@@ -1,0 +1,88 @@
+"""The command line of a container, word for word where it matters."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from fairgrid.runtime.container.commands import Plan, run_command
+from fairgrid.runtime.container.engines import Engine, EngineKind
+from fairgrid.runtime.interface import Limits
+
+PODMAN = Engine(
+    kind=EngineKind.PODMAN,
+    program="/usr/bin/podman",
+    options=("--root", "/store"),
+    environment={},
+    version="4.3.1",
+    folder=Path("/home"),
+    owns_groups=True,
+    is_root=True,
+)
+DOCKER = replace(PODMAN, kind=EngineKind.DOCKER, program="/usr/bin/docker", options=())
+PLAN = Plan(
+    name="fairgrid-job-1-2-3",
+    image_id="ab" * 32,
+    command=("--flag", "x y"),
+    limits=Limits(fuel=0, memory_bytes=100 << 20, output_bytes=10, processes=7, cpus=2),
+    input_folder=Path("/w/in"),
+    scratch=Path("/w/scratch"),
+)
+
+
+def values(command: list[str], option: str) -> list[str]:
+    return [command[place + 1] for place, word in enumerate(command) if word == option]
+
+
+def test_every_container_is_walled_in() -> None:
+    for engine in (PODMAN, DOCKER):
+        command = run_command(engine, PLAN)
+        assert values(command, "--network") == ["none"] and values(command, "--cap-drop") == ["ALL"]
+        assert values(command, "--user") == ["65534:65534"] and "--read-only" in command and "--rm" in command
+        assert values(command, "--security-opt") == ["no-new-privileges"] and "--pull=never" in command
+        assert values(command, "--pids-limit") == ["7"] and values(command, "--cpus") == ["2"]
+        assert values(command, "--cgroup-parent") == ["/fairgrid/fairgrid-job-1-2-3"]
+        assert int(values(command, "--memory")[0]) == int(values(command, "--memory-swap")[0]) >= 100 << 20
+        assert values(command, "--volume") == [
+            "/w/in:/iexec_in:ro",
+            "/w/scratch/out:/iexec_out:rw",
+            "/w/scratch/tmp:/tmp:rw",
+            "/w/scratch/fairgrid:/.fairgrid:rw",
+        ]
+        assert command[-3:] == ["ab" * 32, "--flag", "x y"]
+        assert not {"--privileged", "--device", "--gpus", "--runtime"} & set(command)
+
+
+def test_graphics_cards_are_passed_by_number_and_only_those_that_are_leased() -> None:
+    plan = replace(PLAN, gpus=(0, 2))
+    assert values(run_command(PODMAN, plan), "--device") == ["nvidia.com/gpu=0", "nvidia.com/gpu=2"]
+    assert values(run_command(DOCKER, plan), "--gpus") == ['"device=0,2"']
+
+
+def test_a_network_is_there_only_for_a_job_that_may_and_never_the_machines_own() -> None:
+    plan = replace(PLAN, network=True)
+    assert values(run_command(PODMAN, plan), "--network") == ["slirp4netns:allow_host_loopback=false"]
+    assert values(run_command(DOCKER, plan), "--network") == ["bridge"]
+
+
+def test_an_entry_point_of_several_words_replaces_the_images() -> None:
+    command = run_command(DOCKER, replace(PLAN, entrypoint=("/run", "-m", "x")))
+    assert values(command, "--entrypoint") == ["/run"]
+    assert command[-5:] == ["ab" * 32, "-m", "x", "--flag", "x y"]
+
+
+def test_volumes_of_an_image_are_small_and_gone_with_the_container() -> None:
+    assert values(run_command(DOCKER, replace(PLAN, volumes=("/data",))), "--tmpfs") == [
+        "/data:rw,nosuid,nodev,size=16777216"
+    ]
+
+
+def test_without_root_the_jobs_user_is_the_workers_own_outside() -> None:
+    command = run_command(replace(PODMAN, is_root=False, owns_groups=False), PLAN)
+    assert "--userns=keep-id:uid=65534,gid=65534" in command and "--cgroup-parent" not in command
+    assert values(command, "--memory") == [str(100 << 20)]
+
+
+def test_gvisors_own_threads_do_not_count_as_the_jobs_processes() -> None:
+    command = run_command(PODMAN, replace(PLAN, is_gvisor=True, runtime="/w/runsc-ptrace"))
+    assert values(command, "--runtime") == ["/w/runsc-ptrace"] and int(values(command, "--pids-limit")[0]) > 1000
