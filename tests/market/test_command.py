@@ -157,7 +157,7 @@ async def test_signed_orders_go_from_the_market_into_a_deal_on_a_real_chain(
 
 async def test_a_network_that_is_not_there_is_a_clear_error(tmp_path: Path) -> None:
     process = start(tmp_path / "market", tmp_path / "nothing.json")
-    _, said = await asyncio.to_thread(process.communicate, None, 30)
+    _, said = await asyncio.to_thread(process.communicate, None, 120)
     assert process.returncode == 2
     assert "There is no network" in said
     assert "Traceback" not in said
@@ -167,7 +167,7 @@ async def test_a_chain_that_is_down_is_a_clear_error(tmp_path: Path) -> None:
     nowhere = Network("test", 31337, "http://127.0.0.1:9", ZERO_ADDRESS, ZERO32, ZERO_ADDRESS, "", "", "", "")
     save_network(nowhere, tmp_path / "network.json")
     process = start(tmp_path / "market", tmp_path / "network.json")
-    _, said = await asyncio.to_thread(process.communicate, None, 30)
+    _, said = await asyncio.to_thread(process.communicate, None, 120)
     assert process.returncode == 4
     assert "does not answer" in said
     assert "Traceback" not in said
