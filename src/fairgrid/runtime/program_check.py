@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fairgrid.errors import UsageError
+from fairgrid.errors import ManifestError, UsageError
+from fairgrid.runtime.container.image_check import check_image
+from fairgrid.runtime.container.image_files import ArchiveFiles
+from fairgrid.runtime.container.image_reference import MAX_REFERENCE_BYTES, parse_reference
+from fairgrid.runtime.container.runtimes import ARCHITECTURE_OF, REFERENCE_SUFFIX
 from fairgrid.runtime.levels import RuntimeInfo
 from fairgrid.runtime.wasm.runtimes import MODULE_CLASSES
 
@@ -19,6 +23,8 @@ def check_program(program: Path, info: RuntimeInfo) -> None:
     """
     if info.runtime_id in MODULE_CLASSES:
         _check_module(program, info)
+    elif info.runtime_id in ARCHITECTURE_OF:
+        _check_image(program, info)
 
 
 def _check_module(program: Path, info: RuntimeInfo) -> None:
@@ -40,3 +46,15 @@ def _check_module(program: Path, info: RuntimeInfo) -> None:
             f"{program} cannot run in {info.runtime_id}: {fault}. Nothing was signed. Build it for WASI preview 1 "
             f"(docs/runtimes.md shows how for C, Rust and Go)."
         )
+
+
+def _check_image(program: Path, info: RuntimeInfo) -> None:
+    try:
+        if program.name.endswith(REFERENCE_SUFFIX):
+            with program.open("rb") as file:
+                parse_reference(file.read(MAX_REFERENCE_BYTES + 1))
+        else:
+            with ArchiveFiles.opened(program) as files:
+                check_image(files, architecture=ARCHITECTURE_OF[info.runtime_id])
+    except ManifestError as error:
+        raise UsageError(f"{program} cannot run in {info.runtime_id}. {error} Nothing was signed.") from None
