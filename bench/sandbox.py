@@ -35,6 +35,7 @@ from fairgrid.runtime.interface import Limits, Outcome, Sandbox, SandboxJob, Sto
 __all__ = ["CONTESTS", "Contest", "main"]
 
 _SIDE_BY_SIDE = 2
+_LIMITS = Limits(fuel=10**10, memory_bytes=64 << 20, wall_s=60.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Contest:
     """The tool's own command for the same, once the sandbox ran it; empty: there is none."""
     environment: Callable[[], Awaitable[dict[str, str]]]
     target: str
-    limits: Limits = Limits(fuel=10**10, memory_bytes=64 << 20, wall_s=60.0)
+    limits: Limits
 
 
 def _container(engine_name: str, runtime_id: str) -> Contest:
@@ -78,7 +79,7 @@ def _container(engine_name: str, runtime_id: str) -> Contest:
     async def environment() -> dict[str, str]:
         return dict((await engine()).environment)
 
-    return Contest(engine_name, sandbox, program, bare, environment, "≤ 1.2 × bare")
+    return Contest(engine_name, sandbox, program, bare, environment, "at most 1.2 bare", _LIMITS)
 
 
 CONTESTS: dict[str, Callable[[], Contest]] = {
@@ -88,7 +89,7 @@ CONTESTS: dict[str, Callable[[], Contest]] = {
 
 
 async def measure(contest: Contest, runs: int) -> dict[str, Any]:
-    """Median milliseconds of a job and of the bare tool by turns, jobs a second side by side, memory of an idle slot."""
+    """Median time of a job and of the bare tool by turns, jobs a second side by side, memory of an idle slot."""
     with tempfile.TemporaryDirectory(prefix="fairgrid-bench-") as temporary:
         folder = Path(temporary)
         program = contest.program(folder)
