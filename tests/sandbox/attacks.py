@@ -33,7 +33,7 @@ __all__ = [
     "told",
 ]
 
-LEVELS = ("process", "podman", "docker", "gvisor")
+LEVELS = ("process", "podman", "docker", "gvisor", "vm")
 """Levels that take part."""
 
 SECRET = "canary-7f3c91-nobody-may-read-this"
@@ -57,6 +57,8 @@ class LevelUnderTest:
     """Other ends than `Attack.stops` for some attacks."""
     own_paths: frozenset[str] = frozenset()
     """Paths that are another thing inside than on the machine: a container has a /run of its own."""
+    own_machine: bool = False
+    """True: the program is the master of a machine of its own, so that only secrets and arrivals count."""
     tighter: Callable[[Limits], Limits] = lambda limits: limits
     """What a level must change of limits (a VM needs memory for itself)."""
 

@@ -69,7 +69,7 @@ def _commit(store: PoolStore, *tasks: TaskState, instructions: tuple[object, ...
 
 def _impossible(task: TaskState) -> Commit:
     """A commit that changes a task, and whose last statement fails."""
-    nameless = BanWorker(task.task_id, cast(str, None), "0x" + "22" * 20, "it lied", "{}")
+    nameless = Finalize(cast(str, None), "bafy", "0x")
     return Commit(at=1.0, tasks={task.task_id: TaskRow.of(task)}, instructions=[nameless])
 
 

@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from fairgrid.pool.core.burdens import Burden, DealRecord, Part
+from fairgrid.pool.core.burdens import Burden, Burdens, DealRecord, Part
 from fairgrid.pool.core.credibility import Standings
 from fairgrid.pool.core.instructions import (
     AwaitDependencies,
@@ -53,9 +53,6 @@ if TYPE_CHECKING:
 __all__ = ["Book"]
 
 _LONGEST_RETRY_S = 60.0
-
-
-_NOBODY = Burden()
 
 
 @dataclass(slots=True)
@@ -121,8 +118,7 @@ class Book:
     """Tasks that wait for the results of others."""
     aside: dict[str, None] = field(default_factory=dict)
     """Deals whose next task would be one dependent too many."""
-    _burdens: dict[str, Burden] = field(default_factory=dict)
-    _parts_of_owner: dict[str, dict[str, Part]] = field(default_factory=dict)
+    _burdens: Burdens = field(default_factory=Burdens)
     _connected: dict[str, dict[str, None]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -132,14 +128,15 @@ class Book:
 
     def add_task(self, task: TaskState) -> None:
         self.tasks[task.task_id] = task
-        self.deals.setdefault(task.deal.deal_id, DealRecord()).tasks[task.task_id] = None
+        record = self.deals.setdefault(task.deal.deal_id, DealRecord())
+        record.tasks[task.task_id] = None
         self._count(task.phase, 1)
         if task.is_final:
             self.finished[task.task_id] = None
         if task.waiting:
             self.hold(task)
         for replica in task.replicas:
-            self._enter_part(task, replica)
+            self._burdens.enter(task, replica, record)
 
     def drop_task(self, task: TaskState) -> None:
         """Forget a task that is over."""
@@ -149,21 +146,9 @@ class Book:
         self.waiting.remove(task.task_id)
         self.local_timers.forget(task.task_id)
         self.chain_timers.forget(task.task_id)
-        for replica in task.replicas:
-            burden = self._burdens[replica.worker]
-            if replica.phase is ReplicaPhase.LEASED:
-                self._lease_ends(burden.parts[replica.lease_id])
-            del burden.parts[replica.lease_id]
-            burden.owing -= replica.owes_opening
-            if replica.phase in EXPECTED_PHASES:
-                burden.reserved -= task.stake
-            if not burden.parts:
-                del self._burdens[replica.worker]
-            others = self._parts_of_owner[replica.owner]
-            del others[replica.lease_id]
-            if not others:
-                del self._parts_of_owner[replica.owner]
         record = self.deals[task.deal.deal_id]
+        for replica in task.replicas:
+            self._burdens.leave(task, replica, record)
         del record.tasks[task.task_id]
         self.settle_bag(task.deal.deal_id)
 
@@ -187,7 +172,7 @@ class Book:
         task.deal = deal
         if difference:
             for replica in task.in_phase(*EXPECTED_PHASES):
-                self._burdens[replica.worker].reserved += difference
+                self._burdens.reserve(replica.worker, difference)
         self.touch(task)
 
     def touch_bag(self, bag: Bag) -> None:
@@ -293,36 +278,11 @@ class Book:
 
     def add_replica(self, task: TaskState, replica: Replica) -> None:
         task.replicas.append(replica)
-        self._enter_part(task, replica)
-
-    def _enter_part(self, task: TaskState, replica: Replica) -> None:
-        part = Part(task, replica)
-        burden = self._burdens.get(replica.worker)
-        if burden is None:
-            burden = self._burdens[replica.worker] = Burden()
-        burden.parts[replica.lease_id] = part
-        burden.owing += replica.owes_opening
-        self._parts_of_owner.setdefault(replica.owner, {})[replica.lease_id] = part
-        if replica.phase is ReplicaPhase.LEASED:
-            self._lease_begins(part)
-        if replica.phase in EXPECTED_PHASES:
-            burden.reserved += task.stake
-
-    def _lease_begins(self, part: Part) -> None:
-        replica, record = part.replica, self.deals[part.task.deal.deal_id]
-        self._burdens[replica.worker].leased[replica.lease_id] = part
-        record.leased[replica.lease_id] = part
-        record.spares += bool(replica.stands_for)
-
-    def _lease_ends(self, part: Part) -> None:
-        replica, record = part.replica, self.deals[part.task.deal.deal_id]
-        del self._burdens[replica.worker].leased[replica.lease_id]
-        del record.leased[replica.lease_id]
-        record.spares -= bool(replica.stands_for)
+        self._burdens.enter(task, replica, self.deals[task.deal.deal_id])
 
     def burden(self, worker: str) -> Burden:
         """What a worker has on its hands; read only."""
-        return self._burdens.get(worker, _NOBODY)
+        return self._burdens.of(worker)
 
     def parts_of(self, worker: str) -> tuple[Part, ...]:
         """All replicas of a worker in the tasks that are here."""
@@ -330,21 +290,13 @@ class Book:
 
     def move(self, task: TaskState, replica: Replica, phase: ReplicaPhase) -> None:
         """Put a replica into another phase. Who computes no longer has a slot free for another task."""
-        before, owed = replica.phase, replica.owes_opening
+        before = replica.phase
         if before is phase:
             return
-        replica.phase = phase
-        burden = self._burdens[replica.worker]
-        burden.owing += replica.owes_opening - owed
-        if (phase in EXPECTED_PHASES) != (before in EXPECTED_PHASES):
-            burden.reserved += task.stake if phase in EXPECTED_PHASES else -task.stake
+        self._burdens.move(task, replica, phase, self.deals[task.deal.deal_id])
         worker = self.workers.get(replica.worker)
-        if before is ReplicaPhase.LEASED:
-            self._lease_ends(burden.parts[replica.lease_id])
-            if worker is not None:
-                worker.free_slots = min(worker.free_slots + 1, worker.slots)
-        elif phase is ReplicaPhase.LEASED:
-            self._lease_begins(burden.parts[replica.lease_id])
+        if before is ReplicaPhase.LEASED and worker is not None:
+            worker.free_slots = min(worker.free_slots + 1, worker.slots)
         self.touch(task)
         if worker is not None:
             self.place(worker, anew=True)
@@ -353,14 +305,14 @@ class Book:
         """Note when a replica was asked to open its seal (0: never)."""
         owed = replica.owes_opening
         replica.opening_asked_at = at
-        self._burdens[replica.worker].owing += replica.owes_opening - owed
+        self._burdens.owe(replica.worker, replica.owes_opening - owed)
         self._owing_changed(task, replica)
 
     def opened(self, task: TaskState, replica: Replica, digest: str) -> None:
         """Note what a replica's opening said."""
         owed = replica.owes_opening
         replica.opened, replica.digest = True, digest
-        self._burdens[replica.worker].owing += replica.owes_opening - owed
+        self._burdens.owe(replica.worker, replica.owes_opening - owed)
         self._owing_changed(task, replica)
 
     def _owing_changed(self, task: TaskState, replica: Replica) -> None:
@@ -389,7 +341,7 @@ class Book:
         self.bans.setdefault(replica.owner, ban)
         self.tell(task, f"The pool bans a worker: {reason}", worker=replica.worker)
         self.do(BanWorker(task.task_id, replica.worker, replica.owner, reason, evidence))
-        for part in list(self._parts_of_owner.get(replica.owner, {}).values()):
+        for part in self._burdens.of_owner(replica.owner):
             if not part.replica.ended:
                 self.end(part.task, part.replica, ReplicaPhase.BANNED, "its owner was banned")
         for worker in list(self._connected.get(replica.owner, {})):

@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-__all__ = ["BulkInsert"]
+__all__ = ["BulkInsert", "at_once"]
 
 _COUNTS = (200, 100, 50, 25, 10, 5, 2, 1)
 """Rows of one statement on SQLite, which is prepared once for each count."""
+
+
+@contextmanager
+def at_once(connection: Connection) -> Iterator[None]:
+    """Have PostgreSQL work on the statements of the block one after the other without waiting for each to be answered;
+    other databases work as always. Nothing may be read within the block.
+
+    Raises:
+        DBAPIError: one of the statements failed; where the block ends, at the latest.
+    """
+    if connection.dialect.name != "postgresql":
+        yield
+        return
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    try:
+        with driver.pipeline():
+            yield
+    except connection.dialect.loaded_dbapi.Error as error:
+        raise sa.exc.DBAPIError("a pipeline of statements", None, error) from error
 
 
 class BulkInsert:

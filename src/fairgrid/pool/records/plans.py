@@ -13,7 +13,7 @@ from fairgrid.pool.records import documents, schema
 from fairgrid.pool.records.bulk import BulkInsert
 from fairgrid.pool.records.rows import EffectStatus
 
-__all__ = ["write_plans"]
+__all__ = ["write_bans", "write_plans"]
 
 _write_effects = BulkInsert(
     schema.effects,
@@ -36,7 +36,7 @@ _PLANNED = EffectStatus.PLANNED.value
 
 
 def write_plans(connection: Connection, instructions: Sequence[Instruction], at: float) -> None:
-    """Write bans, and transactions by key. One that is known stays as it is, unless it failed: it is planned again."""
+    """Write transactions by key. One that is known stays as it is, unless it failed: it is planned again."""
     planned: dict[str, tuple[Any, ...]] = {}
     for instruction in instructions:
         kind = _KINDS.get(type(instruction))
@@ -46,9 +46,14 @@ def write_plans(connection: Connection, instructions: Sequence[Instruction], at:
             if key not in planned:
                 document = documents.write_transaction(instruction)
                 planned[key] = (key, instruction.task_id, kind, _PLANNED, 1, at, document, "")
-        elif isinstance(instruction, BanWorker):
-            _write_ban(connection, instruction, at)
     _write_effects(connection, list(planned.values()))
+
+
+def write_bans(connection: Connection, instructions: Sequence[Instruction], at: float) -> None:
+    """Write bans; the first word on a worker stays."""
+    for instruction in instructions:
+        if isinstance(instruction, BanWorker):
+            _write_ban(connection, instruction, at)
 
 
 def _write_ban(connection: Connection, ban: BanWorker, at: float) -> None:

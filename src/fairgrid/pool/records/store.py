@@ -19,14 +19,15 @@ from fairgrid.pool.core.state import DealTerms, PoolIdentity, StoryLine, TaskSta
 from fairgrid.pool.records import documents, schema
 from fairgrid.pool.records.account_store import write_accounts, write_corrections
 from fairgrid.pool.records.archive import PoolArchive
-from fairgrid.pool.records.bulk import BulkInsert
-from fairgrid.pool.records.plans import write_plans
+from fairgrid.pool.records.bulk import BulkInsert, at_once
+from fairgrid.pool.records.plans import write_bans, write_plans
 from fairgrid.pool.records.rows import Commit, EffectStatus, StoredTask
 from fairgrid.pool.records.task_keeper import ROW_AFTER_S, ROWS_BESIDE, TaskKeeper
 from fairgrid.seams.database import migrate, open_engine
 
 __all__ = ["PoolStore"]
 
+_write_bindings = BulkInsert(schema.bindings, ("name", "value"), key="name")
 _write_deals = BulkInsert(
     schema.deals,
     ("deal_id", "first", "size", "begun", "settled", "created_at", "updated_at", "document"),
@@ -104,8 +105,14 @@ class PoolStore(PoolArchive):
         ``handed`` is told when all was handed to the database, and only its word is missing that it is on the disk.
         """
         with self._lock, self._tasks.writing(), self._engine.begin() as connection:
-            self._write(connection, commit)
-            handed()
+            # What must be read comes first.
+            self._tasks.prepare(connection)
+            write_accounts(connection, day_of(commit.at), commit.accounts)
+            write_corrections(connection, commit.at, commit.corrections)
+            write_bans(connection, commit.instructions, commit.at)
+            with at_once(connection):
+                self._write(connection, commit)
+                handed()
 
     def write_rows(self, at: float, *, older_than_s: float = 0.0) -> None:
         """Write the rows of tasks that changed ``older_than_s`` ago and are behind since; ``at`` is local time now."""
@@ -113,6 +120,7 @@ class PoolStore(PoolArchive):
             behind = self._tasks.behind
             if any(task.at <= at - older_than_s for task in behind.values()):
                 with self._tasks.writing(), self._engine.begin() as connection:
+                    self._tasks.prepare(connection)
                     self._tasks.keep(connection, {}, at, before=at - older_than_s, most=len(behind))
 
     def catch_up(self) -> None:
@@ -144,8 +152,6 @@ class PoolStore(PoolArchive):
             connection,
             [(item.worker, item.owner, at, documents.write_standing(item)) for item in commit.standings.values()],
         )
-        write_accounts(connection, day_of(at), commit.accounts)
-        write_corrections(connection, at, commit.corrections)
         if commit.events:
             _write_journal(connection, [(at, len(commit.events), documents.write_events(commit.events))])
         write_plans(connection, commit.instructions, at)
@@ -181,11 +187,7 @@ class PoolStore(PoolArchive):
             self._write_position(connection, block_number)
 
     def _write_position(self, connection: Connection, block_number: int) -> None:
-        known = connection.execute(
-            sa.update(schema.bindings).where(schema.bindings.c.name == "block").values(value=str(block_number))
-        )
-        if known.rowcount == 0:
-            connection.execute(sa.insert(schema.bindings).values(name="block", value=str(block_number)))
+        _write_bindings(connection, [("block", str(block_number))])
 
     # --- reading --------------------------------------------------------------------------------------------------
 

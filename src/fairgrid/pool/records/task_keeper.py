@@ -90,11 +90,18 @@ class TaskKeeper:
         finally:
             self._done, self._left = [], []
 
+    def prepare(self, connection: Connection) -> None:
+        """Read what `keep` must know, if it is not known."""
+        if self._last_number is None:
+            self._last_number = connection.execute(sa.select(sa.func.max(schema.tasks.c.number))).scalar_one() or 0
+        if self._last_record is None:
+            self._last_record = connection.execute(sa.select(sa.func.max(schema.redo.c.number))).scalar_one() or 0
+
     def keep(
         self, connection: Connection, changed: Mapping[str, TaskRow], at: float, *, before: float, most: int
     ) -> None:
         """Write rows of tasks that are over, and of up to ``most`` others that are behind since ``before``; of all
-        other tasks that changed leave a record. Once in a transaction.
+        other tasks that changed leave a record. Once in a transaction, after `prepare`.
         """
         due = {task_id: row for task_id, row in changed.items() if row.settled}
         for task_id, behind in itertools.islice(self.behind.items(), most):
@@ -107,7 +114,8 @@ class TaskKeeper:
         self._left_at = at
         others = len(self.behind) > len(self._done)
         if self._left or (self._done and others):
-            self._left_in = self._next_record(connection)
+            assert self._last_record is not None
+            self._left_in = self._last_record = self._last_record + 1
             _write_redo(connection, [(self._left_in, pack_redo(self._left, self._done))])
         self._forget_records(connection, due)
 
@@ -121,17 +129,10 @@ class TaskKeeper:
             connection.execute(forgotten.where(schema.redo.c.number < first) if first else forgotten)
             self._first_record = first
 
-    def _next_record(self, connection: Connection) -> int:
-        if self._last_record is None:
-            self._last_record = connection.execute(sa.select(sa.func.max(schema.redo.c.number))).scalar_one() or 0
-        self._last_record += 1
-        return self._last_record
-
     def _write_rows(self, connection: Connection, rows: Collection[TaskRow], at: float) -> None:
         if not rows:
             return
-        if self._last_number is None:
-            self._last_number = connection.execute(sa.select(sa.func.max(schema.tasks.c.number))).scalar_one() or 0
+        assert self._last_number is not None
         # One that has a row already keeps its number.
         first = self._last_number + 1
         self._last_number += len(rows)
@@ -168,6 +169,7 @@ class TaskKeeper:
             state.story.extend([*before[: item.number - 1], *item.lines])
             rows.append(TaskRow.of(state))
         if rows:
+            self.prepare(connection)
             at = max(row.story[-1].at if row.story else row.created_at for row in rows)
             self._write_rows(connection, rows, at)
         connection.execute(sa.delete(schema.redo))
