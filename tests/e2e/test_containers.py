@@ -34,8 +34,8 @@ def test_an_image_is_run_in_containers_of_two_owners_who_agree(engine: str, tmp_
         folder.mkdir(parents=True)
         (folder / "policy.toml").write_text(f'levels = ["wasm", "container"]\ncontainer_engine = "{engine}"\n')
     with running_network(tmp_path / "network", tmp_path, workers=workers) as network:
-        built = network.fairgrid("app", "build", image, "-o", "word_count.oci.tar", "--json")
-        again = network.fairgrid("app", "build", image, "-o", "again.oci.tar", "--json")
+        built = network.fairgrid("app", "build", image, "--out", "word_count.oci.tar", "--json")
+        again = network.fairgrid("app", "build", image, "--out", "again.oci.tar", "--json")
         assert built.code == 0, built.stderr
         assert built.document["cid"] == again.document["cid"]
         answer = network.fairgrid(

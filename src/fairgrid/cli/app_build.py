@@ -19,7 +19,7 @@ __all__ = ["build"]
 
 def build(
     folder: Annotated[Path, typer.Argument(help="Holds a Containerfile, or is the image's root folder itself.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The archive to write; its name ends with .oci.tar.")],
+    out: Annotated[Path, typer.Option("--out", help="The archive to write; its name ends with .oci.tar.")],
     entrypoint: Annotated[
         list[str] | None,
         typer.Option("--entrypoint", help="What is run, where there is no Containerfile; again for each word."),
@@ -33,7 +33,7 @@ def build(
 
     Files alone (FROM scratch, COPY) need no tool; other Containerfiles need buildah. Example:
 
-    fairgrid app build examples/word_count/image -o word_count.oci.tar
+    fairgrid app build examples/word_count/image --out word_count.oci.tar
     """
     if not out.name.endswith(ARCHIVE_SUFFIX):
         raise UsageError(f"{out} must end with {ARCHIVE_SUFFIX}, which says what it is.")
