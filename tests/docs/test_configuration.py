@@ -11,6 +11,7 @@ import pytest
 
 from fairgrid.chain.network import Network, save_network
 from fairgrid.pool.core.policy import Policy
+from fairgrid.runtime.engines.options import EngineOptions
 from fairgrid.worker.owner.policy import WorkerPolicy
 
 REPOSITORY = Path(__file__).parents[2]
@@ -41,6 +42,13 @@ def test_every_field_of_a_policy_is_explained_with_its_default(heading: str, pol
     assert {name: default for name, default, _ in rows} == {
         field.name: shown(getattr(policy, field.name)) for field in fields(policy)
     }
+    assert all(len(meaning) > 10 for _, _, meaning in rows)
+
+
+def test_every_key_of_the_engine_is_explained_with_its_default() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (\S*) \| (.+) \|$", section("The worker's engine"), re.MULTILINE)
+    expected = {field.name: shown(field.default) for field in fields(EngineOptions)} | {"kind": "needed"}
+    assert {name: default for name, default, _ in rows} == expected
     assert all(len(meaning) > 10 for _, _, meaning in rows)
 
 

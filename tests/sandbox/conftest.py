@@ -22,7 +22,7 @@ def executable(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return compiled
 
 
-@pytest.fixture(scope="module", params=LEVELS)
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.timeout(400)) for name in LEVELS])
 def level(request: pytest.FixtureRequest) -> LevelUnderTest:
     """Each level that takes part."""
     return cast(LevelUnderTest, import_module(f"tests.sandbox.level_{request.param}").level())

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 from unittest import mock
 
-import fairgrid.pool.service as service_module
+from fairgrid.pool import errands
 from fairgrid.pool.core import chain_facts, presence, rounds, settlement
 from fairgrid.pool.core.book import Book
 from fairgrid.pool.core.events import UploadVerified
@@ -22,6 +22,7 @@ from fairgrid.pool.core.phases import Phase, ReplicaPhase
 from fairgrid.pool.core.state import TaskState
 from fairgrid.pool.onchain.outbox import Outbox
 from fairgrid.pool.onchain.watcher import ChainWatcher
+from fairgrid.pool.records import plans
 from fairgrid.pool.records.ledger import Ledger, LedgerEffect
 from fairgrid.pool.records.store import PoolStore
 from fairgrid.protocol.wire import Opening
@@ -89,7 +90,7 @@ def _never(*_arguments: object, **_options: object) -> bool:
     return False
 
 
-_bug("pool does not verify uploads", service_module, "verify_upload", _believe_upload)
+_bug("pool does not verify uploads", errands, "verify_upload", _believe_upload)
 _bug("pool does not compare openings with seals", settlement, "opening_received", _believe_opening)
 _bug("pool never asks to open a seal", settlement, "_ask_openings", _nothing)
 _bug("pool forgives silence about a seal", settlement, "_is_silent", _never)
@@ -170,7 +171,7 @@ _pool_reconcile = chain_facts.reconcile
 BUGS["pool signs anew after a crash, with a new nonce"] = _signed_anew
 BUGS["pool finalizes twice"] = _finalized_twice
 _bug("pool does not store tasks before it acts", PoolStore, "commit", _commit_without_tasks)
-_bug("pool does not store bans", PoolStore, "_write_ban", _nothing)
+_bug("pool does not store bans", plans, "_write_ban", _nothing)
 _bug("pool never compares tasks with the chain", ChainWatcher, "compare", _asleep)
 _bug("pool ignores that the chain took a step back", chain_facts, "reconcile", _reconcile_forwards_only)
 

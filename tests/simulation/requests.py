@@ -48,6 +48,8 @@ class Requests:
         """Deals of the batch lane."""
         self.needs: dict[str, str] = {}
         """The task whose result a task reads."""
+        self.runs_leased: dict[str, tuple[str, int, int]] = {}
+        """Deal, first index and count of each run that was leased: some are not opened on chain before they end."""
         self._deal_ids: dict[int, str] = {}
 
     # --- what there is on chain -----------------------------------------------------------------------------------
@@ -62,10 +64,16 @@ class Requests:
 
     def trust_of(self, unit: str) -> int:
         """What its deal asks, also when a reorganisation took that back."""
-        known = self.trusts.get(unit)
+        deal_id = self.run_of(unit)[0]
+        return self.trusts.get(unit, self.trusts.get(deal_id, 0))
+
+    def run_of(self, unit: str) -> tuple[str, int, int]:
+        """Deal, first index and count of a run, opened or not; a count of 0 for whatever is none."""
+        known = self.runs_leased.get(unit)
         if known is not None:
             return known
-        return self.trusts.get(self._simulation.chain.model.view_run(unit).deal_id, 0)
+        run = self._simulation.chain.model.view_run(unit)
+        return run.deal_id, run.first, run.count
 
     def units_left(self) -> int:
         """How many tasks and runs are not over; a lane that is not whole counts as one."""

@@ -27,6 +27,8 @@ class Result:
     cid: str
     parts: tuple[bytes, ...] = ()
     """Of a run: the archives of its tasks; ``archive`` is the manifest that names them."""
+    root: str = ""
+    """Of a run: the root over the digests of its tasks."""
 
 
 @functools.lru_cache(maxsize=4096)
@@ -47,7 +49,8 @@ def run_result_of(first: int, contents: tuple[str, ...]) -> Result:
     """The result of a run whose tasks, from index ``first`` on, hold ``contents``."""
     tasks = [result_of(content) for content in contents]
     results = RunResults(first, tuple(TaskResult(task.digest, task.cid, len(task.archive)) for task in tasks))
-    return Result(results.to_bytes(), results.digest, results.cid, tuple(task.archive for task in tasks))
+    archives = tuple(task.archive for task in tasks)
+    return Result(results.to_bytes(), results.digest, results.cid, archives, results.root)
 
 
 class Blobs:

@@ -21,6 +21,12 @@ def test_at_least_20_bugs_are_planted_in_pool_and_worker() -> None:
     assert {name.split()[0] for name in BUGS} == {"pool", "worker"}
 
 
+@pytest.mark.parametrize("name", sorted(BUGS))
+def test_a_planted_bug_changes_something_that_is_there(name: str) -> None:
+    with planted(name):
+        pass
+
+
 def test_the_table_names_planted_bugs_and_seeds_of_the_first_thousand() -> None:
     table = recorded()
     assert set(table) <= set(BUGS)

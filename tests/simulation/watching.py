@@ -30,10 +30,9 @@ def right_digest(simulation: Simulation, unit: str) -> str:
     """What an honest worker finds out about a task or a run."""
     if unit in simulation.requests.trusts or not simulation.requests.lanes:
         return result_of(right_answer(unit)).digest
-    run = simulation.chain.model.view_run(unit)
-    indexes = range(run.first, run.first + run.count)
-    contents = tuple(right_answer(id_of_task(run.deal_id, index)) for index in indexes)
-    return run_result_of(run.first, contents).digest if contents else ""
+    deal_id, first, count = simulation.requests.run_of(unit)
+    contents = tuple(right_answer(id_of_task(deal_id, index)) for index in range(first, first + count))
+    return run_result_of(first, contents).digest if contents else ""
 
 
 # --- the pool -----------------------------------------------------------------------------------------------------
@@ -49,6 +48,8 @@ def watch_what_pool_says(simulation: Simulation, worker: str, frame: str) -> Non
         if digest and digest in frame:
             simulation.violate(f"the pool tells {worker} the digest of {task_id[:10]} before consensus")
     if kind == "lease":
+        if message.get("count"):
+            simulation.requests.runs_leased[task_id] = message["deal_id"], message["index"], message["count"]
         _watch_lease(simulation, worker, task_id, message["lease_id"])
     elif kind == "authorisation" and simulation.service is not None:
         _watch_authorisation(simulation, worker, task_id, message["lease_id"])

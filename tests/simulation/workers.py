@@ -72,7 +72,7 @@ class SimulatedWork:
         await self._node.checkpoint("before a result is on disk")
         self._disk[held.task_id] = result
         await self._node.checkpoint("after a result is on disk")
-        return Computed(held.task_id, result.digest, "0x", seconds)
+        return Computed(held.task_id, result.digest, "0x", seconds, root=result.root)
 
     async def upload(self, held: HeldTask) -> str:
         result = self._disk.get(held.task_id)

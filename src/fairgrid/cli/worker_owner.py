@@ -167,6 +167,13 @@ def show_earnings(
             line.day.isoformat(), line.workerpool, str(line.tasks), str(line.paid), str(line.unpaid), rlc(line.earned)
         )
     screen.print(table if days else "No task has ended yet.")
+    for cells in document["cells"]:
+        screen.print(
+            f"Cells on {cells['engine']}: {cells['cells']} on {cells['nodes']} node(s), "
+            f"{cells['cpuSeconds'] / 3600:.2f} processor hours, waited {cells['queuedSeconds'] / cells['cells']:.1f} s "
+            f"on average.",
+            markup=False,
+        )
     chain = document["chain"]
     if chain is None:
         screen.print(document["chainMessage"], style="yellow", markup=False)
@@ -230,10 +237,12 @@ async def _earnings(folder: Path) -> tuple[tuple[Any, ...], dict[str, Any]]:
     from fairgrid.chain.network import load_network
     from fairgrid.wallet.keystore import open_or_create_key
     from fairgrid.worker.owner.earnings import Ledger, days_of
+    from fairgrid.worker.records.cells import CellSum, sum_of_cells
     from fairgrid.worker.records.store import WorkerStore
     from fairgrid.worker.setup.opening import DATABASE_NAME, NETWORK_NAME
 
     days: tuple[Any, ...] = ()
+    sums: tuple[CellSum, ...] = ()
     earned = 0
     if (folder / DATABASE_NAME).exists():
         store = await asyncio.to_thread(WorkerStore.open, folder / DATABASE_NAME)
@@ -241,6 +250,7 @@ async def _earnings(folder: Path) -> tuple[tuple[Any, ...], dict[str, Any]]:
             history = await asyncio.to_thread(store.finished, limit=None)
             earned = await asyncio.to_thread(store.earned)
             account = await asyncio.to_thread(store.bound, "worker")
+            sums = await asyncio.to_thread(sum_of_cells, store)
         finally:
             store.close()
         days = days_of(history)
@@ -250,6 +260,16 @@ async def _earnings(folder: Path) -> tuple[tuple[Any, ...], dict[str, Any]]:
         "status": "ok",
         "worker": account or open_or_create_key(folder).address,
         "earned": earned,
+        "cells": [
+            {
+                "engine": line.engine,
+                "cells": line.cells,
+                "nodes": line.nodes,
+                "cpuSeconds": round(line.cpu_s, 3),
+                "queuedSeconds": round(line.queued_s, 3),
+            }
+            for line in sums
+        ],
         "days": [
             {
                 "day": line.day.isoformat(),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
+import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -21,6 +23,7 @@ from fairgrid.errors import ServiceUnavailable, UsageError
 if TYPE_CHECKING:
     from fairgrid.chain.network import Network
     from fairgrid.worker.agent import AgentOptions, WorkerAgent
+    from fairgrid.worker.setup.pilot import Pilot
 
 __all__ = ["start_worker"]
 
@@ -107,6 +110,14 @@ def start_worker(
             help="Serve /metrics for Prometheus there, e.g. 127.0.0.1:9464. Default: nothing is listened to.",
         ),
     ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHEN",
+            help="End by itself then: 90m, 4h, 18:30 or a whole time. Default: before the Slurm, PBS or HTCondor "
+            "allocation ends in which it was started; never outside of one.",
+        ),
+    ] = None,
     log_format: LogFormatOption = LogFormat.TEXT,
     log_level: LogLevelOption = LogLevel.INFO,
 ) -> None:
@@ -123,6 +134,7 @@ def start_worker(
     from fairgrid.seams.tracing import start_tracing
     from fairgrid.worker.agent import AgentOptions
     from fairgrid.worker.computing.misbehave import LOCAL_CHAIN_ID, Misbehaviour
+    from fairgrid.worker.setup.pilot import ask_slurm, find_pilot
 
     configure_logging("worker", level=log_level.value, style=log_format.value)
     start_tracing("worker")
@@ -145,7 +157,8 @@ def start_worker(
         benchmark=benchmark if benchmark is not None else (sponsor or not local),
         sponsor=sponsor,
     )
-    asyncio.run(_work(loaded, directory, pool, options, _metrics_place(metrics)))
+    pilot = find_pilot(os.environ, until=until, now=time.time(), ask=ask_slurm)
+    asyncio.run(_work(loaded, directory, pool, options, _metrics_place(metrics), pilot))
 
 
 def _trusted_network(directory: Path, given: Path | None, pool: str | None, *, accept: bool) -> Network:
@@ -241,7 +254,12 @@ def _metrics_place(text: str | None) -> tuple[str, int] | None:
 
 
 async def _work(
-    network: Network, directory: Path, pool: str | None, options: AgentOptions, metrics: tuple[str, int] | None
+    network: Network,
+    directory: Path,
+    pool: str | None,
+    options: AgentOptions,
+    metrics: tuple[str, int] | None,
+    pilot: Pilot | None = None,
 ) -> None:
     from fairgrid.seams.metrics import MetricsPage, metrics_token, new_registry
     from fairgrid.seams.service import serving
@@ -266,6 +284,10 @@ async def _work(
     await _show_needs(network, directory)
     async with AsyncExitStack() as stack:
         stack.callback(stopped.cancel)
+        if pilot is not None:
+            ends = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(pilot.ends_at))
+            console().print(f"Ends by itself before {ends} ({pilot.known_from})", markup=False)
+            stack.callback(asyncio.create_task(_set_later(stop, pilot.drains_at - time.time())).cancel)
         if metrics is not None:
             page = MetricsPage(meter.registry, token=metrics_token())
             url = await stack.enter_async_context(serving(page, host=metrics[0], port=metrics[1]))
@@ -274,7 +296,7 @@ async def _work(
             try:
                 async with open_agent(network, directory, announcer=teller, options=options, pool_url=pool) as agent:
                     with meter.measuring(agent):
-                        await _until(agent, stop, at_once)
+                        await _until(agent, stop, at_once, pilot)
                 return
             except ServiceUnavailable as error:
                 if str(error) != said:
@@ -283,12 +305,22 @@ async def _work(
                 await asyncio.wait((stopped,), timeout=_RETRY_S)
 
 
-async def _until(agent: WorkerAgent, stop: asyncio.Event, at_once: asyncio.Event) -> None:
-    """Run ``agent`` until ``stop``, and a while longer if it has something to finish and is not asked again."""
+async def _set_later(event: asyncio.Event, seconds: float) -> None:
+    await asyncio.sleep(max(seconds, 0.0))
+    event.set()
+
+
+async def _until(agent: WorkerAgent, stop: asyncio.Event, at_once: asyncio.Event, pilot: Pilot | None = None) -> None:
+    """Run ``agent`` until ``stop``, and a while longer if it has something to finish and is not asked again.
+
+    A ``pilot`` whose end is near has all the time until then.
+    """
 
     async def forward() -> None:
         await stop.wait()
-        agent.end()
+        now = time.time()
+        near = pilot is not None and now >= pilot.drains_at - 1.0
+        agent.end(within_s=pilot.patience_s(now) if pilot is not None and near else None)
         await at_once.wait()
         agent.end()
 

@@ -151,9 +151,12 @@ class WorkerAgent:
         """End `run` soon: leases not yet sealed are handed back, the rest stays on disk."""
         self._stop.set()
 
-    def end(self) -> None:
-        """As `stop`, but within the owner's ``stop_within_s`` what is held is finished first; asked twice: at once."""
-        patience_s = self._policy().stop_within_s
+    def end(self, *, within_s: float | None = None) -> None:
+        """As `stop`, but within ``within_s`` what is held is finished first; asked twice: at once.
+
+        None: the owner's ``stop_within_s``.
+        """
+        patience_s = within_s if within_s is not None else self._policy().stop_within_s
         if patience_s <= 0 or self._is_ending or self.heed is None or not self.holds_anything():
             self.stop()
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,25 +15,10 @@ from fairgrid.runtime.engines.cell_files import read_job, read_outcome, write_jo
 from fairgrid.runtime.engines.interface import Cell, CellUse
 from fairgrid.runtime.engines.local import LocalEngine
 from fairgrid.runtime.engines.sandbox import EngineSandbox
-from fairgrid.runtime.interface import Limits, Outcome, SandboxJob, Stop
-from fairgrid.runtime.levels import Probe
+from fairgrid.runtime.interface import Outcome, Stop
 from fairgrid.runtime.wasm.interpreters import InstalledRuntime
 from fairgrid.runtime.watch import JobWatch
-
-
-def job_in(folder: Path, script: str, *, wall_s: float = 30.0) -> SandboxJob:
-    for name in ("app", "in", "out"):
-        (folder / name).mkdir(parents=True)
-    (folder / "app" / "job.py").write_text(script)
-    return SandboxJob(
-        script=folder / "app" / "job.py",
-        arguments=("a", "ü"),
-        input_folder=folder / "in",
-        output_folder=folder / "out",
-        environment={"IEXEC_OUT": "/iexec_out", "IEXEC_TASK_ID": "0x" + "ab" * 32, "IEXEC_TASK_INDEX": "3"},
-        seed=bytes(range(32)),
-        limits=Limits(fuel=10**10, wall_s=wall_s),
-    )
+from tests.runtime.engines.jobs import Uses, job_in
 
 
 def test_a_job_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -62,9 +48,9 @@ async def test_a_job_gives_the_same_through_an_engine_as_directly(
     tmp_path: Path, installed_runtime: InstalledRuntime
 ) -> None:
     script = "import sys, random; open('/iexec_out/r', 'w').write(f'{sys.argv[1:]} {random.random()}'); print('hi')"
-    uses: list[CellUse] = []
+    uses = Uses()
     engine = LocalEngine()
-    through = EngineSandbox(engine, installed_runtime.runtime_id, used=lambda job, use: uses.append(use))
+    through = EngineSandbox(engine, installed_runtime.runtime_id, used=uses.take)
     there = await through.run(job_in(tmp_path / "there", script))
     here = await installed_runtime.sandbox().run(job_in(tmp_path / "here", script))
     assert (there.stop, there.exit_code, there.stdout, there.fuel_used) == (
@@ -75,7 +61,7 @@ async def test_a_job_gives_the_same_through_an_engine_as_directly(
     )
     assert (tmp_path / "there/out/r").read_text() == (tmp_path / "here/out/r").read_text()
     assert uses[0].ran_s > 0 and uses[0].node
-    assert not (tmp_path / "there/cell").exists()
+    assert not list((tmp_path / "there").glob("cell-*"))
     await engine.close()
 
 
@@ -93,7 +79,7 @@ async def test_a_cancelled_job_leaves_no_process_and_no_folder(
     async with asyncio.timeout(20):
         while _hosts():  # noqa: ASYNC110 - nobody could tell
             await asyncio.sleep(0.05)
-    assert not (tmp_path / "cell").exists()
+    assert not list(tmp_path.glob("cell-*"))
 
 
 def _hosts() -> list[psutil.Process]:
@@ -112,12 +98,12 @@ class _Forgetful:
 
     name = "forgetful"
 
-    async def probe(self) -> Probe:
-        return Probe(True)
-
     async def run(self, cell: Cell) -> CellUse:
-        assert cell.name == "fairgrid-0xababababab-3-1" and (cell.folder / "job.json").exists()
+        assert re.fullmatch("fairgrid-0xababababab-3-[0-9a-f]{6}", cell.name) and (cell.folder / "job.json").exists()
         return CellUse("17", "node7")
+
+    async def sweep(self) -> int:
+        return 0
 
     async def close(self) -> None: ...
 

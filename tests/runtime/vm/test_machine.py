@@ -198,3 +198,15 @@ async def test_a_machine_without_qemu_says_how_to_get_it(monkeypatch: pytest.Mon
     assert not probe.works and "qemu-system-x86" in probe.remedy
     with pytest.raises(HostFailure, match="apt install"):
         provider(VM_RUNTIMES[0]).sandbox()
+
+
+async def test_a_machine_takes_no_more_memory_than_it_was_given(run_machine: RunMachine) -> None:
+    script = "awk 'BEGIN { for (i = 0; ; i++) a[i] = sprintf(\"%1000s\", i) }'; echo after"
+    outcome = await run_machine(script, limits={"memory_bytes": 96 << 20})
+    # Its kernel ends the program; QEMU itself takes some more.
+    assert outcome.stop is Stop.EXITED and outcome.peak_memory_bytes < (96 + 200) << 20
+
+
+async def test_many_files_are_the_limit_of_files(run_machine: RunMachine) -> None:
+    outcome = await run_machine("for n in 1 2 3 4 5 6; do : > f$n; done", limits={"output_files": 5})
+    assert (outcome.stop, outcome.detail) == (Stop.OUTPUT, "files")

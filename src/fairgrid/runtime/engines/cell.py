@@ -1,64 +1,124 @@
-"""Runs one cell on the machine that an engine chose: ``python -m fairgrid.runtime.engines.cell FOLDER``.
+"""Runs one cell on the machine that an engine chose: ``python -m fairgrid.runtime.engines.cell FOLDER [--tied]``.
 
 Ends with status 0 when an outcome was written, whatever it is. SIGTERM, SIGINT and SIGHUP end the job and leave no
-outcome.
+outcome; so does the end of standard input when it is ``--tied`` to who started it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import platform
 import signal
 import sys
+import threading
+import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from fairgrid.errors import FairgridError, HostFailure
-from fairgrid.runtime.catalogue import runtime_info
-from fairgrid.runtime.engines.cell_files import read_job, write_outcome
-from fairgrid.runtime.interface import Outcome, Stop
-from fairgrid.runtime.providers import provider_of
+from fairgrid.runtime.catalogue import CATALOGUE, runtime_info
+from fairgrid.runtime.container.settings import ContainerSettings
+from fairgrid.runtime.engines.cell_files import (
+    Place,
+    Tried,
+    read_containers,
+    read_job,
+    read_trial,
+    write_outcome,
+    write_place,
+    write_tried,
+)
+from fairgrid.runtime.engines.node import node_facts
+from fairgrid.runtime.interface import Outcome, SandboxJob, Stop
+from fairgrid.runtime.levels import Probe
+from fairgrid.runtime.providers import probe_all, provider_of
 
 __all__ = ["main", "run_cell"]
 
 _ENDED = 143
+_GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "SLURM_STEP_GPUS", "SLURM_JOB_GPUS")
 
 
 async def run_cell(folder: Path) -> None:
-    """Run the cell's job in the runtime that it names, and write the outcome.
+    """Run the cell's job in the runtime that it names, or its trial, and write what came of it.
 
     Raises:
-        HostFailure: the folder holds no job.
+        HostFailure: the folder holds neither.
     """
+    trial = read_trial(folder)
+    if trial is not None:
+        write_place(folder, Place(platform.node()))
+        write_tried(folder, await _tried(trial, read_containers(folder)))
+        return
     runtime_id, job = read_job(folder)
+    write_place(folder, Place(platform.node()))
+    began = time.monotonic()
     try:
-        outcome = await provider_of(runtime_info(runtime_id)).sandbox().run(job)
+        outcome = (
+            await provider_of(runtime_info(runtime_id), read_containers(folder)).sandbox().run(_with_gpus_of_here(job))
+        )
     except FairgridError as error:
         outcome = Outcome(Stop.HOST, 0, b"", b"", 0, 0.0, 0, str(error))
+    write_place(folder, Place(platform.node(), time.monotonic() - began))
     write_outcome(folder, outcome)
 
 
-async def _until_told(folder: Path) -> int:
+async def _tried(runtime_ids: tuple[str, ...], containers: ContainerSettings) -> Tried:
+    here = [CATALOGUE[name] for name in runtime_ids if name in CATALOGUE]
+    probes = {name: probe for name, (_, probe) in (await probe_all(here, containers=containers)).items()}
+    for name in runtime_ids:
+        remedy = "Install the worker's version of Fairgrid on the nodes."
+        probes.setdefault(name, Probe(False, detail="the Fairgrid of this node does not know it", remedy=remedy))
+    return Tried(await asyncio.to_thread(node_facts), probes)
+
+
+def _with_gpus_of_here(job: SandboxJob) -> SandboxJob:
+    """The numbers of the graphics processors that the engine gave this cell, in place of the worker's."""
+    if not job.gpus:
+        return job
+    for name in _GPU_VARIABLES:
+        given = [word for word in os.environ.get(name, "").split(",") if word.strip().isdecimal()]
+        if given:
+            return replace(job, gpus=tuple(int(word) for word in given[: len(job.gpus)]))
+    return job
+
+
+async def _until_told(folder: Path, *, tied: bool) -> int:
     task = asyncio.ensure_future(run_cell(folder))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         with suppress(NotImplementedError):
             loop.add_signal_handler(number, task.cancel)
+    if tied:
+        threading.Thread(target=_cancel_at_end_of_input, args=(loop, task), daemon=True).start()
     try:
         await task
     except asyncio.CancelledError:
         return _ENDED
-    except HostFailure as error:
+    except (HostFailure, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     return 0
 
 
+def _cancel_at_end_of_input(loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:
+    with suppress(OSError):
+        while os.read(0, 4096):
+            pass
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(task.cancel)
+
+
 def main() -> None:
     """The command."""
-    if len(sys.argv) != 2:
-        sys.stderr.write("usage: python -m fairgrid.runtime.engines.cell FOLDER\n")
+    arguments = sys.argv[1:]
+    tied = arguments[1:] == ["--tied"]
+    if not arguments or (len(arguments) > 1 and not tied):
+        sys.stderr.write("usage: python -m fairgrid.runtime.engines.cell FOLDER [--tied]\n")
         raise SystemExit(2)
-    raise SystemExit(asyncio.run(_until_told(Path(sys.argv[1]))))
+    raise SystemExit(asyncio.run(_until_told(Path(arguments[0]), tied=tied)))
 
 
 if __name__ == "__main__":

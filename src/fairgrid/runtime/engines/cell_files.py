@@ -1,22 +1,67 @@
-"""What passes between a worker and a cell on another machine: ``job.json`` there, ``outcome.json`` back."""
+"""What passes between a worker and a cell on another machine: ``job.json`` there, ``outcome.json`` back.
+
+``place.json`` says where the cell runs. A cell may also be a trial of runtimes: ``trial.json``, answered by
+``tried.json``.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from fairgrid.errors import HostFailure
+from fairgrid.runtime.container.settings import DEFAULT_SETTINGS, ContainerSettings
+from fairgrid.runtime.engines.node import NodeFacts
 from fairgrid.runtime.interface import Limits, Outcome, SandboxJob
+from fairgrid.runtime.levels import Probe
 from fairgrid.runtime.outcome_json import outcome_from_json, outcome_to_json
 from fairgrid.runtime.watch import JobWatch
 
-__all__ = ["read_job", "read_outcome", "write_job", "write_outcome"]
+__all__ = [
+    "Place",
+    "Tried",
+    "has_outcome",
+    "read_containers",
+    "read_job",
+    "read_outcome",
+    "read_place",
+    "read_trial",
+    "read_tried",
+    "write_containers",
+    "write_job",
+    "write_outcome",
+    "write_place",
+    "write_trial",
+    "write_tried",
+]
 
 _JOB: Final = "job.json"
 _OUTCOME: Final = "outcome.json"
+_PLACE: Final = "place.json"
+_CONTAINERS: Final = "containers.json"
+_TRIAL: Final = "trial.json"
+_TRIED: Final = "tried.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a cell runs, in its own words; ``ran_s`` is 0 until it ended."""
+
+    node: str
+    ran_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What a trial found on the node that it ran on."""
+
+    node: NodeFacts
+    probes: Mapping[str, Probe]
+    """By runtime id."""
 
 
 def write_job(folder: Path, runtime_id: str, job: SandboxJob) -> None:
@@ -80,6 +125,75 @@ def read_outcome(folder: Path) -> Outcome | None:
     try:
         return outcome_from_json((folder / _OUTCOME).read_bytes())
     except (FileNotFoundError, ValueError):
+        return None
+
+
+def write_containers(folder: Path, containers: ContainerSettings) -> None:
+    """Lay down what the owner says of containers."""
+    _write(folder / _CONTAINERS, json.dumps(asdict(containers)).encode())
+
+
+def read_containers(folder: Path) -> ContainerSettings:
+    """What the owner says of containers; the defaults, where the folder says nothing.
+
+    Raises:
+        HostFailure: it says something else.
+    """
+    try:
+        wire = json.loads((folder / _CONTAINERS).read_bytes())
+        return ContainerSettings(**wire | {"registries": tuple(wire["registries"])})
+    except FileNotFoundError:
+        return DEFAULT_SETTINGS
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise HostFailure(f"The cell {folder} says nothing readable of containers ({error}).") from error
+
+
+def has_outcome(folder: Path) -> bool:
+    """Whether the cell is over: a job left its outcome, or a trial its findings."""
+    return (folder / _OUTCOME).exists() or (folder / _TRIED).exists()
+
+
+def write_place(folder: Path, place: Place) -> None:
+    """Say where the cell runs."""
+    _write(folder / _PLACE, json.dumps(asdict(place)).encode())
+
+
+def read_place(folder: Path) -> Place | None:
+    """Where the cell ran; None when it did not say, or what it said cannot be read."""
+    try:
+        wire = json.loads((folder / _PLACE).read_bytes())
+        return Place(str(wire["node"])[:200], float(wire["ran_s"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write_trial(folder: Path, runtime_ids: Sequence[str]) -> None:
+    """Lay a trial of runtimes down in a cell's folder, which is made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / _TRIAL, json.dumps(list(runtime_ids)).encode())
+
+
+def read_trial(folder: Path) -> tuple[str, ...] | None:
+    """The runtimes that a cell is to try; None when it is no trial."""
+    try:
+        return tuple(str(name) for name in json.loads((folder / _TRIAL).read_bytes()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def write_tried(folder: Path, tried: Tried) -> None:
+    """Lay down what a trial found."""
+    probes = {name: asdict(probe) for name, probe in tried.probes.items()}
+    _write(folder / _TRIED, json.dumps({"node": asdict(tried.node), "probes": probes}).encode())
+
+
+def read_tried(folder: Path) -> Tried | None:
+    """What a trial found; None if it left nothing."""
+    try:
+        wire = json.loads((folder / _TRIED).read_bytes())
+        probes = {name: Probe(**probe) for name, probe in wire["probes"].items()}
+        return Tried(NodeFacts(**wire["node"]), probes)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

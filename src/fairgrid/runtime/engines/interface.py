@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
-from fairgrid.runtime.levels import Probe
+__all__ = ["GRACE_S", "Cell", "CellUse", "Engine", "cell_command"]
 
-__all__ = ["Cell", "CellUse", "Engine"]
+GRACE_S: Final = 60.0
+"""A cell may take so much longer than its job: Python starts, files are laid out and brought home."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +21,11 @@ class Cell:
     """One job for an engine, and what it may take."""
 
     name: str
-    """For people who look at the engine's queue; of ``[A-Za-z0-9-]``, 63 characters at most, unique at one time."""
+    """For people who look at the engine's queue; of ``[a-z0-9-]``, 63 characters at most, never used again."""
     folder: Path
     """Holds ``job.json``; gets ``outcome.json``. Every path of the job lies on the same shared file system."""
     wall_s: float
-    """After so many seconds of running, and some grace, the engine is to end it by itself."""
+    """After so many seconds of running, and `GRACE_S`, the engine is to end it by itself."""
     memory_bytes: int
     cpus: int = 1
     gpus: int = 0
@@ -49,10 +50,6 @@ class Engine(Protocol):
         """``slurm``, ``ray``, …"""
         ...
 
-    async def probe(self) -> Probe:
-        """Try it with a cell that does nothing, within a time-out. Never raises."""
-        ...
-
     async def run(self, cell: Cell) -> CellUse:
         """Have the cell run, and wait until it ended. Cancelling the call ends the cell, queued or running.
 
@@ -61,6 +58,19 @@ class Engine(Protocol):
         """
         ...
 
+    async def sweep(self) -> int:
+        """End the cells that a worker of this name left behind when it was killed; how many there were.
+
+        Raises:
+            HostFailure: the engine cannot be asked.
+        """
+        ...
+
     async def close(self) -> None:
         """End every cell that is left, and let go of the engine."""
         ...
+
+
+def cell_command(python: str, folder: Path) -> list[str]:
+    """The command of a cell on its node."""
+    return [python, "-m", "fairgrid.runtime.engines.cell", str(folder)]

@@ -12,12 +12,10 @@ import time
 from typing import Final
 
 from fairgrid.errors import HostFailure
-from fairgrid.runtime.engines.interface import Cell, CellUse
-from fairgrid.runtime.levels import Probe
+from fairgrid.runtime.engines.interface import GRACE_S, Cell, CellUse, cell_command
 
 __all__ = ["LocalEngine"]
 
-_GRACE_S: Final = 30.0
 _END_S: Final = 20.0
 
 
@@ -33,38 +31,49 @@ class LocalEngine:
         """What people call it."""
         return "local"
 
-    async def probe(self) -> Probe:
-        """It always works."""
-        return Probe(True, detail="processes of this machine")
-
     async def run(self, cell: Cell) -> CellUse:
         """Have the cell run; see `Engine`."""
         asked = time.monotonic()
         async with self._free:
             began = time.monotonic()
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "fairgrid.runtime.engines.cell", str(cell.folder)),
-                stdin=asyncio.subprocess.DEVNULL,
+                *cell_command(sys.executable, cell.folder),
+                "--tied",
+                stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
                 start_new_session=True,
             )
             self._running.add(process)
             try:
-                _, said = await asyncio.wait_for(process.communicate(), cell.wall_s + _GRACE_S)
+                said = await asyncio.wait_for(_until_ended(process), cell.wall_s + GRACE_S)
             except TimeoutError:
-                raise HostFailure(f"The cell {cell.name} was ended after {cell.wall_s + _GRACE_S:.0f} s.") from None
+                raise HostFailure(f"The cell {cell.name} was ended after {cell.wall_s + GRACE_S:.0f} s.") from None
             finally:
                 await _end(process)
+                assert process.stdin is not None
+                process.stdin.close()
                 self._running.discard(process)
             if process.returncode != 0:
                 text = said.decode(errors="replace").strip()[-1000:]
                 raise HostFailure(f"The cell {cell.name} ended with status {process.returncode}: {text}")
             return CellUse(str(process.pid), platform.node(), began - asked, time.monotonic() - began)
 
+    async def sweep(self) -> int:
+        """None: a cell is tied to the worker, and ends with it."""
+        return 0
+
     async def close(self) -> None:
         """End every cell that is left."""
         await asyncio.gather(*(_end(process) for process in list(self._running)))
+
+
+async def _until_ended(process: asyncio.subprocess.Process) -> bytes:
+    """What it said on standard error. Its standard input stays open: the end of that would end it."""
+    assert process.stderr is not None
+    said = await process.stderr.read()
+    await process.wait()
+    return said
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -102,8 +102,11 @@ class LocalWork:
         misbehaviour: Misbehaviour | None = None,
         slots: int = 1,
         tally: Counter[str] | None = None,
+        where: Callable[[str], str] | None = None,
     ) -> None:
-        """``tally`` counts what `fairgrid.worker.observability.meter` tells."""
+        """``tally`` counts what `fairgrid.worker.observability.meter` tells; ``where`` says on which machine of an
+        engine a task ran."""
+        self._where = where
         self._tally = tally if tally is not None else Counter()
         self._tasks = folder / "tasks"
         self._chain = chain
@@ -360,6 +363,7 @@ class LocalWork:
                 wall_ms=round(result.usage.wall_s * 1000),
                 peak_memory_bytes=result.usage.peak_memory_bytes,
             ),
+            where=self._where(held.task_id) if self._where is not None else "",
         )
 
     def _archive(self, held: HeldTask) -> Path:

@@ -129,6 +129,8 @@ class Computed:
     """What the sandbox measured; None where it measures nothing."""
     root: str = ""
     """Of a run: the root over the digests of its tasks."""
+    where: str = ""
+    """On which machine of an engine, for people; empty: on this one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,7 +101,7 @@ def computed(book: WorkerBook, held: HeldTask, event: ev.Computed) -> list[ev.In
         callback_data=event.callback_data,
         compute_s=event.compute_s,
         usage=held.usage if event.usage is None else replace(event.usage, bytes_in=held.usage.bytes_in),
-        story=held.told(f"computed in {event.compute_s:.2f} s"),
+        story=held.told(f"computed in {event.compute_s:.2f} s {event.where}".rstrip()),
     )
     return [*book.save(held), book.begin(held, ev.SignSeal)]
 

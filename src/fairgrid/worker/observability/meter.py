@@ -91,6 +91,10 @@ class _AtWork(Collector):
         yield _counter("job_failures", "Tasks that it could not compute or did not want.", tally.get("job_failures", 0))
         yield _counter("compute_seconds", "Time that its jobs ran.", tally.get("compute_ms", 0) / 1000)
         yield _counter("cpu_seconds", "Processor time of its jobs.", tally.get("cpu_ms", 0) / 1000)
+        yield _counter("cells", "Cells of its engine that ended with an outcome.", tally.get("cells", 0))
+        queued_s, ran_s = tally.get("cell_queued_ms", 0) / 1000, tally.get("cell_ran_ms", 0) / 1000
+        yield _counter("cell_queue_seconds", "Time that its cells waited in the engine's queue.", queued_s)
+        yield _counter("cell_run_seconds", "Time that its cells ran on the engine's nodes.", ran_s)
         yield _counter("uploads", "Results that it uploaded.", tally.get("uploads", 0))
         yield _counter("upload_failures", "Uploads that failed.", tally.get("upload_failures", 0))
         yield _counter("uploaded_bytes", "Bytes of the results that it uploaded.", tally.get("uploaded_bytes", 0))

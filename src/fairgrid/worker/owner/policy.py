@@ -16,6 +16,7 @@ from fairgrid.protocol.run_results import MAX_INDEX, MAX_RESULTS_TASKS
 from fairgrid.protocol.runs import unit_id, units_of
 from fairgrid.protocol.tags import FRAMEWORK_MASK, TEE_MASK
 from fairgrid.protocol.views import AppInfo, Deal, Task, TaskStatus
+from fairgrid.runtime.engines.options import EngineOptions
 
 __all__ = [
     "LEVELS",
@@ -98,6 +99,8 @@ class WorkerPolicy:
     """Hottest sensor of the machine, in degrees Celsius, with which jobs still run; None: no limit."""
     max_suspend_minutes: int = 30
     """A job that a rule suspended longer is handed back; earlier if its lease ends earlier."""
+    engine: EngineOptions | None = None
+    """Where jobs run, table ``[engine]``; None: on this machine. Read when the worker starts."""
     stop_within_s: int = 0
     """A worker that is asked to end takes nothing new, and has so long to finish what it holds; then it hands back what
     is not sealed. Asked twice, or with 0, it does so at once."""

@@ -12,6 +12,7 @@ import structlog
 from fairgrid.errors import OrderError, UsageError
 from fairgrid.protocol.hexes import checksum
 from fairgrid.runtime.container.settings import fault_of_engine, fault_of_registry
+from fairgrid.runtime.engines.options import engine_options
 from fairgrid.worker.owner.hours import parse_window, parse_zone
 from fairgrid.worker.owner.policy import LEVELS, WorkerPolicy
 
@@ -80,6 +81,11 @@ def _checked(path: Path, name: str, value: object) -> Any:
         return _engine(path, value)
     if name == "time_zone":
         return _time_zone(path, value)
+    if name == "engine":
+        try:
+            return engine_options(value)
+        except UsageError as error:
+            raise UsageError(f"In the policy {path}: {error}") from None
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise UsageError(f"In the policy {path}, {name} must be a list of texts, not {value!r}.")
     if name == "hours":

@@ -165,6 +165,11 @@ class WorkerStore:
         """
         return cls(open_migrated(database, _MIGRATIONS), Path(database) if "://" not in str(database) else None)
 
+    @property
+    def database(self) -> Engine:
+        """For other rooms' tables in the same file; ask anew each time, it may be made anew."""
+        return self._engine
+
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()

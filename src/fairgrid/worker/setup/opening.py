@@ -16,10 +16,9 @@ import structlog
 from fairgrid.chain.client import JsonRpcChain
 from fairgrid.chain.interface import Chain
 from fairgrid.chain.network import Network, save_network
-from fairgrid.errors import HostFailure, UsageError
+from fairgrid.errors import UsageError
 from fairgrid.protocol.machine import Benchmark, Machine
-from fairgrid.runtime.catalogue import CATALOGUE
-from fairgrid.runtime.providers import probe_all
+from fairgrid.runtime.engines.node import node_facts
 from fairgrid.runtime.wasm.interpreters import default_runtime_id
 from fairgrid.seams.addresses import AddressRule, GuardedTransport
 from fairgrid.seams.clock import SystemClock
@@ -44,7 +43,7 @@ from fairgrid.worker.owner.policy import WorkerPolicy
 from fairgrid.worker.owner.policy_file import PolicyFile
 from fairgrid.worker.owner.readings import MachineSensors
 from fairgrid.worker.records.store import WorkerStore
-from fairgrid.worker.setup.containers import container_settings
+from fairgrid.worker.setup.offering import Offer, offered
 
 __all__ = [
     "DATABASE_NAME",
@@ -53,7 +52,6 @@ __all__ = [
     "exclusive",
     "open_agent",
     "open_storage",
-    "working_runtimes",
 ]
 
 DATABASE_NAME: Final = "worker.sqlite"
@@ -84,43 +82,6 @@ def exclusive(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-async def working_runtimes(policy: WorkerPolicy, *, is_local: bool = False) -> Mapping[str, LocalRuntime]:
-    """The runtimes that the policy allows and that work on this machine: each was tried.
-
-    ``is_local`` says that the network is of this machine alone: registries on loopback need no TLS then.
-
-    Raises:
-        HostFailure: there is none.
-    """
-    allowed_here = [
-        info
-        for info in CATALOGUE.values()
-        if (not policy.levels or info.level in policy.levels)
-        and (not policy.runtimes or info.runtime_id in policy.runtimes)
-    ]
-    if not allowed_here:
-        raise HostFailure("The policy's levels and runtimes together leave no runtime that this version knows.")
-    tried = await probe_all(allowed_here, containers=container_settings(policy, insecure_loopback=is_local))
-    found = {
-        name: LocalRuntime(
-            cid=provider.info.content.cid,
-            sha256=provider.info.content.sha256,
-            sandbox=provider.sandbox(),
-            level=provider.info.level,
-            start_ms=probe.start_ms,
-        )
-        for name, (provider, probe) in tried.items()
-        if probe.works
-    }
-    if not found:
-        _, probe = next(iter(tried.values()))
-        raise HostFailure(f"No runtime works on this machine: {probe.detail} {probe.remedy}".rstrip())
-    for name, (_, probe) in tried.items():
-        if not probe.works:
-            _log.info("a runtime does not work here", runtime=name, reason=probe.detail, remedy=probe.remedy)
-    return found
 
 
 @asynccontextmanager
@@ -175,14 +136,17 @@ async def _claims(
     network: Network,
     folder: Path,
     policy: Callable[[], WorkerPolicy],
-    runtimes: Mapping[str, LocalRuntime],
+    offer: Offer,
     options: AgentOptions,
 ) -> Callable[[], Machine]:
-    gpus = await asyncio.to_thread(find_gpus)
+    runtimes = offer.runtimes
+    node = offer.node if offer.node is not None else await asyncio.to_thread(node_facts)
+    gpus = find_gpus(node)
     levels = sorted({found.level.value for found in runtimes.values()})
     benchmark: Benchmark | None = None
     measured = runtimes.get(default_runtime_id())
-    if options.benchmark and measured is not None:
+    # An engine's queue would make any claim of speed untrue.
+    if options.benchmark and measured is not None and offer.node is None:
         benchmark = await benchmark_of(
             folder, measured.sandbox, storage=network.storage, cid=measured.cid, now=SystemClock().now()
         )
@@ -191,7 +155,7 @@ async def _claims(
         now = policy()
         slots = now.slots or options.slots
         return machine_claims(
-            now, slots=slots, folder=folder, runtimes=runtimes, levels=levels, gpus=gpus, benchmark=benchmark
+            now, slots=slots, folder=folder, runtimes=runtimes, levels=levels, gpus=gpus, benchmark=benchmark, node=node
         )
 
     return claims
@@ -213,17 +177,28 @@ async def open_agent(
     Raises:
         UsageError: folder, key, policy, pool URL or network file cannot be used, or the folder belongs to another
             network.
-        HostFailure: no runtime is installed.
+        HostFailure: no runtime is installed, or the policy's engine cannot be reached.
         ServiceUnavailable: the chain does not answer.
         VerificationError: the hub's code is not the pinned one.
     """
     allowed(options.misbehaviour, network.chain_id)
     signer = open_or_create_key(folder)
 
-    with exclusive(folder):
+    async with AsyncExitStack() as stack:
+        stack.enter_context(exclusive(folder))
         policy_file = PolicyFile(folder / POLICY_NAME)
         policy = policy_file.current
-        runtimes = await working_runtimes(policy(), is_local=network.chain_id == LOCAL_CHAIN_ID)
+        tally: Counter[str] = Counter()
+        offer = await stack.enter_async_context(
+            offered(
+                policy(),
+                folder,
+                address=signer.address,
+                tally=tally,
+                is_local=network.chain_id == LOCAL_CHAIN_ID,
+            )
+        )
+        runtimes = offer.runtimes
         link = LinkOptions(
             url=(pool_url or network.pool).rstrip("/"),
             chain_id=network.chain_id,
@@ -231,7 +206,7 @@ async def open_agent(
             workerpool=network.pool_address,
             runtimes=tuple(runtimes),
             slots=options.slots,
-            claims=await _claims(network, folder, policy, runtimes, options),
+            claims=await _claims(network, folder, policy, offer, options),
             longest_pause_s=2.0 if network.chain_id == LOCAL_CHAIN_ID else 5.0,
         )
         async with await JsonRpcChain.connect(network) as chain, open_storage(network, folder, policy) as storage:
@@ -241,7 +216,8 @@ async def open_agent(
                 store.bind(chain_id=network.chain_id, hub=network.hub, worker=ownership.worker)
                 save_network(network, folder / NETWORK_NAME)
                 clock = SystemClock()
-                tally: Counter[str] = Counter()
+                if offer.cells is not None:
+                    offer.cells.keep_in(store)
                 work = LocalWork(
                     folder,
                     chain=chain,
@@ -251,6 +227,7 @@ async def open_agent(
                     misbehaviour=options.misbehaviour,
                     slots=options.slots,
                     tally=tally,
+                    where=offer.cells.where if offer.cells is not None else None,
                 )
                 owner = OwnerWatch(folder, policy_file, MachineSensors(folder), clock=clock)
                 agent = WorkerAgent(
@@ -265,7 +242,7 @@ async def open_agent(
                     options=options,
                     owner=owner,
                     ownership=ownership,
-                    check=_check_answerer(folder, runtimes),
+                    check=_check_answerer(folder, runtimes) if offer.node is None else None,
                     tally=tally,
                 )
                 talk = agent.talk

@@ -1,0 +1,138 @@
+"""What a worker offers: the runtimes that work on this machine, or on the nodes of its engine."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from fairgrid.errors import HostFailure
+from fairgrid.runtime.catalogue import CATALOGUE
+from fairgrid.runtime.engines.node import NodeFacts
+from fairgrid.runtime.engines.opening import opened_engine
+from fairgrid.runtime.engines.sandbox import EngineSandbox
+from fairgrid.runtime.engines.trial import tried_on
+from fairgrid.runtime.levels import Probe, RuntimeInfo, RuntimeProvider
+from fairgrid.runtime.providers import probe_all
+from fairgrid.worker.computing.cells import CellBook
+from fairgrid.worker.computing.work import LocalRuntime
+from fairgrid.worker.owner.policy import WorkerPolicy
+from fairgrid.worker.setup.containers import container_settings
+
+__all__ = ["ENGINE_FOLDER", "Offer", "allowed_runtimes", "cell_prefix", "offered"]
+
+ENGINE_FOLDER: Final = "engine"
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """The runtimes that work, and where."""
+
+    runtimes: Mapping[str, LocalRuntime]
+    node: NodeFacts | None = None
+    """The node that the engine's trial came to; None: this machine."""
+    cells: CellBook | None = None
+    """None without an engine."""
+
+
+def allowed_runtimes(policy: WorkerPolicy) -> tuple[RuntimeInfo, ...]:
+    """The runtimes that the owner allows.
+
+    Raises:
+        HostFailure: the policy leaves none.
+    """
+    allowed = tuple(
+        info
+        for info in CATALOGUE.values()
+        if (not policy.levels or info.level in policy.levels)
+        and (not policy.runtimes or info.runtime_id in policy.runtimes)
+    )
+    if not allowed:
+        raise HostFailure("The policy's levels and runtimes together leave no runtime that this version knows.")
+    return allowed
+
+
+def cell_prefix(address: str) -> str:
+    """What the names of a worker's cells begin with: no two workers' keys share it, but for one in four thousand
+    million."""
+    return f"fairgrid-{address.removeprefix('0x')[:8].lower()}"
+
+
+@asynccontextmanager
+async def offered(
+    policy: WorkerPolicy, folder: Path, *, address: str, tally: Counter[str], is_local: bool = False
+) -> AsyncIterator[Offer]:
+    """The runtimes that the policy allows and that work: each was tried where its jobs will run.
+
+    ``is_local`` says that the network is of this machine alone: registries on loopback need no TLS then.
+
+    Raises:
+        HostFailure: there is none, or the engine cannot be reached.
+        UsageError: the engine needs a package that is not installed.
+    """
+    infos = allowed_runtimes(policy)
+    containers = container_settings(policy, insecure_loopback=is_local)
+    if policy.engine is None:
+        tried = await probe_all(infos, containers=containers)
+        probes = {name: probe for name, (_, probe) in tried.items()}
+        yield Offer(
+            {
+                info.runtime_id: _local(tried[info.runtime_id][0], probes[info.runtime_id])
+                for info in _working(infos, probes, "this machine")
+            }
+        )
+        return
+    prefix = cell_prefix(address)
+    async with opened_engine(policy.engine, folder / ENGINE_FOLDER, prefix=prefix) as engine:
+        found = await tried_on(
+            engine, [info.runtime_id for info in infos], folder / ENGINE_FOLDER, prefix=prefix, containers=containers
+        )
+        book = CellBook(engine.name, tally)
+        working = _working(infos, found.probes, f"{found.node.name} ({engine.name})")
+        yield Offer(
+            {
+                info.runtime_id: LocalRuntime(
+                    cid=info.content.cid,
+                    sha256=info.content.sha256,
+                    sandbox=EngineSandbox(
+                        engine, info.runtime_id, used=book.used, prefix=prefix, containers=containers
+                    ),
+                    level=info.level,
+                    start_ms=found.probes[info.runtime_id].start_ms,
+                )
+                for info in working
+            },
+            found.node,
+            book,
+        )
+
+
+def _working(infos: tuple[RuntimeInfo, ...], probes: Mapping[str, Probe], where: str) -> list[RuntimeInfo]:
+    for info in infos:
+        probe = probes[info.runtime_id]
+        if not probe.works:
+            _log.info(
+                "a runtime does not work", runtime=info.runtime_id, at=where, reason=probe.detail, remedy=probe.remedy
+            )
+    working = [info for info in infos if probes[info.runtime_id].works]
+    if not working:
+        probe = probes[infos[0].runtime_id]
+        raise HostFailure(f"No runtime works on {where}: {probe.detail} {probe.remedy}".rstrip())
+    return working
+
+
+def _local(provider: RuntimeProvider, probe: Probe) -> LocalRuntime:
+    info = provider.info
+    return LocalRuntime(
+        cid=info.content.cid,
+        sha256=info.content.sha256,
+        sandbox=provider.sandbox(),
+        level=info.level,
+        start_ms=probe.start_ms,
+    )

@@ -1,0 +1,44 @@
+"""Jobs for engines under test."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from fairgrid.runtime.engines.interface import CellUse
+from fairgrid.runtime.interface import Limits, SandboxJob
+
+__all__ = ["SCRIPT", "Uses", "job_in", "until"]
+
+SCRIPT = "import sys, random; open('/iexec_out/r', 'w').write(f'{sys.argv[1:]} {random.random()}'); print('hi')"
+
+
+def job_in(folder: Path, script: str = SCRIPT, *, wall_s: float = 50.0) -> SandboxJob:
+    """Lay a job out under ``folder``."""
+    for name in ("app", "in", "out"):
+        (folder / name).mkdir(parents=True)
+    (folder / "app" / "job.py").write_text(script)
+    return SandboxJob(
+        script=folder / "app" / "job.py",
+        arguments=("a", "ü"),
+        input_folder=folder / "in",
+        output_folder=folder / "out",
+        environment={"IEXEC_OUT": "/iexec_out", "IEXEC_TASK_ID": "0x" + "ab" * 32, "IEXEC_TASK_INDEX": "3"},
+        seed=bytes(range(32)),
+        limits=Limits(fuel=10**10, wall_s=wall_s),
+    )
+
+
+class Uses(list[CellUse]):
+    """What a sandbox is told of its cells."""
+
+    async def take(self, job: SandboxJob, use: CellUse) -> None:
+        self.append(use)
+
+
+async def until(condition: Callable[[], object], within_s: float = 50.0) -> None:
+    """Wait for a condition that is looked at in a thread."""
+    async with asyncio.timeout(within_s):
+        while not await asyncio.to_thread(condition):  # noqa: ASYNC110 - it may be anything
+            await asyncio.sleep(0.1)
