@@ -38,10 +38,7 @@ $(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
 	@touch $@
 
 system-deps:
-	@command -v apt-get >/dev/null || { echo "This needs Debian or a relative of it; the list is requirements/debian.txt."; exit 1; }
-	@test "$$(id -u)" = 0 || { echo "This needs root: sudo make system-deps"; exit 1; }
-	apt-get -q -o Acquire::Retries=3 update
-	grep -v '^#' requirements/debian.txt | DEBIAN_FRONTEND=noninteractive xargs -r apt-get -q install -y --no-install-recommends
+	scripts/system_deps.sh
 
 demo: $(VENV)/.runtime
 	$(BIN)/fairgrid runtime install

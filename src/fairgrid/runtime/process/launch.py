@@ -7,15 +7,18 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from fairgrid.errors import HostFailure
 from fairgrid.runtime.process.bubblewrap import Bubblewrap, argument_file
 from fairgrid.runtime.process.controls import JobGroup
+from fairgrid.runtime.process.process_tree import below
 
 __all__ = ["Launched", "launch"]
 
+_GATE: Final = ("/bin/sh", "-c", 'read -r word && exec "$@" < /dev/null', "sh")
+"""Waits until the job is in its group; whoever started it may die before that, and then it ends, too."""
 _READ_BYTES: Final = 65_536
 _START_S: Final = 20.0
 _LAST_WORDS_S: Final = 5.0
@@ -39,19 +42,19 @@ async def launch(
     """
     status, status_end = os.pipe()
     gate, gate_end = os.pipe()
-    given = [status_end, gate]
+    given = [status_end]
     process = None
     try:
         calls = os.memfd_create("calls", 0)
         given.append(calls)
         os.write(calls, filter_program)
         os.lseek(calls, 0, os.SEEK_SET)
-        own = ("--json-status-fd", str(status_end), "--block-fd", str(gate), "--seccomp", str(calls))
+        own = ("--json-status-fd", str(status_end), "--seccomp", str(calls))
         listed = argument_file((*arguments, *own))
         given.append(listed)
-        process = await asyncio.create_subprocess_exec(
-            *(bubblewrap.path, "--args", str(listed), "--", *command),
-            stdin=asyncio.subprocess.DEVNULL,
+        starting = asyncio.create_subprocess_exec(
+            *(bubblewrap.path, "--args", str(listed), "--", *_GATE, *command),
+            stdin=gate,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             cwd="/",
@@ -59,13 +62,16 @@ async def launch(
             pass_fds=given,
             start_new_session=True,
         )
+        process, cancelled = await _started(starting)
         for descriptor in given:
             os.close(descriptor)
         given.clear()
         launched = Launched(process, status)
         try:
+            if cancelled:
+                raise asyncio.CancelledError
             await launched.enter(group)
-            os.write(gate_end, b"1")
+            os.write(gate_end, b"go\n")
         except BaseException:
             await launched.end()
             raise
@@ -75,7 +81,7 @@ async def launch(
     finally:
         if process is None:
             given.append(status)
-        for descriptor in (*given, gate_end):
+        for descriptor in (*given, gate, gate_end):
             os.close(descriptor)
 
 
@@ -86,7 +92,7 @@ class Launched:
         self._process = process
         self._status = status
         self._said = b""
-        self._init = -1
+        self._init, self._pid = -1, 0
         self.exit_code: int | None = None
         """The job's own, once it ended by itself; 128 and the signal's number if a signal ended it."""
 
@@ -97,13 +103,23 @@ class Launched:
             HostFailure: there is no sandbox.
             OSError: the group refuses.
         """
-        pid = await asyncio.wait_for(asyncio.to_thread(self._child), _START_S)
-        if pid is None:
+        await self._find_init()
+        if self._init < 0:
             assert self._process.stderr is not None
             said = (await self._process.stderr.read(_READ_BYTES)).decode(errors="replace").strip()
             raise HostFailure(f"Bubblewrap cannot make a sandbox here: {said[-500:] or 'no message'}.")
-        self._init = os.pidfd_open(pid)
-        group.add(pid)
+        group.add(self._pid)
+        # What it started before that waits for the word to go on, and has started nothing itself.
+        for pid in below(self._pid):
+            with contextlib.suppress(ProcessLookupError):
+                group.add(pid)
+
+    async def _find_init(self) -> None:
+        async with asyncio.timeout(_START_S):
+            pid = await self._child()
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._init, self._pid = os.pidfd_open(pid), pid
 
     async def run(self, stdout: Callable[[bytes], None], stderr: Callable[[bytes], None]) -> None:
         """Hand on what the job prints, until all its processes are gone."""
@@ -112,7 +128,9 @@ class Launched:
         try:
             await self._process.wait()
             await self._wait_for_init()
-            self.exit_code = _exit_code(self._said + await asyncio.to_thread(_rest_of, self._status))
+            while piece := await self._status_piece():
+                self._said += piece
+            self.exit_code = _exit_code(self._said)
             # A descriptor of the job's may have been sent to nobody: no process holds the other ends any more.
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(reading, _LAST_WORDS_S)
@@ -122,6 +140,10 @@ class Launched:
 
     async def end(self) -> None:
         """Kill what is left, and wait until it is gone."""
+        if self._init < 0:
+            # Bubblewrap's child does not die with it from its first moment on.
+            with contextlib.suppress(TimeoutError):
+                await self._find_init()
         for kill in (self._kill_init, self._kill_outer):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 kill()
@@ -146,23 +168,42 @@ class Launched:
 
     async def _wait_for_init(self) -> None:
         """The first process of a pid namespace is gone only when all others in it are."""
-        if self._init < 0:
-            return
-        loop = asyncio.get_running_loop()
-        gone: asyncio.Future[None] = loop.create_future()
-        loop.add_reader(self._init, _settle, gone)
-        try:
-            await gone
-        finally:
-            loop.remove_reader(self._init)
+        if self._init >= 0:
+            await _readable(self._init)
 
-    def _child(self) -> int | None:
+    async def _child(self) -> int | None:
         while b"}" not in self._said:
-            piece = os.read(self._status, 4096)
+            piece = await self._status_piece()
             if not piece:
                 return None
             self._said += piece
         return _documents(self._said).get("child-pid")
+
+    async def _status_piece(self) -> bytes:
+        # Never by a thread: it could outlive the descriptor, and read that of another job in its place.
+        await _readable(self._status)
+        return os.read(self._status, 4096)
+
+
+async def _started(starting: Awaitable[asyncio.subprocess.Process]) -> tuple[asyncio.subprocess.Process, bool]:
+    """The process, and whether a cancellation came meanwhile: cancelled half way, asyncio waits for ever."""
+    task, cancelled = asyncio.ensure_future(starting), False
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            cancelled = True
+    return task.result(), cancelled
+
+
+async def _readable(descriptor: int) -> None:
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(descriptor, _settle, ready)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(descriptor)
 
 
 def _settle(future: asyncio.Future[None]) -> None:
@@ -177,13 +218,6 @@ async def _pump(stream: asyncio.StreamReader, sink: Callable[[bytes], None]) -> 
         taken += len(piece)
         if taken > _FREE_BYTES:
             await asyncio.sleep(_PAUSE_S)
-
-
-def _rest_of(descriptor: int) -> bytes:
-    said = b""
-    while piece := os.read(descriptor, 4096):
-        said += piece
-    return said
 
 
 def _exit_code(said: bytes) -> int | None:

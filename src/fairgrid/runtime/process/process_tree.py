@@ -45,8 +45,9 @@ class _Tree:
         self._too_much = False
 
     def add(self, pid: int) -> None:
-        self._handle = os.pidfd_open(pid)
-        self._init = pid
+        if self._handle < 0:
+            self._handle = os.pidfd_open(pid)
+            self._init = pid
 
     def read(self) -> Reading:
         ticks, memory = 0, 0

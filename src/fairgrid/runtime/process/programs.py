@@ -122,7 +122,7 @@ def _check(place: Path, architecture: str) -> None:
 
 def _check_elf(start: bytes, architecture: str) -> None:
     try:
-        bits, order = start[4], start[5]
+        bits, order = struct.unpack_from("<BB", start, 4)
         kind, machine = struct.unpack_from("<HH", start, 16)
         if bits != 2 or order != 1 or kind not in (2, 3) or machine != _MACHINES[architecture]:
             raise NotAProgram(f"it is not an executable for {architecture}")

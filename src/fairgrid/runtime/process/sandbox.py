@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from fairgrid.errors import HostFailure
 from fairgrid.runtime.interface import Limits, Outcome, SandboxJob, Stop
@@ -41,6 +41,8 @@ __all__ = ["CANNOT_RUN", "ProcessSandbox", "job_environment"]
 CANNOT_RUN: Final = 126
 """Exit code of what is no program, as a shell says it."""
 
+_Result = TypeVar("_Result")
+
 _OPEN_FILES: Final = 1024
 _FILE_SPARE: Final = 1 << 20
 _CPU_SPARE_S: Final = 60
@@ -64,6 +66,11 @@ class ProcessSandbox:
     def runtime_id(self) -> str:
         """System and architecture."""
         return self._runtime_id
+
+    @property
+    def summary(self) -> str:
+        """How limits are kept, for people; empty before the first job."""
+        return self._controls.summary if self._controls is not None else ""
 
     def suspend(self) -> bool:
         """Let the processes of all jobs stand still until `resume`."""
@@ -102,7 +109,7 @@ class ProcessSandbox:
         number = next(self._numbers)
         user = JOB_UID + (os.getpid() * 64 + number) % 0x10000 if os.geteuid() == 0 else None
         try:
-            view = await asyncio.to_thread(_lay_out, scratch, job, architecture, user)
+            view = await _to_the_end(asyncio.to_thread(_lay_out, scratch, job, architecture, user))
         except NotAProgram as error:
             said = f"[fairgrid: this program cannot be run: {error}]\n".encode()
             return Outcome(Stop.EXITED, CANNOT_RUN, b"", said, 0, 0.0, 0)
@@ -303,7 +310,7 @@ def _clear(scratch: Path, output_folder: Path) -> None:
     shutil.rmtree(scratch, ignore_errors=True)
 
 
-async def _to_the_end(awaitable: Awaitable[None]) -> None:
+async def _to_the_end(awaitable: Awaitable[_Result]) -> _Result:
     """Wait for what must be done also while being cancelled; the cancellation goes on afterwards."""
     task = asyncio.ensure_future(awaitable)
     cancelled = False
@@ -312,6 +319,7 @@ async def _to_the_end(awaitable: Awaitable[None]) -> None:
             await asyncio.shield(task)
         except asyncio.CancelledError:
             cancelled = True
-    task.result()
+    result = task.result()
     if cancelled:
         raise asyncio.CancelledError
+    return result
