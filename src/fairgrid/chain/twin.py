@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import itertools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
 
@@ -405,7 +405,12 @@ class ModelChain:
     # --- following ----------------------------------------------------------------------------------------------
 
     async def follow(
-        self, *, from_block: int, confirmations: int = 0, poll_s: float = 0.5
+        self,
+        *,
+        from_block: int,
+        confirmations: int = 0,
+        poll_s: float = 0.5,
+        reached: Callable[[int], None] | None = None,
     ) -> AsyncIterator[ChainEvent]:
         given: list[_MinedBlock] = []
         while True:
@@ -416,6 +421,8 @@ class ModelChain:
             following = given[-1].block.number + 1 if given else from_block
             mined = self._at(following) if following <= self._head.number - confirmations else None
             if mined is None or self.down:
+                if reached is not None:
+                    reached(following - 1)
                 if news is self._news:
                     await news.wait() if not self.down else await asyncio.sleep(poll_s)
                 continue

@@ -267,7 +267,8 @@ def _status_page(seen: PoolStatus) -> Group:
         ("stands by", ", ".join(standby) or "nobody"),
         (
             "chain",
-            f"block {seen.chain.block}, {duration(seen.chain.lag_s)} old; answered {seen.chain.silence_s:g} s ago",
+            f"block {seen.chain.block}, {duration(seen.chain.lag_s)} old; answered {seen.chain.silence_s:g} s ago"
+            + (f"; {seen.chain.to_read} block(s) still to be read" if seen.chain.to_read else ""),
         ),
         ("workers", _counts(seen.workers) or "none"),
         ("owners, slots", f"{seen.owners} owner(s); {seen.free_slots} of {seen.slots} slot(s) free"),

@@ -147,7 +147,7 @@ class Job:
                 f"Nothing was signed. Split the job, or give it less."
             )
         runtime = JobRuntime.of(runtime_id)
-        check_program(script, runtime_info(runtime_id))
+        check_program(script, runtime_info(runtime_id), names)
         return cls(
             script,
             tuple(inputs),

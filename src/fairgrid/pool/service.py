@@ -262,6 +262,7 @@ class PoolService(WorkerDesk):
         )
         settled = {bag.deal.deal_id: BagRow.of(bag) for bag in outcome.bags}
         await asyncio.to_thread(self._store.commit, Commit(at=self._clock.now(), bags=settled))
+        await self._watcher.begin()
         self._do(outcome.instructions)
         if not self.policy.confirmations:
             ids = [task.task_id for task in tasks]

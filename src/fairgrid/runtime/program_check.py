@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Final
 
 from fairgrid.errors import UsageError
 from fairgrid.runtime.levels import RuntimeInfo
+from fairgrid.runtime.wasm.interpreters import RUNTIMES
+from fairgrid.runtime.wasm.launch import Launch
 from fairgrid.runtime.wasm.runtimes import MODULE_CLASSES
 
-__all__ = ["check_program"]
+__all__ = ["SCIENCE_PACKAGES", "check_program"]
+
+SCIENCE_PACKAGES: Final = frozenset({"numpy", "pandas", "scipy", "sklearn", "statsmodels", "sympy", "networkx"})
+"""What the runtime of scientific Python has and plain CPython has not."""
+_SCIENCE: Final = next(spec.runtime_id for spec in RUNTIMES.values() if spec.launch is Launch.SCIENCE)
 
 
-def check_program(program: Path, info: RuntimeInfo) -> None:
-    """Look at the program's bytes; nothing of it is run.
+def check_program(program: Path, info: RuntimeInfo, inputs: Collection[str] = ()) -> None:
+    """Look at the program's bytes; nothing of it is run. ``inputs`` are the names of the files that it gets.
 
     Raises:
         UsageError: every machine would refuse it, so the job would cost money and bring an error.
     """
     if info.runtime_id in MODULE_CLASSES:
         _check_module(program, info)
+    elif info.runtime_id in RUNTIMES and RUNTIMES[info.runtime_id].launch is Launch.PYTHON:
+        _check_imports(program, info, inputs)
 
 
 def _check_module(program: Path, info: RuntimeInfo) -> None:
@@ -40,3 +51,31 @@ def _check_module(program: Path, info: RuntimeInfo) -> None:
             f"{program} cannot run in {info.runtime_id}: {fault}. Nothing was signed. Build it for WASI preview 1 "
             f"(docs/runtimes.md shows how for C, Rust and Go)."
         )
+
+
+def _check_imports(program: Path, info: RuntimeInfo, inputs: Collection[str]) -> None:
+    try:
+        tree = ast.parse(program.read_bytes())
+    except (SyntaxError, ValueError):
+        # Perhaps of a newer Python than this one; the job will say.
+        return
+    brought = {name.partition("/")[0].removesuffix(".py") for name in inputs}
+    wanted = sorted((set(_imported(tree)) & SCIENCE_PACKAGES) - brought)
+    if wanted:
+        raise UsageError(
+            f"{program} imports {', '.join(wanted)}, which {info.runtime_id} has not. Nothing was signed. Run it with "
+            f"--runtime {_SCIENCE}, which has numpy, pandas, scipy and scikit-learn; an import inside try: is not "
+            f"asked about."
+        )
+
+
+def _imported(node: ast.AST) -> Iterator[str]:
+    """Top names of the packages that are imported in any case: not below ``try`` or ``if``."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            if child.module and not child.level:
+                yield child.module.partition(".")[0]
+        elif not isinstance(child, ast.Try | ast.If):
+            yield from _imported(child)

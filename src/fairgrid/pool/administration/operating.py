@@ -258,6 +258,7 @@ class PoolOperator:
                 block=block,
                 lag_s=round(max(now - service.chain_time, 0.0), 1) if service.chain_time else 0.0,
                 silence_s=round(service.chain_silence_s, 1),
+                to_read=book.behind,
             ),
             gas=GasView(
                 address=service.scheduler,

@@ -107,12 +107,14 @@ class DrainView(_View):
 
 
 class ChainView(_View):
-    """The node as this process sees it. ``lag_s``: how old the newest block is; ``block``: read so far."""
+    """The node as this process sees it. ``lag_s``: how old the newest block is; ``block``: read so far; ``to_read``:
+    blocks of the time before the start that are still to be read, before which nothing is given out."""
 
     time: int
     block: int | None
     lag_s: float
     silence_s: float
+    to_read: int = 0
 
 
 class GasView(_View):

@@ -195,6 +195,9 @@ def alerts(status: PoolStatus, *, several: bool) -> list[Alert]:
         add("chain_silent", "critical", f"The node has not answered for {chain.silence_s:.0f} s.", "Look at the node.")
     elif chain.lag_s > _OLD_BLOCK_S:
         add("chain_behind", "warning", f"The newest block is {chain.lag_s:.0f} s old.", "Is the node synchronised?")
+    if chain.to_read:
+        text = f"{chain.to_read} block(s) of the time before its start are still to be read; nothing is given out."
+        add("reading_chain", "warning", text, "Wait; it ends by itself.")
     if gas.transactions_left == 0:
         add("gas_empty", "critical", "The pool cannot pay for a transaction.", f"Send coins to {gas.address}.")
     elif gas.low:

@@ -96,6 +96,9 @@ def _rules_of_pool(book: Book, *, begun: bool) -> list[Rule]:
             text="The operator lets no new task begin." if book.draining else "The pool begins new tasks.",
         )
     ]
+    if book.behind:
+        text = f"{book.behind} block(s) of the time before the pool's start are still to be read."
+        rules.append(Rule(rule="chain_read", allowed=False, text=text))
     if not begun:
         most = book.policy.max_active_tasks
         text = f"{book.active} of max_active_tasks {most} are worked on."
@@ -168,6 +171,8 @@ def _rules_of_workers(book: Book, task: TaskState, suitable: int) -> list[Rule]:
 
 
 def _waits_for(book: Book, task: TaskState, *, begun: bool) -> str:
+    if book.behind and not task.is_final:
+        return "the pool to have read the chain's past"
     if not begun:
         return "its turn: the operator drains the pool" if book.draining else "its turn to begin"
     if task.waiting:

@@ -31,7 +31,9 @@ def enqueue(book: Book, bag: Bag) -> None:
     book.aside.pop(deal.deal_id, None)
     if not bag.left:
         return
-    if book.chain_time >= deal.final_deadline:
+    # While the past is read a deal's time is over for those tasks only of which nothing more is read.
+    time = 0 if book.behind else book.chain_time
+    if time >= deal.final_deadline:
         if deal.undone:
             # There is nothing to refund: its tasks never came to be.
             bag.size = bag.begun
@@ -39,11 +41,11 @@ def enqueue(book: Book, bag: Bag) -> None:
             book.settle_bag(deal.deal_id)
         else:
             book.overdue_bags.put(deal.deal_id, (deal.final_deadline,))
-    elif deal.undone or book.chain_time >= deal.contribution_deadline or (deal.refusal and bag.begun):
+    elif deal.undone or time >= deal.contribution_deadline or (deal.refusal and bag.begun):
         book.bag_timers.set(deal.deal_id, deal.final_deadline)
     elif deal.in_batch_lane and not deal.refusal:
         book.bag_timers.set(deal.deal_id, deal.contribution_deadline)
-        if book.chain_time and runs.next_count(book, bag):
+        if time and runs.next_count(book, bag):
             book.open_bags.put(deal.deal_id, book.matcher.bag_urgency(deal, bag.begun, now=book.now))
     else:
         # The first task of a deal that is refused begins as well: its story says why.
@@ -55,7 +57,7 @@ def begin_next(book: Book) -> TaskState | None:
     """Begin the most urgent task for which there is room; None if there is no room, or none left."""
     has_room = book.active < book.policy.max_active_tasks and not book.draining
     deal_id = _next_open(book) if has_room else None
-    if deal_id is None and book.claiming < book.policy.max_claims:
+    if deal_id is None and book.claiming < book.policy.max_claims and not book.behind:
         deal_id = book.overdue_bags.first()
     if deal_id is None:
         return None

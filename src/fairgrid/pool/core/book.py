@@ -112,6 +112,9 @@ class Book:
     finished: dict[str, None] = field(default_factory=dict)
     corrections: dict[str, Correction] = field(default_factory=dict)
     """What the accounts of tasks were, that the chain took back since this was last asked for."""
+    behind: int = 0
+    """So many blocks of the time before the start are not read yet: until then nothing is given out, and nothing that
+    a worker holds is judged."""
     tally: Counter[str] = field(default_factory=Counter)
     """How often what happened, for whoever measures: ``lease/lost`` and other ends of replicas, ``audit/agreed``."""
     dependents: dict[str, None] = field(default_factory=dict)

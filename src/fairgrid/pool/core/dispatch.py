@@ -62,7 +62,7 @@ def await_workers(book: Book, task: TaskState, *, anew: bool = False) -> None:
 
 def fill_all(book: Book) -> None:
     """Lease idle workers to the tasks that wait for some, the most urgent task first."""
-    if not len(book.idle) or not len(book.waiting):
+    if book.behind or not len(book.idle) or not len(book.waiting):
         return
     for task_id in book.waiting.to_serve(book.idle.arrival):
         task = book.tasks[task_id]

@@ -10,6 +10,7 @@ from fairgrid.protocol.machine import Machine
 from fairgrid.protocol.usage import Usage
 
 __all__ = [
+    "ChainRead",
     "ChainReconciled",
     "ConsensusReached",
     "ContributionMined",
@@ -137,6 +138,12 @@ class RunSettledAtOnce(Struct, frozen=True, gc=False):
 
 class TaskClaimed(Struct, frozen=True, gc=False):
     task_id: str
+
+
+class ChainRead(Struct, frozen=True):
+    """So many blocks of the time before the pool's start are not read yet: what they tell is not known."""
+
+    behind: int
 
 
 class ChainReconciled(Struct, frozen=True, gc=False):
@@ -376,6 +383,7 @@ Event = (
     | TaskFinalized
     | TaskSettledAtOnce
     | TaskClaimed
+    | ChainRead
     | ChainReconciled
     | WorkerJoined
     | WorkerFacts

@@ -18,6 +18,7 @@ from fairgrid.pool.core import (
 from fairgrid.pool.core.accounts import Correction
 from fairgrid.pool.core.book import Book
 from fairgrid.pool.core.events import (
+    ChainRead,
     DealMatched,
     DealUndone,
     Event,
@@ -242,6 +243,8 @@ class PoolMachine:
             deals.undone(book, event)
         elif isinstance(event, RunOpened):
             deals.run_opened(book, event)
+        elif isinstance(event, ChainRead):
+            presence.chain_read(book, event)
         elif isinstance(event, RunSettledAtOnce):
             deals.run_settled(book, event)
         elif isinstance(event, _FROM_OPERATOR):

@@ -6,13 +6,22 @@ from dataclasses import replace
 
 from fairgrid.pool.core import dispatch, fast_path, operator_events, settlement, unopened
 from fairgrid.pool.core.book import Book
-from fairgrid.pool.core.events import Held, WorkerBeat, WorkerCached, WorkerFacts, WorkerJoined, WorkerLost, WorkerReady
+from fairgrid.pool.core.events import (
+    ChainRead,
+    Held,
+    WorkerBeat,
+    WorkerCached,
+    WorkerFacts,
+    WorkerJoined,
+    WorkerLost,
+    WorkerReady,
+)
 from fairgrid.pool.core.instructions import RequestUpload, SendAbort, SendAuthorisation, SendDone, SendLease
 from fairgrid.pool.core.phases import Phase, ReplicaPhase
 from fairgrid.pool.core.state import Replica, TaskState, WorkerState
 from fairgrid.protocol.trust import worker_weight
 
-__all__ = ["take"]
+__all__ = ["chain_read", "take"]
 
 _UNNAMED = 2
 """After so many heartbeats that do not name it a lease is lost; one may have been written before the lease arrived."""
@@ -55,6 +64,23 @@ def take(book: Book, event: WorkerJoined | WorkerFacts | WorkerReady | WorkerBea
             _renew(book, worker, event)
             _count_slots(book, worker, event.held, event.free_slots)
             book.place(worker)
+
+
+def chain_read(book: Book, event: ChainRead) -> None:
+    """What the chain's past told is known now, or not yet; once it is, work is given out, and leases are judged."""
+    before, book.behind = book.behind, event.behind
+    book.stirred += bool(before) != bool(event.behind)
+    if not before or event.behind:
+        return
+    for task in book.tasks.values():
+        if not task.is_final:
+            book.restless[task.task_id] = None
+    for deal_id in book.bags:
+        book.bag_timers.set(deal_id, 0)
+    for worker in book.workers.values():
+        unjudged, worker.unjudged = worker.unjudged, ()
+        for lease, is_finished in unjudged:
+            _judge(book, worker, lease, is_finished=is_finished)
 
 
 def _joined(book: Book, event: WorkerJoined) -> None:
@@ -113,14 +139,24 @@ def _resume(book: Book, worker: WorkerState, event: WorkerReady) -> None:
     for part in book.parts_of(worker.worker):
         is_held = held.pop((part.task.task_id, part.replica.lease_id), None) is not None
         _resume_replica(book, part.task, part.replica, is_held)
-    for lease in held.values():
-        known = book.tasks.get(lease.task_id)
-        if known is not None and _adopt(book, known, worker, lease):
-            continue
-        if lease.task_id in event.finished or (known is not None and known.is_final):
-            book.send(SendDone(lease.task_id, worker.worker))
-        else:
-            book.send(SendAbort(lease.task_id, worker.worker, lease.lease_id, "The pool does not know this lease."))
+    unknown = [(lease, lease.task_id in event.finished) for lease in held.values()]
+    worker.unjudged = tuple(unknown) if book.behind else ()
+    if not book.behind:
+        for lease, is_finished in unknown:
+            _judge(book, worker, lease, is_finished=is_finished)
+
+
+def _judge(book: Book, worker: WorkerState, lease: Held, *, is_finished: bool) -> None:
+    """Take up a lease that the pool does not know, or end it."""
+    known = book.tasks.get(lease.task_id)
+    if known is not None and (
+        _adopt(book, known, worker, lease) or book.burden(worker.worker).parts.get(lease.lease_id) is not None
+    ):
+        return
+    if is_finished or (known is not None and known.is_final):
+        book.send(SendDone(lease.task_id, worker.worker))
+    else:
+        book.send(SendAbort(lease.task_id, worker.worker, lease.lease_id, "The pool does not know this lease."))
 
 
 def _resume_replica(book: Book, task: TaskState, replica: Replica, is_held: bool) -> None:

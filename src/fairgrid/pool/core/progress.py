@@ -26,6 +26,9 @@ def advance(book: Book, task: TaskState) -> None:
     settlement.check_openings(book, task)
     if status in _ENDS:
         settlement.finish(book, task, _ENDS[status])
+    elif book.behind:
+        if status is TaskStatus.ACTIVE and task.phase in (Phase.RECEIVED, Phase.INITIALIZING):
+            rounds.advance(book, task)
     elif book.chain_time >= deal.final_deadline:
         if deal.undone:
             settlement.finish(book, task, Phase.FAILED)

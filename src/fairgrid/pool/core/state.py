@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
@@ -23,6 +24,9 @@ from fairgrid.protocol.runs import units_of
 from fairgrid.protocol.trust import consensus_reached
 from fairgrid.protocol.usage import Usage
 from fairgrid.protocol.views import ContributionStatus, TaskStatus
+
+if TYPE_CHECKING:
+    from fairgrid.pool.core.events import Held
 
 __all__ = [
     "Bag",
@@ -437,6 +441,9 @@ class WorkerState:
     """It can contribute and finalize in one transaction."""
     settles: bool = False
     """It can compute a run before it is opened, and settle it in one transaction."""
+    unjudged: tuple[tuple[Held, bool], ...] = ()
+    """Leases that it holds and the pool does not know, and whether their tasks are over by the store: judged when the
+    chain's past is read."""
     cached: frozenset[str] = frozenset()
     """The ends of the CIDs of files that it says that it has (`protocol.cid.tail_of`); a hint, never proved."""
 

@@ -33,10 +33,12 @@ def why(
     standing: Standing | None = None,
     policy: TrustPolicy | None = None,
     now: float = 0.0,
+    behind: int = 0,
 ) -> Why:
     """The rules for ``worker`` at this moment, held against the live ``tasks``.
 
-    ``now`` is local time in seconds; ``standing`` is the worker's record with the pool, if it has one.
+    ``behind``: so many blocks of the time before its start the pool has still to read. ``now`` is local time in
+    seconds; ``standing`` is the worker's record with the pool, if it has one.
     """
     live = [task for task in itertools.islice(tasks, _MOST_TASKS) if not task.is_final]
     waiting = [task for task in live if _waits(task)]
@@ -55,6 +57,9 @@ def why(
         WhyReason("openings", owed == 0, f"{owed} of its seals still have to be opened; work comes after that."),
         WhyReason("waiting_tasks", bool(waiting), f"{len(waiting)} task(s) wait for a worker."),
     ]
+    if behind:
+        text = f"The pool began anew and has still to read {behind} block(s) of the chain; work comes after that."
+        reasons.insert(0, WhyReason("chain_read", False, text))
     if standing is not None and policy is not None:
         reasons += _record(standing, policy, now)
     if waiting:

@@ -12,6 +12,7 @@ from fairgrid.chain.follower import ChainRewritten
 from fairgrid.chain.interface import Chain, ChainEvent
 from fairgrid.errors import ServiceUnavailable, UsageError
 from fairgrid.pool.core.events import (
+    ChainRead,
     ChainReconciled,
     DealMatched,
     DealUndone,
@@ -45,6 +46,8 @@ _SILENT_S = 5.0
 _READ_AT_ONCE = 200
 _IDENTITY_EVERY_S = 30.0
 _LONGEST_PAUSE_S = 8.0
+_LONGEST_READING_S = 900.0
+"""So long nothing is given out while the chain's past is read; then each task is compared as it comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +99,32 @@ class ChainWatcher:
         self._identity_checked_at = 0.0
         self.chain_time = 0
         self.answered_at = 0.0
+        self._head_at_start: int | None = None
+        self._reads_since = 0.0
         self.reorganisations = 0
         """How often the chain took events of the hub back."""
+
+    async def begin(self) -> None:
+        """Say how much of the chain's past is to be read, before anything is given out; `follow` says when it is read.
+
+        Raises:
+            ServiceUnavailable: the chain does not answer.
+        """
+        position = await asyncio.to_thread(self._store.position)
+        self._head_at_start = (await self._chain.head()).number - self._policy.confirmations
+        self._reads_since = self._clock.now()
+        self._read_to(self._policy.start_block if position is None else position)
+
+    def _read_to(self, block: int) -> None:
+        if self._head_at_start is None:
+            return
+        behind = max(self._head_at_start - block, 0)
+        if behind and self._clock.now() >= self._reads_since + _LONGEST_READING_S:
+            _log.warning("the chain's past takes long to read; work is given out meanwhile", blocks_left=behind)
+            behind = 0
+        if not behind:
+            self._head_at_start = None
+        self._feed(ChainRead(behind))
 
     # --- loops ----------------------------------------------------------------------------------------------------
 
@@ -141,11 +168,18 @@ class ChainWatcher:
                 pause = min(pause * 2, _LONGEST_PAUSE_S)
 
     async def _follow(self, first: int) -> None:
-        events: asyncio.Queue[ChainEvent] = asyncio.Queue()
+        events: asyncio.Queue[ChainEvent | int] = asyncio.Queue()
         transaction = ""
+
+        def reached(block: int) -> None:
+            if self._head_at_start is not None:
+                events.put_nowait(block)
+
         taker = asyncio.create_task(self._take_all(events))
         try:
-            async for event in self._chain.follow(from_block=first, confirmations=self._policy.confirmations):
+            async for event in self._chain.follow(
+                from_block=first, confirmations=self._policy.confirmations, reached=reached
+            ):
                 # Never between events of one transaction: they are taken together.
                 if event.tx_hash != transaction and events.qsize() >= _READ_AT_ONCE:
                     taken = asyncio.ensure_future(events.join())
@@ -160,14 +194,15 @@ class ChainWatcher:
             taker.cancel()
             await asyncio.gather(taker, return_exceptions=True)
 
-    async def _take_all(self, events: asyncio.Queue[ChainEvent]) -> None:
-        """Feed events as they come, with what they leave out read for all that wait together."""
+    async def _take_all(self, events: asyncio.Queue[ChainEvent | int]) -> None:
+        """Feed events as they come, with what they leave out read for all that wait together. A number among them is
+        the block up to which those before it are all."""
         fed, undoing = -1, False
         while True:
             waiting = [await events.get()]
             while not events.empty():
                 waiting.append(events.get_nowait())
-            together = joined(waiting)
+            together = joined([event for event in waiting if not isinstance(event, int)])
             reads = await self._reads(together)
             for event in together:
                 self.reorganisations += event.removed and not undoing
@@ -176,6 +211,8 @@ class ChainWatcher:
                 if not event.removed and event.block_number - 1 > fed:
                     fed = event.block_number - 1
                     self._feed(Position(fed))
+            for block in [block for block in waiting if isinstance(block, int)][-1:]:
+                self._read_to(block)
             for _ in waiting:
                 events.task_done()
 

@@ -167,6 +167,7 @@ class WorkerDesk(abc.ABC):
             standing=self.machine.standings.get(worker),
             policy=self.policy,
             now=self._clock.now(),
+            behind=self.machine.book.behind,
         )
         verdict = self.spot_verdicts.get(worker)
         if verdict is None:

@@ -17,7 +17,7 @@ from fairgrid.runtime.log_sink import LogSink
 from fairgrid.runtime.wasm.checkpoint import GuestCheckpoint
 from fairgrid.runtime.wasm.engine import EngineClass, load_module, new_engine
 from fairgrid.runtime.wasm.host_job import HostJob
-from fairgrid.runtime.wasm.launch import GUEST_FILES, Launch, guest_command, guest_environment
+from fairgrid.runtime.wasm.launch import ENTRY, GUEST_FILES, LIBRARY_FOLDER, Launch, guest_command, guest_environment
 from fairgrid.runtime.wasm.wasi_calls import CALL_FUEL, GuestExit, WasiCalls
 from fairgrid.runtime.wasm.wasi_handles import FolderHandle, HandleTable, StreamHandle
 from fairgrid.runtime.wasm.wasi_memory import GuestMemory
@@ -35,6 +35,9 @@ TRAP_EXIT = 134
 _WASM_PAGE = 65_536
 _TICK_S = 0.5
 _TABLE_ELEMENTS = 1 << 20
+_DOOR = ("host", "call")
+"""By this import scientific Python would ask its host for tools; there are none here."""
+_DOOR_IS_SHUT = -1
 
 
 class FuelExhausted(Exception):
@@ -82,7 +85,8 @@ class Guest:
                 FolderHandle(self._tree.writable_folder(), "/tmp"),
                 *([FolderHandle(self.checkpoint.root, "/fairgrid_checkpoint")] if self.checkpoint is not None else []),
                 # C's library resolves relative paths against this one; CPython's prelude changes to the folder itself.
-                *([FolderHandle(self._outputs, ".")] if job.launch is not Launch.PYTHON else []),
+                *([FolderHandle(self._outputs, ".")] if job.launch in (Launch.QUICKJS, Launch.MODULE) else []),
+                *self._library_of(job),
             ],
         )
         if self.checkpoint is not None:
@@ -101,6 +105,11 @@ class Guest:
             removed=self.checkpoint.removed if self.checkpoint is not None else None,
         )
         self._module = load_module(self._engine, Path(job.compiled))
+
+    def _library_of(self, job: HostJob) -> list[FolderHandle]:
+        if not job.library:
+            return []
+        return [FolderHandle(self._tree.read_only_files({job.library_name: Path(job.library)}), LIBRARY_FOLDER)]
 
     def _offer_checkpoint(self, job: HostJob) -> GuestCheckpoint:
         checkpoint = GuestCheckpoint(
@@ -133,6 +142,9 @@ class Guest:
         # Go's programs import some calls more than once.
         linker.allow_shadowing = True
         for wanted in self._module.imports:
+            if (wanted.module, wanted.name) == _DOOR:
+                linker.define_func(*_DOOR, wanted.type, lambda *_: _DOOR_IS_SHUT)
+                continue
             call = getattr(self._calls, wanted.name or "", None) if wanted.module == WASI_MODULE else None
             if call is None:
                 raise HostTrouble(f"the program asks for {wanted.module}.{wanted.name}, which does not exist here")
@@ -140,8 +152,8 @@ class Guest:
         instance = linker.instantiate(self._store, self._module)
         exports = instance.exports(self._store)
         self._memory = exports["memory"]
-        exports["_start"](self._store)
-        raise GuestExit(0)
+        code = exports[ENTRY[self._launch]](self._store)
+        raise GuestExit(code & 0xFFFF_FFFF if isinstance(code, int) else 0)
 
     def interrupt(self, why: Stop) -> None:
         """Stop the guest from another thread, because its time is over."""

@@ -82,7 +82,7 @@ def _lock_down(job: HostJob) -> None:
             "RLIMIT_CPU": (int(job.limits.wall_s) + _SPARE_CPU_S) * (os.cpu_count() or 1),
         }
     )
-    ours = GUEST_FILES[job.launch].values()
+    ours = [*GUEST_FILES[job.launch].values(), *([Path(job.library)] if job.library else [])]
     lock_files(
         read=[Path(job.compiled), job.script_path, Path(job.input_folder), *ours],
         write=[

@@ -32,6 +32,8 @@ class HostJob:
     live_folder: str = ""
     launch: Launch = Launch.PYTHON
     engine_class: EngineClass = EngineClass.DETERMINISTIC
+    library: str = ""
+    library_name: str = ""
 
     def to_line(self) -> bytes:
         """One line of JSON."""

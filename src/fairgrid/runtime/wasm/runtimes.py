@@ -15,6 +15,7 @@ __all__ = ["MODULE_CLASSES", "WASM_RUNTIMES"]
 
 _PROGRAMS: Final = {
     Launch.PYTHON: ("a Python script", (".py",)),
+    Launch.SCIENCE: ("a Python script that imports numpy, pandas, scipy or scikit-learn", ()),
     Launch.QUICKJS: ("a JavaScript file", (".js", ".mjs")),
 }
 
@@ -27,9 +28,13 @@ MODULE_CLASSES: Final = {
 
 def _interpreter(spec: RuntimeSpec) -> RuntimeInfo:
     program, suffixes = _PROGRAMS[spec.launch]
-    if spec.engine_class is not EngineClass.DETERMINISTIC:
-        # The interpreter's own CID belongs to the runtime that keeps the promise of equal bits.
-        return described(spec.runtime_id, Level.WASM, summary=spec.summary, program=program)
+    if spec.engine_class is not EngineClass.DETERMINISTIC or spec.library is not None:
+        # The interpreter's own CID belongs to the runtime that keeps the promise of equal bits; and one of two files
+        # is not all that a runtime is. What this version pins by hash is said in `RUNTIMES`.
+        promise = spec.engine_class is EngineClass.DETERMINISTIC
+        return described(
+            spec.runtime_id, Level.WASM, summary=spec.summary, program=program, suffixes=(), deterministic=promise
+        )
     return RuntimeInfo(
         runtime_id=spec.runtime_id,
         level=Level.WASM,

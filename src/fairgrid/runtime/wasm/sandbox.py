@@ -8,7 +8,7 @@ from typing import Final
 from fairgrid.runtime.interface import Outcome, SandboxJob, Stop
 from fairgrid.runtime.wasm.engine import EngineClass
 from fairgrid.runtime.wasm.host_process import JobProcesses
-from fairgrid.runtime.wasm.launch import Launch
+from fairgrid.runtime.wasm.launch import GuestProgram, Launch
 from fairgrid.runtime.wasm.programs import CompiledPrograms, ProgramRefused
 
 __all__ = ["REFUSED_EXIT", "ModuleSandbox", "WasmSandbox"]
@@ -20,20 +20,10 @@ REFUSED_EXIT: Final = 126
 class WasmSandbox:
     """Runs scripts in an interpreter that was compiled by `interpreters.install_interpreter`."""
 
-    def __init__(
-        self,
-        interpreter: Path,
-        compiled: Path,
-        runtime_id: str,
-        *,
-        launch: Launch = Launch.PYTHON,
-        engine_class: EngineClass = EngineClass.DETERMINISTIC,
-    ) -> None:
+    def __init__(self, interpreter: Path, program: GuestProgram, runtime_id: str) -> None:
         self._interpreter = interpreter
-        self._compiled = compiled
+        self._program = program
         self._runtime_id = runtime_id
-        self._launch = launch
-        self._class = engine_class
         self._processes = JobProcesses()
 
     @property
@@ -56,7 +46,7 @@ class WasmSandbox:
 
     async def run(self, job: SandboxJob) -> Outcome:
         """Run ``job``: see `JobProcesses.run`."""
-        return await self._processes.run(job, self._compiled, self._launch, self._class)
+        return await self._processes.run(job, self._program)
 
 
 class ModuleSandbox:
@@ -92,4 +82,4 @@ class ModuleSandbox:
         except ProgramRefused as refused:
             words = f"[fairgrid: this program cannot run: {refused.why}]\n".encode()
             return Outcome(Stop.EXITED, REFUSED_EXIT, b"", words, 0, 0.0, 0)
-        return await self._processes.run(job, compiled, Launch.MODULE, self._class)
+        return await self._processes.run(job, GuestProgram(compiled, Launch.MODULE, self._class))
