@@ -29,12 +29,15 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from prometheus_client import CollectorRegistry
 
 from bench.scheduler_world import IDENTITY, answer, deal, join
 from fairgrid.pool.core.events import Tick
 from fairgrid.pool.core.instructions import Initialize, Instruction, SendLease
 from fairgrid.pool.core.machine import PoolMachine
 from fairgrid.pool.core.policy import Policy
+from fairgrid.pool.observability.meter import PoolMeter
+from fairgrid.pool.observability.telling import GroupTeller
 from fairgrid.pool.processes.collector import collecting_rarely
 from fairgrid.pool.records import schema
 from fairgrid.pool.records.store import PoolStore
@@ -49,13 +52,23 @@ _PEERS = ("ray", "dask", "parsl")
 class Driver:
     """A scheduler with its store and its loop, as the service runs them, and surroundings that answer at once."""
 
-    def __init__(self, store: PoolStore, *, policy: Policy | None = None) -> None:
+    def __init__(self, store: PoolStore, *, policy: Policy | None = None, metered: bool = False) -> None:
+        """``metered``: with the service's meter and its accounts of usage."""
         self.machine = PoolMachine(IDENTITY, policy or Policy())
         self.store = store
         self.ended = 0
         self.heard: Callable[[Instruction], None] = _nothing
         """Is told of every instruction when it may be acted upon."""
         self._progress = asyncio.Event()
+        meter = PoolMeter(CollectorRegistry())
+        teller = GroupTeller(
+            machine=self.machine,
+            meter=meter,
+            workerpool=IDENTITY.workerpool,
+            sealed=_nothing,
+            start=lambda work: work.close(),
+            hashes=_no_hashes,
+        )
         self.loop = WorkLoop(
             machine=self.machine,
             store=store,
@@ -63,7 +76,9 @@ class Driver:
             act=self._act,
             invalid=_nothing,
             offended=lambda event: False,
-            handled=_unmeasured,
+            handled=teller.handled if metered else _unmeasured,
+            committing=meter.committing if metered else contextlib.nullcontext,
+            account=teller.account if metered else None,
         )
 
     @contextlib.asynccontextmanager
@@ -113,6 +128,10 @@ def _unmeasured(_events: object, _commit: object) -> None:
     pass
 
 
+async def _no_hashes(_: object) -> dict[str, str]:
+    return {}
+
+
 @contextlib.contextmanager
 def _store(database: str) -> Iterator[PoolStore]:
     """A new database: ``sqlite`` in a temporary folder, or ``postgresql`` as a server of its own."""
@@ -132,16 +151,16 @@ def _store(database: str) -> Iterator[PoolStore]:
 # --- what is measured ---------------------------------------------------------------------------------------------
 
 
-async def core(database: str, tasks: int, *, workers: int = 100) -> dict[str, Any]:
+async def core(database: str, tasks: int, *, workers: int = 100, metered: bool = False) -> dict[str, Any]:
     """Durable tasks a second; the whole life of each."""
     with _store(database) as store:
-        async with Driver(store).running(workers) as driver:
+        async with Driver(store, metered=metered).running(workers) as driver:
             await driver.run("warm", max(tasks // 10, 10))
             cpu = time.process_time()
             seconds = await driver.run("measured", tasks)
             cpu = time.process_time() - cpu
     return {
-        "name": f"fairgrid, {database}",
+        "name": f"fairgrid, {database}{', metered' if metered else ''}",
         "tasks": tasks,
         "seconds": seconds,
         "perSecond": tasks / seconds,
@@ -296,6 +315,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rate", type=float, default=500.0, help="tasks a second of latency: half of what core gives")
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--stored", type=int, nargs="+", default=[1_000, 10_000, 100_000, 1_000_000])
+    parser.add_argument("--metered", action="store_true", help="core with the service's meter and usage accounting")
     parser.add_argument("--peers", help="a Python that has requirements/bench.txt")
     chosen = parser.parse_args(arguments)
     load = os.getloadavg()[0]
@@ -310,7 +330,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for database in chosen.database or ["sqlite", "postgresql"]:
         match chosen.what:
             case "core":
-                _tell(asyncio.run(core(database, chosen.tasks)))
+                _tell(asyncio.run(core(database, chosen.tasks, metered=chosen.metered)))
             case "bag":
                 _tell(asyncio.run(bag(database, chosen.bag)))
             case "latency":

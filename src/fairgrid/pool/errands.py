@@ -63,9 +63,13 @@ class Errands:
             errand.cancel()
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
-        """Have something done beside the loop."""
+        """Have something done beside the loop; while the pool ends nothing begins, for a start derives it anew."""
         assert self._group is not None
-        errand = self._group.create_task(work)
+        try:
+            errand = self._group.create_task(work)
+        except RuntimeError:
+            work.close()
+            return
         self._under_way.add(errand)
         errand.add_done_callback(self._under_way.discard)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -179,11 +180,16 @@ class AccountStore:
         return len(keys) + len(numbers)
 
 
+_counts_of = attrgetter(*_COUNTS)
+
+
 def _account(row: Any) -> Account:
-    return Account(kind=row.kind, subject=row.subject, nrlc=row.nrlc, **{name: getattr(row, name) for name in _COUNTS})
+    return Account(row.kind, row.subject, *_counts_of(row), row.nrlc)  # type: ignore[call-arg]
 
 
 def _row(day: str, known: Account | None, added: Account) -> tuple[Any, ...]:
     whole = added if known is None else known.plus(added)
-    counts = (min(getattr(whole, name), _MOST) for name in _COUNTS)
+    counts = _counts_of(whole)
+    if max(counts) > _MOST:
+        counts = tuple(min(count, _MOST) for count in counts)
     return (day, whole.kind, whole.subject, *counts, f"{whole.nrlc:064x}")
