@@ -15,6 +15,7 @@ from fairgrid.runtime.engines.sandbox import EngineSandbox
 from fairgrid.runtime.interface import Sandbox
 from fairgrid.runtime.job import TaskContext, run_job
 from fairgrid.runtime.wasm.interpreters import InstalledRuntime
+from tests.runtime.engines.slurm_cluster import SlurmCluster
 
 SMALL = 64 << 20
 SCRIPT = b"""
@@ -51,43 +52,42 @@ async def digest_of(sandbox: Sandbox, folder: Path, script: bytes = SCRIPT) -> s
     return result.digest
 
 
-def options_of(name: str, request: pytest.FixtureRequest) -> EngineOptions | None:
-    """How ``name`` is reached; it is started when it is first asked for."""
-    match name:
-        case "local":
-            return None
-        case "slurm jobs" | "slurm allocation":
-            request.getfixturevalue("slurm")
-            mode = SlurmMode(name.removeprefix("slurm "))
-            return EngineOptions(kind=EngineKind.SLURM, mode=mode, poll_s=0.2, memory_overhead_bytes=SMALL)
-        case _:
-            kind, _, carried = name.partition(" ")
-            address = request.getfixturevalue(f"{kind}_address")
-            return EngineOptions(
-                kind=EngineKind(kind), address=address, shared_folder=not carried, memory_overhead_bytes=SMALL
-            )
+def options_of(name: str, ray_address: str, dask_address: str) -> EngineOptions:
+    """How ``name`` is reached."""
+    kind, _, how = name.partition(" ")
+    if kind == "slurm":
+        return EngineOptions(kind=EngineKind.SLURM, mode=SlurmMode(how), poll_s=0.2, memory_overhead_bytes=SMALL)
+    address = {"ray": ray_address, "dask": dask_address}[kind]
+    return EngineOptions(kind=EngineKind(kind), address=address, shared_folder=not how, memory_overhead_bytes=SMALL)
 
 
-@pytest.mark.parametrize(
-    "engine", ["local", "slurm jobs", "slurm allocation", "ray", "ray carried", "dask", "dask carried"]
-)
+@pytest.mark.parametrize("engine", ["slurm jobs", "slurm allocation", "ray", "ray carried", "dask", "dask carried"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.timeout(240)
+@pytest.mark.slow
 async def test_the_digest_on_an_engine_is_that_of_this_machine(
-    engine: str, request: pytest.FixtureRequest, tmp_path: Path, installed_runtime: InstalledRuntime
+    engine: str,
+    slurm: SlurmCluster,
+    ray_address: str,
+    dask_address: str,
+    tmp_path: Path,
+    installed_runtime: InstalledRuntime,
 ) -> None:
     runtime_id = installed_runtime.runtime_id
-    options = options_of(engine, request)
     here = await digest_of(installed_runtime.sandbox(), tmp_path / "here")
-    if options is None:
-        local = LocalEngine()
-        there = await digest_of(EngineSandbox(local, runtime_id), tmp_path / "there")
-        await local.close()
-    else:
-        async with opened_engine(options, tmp_path / "engine", prefix="fairgrid-test") as opened:
-            there = await digest_of(EngineSandbox(opened, runtime_id), tmp_path / "there")
-    assert there == here
+    options = options_of(engine, ray_address, dask_address)
+    async with opened_engine(options, tmp_path / "engine", prefix="fairgrid-test") as opened:
+        assert await digest_of(EngineSandbox(opened, runtime_id), tmp_path / "there") == here
+
+
+async def test_the_digest_in_another_process_is_that_of_this_one(
+    tmp_path: Path, installed_runtime: InstalledRuntime
+) -> None:
+    local = LocalEngine()
+    there = await digest_of(EngineSandbox(local, installed_runtime.runtime_id), tmp_path / "there")
+    assert there == await digest_of(installed_runtime.sandbox(), tmp_path / "here")
+    await local.close()
 
 
 async def test_a_failed_job_has_the_digest_of_this_machine_too(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
@@ -20,6 +21,7 @@ from fairgrid.runtime.engines.slurm_commands import SlurmJob, seen_of
 from fairgrid.runtime.engines.trial import tried_on
 from fairgrid.runtime.interface import Stop
 from fairgrid.runtime.wasm.interpreters import InstalledRuntime
+from fairgrid.worker.setup.pilot import ask_slurm, find_pilot
 from tests.runtime.engines.jobs import Uses, job_in, until
 from tests.runtime.engines.slurm_cluster import SlurmCluster
 
@@ -190,3 +192,17 @@ async def test_the_workers_secrets_do_not_reach_the_node(
 )
 def test_every_state_of_slurm_has_a_meaning(state: str, word: str) -> None:
     assert seen_of(SlurmJob("1", "n", state, "node", "why")).state.value == word
+
+
+def test_a_pilot_learns_from_slurm_when_its_allocation_ends(slurm: SlurmCluster) -> None:
+    said = slurm.command("sbatch", "--parsable", "--time=5", "--output=/dev/null", "--wrap=sleep 300").strip()
+    try:
+        end = time.monotonic() + 50
+        while slurm.command("squeue", "-h", f"--jobs={said}", "-o", "%T").strip() != "RUNNING":
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        now = time.time()
+        pilot = find_pilot({"SLURM_JOB_ID": said}, until=None, now=now, ask=ask_slurm)
+        assert pilot is not None and now + 200 < pilot.ends_at <= now + 301
+    finally:
+        slurm.command("scancel", said)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import socket
 import time
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ except ImportError as error:
 __all__ = ["RayEngine", "make_engine"]
 
 _END_S: Final = 30.0
+_KNOCK_S: Final = 10.0
 
 
 class RayEngine:
@@ -39,6 +41,7 @@ class RayEngine:
         self._options = options
         self._running: dict[str, Any] = {}
         try:
+            _knock(options.address)
             ray.init(
                 address=options.address,
                 namespace=prefix,
@@ -112,6 +115,13 @@ class RayEngine:
         for name in list(self._running):
             await self._cancel(name)
         await asyncio.to_thread(ray.shutdown)
+
+
+def _knock(address: str) -> None:
+    """Ray itself would try for minutes where nobody listens."""
+    host, _, port = address.rpartition("//")[2].rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), _KNOCK_S).close()
 
 
 def _end(reference: Any) -> None:

@@ -22,20 +22,17 @@ from tests.runtime.engines.jobs import Uses, job_in, until
 
 pytestmark = [
     pytest.mark.timeout(240),
+    pytest.mark.slow,  # Each process of a test run would start both clusters.
     # Of the clusters' own clients, while they connect and close.
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
 
-def options_of(kind: EngineKind, request: pytest.FixtureRequest) -> EngineOptions:
-    address = request.getfixturevalue(f"{kind}_address")
-    return EngineOptions(kind=kind, address=address, memory_overhead_bytes=64 << 20)
-
-
 @pytest.fixture(params=[EngineKind.RAY, EngineKind.DASK])
-def options(request: pytest.FixtureRequest) -> EngineOptions:
-    return options_of(request.param, request)
+def options(request: pytest.FixtureRequest, ray_address: str, dask_address: str) -> EngineOptions:
+    address = {EngineKind.RAY: ray_address, EngineKind.DASK: dask_address}[request.param]
+    return EngineOptions(kind=request.param, address=address, memory_overhead_bytes=64 << 20)
 
 
 @pytest.fixture
@@ -114,8 +111,6 @@ async def test_closing_ends_every_cell(
 
 @pytest.mark.parametrize("kind", [EngineKind.RAY, EngineKind.DASK])
 async def test_a_cluster_that_does_not_answer_is_told_with_its_address(kind: EngineKind, tmp_path: Path) -> None:
-    if kind is EngineKind.RAY:
-        pytest.importorskip("ray")
     absent = EngineOptions(kind=kind, address="127.0.0.1:1" if kind is EngineKind.RAY else "tcp://127.0.0.1:1")
     with pytest.raises(HostFailure, match=r"127\.0\.0\.1:1 cannot be joined"):
         async with opened_engine(absent, tmp_path / "engine", prefix="fairgrid-test"):
