@@ -8,6 +8,7 @@ import pytest
 
 from fairgrid.localnet.paths import key_folder
 from tests.e2e.network import Network
+from tests.runtime.modules import command
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -37,6 +38,21 @@ def test_script_with_input_and_arguments_comes_back_verified(network: Network) -
     assert sum(line["agreed"] for line in document["contributions"]) == 2
     assert sum(line["net"] for line in document["payments"]) == 0
     assert document["gas"]["total"] > 0
+
+
+def test_a_webassembly_module_comes_back_verified_and_its_trap_is_agreed(network: Network) -> None:
+    hello = command(
+        "(drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 16)))",
+        imports='(import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))',
+        more='(data (i32.const 0) "\\20\\00\\00\\00\\03\\00\\00\\00") (data (i32.const 32) "hi\\n")',
+    )
+    for name, program, code in (("hello.wasm", hello, 0), ("traps.wasm", command("unreachable"), 1)):
+        (network.scratch / name).write_bytes(program)
+        answer = network.fairgrid("run", name, "--trust", "0.7", "--out", f"out-{name}", "--json")
+        assert answer.code == code, answer.stderr
+        assert sum(line["agreed"] for line in answer.document["contributions"]) == 2
+    assert (network.scratch / "out-hello.wasm" / "stdout.txt").read_text() == "hi\n"
+    assert answer.document["jobError"]["exitCode"] == 134
 
 
 def test_what_a_job_prints_is_shown_without_its_terminal_escapes(network: Network) -> None:

@@ -116,3 +116,23 @@ async def test_waiting_for_a_url_ends_when_somebody_listens_or_the_time_is_up() 
             await url_answers(url, within_s=0.2)
         threading.Timer(0.2, listener.listen).start()
         await asyncio.wait_for(url_answers(url, within_s=10), 15)
+
+
+def test_levels_are_written_into_a_workers_policy_and_its_other_rules_stay(tmp_path: Path) -> None:
+    folder = NetworkFolder(tmp_path)
+    policy = folder.worker("worker-1") / "policy.toml"
+    folder.write_levels("worker-1", ("wasm",))
+    assert policy.read_text() == 'levels = ["wasm"]\n'
+    policy.write_text('slots = 3\nlevels = ["wasm"]\n')
+    folder.write_levels("worker-1", ("wasm", "process"))
+    assert policy.read_text() == 'levels = ["wasm", "process"]\nslots = 3\n'
+
+
+def test_levels_that_are_written_over_several_lines_are_left_to_their_owner(tmp_path: Path) -> None:
+    folder = NetworkFolder(tmp_path)
+    policy = folder.worker("worker-1") / "policy.toml"
+    policy.parent.mkdir(parents=True)
+    policy.write_text('levels = [\n  "wasm",\n]\n')
+    with pytest.raises(UsageError, match="by hand"):
+        folder.write_levels("worker-1", ("vm",))
+    assert policy.read_text() == 'levels = [\n  "wasm",\n]\n'

@@ -33,7 +33,7 @@ __all__ = [
     "told",
 ]
 
-LEVELS = ("process", "vm")
+LEVELS = ("process", "podman", "docker", "gvisor", "vm")
 """Levels that take part."""
 
 SECRET = "canary-7f3c91-nobody-may-read-this"
@@ -55,6 +55,8 @@ class LevelUnderTest:
     """Attacks that are none on this level, with the reason (a VM has a root of its own)."""
     stops: Mapping[str, frozenset[Stop]] = field(default_factory=dict)
     """Other ends than `Attack.stops` for some attacks."""
+    own_paths: frozenset[str] = frozenset()
+    """Paths that are another thing inside than on the machine: a container has a /run of its own."""
     own_machine: bool = False
     """True: the program is the master of a machine of its own, so that only secrets and arrivals count."""
     tighter: Callable[[Limits], Limits] = lambda limits: limits

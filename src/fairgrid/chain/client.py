@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from types import TracebackType
 from typing import Any
 
 import httpx
@@ -43,6 +42,7 @@ from fairgrid.protocol.views import (
     TaskStatus,
     WorkerpoolInfo,
 )
+from fairgrid.seams.closing import Closing
 from fairgrid.wallet.signer import Signer
 
 __all__ = ["JsonRpcChain"]
@@ -53,7 +53,7 @@ _MEMBER_PURPOSE = 4
 _REGISTRIES = {"app": "appregistry", "dataset": "datasetregistry", "workerpool": "workerpoolregistry"}
 
 
-class JsonRpcChain:
+class JsonRpcChain(Closing):
     """Implements `fairgrid.chain.interface.Chain`; an async context manager.
 
     `connect` is how services open it: it checks that the node is on the pinned chain and the hub is the pinned code.
@@ -119,14 +119,6 @@ class JsonRpcChain:
                 f"The code of the hub {network.hub} at {network.rpc} is not what the network {network.name} pins. "
                 f"Do not use this node or this network file before you know why."
             )
-
-    async def __aenter__(self) -> JsonRpcChain:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
     async def close(self) -> None:
         """Close the connections to the node."""

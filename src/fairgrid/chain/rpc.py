@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,6 +12,7 @@ import httpx
 
 from fairgrid.chain.answers import MAX_ANSWER_BYTES, has_shape
 from fairgrid.errors import ServiceError, ServiceUnavailable
+from fairgrid.seams.closing import Closing
 from fairgrid.seams.http import one_line, parse_json
 
 __all__ = ["JsonRpc", "RpcError"]
@@ -31,7 +31,7 @@ class RpcError(ServiceError):
         super().__init__(f"The chain refuses {method}: {message} (code {code}).")
 
 
-class JsonRpc:
+class JsonRpc(Closing):
     """A node's JSON-RPC endpoint; an async context manager."""
 
     def __init__(self, url: str, *, timeout_s: float = 20.0, transport: httpx.AsyncBaseTransport | None = None) -> None:
@@ -48,14 +48,6 @@ class JsonRpc:
         # The time-outs of the client begin anew with every byte: a node that drips would be waited for without end.
         self._patience_s = 3 * timeout_s
         self._ids = itertools.count(1)
-
-    async def __aenter__(self) -> JsonRpc:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
     async def close(self) -> None:
         """Close the connections."""

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from fairgrid.cli.app_build import build
 from fairgrid.cli.output import console, emit_json, run_async
 from fairgrid.cli.shared_options import JsonOption
 from fairgrid.client.job import Job, local_files, manifest_of, parse_size, run_locally
@@ -29,6 +30,8 @@ from fairgrid.runtime.providers import provider_of
 __all__ = ["ResultsDiffer", "app"]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Make and try programs for the network.")
+
+app.command("build")(build)
 
 ProgramArgument = Annotated[Path, typer.Argument(help="The program: a script, a module, an image.")]
 InputsOption = Annotated[list[Path] | None, typer.Option("--input", help="A file that it needs; may be given again.")]

@@ -17,6 +17,7 @@ from fairgrid.localnet.network import DEFAULT_WORKERS, LocalNetwork, LocalNetwor
 from fairgrid.localnet.paths import default_directory
 from fairgrid.localnet.processes import log_tail
 from fairgrid.localnet.status import NetworkStatus, network_status
+from fairgrid.protocol.app_types import Level
 
 __all__ = ["app"]
 
@@ -31,6 +32,12 @@ def up(
     workers: Annotated[
         int, typer.Option("--workers", min=0, max=100, help="Honest workers, each of an owner of its own.")
     ] = DEFAULT_WORKERS,
+    levels: Annotated[
+        str,
+        typer.Option(
+            "--levels", help="Isolation levels that all workers offer, as `wasm,process`. Default: their policies."
+        ),
+    ] = "",
     detach: Annotated[
         bool, typer.Option("--detach", help="Return when everything runs; `fairgrid down` stops it.")
     ] = False,
@@ -47,7 +54,7 @@ def up(
     local = LocalNetwork(
         folder,
         workers=honest_workers(workers),
-        options=LocalNetworkOptions(detach=detach),
+        options=LocalNetworkOptions(detach=detach, levels=_levels(levels)),
         progress=lambda sentence: screen.print(sentence, markup=False),
     )
 
@@ -187,3 +194,17 @@ def _print(status: NetworkStatus, screen: Console) -> None:
 
 def _block(status: NetworkStatus) -> str:
     return "does not answer" if status.head is None else f"block {status.head.number}"
+
+
+def _levels(text: str) -> tuple[str, ...]:
+    """The levels of ``--levels``.
+
+    Raises:
+        UsageError: one of them is none.
+    """
+    named = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    known = [level.value for level in Level]
+    unknown = [name for name in named if name not in known]
+    if unknown:
+        raise UsageError(f"There is no isolation level {', '.join(unknown)}; --levels takes {', '.join(known)}.")
+    return named

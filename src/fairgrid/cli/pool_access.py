@@ -64,12 +64,7 @@ def add_access(
     as_json: JsonOption = False,
 ) -> None:
     """Admit accounts. An open pool is closed to strangers in this role from the first one on."""
-
-    def add(store: AccessStore) -> AccessList:
-        store.add(addresses, _roles(role), note=note)
-        return store.read()
-
-    _show(_with_store(directory, database, add), as_json=as_json)
+    _changed(directory, database, lambda store: store.add(addresses, _roles(role), note=note), as_json=as_json)
 
 
 @access_app.command("group")
@@ -82,12 +77,9 @@ def add_group(
     as_json: JsonOption = False,
 ) -> None:
     """Admit the members of groups, whoever they are at the time: the chain is asked."""
-
-    def add(store: AccessStore) -> AccessList:
-        store.add(groups, _roles(role), is_group=True, note=note)
-        return store.read()
-
-    _show(_with_store(directory, database, add), as_json=as_json)
+    _changed(
+        directory, database, lambda store: store.add(groups, _roles(role), is_group=True, note=note), as_json=as_json
+    )
 
 
 @access_app.command("remove")
@@ -100,12 +92,11 @@ def remove_access(
 ) -> None:
     """Take accounts or groups off the list. Their workers end what they have begun; the pool stays closed."""
 
-    def remove(store: AccessStore) -> AccessList:
+    def remove(store: AccessStore) -> None:
         if not store.remove(addresses, _roles(role)):
             raise UsageError(f"Nothing was removed: {', '.join(addresses)} is not on the list as {role.value}.")
-        return store.read()
 
-    _show(_with_store(directory, database, remove), as_json=as_json)
+    _changed(directory, database, remove, as_json=as_json)
 
 
 @access_app.command("door")
@@ -128,11 +119,7 @@ def set_door(
     except ValueError:
         raise UsageError(f"There is no state {state!r}: give open, closed or lenient.") from None
 
-    def change(store: AccessStore) -> AccessList:
-        store.set_door(_roles(role), door)
-        return store.read()
-
-    _show(_with_store(directory, database, change), as_json=as_json)
+    _changed(directory, database, lambda store: store.set_door(_roles(role), door), as_json=as_json)
 
 
 def offer(
@@ -206,6 +193,16 @@ def offer(
     console().print(
         f"Published {name}: {volume:,} tasks at {rlc(price)} each, for {whom}.", markup=False, soft_wrap=True
     )
+
+
+def _changed(directory: Path, database: str | None, change: Callable[[AccessStore], object], *, as_json: bool) -> None:
+    """Change the list, then show it as it is now."""
+
+    def work(store: AccessStore) -> AccessList:
+        change(store)
+        return store.read()
+
+    _show(_with_store(directory, database, work), as_json=as_json)
 
 
 def _with_store(directory: Path, database: str | None, work: Callable[[AccessStore], _Value]) -> _Value:

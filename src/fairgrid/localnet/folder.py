@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 import socket
 import time
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -103,6 +105,23 @@ class NetworkFolder:
             else:
                 lines.append(f"{key} = {json.dumps([addresses.get(str(item), item) for item in value])}")
         self.pool_policy.write_text("".join(f"{line}\n" for line in lines))
+
+    def write_levels(self, worker: str, levels: Sequence[str]) -> None:
+        """Let a worker offer these isolation levels; other rules of its policy stay.
+
+        Raises:
+            UsageError: its policy is not one, or says it in a way that cannot be changed here.
+        """
+        path = self.worker(worker) / "policy.toml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        old = path.read_text() if path.exists() else ""
+        kept = [line for line in old.splitlines() if not re.match(r"levels\s*=", line)]
+        text = "".join(f"{line}\n" for line in (f"levels = {json.dumps(list(levels))}", *kept))
+        try:
+            tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise UsageError(f"The policy {path} cannot be changed ({error}). Set its levels by hand.") from error
+        path.write_text(text)
 
     def forget_services(self) -> None:
         """Remove the databases of market, pool and workers. Keys, files and logs stay."""

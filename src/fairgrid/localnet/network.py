@@ -74,6 +74,8 @@ class LocalNetworkOptions:
     terms: Terms = field(default_factory=Terms)
     pool_policy: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the pool's policy file; in lists, a worker's name stands for its address."""
+    levels: tuple[str, ...] = ()
+    """Isolation levels that the workers offer; empty: what their own policies say, ``wasm`` alone at first."""
     pool_database: str = ""
     """Where the pool's state lies, as ``fairgrid pool start --database`` takes it; empty: in its folder."""
     pool_processes: int = 1
@@ -212,6 +214,9 @@ class LocalNetwork:
         pool_folder = self.folder.service(POOL)
         self.accounts = await asyncio.to_thread(open_accounts, self.folder.path, pool_folder, worker_folders)
         self._write_pool_policy()
+        if self.options.levels:
+            for worker in self.workers:
+                await asyncio.to_thread(self.folder.write_levels, worker.name, self.options.levels)
         async with JsonRpcChain(rpc, chain_id=LOCAL_CHAIN_ID, hub=deployment.hub, rlc=deployment.rlc) as chain:
             self._tell("Filling the accounts, registering app and workerpool")
             await fund_gas(chain, self.accounts)

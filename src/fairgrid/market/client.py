@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from types import TracebackType
 from typing import Any, Generic
 
 import httpx
@@ -20,6 +19,7 @@ from fairgrid.protocol.hexes import checksum, hex32
 from fairgrid.protocol.orders import AppOrder, DatasetOrder, Order, RequestOrder, WorkerpoolOrder
 from fairgrid.protocol.typed_data import Domain, order_hash, typed_data_hash
 from fairgrid.seams.clock import Clock, SystemClock
+from fairgrid.seams.closing import Closing
 from fairgrid.seams.http import TRANSIENT_STATUS, Interrupted, one_line, open_http, parse_json, retried, start_of
 from fairgrid.wallet.signer import Signer
 
@@ -51,7 +51,7 @@ class PublishedOrder(Generic[_AnyOrder]):
     published: datetime
 
 
-class MarketClient:
+class MarketClient(Closing):
     """A market at ``url`` for one chain. Use as an async context manager.
 
     With ``hub`` given, every order hash that the market states is checked against the order itself.
@@ -73,14 +73,6 @@ class MarketClient:
         self._clock = clock or SystemClock()
         self._http = open_http(transport=transport)
         self._proving = asyncio.Lock()
-
-    async def __aenter__(self) -> MarketClient:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.close()
 
     async def close(self) -> None:
         """Close the connections."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
-from types import TracebackType
 from typing import Any, TypeVar
 
 import httpx
@@ -34,6 +33,7 @@ from fairgrid.pool.answers import (
 )
 from fairgrid.protocol.access import PoolPlace, access_message
 from fairgrid.seams.clock import Clock, SystemClock
+from fairgrid.seams.closing import Closing
 from fairgrid.seams.http import TRANSIENT_STATUS, Interrupted, one_line, open_http, retried, start_of
 from fairgrid.wallet.signer import Signer
 
@@ -61,7 +61,7 @@ _LIVE_SILENCE_S = 30.0
 _MAX_ANSWER_BYTES = 16 * 1024 * 1024
 
 
-class PoolClient:
+class PoolClient(Closing):
     """A pool at ``url``. Use as an async context manager; lost connections are retried four times.
 
     ``url`` may name several processes of one pool, with commas between: the one that leads is found and asked.
@@ -87,14 +87,6 @@ class PoolClient:
         self._asked = 0
         self._clock = clock or SystemClock()
         self._http = open_http(transport=transport)
-
-    async def __aenter__(self) -> PoolClient:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.close()
 
     async def close(self) -> None:
         """Close the connections."""

@@ -7,7 +7,11 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
-from fairgrid.errors import UsageError
+from fairgrid.errors import ManifestError, UsageError
+from fairgrid.runtime.container.image_check import check_image
+from fairgrid.runtime.container.image_files import ArchiveFiles
+from fairgrid.runtime.container.image_reference import MAX_REFERENCE_BYTES, parse_reference
+from fairgrid.runtime.container.runtimes import ARCHITECTURE_OF, REFERENCE_SUFFIX
 from fairgrid.runtime.levels import RuntimeInfo
 from fairgrid.runtime.wasm.interpreters import RUNTIMES
 from fairgrid.runtime.wasm.launch import Launch
@@ -28,6 +32,8 @@ def check_program(program: Path, info: RuntimeInfo, inputs: Collection[str] = ()
     """
     if info.runtime_id in MODULE_CLASSES:
         _check_module(program, info)
+    elif info.runtime_id in ARCHITECTURE_OF:
+        _check_image(program, info)
     elif info.runtime_id in RUNTIMES and RUNTIMES[info.runtime_id].launch is Launch.PYTHON:
         _check_imports(program, info, inputs)
 
@@ -51,6 +57,18 @@ def _check_module(program: Path, info: RuntimeInfo) -> None:
             f"{program} cannot run in {info.runtime_id}: {fault}. Nothing was signed. Build it for WASI preview 1 "
             f"(docs/runtimes.md shows how for C, Rust and Go)."
         )
+
+
+def _check_image(program: Path, info: RuntimeInfo) -> None:
+    try:
+        if program.name.endswith(REFERENCE_SUFFIX):
+            with program.open("rb") as file:
+                parse_reference(file.read(MAX_REFERENCE_BYTES + 1))
+        else:
+            with ArchiveFiles.opened(program) as files:
+                check_image(files, architecture=ARCHITECTURE_OF[info.runtime_id])
+    except ManifestError as error:
+        raise UsageError(f"{program} cannot run in {info.runtime_id}. {error} Nothing was signed.") from None
 
 
 def _check_imports(program: Path, info: RuntimeInfo, inputs: Collection[str]) -> None:

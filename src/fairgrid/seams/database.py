@@ -24,7 +24,7 @@ from sqlalchemy.types import TypeDecorator
 from fairgrid.errors import ServiceUnavailable, UsageError
 from fairgrid.seams.http import one_line
 
-__all__ = ["Uint256", "migrate", "open_engine", "version_table", "without_password"]
+__all__ = ["Uint256", "migrate", "open_engine", "open_migrated", "version_table", "without_password"]
 
 _UINT256_LIMIT = 1 << 256
 _BUSY_TIMEOUT_MS = 10_000
@@ -108,6 +108,21 @@ def open_engine(database: str | Path) -> Engine:
         raise UsageError(f"The database {without_password(url)} cannot be opened ({error}). {remedy}") from error
     if engine.dialect.name == "sqlite":
         _prepare_sqlite(engine)
+    return engine
+
+
+def open_migrated(database: str | Path, package: str) -> Engine:
+    """`open_engine`, then `migrate` to the newest revision of ``package``; nothing stays open if that fails.
+
+    Raises:
+        everything of the two.
+    """
+    engine = open_engine(database)
+    try:
+        migrate(engine, package)
+    except BaseException:
+        engine.dispose()
+        raise
     return engine
 
 

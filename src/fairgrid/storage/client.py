@@ -9,7 +9,6 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO, TypeVar
 
 import httpx
@@ -17,6 +16,7 @@ import httpx
 from fairgrid.errors import ServiceRefused, ServiceUnavailable, UsageError, VerificationError
 from fairgrid.protocol.cid import CidBuilder, normal_cid
 from fairgrid.seams.clock import Clock, SystemClock
+from fairgrid.seams.closing import Closing
 from fairgrid.seams.http import Interrupted, open_http, parse_json, retried, start_of
 from fairgrid.storage.download import Download, FileSink, Leaves, Limiter, MemorySink, Sink, refusal, words_of
 
@@ -33,7 +33,7 @@ _NO_SUCH_ROUTE = (404, 405, 501)
 _Answer = TypeVar("_Answer")
 
 
-class StorageClient:
+class StorageClient(Closing):
     """A storage service, or any IPFS gateway and node at ``url``. Use as an async context manager.
 
     Lost connections are retried four times with growing pauses; downloads and large uploads go on where they stopped.
@@ -64,14 +64,6 @@ class StorageClient:
     def url(self) -> str:
         """Where it is, without a slash at the end."""
         return self._url
-
-    async def __aenter__(self) -> StorageClient:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.close()
 
     async def close(self) -> None:
         """Close the connections."""

@@ -53,19 +53,16 @@ class Signed:
     nonce: str
 
 
+def _message(identity: PoolIdentity, method: str, target: str, body: bytes, nonce: str, expires_at: int) -> bytes:
+    """What an operator signs for one request to this pool."""
+    place = (identity.chain_id, identity.hub, identity.workerpool)
+    return operator_message(*place, method=method, target=target, body=body, nonce=nonce, expires_at=expires_at)
+
+
 def authorisation(signer: Signer, identity: PoolIdentity, *, method: str, target: str, body: bytes, now: float) -> str:
     """The header for one request, good for a minute; ``now`` in seconds since 1970."""
     nonce, expires_at = "0x" + secrets.token_hex(32), int(now) + _VALID_S
-    message = operator_message(
-        identity.chain_id,
-        identity.hub,
-        identity.workerpool,
-        method=method,
-        target=target,
-        body=body,
-        nonce=nonce,
-        expires_at=expires_at,
-    )
+    message = _message(identity, method, target, body, nonce, expires_at)
     signature = signer.sign_message(message)
     return f"Fairgrid operator={signer.address},expires={expires_at},nonce={nonce},signature={signature}"
 
@@ -116,16 +113,7 @@ class OperatorAccess:
             )
         who = checksum(found[1].lower())
         identity = self.identity
-        message = operator_message(
-            identity.chain_id,
-            identity.hub,
-            identity.workerpool,
-            method=method,
-            target=target,
-            body=body,
-            nonce=nonce,
-            expires_at=expires_at,
-        )
+        message = _message(identity, method, target, body, nonce, expires_at)
         try:
             signer = recover_message_signer(message, found[4])
         except OrderError as error:

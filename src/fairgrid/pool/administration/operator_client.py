@@ -8,7 +8,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, TypeVar
 from urllib.parse import urlencode
 
@@ -34,6 +33,7 @@ from fairgrid.pool.administration.operator_views import (
 )
 from fairgrid.pool.core.state import PoolIdentity
 from fairgrid.seams.clock import Clock, SystemClock
+from fairgrid.seams.closing import Closing
 from fairgrid.seams.http import Interrupted, one_line, open_http, retried
 from fairgrid.wallet.signer import Signer
 
@@ -93,7 +93,7 @@ def _newest_first(place: Path) -> list[Path]:
     return [path for _, path in sorted(times, key=lambda item: (-item[0], item[1]))]
 
 
-class OperatorClient:
+class OperatorClient(Closing):
     """Signs every request with the operator's key. Use it as an asynchronous context manager.
 
     Every method raises:
@@ -117,12 +117,7 @@ class OperatorClient:
         self._http = open_http(transport=transport)
         self._clock = clock or SystemClock()
 
-    async def __aenter__(self) -> OperatorClient:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def close(self) -> None:
         await self._http.aclose()
 
     # --- asking ---------------------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ __all__ = [
     "find_stragglers",
     "is_late",
     "lease_arbiter",
+    "lease_of",
     "needs_another",
     "note_time",
     "obstacle_of",
@@ -285,6 +286,21 @@ def speculate(book: Book) -> None:
 # --- leases -------------------------------------------------------------------------------------------------------
 
 
+def lease_of(task: TaskState, replica: Replica, seal_window_s: float) -> SendLease:
+    """What tells a replica's worker of its lease, for the first time or again."""
+    return SendLease(
+        task_id=task.task_id,
+        worker=replica.worker,
+        lease_id=replica.lease_id,
+        deal_id=task.deal.deal_id,
+        index=task.index,
+        round=replica.round,
+        seal_window_s=seal_window_s,
+        count=task.count,
+        unopened=unopened.is_unopened(task),
+    )
+
+
 def seal_window(book: Book, task: TaskState) -> float:
     """Seconds from its lease within which a replica must send its seal (decision 42).
 
@@ -335,16 +351,4 @@ def _lease(book: Book, task: TaskState, worker: WorkerState, *, stands_for: str 
     book.place(worker)
     what = "A speculative copy is leased" if stands_for else "An arbiter is asked:" if arbiter else "Leased"
     book.tell(task, f"{what} to a worker (round {task.round}).", worker=worker.worker)
-    book.send(
-        SendLease(
-            task_id=task.task_id,
-            worker=worker.worker,
-            lease_id=replica.lease_id,
-            deal_id=task.deal.deal_id,
-            index=task.index,
-            round=replica.round,
-            seal_window_s=window,
-            count=task.count,
-            unopened=unopened.is_unopened(task),
-        )
-    )
+    book.send(lease_of(task, replica, window))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fairgrid.pool.core import dispatch, fast_path, operator_events, settlement, unopened
+from fairgrid.pool.core import dispatch, fast_path, operator_events, settlement
 from fairgrid.pool.core.book import Book
 from fairgrid.pool.core.events import (
     ChainRead,
@@ -16,7 +16,7 @@ from fairgrid.pool.core.events import (
     WorkerLost,
     WorkerReady,
 )
-from fairgrid.pool.core.instructions import RequestUpload, SendAbort, SendAuthorisation, SendDone, SendLease
+from fairgrid.pool.core.instructions import RequestUpload, SendAbort, SendAuthorisation, SendDone
 from fairgrid.pool.core.phases import Phase, ReplicaPhase
 from fairgrid.pool.core.state import Replica, TaskState, WorkerState
 from fairgrid.protocol.trust import worker_weight
@@ -162,19 +162,7 @@ def _judge(book: Book, worker: WorkerState, lease: Held, *, is_finished: bool) -
 def _resume_replica(book: Book, task: TaskState, replica: Replica, is_held: bool) -> None:
     match replica.phase:
         case ReplicaPhase.LEASED if not is_held:
-            book.send(
-                SendLease(
-                    task_id=task.task_id,
-                    worker=replica.worker,
-                    lease_id=replica.lease_id,
-                    deal_id=task.deal.deal_id,
-                    index=task.index,
-                    round=replica.round,
-                    seal_window_s=dispatch.seal_window(book, task),
-                    count=task.count,
-                    unopened=unopened.is_unopened(task),
-                )
-            )
+            book.send(dispatch.lease_of(task, replica, dispatch.seal_window(book, task)))
         case ReplicaPhase.SEALED if not is_held:
             book.end(task, replica, ReplicaPhase.LOST, "its worker forgot what it had sealed")
         case ReplicaPhase.AUTHORISED:

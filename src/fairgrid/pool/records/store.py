@@ -23,7 +23,7 @@ from fairgrid.pool.records.bulk import BulkInsert, at_once
 from fairgrid.pool.records.plans import write_bans, write_plans
 from fairgrid.pool.records.rows import Commit, EffectStatus, StoredTask
 from fairgrid.pool.records.task_keeper import ROW_AFTER_S, ROWS_BESIDE, TaskKeeper
-from fairgrid.seams.database import migrate, open_engine
+from fairgrid.seams.database import open_migrated
 
 __all__ = ["PoolStore"]
 
@@ -62,13 +62,7 @@ class PoolStore(PoolArchive):
         Raises:
             UsageError: the database cannot be opened, or was written by a newer release.
         """
-        engine = open_engine(database)
-        try:
-            migrate(engine, "fairgrid.pool.migrations")
-        except BaseException:
-            engine.dispose()
-            raise
-        return cls(engine)
+        return cls(open_migrated(database, "fairgrid.pool.migrations"))
 
     @property
     def engine(self) -> Engine:

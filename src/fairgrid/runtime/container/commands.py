@@ -38,6 +38,8 @@ class Plan:
     checkpoint_folder: Path | None = None
     runtime: str = ""
     """OCI runtime, a path or a name; empty: the engine's own."""
+    seccomp: Path | None = None
+    """The list of system calls; None: the engine's own."""
     is_gvisor: bool = False
     network: bool = False
     gpus: tuple[int, ...] = ()
@@ -57,6 +59,7 @@ def run_command(engine: Engine, plan: Plan) -> list[str]:
         *("run", "--rm", "--pull=never", "--name", plan.name, "--hostname", "fairgrid"),
         *("--network", _network(engine, plan)),
         *("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
+        *(("--security-opt", f"seccomp={plan.seccomp}") if plan.seccomp is not None else ()),
         *("--user", f"{GUEST_USER}:{GUEST_USER}"),
         *("--memory", str(memory), "--memory-swap", str(memory)),
         *("--cpus", str(limits.cpus), "--pids-limit", str(processes)),

@@ -29,7 +29,7 @@ from fairgrid.runtime.container.image_check import (
 )
 from fairgrid.runtime.container.image_files import ArchiveFiles, CopiedFiles, ImageFiles
 from fairgrid.runtime.container.image_reference import MAX_REFERENCE_BYTES, ImageReference, parse_reference
-from fairgrid.runtime.container.registry import copy_from_registry
+from fairgrid.runtime.container.registry import check_registry, copy_from_registry
 from fairgrid.runtime.container.runtimes import REFERENCE_SUFFIX
 from fairgrid.runtime.container.settings import ContainerSettings
 
@@ -96,6 +96,7 @@ class ImageStore:
     async def _of_reference(self, program: Path) -> ReadyImage:
         with program.open("rb") as file:
             reference = parse_reference(file.read(MAX_REFERENCE_BYTES + 1))
+        check_registry(reference, self._settings)
         known = self._references / f"{reference.digest.removeprefix('sha256:')}-{self._architecture}.json"
         with contextlib.suppress(OSError, ValueError, KeyError):
             wire = json.loads(known.read_text())
@@ -159,7 +160,7 @@ class ImageStore:
         if not await self._is_present(image.image_id):
             raise HostFailure(f"{self._engine.kind} took the image and does not know it as {image.image_id}.")
         await self._make_room(image.image_id)
-        _log.info("an image was unpacked", image=image.digest, bytes=image.unpacked_bytes)
+        _log.debug("an image was unpacked", image=image.digest, bytes=image.unpacked_bytes)
         return image
 
     async def _make_room(self, but: str) -> None:

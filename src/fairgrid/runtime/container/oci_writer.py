@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import os
+import shutil
 import stat
 import tarfile
+import tempfile
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
@@ -15,8 +19,10 @@ from typing import IO, Any, Final
 import rfc8785
 
 from fairgrid.errors import UsageError
+from fairgrid.runtime.container.image_check import Image
+from fairgrid.runtime.container.image_files import ImageFiles
 
-__all__ = ["ImageFile", "RunConfig", "WrittenImage", "files_of_folder", "write_archive"]
+__all__ = ["ImageFile", "RunConfig", "WrittenImage", "files_of_folder", "repack", "write_archive"]
 
 _READ_BYTES: Final = 1 << 20
 _EPOCH: Final = "1970-01-01T00:00:00Z"
@@ -101,16 +107,32 @@ def write_archive(target: Path, files: Iterable[ImageFile], config: RunConfig, *
     try:
         with layer.open("w+b") as file:
             _write_layer(file, [by_path[path] for path in sorted(by_path, key=str.encode)])
-            size = file.tell()
-            layer_digest = _digest_of_file(file)
-            return _write(target, file, size, layer_digest, config, architecture)
+            part = _LayerFile(file, file.tell(), _digest_of_file(file))
+            return _write(target, [part], _config_of(part.digest, config, architecture), architecture)
     finally:
         layer.unlink(missing_ok=True)
 
 
-def _write(
-    target: Path, layer: IO[bytes], size: int, layer_digest: str, config: RunConfig, architecture: str
-) -> WrittenImage:
+def repack(target: Path, files: ImageFiles, image: Image) -> WrittenImage:
+    """Write an image of somebody else's making anew, with its configuration as it is and its layers unpacked."""
+    with ExitStack() as stack:
+        layers = []
+        for layer in image.layers:
+            blob = stack.enter_context(files.open_blob(layer.digest))
+            plain = stack.enter_context(tempfile.TemporaryFile(dir=target.parent))
+            shutil.copyfileobj(gzip.GzipFile(fileobj=blob) if layer.gzipped else blob, plain)
+            layers.append(_LayerFile(plain, plain.tell(), layer.diff_id))
+        return _write(target, layers, image.config, image.architecture)
+
+
+@dataclass(frozen=True, slots=True)
+class _LayerFile:
+    file: IO[bytes]
+    size: int
+    digest: str
+
+
+def _config_of(layer_digest: str, config: RunConfig, architecture: str) -> bytes:
     document: Any = {
         "architecture": architecture,
         "config": config.to_wire(),
@@ -119,11 +141,14 @@ def _write(
         "os": "linux",
         "rootfs": {"diff_ids": [layer_digest], "type": "layers"},
     }
-    config_bytes = rfc8785.dumps(document)
+    return rfc8785.dumps(document)
+
+
+def _write(target: Path, layers: list[_LayerFile], config: bytes, architecture: str) -> WrittenImage:
     manifest = rfc8785.dumps(
         {
-            "config": {"digest": _digest_of(config_bytes), "mediaType": _CONFIG, "size": len(config_bytes)},
-            "layers": [{"digest": layer_digest, "mediaType": _LAYER, "size": size}],
+            "config": {"digest": _digest_of(config), "mediaType": _CONFIG, "size": len(config)},
+            "layers": [{"digest": layer.digest, "mediaType": _LAYER, "size": layer.size} for layer in layers],
             "mediaType": _MANIFEST,
             "schemaVersion": 2,
         }
@@ -145,15 +170,16 @@ def _write(
     )
     new = target.with_name(target.name + ".new")
     with tarfile.open(new, "w", format=tarfile.PAX_FORMAT) as tar:
-        # The small parts first: they are found without reading past the layer.
+        # The small parts first: they are found without reading past a layer.
         _add(tar, "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
         _add(tar, "index.json", index)
         _add(tar, _blob(digest), manifest)
-        _add(tar, _blob(_digest_of(config_bytes)), config_bytes)
-        layer.seek(0)
-        tar.addfile(_member(_blob(layer_digest), size), layer)
+        _add(tar, _blob(_digest_of(config)), config)
+        for layer in {layer.digest: layer for layer in layers}.values():
+            layer.file.seek(0)
+            tar.addfile(_member(_blob(layer.digest), layer.size), layer.file)
     new.replace(target)
-    return WrittenImage(digest, _digest_of(config_bytes), target.stat().st_size)
+    return WrittenImage(digest, _digest_of(config), target.stat().st_size)
 
 
 def _write_layer(layer: IO[bytes], files: list[ImageFile]) -> None:

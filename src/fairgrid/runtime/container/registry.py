@@ -18,7 +18,7 @@ from fairgrid.runtime.container.image_files import MAX_JSON_BYTES, broken, json_
 from fairgrid.runtime.container.image_reference import ImageReference
 from fairgrid.runtime.container.settings import ContainerSettings
 
-__all__ = ["copy_from_registry"]
+__all__ = ["check_registry", "copy_from_registry"]
 
 _COPY_S: Final = 900.0
 _LOOK_S: Final = 0.2
@@ -34,12 +34,7 @@ async def copy_from_registry(
         HostFailure: the owner does not allow the registry, or it did not give the image.
         ManifestError: what it gave is not what the reference's digest says.
     """
-    if reference.registry not in settings.registries:
-        allowed = ", ".join(settings.registries) or "none"
-        raise HostFailure(
-            f"The image lies in the registry {reference.registry}, which this machine's owner does not allow "
-            f"(container_registries in policy.toml: {allowed})"
-        )
+    check_registry(reference, settings)
     tool = shutil.which("skopeo")
     if tool is None:
         raise HostFailure("Images of a registry are fetched with skopeo, which is not installed (apt install skopeo)")
@@ -66,6 +61,20 @@ async def copy_from_registry(
     if not isinstance(listed, list) or found not in [item.get("digest") for item in listed if isinstance(item, dict)]:
         raise broken(f"the registry gave {found}, which the list {reference.digest} does not name")
     return found
+
+
+def check_registry(reference: ImageReference, settings: ContainerSettings) -> None:
+    """Hold a reference against the owner's list, also when its image is here already.
+
+    Raises:
+        HostFailure: the owner does not allow its registry.
+    """
+    if reference.registry not in settings.registries:
+        allowed = ", ".join(settings.registries) or "none"
+        raise HostFailure(
+            f"The image lies in the registry {reference.registry}, which this machine's owner does not allow "
+            f"(container_registries in policy.toml: {allowed})"
+        )
 
 
 async def _run(command: list[str], folder: Path, max_bytes: int) -> bytes:

@@ -33,6 +33,7 @@ from fairgrid.runtime.container.leftovers import remove_container
 from fairgrid.runtime.container.machine import ContainerMachine
 from fairgrid.runtime.container.names import new_name
 from fairgrid.runtime.container.sampled import SampledGroup
+from fairgrid.runtime.container.seccomp import write_profile
 from fairgrid.runtime.interface import Outcome, SandboxJob, Stop
 from fairgrid.runtime.log_sink import LogSink
 from fairgrid.runtime.suspension import Suspension
@@ -151,6 +152,8 @@ class ContainerSandbox:
             scratch=scratch.resolve(),
             checkpoint_folder=checkpoint.resolve() if checkpoint is not None else None,
             runtime=await self._machine.runtime(engine, network=job.network),
+            # gVisor's kernel answers the job's calls itself, and has a list of its own for the machine's.
+            seccomp=None if self._machine.is_gvisor else write_profile(engine.folder, has_gpus=bool(job.gpus)),
             is_gvisor=self._machine.is_gvisor,
             network=job.network,
             gpus=job.gpus,

@@ -6,15 +6,35 @@ import contextlib
 import os
 import shutil
 import stat
+import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["Used", "copy_tree_now", "disk_used", "free_bytes", "make_ours", "tail_of", "unnamed_bytes", "written_by"]
+__all__ = [
+    "MAX_DEPTH",
+    "TooDeep",
+    "Used",
+    "copy_tree_now",
+    "disk_used",
+    "free_bytes",
+    "make_ours",
+    "remove_all",
+    "tail_of",
+    "unnamed_bytes",
+    "written_by",
+]
 
 _OPEN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _BLOCK: Final = 512
+MAX_DEPTH: Final = 200
+"""Folders in folders that a job may make; far more than the path of a result can hold in practice."""
+
+
+class TooDeep(Exception):
+    """A job made folders in folders beyond `MAX_DEPTH`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +47,15 @@ class Used:
 
 
 def disk_used(*folders: Path) -> Used:
-    """Count, while a job may change everything meanwhile; no link is followed. Folders count as files do not."""
+    """Count, while a job may change everything meanwhile; no link is followed. Folders are no files.
+
+    Raises:
+        TooDeep: folders in folders in folders.
+        OSError: one of the folders is not there.
+    """
     files, size, disk = 0, 0, 0
     for folder in folders:
-        for descriptor, name, entry in _entries(folder):
-            del descriptor, name
+        for entry in _entries(folder):
             disk += entry.st_blocks * _BLOCK
             if stat.S_ISDIR(entry.st_mode):
                 continue
@@ -119,6 +143,14 @@ def make_ours(*folders: Path) -> None:
                         os.chmod(entry.path, 0o644)
 
 
+def remove_all(*folders: Path) -> None:
+    """Empty folders that no ordinary walk can: paths may be longer than the system takes. Blocking; never raises."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            names = [str(folder / name) for name in os.listdir(folder)]
+            subprocess.run(["/bin/rm", "-rf", "--", *names], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+
+
 def tail_of(path: Path, count: int) -> bytes:
     """The last bytes of a file that a job may have put anything in the place of; empty if it is no file."""
     try:
@@ -133,8 +165,49 @@ def tail_of(path: Path, count: int) -> bytes:
         return file.read(count)
 
 
-def _entries(folder: Path) -> Iterator[tuple[int, str, os.stat_result]]:
-    for _, folders, files, descriptor in os.fwalk(folder, follow_symlinks=False):
-        for name in (*folders, *files):
+def _entries(folder: Path) -> Iterator[os.stat_result]:
+    """Everything below a folder, while a job may change it meanwhile; folders that it closed are opened again.
+
+    Raises:
+        TooDeep: folders in folders in folders.
+    """
+    chain = [_opened(folder)]
+    lists = [_names(chain[0])]
+    try:
+        while chain:
+            if not lists[-1]:
+                lists.pop()
+                os.close(chain.pop())
+                continue
+            name, here = lists[-1].pop(), chain[-1]
             with contextlib.suppress(OSError):
-                yield descriptor, name, os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+                about = os.stat(name, dir_fd=here, follow_symlinks=False)
+                yield about
+                if stat.S_ISDIR(about.st_mode):
+                    if len(chain) > MAX_DEPTH:
+                        raise TooDeep
+                    chain.append(_opened(name, here))
+                    lists.append(_names(chain[-1]))
+    finally:
+        for descriptor in chain:
+            os.close(descriptor)
+
+
+def _opened(name: Path | str, parent: int | None = None) -> int:
+    try:
+        return os.open(name, _FOLDER, dir_fd=parent)
+    except PermissionError:
+        # Ours, but closed by the job. The handle names the folder itself, whatever takes its place meanwhile.
+        handle = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+        try:
+            os.chmod(f"/proc/self/fd/{handle}", 0o755)
+        finally:
+            os.close(handle)
+        return os.open(name, _FOLDER, dir_fd=parent)
+
+
+def _names(descriptor: int) -> list[str]:
+    try:
+        return os.listdir(descriptor)
+    except OSError:
+        return []

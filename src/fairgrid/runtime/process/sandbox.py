@@ -26,13 +26,14 @@ from fairgrid.runtime.process.bubblewrap import (
     find_bubblewrap,
     sandbox_arguments,
 )
+from fairgrid.runtime.process.checkpoint import NativeCheckpoint
 from fairgrid.runtime.process.choose import find_controls
 from fairgrid.runtime.process.controls import Caps, Controls, JobGroup, group_name
-from fairgrid.runtime.process.disk import copy_tree_now, disk_used, make_ours
+from fairgrid.runtime.process.disk import TooDeep, Used, copy_tree_now, disk_used, make_ours, remove_all
 from fairgrid.runtime.process.launch import Launched, launch
 from fairgrid.runtime.process.programs import NotAProgram, lay_out_program
 from fairgrid.runtime.process.seccomp import ARCHITECTURES, allow_list
-from fairgrid.runtime.process.supervisor import Supervisor, Verdict
+from fairgrid.runtime.process.supervisor import TOO_DEEP, Supervisor, Verdict
 from fairgrid.runtime.suspension import Suspension
 from fairgrid.runtime.watch import SNAPSHOT_FILES, JobWatch
 
@@ -130,11 +131,18 @@ class ProcessSandbox:
         finally:
             group.kill()
             await _to_the_end(asyncio.to_thread(group.remove))
+            if view.saver is not None:
+                view.saver.close()
 
     async def _attend(self, job: SandboxJob, laid: _LaidOut, launched: Launched, group: JobGroup) -> Outcome:
         live = job.watch.folder if job.watch is not None else None
         sinks = [LogSink(job.limits.log_bytes, live / name if live else None) for name in ("stdout", "stderr")]
-        supervisor = Supervisor(group, job, own_folder=laid.view.own_folder, checkpoint=laid.view.checkpoint)
+        saver = laid.saver
+        if saver is not None:
+            saver.take_logs(*sinks)
+        supervisor = Supervisor(
+            group, job, own_folder=laid.view.own_folder, checkpoint=laid.view.checkpoint, saver=saver
+        )
         started, suspended = time.monotonic(), self._suspension.suspended_s
         verdict: Verdict | None = None
         try:
@@ -147,12 +155,21 @@ class ProcessSandbox:
         finally:
             group.kill()
             await _to_the_end(launched.end())
+            if saver is not None:
+                await _to_the_end(asyncio.to_thread(saver.look))
             for sink in sinks:
                 sink.close()
         wall_s = time.monotonic() - started - (self._suspension.suspended_s - suspended)
         reading = group.read()
-        used = await asyncio.to_thread(disk_used, job.output_folder)
+        try:
+            used = await asyncio.to_thread(disk_used, job.output_folder)
+        except TooDeep:
+            used, verdict = Used(0, 0, 0), TOO_DEEP
         verdict = verdict or supervisor.last_word(reading, used)
+        if verdict is not None and verdict.stop is Stop.OUTPUT:
+            # Nobody reads it, and it may be what no ordinary walk removes.
+            folders = [job.output_folder, laid.view.own_folder, *filter(None, [laid.view.checkpoint])]
+            await _to_the_end(asyncio.to_thread(remove_all, *folders))
         if verdict is None and launched.exit_code is None:
             said = sinks[1].contents().decode(errors="replace").strip()[-500:]
             verdict = Verdict(Stop.HOST, f"the sandbox ended without the job: {said or 'no message'}")
@@ -167,6 +184,7 @@ class ProcessSandbox:
             detail=verdict.detail if verdict else _remark(reading.refused_processes, job.limits),
             cpu_s=reading.cpu_s,
             written_bytes=used.bytes,
+            resumed=saver is not None and saver.loaded is not None,
         )
 
 
@@ -174,6 +192,7 @@ class ProcessSandbox:
 class _LaidOut:
     view: View
     command: str
+    saver: NativeCheckpoint | None
 
 
 def _lay_out(scratch: Path, job: SandboxJob, architecture: str, user: int | None) -> _LaidOut:
@@ -184,14 +203,17 @@ def _lay_out(scratch: Path, job: SandboxJob, architecture: str, user: int | None
     (etc / "passwd").write_bytes(_NAMES if user is None else _NAMES.replace(b"65534:65534", b"%d:%d" % (user, user)))
     (etc / "group").write_bytes(b"nogroup:x:%d:\n" % (65_534 if user is None else user))
     (etc / "hosts").write_bytes(b"127.0.0.1 localhost\n::1 localhost\n")
-    checkpoint = None
+    checkpoint, saver = None, None
     if job.checkpoint:
         checkpoint = scratch / "checkpoint"
         checkpoint.mkdir()
+        if job.checkpoint_folder is not None:
+            saver = NativeCheckpoint(checkpoint, job.checkpoint_folder, scratch / "staging")
     if user is not None:
         for folder in (job.output_folder, own, checkpoint):
             if folder is not None:
-                os.chown(folder, user, user)
+                for place in (folder, *folder.iterdir()):
+                    os.chown(place, user, user)
         scratch.chmod(0o755)
         for folder in (program.folder, job.input_folder, etc):
             _let_read(folder)
@@ -205,7 +227,7 @@ def _lay_out(scratch: Path, job: SandboxJob, architecture: str, user: int | None
         scratch_bytes=max(job.limits.output_bytes, _LEAST_SCRATCH),
         environment=job_environment(job),
     )
-    return _LaidOut(view, program.command)
+    return _LaidOut(view, program.command, saver)
 
 
 def _let_read(folder: Path) -> None:

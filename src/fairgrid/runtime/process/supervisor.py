@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Final
 
 from fairgrid.runtime.interface import SandboxJob, Stop
+from fairgrid.runtime.process.checkpoint import NativeCheckpoint
 from fairgrid.runtime.process.controls import JobGroup, Reading
-from fairgrid.runtime.process.disk import Used, disk_used, free_bytes, tail_of, unnamed_bytes, written_by
+from fairgrid.runtime.process.disk import TooDeep, Used, disk_used, free_bytes, tail_of, unnamed_bytes, written_by
 from fairgrid.runtime.watch import PROGRESS_BYTES
 
-__all__ = ["Supervisor", "Verdict"]
+__all__ = ["TOO_DEEP", "Supervisor", "Verdict"]
 
 _TICK_S: Final = 0.05
 _WALK_SHARE: Final = 10
@@ -32,11 +33,23 @@ class Verdict:
     detail: str = ""
 
 
+TOO_DEEP: Final = Verdict(Stop.OUTPUT, "files")
+
+
 class Supervisor:
     """For one job."""
 
-    def __init__(self, group: JobGroup, job: SandboxJob, *, own_folder: Path, checkpoint: Path | None) -> None:
+    def __init__(
+        self,
+        group: JobGroup,
+        job: SandboxJob,
+        *,
+        own_folder: Path,
+        checkpoint: Path | None,
+        saver: NativeCheckpoint | None = None,
+    ) -> None:
         self._group = group
+        self._saver = saver
         self._job = job
         self._own = own_folder
         self._folders = tuple(folder for folder in (job.output_folder, own_folder, checkpoint) if folder is not None)
@@ -53,6 +66,8 @@ class Supervisor:
             if verdict is not None:
                 return verdict
             self._pass_progress_on()
+            if self._saver is not None:
+                await asyncio.to_thread(self._saver.look)
             await asyncio.sleep(_TICK_S)
 
     def last_word(self, reading: Reading, used: Used) -> Verdict | None:
@@ -76,7 +91,11 @@ class Supervisor:
         return verdict
 
     def _look_at_disk(self) -> Verdict | None:
-        used, pids = disk_used(*self._folders), self._group.pids()
+        pids = self._group.pids()
+        try:
+            used = disk_used(*self._folders)
+        except TooDeep:
+            return TOO_DEEP
         verdict = self._of_used(used)
         if verdict is not None:
             return verdict

@@ -22,6 +22,7 @@ from fairgrid.runtime.wasm.system_calls import ALLOWED_X86_64, CLONE_X86_64, TO_
 __all__ = ["die_with_parent", "limit_resources", "lock_calls", "lock_files", "locks_here"]
 
 _PR_SET_PDEATHSIG: Final = 1
+_PR_GET_SECCOMP: Final = 21
 _PR_SET_NO_NEW_PRIVS: Final = 38
 
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
@@ -126,10 +127,8 @@ def lock_calls() -> bool:
 def _has_seccomp() -> bool:
     if sys.platform != "linux" or platform.machine() != "x86_64" or sys.maxsize < 1 << 32:
         return False
-    try:
-        return "Seccomp:" in Path("/proc/self/status").read_text()
-    except OSError:
-        return False
+    # Asked of the kernel and not read from /proc: files may be locked already.
+    return int(ctypes.CDLL(None, use_errno=True).prctl(_PR_GET_SECCOMP, 0, 0, 0, 0)) >= 0
 
 
 def _landlock_version() -> int:

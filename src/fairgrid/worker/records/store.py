@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
@@ -14,12 +14,13 @@ from sqlalchemy import Connection, Engine
 from fairgrid.chain.interface import SignedTransaction
 from fairgrid.errors import UsageError
 from fairgrid.protocol.usage import Usage
-from fairgrid.seams.database import Uint256, migrate, open_engine
+from fairgrid.seams.database import Uint256, open_migrated
 from fairgrid.worker.core.held import HeldTask, Phase, Step
 from fairgrid.worker.owner.policy import PoolRecord
 
 __all__ = ["Finished", "WorkerStore"]
 
+_MIGRATIONS: Final = "fairgrid.worker.migrations"
 _metadata = sa.MetaData()
 _binding = sa.Table(
     "worker_binding",
@@ -162,13 +163,7 @@ class WorkerStore:
         Raises:
             UsageError: the database cannot be opened, or was written by a newer release.
         """
-        engine = open_engine(database)
-        try:
-            migrate(engine, "fairgrid.worker.migrations")
-        except BaseException:
-            engine.dispose()
-            raise
-        return cls(engine, Path(database) if "://" not in str(database) else None)
+        return cls(open_migrated(database, _MIGRATIONS), Path(database) if "://" not in str(database) else None)
 
     @property
     def database(self) -> Engine:
@@ -213,8 +208,7 @@ class WorkerStore:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         for suffix in ("-wal", "-shm"):
             self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
-        self._engine = open_engine(self._path)
-        migrate(self._engine, "fairgrid.worker.migrations")
+        self._engine = open_migrated(self._path, _MIGRATIONS)
         with self._engine.begin() as connection:
             for name, value in self._bound.items():
                 connection.execute(sa.insert(_binding).values(name=name, value=value))

@@ -1,0 +1,13 @@
+"""The level ``container`` with podman in the escape suite."""
+
+from __future__ import annotations
+
+from tests.sandbox.attacks import LevelUnderTest
+from tests.sandbox.container_levels import container_level
+
+__all__ = ["level"]
+
+
+def level() -> LevelUnderTest:
+    """Images with the attacks as entry point."""
+    return container_level("podman")
