@@ -188,7 +188,10 @@ def test_a_volume_that_is_no_path_is_refused(tmp_path: Path) -> None:
         check(parts.write(tmp_path / "x.oci.tar"))
 
 
-@pytest.mark.parametrize("data", [b"", b"x" * 2000, gzip.compress(b"x" * 2000), bytes(20_000)])
+NO_ARCHIVES = {"empty": b"", "text": b"x" * 2000, "zipped": gzip.compress(b"x" * 2000), "zeros": bytes(20_000)}
+
+
+@pytest.mark.parametrize("data", NO_ARCHIVES.values(), ids=NO_ARCHIVES)
 def test_what_is_no_archive_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "x.oci.tar").write_bytes(data)
     with pytest.raises(ManifestError, match="refused"):
