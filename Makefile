@@ -47,7 +47,7 @@ demo: $(VENV)/.runtime
 test: $(VENV)/.dev
 	$(BIN)/fairgrid runtime install
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not e2e and not slow" --timeout $(TEST_TIMEOUT)
-	$(BIN)/python -m pytest -m "e2e or slow" --timeout $(TEST_TIMEOUT)
+	scripts/slow_tests.sh $(BIN)/python $(TEST_TIMEOUT)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
