@@ -9,11 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from fairgrid.localnet.anvil import AnvilOptions, AnvilProcess, ensure_anvil, start_anvil
 from fairgrid.localnet.processes import Guardian
 from tests.postgres import PostgresServer, running_postgres
 from tests.suites import suite_table
+
+# How long an example takes says nothing on a machine that others share; a test's time limit is pytest's.
+settings.register_profile("fairgrid", deadline=None)
+settings.load_profile("fairgrid")
 
 
 @pytest.fixture(scope="session")
