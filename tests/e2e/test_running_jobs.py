@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 POLICY = {"reconnect_grace_s": 60.0, "restart_grace_s": 60.0}
 """Who is started again within a minute keeps its lease."""
 STEPS = 16
-LOOPS = 120_000
+LOOPS = 480_000
 """How long a step is: enough to be caught at work by a process that is started meanwhile."""
 JOB = """
 import json, os

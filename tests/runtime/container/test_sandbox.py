@@ -73,12 +73,16 @@ async def test_a_job_has_no_network(run_job: RunJob) -> None:
     assert "REACHED" not in run.stdout and int(interfaces[0]) <= 1
 
 
+_PAGES = 1 << 20
+"""By so much a kernel's own count may be beyond the limit at the moment of the kill."""
+
+
 async def test_a_job_that_takes_too_much_memory_ends_with_that_reason(
     run_job: RunJob, level: Level, jobs: Jobs
 ) -> None:
     run = await run_job("x=aaaaaaaaaaaaaaaa; while true; do x=$x$x; done")
     assert run.outcome.stop is Stop.MEMORY
-    assert 0.9 * LIMITS.memory_bytes < run.outcome.peak_memory_bytes <= LIMITS.memory_bytes
+    assert 0.9 * LIMITS.memory_bytes < run.outcome.peak_memory_bytes <= LIMITS.memory_bytes + _PAGES
     assert_nothing_is_left(level, jobs)
 
 
