@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 from fairgrid.pool.core import bags as bags_of
 from fairgrid.pool.core import settlement
 from fairgrid.pool.core.book import Book
+from fairgrid.pool.core.burdens import DealRecord
 from fairgrid.pool.core.phases import ReplicaPhase
 from fairgrid.pool.core.standing import Standing
 from fairgrid.pool.core.state import Bag, Ban, TaskState
@@ -31,6 +32,8 @@ def restore(
     book.standings.restore(standings)
     for bag in bags:
         book.bags[bag.deal.deal_id] = bag
+        # Also of a deal none of whose tasks is loaded: its event may come again.
+        book.deals.setdefault(bag.deal.deal_id, DealRecord())
     for task in tasks:
         grace = book.policy.restart_grace_s - book.policy.reconnect_grace_s
         for replica in task.replicas:
