@@ -37,7 +37,7 @@ def test_a_seed_that_found_a_bug_once_passes(seed: int) -> None:
 
 
 def test_the_same_seed_gives_the_same_run() -> None:
-    first, second = run_seed(4, trace=True), run_seed(4, trace=True)
+    first, second = run_seed(352, trace=True), run_seed(352, trace=True)
     assert len(first.trace) > 50
     assert first.trace == second.trace
 
