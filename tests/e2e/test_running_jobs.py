@@ -79,7 +79,7 @@ def network(stage: Network, tmp_path: Path) -> Iterator[Network]:
 
 
 def test_requester_follows_a_job_of_trust_1_and_fetches_what_it_has_written_so_far(network: Network) -> None:
-    long = 5 * LOOPS
+    long = 3 * LOOPS  # more would run out of the category's fuel
     with _job(network, "--trust", "0", "--follow", loops=long) as command:
         until(lambda: _shows(command, "stdout| step 2"), "live output", within_s=90)
         with started(network, "task", "live", command.task()) as watching:
