@@ -78,3 +78,12 @@ def test_every_part_of_the_message_changes_what_is_signed() -> None:
 
 def test_claims_are_plain_json_values() -> None:
     assert claims_of(MACHINE)["gpus"] == [{"model": "A100", "memory_bytes": 80 << 30}]
+
+
+def test_a_machine_without_network_signs_what_it_signed_before_there_was_one_and_with_it_something_else() -> None:
+    assert not {"network", "network_runtimes"} & set(claims_of(MACHINE))
+    plain = machine_message(31337, HUB, POOL, WORKER, NONCE, MACHINE)
+    assert plain.hex() == "22ce5c738b529304358c0e32b6e2bd02e4fcc9b82b3d521862773804876e2560"
+    offering = replace(MACHINE, network=("*",), network_runtimes=("process/linux-x86_64",))
+    assert claims_of(offering)["network"] == ["*"]
+    assert machine_message(31337, HUB, POOL, WORKER, NONCE, offering) != plain

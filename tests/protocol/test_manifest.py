@@ -308,8 +308,9 @@ def test_needs_round_trip_and_are_left_out_where_nothing_is_asked() -> None:
         tee=("tdx",),
         alike=Alike.PROCESSOR,
         priority=3,
+        network=("*", "data.example.org:8443"),
     )
-    for asked in (needs, Needs(gpus=GpuNeed()), Needs(cpus=1)):
+    for asked in (needs, Needs(gpus=GpuNeed()), Needs(cpus=1), Needs(network=("*.example.org",))):
         manifest = dataclasses.replace(GOOD, needs=asked)
         assert parse_manifest(manifest.to_bytes()) == manifest
         assert manifest.cid() != GOOD.cid()
@@ -331,6 +332,13 @@ def test_needs_round_trip_and_are_left_out_where_nothing_is_asked() -> None:
         {"level": "bare"},
         {"alike": "any"},
         {"priority": 10},
+        {"network": []},
+        {"network": True},
+        {"network": ["localhost"]},
+        {"network": ["http://example.org"]},
+        {"network": ["example.org:65536"]},
+        {"network": ["*", "*"]},
+        {"network": [f"h{number}.example.org" for number in range(17)]},
     ],
 )
 def test_needs_that_are_empty_unknown_or_written_with_a_default_are_refused(needs: Any) -> None:

@@ -76,15 +76,20 @@ class Machine:
     tee: _Names = ()
     """Kinds of trusted execution environment (``sgx``, ``tdx``, ``sev-snp``)."""
     benchmark: Benchmark | None = None
+    network: _Names | None = None
+    """Where the owner lets jobs connect to (`fairgrid.protocol.network`); None: nowhere."""
+    network_runtimes: _Names | None = None
+    """Runtimes that can give a job that network, and nothing beside it."""
 
 
 _adapter = TypeAdapter(Machine)
+_NEWER: Final = ("network", "network_runtimes")
 
 
 def claims_of(machine: Machine) -> dict[str, Any]:
-    """The machine as plain JSON values."""
+    """The machine as plain JSON values. Who offers no network says nothing of it, as machines did before they could."""
     claims: dict[str, Any] = _adapter.dump_python(machine, mode="json")
-    return claims
+    return {name: value for name, value in claims.items() if value is not None or name not in _NEWER}
 
 
 def machine_message(chain_id: int, hub: str, workerpool: str, worker: str, nonce: str, machine: Machine) -> bytes:

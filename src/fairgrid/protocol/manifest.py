@@ -23,6 +23,7 @@ from fairgrid.protocol.bounded_json import load_json
 from fairgrid.protocol.canonical import CanonicalRule, rule_from_wire
 from fairgrid.protocol.cid import cid_of, is_cid, normal_cid
 from fairgrid.protocol.needs import NO_NEEDS, Needs, needs_from_wire
+from fairgrid.protocol.network import destination
 from fairgrid.protocol.paths import path_fault
 
 __all__ = [
@@ -325,6 +326,11 @@ def _canonical(wire: dict[str, Any]) -> bytes:
 
 def _check_meaning(manifest: Manifest) -> None:
     """What a schema cannot say."""
+    for text in manifest.needs.network:
+        try:
+            destination(text)
+        except UsageError as error:
+            raise ManifestError(str(error)) from None
     if "/" in manifest.script.name:
         raise ManifestError(f"The script's name {manifest.script.name!r} holds a '/': give a plain file name.")
     _check_inputs((manifest.script,))

@@ -66,6 +66,8 @@ class Needs:
     alike: Alike = Alike.ANY
     priority: int = 0
     """1 to 9: before this requester's own tasks of a lower one; it counts for nothing among requesters."""
+    network: tuple[str, ...] = ()
+    """Where the job connects to (`fairgrid.protocol.network`); it can reach nothing else. Empty: no network at all."""
 
     @property
     def is_empty(self) -> bool:
@@ -85,6 +87,7 @@ class Needs:
             "tee": list(self.tee),
             "alike": self.alike.value if self.alike is not Alike.ANY else "",
             "priority": self.priority,
+            "network": list(self.network),
         }
         return {name: value for name, value in wire.items() if value}
 
@@ -108,6 +111,7 @@ def needs_from_wire(wire: Mapping[str, Any]) -> Needs:
         tee=tuple(wire.get("tee", ())),
         alike=Alike(wire.get("alike", "any")),
         priority=wire.get("priority", 0),
+        network=tuple(wire.get("network", ())),
     )
 
 

@@ -125,3 +125,46 @@ def test_every_rule_that_is_asked_is_explained_and_no_other() -> None:
     wanted = Requirements(needs=Needs(cpus=9, labels=("eu",)), memory_limit_bytes=GIB)
     told = {result.rule: result.holds for result in explain(wanted, BIG)}
     assert told == {"labels": True, "processors": False, "memory": True}
+
+
+NETWORKED = replace(BIG, network=("*", "data.example.org:8443"), network_runtimes=("process/linux-x86_64",))
+
+
+def networked(*hosts: str, runtime: str = "process/linux-x86_64") -> Requirements:
+    return Requirements(needs=Needs(network=hosts), runtime=runtime)
+
+
+def test_a_task_that_needs_the_network_goes_only_to_machines_whose_owner_gives_it_all_of_that() -> None:
+    machine = replace(NETWORKED, runtimes=("process/linux-x86_64",))
+    assert suits(networked("example.org"), machine)
+    assert suits(networked("data.example.org:8443", "*"), machine)
+    assert suits(networked(), replace(machine, network=None, network_runtimes=None))
+    for needy in (networked("example.org:22"), networked("*:8443"), networked("a.org", "data.example.org:8444")):
+        assert not suits(needy, machine)
+
+
+@pytest.mark.parametrize("machine", [None, Machine(), replace(BIG, runtimes=("process/linux-x86_64",))])
+def test_a_task_that_needs_the_network_never_goes_to_a_machine_that_says_nothing_of_it(machine: Machine | None) -> None:
+    obstacle = first_obstacle(networked("example.org"), machine)
+    assert obstacle is not None
+    assert (obstacle.rule, obstacle.wanted, obstacle.offered) == ("network", "example.org", "none")
+    assert "allow_network = true" in obstacle.remedy
+
+
+def test_the_network_is_given_by_runtimes_that_can_and_by_no_other() -> None:
+    wasm = "wasmtime-49/py312/deterministic"
+    machine = replace(NETWORKED, runtimes=(wasm, "process/linux-x86_64"))
+    obstacle = first_obstacle(networked("example.org", runtime=wasm), machine)
+    assert obstacle is not None and obstacle.rule == "network"
+    assert obstacle.offered == "*, data.example.org:8443 in process/linux-x86_64"
+    assert "worker doctor" in obstacle.remedy
+    assert not suits(networked("example.org", runtime=""), machine), (
+        "a runtime that is not known is no runtime that can"
+    )
+
+
+def test_hosts_that_are_missing_are_named_with_what_is_allowed() -> None:
+    (told,) = [rule for rule in explain(networked("a.org", "b.org:22"), NETWORKED) if rule.rule == "network"]
+    assert not told.holds
+    assert (told.wanted, told.offered) == ("a.org, b.org:22", "*, data.example.org:8443")
+    assert told.remedy == "add b.org:22 to network_hosts in policy.toml"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from fairgrid.protocol.machine import Machine
 from fairgrid.protocol.needs import NO_NEEDS, Alike, GpuNeed, Needs, machine_class
+from fairgrid.protocol.network import uncovered
 
 __all__ = ["NO_REQUIREMENTS", "Requirements", "Rule", "RuleResult", "explain", "first_obstacle", "suits"]
 
@@ -210,6 +211,29 @@ def _gpus(wanted: Requirements, offer: _Offer) -> RuleResult | None:
     )
 
 
+def _network(wanted: Requirements, offer: _Offer) -> RuleResult | None:
+    asked = wanted.needs.network
+    if not asked:
+        return None
+    allowed, able = offer.machine.network or (), offer.machine.network_runtimes or ()
+    if missing := uncovered(asked, allowed):
+        remedy = (
+            f"add {', '.join(missing)} to network_hosts in policy.toml"
+            if allowed
+            else "set allow_network = true in policy.toml, and look with `fairgrid worker doctor` which level can"
+        )
+        return RuleResult("network", False, ", ".join(asked), ", ".join(allowed) or "none", remedy)
+    # A pool that could not read the manifest's runtime must not guess that it can.
+    holds = wanted.runtime in able
+    return RuleResult(
+        "network",
+        holds,
+        f"{', '.join(asked)} in {wanted.runtime or 'a runtime that is not known'}",
+        f"{', '.join(allowed)} in {', '.join(able) or 'no runtime'}",
+        f"`fairgrid worker doctor` says what {wanted.runtime} lacks; WebAssembly and virtual machines have no network",
+    )
+
+
 def _alike(wanted: Requirements, offer: _Offer) -> RuleResult | None:
     alike = wanted.needs.alike
     if alike is Alike.ANY:
@@ -222,7 +246,20 @@ def _alike(wanted: Requirements, offer: _Offer) -> RuleResult | None:
     )
 
 
-_RULES: tuple[Rule, ...] = (_runtime, _level, _system, _arch, _tee, _labels, _cpus, _memory, _disk, _gpus, _alike)
+_RULES: tuple[Rule, ...] = (
+    _runtime,
+    _level,
+    _system,
+    _arch,
+    _tee,
+    _labels,
+    _cpus,
+    _memory,
+    _disk,
+    _gpus,
+    _network,
+    _alike,
+)
 
 
 def _gpu_fits(need: GpuNeed, model: str, memory_bytes: int) -> bool:
