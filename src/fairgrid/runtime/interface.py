@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from fairgrid.runtime.network.grant import NetworkGrant
 from fairgrid.runtime.watch import JobWatch
 
 __all__ = ["Limits", "Outcome", "Sandbox", "SandboxJob", "Stop"]
@@ -64,8 +65,8 @@ class SandboxJob:
     """Who looks on while it runs."""
     gpus: tuple[int, ...] = ()
     """Numbers of the graphics processors that it may use, as the machine's driver counts them."""
-    network: bool = False
-    """True: deal and owner both allow it to reach the network. WebAssembly never can."""
+    network: NetworkGrant | None = None
+    """What deal and owner both allow it to connect to; None: nothing. WebAssembly and virtual machines never can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,8 @@ class Outcome:
     """Processor time of this run, in seconds."""
     written_bytes: int = 0
     """Bytes of the files that it left in its output folder."""
+    network_bytes: int = 0
+    """What went through its connections, both ways."""
 
 
 class Sandbox(Protocol):

@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from fairgrid.protocol.canonical import (
 from fairgrid.protocol.digest import Entry, entries_of_folder, tree_digest
 from fairgrid.protocol.hexes import ZERO_ADDRESS, keccak, to_hex32
 from fairgrid.protocol.manifest import FileRef, Manifest, TaskRef, hashed_name, job_seed
+from fairgrid.protocol.network import uncovered
 from fairgrid.protocol.paths import path_fault
 from fairgrid.protocol.results import (
     ERROR_FILE,
@@ -38,6 +39,7 @@ from fairgrid.protocol.results import (
     rule_error,
 )
 from fairgrid.runtime.interface import Limits, Outcome, Sandbox, SandboxJob, Stop
+from fairgrid.runtime.network.grant import NetworkGrant
 from fairgrid.runtime.watch import JobWatch
 
 __all__ = [
@@ -131,6 +133,7 @@ async def run_job(
     dependencies: Mapping[str, Path] | None = None,
     watch: JobWatch | None = None,
     checkpoint: Path | None = None,
+    network: NetworkGrant | None = None,
 ) -> JobResult:
     """Run task ``context.index`` of a manifest.
 
@@ -141,6 +144,7 @@ async def run_job(
     ``wall_s`` is this machine's patience. ``watch`` looks on while it runs.
     ``checkpoint`` is a folder in which a job that asks for it keeps its checkpoint from run to run. A run that went on
     from one and did not end well is done again from the start, so that errors never depend on where a run began.
+    ``network`` is what this machine gives a job that asks for it; a job that does not ask gets none.
 
     Raises:
         ManifestError: the manifest has no such task.
@@ -150,6 +154,11 @@ async def run_job(
         raise HostFailure(
             f"The job wants the runtime {manifest.runtime}; this sandbox is {sandbox.runtime_id}. "
             f"Results of another runtime would differ."
+        )
+    wanted = manifest.needs.network
+    if wanted and (network is None or uncovered(wanted, network.hosts)):
+        raise HostFailure(
+            f"The job asks for the network ({', '.join(wanted)}), and this machine does not give it that."
         )
     references = manifest.inputs_of(context.index)
     limits = Limits(
@@ -180,6 +189,7 @@ async def run_job(
             checkpoint=manifest.checkpoint,
             checkpoint_folder=checkpoint if manifest.checkpoint else None,
             watch=watch,
+            network=replace(network, hosts=wanted) if network is not None and wanted else None,
         )
         if job.checkpoint_folder is not None:
             await asyncio.to_thread(job.checkpoint_folder.mkdir, parents=True, exist_ok=True)

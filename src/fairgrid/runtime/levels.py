@@ -64,6 +64,8 @@ class Probe:
     """What was found (versions, classes of limits), or why it does not work."""
     remedy: str = ""
     """What its owner can do to get it, or to get more of it."""
+    network: bool = False
+    """True: it can give a job that asks for it the network, and nothing near (`fairgrid.runtime.network`)."""
 
 
 class RuntimeProvider(Protocol):

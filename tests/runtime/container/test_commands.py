@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from fairgrid.errors import HostFailure
 from fairgrid.runtime.container.commands import Plan, run_command
 from fairgrid.runtime.container.engines import Engine, EngineKind
 from fairgrid.runtime.interface import Limits
@@ -60,9 +63,12 @@ def test_graphics_cards_are_passed_by_number_and_only_those_that_are_leased() ->
 
 
 def test_a_network_is_there_only_for_a_job_that_may_and_never_the_machines_own() -> None:
-    plan = replace(PLAN, network=True)
-    assert values(run_command(PODMAN, plan), "--network") == ["slirp4netns:allow_host_loopback=false"]
-    assert values(run_command(DOCKER, plan), "--network") == ["bridge"]
+    plan = replace(PLAN, network="/proc/5/fd/7")
+    assert values(run_command(PODMAN, plan), "--network") == ["ns:/proc/5/fd/7"]
+    assert values(run_command(PODMAN, plan), "--dns") == ["none"]
+    assert values(run_command(PODMAN, PLAN), "--network") == values(run_command(DOCKER, PLAN), "--network") == ["none"]
+    with pytest.raises(HostFailure, match="docker joins no network"):
+        run_command(DOCKER, plan)
 
 
 def test_an_entry_point_of_several_words_replaces_the_images() -> None:

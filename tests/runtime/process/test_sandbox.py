@@ -306,11 +306,6 @@ async def test_what_a_job_closes_or_owns_can_be_collected_and_removed(run_native
     assert all(path.stat().st_uid == os.geteuid() for path in run.out.rglob("*"))
 
 
-async def test_a_job_that_wants_the_network_is_not_run_without(sandbox: ProcessSandbox, tmp_path: Path) -> None:
-    with pytest.raises(HostFailure, match="network"):
-        await sandbox.run(replace(native_job(tmp_path / "job", "#!/bin/sh\n"), network=True))
-
-
 async def test_without_bubblewrap_the_remedy_is_named(
     sandbox: ProcessSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

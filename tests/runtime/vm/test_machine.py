@@ -14,6 +14,7 @@ import pytest
 
 from fairgrid.errors import HostFailure
 from fairgrid.runtime.interface import Limits, SandboxJob, Stop
+from fairgrid.runtime.network.grant import NetworkGrant
 from fairgrid.runtime.vm import self_test
 from fairgrid.runtime.vm.provider import provider
 from fairgrid.runtime.vm.runtimes import VM_RUNTIMES
@@ -97,7 +98,7 @@ async def test_a_job_that_asks_for_the_network_is_not_run(
     sandbox: VmSandbox, job_for: Callable[..., SandboxJob]
 ) -> None:
     with pytest.raises(HostFailure, match="no network card"):
-        await sandbox.run(replace(job_for(""), network=True))
+        await sandbox.run(replace(job_for(""), network=NetworkGrant(("*",))))
 
 
 async def test_who_looks_on_sees_the_jobs_output_grow(

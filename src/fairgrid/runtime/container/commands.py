@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from fairgrid.errors import HostFailure
 from fairgrid.runtime.container.engines import Engine, EngineKind
 from fairgrid.runtime.interface import Limits
 
@@ -41,7 +42,8 @@ class Plan:
     seccomp: Path | None = None
     """The list of system calls; None: the engine's own."""
     is_gvisor: bool = False
-    network: bool = False
+    network: str = ""
+    """Path of the network that it joins, in which only its proxy is; empty: a network with nothing in it."""
     gpus: tuple[int, ...] = ()
     volumes: tuple[str, ...] = ()
     variables: tuple[tuple[str, str], ...] = field(default=())
@@ -57,7 +59,7 @@ def run_command(engine: Engine, plan: Plan) -> list[str]:
     file_bytes = limits.output_bytes + _SPARE_BYTES
     words = [
         *("run", "--rm", "--pull=never", "--name", plan.name, "--hostname", "fairgrid"),
-        *("--network", _network(engine, plan)),
+        *_network(engine, plan),
         *("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
         *(("--security-opt", f"seccomp={plan.seccomp}") if plan.seccomp is not None else ()),
         *("--user", f"{GUEST_USER}:{GUEST_USER}"),
@@ -90,11 +92,13 @@ def run_command(engine: Engine, plan: Plan) -> list[str]:
     return engine.command(*words, plan.image_id, *plan.entrypoint[1:], *plan.command)
 
 
-def _network(engine: Engine, plan: Plan) -> str:
+def _network(engine: Engine, plan: Plan) -> tuple[str, ...]:
     if not plan.network:
-        return "none"
-    # Never the machine's own: its services on loopback stay out of reach.
-    return "slirp4netns:allow_host_loopback=false" if engine.kind is EngineKind.PODMAN else "bridge"
+        return ("--network", "none")
+    if engine.kind is not EngineKind.PODMAN:
+        raise HostFailure("docker joins no network that was made before, so it cannot keep a job from this machine's.")
+    # Names are looked up by the proxy: what this machine's resolver is tells of its network.
+    return ("--network", f"ns:{plan.network}", "--dns", "none")
 
 
 def _mounts(plan: Plan) -> list[tuple[Path, str, str]]:

@@ -19,7 +19,7 @@ _TRIAL_S: Final = 20.0
 _DOCKER_NAMES: Final = ("fairgrid-runsc", "runsc")
 
 
-async def gvisor_runtime(engine: Engine, *, network: bool = False) -> str:
+async def gvisor_runtime(engine: Engine) -> str:
     """What to give to the engine as OCI runtime. Takes a second when it is asked for the first time.
 
     Raises:
@@ -37,7 +37,7 @@ async def gvisor_runtime(engine: Engine, *, network: bool = False) -> str:
     if program is None:
         raise HostFailure("gVisor (runsc) is not installed")
     platform = await _working_platform(program)
-    return str(write_wrapper(engine.folder, program, platform, network=network))
+    return str(write_wrapper(engine.folder, program, platform))
 
 
 @lru_cache(maxsize=1)
@@ -67,10 +67,10 @@ async def _working_platform(program: str) -> str:
     return known[program]
 
 
-def write_wrapper(folder: Path, program: str, platform: str, *, network: bool) -> Path:
+def write_wrapper(folder: Path, program: str, platform: str) -> Path:
     """A runtime is called without options of ours, so a script adds them."""
-    path = folder / f"runsc-{platform}{'-network' if network else ''}"
-    text = f'#!/bin/sh\nexec {program} --platform={platform} --network={"sandbox" if network else "none"} "$@"\n'
+    path = folder / f"runsc-{platform}"
+    text = f'#!/bin/sh\nexec {program} --platform={platform} --network=none "$@"\n'
     if not path.exists() or path.read_text() != text:
         new = path.with_name(f"{path.name}.{os.getpid()}")
         new.write_text(text)

@@ -50,10 +50,10 @@ class ContainerMachine:
             self._images = ImageStore(engine, self._settings, self._architecture)
         return self._images
 
-    async def runtime(self, engine: Engine, *, network: bool) -> str:
+    async def runtime(self, engine: Engine) -> str:
         """The OCI runtime to name to the engine; empty: its own.
 
         Raises:
             HostFailure: gVisor is not here, or does not work.
         """
-        return await gvisor_runtime(engine, network=network) if self.is_gvisor else ""
+        return await gvisor_runtime(engine) if self.is_gvisor else ""

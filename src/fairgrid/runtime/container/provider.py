@@ -12,6 +12,7 @@ from typing import Final
 from fairgrid.errors import FairgridError, HostFailure
 from fairgrid.runtime.container.engines import Engine, EngineKind
 from fairgrid.runtime.container.machine import ContainerMachine
+from fairgrid.runtime.container.network import network_fault
 from fairgrid.runtime.container.nothing_image import write_nothing_image
 from fairgrid.runtime.container.runtimes import ARCHITECTURE_OF
 from fairgrid.runtime.container.sandbox import ContainerSandbox
@@ -59,7 +60,7 @@ class ContainerProvider:
             return Probe(False, detail=f"this machine is {platform.system()}/{here}, the images are for linux/{wanted}")
         try:
             engine = await self._machine.engine()
-            await self._machine.runtime(engine, network=False)
+            await self._machine.runtime(engine)
         except (FairgridError, OSError) as error:
             return Probe(False, detail=str(error), remedy=self._remedy())
         return await self._tried(engine)
@@ -81,15 +82,18 @@ class ContainerProvider:
                 f"{engine.kind} {engine.version}: an empty image ended with {outcome.stop}: {outcome.detail or said}"
             )
             return Probe(False, start_ms, detail, self._remedy())
-        return Probe(True, start_ms, await self._found(engine), _more(engine))
+        fault = await network_fault(engine, is_gvisor=self._machine.is_gvisor)
+        network = "network for jobs that ask for it" if not fault else f"no network for jobs ({fault})"
+        found = f"{await self._found(engine)}; {network}"
+        return Probe(True, start_ms, found, _more(engine), network=not fault)
 
     async def _found(self, engine: Engine) -> str:
         words = [f"{engine.kind} {engine.version}"]
         if self._machine.is_gvisor:
-            words.append("gVisor " + Path(await self._machine.runtime(engine, network=False)).name)
+            words.append("gVisor " + Path(await self._machine.runtime(engine)).name)
         words.append("rootless" if not engine.is_root else "as root")
         words.append("exact meters" if engine.owns_groups else "meters are sampled")
-        return ", ".join(words) + "; no network, read-only image, no capabilities"
+        return ", ".join(words) + "; read-only image, no capabilities"
 
 
 def _more(engine: Engine) -> str:

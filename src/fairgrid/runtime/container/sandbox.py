@@ -10,7 +10,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,10 +32,12 @@ from fairgrid.runtime.container.images import ReadyImage
 from fairgrid.runtime.container.leftovers import remove_container
 from fairgrid.runtime.container.machine import ContainerMachine
 from fairgrid.runtime.container.names import new_name
+from fairgrid.runtime.container.network import ContainerNetwork, container_network
 from fairgrid.runtime.container.sampled import SampledGroup
 from fairgrid.runtime.container.seccomp import write_profile
 from fairgrid.runtime.interface import Outcome, SandboxJob, Stop
 from fairgrid.runtime.log_sink import LogSink
+from fairgrid.runtime.network.grant import proxy_environment
 from fairgrid.runtime.suspension import Suspension
 
 __all__ = ["ContainerSandbox"]
@@ -137,10 +139,18 @@ class ContainerSandbox:
             await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
 
     async def _run_in(self, scratch: Path, engine: Engine, image: ReadyImage, job: SandboxJob) -> Outcome:
+        async with container_network(engine, job.network, is_gvisor=self._machine.is_gvisor) as network:
+            outcome = await self._run_joined(scratch, engine, image, job, network)
+            return replace(outcome, network_bytes=network.used_bytes)
+
+    async def _run_joined(
+        self, scratch: Path, engine: Engine, image: ReadyImage, job: SandboxJob, network: ContainerNetwork
+    ) -> Outcome:
         await asyncio.to_thread(make_scratch, scratch)
         await asyncio.to_thread(make_readable, job.input_folder)
         checkpoint, resumed = _checkpoint_folder(job, scratch)
         environment = {"HOME": "/tmp", **job.environment, "FAIRGRID_SEED": job.seed.hex()}
+        environment |= proxy_environment(job.network)
         name = new_name()
         plan = Plan(
             name=name,
@@ -151,11 +161,11 @@ class ContainerSandbox:
             input_folder=job.input_folder.resolve(),
             scratch=scratch.resolve(),
             checkpoint_folder=checkpoint.resolve() if checkpoint is not None else None,
-            runtime=await self._machine.runtime(engine, network=job.network),
+            runtime=await self._machine.runtime(engine),
             # gVisor's kernel answers the job's calls itself, and has a list of its own for the machine's.
             seccomp=None if self._machine.is_gvisor else write_profile(engine.folder, has_gpus=bool(job.gpus)),
             is_gvisor=self._machine.is_gvisor,
-            network=job.network,
+            network=network.path,
             gpus=job.gpus,
             volumes=image.volumes,
             variables=environment_file(scratch / "environment", environment),

@@ -18,6 +18,7 @@ from fairgrid.runtime.container.settings import DEFAULT_SETTINGS, ContainerSetti
 from fairgrid.runtime.engines.node import NodeFacts
 from fairgrid.runtime.interface import Limits, Outcome, SandboxJob
 from fairgrid.runtime.levels import Probe
+from fairgrid.runtime.network.grant import grant_from_wire
 from fairgrid.runtime.outcome_json import outcome_from_json, outcome_to_json
 from fairgrid.runtime.watch import JobWatch
 
@@ -80,7 +81,7 @@ def write_job(folder: Path, runtime_id: str, job: SandboxJob) -> None:
         "checkpoint_folder": _text(job.checkpoint_folder),
         "watch_folder": _text(job.watch.folder if job.watch is not None else None),
         "gpus": list(job.gpus),
-        "network": job.network,
+        "network": job.network.to_wire() if job.network is not None else None,
     }
     _write(folder / _JOB, json.dumps(wire).encode())
 
@@ -106,7 +107,7 @@ def read_job(folder: Path) -> tuple[str, SandboxJob]:
             checkpoint_folder=_path(wire["checkpoint_folder"]),
             watch=JobWatch(watched) if watched is not None else None,
             gpus=tuple(wire["gpus"]),
-            network=bool(wire["network"]),
+            network=grant_from_wire(wire["network"]) if wire["network"] is not None else None,
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise HostFailure(

@@ -34,8 +34,10 @@ async def launch(
     *,
     filter_program: bytes,
     group: JobGroup,
+    before_start: Callable[[int], Awaitable[None]] | None = None,
 ) -> Launched:
-    """Start ``command`` in the sandbox, in ``group``.
+    """Start ``command`` in the sandbox, in ``group``. ``before_start`` gets the id of the sandbox's first process, when
+    all is made and nothing of the job runs yet.
 
     Raises:
         HostFailure: bubblewrap cannot be started, or cannot make the sandbox.
@@ -71,6 +73,8 @@ async def launch(
             if cancelled:
                 raise asyncio.CancelledError
             await launched.enter(group)
+            if before_start is not None:
+                await before_start(launched.pid)
             os.write(gate_end, b"go\n")
         except BaseException:
             await launched.end()
@@ -95,6 +99,11 @@ class Launched:
         self._init, self._pid = -1, 0
         self.exit_code: int | None = None
         """The job's own, once it ended by itself; 128 and the signal's number if a signal ended it."""
+
+    @property
+    def pid(self) -> int:
+        """The sandbox's first process, once it was found; nobody else has its number while this object is not ended."""
+        return self._pid
 
     async def enter(self, group: JobGroup) -> None:
         """Put the sandbox's first process into the group, before the job starts.

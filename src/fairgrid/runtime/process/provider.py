@@ -15,6 +15,7 @@ from typing import Final
 from fairgrid.errors import FairgridError, HostFailure
 from fairgrid.runtime.interface import Limits, Outcome, Sandbox, SandboxJob, Stop
 from fairgrid.runtime.levels import Probe, RuntimeInfo
+from fairgrid.runtime.network.grant import NetworkGrant
 from fairgrid.runtime.process.bubblewrap import find_bubblewrap
 from fairgrid.runtime.process.choose import find_controls
 from fairgrid.runtime.process.controls import Controls
@@ -75,7 +76,8 @@ class NativeProvider:
 async def _tried(sandbox: ProcessSandbox, controls: Controls) -> Probe:
     folder = Path(tempfile.mkdtemp(prefix="fairgrid-probe-"))
     try:
-        outcome, start_ms = await _timed(sandbox, folder)
+        outcome, start_ms = await _timed(sandbox, folder / "alone")
+        network = await _network_fault(sandbox, folder / "networked") if outcome.exit_code == 0 else ""
     finally:
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
     if outcome.stop is not Stop.EXITED or outcome.exit_code != 0:
@@ -83,12 +85,23 @@ async def _tried(sandbox: ProcessSandbox, controls: Controls) -> Probe:
         return Probe(False, start_ms, f"an empty script ended with {outcome.stop}: {outcome.detail} {said}".rstrip())
     bubblewrap = find_bubblewrap()
     remedy = "" if controls.limits_memory else "For limits that the kernel keeps: run as root, or with Delegate=yes."
-    return Probe(True, start_ms, f"bubblewrap {bubblewrap.text}; {controls.summary}; no network", remedy)
+    said = "network for jobs that ask for it" if not network else f"no network for jobs ({network})"
+    found = f"bubblewrap {bubblewrap.text}; {controls.summary}; {said}"
+    return Probe(True, start_ms, found, remedy, network=not network)
 
 
-async def _timed(sandbox: ProcessSandbox, folder: Path) -> tuple[Outcome, float]:
+async def _network_fault(sandbox: ProcessSandbox, folder: Path) -> str:
+    """Why a job cannot have the network; empty when it can."""
+    try:
+        outcome, _ = await _timed(sandbox, folder, NetworkGrant(()))
+    except (FairgridError, OSError) as error:
+        return str(error)
+    return "" if (outcome.stop, outcome.exit_code) == (Stop.EXITED, 0) else f"{outcome.stop}: {outcome.detail}"
+
+
+async def _timed(sandbox: ProcessSandbox, folder: Path, network: NetworkGrant | None = None) -> tuple[Outcome, float]:
     for name in ("app", "in", "out"):
-        (folder / name).mkdir()
+        (folder / name).mkdir(parents=True)
     script = folder / "app" / "nothing.sh"
     script.write_text(_NOTHING)
     job = SandboxJob(
@@ -99,6 +112,7 @@ async def _timed(sandbox: ProcessSandbox, folder: Path) -> tuple[Outcome, float]
         environment={},
         seed=bytes(32),
         limits=Limits(fuel=0, wall_s=_WALL_S),
+        network=network,
     )
     started = time.monotonic()
     outcome = await sandbox.run(job)

@@ -12,13 +12,15 @@ import shutil
 import tempfile
 import time
 from collections.abc import Awaitable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
 from fairgrid.errors import HostFailure
 from fairgrid.runtime.interface import Limits, Outcome, SandboxJob, Stop
 from fairgrid.runtime.log_sink import LogSink
+from fairgrid.runtime.network.grant import proxy_environment
+from fairgrid.runtime.network.job_network import JobNetwork
 from fairgrid.runtime.process.bubblewrap import (
     JOB_UID,
     Bubblewrap,
@@ -94,8 +96,6 @@ class ProcessSandbox:
         architecture = platform.machine()
         if architecture not in ARCHITECTURES:
             raise HostFailure(f"There is no list of system calls for {architecture}; native programs cannot run here.")
-        if job.network:
-            raise HostFailure("This level cannot give a job the network.")
         if self._controls is None:
             self._controls = await asyncio.to_thread(find_controls)
         scratch = Path(tempfile.mkdtemp(prefix="scratch-", dir=job.output_folder.parent))
@@ -119,17 +119,22 @@ class ProcessSandbox:
             group = controls.new_group(group_name(number), caps)
         except OSError as error:
             raise HostFailure(f"The job's group of processes cannot be made ({error}).") from error
+        network = JobNetwork(job.network) if job.network is not None else None
         try:
             launched = await launch(
                 bubblewrap,
-                sandbox_arguments(view.view, as_root=user is not None, network=job.network),
+                sandbox_arguments(view.view, as_root=user is not None, network=job.network is not None),
                 (*_become(user), *_limited(job.limits, controls), view.command, *job.arguments),
                 filter_program=allow_list(architecture),
                 group=group,
+                before_start=network.join if network is not None else None,
             )
-            return await self._attend(job, view, launched, group)
+            outcome = await self._attend(job, view, launched, group)
+            return outcome if network is None else replace(outcome, network_bytes=network.used_bytes)
         finally:
             group.kill()
+            if network is not None:
+                await _to_the_end(network.leave())
             await _to_the_end(asyncio.to_thread(group.remove))
             if view.saver is not None:
                 view.saver.close()
@@ -256,7 +261,7 @@ def job_environment(job: SandboxJob) -> dict[str, str]:
         "FAIRGRID_SEED": job.seed.hex(),
         **dict.fromkeys(_THREADS, str(job.limits.cpus)),
     }
-    return {**fixed, **job.environment}
+    return {**fixed, **job.environment, **proxy_environment(job.network)}
 
 
 def _become(user: int | None) -> tuple[str, ...]:

@@ -64,7 +64,7 @@ class VmSandbox:
         Raises:
             HostFailure: QEMU cannot be started.
         """
-        if job.network:
+        if job.network is not None:
             raise HostFailure("A virtual machine has no network card here, and the job asks for the network.")
         scratch = Path(tempfile.mkdtemp(prefix="machine-", dir=job.output_folder.parent))
         try:

@@ -51,8 +51,11 @@ class JobProcesses:
         runs this event loop.
 
         Raises:
-            HostFailure: the child process cannot be started, or others could have written its compiled form.
+            HostFailure: the child process cannot be started, others could have written its compiled form, or the job
+                asks for the network.
         """
+        if job.network is not None:
+            raise HostFailure("WebAssembly has no network, and the job asks for it.")
         check_native_code(program.compiled)
         scratch = Path(tempfile.mkdtemp(prefix="scratch-", dir=job.output_folder.parent))
         try:
