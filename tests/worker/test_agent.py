@@ -14,6 +14,7 @@ import pytest
 from fairgrid.protocol.archive import archive_digest, extract_archive
 from fairgrid.protocol.hexes import keccak, to_hex, to_hex32
 from fairgrid.protocol.ids import result_hash
+from fairgrid.protocol.needs import Needs
 from fairgrid.protocol.results import results_text
 from fairgrid.protocol.seals import recover_message_signer, seal_hash
 from fairgrid.protocol.views import ContributionStatus, TaskStatus
@@ -32,6 +33,7 @@ from fairgrid.protocol.wire import (
     UploadRequest,
 )
 from fairgrid.runtime.interface import Outcome, SandboxJob, Stop
+from fairgrid.runtime.network.grant import NetworkGrant
 from fairgrid.worker.computing.misbehave import Misbehaviour
 from fairgrid.worker.owner.policy import WorkerPolicy
 from tests.worker.fake_pool import FakePool
@@ -46,6 +48,7 @@ from tests.worker.world import (
     AgentSetting,
     World,
     bag,
+    honest,
     running,
 )
 
@@ -255,6 +258,37 @@ async def test_a_deal_whose_stake_the_deposit_does_not_cover_is_handed_back(
 
     await world.chain.transact(calls.withdraw(world.chain.hub, DEPOSIT - STAKE + 1), WORKER)
     assert "Deposit more" in await _refusal_of(world, pool, setting, await world.task())
+
+
+async def test_a_job_that_asks_for_the_network_is_handed_back_where_the_owner_gives_none(
+    world: World, pool: FakePool, setting: AgentSetting
+) -> None:
+    manifest = await world.manifest(needs=Needs(network=("data.example.org",)))
+    lease = await world.task(manifest=manifest)
+    assert "gives none (allow_network)" in await _refusal_of(world, pool, setting, lease)
+    setting.policy = WorkerPolicy(allow_network=True, network_hosts=("other.example.org",))
+    lease = await world.task(manifest=manifest)
+    assert "asks for data.example.org" in await _refusal_of(world, pool, setting, lease)
+
+
+async def test_a_job_gets_exactly_the_network_that_it_asks_for_and_the_owner_allows(
+    world: World, pool: FakePool, setting: AgentSetting
+) -> None:
+    seen: list[SandboxJob] = []
+
+    def look(job: SandboxJob) -> Any:
+        seen.append(job)
+        return honest(job)
+
+    setting.function = look
+    setting.policy = WorkerPolicy(allow_network=True, network_bytes=77)
+    asking = await world.task(manifest=await world.manifest(needs=Needs(network=("data.example.org",))))
+    silent = await world.task()
+    async with running(world, setting):
+        for lease in (asking, silent):
+            await pool.send(lease)
+            await pool.expect(Seal)
+    assert [job.network for job in seen] == [NetworkGrant(("data.example.org",), max_bytes=77), None]
 
 
 async def test_params_and_manifests_that_are_not_of_this_app_are_handed_back(

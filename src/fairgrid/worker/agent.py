@@ -236,6 +236,7 @@ class WorkerAgent:
     def owner_said(self, *, takes_work: bool, reason: str, slots: int | None) -> None:
         self._events.put_nowait(ev.OwnerSaid(takes_work, reason, slots))
         self.talk.set_slots(slots or self._options.slots)
+        self.talk.tell_changes()
 
     def suspend_jobs(self) -> bool:
         return self._work.suspend()

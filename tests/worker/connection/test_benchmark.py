@@ -93,6 +93,20 @@ def test_claims_are_never_more_than_owner_and_machine_give(tmp_path: Path) -> No
     assert here(WorkerPolicy(levels=("vm",))).levels == ("vm",)
 
 
+def test_the_network_is_claimed_only_if_the_owner_gives_it_and_a_runtime_can(tmp_path: Path) -> None:
+    here = partial(machine_claims, slots=1, folder=tmp_path, runtimes=["native"], network_runtimes=["native"])
+    allowed = WorkerPolicy(allow_network=True, network_hosts=("a.org",))
+    claims = here(allowed)
+    assert (claims.network, claims.network_runtimes) == (("a.org",), ("native",))
+    for nothing in (
+        here(WorkerPolicy()),
+        here(WorkerPolicy(network_hosts=("a.org",))),
+        here(WorkerPolicy(allow_network=True, network_hosts=())),
+        here(allowed, network_runtimes=()),
+    ):
+        assert nothing.network is None and nothing.network_runtimes is None
+
+
 def test_graphics_processors_are_read_and_garbage_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     class Done:
         stdout = "NVIDIA H100 80GB HBM3, 81559\n"

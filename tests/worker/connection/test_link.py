@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
 from fairgrid.errors import UsageError
+from fairgrid.protocol.machine import Machine
 from fairgrid.protocol.seals import challenge_message, recover_message_signer, recover_typed_data_signer
 from fairgrid.protocol.typed_data import Domain, enrolment_typed_data
 from fairgrid.protocol.wire import (
@@ -58,7 +60,7 @@ class User:
 
 
 @asynccontextmanager
-async def linked(pool: FakePool) -> AsyncIterator[tuple[PoolLink, User]]:
+async def linked(pool: FakePool, claims: Callable[[], Machine] | None = None) -> AsyncIterator[tuple[PoolLink, User]]:
     user = User()
     options = LinkOptions(
         url=pool.url,
@@ -67,6 +69,7 @@ async def linked(pool: FakePool) -> AsyncIterator[tuple[PoolLink, User]]:
         workerpool=WORKERPOOL,
         runtimes=("r/1",),
         slots=3,
+        claims=claims,
         first_pause_s=0.02,
         longest_pause_s=0.1,
         answer_s=2,
@@ -230,3 +233,20 @@ def test_the_endpoint_follows_from_the_pools_url(url: str, endpoint: str) -> Non
 def test_what_is_no_url_of_a_pool_is_refused(url: str) -> None:
     with pytest.raises(UsageError, match="not a pool's address"):
         websocket_url(url)
+
+
+async def test_what_the_owner_changed_is_told_by_connecting_anew_and_free_disk_is_no_change(pool: FakePool) -> None:
+    machine = Machine(cpus=2, disk_bytes=100)
+    async with linked(pool, lambda: machine) as (link, user):
+        await pool.until(lambda: len(pool.enrolments) == 1 and user.enrolments == 1)
+        machine = replace(machine, disk_bytes=5)
+        link.tell_changes()
+        await pool.until(lambda: len(pool.heartbeats) >= 2)
+        assert len(pool.enrolments) == 1 and not user.disconnections
+        machine = replace(machine, network=("*",), network_runtimes=("r/1",))
+        link.tell_changes()
+        link.tell_changes()
+        await pool.until(lambda: len(pool.enrolments) == 2 and user.enrolments == 2)
+        told = pool.enrolments[1].machine
+        assert told is not None and told.network == ("*",)
+        assert len(user.disconnections) == 1

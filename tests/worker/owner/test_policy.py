@@ -18,6 +18,7 @@ from fairgrid.worker.owner.policy import (
     refusal_of_app,
     refusal_of_deal,
     refusal_of_memory,
+    refusal_of_network,
 )
 from tests.worker.machine_kit import DEADLINE, DEAL, NOW, task
 
@@ -172,3 +173,14 @@ def test_a_job_gets_its_slots_share_of_the_memory() -> None:
     assert refusal_of_memory(policy, 2 << 30, 2) is None
     assert "which is" in str(refusal_of_memory(policy, (2 << 30) + 1, 2))
     assert refusal_of_memory(WorkerPolicy(), 1 << 40, 1) is None
+
+
+def test_a_job_that_asks_for_the_network_is_refused_unless_the_owner_allows_all_that_it_asks_for() -> None:
+    assert refusal_of_network(WorkerPolicy(), ()) is None
+    assert "gives none (allow_network)" in (refusal_of_network(WorkerPolicy(), ("*",)) or "")
+    listed = WorkerPolicy(network_hosts=("example.org",))
+    assert refusal_of_network(listed, ("example.org",)) is not None, "a list alone allows nothing"
+    assert refusal_of_network(WorkerPolicy(allow_network=True), ("example.org", "*")) is None
+    allowed = replace(listed, allow_network=True)
+    assert refusal_of_network(allowed, ("example.org:443",)) is None
+    assert "asks for *, b.org:22, which" in (refusal_of_network(allowed, ("example.org", "*", "b.org:22")) or "")

@@ -130,3 +130,31 @@ def test_what_the_owner_says_of_containers_reaches_their_level(tmp_path: Path) -
     settings = container_settings(load_policy(path), insecure_loopback=True)
     assert (settings.engine, settings.registries, settings.cache_bytes) == ("docker", ("docker.io",), 5)
     assert settings.insecure_loopback and not container_settings(load_policy(path)).insecure_loopback
+
+
+def test_what_the_owner_says_of_the_network_is_read_and_the_default_gives_none(tmp_path: Path) -> None:
+    path = tmp_path / "policy.toml"
+    assert load_policy(path).allow_network is False
+    path.write_text(
+        'allow_network = true\nnetwork_hosts = ["*.example.org", "a.org:8443"]\nnetwork_bytes = 5_000_000\n'
+    )
+    policy = load_policy(path)
+    assert policy.allow_network
+    assert (policy.network_hosts, policy.network_bytes) == (("*.example.org", "a.org:8443"), 5_000_000)
+
+
+@pytest.mark.parametrize(
+    ("line", "match"),
+    [
+        ('allow_network = "yes"', "allow_network must be true or false"),
+        ('network_hosts = ["http://example.org"]', "no place that a job could connect to"),
+        ('network_hosts = "*"', "must be a list of texts"),
+        (f"network_hosts = {['a.org'] * 65}", "at most 64"),
+        ("network_bytes = -1", "network_bytes must be a whole number"),
+    ],
+)
+def test_what_is_wrong_about_the_network_is_refused(tmp_path: Path, line: str, match: str) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text(line)
+    with pytest.raises(UsageError, match=match):
+        load_policy(path)

@@ -28,6 +28,7 @@ from fairgrid.protocol.views import Deal, Task
 from fairgrid.protocol.wire import MAX_REPORTED_FILES
 from fairgrid.runtime.interface import Sandbox
 from fairgrid.runtime.job import JobResult, TaskContext, run_job
+from fairgrid.runtime.network.grant import NetworkGrant
 from fairgrid.runtime.watch import JobWatch
 from fairgrid.worker.computing import transfers
 from fairgrid.worker.computing.dependencies import fetch_dependencies
@@ -39,7 +40,7 @@ from fairgrid.worker.computing.run_work import RunWork
 from fairgrid.worker.connection.cache_report import MIN_REPORTED_BYTES
 from fairgrid.worker.core.events import Computed
 from fairgrid.worker.core.held import HeldTask
-from fairgrid.worker.owner.policy import WorkerPolicy, refusal_of_app, refusal_of_memory
+from fairgrid.worker.owner.policy import WorkerPolicy, refusal_of_app, refusal_of_memory, refusal_of_network
 
 __all__ = ["CACHE_FOLDER", "CHECKPOINT_FOLDER", "PARTIAL_FOLDER", "LocalRuntime", "LocalWork", "Storage"]
 
@@ -78,6 +79,8 @@ class LocalRuntime:
     level: Level = Level.WASM
     start_ms: float = 0.0
     """How long a job that does nothing took when the worker started; 0: not measured."""
+    network: bool = False
+    """True: it can give a job the network, and nothing near; the owner's policy says whether it does."""
 
     @property
     def app_type(self) -> str:
@@ -103,10 +106,12 @@ class LocalWork:
         slots: int = 1,
         tally: Counter[str] | None = None,
         where: Callable[[str], str] | None = None,
+        is_local: bool = False,
     ) -> None:
         """``tally`` counts what `fairgrid.worker.observability.meter` tells; ``where`` says on which machine of an
-        engine a task ran."""
+        engine a task ran. ``is_local``: the network is of this machine alone (`NetworkGrant.allow_loopback`)."""
         self._where = where
+        self._is_local = is_local
         self._tally = tally if tally is not None else Counter()
         self._tasks = folder / "tasks"
         self._chain = chain
@@ -169,6 +174,7 @@ class LocalWork:
             raise ManifestError(f"The manifest asks for runtime {manifest.runtime!r}, its app is {app.name!r}.")
         policy = self._policy()
         refusal = refusal_of_memory(policy, manifest.resources.memory_bytes, policy.slots or self._slots)
+        refusal = refusal or refusal_of_network(policy, manifest.needs.network)
         if refusal is not None:
             raise HostFailure(refusal)
         if held.count:
@@ -270,6 +276,11 @@ class LocalWork:
             self._permits += 1
             self._free.release()
         async with self._free:
+            # The owner may have changed the policy since the job was fetched.
+            policy, wanted = self._policy(), manifest.needs.network
+            refusal = refusal_of_network(policy, wanted)
+            if refusal is not None:
+                raise HostFailure(refusal)
             result = await run_job(
                 manifest,
                 _manifest_cid(deal),
@@ -284,6 +295,7 @@ class LocalWork:
                 wall_s=wall_s,
                 watch=watch,
                 checkpoint=checkpoint,
+                network=NetworkGrant(wanted, policy.network_bytes, self._is_local) if wanted else None,
             )
         self._tally["cpu_ms"] += round(result.usage.cpu_s * 1000)
         return result

@@ -27,6 +27,7 @@ def machine_claims(
     gpus: tuple[Gpu, ...] = (),
     benchmark: Benchmark | None = None,
     node: NodeFacts | None = None,
+    network_runtimes: Collection[str] = (),
 ) -> Machine:
     """The claims: never more than the machine has, never more than the owner gives.
 
@@ -39,6 +40,7 @@ def machine_claims(
     except OSError:
         disk = 0
     arch = node.arch.lower()
+    gives_network = policy.allow_network and bool(policy.network_hosts) and bool(network_runtimes)
     return Machine(
         cpus=min(slots, node.cpus),
         memory_bytes=min(memory, policy.memory_bytes if policy.memory_bytes is not None else memory, MAX_COUNT),
@@ -51,6 +53,8 @@ def machine_claims(
         levels=tuple(level for level in levels if not policy.levels or level in policy.levels),
         labels=policy.labels,
         benchmark=benchmark,
+        network=policy.network_hosts if gives_network else None,
+        network_runtimes=tuple(sorted(network_runtimes)) if gives_network else None,
     )
 
 

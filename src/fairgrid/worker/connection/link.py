@@ -11,7 +11,7 @@ import contextlib
 import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 from urllib.parse import urlsplit, urlunsplit
 
@@ -132,6 +132,7 @@ class PoolLink:
         self._connection: ClientConnection | None = None
         self._closing: asyncio.Task[None] | None = None
         self._understood = Understood(clock)
+        self._told: Machine | None = None
         self.pool_time: float | None = None
         """What the pool's clock said at the last enrolment."""
 
@@ -153,6 +154,14 @@ class PoolLink:
             return
         self._slots = slots
         if self._connection is not None:
+            self._closing = asyncio.ensure_future(self._connection.close())
+
+    def tell_changes(self) -> None:
+        """Tell the pool what the owner allows since it was last told, if that changed; by connecting anew."""
+        if self._connection is None or self._options.claims is None or self._told is None:
+            return
+        if _lasting(self._options.claims()) != self._told:
+            self._told = None
             self._closing = asyncio.ensure_future(self._connection.close())
 
     async def flush(self) -> None:
@@ -231,6 +240,7 @@ class PoolLink:
         options, worker = self._options, self._ownership.worker
         bound = (options.chain_id, options.hub, options.workerpool, worker, challenge.nonce)
         machine = options.claims() if options.claims is not None else None
+        self._told = _lasting(machine) if machine is not None else None
         signed = None if machine is None else self._signer.sign_message(machine_message(*bound, machine))
         return Enrol(
             owner=self._ownership.owner,
@@ -295,3 +305,8 @@ class PoolLink:
             await self._clock.sleep(pause_s)
             held, free_slots = self._user.status()
             self.send(Heartbeat(held=held, free_slots=free_slots))
+
+
+def _lasting(machine: Machine) -> Machine:
+    """What of the claims changes only when somebody wants it to."""
+    return replace(machine, disk_bytes=0)

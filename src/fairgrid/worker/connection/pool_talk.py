@@ -130,6 +130,10 @@ class PoolTalk:
         """How many tasks at once the pool is told of, from the next heartbeat on."""
         self._link.set_slots(slots)
 
+    def tell_changes(self) -> None:
+        """Tell the pool of what the owner allows now, if that changed."""
+        self._link.tell_changes()
+
     def wait_for(self, reason: str) -> None:
         """Tell the owner why there is no work now, once per reason."""
         self.trouble = reason

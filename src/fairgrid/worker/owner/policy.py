@@ -6,12 +6,13 @@ shows whole files. `fairgrid.worker.owner.availability` holds `WorkerPolicy` aga
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from fairgrid.protocol.app_types import LEVEL_OF_TYPE, Level, is_manifest_type
 from fairgrid.protocol.hexes import ZERO_ADDRESS
+from fairgrid.protocol.network import ANYWHERE, uncovered
 from fairgrid.protocol.run_results import MAX_INDEX, MAX_RESULTS_TASKS
 from fairgrid.protocol.runs import unit_id, units_of
 from fairgrid.protocol.tags import FRAMEWORK_MASK, TEE_MASK
@@ -26,6 +27,7 @@ __all__ = [
     "refusal_of_app",
     "refusal_of_deal",
     "refusal_of_memory",
+    "refusal_of_network",
 ]
 
 _FINISHED_BEFORE_JUDGING: Final = 10
@@ -70,6 +72,12 @@ class WorkerPolicy:
     """Registries that images may be fetched from; empty: none, so only images that travel as a file are run."""
     container_cache_bytes: int = 16 << 30
     """Disk that unpacked images may take."""
+    allow_network: bool = False
+    """True: jobs that ask for it may connect to ``network_hosts``; never to this machine or private addresses."""
+    network_hosts: tuple[str, ...] = (ANYWHERE,)
+    """Where to: ``example.org``, ``*.example.org``, ``example.org:8443``, ``*``; ports 80 and 443 if none is said."""
+    network_bytes: int = 1 << 30
+    """What one job may send and receive together; then it is cut off."""
     labels: tuple[str, ...] = ()
     """Words of the owner's choice that the pool is told of this machine."""
     slots: int | None = None
@@ -217,6 +225,18 @@ def refusal_of_memory(policy: WorkerPolicy, memory_bytes: int, slots: int) -> st
         f"The job may use {memory_bytes} bytes of memory; the owner's policy gives {policy.memory_bytes} to {slots} "
         f"slot(s), which is {policy.memory_bytes // slots} each."
     )
+
+
+def refusal_of_network(policy: WorkerPolicy, network: Sequence[str]) -> str | None:
+    """Why a job that asks to connect to ``network`` is not run here; None when it is."""
+    if not network:
+        return None
+    if not policy.allow_network:
+        return "The job asks for the network; the owner's policy gives none (allow_network)."
+    missing = uncovered(network, policy.network_hosts)
+    if missing:
+        return f"The job asks for {', '.join(missing)}, which the owner's policy does not list in network_hosts."
+    return None
 
 
 def refusal_of_app(policy: WorkerPolicy, app: AppInfo, installed: Mapping[str, tuple[str, str, str]]) -> str | None:

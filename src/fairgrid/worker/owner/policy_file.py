@@ -11,6 +11,7 @@ import structlog
 
 from fairgrid.errors import OrderError, UsageError
 from fairgrid.protocol.hexes import checksum
+from fairgrid.protocol.network import destination
 from fairgrid.runtime.container.settings import fault_of_engine, fault_of_registry
 from fairgrid.runtime.engines.options import engine_options
 from fairgrid.worker.owner.hours import parse_window, parse_zone
@@ -20,6 +21,8 @@ __all__ = ["PolicyFile", "load_policy"]
 
 _log = structlog.get_logger(__name__)
 _Stamp = tuple[int, int, int] | None
+_MAX_DESTINATIONS: Final = 64
+"""What a machine's claims can list."""
 _ADDRESS_KEYS: Final = ("apps", "refused_apps", "refused_requesters", "pools")
 _NUMBERS: Final = {
     "max_stake": (0, None),
@@ -40,8 +43,9 @@ _NUMBERS: Final = {
     "max_temperature_c": (1, 200),
     "max_suspend_minutes": (0, 10_080),
     "stop_within_s": (0, 86_400),
+    "network_bytes": (0, None),
 }
-_SWITCHES: Final = ("only_when_idle", "only_on_mains", "tell_cached")
+_SWITCHES: Final = ("allow_network", "only_when_idle", "only_on_mains", "tell_cached")
 
 
 def load_policy(path: Path) -> WorkerPolicy:
@@ -90,6 +94,8 @@ def _checked(path: Path, name: str, value: object) -> Any:
         raise UsageError(f"In the policy {path}, {name} must be a list of texts, not {value!r}.")
     if name == "hours":
         return _hours(path, value)
+    if name == "network_hosts":
+        return _destinations(path, value)
     if name == "container_registries":
         return _registries(path, value)
     if name == "levels" and not set(value) <= set(LEVELS):
@@ -114,6 +120,17 @@ def _registries(path: Path, value: list[str]) -> tuple[str, ...]:
         fault = fault_of_registry(name)
         if fault is not None:
             raise UsageError(f"In the policy {path}, container_registries: {fault}.")
+    return tuple(value)
+
+
+def _destinations(path: Path, value: list[str]) -> tuple[str, ...]:
+    if len(value) > _MAX_DESTINATIONS:
+        raise UsageError(f"In the policy {path}, network_hosts has {len(value)} entries; at most {_MAX_DESTINATIONS}.")
+    for text in value:
+        try:
+            destination(text)
+        except UsageError as error:
+            raise UsageError(f"In the policy {path}, network_hosts: {error}") from None
     return tuple(value)
 
 

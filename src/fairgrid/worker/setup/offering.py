@@ -105,6 +105,7 @@ async def offered(
                     ),
                     level=info.level,
                     start_ms=found.probes[info.runtime_id].start_ms,
+                    network=found.probes[info.runtime_id].network,
                 )
                 for info in working
             },
@@ -135,4 +136,5 @@ def _local(provider: RuntimeProvider, probe: Probe) -> LocalRuntime:
         sandbox=provider.sandbox(),
         level=info.level,
         start_ms=probe.start_ms,
+        network=probe.network,
     )

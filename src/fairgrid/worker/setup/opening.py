@@ -142,6 +142,7 @@ async def _claims(
     runtimes = offer.runtimes
     node = offer.node if offer.node is not None else await asyncio.to_thread(node_facts)
     gpus = find_gpus(node)
+    networked = sorted(name for name, found in runtimes.items() if found.network)
     levels = sorted({found.level.value for found in runtimes.values()})
     benchmark: Benchmark | None = None
     measured = runtimes.get(default_runtime_id())
@@ -155,7 +156,15 @@ async def _claims(
         now = policy()
         slots = now.slots or options.slots
         return machine_claims(
-            now, slots=slots, folder=folder, runtimes=runtimes, levels=levels, gpus=gpus, benchmark=benchmark, node=node
+            now,
+            slots=slots,
+            folder=folder,
+            runtimes=runtimes,
+            levels=levels,
+            gpus=gpus,
+            benchmark=benchmark,
+            node=node,
+            network_runtimes=networked,
         )
 
     return claims
@@ -228,6 +237,7 @@ async def open_agent(
                     slots=options.slots,
                     tally=tally,
                     where=offer.cells.where if offer.cells is not None else None,
+                    is_local=network.chain_id == LOCAL_CHAIN_ID,
                 )
                 owner = OwnerWatch(folder, policy_file, MachineSensors(folder), clock=clock)
                 agent = WorkerAgent(
