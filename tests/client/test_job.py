@@ -281,3 +281,26 @@ def test_a_list_of_arguments_that_cannot_be_one_is_refused(tmp_path: Path, conte
         read_items(file(tmp_path, "lines.txt", content))
     with pytest.raises(UsageError, match="cannot be read"):
         read_items(tmp_path / "missing.txt")
+
+
+def test_hosts_that_a_job_connects_to_are_in_its_manifest_and_a_job_without_keeps_its_cid(tmp_path: Path) -> None:
+    program = tmp_path / "fetch.sh"
+    program.write_text("#!/bin/sh\n")
+    job = Job.from_files(program, [], [], runtime_id="process/linux-x86_64")
+    manifest = manifest_of(job.connecting_to(["a.org", "*.b.org:22", "a.org"]), timeref=60)
+    assert manifest.needs.network == ("a.org", "*.b.org:22")
+    assert manifest_of(job.connecting_to([]), timeref=60).cid() == manifest_of(job, timeref=60).cid() != manifest.cid()
+
+
+def test_a_job_cannot_ask_for_a_network_that_no_machine_could_give_it(script: Path, tmp_path: Path) -> None:
+    job = Job.from_files(script, [], [], runtime_id=default_runtime_id())
+    with pytest.raises(UsageError, match=r"no network on any machine.*Nothing was signed"):
+        job.connecting_to(["*"])
+    assert job.connecting_to([]) == job
+    program = tmp_path / "fetch.sh"
+    program.write_text("#!/bin/sh\n")
+    native = Job.from_files(program, [], [], runtime_id="process/linux-x86_64")
+    with pytest.raises(UsageError, match="no place that a job could connect to"):
+        native.connecting_to(["http://a.org"])
+    with pytest.raises(UsageError, match="may name 16 hosts"):
+        native.connecting_to([f"h{number}.org" for number in range(17)])

@@ -31,6 +31,7 @@ from fairgrid.client.results import prepare_out
 from fairgrid.errors import ServiceError, TransactionFailed, UsageError
 from fairgrid.localnet.paths import default_directory, requester_folder
 from fairgrid.protocol.canonical import read_rule
+from fairgrid.protocol.network import ANYWHERE
 from fairgrid.runtime.catalogue import runtime_for_program
 from fairgrid.runtime.companions import with_companions
 from fairgrid.seams.tracing import start_tracing
@@ -102,6 +103,21 @@ def run(
         bool,
         typer.Option("--checkpoint", help="Give the script a folder that survives a restart of its worker."),
     ] = False,
+    network: Annotated[
+        bool,
+        typer.Option(
+            "--network",
+            help="Let the job connect to any public host at ports 80 and 443, on workers whose owners allow it.",
+        ),
+    ] = False,
+    reach: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--reach",
+            metavar="HOST[:PORT]",
+            help="Let the job connect to this host only, or to all below it (*.example.org); may be given again.",
+        ),
+    ] = None,
     follow: Annotated[
         bool,
         typer.Option(
@@ -143,6 +159,7 @@ def run(
         output_bytes=parse_size(output_limit, "--output-limit"),
         checkpoint=checkpoint,
     )
+    job = job.connecting_to([*([ANYWHERE] if network else []), *(reach or [])])
     job = replace(job, canonicaliser=tuple(read_rule(text) for text in canonical or []))
     if each is not None or tasks is not None:
         job = job.as_bag(read_items(each) if each is not None else (), tasks=tasks)

@@ -62,7 +62,7 @@ def doctor(
     if json:
         emit_json({"status": "ok" if works else "nothing works", "engine": engine, "runtimes": rows})
     else:
-        _show(rows, engine)
+        _show(rows, engine, policy)
     if not works:
         where = f"the engine ({engine['detail']})" if engine is not None else "this machine"
         raise UsageError(f"No runtime works on {where}; a worker could not compute anything.")
@@ -100,12 +100,13 @@ def _row(runtime_id: str, probe: Probe, policy: WorkerPolicy) -> dict[str, Any]:
         "works": probe.works,
         "startMs": round(probe.start_ms, 1),
         "allowed": by_level and (not policy.runtimes or runtime_id in policy.runtimes),
+        "network": probe.network,
         "detail": probe.detail,
         "remedy": probe.remedy,
     }
 
 
-def _show(rows: list[dict[str, Any]], engine: dict[str, Any] | None) -> None:
+def _show(rows: list[dict[str, Any]], engine: dict[str, Any] | None, policy: WorkerPolicy) -> None:
     table = Table("runtime", "level", "works", "start", "policy", "what was found")
     for row in rows:
         start = f"{row['startMs']:.0f} ms" if row["works"] else ""
@@ -117,5 +118,19 @@ def _show(rows: list[dict[str, Any]], engine: dict[str, Any] | None) -> None:
         answered = f"node {engine['node']} after {engine['seconds']} s: " if engine["works"] else "does not work: "
         screen.print(f"Engine {engine['kind']}: {answered}{engine['detail']}", style="bold", markup=False)
     screen.print(table)
+    screen.print(_network_words(rows, policy), markup=False)
     text = "Allow levels with `levels = [...]` in the worker's policy.toml; [] allows all that work."
     screen.print(text, markup=False)
+
+
+def _network_words(rows: list[dict[str, Any]], policy: WorkerPolicy) -> str:
+    """Which runtimes could give a job the network, and whether the owner lets them."""
+    able = [row["runtime"] for row in rows if row["network"]]
+    if not able:
+        return "Network: no runtime here can give it to a job safely, so jobs that ask for it do not come."
+    names = ", ".join(able)
+    if not policy.allow_network:
+        return (
+            f"Network: {names} could give it to jobs that ask for it; `allow_network = true` in policy.toml lets them."
+        )
+    return f"Network: {names} give it to jobs that ask for it, to {', '.join(policy.network_hosts) or 'no host'}."

@@ -16,6 +16,8 @@ from fairgrid.protocol.canonical import CanonicalRule
 from fairgrid.protocol.cid import CidBuilder
 from fairgrid.protocol.hexes import ZERO32
 from fairgrid.protocol.manifest import FileRef, Item, Manifest, Resources, TaskRef
+from fairgrid.protocol.needs import Needs
+from fairgrid.protocol.network import NETWORK_LEVELS, destination
 from fairgrid.protocol.paths import path_fault
 from fairgrid.runtime.catalogue import runtime_info
 from fairgrid.runtime.interface import Sandbox
@@ -25,6 +27,7 @@ from fairgrid.storage.client import StorageClient
 
 __all__ = [
     "FUEL_PER_SECOND",
+    "MAX_HOSTS",
     "MAX_INPUT_BYTES",
     "MAX_TASKS",
     "Job",
@@ -43,6 +46,9 @@ FUEL_PER_SECOND = 1_000_000_000
 
 MAX_INPUT_BYTES = 1 << 30
 """Script and inputs together: what a worker takes under its default policy. More would be paid for by nobody."""
+
+MAX_HOSTS = 16
+"""Destinations that a job's manifest can list."""
 
 MAX_TASKS = 100_000
 """Tasks of one bag: what a manifest can list."""
@@ -97,6 +103,27 @@ class Job:
     """How files of the result are written before they are hashed, so that machines that differ a little agree."""
     checkpoint: bool = False
     """Each task has a folder that survives a restart of its worker."""
+    network: tuple[str, ...] = ()
+    """Hosts that it connects to (`fairgrid.protocol.network`); empty: no network."""
+
+    def connecting_to(self, hosts: Sequence[str]) -> Job:
+        """The same job with network: only workers get it whose owners allow all of ``hosts``.
+
+        Raises:
+            UsageError: one is no destination, there are too many, or the job's runtime has no network on any machine.
+        """
+        for host in hosts:
+            destination(host)
+        if len(hosts) > MAX_HOSTS:
+            raise UsageError(f"A job may name {MAX_HOSTS} hosts, not {len(hosts)}. Nothing was signed.")
+        info = runtime_info(self.runtime.runtime_id)
+        if hosts and info.level not in NETWORK_LEVELS:
+            raise UsageError(
+                f"The runtime {info.runtime_id} has no network on any machine: its level is {info.level.value!r}. "
+                f"Nothing was signed. Give the data as inputs, or use a runtime of the levels "
+                f"{' or '.join(sorted(level.value for level in NETWORK_LEVELS))} (`fairgrid runtime list`)."
+            )
+        return replace(self, network=tuple(dict.fromkeys(hosts)))
 
     def as_bag(self, items: Sequence[Sequence[str]] = (), *, tasks: int | None = None) -> Job:
         """The same job many times: once for each of ``items``, or ``tasks`` times alike (their index differs).
@@ -214,6 +241,7 @@ def manifest_of(job: Job, *, timeref: int) -> Manifest:
         canonicaliser=job.canonicaliser,
         items=tuple(_items(job, references)),
         checkpoint=job.checkpoint,
+        needs=Needs(network=job.network),
     )
 
 
