@@ -9,7 +9,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -33,6 +33,7 @@ from fairgrid.runtime.watch import JobWatch
 from fairgrid.worker.computing import transfers
 from fairgrid.worker.computing.dependencies import fetch_dependencies
 from fairgrid.worker.computing.finished import FinishedTasks
+from fairgrid.worker.computing.gpus import Gpus, NoGpus
 from fairgrid.worker.computing.inputs import ContentSource, InputCache
 from fairgrid.worker.computing.live import LiveJobs
 from fairgrid.worker.computing.misbehave import Misbehaviour, flip_byte, flip_last_byte
@@ -107,11 +108,13 @@ class LocalWork:
         tally: Counter[str] | None = None,
         where: Callable[[str], str] | None = None,
         is_local: bool = False,
+        gpus: Gpus | None = None,
     ) -> None:
         """``tally`` counts what `fairgrid.worker.observability.meter` tells; ``where`` says on which machine of an
         engine a task ran. ``is_local``: the network is of this machine alone (`NetworkGrant.allow_loopback`)."""
         self._where = where
         self._is_local = is_local
+        self._gpus: Gpus = gpus if gpus is not None else NoGpus()
         self._tally = tally if tally is not None else Counter()
         self._tasks = folder / "tasks"
         self._chain = chain
@@ -175,6 +178,8 @@ class LocalWork:
         policy = self._policy()
         refusal = refusal_of_memory(policy, manifest.resources.memory_bytes, policy.slots or self._slots)
         refusal = refusal or refusal_of_network(policy, manifest.needs.network)
+        if refusal is None and manifest.needs.gpus is not None:
+            refusal = self._gpus.refusal(manifest.runtime, manifest.needs.gpus)
         if refusal is not None:
             raise HostFailure(refusal)
         if held.count:
@@ -275,7 +280,8 @@ class LocalWork:
             # The owner gave more slots since; fewer are kept by taking fewer leases.
             self._permits += 1
             self._free.release()
-        async with self._free:
+        need = manifest.needs.gpus
+        async with self._free, self._gpus.lease(need) if need is not None else nullcontext(()) as gpus:
             # The owner may have changed the policy since the job was fetched.
             policy, wanted = self._policy(), manifest.needs.network
             refusal = refusal_of_network(policy, wanted)
@@ -296,6 +302,7 @@ class LocalWork:
                 watch=watch,
                 checkpoint=checkpoint,
                 network=NetworkGrant(wanted, policy.network_bytes, self._is_local) if wanted else None,
+                gpus=gpus,
             )
         self._tally["cpu_ms"] += round(result.usage.cpu_s * 1000)
         return result

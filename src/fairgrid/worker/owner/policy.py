@@ -78,6 +78,10 @@ class WorkerPolicy:
     """Where to: ``example.org``, ``*.example.org``, ``example.org:8443``, ``*``; ports 80 and 443 if none is said."""
     network_bytes: int = 1 << 30
     """What one job may send and receive together; then it is cut off."""
+    gpus: tuple[int, ...] | None = None
+    """Numbers of this machine's graphics processors that jobs may use; None: all that NVIDIA's tool lists; []: none."""
+    gpu_jobs: int = 1
+    """Jobs that may share one graphics processor, each with an equal part of its memory; nothing enforces that part."""
     labels: tuple[str, ...] = ()
     """Words of the owner's choice that the pool is told of this machine."""
     slots: int | None = None
