@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -17,6 +18,7 @@ import pytest
 from fairgrid.errors import HostFailure
 from fairgrid.runtime.interface import Limits, Stop
 from fairgrid.runtime.log_sink import cut_marker
+from fairgrid.runtime.network.grant import NetworkGrant
 from fairgrid.runtime.wasm import host_process as wasm
 from fairgrid.runtime.wasm.engine import EngineClass
 from fairgrid.runtime.wasm.interpreters import InstalledRuntime
@@ -407,3 +409,9 @@ async def test_damaged_compiled_interpreter_is_a_host_failure(
     copy.write_bytes(b"not a module" * 100)
     outcome = await WasmSandbox(installed_runtime.wasm, python(copy), "id").run(job_in(tmp_path / "job", "print(1)"))
     assert outcome.stop is Stop.HOST and "fairgrid runtime install" in outcome.detail
+
+
+async def test_a_job_that_asks_for_the_network_is_not_run(sandbox: WasmSandbox, tmp_path: Path) -> None:
+    job = replace(job_in(tmp_path / "job", "print(1)"), network=NetworkGrant(("*",)))
+    with pytest.raises(HostFailure, match="WebAssembly has no network"):
+        await sandbox.run(job)

@@ -85,6 +85,7 @@ class Usage:
     wall_s: float
     peak_memory_bytes: int
     cpu_s: float = 0.0
+    network_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +311,7 @@ def _result_of(
     canonicaliser: tuple[CanonicalRule, ...] = (),
 ) -> JobResult:
     has_callback = int(context.callback, 16) != 0
-    usage = Usage(outcome.fuel_used, outcome.wall_s, outcome.peak_memory_bytes, outcome.cpu_s)
+    usage = Usage(outcome.fuel_used, outcome.wall_s, outcome.peak_memory_bytes, outcome.cpu_s, outcome.network_bytes)
     result, logs = workdir / "result", dict(zip(LOG_FILES, (outcome.stdout, outcome.stderr), strict=True))
     try:
         document = _error_of(outcome, limits, with_logs=not has_callback)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
+import random
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from fairgrid.errors import HostFailure
@@ -104,6 +108,30 @@ async def test_a_program_without_network_finds_no_proxy(sandbox: ProcessSandbox,
     outcome = await sandbox.run(native_job(tmp_path / "job", source, name="none.py"))
     assert outcome.stdout == b"nobody\n", outcome.stderr
     assert outcome.network_bytes == 0
+
+
+async def test_jobs_with_network_that_are_killed_at_random_moments_leave_no_helper_and_no_descriptor(
+    sandbox: ProcessSandbox, tmp_path: Path
+) -> None:
+    moments = random.Random(7)
+
+    async def kill_one(name: str) -> None:
+        job = native_job(tmp_path / name, "#!/bin/sh\nsleep 300\n")
+        task = asyncio.ensure_future(sandbox.run(replace(job, network=NetworkGrant(("*",)))))
+        await asyncio.sleep(moments.random() * 0.4)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    # The first jobs start threads and fill caches, which stay.
+    await asyncio.gather(*(kill_one(f"first-{number}") for number in range(4)))
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+    for group in range(4):
+        await asyncio.gather(*(kill_one(f"{group}-{number}") for number in range(4)))
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) <= before
+    mine = [child.cmdline() for child in psutil.Process().children(recursive=True)]
+    assert not [words for words in mine if any(word.endswith("inside.py") for word in words)]
 
 
 async def test_the_machines_own_network_is_never_taken_for_a_jobs() -> None:

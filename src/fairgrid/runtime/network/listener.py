@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -46,13 +47,8 @@ async def listener_of_process(pid: int) -> socket.socket:
     near, far = socket.socketpair()
     try:
         _check_foreign(namespace)
-        process = await asyncio.create_subprocess_exec(
-            *_python("enter", str(namespace), str(far.fileno()), str(PROXY_PORT)),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            env={},
-            pass_fds=(namespace, far.fileno()),
+        process = await _started(
+            _python("enter", str(namespace), str(far.fileno()), str(PROXY_PORT)), {}, (namespace, far.fileno())
         )
         far.close()
         try:
@@ -81,13 +77,7 @@ async def made_network(
         door.bind(str(path))
         door.listen(1)
         door.setblocking(False)
-        process = await asyncio.create_subprocess_exec(
-            *(*prefix, *_python("make", str(path), str(PROXY_PORT))),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            env=dict(environment or {}),
-        )
+        process = await _started((*prefix, *_python("make", str(path), str(PROXY_PORT))), environment or {})
         channel: socket.socket | None = None
         held = -1
         try:
@@ -106,6 +96,34 @@ async def made_network(
 
 def _python(*words: str) -> tuple[str, ...]:
     return (sys.executable, "-I", "-S", str(_PROGRAM), *words)
+
+
+async def _started(
+    command: Sequence[str], environment: Mapping[str, str], descriptors: tuple[int, ...] = ()
+) -> asyncio.subprocess.Process:
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            env=dict(environment),
+            pass_fds=descriptors,
+        )
+    )
+    cancelled = False
+    while not starting.done():
+        # Cancelled half way, asyncio would wait for ever.
+        try:
+            await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            cancelled = True
+        except OSError as error:
+            raise HostFailure(f"The program that opens a job's network cannot be started ({error}).") from error
+    if cancelled:
+        await _ended(starting.result())
+        raise asyncio.CancelledError
+    return starting.result()
 
 
 def _check_foreign(namespace: int) -> None:
@@ -165,8 +183,9 @@ async def _said(process: asyncio.subprocess.Process) -> str:
 
 
 async def _ended(process: asyncio.subprocess.Process) -> None:
-    """Its channel is closed, so it ends by itself; it has not the time to do it slowly."""
+    """It has done what it was for, or cannot; nothing of it is worth waiting for."""
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
-            process.kill()
+            # Not by its own method, which asks for its end first, and takes that away from whom asyncio set to wait.
+            os.kill(process.pid, signal.SIGKILL)
     await process.wait()

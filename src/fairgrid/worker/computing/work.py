@@ -305,6 +305,7 @@ class LocalWork:
                 gpus=gpus,
             )
         self._tally["cpu_ms"] += round(result.usage.cpu_s * 1000)
+        self._tally["job_network_bytes"] += result.usage.network_bytes
         return result
 
     async def upload(self, held: HeldTask) -> str:

@@ -91,6 +91,8 @@ class _AtWork(Collector):
         yield _counter("job_failures", "Tasks that it could not compute or did not want.", tally.get("job_failures", 0))
         yield _counter("compute_seconds", "Time that its jobs ran.", tally.get("compute_ms", 0) / 1000)
         yield _counter("cpu_seconds", "Processor time of its jobs.", tally.get("cpu_ms", 0) / 1000)
+        through = "Bytes that jobs with network sent and received."
+        yield _counter("job_network_bytes", through, tally.get("job_network_bytes", 0))
         yield _counter("cells", "Cells of its engine that ended with an outcome.", tally.get("cells", 0))
         queued_s, ran_s = tally.get("cell_queued_ms", 0) / 1000, tally.get("cell_ran_ms", 0) / 1000
         yield _counter("cell_queue_seconds", "Time that its cells waited in the engine's queue.", queued_s)
