@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -27,6 +27,7 @@ from fairgrid.worker.setup.containers import container_settings
 __all__ = ["ENGINE_FOLDER", "Offer", "allowed_runtimes", "cell_prefix", "offered"]
 
 ENGINE_FOLDER: Final = "engine"
+_MOST_READY: Final = 4
 _log = structlog.get_logger(__name__)
 
 
@@ -66,10 +67,11 @@ def cell_prefix(address: str) -> str:
 
 @asynccontextmanager
 async def offered(
-    policy: WorkerPolicy, folder: Path, *, address: str, tally: Counter[str], is_local: bool = False
+    policy: WorkerPolicy, folder: Path, *, address: str, tally: Counter[str], slots: int = 1, is_local: bool = False
 ) -> AsyncIterator[Offer]:
     """The runtimes that the policy allows and that work: each was tried where its jobs will run.
 
+    ``slots`` is how many jobs run at once; processes are kept ready for so many, or as the policy says.
     ``is_local`` says that the network is of this machine alone: registries on loopback need no TLS then.
 
     Raises:
@@ -81,12 +83,13 @@ async def offered(
     if policy.engine is None:
         tried = await probe_all(infos, containers=containers)
         probes = {name: probe for name, (_, probe) in tried.items()}
-        yield Offer(
-            {
-                info.runtime_id: _local(tried[info.runtime_id][0], probes[info.runtime_id])
-                for info in _working(infos, probes, "this machine")
-            }
-        )
+        ready = policy.ready_jobs if policy.ready_jobs is not None else min(policy.slots or slots, _MOST_READY)
+        async with AsyncExitStack() as stack:
+            runtimes = {}
+            for info in _working(infos, probes, "this machine"):
+                runtimes[info.runtime_id] = _local(tried[info.runtime_id][0], probes[info.runtime_id], ready)
+                stack.push_async_callback(runtimes[info.runtime_id].sandbox.close)
+            yield Offer(runtimes)
         return
     prefix = cell_prefix(address)
     async with opened_engine(policy.engine, folder / ENGINE_FOLDER, prefix=prefix) as engine:
@@ -127,12 +130,12 @@ def _working(infos: tuple[RuntimeInfo, ...], probes: Mapping[str, Probe], where:
     return working
 
 
-def _local(provider: RuntimeProvider, probe: Probe) -> LocalRuntime:
+def _local(provider: RuntimeProvider, probe: Probe, ready: int) -> LocalRuntime:
     info = provider.info
     return LocalRuntime(
         cid=info.content.cid,
         sha256=info.content.sha256,
-        sandbox=provider.sandbox(),
+        sandbox=provider.sandbox(ready=ready),
         level=info.level,
         start_ms=probe.start_ms,
     )
