@@ -26,6 +26,7 @@ from fairgrid.runtime.container.folders import (
     removed_bytes,
     take,
 )
+from fairgrid.runtime.container.gpus import GVISOR_FAULT, gpu_variables, passing_fault
 from fairgrid.runtime.container.groups import GroupVersion, JobGroup, JobGroupV1, JobGroupV2, group_version
 from fairgrid.runtime.container.images import ReadyImage
 from fairgrid.runtime.container.leftovers import remove_container
@@ -119,6 +120,10 @@ class ContainerSandbox:
             HostFailure: there is no engine, the image cannot be had, or the container cannot be started.
         """
         engine = await self._machine.engine()
+        if job.gpus:
+            fault = GVISOR_FAULT if self._machine.is_gvisor else await asyncio.to_thread(passing_fault, engine)
+            if fault is not None:
+                raise HostFailure(f"The job was leased graphics processors, and {fault}.")
         try:
             image = await self._machine.images(engine).ready(job.script)
         except ManifestError as error:
@@ -143,7 +148,8 @@ class ContainerSandbox:
         await asyncio.to_thread(make_scratch, scratch)
         await asyncio.to_thread(make_readable, job.input_folder)
         checkpoint, resumed = _checkpoint_folder(job, scratch)
-        environment = {"HOME": "/tmp", **job.environment, "FAIRGRID_SEED": job.seed.hex()}
+        variables = dict(gpu_variables(job.gpus, kind=engine.kind))
+        environment = {"HOME": "/tmp", **job.environment, "FAIRGRID_SEED": job.seed.hex(), **variables}
         name = new_name()
         plan = Plan(
             name=name,
