@@ -16,13 +16,16 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from fairgrid.errors import HostFailure
 from fairgrid.protocol.app_types import Level
-from fairgrid.protocol.needs import GpuNeed
 from fairgrid.runtime.container.runtimes import GVISOR_PREFIX
 from fairgrid.runtime.levels import RuntimeInfo
+
+if TYPE_CHECKING:
+    # It comes with the checks of claims, which a cell does not need.
+    from fairgrid.protocol.needs import GpuNeed
 
 __all__ = [
     "GPU_WAIT_S",

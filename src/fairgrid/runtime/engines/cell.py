@@ -19,7 +19,6 @@ from pathlib import Path
 
 from fairgrid.errors import FairgridError, HostFailure
 from fairgrid.runtime.catalogue import CATALOGUE, runtime_info
-from fairgrid.runtime.container.gpus import machine_fault
 from fairgrid.runtime.container.settings import ContainerSettings
 from fairgrid.runtime.engines.cell_files import (
     Place,
@@ -74,6 +73,9 @@ async def _tried(runtime_ids: tuple[str, ...], containers: ContainerSettings) ->
     for name in runtime_ids:
         remedy = "Install the worker's version of Fairgrid on the nodes."
         probes.setdefault(name, Probe(False, detail="the Fairgrid of this node does not know it", remedy=remedy))
+    # Only a trial asks, and each cell would load it.
+    from fairgrid.runtime.container.gpus import machine_fault
+
     node = await asyncio.to_thread(node_facts)
     fault = await machine_fault(containers) if node.gpus else None
     return Tried(node, probes, fault or "")

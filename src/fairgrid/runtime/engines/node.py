@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import psutil
-
 __all__ = ["NodeFacts", "gpu_lines", "node_facts"]
 
 _ANSWER_S: Final = 5.0
@@ -37,6 +35,9 @@ class NodeFacts:
 
 def node_facts() -> NodeFacts:
     """This machine. Blocking, for seconds at most."""
+    # Only a trial asks, and each cell would load it.
+    import psutil
+
     return NodeFacts(
         name=platform.node(),
         system=platform.system(),

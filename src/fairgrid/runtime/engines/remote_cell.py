@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Final
 
 from fairgrid.errors import HostFailure
-from fairgrid.protocol.needs import GpuNeed
 from fairgrid.runtime.engines.interface import GRACE_S, Cell, cell_command
 from fairgrid.runtime.engines.node import gpu_lines
 from fairgrid.runtime.engines.options import EngineOptions
@@ -77,6 +76,8 @@ def run_there(
     began = time.monotonic()
     try:
         if cell.gpus and own_gpus:
+            from fairgrid.protocol.needs import GpuNeed
+
             devices = devices_of_process(os.environ, devices_in(gpu_lines()))
             with GpuShelf().lease_blocking(devices, GpuNeed(cell.gpus), unwanted=unwanted) as numbers:
                 return _ran(cell, unwanted, began, {"CUDA_VISIBLE_DEVICES": ",".join(map(str, numbers))})
