@@ -43,6 +43,7 @@ _NUMBERS: Final = {
     "max_other_load_percent": (0, 100),
     "max_temperature_c": (1, 200),
     "max_suspend_minutes": (0, 10_080),
+    "ready_jobs": (0, 64),
     "stop_within_s": (0, 86_400),
     "network_bytes": (0, None),
 }
