@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import signal
 import socket
 import sys
 import tempfile
@@ -16,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from fairgrid.errors import HostFailure
+from fairgrid.runtime.children import end_child, start_child
 from fairgrid.runtime.network.grant import PROXY_PORT
 
 __all__ = ["OwnNetwork", "listener_of_process", "made_network"]
@@ -101,8 +100,8 @@ def _python(*words: str) -> tuple[str, ...]:
 async def _started(
     command: Sequence[str], environment: Mapping[str, str], descriptors: tuple[int, ...] = ()
 ) -> asyncio.subprocess.Process:
-    starting = asyncio.ensure_future(
-        asyncio.create_subprocess_exec(
+    try:
+        return await start_child(
             *command,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
@@ -110,20 +109,8 @@ async def _started(
             env=dict(environment),
             pass_fds=descriptors,
         )
-    )
-    cancelled = False
-    while not starting.done():
-        # Cancelled half way, asyncio would wait for ever.
-        try:
-            await asyncio.shield(starting)
-        except asyncio.CancelledError:
-            cancelled = True
-        except OSError as error:
-            raise HostFailure(f"The program that opens a job's network cannot be started ({error}).") from error
-    if cancelled:
-        await _ended(starting.result())
-        raise asyncio.CancelledError
-    return starting.result()
+    except OSError as error:
+        raise HostFailure(f"The program that opens a job's network cannot be started ({error}).") from error
 
 
 def _check_foreign(namespace: int) -> None:
@@ -177,15 +164,15 @@ async def _readable(channel: socket.socket) -> None:
 async def _said(process: asyncio.subprocess.Process) -> str:
     """Why the other process ended; it is ended if it has not."""
     assert process.stderr is not None
-    await _ended(process)
+    await end_child(process)
     said = (await process.stderr.read(_SAID_BYTES * 10)).decode(errors="replace").strip()
     return said.splitlines()[-1][-_SAID_BYTES:] if said else "no message"
 
 
 async def _ended(process: asyncio.subprocess.Process) -> None:
     """It has done what it was for, or cannot; nothing of it is worth waiting for."""
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            # Not by its own method, which asks for its end first, and takes that away from whom asyncio set to wait.
-            os.kill(process.pid, signal.SIGKILL)
-    await process.wait()
+    await end_child(process)
+    # What nobody reads has no end of its own.
+    transport = getattr(process, "_transport", None)
+    if transport is not None:
+        transport.close()

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from fairgrid.errors import HostFailure
 from fairgrid.runtime.children import end_child
 from fairgrid.runtime.interface import Outcome, SandboxJob, Stop
 from fairgrid.runtime.outcome_json import outcome_from_json
