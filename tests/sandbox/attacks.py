@@ -33,7 +33,7 @@ __all__ = [
     "told",
 ]
 
-LEVELS = ("process", "podman", "docker", "gvisor", "vm")
+LEVELS = ("wasm", "process", "podman", "docker", "gvisor", "vm")
 """Levels that take part."""
 
 SECRET = "canary-7f3c91-nobody-may-read-this"

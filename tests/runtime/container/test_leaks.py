@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from fairgrid.runtime.cgroups.names import is_left_over
 from fairgrid.runtime.container.leftovers import sweep
-from fairgrid.runtime.container.names import is_left_over
 from tests.runtime.container.conftest import Jobs, Level, groups_left
 
 _SIDE_BY_SIDE = 3
