@@ -18,9 +18,10 @@ from tests.sandbox.attacks import LevelUnderTest
 __all__ = ["level"]
 
 _SOURCE = Path(__file__).with_name("attacks_wasi.c")
-_FUEL = 20_000_000_000
+_FUEL = 2_000_000_000
 _NO_CALL = "WASI has no call for it; the module's process has given it up, too: tests/runtime/test_lockdown.py"
 _NOT_HERE = ("fork-bomb", "fork-for-ever", "become-root", "trace", "mounts", "kernel", "signals", "orphans")
+_REFUSED = frozenset({Stop.EXITED, Stop.MEMORY})
 _FULL = frozenset({Stop.EXITED, Stop.OUTPUT, Stop.MEMORY})
 
 
@@ -31,7 +32,12 @@ def level() -> LevelUnderTest:
         _sandbox,
         _program,
         not_here=dict.fromkeys(_NOT_HERE, _NO_CALL),
-        stops={"log-bomb": frozenset({Stop.FUEL}), "scratch-bomb": _FULL, "hidden-bomb": _FULL},
+        stops={
+            "log-bomb": frozenset({Stop.FUEL}),
+            "scratch-bomb": _FULL,
+            "hidden-bomb": _FULL,
+            "memory-bomb": _REFUSED,
+        },
         tighter=_with_fuel,
     )
 
