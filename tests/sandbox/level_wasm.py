@@ -19,7 +19,7 @@ __all__ = ["level"]
 
 _SOURCE = Path(__file__).with_name("attacks_wasi.c")
 _FUEL = 2_000_000_000
-_NO_CALL = "WASI has no call for it; the module's process has given it up, too: tests/runtime/test_lockdown.py"
+_NO_CALL = "WASI has no call for it; the module's process has given it up, too: `tests/runtime/test_lockdown.py`"
 _NOT_HERE = ("fork-bomb", "fork-for-ever", "become-root", "trace", "mounts", "kernel", "signals", "orphans")
 _REFUSED = frozenset({Stop.EXITED, Stop.MEMORY})
 _FULL = frozenset({Stop.EXITED, Stop.OUTPUT, Stop.MEMORY})

@@ -51,11 +51,12 @@ async def test_a_job_that_is_cancelled_while_its_folders_are_made_leaves_none(
     level: Level, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A thread cannot be cancelled: it made folders in one that was being removed, which so stayed."""
-    in_thread = threading.Event()
+    in_thread, was_there = threading.Event(), []
 
     def slow(scratch: Path) -> None:
         in_thread.set()
         time.sleep(0.5)
+        was_there.append(scratch.is_dir())
         make_scratch(scratch)
 
     monkeypatch.setattr(sandbox_module, "make_scratch", slow)
@@ -65,7 +66,7 @@ async def test_a_job_that_is_cancelled_while_its_folders_are_made_leaves_none(
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    await asyncio.sleep(1.0)
+    assert was_there == [True], "the folder went before the thread ended"
     assert_nothing_is_left(level, jobs)
 
 
