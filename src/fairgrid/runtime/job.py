@@ -131,6 +131,7 @@ async def run_job(
     dependencies: Mapping[str, Path] | None = None,
     watch: JobWatch | None = None,
     checkpoint: Path | None = None,
+    gpus: tuple[int, ...] = (),
 ) -> JobResult:
     """Run task ``context.index`` of a manifest.
 
@@ -139,6 +140,7 @@ async def run_job(
     job that depends on a task that ended with an error is not run: that is its own, agreed error.
     ``workdir`` is this run's own; what an earlier run left there is removed, and at the end only ``result`` is in it.
     ``wall_s`` is this machine's patience. ``watch`` looks on while it runs.
+    ``gpus`` are numbers of graphics processors that were leased for this run; it gets those and no others.
     ``checkpoint`` is a folder in which a job that asks for it keeps its checkpoint from run to run. A run that went on
     from one and did not end well is done again from the start, so that errors never depend on where a run began.
 
@@ -180,6 +182,7 @@ async def run_job(
             checkpoint=manifest.checkpoint,
             checkpoint_folder=checkpoint if manifest.checkpoint else None,
             watch=watch,
+            gpus=gpus,
         )
         if job.checkpoint_folder is not None:
             await asyncio.to_thread(job.checkpoint_folder.mkdir, parents=True, exist_ok=True)

@@ -30,6 +30,7 @@ from fairgrid.runtime.container.folders import (
     removed_bytes,
     take,
 )
+from fairgrid.runtime.container.gpus import GVISOR_FAULT, gpu_variables, passing_fault
 from fairgrid.runtime.container.images import ReadyImage
 from fairgrid.runtime.container.machine import ContainerMachine
 from fairgrid.runtime.container.sampled import SampledGroup
@@ -117,6 +118,10 @@ class ContainerSandbox:
             HostFailure: there is no engine, the image cannot be had, or the container cannot be started.
         """
         engine = await self._machine.engine()
+        if job.gpus:
+            fault = GVISOR_FAULT if self._machine.is_gvisor else await asyncio.to_thread(passing_fault, engine)
+            if fault is not None:
+                raise HostFailure(f"The job was leased graphics processors, and {fault}.")
         while self._suspension.is_suspended:  # noqa: ASYNC110 - nothing tells of its end
             await asyncio.sleep(_LOOK_S)
         try:
@@ -143,7 +148,8 @@ class ContainerSandbox:
         await to_the_end(asyncio.to_thread(make_scratch, scratch))
         await to_the_end(asyncio.to_thread(make_readable, job.input_folder))
         checkpoint, resumed = _checkpoint_folder(job, scratch)
-        environment = {"HOME": "/tmp", **job.environment, "FAIRGRID_SEED": job.seed.hex()}
+        variables = dict(gpu_variables(job.gpus, kind=engine.kind))
+        environment = {"HOME": "/tmp", **job.environment, "FAIRGRID_SEED": job.seed.hex(), **variables}
         name = numbered_name(next_number(), prefix=CONTAINER_PREFIX)
         plan = Plan(
             name=name,

@@ -29,14 +29,17 @@ async def tried_on(
     prefix: str = "fairgrid",
     within_s: float = TRIAL_S,
     containers: ContainerSettings = DEFAULT_SETTINGS,
+    gpus: int = 0,
 ) -> Tried:
     """What works on a node of ``engine``; ``folder`` must be one that the nodes see.
+
+    With ``gpus`` above 0 the cell asks for so many graphics processors, so it comes to a node that has them.
 
     Raises:
         HostFailure: the engine did not run the trial, or not within ``within_s``.
     """
     token = secrets.token_hex(3)
-    cell = Cell(f"{prefix}-trial-{token}", (folder / f"trial-{token}").resolve(), within_s, _MEMORY_BYTES)
+    cell = Cell(f"{prefix}-trial-{token}", (folder / f"trial-{token}").resolve(), within_s, _MEMORY_BYTES, gpus=gpus)
     await asyncio.to_thread(write_trial, cell.folder, runtime_ids)
     await asyncio.to_thread(write_containers, cell.folder, containers)
     try:

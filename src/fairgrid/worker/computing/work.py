@@ -9,7 +9,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -32,6 +32,7 @@ from fairgrid.runtime.watch import JobWatch
 from fairgrid.worker.computing import transfers
 from fairgrid.worker.computing.dependencies import fetch_dependencies
 from fairgrid.worker.computing.finished import FinishedTasks
+from fairgrid.worker.computing.gpus import Gpus, NoGpus
 from fairgrid.worker.computing.inputs import ContentSource, InputCache
 from fairgrid.worker.computing.live import LiveJobs
 from fairgrid.worker.computing.misbehave import Misbehaviour, flip_byte, flip_last_byte
@@ -103,10 +104,12 @@ class LocalWork:
         slots: int = 1,
         tally: Counter[str] | None = None,
         where: Callable[[str], str] | None = None,
+        gpus: Gpus | None = None,
     ) -> None:
         """``tally`` counts what `fairgrid.worker.observability.meter` tells; ``where`` says on which machine of an
         engine a task ran."""
         self._where = where
+        self._gpus: Gpus = gpus if gpus is not None else NoGpus()
         self._tally = tally if tally is not None else Counter()
         self._tasks = folder / "tasks"
         self._chain = chain
@@ -169,6 +172,8 @@ class LocalWork:
             raise ManifestError(f"The manifest asks for runtime {manifest.runtime!r}, its app is {app.name!r}.")
         policy = self._policy()
         refusal = refusal_of_memory(policy, manifest.resources.memory_bytes, policy.slots or self._slots)
+        if refusal is None and manifest.needs.gpus is not None:
+            refusal = self._gpus.refusal(manifest.runtime, manifest.needs.gpus)
         if refusal is not None:
             raise HostFailure(refusal)
         if held.count:
@@ -269,7 +274,8 @@ class LocalWork:
             # The owner gave more slots since; fewer are kept by taking fewer leases.
             self._permits += 1
             self._free.release()
-        async with self._free:
+        need = manifest.needs.gpus
+        async with self._free, self._gpus.lease(need) if need is not None else nullcontext(()) as gpus:
             result = await run_job(
                 manifest,
                 _manifest_cid(deal),
@@ -284,6 +290,7 @@ class LocalWork:
                 wall_s=wall_s,
                 watch=watch,
                 checkpoint=checkpoint,
+                gpus=gpus,
             )
         self._tally["cpu_ms"] += round(result.usage.cpu_s * 1000)
         return result

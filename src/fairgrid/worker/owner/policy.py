@@ -70,6 +70,10 @@ class WorkerPolicy:
     """Registries that images may be fetched from; empty: none, so only images that travel as a file are run."""
     container_cache_bytes: int = 16 << 30
     """Disk that unpacked images may take."""
+    gpus: tuple[int, ...] | None = None
+    """Numbers of this machine's graphics processors that jobs may use; None: all that NVIDIA's tool lists; []: none."""
+    gpu_jobs: int = 1
+    """Jobs that may share one graphics processor, each with an equal part of its memory; nothing enforces that part."""
     labels: tuple[str, ...] = ()
     """Words of the owner's choice that the pool is told of this machine."""
     slots: int | None = None

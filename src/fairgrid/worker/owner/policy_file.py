@@ -29,6 +29,7 @@ _NUMBERS: Final = {
     "cache_bytes": (0, None),
     "container_cache_bytes": (0, None),
     "min_price": (0, None),
+    "gpu_jobs": (1, 16),
     "slots": (1, 1024),
     "memory_bytes": (1 << 20, None),
     "disk_bytes": (1 << 20, None),
@@ -63,7 +64,13 @@ def load_policy(path: Path) -> WorkerPolicy:
         raise UsageError(
             f"The policy {path} has unknown keys: {', '.join(unknown)}. Known: {', '.join(sorted(known))}."
         )
-    return WorkerPolicy(**{name: _checked(path, name, value) for name, value in document.items()})
+    policy = WorkerPolicy(**{name: _checked(path, name, value) for name, value in document.items()})
+    if policy.engine is not None and (policy.gpus is not None or policy.gpu_jobs != 1):
+        raise UsageError(
+            f"In the policy {path}, gpus and gpu_jobs are of this machine's graphics processors, and jobs run on an "
+            f"engine. Say how many its cells may hold with gpus in the table [engine]."
+        )
+    return policy
 
 
 def _checked(path: Path, name: str, value: object) -> Any:
@@ -79,6 +86,8 @@ def _checked(path: Path, name: str, value: object) -> Any:
         return value
     if name == "container_engine":
         return _engine(path, value)
+    if name == "gpus":
+        return _gpus(path, value)
     if name == "time_zone":
         return _time_zone(path, value)
     if name == "engine":
@@ -107,6 +116,12 @@ def _engine(path: Path, value: object) -> str:
     if fault is not None:
         raise UsageError(f"In the policy {path}, container_engine: {fault}.")
     return str(value)
+
+
+def _gpus(path: Path, value: object) -> tuple[int, ...]:
+    if not isinstance(value, list) or not all(type(number) is int and 0 <= number < 1024 for number in value):
+        raise UsageError(f"In the policy {path}, gpus must be a list of numbers like [0, 1], not {value!r}.")
+    return tuple(sorted(set(value)))
 
 
 def _registries(path: Path, value: list[str]) -> tuple[str, ...]:
