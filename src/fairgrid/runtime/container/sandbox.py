@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
 import tempfile
 import time
@@ -37,6 +36,7 @@ from fairgrid.runtime.container.sampled import SampledGroup
 from fairgrid.runtime.container.seccomp import write_profile
 from fairgrid.runtime.interface import Outcome, SandboxJob, Stop
 from fairgrid.runtime.log_sink import LogSink
+from fairgrid.runtime.removal import remove_tree
 from fairgrid.runtime.suspension import Suspension
 from fairgrid.runtime.uninterrupted import settled, to_the_end
 
@@ -100,6 +100,9 @@ class ContainerSandbox:
         """Which images it runs, and behind what."""
         return self._runtime_id
 
+    async def close(self) -> None:
+        """Nothing is kept ready."""
+
     def suspend(self) -> bool:
         """Stop the processes of all containers until `resume`."""
         return self._suspension.suspend()
@@ -141,7 +144,7 @@ class ContainerSandbox:
         try:
             return await self._run_in(scratch, engine, image, job)
         finally:
-            await to_the_end(asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True))
+            await to_the_end(asyncio.to_thread(remove_tree, scratch))
 
     async def _run_in(self, scratch: Path, engine: Engine, image: ReadyImage, job: SandboxJob) -> Outcome:
         # A thread cannot be cancelled: left alone it would write on in a folder that is being removed.
