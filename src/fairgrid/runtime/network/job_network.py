@@ -34,7 +34,11 @@ class JobNetwork:
 
     async def serve(self, listener: socket.socket) -> None:
         """Serve on a listener, which is closed in the end."""
-        await self._stack.enter_async_context(self._gateway.serving(listener))
+        try:
+            await self._stack.enter_async_context(self._gateway.serving(listener))
+        except BaseException:
+            listener.close()
+            raise
 
     async def leave(self) -> None:
         """End every connection."""

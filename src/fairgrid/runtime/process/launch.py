@@ -11,9 +11,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from fairgrid.errors import HostFailure
+from fairgrid.runtime.cgroups.interface import OpenGroup
 from fairgrid.runtime.process.bubblewrap import Bubblewrap, argument_file
-from fairgrid.runtime.process.controls import JobGroup
 from fairgrid.runtime.process.process_tree import below
+from fairgrid.runtime.uninterrupted import settled
 
 __all__ = ["Launched", "launch"]
 
@@ -33,7 +34,7 @@ async def launch(
     command: Sequence[str],
     *,
     filter_program: bytes,
-    group: JobGroup,
+    group: OpenGroup,
     before_start: Callable[[int], Awaitable[None]] | None = None,
 ) -> Launched:
     """Start ``command`` in the sandbox, in ``group``. ``before_start`` gets the id of the sandbox's first process, when
@@ -64,7 +65,7 @@ async def launch(
             pass_fds=given,
             start_new_session=True,
         )
-        process, cancelled = await _started(starting)
+        process, cancelled = await settled(starting)
         for descriptor in given:
             os.close(descriptor)
         given.clear()
@@ -105,7 +106,7 @@ class Launched:
         """The sandbox's first process, once it was found; nobody else has its number while this object is not ended."""
         return self._pid
 
-    async def enter(self, group: JobGroup) -> None:
+    async def enter(self, group: OpenGroup) -> None:
         """Put the sandbox's first process into the group, before the job starts.
 
         Raises:
@@ -118,8 +119,10 @@ class Launched:
             said = (await self._process.stderr.read(_READ_BYTES)).decode(errors="replace").strip()
             raise HostFailure(f"Bubblewrap cannot make a sandbox here: {said[-500:] or 'no message'}.")
         group.add(self._pid)
-        # What it started before that waits for the word to go on, and has started nothing itself.
-        for pid in below(self._pid):
+        # What it started before that waits for the word to go on, and has started nothing itself. A process that is in
+        # already is not moved again: the kernel takes milliseconds for each move.
+        inside = set(group.pids())
+        for pid in set(below(self._pid)) - inside:
             with contextlib.suppress(ProcessLookupError):
                 group.add(pid)
 
@@ -192,17 +195,6 @@ class Launched:
         # Never by a thread: it could outlive the descriptor, and read that of another job in its place.
         await _readable(self._status)
         return os.read(self._status, 4096)
-
-
-async def _started(starting: Awaitable[asyncio.subprocess.Process]) -> tuple[asyncio.subprocess.Process, bool]:
-    """The process, and whether a cancellation came meanwhile: cancelled half way, asyncio waits for ever."""
-    task, cancelled = asyncio.ensure_future(starting), False
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError:
-            cancelled = True
-    return task.result(), cancelled
 
 
 async def _readable(descriptor: int) -> None:
