@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from fairgrid.chain import calls
 from fairgrid.chain.interface import ChainEvent
 from fairgrid.chain.twin import ModelChain
-from fairgrid.pool.core.policy import Policy
+from fairgrid.errors import UsageError
+from fairgrid.pool.core.policy import Policy, changed_policy
 from fairgrid.pool.core.sponsoring import Debt, Grant, Newcomer, SponsorTerms, debts_of, decide
 from fairgrid.pool.onchain.repayments import SETTLED_BLOCKS, Repayments
 from fairgrid.pool.onchain.sponsor import Sponsor
@@ -84,6 +85,9 @@ def test_a_pool_that_wants_its_stakes_back_gives_none_to_workers_that_do_not_rep
     terms = Policy(sponsor_stake_nrlc=STAKE, sponsor_day_stake_nrlc=STAKE, sponsor_only_repaying=True).sponsor_terms
     assert "only to workers that repay" in str(decide(terms, newcomer(repays=False), (), NOW))
     assert isinstance(decide(terms, newcomer(), (), NOW), Grant)
+    with pytest.raises(UsageError, match="sponsor_only_repaying must be true or false"):
+        changed_policy(Policy(), {"sponsor_only_repaying": 1}, source="the policy")
+    assert changed_policy(Policy(), {"sponsor_only_repaying": True}, source="the policy").sponsor_only_repaying
 
 
 def test_coins_alone_are_not_owed() -> None:

@@ -102,6 +102,7 @@ async def got_back(world: World, who: KeySigner = SPONSOR) -> int:
 
 async def indebted(world: World, folder: Path, **life: object) -> Life:
     made = Life(world, folder, **life)  # type: ignore[arg-type]
+    await made.repayer.begin()
     await made.repayer.asking()
     await made.repayer.answered(await give(world))
     assert made.debt.given_nrlc == STAKE
@@ -333,6 +334,7 @@ async def test_a_folder_that_was_restored_does_not_pay_what_was_paid_since(world
     (tmp_path / "restored").mkdir()
     (tmp_path / "restored" / "worker.sqlite").write_bytes(old)
     restored = Life(world, tmp_path / "restored")
+    await restored.repayer.begin()
     restored.earn(10 * STAKE)
     await restored.looks(3)
     assert await got_back(world) == STAKE
@@ -348,6 +350,24 @@ async def test_a_folder_that_was_lost_owes_nothing_by_itself(world: World, tmp_p
     fresh.earn(10 * STAKE)
     await fresh.looks(3)
     assert fresh.debt.refusal and await got_back(world) == 0
+
+
+async def test_a_file_that_was_removed_is_not_made_by_it_and_what_is_owed_goes_into_the_new_one(
+    world: World, tmp_path: Path
+) -> None:
+    life = await indebted(world, tmp_path)
+    for path in tmp_path.glob("worker.sqlite*"):
+        path.unlink()
+    life.earn(STAKE)
+    await life.looks()
+    assert not list(tmp_path.glob("worker.sqlite")) and await got_back(world) == 0
+    life.store.recreate([])
+    life.earn(STAKE)
+    await life.looks()
+    assert life.debt.given_nrlc == STAKE
+    life.earn(STAKE)
+    await life.looks()
+    assert await got_back(world) == STAKE
 
 
 async def test_nothing_is_signed_beside_a_transaction_of_this_key_that_nobody_here_knows(

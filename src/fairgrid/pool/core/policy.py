@@ -240,6 +240,10 @@ def _as_type_of(default: object, value: object, name: str, source: str) -> objec
             except OrderError as error:
                 raise UsageError(f"In {source}, {name} names no address: {error}") from error
         raise UsageError(f"In {source}, {name} must be a list of addresses.")
+    if isinstance(default, bool):
+        if isinstance(value, bool):
+            return value
+        raise UsageError(f"In {source}, {name} must be true or false.")
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise UsageError(f"In {source}, {name} must be a number.")
     if isinstance(default, float):

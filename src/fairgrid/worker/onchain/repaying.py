@@ -71,6 +71,9 @@ class Repayer:
         self._options = options
         self._say = say
         self._one_at_a_time = asyncio.Lock()
+        self._debts: dict[str, Debt] = {}
+        """As on disk: who owes nothing never opens the database for it."""
+        self._database: object = None
         self._unmined: dict[int, SignedTransaction] = {}
         self._said: dict[str, str] = {}
         self._owner_read_at: dict[str, float] = {}
@@ -101,19 +104,20 @@ class Repayer:
             SQLAlchemyError: the database cannot be written.
         """
         async with self._one_at_a_time:
-            if await asyncio.to_thread(self._store.debt, self._workerpool) is not None:
+            if self._workerpool in self._debts:
                 return
             head = await self._chain.head()
             earned = await asyncio.to_thread(self._worker_store.earned, self._workerpool)
             asked = Debt(workerpool=self._workerpool, asked_block=head.number, earned_before=earned)
-            await asyncio.to_thread(self._store.put, asked)
+            await self._put(asked)
 
     async def answered(self, message: Sponsored) -> None:
         """Take the pool's answer; what it claims counts when the chain shows it."""
         async with self._one_at_a_time:
-            debt = await asyncio.to_thread(self._store.debt, self._workerpool)
+            debt = self._debts.get(self._workerpool)
             if message.sponsor is None and message.owed_nrlc is None and message.deposit_tx is None:
                 if debt is not None and not debt.sponsor:
+                    del self._debts[self._workerpool]
                     await asyncio.to_thread(self._store.drop, self._workerpool)
                 return
             if debt is None:
@@ -123,7 +127,7 @@ class Repayer:
             if fault := fault_of_claim(debt, message, own=own):
                 self._tell(fault)
                 if not debt.is_agreed:
-                    await asyncio.to_thread(self._store.put, replace(debt, refusal=fault))
+                    await self._put(replace(debt, refusal=fault))
                 return
             counted = replace(debt, pool_counts_nrlc=message.repaid_nrlc or 0)
             if not debt.is_agreed:
@@ -134,13 +138,15 @@ class Repayer:
                     claimed_nrlc=message.owed_nrlc or 0,
                     refusal="",
                 )
-            await asyncio.to_thread(self._store.put, counted)
+            await self._put(counted)
         await self.look()
 
     # --- paying -------------------------------------------------------------------------------------------------
 
     async def begin(self) -> None:
-        """Read what was signed before, so that its nonces are not given away."""
+        """Read what is owed, and what was signed before, so that its nonces are not given away."""
+        self._debts = {debt.workerpool: debt for debt in await asyncio.to_thread(self._store.debts)}
+        self._database = self._worker_store.database
         for payment in await asyncio.to_thread(self._store.repayments):
             if payment.state is RepaymentState.OPEN:
                 self._unmined[payment.number] = payment.versions[-1]
@@ -154,11 +160,12 @@ class Repayer:
     async def look(self) -> None:
         """Go on with every debt as far as it goes now."""
         async with self._one_at_a_time:
-            for debt in await asyncio.to_thread(self._store.debts):
+            for debt in tuple(self._debts.values()):
                 if not debt.sponsor or debt.refusal or debt.is_settled:
                     continue
                 try:
-                    await self._go_on(debt)
+                    if await self._is_on_disk():
+                        await self._go_on(debt)
                     self.trouble.pop(debt.workerpool, None)
                 except (FairgridError, SQLAlchemyError) as error:
                     # Nothing was sent that is not on disk; the next look goes on from there.
@@ -196,10 +203,10 @@ class Repayer:
         owed = verified(debt, receipt, given)
         if isinstance(owed, str):
             self._tell(owed)
-            await asyncio.to_thread(self._store.put, replace(debt, refusal=owed))
+            await self._put(replace(debt, refusal=owed))
             return None
         agreed = replace(debt, given_nrlc=owed, given_block=receipt.block.number)
-        await asyncio.to_thread(self._store.put, agreed)
+        await self._put(agreed)
         _log.info("a stake is owed", sponsor=debt.sponsor, nrlc=owed)
         if self.pays:
             self._tell(
@@ -281,7 +288,7 @@ class Repayer:
         is_open = any(payment.state is RepaymentState.OPEN for payment in payments)
         counted = replace(debt, repaid_nrlc=shown, is_settled=shown >= debt.given_nrlc and deep and not is_open)
         if counted != debt:
-            await asyncio.to_thread(self._store.put, counted)
+            await self._put(counted)
         if shown >= debt.given_nrlc > debt.repaid_nrlc:
             self._tell(f"The stake of {debt.given_nrlc} nRLC is repaid; this worker owes {debt.sponsor} nothing more.")
         return counted
@@ -324,6 +331,21 @@ class Repayer:
         except (TransactionFailed, FundsError) as error:
             self.trouble[debt.workerpool] = str(error)
             _log.warning("a repayment waits", reason=str(error))
+
+    async def _put(self, debt: Debt) -> None:
+        await asyncio.to_thread(self._store.put, debt)
+        self._debts[debt.workerpool] = debt
+
+    async def _is_on_disk(self) -> bool:
+        """False while the worker's file was removed under it. What is owed is written anew to the one that replaces it;
+        what was signed is known by the nonces that the chain sees."""
+        if await asyncio.to_thread(self._worker_store.is_gone):
+            return False
+        if self._worker_store.database is not self._database:
+            self._database = self._worker_store.database
+            for debt in tuple(self._debts.values()):
+                await self._put(debt)
+        return True
 
     def snapshot(self) -> list[dict[str, Any]]:
         """Why nothing is paid now, as JSON values; empty if nothing is in the way."""
