@@ -34,6 +34,7 @@ from fairgrid.storage.client import StorageClient
 from fairgrid.storage.store import MemoryStore
 from fairgrid.wallet.keys import KeySigner, dev_signer
 from fairgrid.worker.agent import AgentOptions, WorkerAgent
+from fairgrid.worker.computing.gpus import Gpus
 from fairgrid.worker.computing.work import LocalRuntime, LocalWork
 from fairgrid.worker.connection.cache_report import CacheReporter
 from fairgrid.worker.connection.link import LinkOptions
@@ -244,6 +245,7 @@ class AgentSetting:
     ownership: Ownership | None = None
     claims: Callable[[], Machine] | None = None
     """What it says of its machine; None: nothing."""
+    gpus: Gpus | None = None
 
 
 def build_agent(world: World, setting: AgentSetting) -> tuple[WorkerAgent, WorkerStore]:
@@ -265,6 +267,7 @@ def build_agent(world: World, setting: AgentSetting) -> tuple[WorkerAgent, Worke
         misbehaviour=setting.options.misbehaviour,
         slots=setting.options.slots,
         tally=tally,
+        gpus=setting.gpus,
     )
     link = LinkOptions(
         url=setting.url,

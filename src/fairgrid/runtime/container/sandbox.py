@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
 import tempfile
 import time
@@ -27,6 +26,7 @@ from fairgrid.runtime.container.folders import (
     removed_bytes,
     take,
 )
+from fairgrid.runtime.container.gpus import GVISOR_FAULT, gpu_variables, passing_fault
 from fairgrid.runtime.container.groups import GroupVersion, JobGroup, JobGroupV1, JobGroupV2, group_version
 from fairgrid.runtime.container.images import ReadyImage
 from fairgrid.runtime.container.leftovers import remove_container
@@ -36,6 +36,7 @@ from fairgrid.runtime.container.sampled import SampledGroup
 from fairgrid.runtime.container.seccomp import write_profile
 from fairgrid.runtime.interface import Outcome, SandboxJob, Stop
 from fairgrid.runtime.log_sink import LogSink
+from fairgrid.runtime.removal import remove_tree
 from fairgrid.runtime.suspension import Suspension
 
 __all__ = ["ContainerSandbox"]
@@ -98,6 +99,9 @@ class ContainerSandbox:
         """Which images it runs, and behind what."""
         return self._runtime_id
 
+    async def close(self) -> None:
+        """Nothing is kept ready."""
+
     def suspend(self) -> bool:
         """Stop the processes of all containers until `resume`."""
         return self._suspension.suspend()
@@ -116,6 +120,10 @@ class ContainerSandbox:
             HostFailure: there is no engine, the image cannot be had, or the container cannot be started.
         """
         engine = await self._machine.engine()
+        if job.gpus:
+            fault = GVISOR_FAULT if self._machine.is_gvisor else await asyncio.to_thread(passing_fault, engine)
+            if fault is not None:
+                raise HostFailure(f"The job was leased graphics processors, and {fault}.")
         try:
             image = await self._machine.images(engine).ready(job.script)
         except ManifestError as error:
@@ -129,18 +137,19 @@ class ContainerSandbox:
                 # Somebody removed it behind our back.
                 self._machine.images(engine).forget(image.image_id)
                 image = await self._machine.images(engine).ready(job.script)
-                shutil.rmtree(scratch, ignore_errors=True)
+                remove_tree(scratch)
                 scratch.mkdir()
                 outcome = await self._run_in(scratch, engine, image, job)
             return outcome
         finally:
-            await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
+            await asyncio.to_thread(remove_tree, scratch)
 
     async def _run_in(self, scratch: Path, engine: Engine, image: ReadyImage, job: SandboxJob) -> Outcome:
         await asyncio.to_thread(make_scratch, scratch)
         await asyncio.to_thread(make_readable, job.input_folder)
         checkpoint, resumed = _checkpoint_folder(job, scratch)
-        environment = {"HOME": "/tmp", **job.environment, "FAIRGRID_SEED": job.seed.hex()}
+        variables = dict(gpu_variables(job.gpus, kind=engine.kind))
+        environment = {"HOME": "/tmp", **job.environment, "FAIRGRID_SEED": job.seed.hex(), **variables}
         name = new_name()
         plan = Plan(
             name=name,

@@ -11,8 +11,6 @@ import os
 import sys
 from typing import Final
 
-import wasmtime
-
 from fairgrid.runtime.wasm.engine import EngineClass, new_engine
 from fairgrid.runtime.wasm.lockdown import die_with_parent, limit_resources, lock_calls, lock_files
 from fairgrid.runtime.wasm.module_format import MAX_MODULE_BYTES, program_fault
@@ -34,6 +32,9 @@ _NICE: Final = 5
 
 def main() -> None:
     """Compile, and end."""
+    # Now, while there are files to load it from. Who only starts this process does not load it at all.
+    import wasmtime
+
     die_with_parent()
     engine_class = EngineClass(sys.argv[1])
     trusted = sys.argv[2:] == [INTERPRETER]
