@@ -19,6 +19,8 @@ import struct
 import sys
 import time
 
+__all__ = ["main"]
+
 _NEW_USER, _NEW_NETWORK = 0x10000000, 0x40000000
 _OWNER_OF_NAMESPACE = 0xB701
 _GET_FLAGS, _SET_FLAGS, _UP = 0x8913, 0x8914, 1
