@@ -37,6 +37,7 @@ from fairgrid.storage.client import StorageClient
 from fairgrid.storage.store import MemoryStore
 from fairgrid.wallet.keys import KeySigner, dev_signer
 from fairgrid.worker.agent import AgentOptions, WorkerAgent
+from fairgrid.worker.computing.gpus import Gpus
 from fairgrid.worker.computing.work import LocalRuntime, LocalWork
 from fairgrid.worker.connection.cache_report import CacheReporter
 from fairgrid.worker.connection.link import LinkOptions
@@ -274,6 +275,7 @@ class AgentSetting:
     ownership: Ownership | None = None
     chain: Chain | None = None
     """The agent's own view of the chain; None: that of the world."""
+    gpus: Gpus | None = None
 
 
 def build_agent(world: World, setting: AgentSetting) -> tuple[WorkerAgent, WorkerStore]:
@@ -296,6 +298,7 @@ def build_agent(world: World, setting: AgentSetting) -> tuple[WorkerAgent, Worke
         misbehaviour=setting.options.misbehaviour,
         slots=setting.options.slots,
         tally=tally,
+        gpus=setting.gpus,
     )
     link = LinkOptions(
         url=setting.url,
