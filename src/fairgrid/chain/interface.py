@@ -144,6 +144,10 @@ class Chain(Protocol):
     def chain_id(self) -> int: ...
     @property
     def hub(self) -> str: ...
+    @property
+    def rlc(self) -> str:
+        """The address of the token that the hub escrows."""
+        ...
 
     async def head(self, *, within_s: float = 0.0) -> Block:
         """The newest block; one that was it up to ``within_s`` seconds ago will do."""
@@ -204,6 +208,10 @@ class Chain(Protocol):
 
     async def rlc_balance(self, address: str) -> int:
         """RLC held outside the escrow (nRLC)."""
+        ...
+
+    async def deposit_transfers(self, sender: str, recipient: str, *, from_block: int) -> tuple[ChainEvent, ...]:
+        """The hub's ``Transfer`` events from one account in the escrow to another, oldest first, as it is now."""
         ...
 
     async def prepare(self, call: Call, signer: Signer, *, nonce: int | None = None) -> SignedTransaction:
