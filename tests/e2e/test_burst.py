@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -19,7 +18,6 @@ from fairgrid.localnet.accounts import DEPLOYER, POOL_OWNER, REQUESTER, fund_acc
 from fairgrid.localnet.network import WorkerSpec
 from fairgrid.localnet.processes import Guardian, ProcessSpec, RunningProcess, start_process
 from fairgrid.market.client import MarketClient
-from fairgrid.pool.client import PoolClient
 from fairgrid.wallet.keystore import open_or_create_key
 from tests.e2e.network import Answer, Network, running_network
 
@@ -132,54 +130,14 @@ def until_on_the_market(lab: Network, workerpool: str) -> None:
         time.sleep(0.2)
 
 
-def bought(
-    lab: Network,
-    out: str,
-    *,
-    tasks: int,
-    most: int = APP_PRICE + AWAY_PRICE,
-    daily: int = 30 * AWAY_PRICE,
-    age_s: int = 0,
-    more: tuple[str, ...] = (),
-) -> Answer:
-    """Run a bag with burst; ``most`` is the cap for one task, ``daily`` that of a day."""
+def bought(lab: Network, out: str, *, tasks: int, most: int, more: tuple[str, ...] = ()) -> Answer:
+    """Run a bag with burst; ``most`` is the cap for one task."""
     rules, items = lab.scratch / "burst.toml", lab.scratch / "items.txt"
-    rules.write_text(f"[burst]\nmax_price_nrlc = {most}\ndaily_cap_nrlc = {daily}\nmin_queue_age_s = {age_s}\n")
+    rules.write_text(f"[burst]\nmax_price_nrlc = {most}\ndaily_cap_nrlc = {10 * AWAY_PRICE}\n")
     items.write_text("".join(f"{number}\n" for number in range(tasks)))
     script = lab.script("square.py", JOB)
     arguments = ("run", script, "--each", items, "--burst", "--burst-rules", rules, "--trust", "0", "--out", out)
     return lab.fairgrid(*arguments, *more, "--json", timeout_s=200)
-
-
-@contextmanager
-def a_queue_at_home(lab: Network) -> Iterator[None]:
-    """While the block runs the lab's one slot is taken, and the next task has waited for two seconds at least."""
-    script, items = lab.script("long.py", "import time\ntime.sleep(600)\n"), lab.scratch / "long.txt"
-    items.write_text("1\n2\n")
-    arguments = ("run", script, "--each", items, "--trust", "0", "--out", lab.scratch / "long")
-    process = subprocess.Popen(
-        lab.command(*arguments), env=lab.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        until_waited(lab, 2.0)
-        yield
-    finally:
-        process.kill()
-        process.wait()
-
-
-def until_waited(lab: Network, seconds: float) -> None:
-    """Wait until the lab's oldest waiting task is that old."""
-
-    async def oldest_wait_s() -> float:
-        here = lab.local.network
-        async with PoolClient(here.pool) as pool:
-            return (await pool.room(trust=0, requester=lab.local.accounts[REQUESTER].address)).oldest_wait_s
-
-    end = time.monotonic() + 100
-    while lab.wait(oldest_wait_s()) < seconds:
-        assert time.monotonic() < end, "nothing waits at home"
-        time.sleep(0.2)
 
 
 def workerpools(lab: Network, deals: list[str]) -> list[str]:
@@ -223,32 +181,9 @@ def test_one_nrlc_above_the_cap_is_not_bought_and_waits_in_the_own_pool(lab: Net
     assert workerpools(lab, [deal["dealId"] for deal in told["deals"]]) == [lab.local.network.pool_address]
 
 
-def test_what_the_day_has_cost_already_is_not_spent_again(lab: Network, away: Away) -> None:
-    first = bought(lab, "today", tasks=2)
-    assert first.code == 0, first.stdout + first.stderr
-    assert first.document["priceElsewhere"] == APP_PRICE + AWAY_PRICE
-    again = bought(lab, "later-today", tasks=2, daily=APP_PRICE + AWAY_PRICE)
-    assert again.code == 0, again.stdout + again.stderr
-    told = again.document
-    assert told["completed"] == 2 and told["priceElsewhere"] == 0 and "1 wait" in told["why"]
-    assert workerpools(lab, [deal["dealId"] for deal in told["deals"]]) == [lab.local.network.pool_address]
-
-
 def test_who_is_no_member_of_the_lab_buys_nothing_anywhere(lab: Network, away: Away) -> None:
     stranger = lab.scratch / "stranger"
     address = open_or_create_key(stranger).address
     answer = bought(lab, "refused", tasks=2, most=APP_PRICE + AWAY_PRICE, more=("--key-folder", str(stranger)))
     assert answer.code == 2 and "private" in answer.document["message"]
     assert not list((lab.local.folder.path / "deals" / address).rglob("0x*.json"))
-
-
-def test_a_full_pool_is_waited_for_until_its_oldest_task_is_as_old_as_the_rules_say(lab: Network, away: Away) -> None:
-    early = bought(lab, "early", tasks=2, age_s=3_600)
-    assert early.code == 0, early.stdout + early.stderr
-    assert (early.document["completed"], early.document["priceElsewhere"]) == (2, 0)
-    assert "less than 3600 s" in early.document["why"]
-    with a_queue_at_home(lab):
-        late = bought(lab, "late", tasks=1, age_s=1)
-    assert late.code == 0, late.stdout + late.stderr
-    assert [(deal["elsewhere"], deal["tasks"]) for deal in late.document["deals"]] == [(True, 1)]
-    assert workerpools(lab, [late.document["deals"][0]["dealId"]]) == [away.workerpool]
