@@ -14,7 +14,9 @@ from fairgrid.client.job import (
     MAX_INPUT_BYTES,
     MAX_TASKS,
     Job,
+    JobRuntime,
     manifest_of,
+    parse_gpus,
     parse_size,
     prepare_job,
     read_items,
@@ -23,6 +25,7 @@ from fairgrid.client.job import (
 from fairgrid.errors import ManifestError, ServiceRefused, UsageError
 from fairgrid.protocol.cid import cid_of
 from fairgrid.protocol.manifest import parse_manifest
+from fairgrid.protocol.needs import GpuNeed, Needs
 from fairgrid.runtime.interface import SandboxJob
 from fairgrid.runtime.twin import FunctionSandbox
 from fairgrid.runtime.wasm.interpreters import default_runtime_id, interpreter_sha256
@@ -77,6 +80,37 @@ def test_size_is_read_with_units_of_1024(text: str, size: int) -> None:
 def test_what_is_no_size_is_refused_with_its_option(text: str) -> None:
     with pytest.raises(UsageError, match="--memory"):
         parse_size(text, "--memory")
+
+
+@pytest.mark.parametrize(
+    ("text", "need"),
+    [
+        ("1", GpuNeed(1)),
+        ("2:16G", GpuNeed(2, 16 << 30)),
+        (" 1:40g:A100 ", GpuNeed(1, 40 << 30, "a100")),
+        ("4::tesla t4", GpuNeed(4, 0, "tesla t4")),
+    ],
+)
+def test_graphics_processors_are_read_by_count_memory_and_model(text: str, need: GpuNeed) -> None:
+    assert parse_gpus(text) == need
+
+
+@pytest.mark.parametrize("text", ["", "0", "65", "-1", "1:lots", "a100", "1:1G:", "1:1G:*", "1:0G", "1:1G:a100:b"])
+def test_what_says_no_graphics_processors_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="--gpus"):
+        parse_gpus(text)
+
+
+def test_a_need_for_graphics_processors_is_in_the_manifest_and_a_script_cannot_have_one(
+    script: Path, tmp_path: Path
+) -> None:
+    image = tmp_path / "image.oci.tar"
+    image.write_bytes(script.read_bytes())
+    job = Job(image, (), (), JobRuntime.of("oci/linux-x86_64")).needing(GpuNeed(2, 16 << 30))
+    assert manifest_of(job, timeref=1).needs == Needs(gpus=GpuNeed(2, 16 << 30))
+    assert manifest_of(job.needing(None), timeref=1).needs.is_empty
+    with pytest.raises(UsageError, match=r"passes no devices.*Nothing was signed"):
+        Job(script, (), (), JobRuntime.of(RUNTIME)).needing(GpuNeed(1))
 
 
 def test_job_knows_its_interpreter(script: Path) -> None:

@@ -33,6 +33,7 @@ from fairgrid.storage.client import StorageClient
 from fairgrid.storage.store import MemoryStore
 from fairgrid.wallet.keys import KeySigner, dev_signer
 from fairgrid.worker.agent import AgentOptions, WorkerAgent
+from fairgrid.worker.computing.gpus import Gpus
 from fairgrid.worker.computing.work import LocalRuntime, LocalWork
 from fairgrid.worker.connection.cache_report import CacheReporter
 from fairgrid.worker.connection.link import LinkOptions
@@ -241,6 +242,7 @@ class AgentSetting:
     """Asked each time, instead of ``policy``."""
     owner: OwnerWatch | None = None
     ownership: Ownership | None = None
+    gpus: Gpus | None = None
 
 
 def build_agent(world: World, setting: AgentSetting) -> tuple[WorkerAgent, WorkerStore]:
@@ -262,6 +264,7 @@ def build_agent(world: World, setting: AgentSetting) -> tuple[WorkerAgent, Worke
         misbehaviour=setting.options.misbehaviour,
         slots=setting.options.slots,
         tally=tally,
+        gpus=setting.gpus,
     )
     link = LinkOptions(
         url=setting.url,

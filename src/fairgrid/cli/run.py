@@ -23,7 +23,7 @@ from fairgrid.client.burst import RULES_NAME, load_burst_rules
 from fairgrid.client.client import Client, LaneWish, TrustWish
 from fairgrid.client.dependencies import parse_dependency
 from fairgrid.client.follow import Ending
-from fairgrid.client.job import Job, parse_size, read_items
+from fairgrid.client.job import Job, parse_gpus, parse_size, read_items
 from fairgrid.client.journal import DealRecord
 from fairgrid.client.live import watching
 from fairgrid.client.progress import OnProgress
@@ -76,6 +76,14 @@ def run(
     ] = None,
     memory: Annotated[str, typer.Option("--memory", help="Limit of memory, e.g. 512M or 2G.")] = "1G",
     output_limit: Annotated[str, typer.Option("--output-limit", help="Limit of all output files, e.g. 64M.")] = "256M",
+    gpus: Annotated[
+        str | None,
+        typer.Option(
+            "--gpus",
+            metavar="COUNT[:MEMORY[:MODEL]]",
+            help="Graphics processors that each task needs, e.g. 1, 2:16G or 1:40G:a100; for OCI images.",
+        ),
+    ] = None,
     canonical: Annotated[
         list[str] | None,
         typer.Option(
@@ -144,6 +152,7 @@ def run(
         checkpoint=checkpoint,
     )
     job = replace(job, canonicaliser=tuple(read_rule(text) for text in canonical or []))
+    job = job.needing(parse_gpus(gpus) if gpus is not None else None)
     if each is not None or tasks is not None:
         job = job.as_bag(read_items(each) if each is not None else (), tasks=tasks)
     wish = TrustWish(trust, workers_at_least)

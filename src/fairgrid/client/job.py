@@ -16,8 +16,10 @@ from fairgrid.protocol.canonical import CanonicalRule
 from fairgrid.protocol.cid import CidBuilder
 from fairgrid.protocol.hexes import ZERO32
 from fairgrid.protocol.manifest import FileRef, Item, Manifest, Resources, TaskRef
+from fairgrid.protocol.needs import GpuNeed, Needs
 from fairgrid.protocol.paths import path_fault
 from fairgrid.runtime.catalogue import runtime_info
+from fairgrid.runtime.gpus import gpu_fault
 from fairgrid.runtime.interface import Sandbox
 from fairgrid.runtime.job import JobResult, TaskContext, run_job
 from fairgrid.runtime.program_check import check_program
@@ -32,6 +34,7 @@ __all__ = [
     "PreparedJob",
     "local_files",
     "manifest_of",
+    "parse_gpus",
     "parse_size",
     "prepare_job",
     "read_items",
@@ -50,6 +53,8 @@ MAX_TASKS = 100_000
 _READ_BYTES = 1 << 20
 _UPLOADS_AT_ONCE = 8
 _SIZE = re.compile(r"(\d{1,12})\s*([KMG]?)I?B?", re.ASCII | re.IGNORECASE)
+_GPUS = re.compile(r"(\d{1,3})(?::(\d{1,9}\s*[kmg]i?b?)?(?::([a-z0-9][a-z0-9 ._-]{0,99}))?)?", re.ASCII)
+_MOST_GPUS = 64
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
@@ -97,6 +102,19 @@ class Job:
     """How files of the result are written before they are hashed, so that machines that differ a little agree."""
     checkpoint: bool = False
     """Each task has a folder that survives a restart of its worker."""
+    gpus: GpuNeed | None = None
+    """Graphics processors that each task needs."""
+
+    def needing(self, gpus: GpuNeed | None) -> Job:
+        """The same job on machines with such graphics processors; None: it needs none.
+
+        Raises:
+            UsageError: its runtime cannot reach any.
+        """
+        fault = gpu_fault(runtime_info(self.runtime.runtime_id)) if gpus is not None else None
+        if fault is not None:
+            raise UsageError(f"{fault} Nothing was signed.")
+        return replace(self, gpus=gpus)
 
     def as_bag(self, items: Sequence[Sequence[str]] = (), *, tasks: int | None = None) -> Job:
         """The same job many times: once for each of ``items``, or ``tasks`` times alike (their index differs).
@@ -197,6 +215,21 @@ def parse_size(text: str, option: str) -> int:
     return int(found[1]) * _UNITS[found[2].upper()]
 
 
+def parse_gpus(text: str) -> GpuNeed:
+    """What ``--gpus`` says: ``2``, ``2:16G`` (memory of each), or ``1:40G:a100`` (a part of the model's name).
+
+    Raises:
+        UsageError: it says something else.
+    """
+    found = _GPUS.fullmatch(text.strip().lower())
+    if found is None or not 1 <= int(found[1]) <= _MOST_GPUS:
+        raise UsageError(
+            f"--gpus {text!r} is not COUNT[:MEMORY[:MODEL]] with a count from 1 to {_MOST_GPUS}. Give one such as 1, "
+            f"2:16G or 1:40G:a100."
+        )
+    return GpuNeed(int(found[1]), parse_size(found[2], "--gpus") if found[2] else 0, found[3] or "")
+
+
 def manifest_of(job: Job, *, timeref: int) -> Manifest:
     """The manifest of a job; ``timeref`` in seconds gives the default fuel."""
     references = {path: _file_ref(path) for path in dict.fromkeys((*job.inputs, *chain.from_iterable(job.item_inputs)))}
@@ -214,6 +247,7 @@ def manifest_of(job: Job, *, timeref: int) -> Manifest:
         canonicaliser=job.canonicaliser,
         items=tuple(_items(job, references)),
         checkpoint=job.checkpoint,
+        needs=Needs(gpus=job.gpus),
     )
 
 

@@ -38,6 +38,7 @@ from fairgrid.protocol.results import (
     rule_error,
 )
 from fairgrid.runtime.interface import Limits, Outcome, Sandbox, SandboxJob, Stop
+from fairgrid.runtime.removal import remove_tree
 from fairgrid.runtime.watch import JobWatch
 
 __all__ = [
@@ -131,6 +132,7 @@ async def run_job(
     dependencies: Mapping[str, Path] | None = None,
     watch: JobWatch | None = None,
     checkpoint: Path | None = None,
+    gpus: tuple[int, ...] = (),
 ) -> JobResult:
     """Run task ``context.index`` of a manifest.
 
@@ -139,6 +141,7 @@ async def run_job(
     job that depends on a task that ended with an error is not run: that is its own, agreed error.
     ``workdir`` is this run's own; what an earlier run left there is removed, and at the end only ``result`` is in it.
     ``wall_s`` is this machine's patience. ``watch`` looks on while it runs.
+    ``gpus`` are numbers of graphics processors that were leased for this run; it gets those and no others.
     ``checkpoint`` is a folder in which a job that asks for it keeps its checkpoint from run to run. A run that went on
     from one and did not end well is done again from the start, so that errors never depend on where a run began.
 
@@ -180,13 +183,14 @@ async def run_job(
             checkpoint=manifest.checkpoint,
             checkpoint_folder=checkpoint if manifest.checkpoint else None,
             watch=watch,
+            gpus=gpus,
         )
         if job.checkpoint_folder is not None:
             await asyncio.to_thread(job.checkpoint_folder.mkdir, parents=True, exist_ok=True)
         outcome = await sandbox.run(job)
         if outcome.resumed and outcome.stop in _AGREED and (outcome.stop, outcome.exit_code) != (Stop.EXITED, 0):
             assert checkpoint is not None
-            await asyncio.to_thread(shutil.rmtree, checkpoint, ignore_errors=True)
+            await asyncio.to_thread(remove_tree, checkpoint)
             await asyncio.to_thread(checkpoint.mkdir, parents=True, exist_ok=True)
             await asyncio.to_thread(_make_anew, workdir / "out")
             outcome = await sandbox.run(job)
@@ -227,7 +231,7 @@ def task_environment(
 def _lay_out(script: FileRef, references: Sequence[FileRef], inputs: Mapping[str, Path], workdir: Path) -> None:
     for name in _FOLDERS:
         if (workdir / name).exists():
-            shutil.rmtree(workdir / name)
+            remove_tree(workdir / name)
         (workdir / name).mkdir(parents=True)
     _place(script, inputs, workdir / "app" / script.name)
     for reference in references:
@@ -257,14 +261,14 @@ def _lay_out_dependencies(
 
 
 def _make_anew(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+    remove_tree(folder)
     folder.mkdir(parents=True)
 
 
 def _tidy(workdir: Path) -> None:
     """Keep the result and nothing else."""
     for name in _FOLDERS[:-1]:
-        shutil.rmtree(workdir / name)
+        remove_tree(workdir / name)
 
 
 def _place(reference: FileRef, inputs: Mapping[str, Path], target: Path) -> None:

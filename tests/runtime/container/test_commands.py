@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from fairgrid.runtime.container.commands import Plan, run_command
 from fairgrid.runtime.container.engines import Engine, EngineKind
+from fairgrid.runtime.container.gpus import gpu_variables, passing_fault
 from fairgrid.runtime.interface import Limits
 
 PODMAN = Engine(
@@ -57,6 +60,28 @@ def test_graphics_cards_are_passed_by_number_and_only_those_that_are_leased() ->
     plan = replace(PLAN, gpus=(0, 2))
     assert values(run_command(PODMAN, plan), "--device") == ["nvidia.com/gpu=0", "nvidia.com/gpu=2"]
     assert values(run_command(DOCKER, plan), "--gpus") == ['"device=0,2"']
+
+
+def test_inside_a_container_leased_cards_count_from_0_and_without_a_lease_there_are_none() -> None:
+    for kind in EngineKind:
+        assert gpu_variables((2, 5), kind=kind) == (("CUDA_VISIBLE_DEVICES", "0,1"),)
+    assert dict(gpu_variables((), kind=EngineKind.PODMAN)) == {"CUDA_VISIBLE_DEVICES": ""}
+    # An image for CUDA wants all of them, and docker may have been told to give what it wants.
+    none = {"CUDA_VISIBLE_DEVICES": "", "NVIDIA_VISIBLE_DEVICES": "void"}
+    assert dict(gpu_variables((), kind=EngineKind.DOCKER)) == none
+
+
+def test_an_engine_that_was_not_told_of_the_cards_says_how_to_tell_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    folders = (tmp_path / "absent", tmp_path)
+    (tmp_path / "other.json").write_text('{"kind": "vendor.com/net"}')
+    assert "nvidia-ctk cdi generate" in str(passing_fault(PODMAN, folders))
+    (tmp_path / "nvidia.yaml").write_text("kind: nvidia.com/gpu\n")
+    assert passing_fault(PODMAN, folders) is None
+    assert "--runtime=docker" in str(passing_fault(DOCKER, folders))
+    assert passing_fault(replace(DOCKER, runtimes=("runc", "nvidia"))) is None
 
 
 def test_a_network_is_there_only_for_a_job_that_may_and_never_the_machines_own() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from fairgrid.runtime.engines.interface import CellUse
 from fairgrid.runtime.interface import Limits, SandboxJob
 
-__all__ = ["SCRIPT", "Uses", "job_in", "until"]
+__all__ = ["SCRIPT", "Uses", "gpu_teller", "job_in", "until"]
 
 SCRIPT = "import sys, random; open('/iexec_out/r', 'w').write(f'{sys.argv[1:]} {random.random()}'); print('hi')"
 
@@ -28,6 +28,19 @@ def job_in(folder: Path, script: str = SCRIPT, *, wall_s: float = 50.0) -> Sandb
         seed=bytes(range(32)),
         limits=Limits(fuel=10**10, wall_s=wall_s),
     )
+
+
+def gpu_teller(folder: Path) -> str:
+    """A Python for cells that writes the graphics processors it got to ``gpus``, and ends when there is ``go``."""
+    path = folder / "python"
+    path.write_text(
+        "#!/bin/sh\n"
+        'echo "$CUDA_VISIBLE_DEVICES" > "$3/gpus.new" && mv "$3/gpus.new" "$3/gpus"\n'
+        f"while [ ! -e {folder}/go ]; do sleep 0.1; done\n"
+        'echo "{}" > "$3/outcome.json"\n'
+    )
+    path.chmod(0o755)
+    return str(path)
 
 
 class Uses(list[CellUse]):

@@ -20,18 +20,30 @@ _READY_S = 120.0
 _RAY_STARTS = 5
 _RAY_HOST = "127.0.0.2"
 """Ray takes 127.0.0.1 for the address of this machine in its network."""
-_WORKER = ("--nthreads", "4", "--nworkers", "1", "--no-nanny", "--no-dashboard", "--host", "127.0.0.1")
+_WORKER = (
+    "--nthreads",
+    "4",
+    "--resources",
+    "GPU=2",
+    "--nworkers",
+    "1",
+    "--no-nanny",
+    "--no-dashboard",
+    "--host",
+    "127.0.0.1",
+)
 
 
 @contextmanager
 def running_dask() -> Iterator[str]:
-    """Its address; one worker of four threads."""
+    """Its address; one worker of four threads, on a node that says it has two graphics processors."""
     (port,) = free_ports(1)
     address = f"tcp://127.0.0.1:{port}"
     with tempfile.TemporaryDirectory(prefix="fgdask-") as folder:
         log = (Path(folder) / "log").open("ab")
+        described = os.environ | {"PATH": f"{_described_machine(Path(folder))}:{os.environ['PATH']}"}
         started = [
-            subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder)
+            subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder, env=described)
             for command in (
                 [*_dask("scheduler"), "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"],
                 [*_dask("worker"), address, *_WORKER, "--local-directory", folder],
@@ -51,13 +63,22 @@ def running_dask() -> Iterator[str]:
             log.close()
 
 
+def _described_machine(folder: Path) -> Path:
+    """A folder of tools that say that this machine has two graphics processors."""
+    tool = folder / "bin" / "nvidia-smi"
+    tool.parent.mkdir()
+    tool.write_text('#!/bin/sh\nfor n in 0 1; do echo "$n, GPU-$n$n$n$n, Tiny, 1024, Disabled"; done\n')
+    tool.chmod(0o755)
+    return tool.parent
+
+
 def _dask(what: str) -> list[str]:
     return [sys.executable, "-m", f"distributed.cli.dask_{what}"]
 
 
 @contextmanager
 def running_ray() -> Iterator[str]:
-    """Its address; a head that says it has four processors."""
+    """Its address; a head that says it has four processors and two GPUs."""
     # Of this process, too, which joins it; read when ray is imported.
     os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_AUTH_MODE="disabled")
     with ExitStack() as stack:
@@ -80,7 +101,13 @@ def running_ray() -> Iterator[str]:
 
 def _start_ray(folder: Path, port: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}"]
-    command += [f"--node-ip-address={_RAY_HOST}", "--num-cpus=4", "--memory=8000000000", f"--temp-dir={folder}"]
+    command += [
+        f"--node-ip-address={_RAY_HOST}",
+        "--num-cpus=4",
+        "--num-gpus=2",
+        "--memory=8000000000",
+        f"--temp-dir={folder}",
+    ]
     command += ["--object-store-memory=100000000", "--include-dashboard=false", "--disable-usage-stats"]
     with (folder / "said").open("ab") as said:
         return subprocess.Popen(

@@ -48,7 +48,8 @@ JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 JobCompType=jobcomp/none
 MpiDefault=none
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=64000 State=UNKNOWN
+GresTypes=gpu
+NodeName={host} Gres=gpu:tiny:2 NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=64000 State=UNKNOWN
 PartitionName=lab Nodes=ALL Default=YES MaxTime=INFINITE State=UP DefMemPerCPU=100
 """
 
@@ -121,7 +122,7 @@ class SlurmCluster:
 
 @contextmanager
 def running_slurm(folder: Path, *, cpus: int = 16) -> Iterator[SlurmCluster]:
-    """A cluster of one node that says it has ``cpus`` processors, for the time of the block."""
+    """A cluster of one node that says it has ``cpus`` processors and two GPUs, for the time of the block."""
     tools = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "srun")
     found = all(shutil.which(tool, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin") for tool in tools)
     need(found, "Slurm is not installed: make system-deps")
@@ -141,6 +142,10 @@ def running_slurm(folder: Path, *, cpus: int = 16) -> Iterator[SlurmCluster]:
         cpus=cpus,
     )
     (folder / "slurm.conf").write_text(conf)
+    for number in range(2):
+        # Slurm counts and numbers character devices; it never opens them.
+        (folder / f"nvidia{number}").symlink_to("/dev/null")
+    (folder / "gres.conf").write_text(f"AutoDetect=off\nName=gpu Type=tiny File={folder}/nvidia[0-1]\n")
     cluster = SlurmCluster(folder)
     try:
         cluster.start("munged")

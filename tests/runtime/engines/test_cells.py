@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -120,3 +122,13 @@ async def test_a_runtime_that_the_other_machine_lacks_is_told_as_its_failure(tmp
 
 async def test_a_suspended_worker_is_told_that_its_engine_cannot(tmp_path: Path) -> None:
     assert not EngineSandbox(LocalEngine(), "r/1").suspend()
+
+
+def test_a_cell_of_the_default_level_loads_nothing_that_costs_more_than_its_own_start() -> None:
+    costly = {"httpx", "psutil", "pydantic", "rich", "sqlalchemy", "structlog", "wasmtime"}
+    text = (
+        "import sys, fairgrid.runtime.engines.cell, fairgrid.runtime.wasm.provider\n"
+        f"print(*sorted({costly!r} & set(sys.modules)))"
+    )
+    said = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=50, check=True)
+    assert said.stdout.split() == []

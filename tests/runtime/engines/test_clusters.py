@@ -11,14 +11,14 @@ import psutil
 import pytest
 
 from fairgrid.errors import HostFailure
-from fairgrid.runtime.engines.interface import Engine
+from fairgrid.runtime.engines.interface import Cell, Engine
 from fairgrid.runtime.engines.opening import opened_engine
 from fairgrid.runtime.engines.options import EngineKind, EngineOptions
 from fairgrid.runtime.engines.sandbox import EngineSandbox
 from fairgrid.runtime.engines.trial import tried_on
 from fairgrid.runtime.interface import Stop
 from fairgrid.runtime.wasm.interpreters import InstalledRuntime
-from tests.runtime.engines.jobs import Uses, job_in, until
+from tests.runtime.engines.jobs import Uses, gpu_teller, job_in, until
 
 pytestmark = [
     pytest.mark.timeout(240),
@@ -107,6 +107,23 @@ async def test_closing_ends_every_cell(
     with pytest.raises(HostFailure):
         await running
     await until(lambda: not cells_below(tmp_path), 60)
+
+
+async def test_cells_never_share_a_graphics_processor_and_the_third_waits(
+    options: EngineOptions, tmp_path: Path
+) -> None:
+    told = replace(options, python=gpu_teller(tmp_path), gpus=2)
+    async with opened_engine(told, tmp_path / "engine", prefix="fairgrid-test") as engine:
+        cells = [Cell(f"fairgrid-test-{name}", tmp_path / name, 60.0, 1 << 20, gpus=1) for name in "abc"]
+        for cell in cells:
+            cell.folder.mkdir()
+        running = asyncio.gather(*(engine.run(cell) for cell in cells))
+        await until(lambda: len(list(tmp_path.glob("*/gpus"))) == 2)
+        assert sorted(path.read_text().strip() for path in tmp_path.glob("*/gpus")) == ["0", "1"]
+        await asyncio.sleep(1.0)
+        assert len(list(tmp_path.glob("*/gpus"))) == 2
+        (tmp_path / "go").touch()
+        await running
 
 
 @pytest.mark.parametrize("kind", [EngineKind.RAY, EngineKind.DASK])

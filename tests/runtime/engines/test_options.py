@@ -48,6 +48,10 @@ def test_a_whole_table_is_read() -> None:
         ({"kind": "dask", "address": "--evil"}, "without blanks"),
         ({"kind": "dask", "address": "a", "shared_folder": "no"}, "true or false"),
         ({"kind": "slurm", "submit": "--qos=low"}, "list of texts"),
+        ({"kind": "slurm", "gpus": 65}, "whole number from 0 to 64"),
+        ({"kind": "slurm", "gpus": 1, "mode": "allocation"}, "no graphics processors. Use mode = 'jobs'"),
+        ({"kind": "ray", "address": "a:1", "gpu_type": "a100"}, "gpu_type is a key of slurm"),
+        (KUBERNETES | {"gpus": 1}, "a pod without privileges starts no containers"),
     ],
 )
 def test_what_cannot_be_used_is_refused_with_the_reason(table: Any, words: str) -> None:

@@ -24,7 +24,7 @@ from fairgrid.runtime.engines.trial import tried_on
 from fairgrid.runtime.interface import Stop
 from fairgrid.runtime.wasm.interpreters import InstalledRuntime
 from fairgrid.worker.setup.pilot import ask_slurm, find_pilot
-from tests.runtime.engines.jobs import Uses, job_in, until
+from tests.runtime.engines.jobs import Uses, gpu_teller, job_in, until
 from tests.runtime.engines.slurm_cluster import SlurmCluster
 
 pytestmark = pytest.mark.timeout(120)
@@ -188,6 +188,32 @@ async def test_the_workers_secrets_do_not_reach_the_node(
         await engine.run(Cell("fairgrid-test-x", tmp_path / "cell", 10.0, 1 << 20))
     environment = (tmp_path / "environment").read_text()
     assert "SLURM_JOB_ID=" in environment and "hush" not in environment
+
+
+async def test_cells_never_share_a_graphics_processor_and_the_third_waits(slurm: SlurmCluster, tmp_path: Path) -> None:
+    options = replace(OPTIONS, python=gpu_teller(tmp_path), gpus=2, gpu_type="tiny")
+    async with opened(tmp_path, options) as engine:
+        cells = [Cell(f"fairgrid-test-{name}", tmp_path / name, 10.0, 1 << 20, gpus=1) for name in "abc"]
+        for cell in cells:
+            cell.folder.mkdir()
+        running = asyncio.gather(*(engine.run(cell) for cell in cells))
+        await until(lambda: len(list(tmp_path.glob("*/gpus"))) == 2)
+        assert sorted(path.read_text().strip() for path in tmp_path.glob("*/gpus")) == ["0", "1"]
+        assert len(slurm.jobs("RUNNING")) == 2 and len(slurm.jobs("PENDING")) == 1
+        (tmp_path / "go").touch()
+        await running
+        both = Cell("fairgrid-test-d", tmp_path / "d", 10.0, 1 << 20, gpus=2)
+        both.folder.mkdir()
+        await engine.run(both)
+    assert (tmp_path / "d" / "gpus").read_text().strip() == "0,1"
+
+
+async def test_graphics_processors_that_the_cluster_has_not_are_refused_in_its_words(
+    slurm: SlurmCluster, tmp_path: Path
+) -> None:
+    async with opened(tmp_path, replace(OPTIONS, gpus=2, gpu_type="huge")) as engine:
+        with pytest.raises(HostFailure, match=r"[Ii]nvalid generic resource|not available"):
+            await engine.run(Cell("fairgrid-test-x", tmp_path, 10.0, 1 << 20, gpus=1))
 
 
 @pytest.mark.parametrize(

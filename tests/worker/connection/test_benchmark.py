@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from fairgrid.protocol.machine import Benchmark, Gpu
+from fairgrid.runtime.gpus import GpuDevice
 from fairgrid.runtime.interface import Outcome, SandboxJob, Stop
 from fairgrid.runtime.twin import FunctionSandbox
 from fairgrid.runtime.wasm.interpreters import default_runtime_id, install_interpreter
@@ -21,7 +22,7 @@ from fairgrid.worker.connection.benchmark import (
     measure_fuel,
     measure_memory,
 )
-from fairgrid.worker.connection.claims import find_gpus, machine_claims
+from fairgrid.worker.connection.claims import claimed_gpus, machine_claims
 from fairgrid.worker.owner.policy import WorkerPolicy
 
 DAY = 86_400.0
@@ -93,14 +94,8 @@ def test_claims_are_never_more_than_owner_and_machine_give(tmp_path: Path) -> No
     assert here(WorkerPolicy(levels=("vm",))).levels == ("vm",)
 
 
-def test_graphics_processors_are_read_and_garbage_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Done:
-        stdout = "NVIDIA H100 80GB HBM3, 81559\n"
-
-    monkeypatch.setattr("shutil.which", lambda name: name)
-    monkeypatch.setattr("subprocess.run", lambda *_, **__: Done)
-    assert find_gpus() == (Gpu("NVIDIA H100 80GB HBM3", 81_559 << 20),)
-    Done.stdout = "no devices were found"
-    assert find_gpus() == ()
-    monkeypatch.setattr("shutil.which", lambda name: None)
-    assert find_gpus() == ()
+def test_a_graphics_processor_that_jobs_share_is_claimed_as_so_many_smaller_ones() -> None:
+    given = (GpuDevice(3, "GPU-3", "NVIDIA H100", 80 << 30),)
+    assert claimed_gpus(given, WorkerPolicy()) == (Gpu("NVIDIA H100", 80 << 30),)
+    assert claimed_gpus(given, WorkerPolicy(gpu_jobs=2)) == (Gpu("NVIDIA H100", 40 << 30),) * 2
+    assert len(claimed_gpus(given * 40, WorkerPolicy(gpu_jobs=2))) == 64

@@ -51,6 +51,19 @@ def test_a_file_that_went_away_does_not_lift_the_owners_rules(tmp_path: Path) ->
     assert file.current().max_stake == 1 and "gone" in file.problem
 
 
+def test_graphics_processors_are_given_by_number_and_not_beside_an_engine(tmp_path: Path) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text("gpus = [1, 0, 1]\ngpu_jobs = 2\n")
+    assert (load_policy(path).gpus, load_policy(path).gpu_jobs) == ((0, 1), 2)
+    for text in ("gpus = 1", "gpus = [-1]", "gpus = [true]", 'gpus = ["0"]', "gpu_jobs = 0"):
+        path.write_text(text)
+        with pytest.raises(UsageError, match="gpu"):
+            load_policy(path)
+    path.write_text('gpus = [0]\n[engine]\nkind = "slurm"\n')
+    with pytest.raises(UsageError, match=r"table \[engine\]"):
+        load_policy(path)
+
+
 def test_a_worker_does_not_start_with_a_broken_file(tmp_path: Path) -> None:
     path = tmp_path / "policy.toml"
     path.write_text("unknown = 1")

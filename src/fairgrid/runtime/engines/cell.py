@@ -30,7 +30,8 @@ from fairgrid.runtime.engines.cell_files import (
     write_place,
     write_tried,
 )
-from fairgrid.runtime.engines.node import node_facts
+from fairgrid.runtime.engines.node import gpu_lines, node_facts
+from fairgrid.runtime.gpus import devices_in, gpus_given
 from fairgrid.runtime.interface import Outcome, SandboxJob, Stop
 from fairgrid.runtime.levels import Probe
 from fairgrid.runtime.providers import probe_all, provider_of
@@ -38,7 +39,6 @@ from fairgrid.runtime.providers import probe_all, provider_of
 __all__ = ["main", "run_cell"]
 
 _ENDED = 143
-_GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "SLURM_STEP_GPUS", "SLURM_JOB_GPUS")
 
 
 async def run_cell(folder: Path) -> None:
@@ -56,9 +56,11 @@ async def run_cell(folder: Path) -> None:
     write_place(folder, Place(platform.node()))
     began = time.monotonic()
     try:
-        outcome = (
-            await provider_of(runtime_info(runtime_id), read_containers(folder)).sandbox().run(_with_gpus_of_here(job))
-        )
+        sandbox = provider_of(runtime_info(runtime_id), read_containers(folder)).sandbox()
+        try:
+            outcome = await sandbox.run(await _with_gpus_of_here(job))
+        finally:
+            await sandbox.close()
     except FairgridError as error:
         outcome = Outcome(Stop.HOST, 0, b"", b"", 0, 0.0, 0, str(error))
     write_place(folder, Place(platform.node(), time.monotonic() - began))
@@ -71,18 +73,31 @@ async def _tried(runtime_ids: tuple[str, ...], containers: ContainerSettings) ->
     for name in runtime_ids:
         remedy = "Install the worker's version of Fairgrid on the nodes."
         probes.setdefault(name, Probe(False, detail="the Fairgrid of this node does not know it", remedy=remedy))
-    return Tried(await asyncio.to_thread(node_facts), probes)
+    # Only a trial asks, and each cell would load it.
+    from fairgrid.runtime.container.gpus import machine_fault
+
+    node = await asyncio.to_thread(node_facts)
+    fault = await machine_fault(containers) if node.gpus else None
+    return Tried(node, probes, fault or "")
 
 
-def _with_gpus_of_here(job: SandboxJob) -> SandboxJob:
-    """The numbers of the graphics processors that the engine gave this cell, in place of the worker's."""
+async def _with_gpus_of_here(job: SandboxJob) -> SandboxJob:
+    """The numbers of the graphics processors that the engine gave this cell, in place of the worker's.
+
+    Raises:
+        HostFailure: it gave other than it was asked for.
+    """
     if not job.gpus:
         return job
-    for name in _GPU_VARIABLES:
-        given = [word for word in os.environ.get(name, "").split(",") if word.strip().isdecimal()]
-        if given:
-            return replace(job, gpus=tuple(int(word) for word in given[: len(job.gpus)]))
-    return job
+    given = gpus_given(os.environ, ())
+    if given is None:
+        given = gpus_given(os.environ, devices_in(await asyncio.to_thread(gpu_lines)))
+    if given is None or len(given) != len(job.gpus):
+        raise HostFailure(
+            f"The cell asked for {len(job.gpus)} graphics processor(s), and on {platform.node()} the engine gave "
+            f"{'none that can be told' if given is None else len(given)}. Are its GPUs configured?"
+        )
+    return replace(job, gpus=given)
 
 
 async def _until_told(folder: Path, *, tied: bool) -> int:

@@ -62,6 +62,8 @@ class Tried:
     node: NodeFacts
     probes: Mapping[str, Probe]
     """By runtime id."""
+    gpu_fault: str = ""
+    """Why jobs there could not reach the node's graphics processors; empty where they can, or there are none."""
 
 
 def write_job(folder: Path, runtime_id: str, job: SandboxJob) -> None:
@@ -184,7 +186,10 @@ def read_trial(folder: Path) -> tuple[str, ...] | None:
 def write_tried(folder: Path, tried: Tried) -> None:
     """Lay down what a trial found."""
     probes = {name: asdict(probe) for name, probe in tried.probes.items()}
-    _write(folder / _TRIED, json.dumps({"node": asdict(tried.node), "probes": probes}).encode())
+    _write(
+        folder / _TRIED,
+        json.dumps({"node": asdict(tried.node), "probes": probes, "gpu_fault": tried.gpu_fault}).encode(),
+    )
 
 
 def read_tried(folder: Path) -> Tried | None:
@@ -192,7 +197,7 @@ def read_tried(folder: Path) -> Tried | None:
     try:
         wire = json.loads((folder / _TRIED).read_bytes())
         probes = {name: Probe(**probe) for name, probe in wire["probes"].items()}
-        return Tried(NodeFacts(**wire["node"]), probes)
+        return Tried(NodeFacts(**wire["node"]), probes, str(wire["gpu_fault"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 

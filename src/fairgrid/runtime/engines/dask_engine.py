@@ -21,6 +21,7 @@ except ImportError as error:
 __all__ = ["DaskEngine", "make_engine"]
 
 _CONNECT_S: Final = 20.0
+_GPU_RESOURCE: Final = "GPU"
 _WANTED: Final = frozenset({"executing", "long-running", "ready", "waiting", "constrained", "resumed"})
 
 
@@ -43,10 +44,9 @@ class DaskEngine:
 
     async def run(self, cell: Cell) -> CellUse:
         """Have the cell run; see `Engine`."""
-        if cell.cpus > 1 or cell.gpus:
+        if cell.cpus > 1:
             raise HostFailure(
-                f"The job asks for {cell.cpus} processors and {cell.gpus} graphics processors; a Dask cluster gives "
-                f"each cell one thread and no more."
+                f"The job asks for {cell.cpus} processors; a Dask cluster gives each cell one thread and no more."
             )
         asked = time.monotonic()
         client = await self._connected()
@@ -58,7 +58,7 @@ class DaskEngine:
             pure=False,
             retries=0,
             priority=self._priority,
-            resources=self._resources or None,
+            resources=self._resources | ({_GPU_RESOURCE: float(cell.gpus)} if cell.gpus else {}) or None,
         )
         try:
             limit = self._options.max_queue_minutes
@@ -126,7 +126,8 @@ def _run_on_dask(cell: RemoteCell) -> RemoteAnswer:
         task = worker.state.tasks.get(cell.name)
         return task is None or task.state not in _WANTED
 
-    return run_there(cell, unwanted)
+    # Dask counts graphics processors and does not say which: they are given out among the node's cells here.
+    return run_there(cell, unwanted, own_gpus=True)
 
 
 def make_engine(options: EngineOptions, *, prefix: str) -> Engine:

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import psutil
-
-__all__ = ["NodeFacts", "node_facts"]
+__all__ = ["NodeFacts", "gpu_lines", "node_facts"]
 
 _ANSWER_S: Final = 5.0
-_GPU_QUERY: Final = ("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits")
+_GPU_FIELDS: Final = "index,uuid,name,memory.total,mig.mode.current"
+_GPU_QUERY: Final = ("nvidia-smi", f"--query-gpu={_GPU_FIELDS}", "--format=csv,noheader,nounits")
 _MAX_TEXT: Final = 8_000
 
 
@@ -31,11 +30,14 @@ class NodeFacts:
     processors: str
     """The first of ``/proc/cpuinfo``; empty where there is none."""
     gpus: str
-    """One line each, ``NAME, MiB``; empty without NVIDIA's tool."""
+    """One line each, for `fairgrid.runtime.gpus.devices_in`; empty without NVIDIA's tool."""
 
 
 def node_facts() -> NodeFacts:
     """This machine. Blocking, for seconds at most."""
+    # Only a trial asks, and each cell would load it.
+    import psutil
+
     return NodeFacts(
         name=platform.node(),
         system=platform.system(),
@@ -43,7 +45,7 @@ def node_facts() -> NodeFacts:
         cpus=psutil.cpu_count() or 1,
         memory_bytes=psutil.virtual_memory().total,
         processors=_processors(),
-        gpus=_gpus(),
+        gpus=gpu_lines(),
     )
 
 
@@ -54,7 +56,8 @@ def _processors() -> str:
         return ""
 
 
-def _gpus() -> str:
+def gpu_lines() -> str:
+    """What NVIDIA's tool says of this machine's graphics processors; empty without it. Blocking, for seconds."""
     if shutil.which(_GPU_QUERY[0]) is None:
         return ""
     try:

@@ -46,6 +46,10 @@ class EngineOptions:
     """How often the queue is looked at, for all cells in one call."""
     max_queue_minutes: int | None = None
     """A cell that waited longer is taken out of the queue and its task handed back; None: as long as its lease."""
+    gpus: int = 0
+    """Graphics processors that all cells together may hold at once; 0: none. The worker's trial asks for one, too."""
+    gpu_type: str = ""
+    """Slurm: the type of them (``gpu:TYPE`` of its gres); empty: any."""
     partition: str = ""
     """Slurm: the partition; empty: the cluster's default."""
     account: str = ""
@@ -81,6 +85,7 @@ class EngineOptions:
 
 
 _ONLY: Final[Mapping[str, tuple[EngineKind, ...]]] = {
+    "gpu_type": (EngineKind.SLURM,),
     "partition": (EngineKind.SLURM,),
     "account": (EngineKind.SLURM, EngineKind.HTCONDOR),
     "mode": (EngineKind.SLURM,),
@@ -104,6 +109,7 @@ _NEEDED: Final[Mapping[EngineKind, tuple[str, ...]]] = {
     EngineKind.KUBERNETES: ("image", "volume_claim", "volume_path"),
 }
 _NUMBERS: Final = {
+    "gpus": (0, 64),
     "memory_overhead_bytes": (0, 64 << 30),
     "max_queue_minutes": (1, 10_080),
     "allocation_minutes": (2, 43_200),
@@ -163,7 +169,15 @@ def engine_options(table: object) -> EngineOptions:
         if not table.get(name):
             raise UsageError(f"[engine] of kind {kind} needs {name}; docs/engines.md shows whole tables.")
     values = {name: _checked(kind, name, value) for name, value in table.items() if name != "kind"}
-    return EngineOptions(kind=kind, **values)
+    options = EngineOptions(kind=kind, **values)
+    if options.gpus and options.mode is SlurmMode.ALLOCATION:
+        raise UsageError("[engine] gpus: an allocation's slots have no graphics processors. Use mode = 'jobs'.")
+    if options.gpus and kind is EngineKind.KUBERNETES:
+        raise UsageError(
+            "[engine] gpus: only OCI images reach graphics processors, and a pod without privileges starts no "
+            "containers. Run a worker on a machine that has some, or use another engine."
+        )
+    return options
 
 
 def _checked(kind: EngineKind, name: str, value: object) -> Any:

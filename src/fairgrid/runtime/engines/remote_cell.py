@@ -10,15 +10,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from fairgrid.errors import HostFailure
 from fairgrid.runtime.engines.interface import GRACE_S, Cell, cell_command
+from fairgrid.runtime.engines.node import gpu_lines
 from fairgrid.runtime.engines.options import EngineOptions
 from fairgrid.runtime.engines.parcel import pack_answer, pack_cell, unpack_cell
+from fairgrid.runtime.gpus import GpuShelf, devices_in, devices_of_process
 
 __all__ = ["RemoteAnswer", "RemoteCell", "remote_cell", "run_there"]
 
@@ -39,6 +41,7 @@ class RemoteCell:
     parcel: bytes
     wall_s: float
     max_bytes: int
+    gpus: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,25 +63,40 @@ def remote_cell(cell: Cell, options: EngineOptions) -> RemoteCell:
     limit = options.max_carried_bytes
     parcel = b"" if options.shared_folder else pack_cell(cell.folder, max_bytes=limit)
     folder = str(cell.folder) if options.shared_folder else ""
-    return RemoteCell(cell.name, options.python, folder, parcel, cell.wall_s, limit)
+    return RemoteCell(cell.name, options.python, folder, parcel, cell.wall_s, limit, cell.gpus)
 
 
-def run_there(cell: RemoteCell, unwanted: Callable[[], bool] = lambda: False) -> RemoteAnswer:
-    """Run a cell to its end on this node. ``unwanted`` is asked ten times a second whether it is to be ended."""
+def run_there(
+    cell: RemoteCell, unwanted: Callable[[], bool] = lambda: False, *, own_gpus: bool = False
+) -> RemoteAnswer:
+    """Run a cell to its end on this node. ``unwanted`` is asked ten times a second whether it is to be ended.
+
+    ``own_gpus``: the engine does not say which graphics processors of the node are the cell's; they are found here.
+    """
     began = time.monotonic()
     try:
-        if cell.folder:
-            _run(cell, Path(cell.folder), unwanted)
-            return RemoteAnswer(platform.node(), time.monotonic() - began)
-        with tempfile.TemporaryDirectory(prefix="fairgrid-cell-") as root:
-            _run(cell, unpack_cell(cell.parcel, Path(root)), unwanted)
-            parcel = pack_answer(Path(root), max_bytes=cell.max_bytes)
-        return RemoteAnswer(platform.node(), time.monotonic() - began, parcel=parcel)
+        if cell.gpus and own_gpus:
+            from fairgrid.protocol.needs import GpuNeed
+
+            devices = devices_of_process(os.environ, devices_in(gpu_lines()))
+            with GpuShelf().lease_blocking(devices, GpuNeed(cell.gpus), unwanted=unwanted) as numbers:
+                return _ran(cell, unwanted, began, {"CUDA_VISIBLE_DEVICES": ",".join(map(str, numbers))})
+        return _ran(cell, unwanted, began, {})
     except (HostFailure, OSError) as error:
         return RemoteAnswer(platform.node(), time.monotonic() - began, str(error))
 
 
-def _run(cell: RemoteCell, folder: Path, unwanted: Callable[[], bool]) -> None:
+def _ran(cell: RemoteCell, unwanted: Callable[[], bool], began: float, variables: Mapping[str, str]) -> RemoteAnswer:
+    if cell.folder:
+        _run(cell, Path(cell.folder), unwanted, variables)
+        return RemoteAnswer(platform.node(), time.monotonic() - began)
+    with tempfile.TemporaryDirectory(prefix="fairgrid-cell-") as root:
+        _run(cell, unpack_cell(cell.parcel, Path(root)), unwanted, variables)
+        parcel = pack_answer(Path(root), max_bytes=cell.max_bytes)
+    return RemoteAnswer(platform.node(), time.monotonic() - began, parcel=parcel)
+
+
+def _run(cell: RemoteCell, folder: Path, unwanted: Callable[[], bool], variables: Mapping[str, str]) -> None:
     ends_at = time.monotonic() + cell.wall_s + GRACE_S
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
@@ -87,6 +105,7 @@ def _run(cell: RemoteCell, folder: Path, unwanted: Callable[[], bool]) -> None:
             stdout=subprocess.DEVNULL,
             stderr=said,
             start_new_session=True,
+            env=os.environ | variables,
         )
         try:
             while process.poll() is None:

@@ -25,6 +25,7 @@ __all__ = [
     "common_lines",
     "end_all",
     "find_slurm",
+    "gpu_lines",
     "limits_of",
     "list_jobs",
     "seen_of",
@@ -182,6 +183,12 @@ def limits_of(cell: Cell, options: EngineOptions) -> tuple[int, int, int, int]:
     minutes = math.ceil((cell.wall_s + GRACE_S) / 60)
     memory = math.ceil((cell.memory_bytes + options.memory_overhead_bytes) / (1 << 20))
     return minutes, memory, cell.cpus, cell.gpus
+
+
+def gpu_lines(gpus: int, options: EngineOptions) -> Sequence[str]:
+    """What a submission says of graphics processors; nothing when it wants none."""
+    kind = f"{options.gpu_type}:" if options.gpu_type else ""
+    return (f"--gres=gpu:{kind}{gpus}",) if gpus else ()
 
 
 def common_lines(options: EngineOptions) -> Sequence[str]:

@@ -21,6 +21,7 @@ from fairgrid.runtime.engines.slurm_commands import (
     common_lines,
     end_all,
     find_slurm,
+    gpu_lines,
     limits_of,
     list_jobs,
     seen_of,
@@ -96,7 +97,7 @@ class SlurmJobs:
                 *common_lines(self._options),
                 *(f"--job-name={name}", f"--array=0-{len(cells) - 1}", "--nodes=1", "--ntasks=1"),
                 *(f"--time={minutes}", f"--mem={memory}M", f"--cpus-per-task={cpus}"),
-                *((f"--gres=gpu:{gpus}",) if gpus else ()),
+                *gpu_lines(gpus, self._options),
                 *("--chdir=/", "--input=/dev/null", f"--output={_escaped(batch)}/said-%a"),
                 text=script.encode(),
             )

@@ -9,17 +9,21 @@ import hashlib
 import platform
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
-
-import wasmtime
+from typing import TYPE_CHECKING, Final
 
 from fairgrid.errors import HostFailure
+
+if TYPE_CHECKING:
+    # A quarter of a cell's start: who only starts the processes that use the engine does not load it.
+    import wasmtime
+    from wasmtime.component import Component
 
 __all__ = [
     "THREAD_STACK_BYTES",
     "EngineClass",
     "compile_module",
     "engine_key",
+    "load_component",
     "load_module",
     "new_engine",
 ]
@@ -47,6 +51,8 @@ _CONFIGURATIONS: Final = {
 
 def new_engine(engine_class: EngineClass = EngineClass.DETERMINISTIC) -> wasmtime.Engine:
     """An engine of that class: interruptible, no threads, one memory of 32-bit addresses."""
+    import wasmtime
+
     metered = engine_class is EngineClass.DETERMINISTIC
     config = wasmtime.Config()
     config.consume_fuel = metered
@@ -80,6 +86,8 @@ def compile_module(wasm: bytes, engine_class: EngineClass = EngineClass.DETERMIN
     Raises:
         HostFailure: the engine refuses the module.
     """
+    import wasmtime
+
     try:
         return bytes(wasmtime.Module(new_engine(engine_class), wasm).serialize())
     except wasmtime.WasmtimeError as error:
@@ -92,9 +100,28 @@ def load_module(engine: wasmtime.Engine, compiled: Path) -> wasmtime.Module:
     Raises:
         HostFailure: it was compiled for another engine or another processor.
     """
+    import wasmtime
+
     try:
         return wasmtime.Module.deserialize_file(engine, str(compiled))
     except wasmtime.WasmtimeError as error:
         raise HostFailure(
             f"The compiled interpreter {compiled} does not fit this machine ({error}). Run `fairgrid runtime install`."
+        ) from error
+
+
+def load_component(engine: wasmtime.Engine, compiled: Path) -> Component:
+    """Map a compiled component, as `load_module` does.
+
+    Raises:
+        HostFailure: it was compiled for another engine or another processor.
+    """
+    import wasmtime
+    from wasmtime.component import Component
+
+    try:
+        return Component.deserialize_file(engine, str(compiled))
+    except wasmtime.WasmtimeError as error:
+        raise HostFailure(
+            f"The compiled component {compiled} does not fit this machine ({error}). Remove it."
         ) from error

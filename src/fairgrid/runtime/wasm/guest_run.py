@@ -15,17 +15,35 @@ from fairgrid.errors import HostFailure
 from fairgrid.runtime.interface import Limits, Outcome, Stop
 from fairgrid.runtime.log_sink import LogSink
 from fairgrid.runtime.wasm.checkpoint import GuestCheckpoint
-from fairgrid.runtime.wasm.engine import EngineClass, load_module, new_engine
+from fairgrid.runtime.wasm.engine import EngineClass
 from fairgrid.runtime.wasm.host_job import HostJob
 from fairgrid.runtime.wasm.launch import ENTRY, GUEST_FILES, LIBRARY_FOLDER, Launch, guest_command, guest_environment
+from fairgrid.runtime.wasm.loaded import LoadedProgram
 from fairgrid.runtime.wasm.wasi_calls import CALL_FUEL, GuestExit, WasiCalls
 from fairgrid.runtime.wasm.wasi_handles import FolderHandle, HandleTable, StreamHandle
 from fairgrid.runtime.wasm.wasi_memory import GuestMemory
 from fairgrid.runtime.wasm.wasi_signatures import WASI_MODULE
 from fairgrid.runtime.wasm.wasi_state import LogicalClock, SeededRandom
-from fairgrid.runtime.wasm.wasi_tree import Budget, GuestError, HostTrouble, OutputLimitReached, Tree
+from fairgrid.runtime.wasm.wasi_tree import (
+    Budget,
+    GuestError,
+    GuestTrapped,
+    HostTrouble,
+    OutputLimitReached,
+    Tree,
+)
 
-__all__ = ["MEMORY_EXIT", "TRAP_EXIT", "FuelExhausted", "Guest", "run_guest"]
+__all__ = [
+    "MEMORY_EXIT",
+    "TRAP_EXIT",
+    "FuelExhausted",
+    "Guest",
+    "Interrupted",
+    "MemoryRefused",
+    "check_allocation",
+    "guest_class",
+    "run_guest",
+]
 
 MEMORY_EXIT = 0x46474D45
 """The code by which the prelude says that nobody caught a MemoryError."""
@@ -34,29 +52,40 @@ TRAP_EXIT = 134
 
 _WASM_PAGE = 65_536
 _TICK_S = 0.5
-_TABLE_ELEMENTS = 1 << 20
 _DOOR = ("host", "call")
 """By this import scientific Python would ask its host for tools; there are none here."""
 _DOOR_IS_SHUT = -1
+_FROM_ROOT = (Launch.QUICKJS, Launch.MODULE, Launch.COMPONENT)
+"""Kinds of programs whose relative paths begin at a mount of that name."""
 
 
 class FuelExhausted(Exception):
     """A system call cost more than was left."""
 
 
+class Interrupted(Exception):
+    """The guest's time was over."""
+
+
+class MemoryRefused(Exception):
+    """The guest could not begin with the memory that it wants."""
+
+
 class Guest:
     """One instance of the interpreter with its store, memory and system calls."""
 
-    def __init__(self, job: HostJob) -> None:
+    TABLE_ELEMENTS = 1 << 20
+
+    def __init__(self, job: HostJob, loaded: LoadedProgram) -> None:
         limits = job.limits
         self._limits = limits
         self._output_folder = Path(job.output_folder)
         self._launch = job.launch
         self._metered = job.engine_class is EngineClass.DETERMINISTIC
         self._interrupted_by = Stop.WALL_CLOCK
-        self._engine = new_engine(job.engine_class)
+        self._engine = loaded.engine
         self._store = wasmtime.Store(self._engine)
-        self._store.set_limits(memory_size=limits.memory_bytes, table_elements=_TABLE_ELEMENTS)
+        self._store.set_limits(memory_size=limits.memory_bytes, table_elements=self.TABLE_ELEMENTS)
         if self._metered:
             self._store.set_fuel(limits.fuel)
         self._store.set_epoch_deadline(1)
@@ -85,13 +114,17 @@ class Guest:
                 FolderHandle(self._tree.writable_folder(), "/tmp"),
                 *([FolderHandle(self.checkpoint.root, "/fairgrid_checkpoint")] if self.checkpoint is not None else []),
                 # C's library resolves relative paths against this one; CPython's prelude changes to the folder itself.
-                *([FolderHandle(self._outputs, ".")] if job.launch in (Launch.QUICKJS, Launch.MODULE) else []),
+                *([FolderHandle(self._outputs, ".")] if job.launch in _FROM_ROOT else []),
                 *self._library_of(job),
             ],
         )
         if self.checkpoint is not None:
             self.checkpoint.fill(LogicalClock().now_ns)
         self._tree.add_writable_file(ours, "progress", (live or Path(job.scratch_folder)) / "progress")
+        self._load(job, loaded)
+
+    def _load(self, job: HostJob, loaded: LoadedProgram) -> None:
+        """Make the calls, and map what is run."""
         self._calls = WasiCalls(
             memory=GuestMemory(self._locate_memory),
             charge=self._charge,
@@ -104,7 +137,7 @@ class Guest:
             moved=self.checkpoint.moved if self.checkpoint is not None else None,
             removed=self.checkpoint.removed if self.checkpoint is not None else None,
         )
-        self._module = load_module(self._engine, Path(job.compiled))
+        self._module = loaded.module_of(Path(job.compiled))
 
     def _library_of(self, job: HostJob) -> list[FolderHandle]:
         if not job.library:
@@ -168,7 +201,7 @@ class Guest:
     @property
     def program(self) -> str:
         """What the engine runs, for people: "interpreter" or "program"."""
-        return "program" if self._launch is Launch.MODULE else "interpreter"
+        return "program" if self._launch in (Launch.MODULE, Launch.COMPONENT) else "interpreter"
 
     def fuel_used(self) -> int:
         """Fuel spent so far; 0 where nothing is metered."""
@@ -232,15 +265,15 @@ class Guest:
         return ctypes.addressof(pointer.contents), self._memory.data_len(self._store)
 
 
-def run_guest(job: HostJob, attach: Callable[[Guest], None] = lambda guest: None) -> Outcome:
+def run_guest(job: HostJob, loaded: LoadedProgram, attach: Callable[[Guest], None] = lambda guest: None) -> Outcome:
     """Run a job in this process and thread; the process should exist for it alone. Never raises for what a job does.
 
     ``attach`` is given the guest before it starts.
     """
-    started = time.monotonic()
+    started, spent = time.monotonic(), time.process_time()
     try:
-        _check_allocation(job.limits)
-        guest = Guest(job)
+        check_allocation(job.limits)
+        guest = guest_class(job.launch)(job, loaded)
     except (HostTrouble, HostFailure) as error:
         return Outcome(Stop.HOST, 0, b"", b"", 0, time.monotonic() - started, 0, str(error))
     except OutputLimitReached as reached:
@@ -269,8 +302,18 @@ def run_guest(job: HostJob, attach: Callable[[Guest], None] = lambda guest: None
         memory_bytes,
         detail,
         resumed=guest.resumed,
-        cpu_s=time.process_time(),
+        cpu_s=time.process_time() - spent,
     )
+
+
+def guest_class(launch: Launch) -> type[Guest]:
+    """What runs programs of that kind. To be called once before files are locked: it may be imported by this."""
+    if launch is not Launch.COMPONENT:
+        return Guest
+    # Costly to import, and most jobs have no use for it.
+    from fairgrid.runtime.wasm.component_guest import ComponentGuest
+
+    return ComponentGuest
 
 
 def _keep_time(guest: Guest, wall_s: float, cpu_s: float | None, ended: threading.Event) -> None:
@@ -278,14 +321,14 @@ def _keep_time(guest: Guest, wall_s: float, cpu_s: float | None, ended: threadin
 
     Time in which the whole process was stopped does not count.
     """
-    left = wall_s
+    left, spent = wall_s, time.process_time()
     while left > 0:
         began = time.monotonic()
         if ended.wait(min(left, _TICK_S)):
             return
         # A tick that took much longer means that the process stood still; the parent's own limit is exact.
         left -= min(time.monotonic() - began, 2 * _TICK_S)
-        if cpu_s is not None and time.process_time() > cpu_s:
+        if cpu_s is not None and time.process_time() - spent > cpu_s:
             guest.interrupt(Stop.CPU)
             return
     guest.interrupt(Stop.WALL_CLOCK)
@@ -303,6 +346,13 @@ def _end_of(guest: Guest) -> tuple[Stop, int, str]:
         return Stop.FUEL, 0, ""
     except OutputLimitReached as reached:
         return Stop.OUTPUT, 0, reached.what
+    except Interrupted:
+        return guest.interrupted_by, 0, ""
+    except MemoryRefused:
+        return Stop.MEMORY, 0, ""
+    except GuestTrapped as trapped:
+        guest.stderr.add(f"\n[fairgrid: the {guest.program} trapped: {trapped.why}]\n".encode())
+        return Stop.EXITED, TRAP_EXIT, trapped.why
     except wasmtime.Trap as trap:
         return _end_of_trap(guest, trap)
     except wasmtime.WasmtimeError as error:
@@ -329,7 +379,7 @@ def _end_of_trap(guest: Guest, trap: wasmtime.Trap) -> tuple[Stop, int, str]:
     return Stop.EXITED, TRAP_EXIT, code.name
 
 
-def _check_allocation(limits: Limits) -> None:
+def check_allocation(limits: Limits) -> None:
     """Refuse at once if the machine would not promise the job's memory.
 
     Raises:

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import hashlib
 import os
-import signal
 import stat
 import sys
 import tempfile
@@ -19,17 +18,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
-import structlog
-
 from fairgrid.errors import FairgridError, HostFailure
-from fairgrid.runtime.wasm.compiler import REFUSED
+from fairgrid.runtime.children import end_child, start_child
+from fairgrid.runtime.wasm.compiler import COMPONENT, REFUSED
 from fairgrid.runtime.wasm.engine import EngineClass, engine_key
 from fairgrid.runtime.wasm.module_format import MAX_MODULE_BYTES
 from fairgrid.runtime.wasm.native_code import check_native_code
 
 __all__ = ["CompiledPrograms", "ProgramRefused"]
 
-_log = structlog.get_logger(__name__)
 
 _COMPILE_WALL_S: Final = 300.0
 _KEPT_BYTES: Final = 4 << 30
@@ -53,9 +50,11 @@ class ProgramRefused(FairgridError):
 class CompiledPrograms:
     """The compiled forms of one engine class in ``folder``, which is made when it is needed."""
 
-    def __init__(self, folder: Path, engine_class: EngineClass) -> None:
+    def __init__(self, folder: Path, engine_class: EngineClass, *, components: bool = False) -> None:
+        """``components`` says that the programs are components and not core modules."""
         self._folder = folder
         self._class = engine_class
+        self._kind = (COMPONENT,) if components else ()
 
     async def compiled(self, module: Path) -> Path:
         """The compiled form of a module's file; compiles it if no job has used it here before.
@@ -103,7 +102,7 @@ class CompiledPrograms:
         descriptor, name = tempfile.mkstemp(dir=self._folder, prefix=target.stem, suffix=".part")
         temporary = Path(name)
         try:
-            status, words = await _run_compiler(module, descriptor, self._class)
+            status, words = await _run_compiler(module, descriptor, self._class, *self._kind)
             if status == REFUSED:
                 raise ProgramRefused(words)
             if status != 0:
@@ -120,7 +119,11 @@ class CompiledPrograms:
         finally:
             os.close(descriptor)
             temporary.unlink(missing_ok=True)
-        _log.info("compiled a program", key=target.stem, seconds=round(time.monotonic() - started, 1))
+        # A third of a cell's start, for the one line of a program that is new here.
+        import structlog
+
+        log = structlog.get_logger(__name__)
+        log.info("compiled a program", key=target.stem, seconds=round(time.monotonic() - started, 1))
 
     def _make_room(self, newest: Path) -> None:
         found = []
@@ -138,16 +141,15 @@ class CompiledPrograms:
                 left -= size
 
 
-async def _run_compiler(module: Path, output: int, engine_class: EngineClass) -> tuple[int, str]:
+async def _run_compiler(module: Path, output: int, engine_class: EngineClass, *kind: str) -> tuple[int, str]:
     with module.open("rb") as source:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-B", "-X", "utf8", "-m", "fairgrid.runtime.wasm.compiler", engine_class),
+        process = await start_child(
+            *(sys.executable, "-I", "-B", "-X", "utf8", "-m", "fairgrid.runtime.wasm.compiler", engine_class, *kind),
             stdin=source,
             stdout=output,
             stderr=asyncio.subprocess.PIPE,
             cwd="/" if os.name == "posix" else None,
             env={"PATH": os.defpath, "LANG": "C.UTF-8"},
-            start_new_session=True,
         )
     assert process.stderr is not None
     try:
@@ -159,10 +161,7 @@ async def _run_compiler(module: Path, output: int, engine_class: EngineClass) ->
     except TimeoutError:
         return -1, f"it was ended after {_COMPILE_WALL_S:.0f} s"
     finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await asyncio.shield(process.wait())
+        await end_child(process)
 
 
 def _use(path: Path) -> bool:

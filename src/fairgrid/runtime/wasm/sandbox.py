@@ -10,6 +10,7 @@ from fairgrid.runtime.wasm.engine import EngineClass
 from fairgrid.runtime.wasm.host_process import JobProcesses
 from fairgrid.runtime.wasm.launch import GuestProgram, Launch
 from fairgrid.runtime.wasm.programs import CompiledPrograms, ProgramRefused
+from fairgrid.runtime.wasm.ready_hosts import ReadyHosts
 
 __all__ = ["REFUSED_EXIT", "ModuleSandbox", "WasmSandbox"]
 
@@ -20,11 +21,12 @@ REFUSED_EXIT: Final = 126
 class WasmSandbox:
     """Runs scripts in an interpreter that was compiled by `interpreters.install_interpreter`."""
 
-    def __init__(self, interpreter: Path, program: GuestProgram, runtime_id: str) -> None:
+    def __init__(self, interpreter: Path, program: GuestProgram, runtime_id: str, *, ready: int = 0) -> None:
+        """``ready`` processes are kept started for the jobs to come, once there was one."""
         self._interpreter = interpreter
         self._program = program
         self._runtime_id = runtime_id
-        self._processes = JobProcesses()
+        self._processes = JobProcesses(ReadyHosts(ready, program.engine_class, program.launch, program.compiled))
 
     @property
     def runtime_id(self) -> str:
@@ -44,19 +46,39 @@ class WasmSandbox:
         """Let every job go on."""
         self._processes.resume()
 
+    @property
+    def ready_processes(self) -> int:
+        """How many processes wait for jobs just now."""
+        return self._processes.ready
+
+    async def close(self) -> None:
+        """End the processes that wait for jobs."""
+        await self._processes.close()
+
     async def run(self, job: SandboxJob) -> Outcome:
         """Run ``job``: see `JobProcesses.run`."""
         return await self._processes.run(job, self._program)
 
 
 class ModuleSandbox:
-    """Runs programs that are WebAssembly modules themselves; each is compiled when it first comes."""
+    """Runs programs that are WebAssembly modules or components themselves; each is compiled when it first comes."""
 
-    def __init__(self, programs: CompiledPrograms, runtime_id: str, engine_class: EngineClass) -> None:
+    def __init__(
+        self,
+        programs: CompiledPrograms,
+        runtime_id: str,
+        engine_class: EngineClass,
+        *,
+        launch: Launch = Launch.MODULE,
+        ready: int = 0,
+    ) -> None:
+        """``launch`` says whether they are modules or components. ``ready`` processes are
+        kept started for the jobs to come, once there was one."""
         self._programs = programs
         self._runtime_id = runtime_id
         self._class = engine_class
-        self._processes = JobProcesses()
+        self._launch = launch
+        self._processes = JobProcesses(ReadyHosts(ready, engine_class, launch))
 
     @property
     def runtime_id(self) -> str:
@@ -71,8 +93,17 @@ class ModuleSandbox:
         """Let every job go on."""
         self._processes.resume()
 
+    @property
+    def ready_processes(self) -> int:
+        """How many processes wait for jobs just now."""
+        return self._processes.ready
+
+    async def close(self) -> None:
+        """End the processes that wait for jobs."""
+        await self._processes.close()
+
     async def run(self, job: SandboxJob) -> Outcome:
-        """Run ``job``: see `JobProcesses.run`. A program that is no module for WASI preview 1 ends with code 126.
+        """Run ``job``: see `JobProcesses.run`. A program that is none for WASI ends with code 126.
 
         Raises:
             HostFailure: besides, it cannot be compiled within this machine's limits.
@@ -82,4 +113,4 @@ class ModuleSandbox:
         except ProgramRefused as refused:
             words = f"[fairgrid: this program cannot run: {refused.why}]\n".encode()
             return Outcome(Stop.EXITED, REFUSED_EXIT, b"", words, 0, 0.0, 0)
-        return await self._processes.run(job, GuestProgram(compiled, Launch.MODULE, self._class))
+        return await self._processes.run(job, GuestProgram(compiled, self._launch, self._class))

@@ -9,7 +9,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -28,10 +28,12 @@ from fairgrid.protocol.views import Deal, Task
 from fairgrid.protocol.wire import MAX_REPORTED_FILES
 from fairgrid.runtime.interface import Sandbox
 from fairgrid.runtime.job import JobResult, TaskContext, run_job
+from fairgrid.runtime.removal import remove_tree
 from fairgrid.runtime.watch import JobWatch
 from fairgrid.worker.computing import transfers
 from fairgrid.worker.computing.dependencies import fetch_dependencies
 from fairgrid.worker.computing.finished import FinishedTasks
+from fairgrid.worker.computing.gpus import Gpus, NoGpus
 from fairgrid.worker.computing.inputs import ContentSource, InputCache
 from fairgrid.worker.computing.live import LiveJobs
 from fairgrid.worker.computing.misbehave import Misbehaviour, flip_byte, flip_last_byte
@@ -103,10 +105,12 @@ class LocalWork:
         slots: int = 1,
         tally: Counter[str] | None = None,
         where: Callable[[str], str] | None = None,
+        gpus: Gpus | None = None,
     ) -> None:
         """``tally`` counts what `fairgrid.worker.observability.meter` tells; ``where`` says on which machine of an
         engine a task ran."""
         self._where = where
+        self._gpus: Gpus = gpus if gpus is not None else NoGpus()
         self._tally = tally if tally is not None else Counter()
         self._tasks = folder / "tasks"
         self._chain = chain
@@ -161,7 +165,7 @@ class LocalWork:
             VerificationError: storage sent something else.
         """
         folder = self._folder(held.task_id)
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        await asyncio.to_thread(remove_tree, folder)
         data = await self._manifest_of(deal)
         manifest = await asyncio.to_thread(parse_manifest, data)
         app = await self._chain.view_app(deal.app.pointer)
@@ -169,6 +173,8 @@ class LocalWork:
             raise ManifestError(f"The manifest asks for runtime {manifest.runtime!r}, its app is {app.name!r}.")
         policy = self._policy()
         refusal = refusal_of_memory(policy, manifest.resources.memory_bytes, policy.slots or self._slots)
+        if refusal is None and manifest.needs.gpus is not None:
+            refusal = self._gpus.refusal(manifest.runtime, manifest.needs.gpus)
         if refusal is not None:
             raise HostFailure(refusal)
         if held.count:
@@ -269,7 +275,8 @@ class LocalWork:
             # The owner gave more slots since; fewer are kept by taking fewer leases.
             self._permits += 1
             self._free.release()
-        async with self._free:
+        need = manifest.needs.gpus
+        async with self._free, self._gpus.lease(need) if need is not None else nullcontext(()) as gpus:
             result = await run_job(
                 manifest,
                 _manifest_cid(deal),
@@ -284,6 +291,7 @@ class LocalWork:
                 wall_s=wall_s,
                 watch=watch,
                 checkpoint=checkpoint,
+                gpus=gpus,
             )
         self._tally["cpu_ms"] += round(result.usage.cpu_s * 1000)
         return result
@@ -306,7 +314,7 @@ class LocalWork:
 
     async def discard(self, held: HeldTask, outcome: str) -> None:
         """Remove the folder of a task that ended so."""
-        await asyncio.to_thread(shutil.rmtree, self._folder(held.task_id), ignore_errors=True)
+        await asyncio.to_thread(remove_tree, self._folder(held.task_id))
         if held.count:
             await self._runs.discard(held, outcome)
 
@@ -327,7 +335,7 @@ class LocalWork:
         if await asyncio.to_thread(self._tasks.is_dir):
             for folder in await asyncio.to_thread(lambda: list(self._tasks.iterdir())):
                 if folder.name not in names:
-                    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+                    await asyncio.to_thread(remove_tree, folder)
         await asyncio.to_thread(_forget_old, self._checkpoints, names)
 
     def _folder(self, task_id: str) -> Path:
@@ -338,12 +346,12 @@ class LocalWork:
 
     def _keep(self, held: HeldTask, result: JobResult, folder: Path, compute_s: float) -> Computed:
         kept = folder / _RESULT
-        shutil.rmtree(kept, ignore_errors=True)
+        remove_tree(kept)
         result.result_folder.rename(kept)
-        shutil.rmtree(folder / "work", ignore_errors=True)
-        shutil.rmtree(self._checkpoint_of(held.task_id), ignore_errors=True)
+        remove_tree(folder / "work")
+        remove_tree(self._checkpoint_of(held.task_id))
         for name in (_INPUTS, _DEPENDENCIES):
-            shutil.rmtree(folder / name, ignore_errors=True)
+            remove_tree(folder / name)
         digest, callback = result.digest, result.callback_data
         if self._misbehaviour is Misbehaviour.FLIP_BYTE:
             if callback is not None:
@@ -377,7 +385,7 @@ class LocalWork:
             raise HostFailure(f"The result of task {held.task_id} was changed on disk: it is not what was contributed.")
         if self._misbehaviour is Misbehaviour.UPLOAD_OTHER:
             other = folder / "other"
-            shutil.rmtree(other, ignore_errors=True)
+            remove_tree(other)
             shutil.copytree(result, other)
             flip_byte(other)
             result = other
@@ -403,11 +411,11 @@ def _forget_old(checkpoints: Path, held: set[str]) -> None:
     with contextlib.suppress(OSError):
         for folder in list(checkpoints.iterdir()):
             if folder.name not in held and folder.stat().st_mtime < time.time() - _CHECKPOINT_KEPT_S:
-                shutil.rmtree(folder, ignore_errors=True)
+                remove_tree(folder)
 
 
 def _make_anew(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+    remove_tree(folder)
     folder.mkdir(parents=True)
 
 

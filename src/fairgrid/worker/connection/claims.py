@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Final
 
 from fairgrid.protocol.machine import MAX_COUNT, Benchmark, Gpu, Machine
 from fairgrid.runtime.engines.node import NodeFacts, node_facts
+from fairgrid.runtime.gpus import GpuDevice
 from fairgrid.worker.owner.policy import WorkerPolicy
 
-__all__ = ["cpu_family_of", "find_gpus", "machine_claims"]
+__all__ = ["claimed_gpus", "cpu_family_of", "machine_claims"]
 
 _SYSTEMS: Final = {"Linux": "linux", "Darwin": "macos", "Windows": "windows"}
 _MACHINES: Final = {"amd64": "x86_64", "arm64": "aarch64"}
+_MOST_GPUS: Final = 64
 
 
 def machine_claims(
@@ -65,11 +67,8 @@ def cpu_family_of(processors: str) -> str:
     return ""
 
 
-def find_gpus(node: NodeFacts | None = None) -> tuple[Gpu, ...]:
-    """The graphics processors that NVIDIA's tool lists, on ``node`` or here; none without it. Blocking, for seconds."""
-    node = node if node is not None else node_facts()
-    pairs = [line.rsplit(",", 1) for line in node.gpus.splitlines() if line.strip()]
-    try:
-        return tuple(Gpu(name.strip()[:100], int(memory) << 20) for name, memory in pairs)
-    except ValueError:
-        return ()
+def claimed_gpus(given: Sequence[GpuDevice], policy: WorkerPolicy) -> tuple[Gpu, ...]:
+    """The graphics processors that the pool is told of: one that jobs share counts as so many smaller ones."""
+    shares = policy.gpu_jobs
+    every = [Gpu(device.model, device.memory_bytes // shares) for device in given for _ in range(shares)]
+    return tuple(every[:_MOST_GPUS])

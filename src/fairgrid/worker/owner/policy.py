@@ -70,6 +70,10 @@ class WorkerPolicy:
     """Registries that images may be fetched from; empty: none, so only images that travel as a file are run."""
     container_cache_bytes: int = 16 << 30
     """Disk that unpacked images may take."""
+    gpus: tuple[int, ...] | None = None
+    """Numbers of this machine's graphics processors that jobs may use; None: all that NVIDIA's tool lists; []: none."""
+    gpu_jobs: int = 1
+    """Jobs that may share one graphics processor, each with an equal part of its memory; nothing enforces that part."""
     labels: tuple[str, ...] = ()
     """Words of the owner's choice that the pool is told of this machine."""
     slots: int | None = None
@@ -101,6 +105,9 @@ class WorkerPolicy:
     """A job that a rule suspended longer is handed back; earlier if its lease ends earlier."""
     engine: EngineOptions | None = None
     """Where jobs run, table ``[engine]``; None: on this machine. Read when the worker starts."""
+    ready_jobs: int | None = None
+    """Processes that each runtime of level ``wasm`` keeps started for jobs to come; 0: none; None: one for each slot,
+    at most four. Read when the worker starts."""
     stop_within_s: int = 0
     """A worker that is asked to end takes nothing new, and has so long to finish what it holds; then it hands back what
     is not sealed. Asked twice, or with 0, it does so at once."""

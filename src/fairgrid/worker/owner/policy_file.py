@@ -29,6 +29,7 @@ _NUMBERS: Final = {
     "cache_bytes": (0, None),
     "container_cache_bytes": (0, None),
     "min_price": (0, None),
+    "gpu_jobs": (1, 16),
     "slots": (1, 1024),
     "memory_bytes": (1 << 20, None),
     "disk_bytes": (1 << 20, None),
@@ -39,6 +40,7 @@ _NUMBERS: Final = {
     "max_other_load_percent": (0, 100),
     "max_temperature_c": (1, 200),
     "max_suspend_minutes": (0, 10_080),
+    "ready_jobs": (0, 64),
     "stop_within_s": (0, 86_400),
 }
 _SWITCHES: Final = ("only_when_idle", "only_on_mains", "tell_cached")
@@ -63,7 +65,13 @@ def load_policy(path: Path) -> WorkerPolicy:
         raise UsageError(
             f"The policy {path} has unknown keys: {', '.join(unknown)}. Known: {', '.join(sorted(known))}."
         )
-    return WorkerPolicy(**{name: _checked(path, name, value) for name, value in document.items()})
+    policy = WorkerPolicy(**{name: _checked(path, name, value) for name, value in document.items()})
+    if policy.engine is not None and (policy.gpus is not None or policy.gpu_jobs != 1):
+        raise UsageError(
+            f"In the policy {path}, gpus and gpu_jobs are of this machine's graphics processors, and jobs run on an "
+            f"engine. Say how many its cells may hold with gpus in the table [engine]."
+        )
+    return policy
 
 
 def _checked(path: Path, name: str, value: object) -> Any:
@@ -79,6 +87,8 @@ def _checked(path: Path, name: str, value: object) -> Any:
         return value
     if name == "container_engine":
         return _engine(path, value)
+    if name == "gpus":
+        return _gpus(path, value)
     if name == "time_zone":
         return _time_zone(path, value)
     if name == "engine":
@@ -107,6 +117,12 @@ def _engine(path: Path, value: object) -> str:
     if fault is not None:
         raise UsageError(f"In the policy {path}, container_engine: {fault}.")
     return str(value)
+
+
+def _gpus(path: Path, value: object) -> tuple[int, ...]:
+    if not isinstance(value, list) or not all(type(number) is int and 0 <= number < 1024 for number in value):
+        raise UsageError(f"In the policy {path}, gpus must be a list of numbers like [0, 1], not {value!r}.")
+    return tuple(sorted(set(value)))
 
 
 def _registries(path: Path, value: list[str]) -> tuple[str, ...]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -13,13 +14,16 @@ import structlog
 
 from fairgrid.errors import HostFailure
 from fairgrid.runtime.catalogue import CATALOGUE
-from fairgrid.runtime.engines.node import NodeFacts
+from fairgrid.runtime.container.gpus import machine_fault
+from fairgrid.runtime.engines.node import NodeFacts, gpu_lines
 from fairgrid.runtime.engines.opening import opened_engine
 from fairgrid.runtime.engines.sandbox import EngineSandbox
 from fairgrid.runtime.engines.trial import tried_on
+from fairgrid.runtime.gpus import GpuDevice, devices_in, gpu_fault
 from fairgrid.runtime.levels import Probe, RuntimeInfo, RuntimeProvider
 from fairgrid.runtime.providers import probe_all
 from fairgrid.worker.computing.cells import CellBook
+from fairgrid.worker.computing.gpus import EngineGpus, Gpus, MachineGpus, NoGpus
 from fairgrid.worker.computing.work import LocalRuntime
 from fairgrid.worker.owner.policy import WorkerPolicy
 from fairgrid.worker.setup.containers import container_settings
@@ -27,6 +31,7 @@ from fairgrid.worker.setup.containers import container_settings
 __all__ = ["ENGINE_FOLDER", "Offer", "allowed_runtimes", "cell_prefix", "offered"]
 
 ENGINE_FOLDER: Final = "engine"
+_MOST_READY: Final = 4
 _log = structlog.get_logger(__name__)
 
 
@@ -39,6 +44,7 @@ class Offer:
     """The node that the engine's trial came to; None: this machine."""
     cells: CellBook | None = None
     """None without an engine."""
+    gpus: Gpus = field(default_factory=NoGpus)
 
 
 def allowed_runtimes(policy: WorkerPolicy) -> tuple[RuntimeInfo, ...]:
@@ -66,10 +72,19 @@ def cell_prefix(address: str) -> str:
 
 @asynccontextmanager
 async def offered(
-    policy: WorkerPolicy, folder: Path, *, address: str, tally: Counter[str], is_local: bool = False
+    policy: WorkerPolicy,
+    folder: Path,
+    *,
+    address: str,
+    tally: Counter[str],
+    current: Callable[[], WorkerPolicy],
+    slots: int = 1,
+    is_local: bool = False,
 ) -> AsyncIterator[Offer]:
     """The runtimes that the policy allows and that work: each was tried where its jobs will run.
 
+    ``slots`` is how many jobs run at once; processes are kept ready for so many, or as the policy says.
+    ``current`` gives the policy as it is at any time: graphics processors are those that it names then.
     ``is_local`` says that the network is of this machine alone: registries on loopback need no TLS then.
 
     Raises:
@@ -81,20 +96,32 @@ async def offered(
     if policy.engine is None:
         tried = await probe_all(infos, containers=containers)
         probes = {name: probe for name, (_, probe) in tried.items()}
-        yield Offer(
-            {
-                info.runtime_id: _local(tried[info.runtime_id][0], probes[info.runtime_id])
-                for info in _working(infos, probes, "this machine")
-            }
-        )
+        working = _working(infos, probes, "this machine")
+        lines = await asyncio.to_thread(gpu_lines)
+        fault = await machine_fault(containers) if lines and any(gpu_fault(info) is None for info in working) else ""
+        devices = _passable(working, lines, fault or "", "this machine")
+        ready = policy.ready_jobs if policy.ready_jobs is not None else min(policy.slots or slots, _MOST_READY)
+        async with AsyncExitStack() as stack:
+            runtimes = {}
+            for info in working:
+                runtimes[info.runtime_id] = _local(tried[info.runtime_id][0], probes[info.runtime_id], ready)
+                stack.push_async_callback(runtimes[info.runtime_id].sandbox.close)
+            yield Offer(runtimes, gpus=MachineGpus(devices, current) if devices else NoGpus())
         return
     prefix = cell_prefix(address)
     async with opened_engine(policy.engine, folder / ENGINE_FOLDER, prefix=prefix) as engine:
         found = await tried_on(
-            engine, [info.runtime_id for info in infos], folder / ENGINE_FOLDER, prefix=prefix, containers=containers
+            engine,
+            [info.runtime_id for info in infos],
+            folder / ENGINE_FOLDER,
+            prefix=prefix,
+            containers=containers,
+            gpus=min(policy.engine.gpus, 1),
         )
         book = CellBook(engine.name, tally)
-        working = _working(infos, found.probes, f"{found.node.name} ({engine.name})")
+        where = f"{found.node.name} ({engine.name})"
+        working = _working(infos, found.probes, where)
+        devices = _passable(working, found.node.gpus, found.gpu_fault, where) if policy.engine.gpus else ()
         yield Offer(
             {
                 info.runtime_id: LocalRuntime(
@@ -110,6 +137,7 @@ async def offered(
             },
             found.node,
             book,
+            EngineGpus(devices[0], policy.engine.gpus) if devices else NoGpus(),
         )
 
 
@@ -127,12 +155,28 @@ def _working(infos: tuple[RuntimeInfo, ...], probes: Mapping[str, Probe], where:
     return working
 
 
-def _local(provider: RuntimeProvider, probe: Probe) -> LocalRuntime:
+def _passable(infos: Sequence[RuntimeInfo], lines: str, fault: str, where: str) -> tuple[GpuDevice, ...]:
+    """The graphics processors that jobs can be given there; what stands in the way is logged."""
+    devices = devices_in(lines)
+    if not devices:
+        if lines:
+            _log.warning("no graphics processors are offered", at=where, reason=f"nvidia-smi says {lines[:200]!r}")
+        return ()
+    faults = [gpu_fault(info) for info in infos]
+    if all(faults):
+        fault = "none of the allowed runtimes passes devices: allow the level container"
+    if fault:
+        _log.warning("graphics processors are not offered", at=where, count=len(devices), reason=fault)
+        return ()
+    return devices
+
+
+def _local(provider: RuntimeProvider, probe: Probe, ready: int) -> LocalRuntime:
     info = provider.info
     return LocalRuntime(
         cid=info.content.cid,
         sha256=info.content.sha256,
-        sandbox=provider.sandbox(),
+        sandbox=provider.sandbox(ready=ready),
         level=info.level,
         start_ms=probe.start_ms,
     )

@@ -32,7 +32,7 @@ from fairgrid.worker.computing.misbehave import LOCAL_CHAIN_ID, allowed
 from fairgrid.worker.computing.work import PARTIAL_FOLDER, LocalRuntime, LocalWork
 from fairgrid.worker.connection.benchmark import benchmark_of
 from fairgrid.worker.connection.cache_report import CacheReporter
-from fairgrid.worker.connection.claims import find_gpus, machine_claims
+from fairgrid.worker.connection.claims import claimed_gpus, machine_claims
 from fairgrid.worker.connection.link import LinkOptions
 from fairgrid.worker.connection.spot_answers import answer_check
 from fairgrid.worker.onchain.ownership import OWNER_NAME, Ownership, check_ownership, load_ownership, own_key
@@ -141,7 +141,6 @@ async def _claims(
 ) -> Callable[[], Machine]:
     runtimes = offer.runtimes
     node = offer.node if offer.node is not None else await asyncio.to_thread(node_facts)
-    gpus = find_gpus(node)
     levels = sorted({found.level.value for found in runtimes.values()})
     benchmark: Benchmark | None = None
     measured = runtimes.get(default_runtime_id())
@@ -154,6 +153,7 @@ async def _claims(
     def claims() -> Machine:
         now = policy()
         slots = now.slots or options.slots
+        gpus = claimed_gpus(offer.gpus.given(), now)
         return machine_claims(
             now, slots=slots, folder=folder, runtimes=runtimes, levels=levels, gpus=gpus, benchmark=benchmark, node=node
         )
@@ -195,6 +195,8 @@ async def open_agent(
                 folder,
                 address=signer.address,
                 tally=tally,
+                slots=options.slots,
+                current=policy,
                 is_local=network.chain_id == LOCAL_CHAIN_ID,
             )
         )
@@ -228,6 +230,7 @@ async def open_agent(
                     slots=options.slots,
                     tally=tally,
                     where=offer.cells.where if offer.cells is not None else None,
+                    gpus=offer.gpus,
                 )
                 owner = OwnerWatch(folder, policy_file, MachineSensors(folder), clock=clock)
                 agent = WorkerAgent(
