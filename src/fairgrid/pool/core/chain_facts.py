@@ -96,7 +96,7 @@ def _contributed(book: Book, task: TaskState, event: ContributionMined) -> None:
 
 
 def _end_later_lease(book: Book, task: TaskState, replica: Replica) -> None:
-    """Whoever contributed under one lease and was leased the task again meanwhile has nothing to do for the later one."""
+    """Whoever contributed under one lease and was leased the task again meanwhile is done with the later one."""
     newest = task.replica_of(replica.worker)
     if newest is not None and newest is not replica and not newest.ended:
         book.end(task, newest, ReplicaPhase.DISMISSED, "it contributed under its earlier lease")
