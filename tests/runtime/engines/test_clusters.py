@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 
 from fairgrid.errors import HostFailure
@@ -18,7 +17,7 @@ from fairgrid.runtime.engines.sandbox import EngineSandbox
 from fairgrid.runtime.engines.trial import tried_on
 from fairgrid.runtime.interface import Stop
 from fairgrid.runtime.wasm.interpreters import InstalledRuntime
-from tests.runtime.engines.jobs import Uses, gpu_teller, job_in, until
+from tests.runtime.engines.jobs import Uses, cells_below, gpu_teller, job_in, until
 
 pytestmark = [
     pytest.mark.timeout(240),
@@ -132,12 +131,3 @@ async def test_a_cluster_that_does_not_answer_is_told_with_its_address(kind: Eng
     with pytest.raises(HostFailure, match=r"127\.0\.0\.1:1 cannot be joined"):
         async with opened_engine(absent, tmp_path / "engine", prefix="fairgrid-test"):
             pass
-
-
-def cells_below(folder: Path) -> list[int]:
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        words = process.info["cmdline"] or []
-        if any("engines.cell" in word for word in words) and any(str(folder) in word for word in words):
-            found.append(process.pid)
-    return found

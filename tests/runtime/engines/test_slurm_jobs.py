@@ -132,6 +132,20 @@ async def test_a_lost_node_is_a_failure_that_says_so_and_the_job_can_run_again(
     assert again.stop is Stop.EXITED and again.exit_code == 0
 
 
+async def test_a_cell_at_its_walltime_is_ended_by_slurm_and_says_so(
+    engine: Engine, slurm: SlurmCluster, tmp_path: Path, installed_runtime: InstalledRuntime
+) -> None:
+    sandbox = EngineSandbox(engine, installed_runtime.runtime_id, prefix=PREFIX)
+    running = asyncio.ensure_future(sandbox.run(job_in(tmp_path / "long", "while True: pass")))
+    await until(lambda: list(tmp_path.glob("long/cell-*/place.json")))
+    (job,) = slurm.ids("RUNNING")
+    # Its time is what it asked for; no test waits for that.
+    slurm.command("scontrol", "update", f"JobId={job}", "EndTime=now")
+    with pytest.raises(HostFailure, match=r"ended it at its time limit \(TIMEOUT\).*can be run again"):
+        await running
+    await until(lambda: not slurm.jobs())
+
+
 async def test_the_queue_may_be_away_for_a_while(
     engine: Engine, slurm: SlurmCluster, tmp_path: Path, installed_runtime: InstalledRuntime
 ) -> None:
