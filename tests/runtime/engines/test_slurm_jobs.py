@@ -24,7 +24,7 @@ from fairgrid.runtime.engines.trial import tried_on
 from fairgrid.runtime.interface import Stop
 from fairgrid.runtime.wasm.interpreters import InstalledRuntime
 from fairgrid.worker.setup.pilot import ask_slurm, find_pilot
-from tests.runtime.engines.jobs import Uses, gpu_teller, job_in, until
+from tests.runtime.engines.jobs import Uses, endless_in, gpu_teller, job_in, until
 from tests.runtime.engines.slurm_cluster import SlurmCluster
 
 pytestmark = pytest.mark.timeout(120)
@@ -114,7 +114,7 @@ async def test_a_lost_node_is_a_failure_that_says_so_and_the_job_can_run_again(
     engine: Engine, slurm: SlurmCluster, tmp_path: Path, installed_runtime: InstalledRuntime
 ) -> None:
     sandbox = EngineSandbox(engine, installed_runtime.runtime_id, prefix=PREFIX)
-    lost = asyncio.ensure_future(sandbox.run(job_in(tmp_path / "lost", "while True: pass")))
+    lost = asyncio.ensure_future(sandbox.run(endless_in(tmp_path / "lost")))
     await until(lambda: list(tmp_path.glob("lost/cell-*/place.json")))
     slurm.stop("slurmd", signal.SIGKILL)
     node = slurm.command("sinfo", "-h", "-o", "%N").strip()
@@ -136,7 +136,7 @@ async def test_a_cell_at_its_walltime_is_ended_by_slurm_and_says_so(
     engine: Engine, slurm: SlurmCluster, tmp_path: Path, installed_runtime: InstalledRuntime
 ) -> None:
     sandbox = EngineSandbox(engine, installed_runtime.runtime_id, prefix=PREFIX)
-    running = asyncio.ensure_future(sandbox.run(job_in(tmp_path / "long", "while True: pass")))
+    running = asyncio.ensure_future(sandbox.run(endless_in(tmp_path / "long")))
     await until(lambda: list(tmp_path.glob("long/cell-*/place.json")))
     (job,) = slurm.ids("RUNNING")
     # Its time is what it asked for; no test waits for that.

@@ -28,7 +28,7 @@ from pathlib import Path
 from fairgrid.runtime.engines.opening import opened_engine
 from fairgrid.runtime.engines.options import EngineKind, EngineOptions, SlurmMode
 from fairgrid.runtime.engines.sandbox import EngineSandbox
-from tests.runtime.engines.jobs import job_in
+from tests.runtime.engines.jobs import endless_in
 from tests.runtime.engines.test_slurm_killed import OPTIONS, PREFIX
 from dataclasses import replace
 
@@ -37,7 +37,7 @@ async def main():
     folder = Path({folder!r})
     async with opened_engine(options, folder / "engine", prefix=PREFIX) as engine:
         sandbox = EngineSandbox(engine, {runtime!r}, prefix=PREFIX)
-        await asyncio.gather(*(sandbox.run(job_in(folder / f"job-{{n}}", "while True: pass")) for n in range(2)))
+        await asyncio.gather(*(sandbox.run(endless_in(folder / f"job-{{n}}")) for n in range(2)))
 
 asyncio.run(main())
 """
