@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import shlex
 import statistics
@@ -23,6 +24,8 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, null
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import structlog
 
 from fairgrid.errors import FairgridError
 from fairgrid.runtime.engines.interface import Engine
@@ -241,6 +244,7 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=40, help="how many at once (default 40)")
     parser.add_argument("--alone", type=int, default=3, help="how many one after the other (default 3)")
     given = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     print(f"load average {os.getloadavg()[0]:.1f}, {os.cpu_count()} CPUs, {given.tasks} tasks, {_SLOTS} slots")
     print("| engine | tasks a second | bare | a task costs more | one alone | bare |")
     print("|---|---|---|---|---|---|")
