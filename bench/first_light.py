@@ -147,7 +147,10 @@ async def _bare_run(client: Client, job: Job, deal_id: str, workdir: Path) -> tu
     timeref = (await client.chain.view_category(deal.category)).timeref
     sandbox = find_runtime(job.runtime.runtime_id).sandbox()
     began = time.monotonic()
-    local = await run_locally(job, timeref=timeref, index=deal.bot_first, workdir=workdir, sandbox=sandbox)
+    try:
+        local = await run_locally(job, timeref=timeref, index=deal.bot_first, workdir=workdir, sandbox=sandbox)
+    finally:
+        await sandbox.close()
     return time.monotonic() - began, local.digest
 
 

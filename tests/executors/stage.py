@@ -32,6 +32,9 @@ class PlainSandbox:
 
     runtime_id = default_runtime_id()
 
+    async def close(self) -> None:
+        """Nothing is kept ready."""
+
     def suspend(self) -> bool:
         """It cannot."""
         return False

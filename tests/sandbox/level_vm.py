@@ -70,6 +70,9 @@ class _WithImage:
     def runtime_id(self) -> str:
         return self._inner.runtime_id
 
+    async def close(self) -> None:
+        await self._inner.close()
+
     def suspend(self) -> bool:
         return self._inner.suspend()
 

@@ -133,7 +133,10 @@ def test(
 
     async def main() -> JobResult:
         sandbox = await _sandbox(info)
-        return await run_locally(job, timeref=seconds, index=0, workdir=folder / "job", sandbox=sandbox)
+        try:
+            return await run_locally(job, timeref=seconds, index=0, workdir=folder / "job", sandbox=sandbox)
+        finally:
+            await sandbox.close()
 
     try:
         result = run_async(main)

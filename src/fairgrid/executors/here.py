@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 from collections.abc import AsyncGenerator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,11 +15,14 @@ from fairgrid.errors import BudgetExceeded
 from fairgrid.executors.backend import DealJob, SignedDeal, TaskEnding
 from fairgrid.protocol.hexes import keccak, to_hex32
 from fairgrid.runtime.interface import Sandbox
+from fairgrid.runtime.removal import remove_tree
 from fairgrid.runtime.wasm.interpreters import default_runtime_id, install_interpreter
 
 __all__ = ["HereBackend", "job_of"]
 
 _TIMEREF_S: Final = 300
+_READY: Final = 4
+"""Most processes that are started ahead."""
 
 
 def job_of(deal: DealJob, runtime_id: str) -> Job:
@@ -43,16 +45,20 @@ class HereBackend:
         self._folder = folder
         self._sandbox = sandbox
         self._price = price_nrlc
-        self._slots = asyncio.Semaphore(slots or os.cpu_count() or 1)
+        self._most_at_once = slots or os.cpu_count() or 1
+        self._slots = asyncio.Semaphore(self._most_at_once)
         self._jobs: dict[str, DealJob] = {}
 
     async def open(self) -> None:
         """Install the interpreter if need be; that takes a minute once."""
         if self._sandbox is None:
-            self._sandbox = (await asyncio.to_thread(install_interpreter, default_runtime_id())).sandbox()
+            installed = await asyncio.to_thread(install_interpreter, default_runtime_id())
+            self._sandbox = installed.sandbox(ready=min(self._most_at_once, _READY))
 
     async def close(self) -> None:
-        """Nothing is left."""
+        """End the processes that wait for tasks."""
+        if self._sandbox is not None:
+            await self._sandbox.close()
 
     async def price(self) -> int:
         """The pretended price."""
@@ -104,7 +110,7 @@ class HereBackend:
             try:
                 result = await run_locally(job, timeref=_TIMEREF_S, index=index, workdir=folder, sandbox=self._sandbox)
             except asyncio.CancelledError:
-                shutil.rmtree(folder, ignore_errors=True)
+                remove_tree(folder)
                 raise
             except Exception as error:
                 return TaskEnding(index, failure=error)

@@ -130,15 +130,18 @@ async def _equals_local_run(
         raise VerificationError(f"The hub no longer knows deal {record.deal_id}.")
     timeref = (await client.chain.view_category(deal.category)).timeref
     sandbox = find_runtime(job.runtime.runtime_id).sandbox()
-    local = await run_locally(
-        job,
-        timeref=timeref,
-        index=deal.bot_first,
-        workdir=workdir,
-        sandbox=sandbox,
-        deal_id=record.deal_id,
-        task_id=record.task_ids[0],
-    )
+    try:
+        local = await run_locally(
+            job,
+            timeref=timeref,
+            index=deal.bot_first,
+            workdir=workdir,
+            sandbox=sandbox,
+            deal_id=record.deal_id,
+            task_id=record.task_ids[0],
+        )
+    finally:
+        await sandbox.close()
     same = local.digest == result.digest
     detail = "bit for bit" if same else f"digest {local.digest} here, {result.digest} from the network"
     return Check(

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from fairgrid.runtime.removal import remove_tree
+
 __all__ = ["Checkpoint", "CheckpointFolder"]
 
 _CURRENT: Final = "current"
@@ -81,7 +83,7 @@ class CheckpointFolder:
             return
         last = self._number()
         version = self._folder / str(last + 1)
-        shutil.rmtree(version, ignore_errors=True)
+        remove_tree(version)
         (version / _FILES).mkdir(parents=True)
         digests = dict(kept)
         for name in (*kept, *changed):
@@ -102,12 +104,12 @@ class CheckpointFolder:
         _write(self._folder / f"{_CURRENT}.new", str(last + 1).encode())
         (self._folder / f"{_CURRENT}.new").replace(self._folder / _CURRENT)
         self._digests = digests
-        shutil.rmtree(self._folder / str(last), ignore_errors=True)
+        remove_tree(self._folder / str(last))
 
     def clear(self) -> None:
         """Forget it."""
         self._digests = {}
-        shutil.rmtree(self._folder, ignore_errors=True)
+        remove_tree(self._folder)
 
     def _number(self) -> int:
         try:

@@ -100,6 +100,10 @@ class Sandbox(Protocol):
         """Run to the end or to a limit. Never raises for what the job does; `HostFailure` if it cannot start."""
         ...
 
+    async def close(self) -> None:
+        """End what is kept ready for jobs to come. Every job has ended before; a closed sandbox starts none ahead."""
+        ...
+
     def suspend(self) -> bool:
         """Stop every running job, and those that start, until `resume`; False where the sandbox cannot.
 

@@ -38,6 +38,7 @@ from fairgrid.protocol.results import (
     rule_error,
 )
 from fairgrid.runtime.interface import Limits, Outcome, Sandbox, SandboxJob, Stop
+from fairgrid.runtime.removal import remove_tree
 from fairgrid.runtime.watch import JobWatch
 
 __all__ = [
@@ -189,7 +190,7 @@ async def run_job(
         outcome = await sandbox.run(job)
         if outcome.resumed and outcome.stop in _AGREED and (outcome.stop, outcome.exit_code) != (Stop.EXITED, 0):
             assert checkpoint is not None
-            await asyncio.to_thread(shutil.rmtree, checkpoint, ignore_errors=True)
+            await asyncio.to_thread(remove_tree, checkpoint)
             await asyncio.to_thread(checkpoint.mkdir, parents=True, exist_ok=True)
             await asyncio.to_thread(_make_anew, workdir / "out")
             outcome = await sandbox.run(job)
@@ -230,7 +231,7 @@ def task_environment(
 def _lay_out(script: FileRef, references: Sequence[FileRef], inputs: Mapping[str, Path], workdir: Path) -> None:
     for name in _FOLDERS:
         if (workdir / name).exists():
-            shutil.rmtree(workdir / name)
+            remove_tree(workdir / name)
         (workdir / name).mkdir(parents=True)
     _place(script, inputs, workdir / "app" / script.name)
     for reference in references:
@@ -260,14 +261,14 @@ def _lay_out_dependencies(
 
 
 def _make_anew(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+    remove_tree(folder)
     folder.mkdir(parents=True)
 
 
 def _tidy(workdir: Path) -> None:
     """Keep the result and nothing else."""
     for name in _FOLDERS[:-1]:
-        shutil.rmtree(workdir / name)
+        remove_tree(workdir / name)
 
 
 def _place(reference: FileRef, inputs: Mapping[str, Path], target: Path) -> None:

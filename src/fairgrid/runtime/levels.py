@@ -76,8 +76,9 @@ class RuntimeProvider(Protocol):
         """Try it: run a job that does nothing, within seconds. Never raises; a machine without it is a `Probe`, too."""
         ...
 
-    def sandbox(self) -> Sandbox:
-        """Its sandbox.
+    def sandbox(self, *, ready: int = 0) -> Sandbox:
+        """Its sandbox, which is the caller's to close. Where the level can, it keeps ``ready`` processes started for
+        the jobs to come.
 
         Raises:
             HostFailure: the runtime is not installed here.

@@ -27,6 +27,9 @@ class FunctionSandbox:
         """The runtime that this sandbox pretends to be."""
         return self._runtime_id
 
+    async def close(self) -> None:
+        """Nothing is kept ready."""
+
     def suspend(self) -> bool:
         """Nothing begins, and nothing that ended is told, until `resume`; a function that runs is not stopped."""
         self._going.clear()

@@ -47,7 +47,7 @@ class ContainerProvider:
         """The runtime."""
         return self._info
 
-    def sandbox(self) -> Sandbox:
+    def sandbox(self, *, ready: int = 0) -> Sandbox:
         """Its sandbox; whether there is an engine shows when it first runs a job."""
         return self._sandbox
 

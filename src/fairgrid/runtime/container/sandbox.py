@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
 import tempfile
 import time
@@ -37,6 +36,7 @@ from fairgrid.runtime.container.sampled import SampledGroup
 from fairgrid.runtime.container.seccomp import write_profile
 from fairgrid.runtime.interface import Outcome, SandboxJob, Stop
 from fairgrid.runtime.log_sink import LogSink
+from fairgrid.runtime.removal import remove_tree
 from fairgrid.runtime.suspension import Suspension
 
 __all__ = ["ContainerSandbox"]
@@ -99,6 +99,9 @@ class ContainerSandbox:
         """Which images it runs, and behind what."""
         return self._runtime_id
 
+    async def close(self) -> None:
+        """Nothing is kept ready."""
+
     def suspend(self) -> bool:
         """Stop the processes of all containers until `resume`."""
         return self._suspension.suspend()
@@ -134,12 +137,12 @@ class ContainerSandbox:
                 # Somebody removed it behind our back.
                 self._machine.images(engine).forget(image.image_id)
                 image = await self._machine.images(engine).ready(job.script)
-                shutil.rmtree(scratch, ignore_errors=True)
+                remove_tree(scratch)
                 scratch.mkdir()
                 outcome = await self._run_in(scratch, engine, image, job)
             return outcome
         finally:
-            await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
+            await asyncio.to_thread(remove_tree, scratch)
 
     async def _run_in(self, scratch: Path, engine: Engine, image: ReadyImage, job: SandboxJob) -> Outcome:
         await asyncio.to_thread(make_scratch, scratch)

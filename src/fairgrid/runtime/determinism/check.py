@@ -14,6 +14,7 @@ from typing import Final
 
 from fairgrid.errors import HostFailure
 from fairgrid.protocol.manifest import Manifest
+from fairgrid.runtime.children import start_child
 from fairgrid.runtime.determinism.causes import Cause, likely_cause
 from fairgrid.runtime.determinism.compare import Difference, first_difference
 from fairgrid.runtime.determinism.conditions import CONDITIONS, Condition
@@ -120,7 +121,7 @@ def _content(path: Path) -> bytes:
 
 
 async def _trial(request: TrialRequest) -> TrialResult:
-    process = await asyncio.create_subprocess_exec(
+    process = await start_child(
         *(sys.executable, "-m", "fairgrid.runtime.determinism.trial"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,

@@ -74,15 +74,21 @@ async def run_trial(request: TrialRequest) -> TrialResult:
     sandbox: Sandbox = provider.sandbox()
     if request.condition.reversed_folders:
         sandbox = _ReversedFolders(sandbox)
-    result = await run_job(
-        manifest,
-        manifest.cid(),
-        TaskContext(deal_id=ZERO32, task_id=ZERO32, index=request.index, bot_first=request.index, bot_size=_ONE_TASK),
-        inputs={cid: Path(path) for cid, path in request.files.items()},
-        workdir=Path(request.workdir),
-        sandbox=sandbox,
-        wall_s=request.wall_s,
+    context = TaskContext(
+        deal_id=ZERO32, task_id=ZERO32, index=request.index, bot_first=request.index, bot_size=_ONE_TASK
     )
+    try:
+        result = await run_job(
+            manifest,
+            manifest.cid(),
+            context,
+            inputs={cid: Path(path) for cid, path in request.files.items()},
+            workdir=Path(request.workdir),
+            sandbox=sandbox,
+            wall_s=request.wall_s,
+        )
+    finally:
+        await sandbox.close()
     return TrialResult(result.digest, result.exit_code, result.usage.wall_s)
 
 
@@ -95,6 +101,9 @@ class _ReversedFolders:
     @property
     def runtime_id(self) -> str:
         return self._inner.runtime_id
+
+    async def close(self) -> None:
+        await self._inner.close()
 
     def suspend(self) -> bool:
         return self._inner.suspend()

@@ -56,8 +56,11 @@ async def run_cell(folder: Path) -> None:
     write_place(folder, Place(platform.node()))
     began = time.monotonic()
     try:
-        provider = provider_of(runtime_info(runtime_id), read_containers(folder))
-        outcome = await provider.sandbox().run(await _with_gpus_of_here(job))
+        sandbox = provider_of(runtime_info(runtime_id), read_containers(folder)).sandbox()
+        try:
+            outcome = await sandbox.run(await _with_gpus_of_here(job))
+        finally:
+            await sandbox.close()
     except FairgridError as error:
         outcome = Outcome(Stop.HOST, 0, b"", b"", 0, 0.0, 0, str(error))
     write_place(folder, Place(platform.node(), time.monotonic() - began))

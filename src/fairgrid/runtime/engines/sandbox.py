@@ -6,7 +6,6 @@ import asyncio
 import os
 import re
 import secrets
-import shutil
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from fairgrid.runtime.container.settings import DEFAULT_SETTINGS, ContainerSetti
 from fairgrid.runtime.engines.cell_files import read_outcome, write_containers, write_job
 from fairgrid.runtime.engines.interface import Cell, CellUse, Engine
 from fairgrid.runtime.interface import Outcome, SandboxJob
+from fairgrid.runtime.removal import remove_tree
 
 __all__ = ["EngineSandbox"]
 
@@ -49,6 +49,9 @@ class EngineSandbox:
     def runtime_id(self) -> str:
         """The runtime as it is on the engine's machines."""
         return self._runtime_id
+
+    async def close(self) -> None:
+        """Nothing is kept ready."""
 
     def suspend(self) -> bool:
         """False: an engine's machines are not this one, and its queue is not ours to stop."""
@@ -89,7 +92,7 @@ class EngineSandbox:
                 )
             await asyncio.to_thread(_bring_home, output, job.output_folder)
         finally:
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            await asyncio.to_thread(remove_tree, folder)
         if self._used is not None:
             await self._used(job, use)
         _log.debug("a cell ended", engine=self._engine.name, number=use.engine_id, node=use.node, ran_s=use.ran_s)
@@ -101,5 +104,5 @@ class EngineSandbox:
 
 
 def _bring_home(source: Path, target: Path) -> None:
-    shutil.rmtree(target, ignore_errors=True)
+    remove_tree(target)
     os.replace(source, target)

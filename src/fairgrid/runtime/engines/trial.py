@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -13,6 +12,7 @@ from fairgrid.errors import HostFailure
 from fairgrid.runtime.container.settings import DEFAULT_SETTINGS, ContainerSettings
 from fairgrid.runtime.engines.cell_files import Tried, read_tried, write_containers, write_trial
 from fairgrid.runtime.engines.interface import Cell, Engine
+from fairgrid.runtime.removal import remove_tree
 
 __all__ = ["TRIAL_S", "tried_on"]
 
@@ -52,7 +52,7 @@ async def tried_on(
             f"nodes down? Ask it with its own commands; docs/engines.md says which."
         ) from None
     finally:
-        await asyncio.to_thread(shutil.rmtree, cell.folder, ignore_errors=True)
+        await asyncio.to_thread(remove_tree, cell.folder)
     if tried is None:
         raise HostFailure(
             f"The trial ran on {use.node or engine.name} and its findings are not here: do the nodes see {folder}?"

@@ -41,7 +41,7 @@ class NativeProvider:
 
     info: RuntimeInfo
 
-    def sandbox(self) -> Sandbox:
+    def sandbox(self, *, ready: int = 0) -> Sandbox:
         """Its sandbox.
 
         Raises:

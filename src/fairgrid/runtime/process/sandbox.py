@@ -8,7 +8,6 @@ import itertools
 import os
 import platform
 import resource
-import shutil
 import tempfile
 import time
 from collections.abc import Awaitable, Iterator
@@ -34,6 +33,7 @@ from fairgrid.runtime.process.launch import Launched, launch
 from fairgrid.runtime.process.programs import NotAProgram, lay_out_program
 from fairgrid.runtime.process.seccomp import ARCHITECTURES, allow_list
 from fairgrid.runtime.process.supervisor import TOO_DEEP, Supervisor, Verdict
+from fairgrid.runtime.removal import remove_tree
 from fairgrid.runtime.suspension import Suspension
 from fairgrid.runtime.watch import SNAPSHOT_FILES, JobWatch
 
@@ -72,6 +72,9 @@ class ProcessSandbox:
     def summary(self) -> str:
         """How limits are kept, for people; empty before the first job."""
         return self._controls.summary if self._controls is not None else ""
+
+    async def close(self) -> None:
+        """Nothing is kept ready."""
 
     def suspend(self) -> bool:
         """Let the processes of all jobs stand still until `resume`."""
@@ -329,7 +332,7 @@ def _watched(job: SandboxJob) -> Iterator[None]:
 def _clear(scratch: Path, output_folder: Path) -> None:
     with contextlib.suppress(OSError):
         make_ours(scratch, output_folder)
-    shutil.rmtree(scratch, ignore_errors=True)
+    remove_tree(scratch)
 
 
 async def _to_the_end(awaitable: Awaitable[_Result]) -> _Result:

@@ -38,7 +38,7 @@ class QemuProvider:
         remedy = "" if found.accelerator == "kvm" else "KVM on this machine would make it about ten times faster."
         return Probe(True, found.start_ms, f"{found.detail}; an own kernel, no network card", remedy)
 
-    def sandbox(self) -> Sandbox:
+    def sandbox(self, *, ready: int = 0) -> Sandbox:
         """Its sandbox; emulated unless the probe found better.
 
         Raises:

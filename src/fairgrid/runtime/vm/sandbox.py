@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
-import shutil
 import signal
 import sys
 import tempfile
@@ -16,8 +14,10 @@ from pathlib import Path
 from typing import Final
 
 from fairgrid.errors import HostFailure, UsageError
+from fairgrid.runtime.children import end_child, start_child
 from fairgrid.runtime.interface import Limits, Outcome, SandboxJob, Stop
 from fairgrid.runtime.log_sink import LogSink
+from fairgrid.runtime.removal import remove_tree
 from fairgrid.runtime.suspension import Suspension
 from fairgrid.runtime.vm.disks import ResultTooLarge, read_out_disk, write_in_disk, write_out_disk
 from fairgrid.runtime.vm.image import VirtualImage, disk_fault, kernel_fault, read_image
@@ -50,6 +50,9 @@ class VmSandbox:
         """The architecture of the guests."""
         return self._runtime_id
 
+    async def close(self) -> None:
+        """Nothing is kept ready."""
+
     def suspend(self) -> bool:
         """Stop the machines of all jobs; they keep their memory and notice nothing but the time."""
         return self._suspension.suspend()
@@ -70,7 +73,7 @@ class VmSandbox:
         try:
             return await self._run_in(scratch, job)
         finally:
-            await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
+            await asyncio.to_thread(remove_tree, scratch)
 
     async def _run_in(self, scratch: Path, job: SandboxJob) -> Outcome:
         try:
@@ -114,7 +117,7 @@ class VmSandbox:
         reading, writing = os.pipe()
         try:
             command = machine_command(self._qemu, self._accelerator, files, limits, stdout_fd=writing)
-            process = await asyncio.create_subprocess_exec(
+            process = await start_child(
                 *(sys.executable, "-I", "-m", "fairgrid.runtime.vm.launch"),
                 json.dumps(_system_limits(limits)),
                 str(scratch / "used.json"),
@@ -125,11 +128,12 @@ class VmSandbox:
                 cwd=scratch,
                 env={"PATH": os.defpath, "LANG": "C.UTF-8", "TMPDIR": str(scratch)},
                 pass_fds=(writing,),
-                start_new_session=True,
             )
-        except OSError as error:
+        except BaseException as error:
             os.close(reading)
-            raise HostFailure(f"QEMU cannot be started: {error}.") from error
+            if isinstance(error, OSError):
+                raise HostFailure(f"QEMU cannot be started: {error}.") from error
+            raise
         finally:
             os.close(writing)
         assert process.stdout is not None and process.stderr is not None
@@ -143,7 +147,7 @@ class VmSandbox:
                 await self._suspension.wait_for(both, limits.wall_s)
                 await self._suspension.wait_for(process.wait(), _END_S)
         finally:
-            await _end(process)
+            await end_child(process)
         assert process.returncode is not None
         return process.returncode, said.contents().decode(errors="replace").strip()[:1000]
 
@@ -250,14 +254,3 @@ async def _open(descriptor: int) -> asyncio.StreamReader:
 async def _pump(stream: asyncio.StreamReader, sink: Callable[[bytes], None]) -> None:
     while chunk := await stream.read(_READ):
         sink(chunk)
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """End the machine's process group, and wait until it is gone, also while being cancelled."""
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-    reaper = asyncio.ensure_future(process.wait())
-    while not reaper.done():
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.shield(reaper)

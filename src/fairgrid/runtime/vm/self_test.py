@@ -7,7 +7,6 @@ not come within seconds, no guest runs.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import tempfile
 import time
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from fairgrid.runtime.children import end_child, start_child
 from fairgrid.runtime.vm.qemu import Accelerator, find_qemu, self_test_command
 
 __all__ = ["Found", "find_accelerator"]
@@ -67,7 +67,7 @@ async def _boot(qemu: str, accelerator: Accelerator, within_s: float) -> tuple[f
         sector = Path(folder) / "boot.img"
         sector.write_bytes(_BOOT_SECTOR)
         started = time.monotonic()
-        process = await asyncio.create_subprocess_exec(
+        process = await start_child(
             *self_test_command(qemu, accelerator, sector),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
@@ -79,10 +79,7 @@ async def _boot(qemu: str, accelerator: Accelerator, within_s: float) -> tuple[f
         except TimeoutError:
             return 0.0, f"a guest of ten bytes did not run within {within_s:.0f} s"
         finally:
-            if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
+            await end_child(process)
         took_ms = (time.monotonic() - started) * 1000
         if process.returncode == _RAN:
             return took_ms, ""

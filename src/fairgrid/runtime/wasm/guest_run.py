@@ -15,9 +15,10 @@ from fairgrid.errors import HostFailure
 from fairgrid.runtime.interface import Limits, Outcome, Stop
 from fairgrid.runtime.log_sink import LogSink
 from fairgrid.runtime.wasm.checkpoint import GuestCheckpoint
-from fairgrid.runtime.wasm.engine import EngineClass, load_module, new_engine
+from fairgrid.runtime.wasm.engine import EngineClass
 from fairgrid.runtime.wasm.host_job import HostJob
 from fairgrid.runtime.wasm.launch import ENTRY, GUEST_FILES, LIBRARY_FOLDER, Launch, guest_command, guest_environment
+from fairgrid.runtime.wasm.loaded import LoadedProgram
 from fairgrid.runtime.wasm.wasi_calls import CALL_FUEL, GuestExit, WasiCalls
 from fairgrid.runtime.wasm.wasi_handles import FolderHandle, HandleTable, StreamHandle
 from fairgrid.runtime.wasm.wasi_memory import GuestMemory
@@ -47,14 +48,14 @@ class FuelExhausted(Exception):
 class Guest:
     """One instance of the interpreter with its store, memory and system calls."""
 
-    def __init__(self, job: HostJob) -> None:
+    def __init__(self, job: HostJob, loaded: LoadedProgram) -> None:
         limits = job.limits
         self._limits = limits
         self._output_folder = Path(job.output_folder)
         self._launch = job.launch
         self._metered = job.engine_class is EngineClass.DETERMINISTIC
         self._interrupted_by = Stop.WALL_CLOCK
-        self._engine = new_engine(job.engine_class)
+        self._engine = loaded.engine
         self._store = wasmtime.Store(self._engine)
         self._store.set_limits(memory_size=limits.memory_bytes, table_elements=_TABLE_ELEMENTS)
         if self._metered:
@@ -104,7 +105,7 @@ class Guest:
             moved=self.checkpoint.moved if self.checkpoint is not None else None,
             removed=self.checkpoint.removed if self.checkpoint is not None else None,
         )
-        self._module = load_module(self._engine, Path(job.compiled))
+        self._module = loaded.module_of(Path(job.compiled))
 
     def _library_of(self, job: HostJob) -> list[FolderHandle]:
         if not job.library:
@@ -232,15 +233,15 @@ class Guest:
         return ctypes.addressof(pointer.contents), self._memory.data_len(self._store)
 
 
-def run_guest(job: HostJob, attach: Callable[[Guest], None] = lambda guest: None) -> Outcome:
+def run_guest(job: HostJob, loaded: LoadedProgram, attach: Callable[[Guest], None] = lambda guest: None) -> Outcome:
     """Run a job in this process and thread; the process should exist for it alone. Never raises for what a job does.
 
     ``attach`` is given the guest before it starts.
     """
-    started = time.monotonic()
+    started, spent = time.monotonic(), time.process_time()
     try:
         _check_allocation(job.limits)
-        guest = Guest(job)
+        guest = Guest(job, loaded)
     except (HostTrouble, HostFailure) as error:
         return Outcome(Stop.HOST, 0, b"", b"", 0, time.monotonic() - started, 0, str(error))
     except OutputLimitReached as reached:
@@ -269,7 +270,7 @@ def run_guest(job: HostJob, attach: Callable[[Guest], None] = lambda guest: None
         memory_bytes,
         detail,
         resumed=guest.resumed,
-        cpu_s=time.process_time(),
+        cpu_s=time.process_time() - spent,
     )
 
 
@@ -278,14 +279,14 @@ def _keep_time(guest: Guest, wall_s: float, cpu_s: float | None, ended: threadin
 
     Time in which the whole process was stopped does not count.
     """
-    left = wall_s
+    left, spent = wall_s, time.process_time()
     while left > 0:
         began = time.monotonic()
         if ended.wait(min(left, _TICK_S)):
             return
         # A tick that took much longer means that the process stood still; the parent's own limit is exact.
         left -= min(time.monotonic() - began, 2 * _TICK_S)
-        if cpu_s is not None and time.process_time() > cpu_s:
+        if cpu_s is not None and time.process_time() - spent > cpu_s:
             guest.interrupt(Stop.CPU)
             return
     guest.interrupt(Stop.WALL_CLOCK)

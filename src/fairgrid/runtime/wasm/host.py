@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from fairgrid.errors import HostFailure
 from fairgrid.runtime.interface import Outcome, Stop
@@ -21,10 +22,10 @@ from fairgrid.runtime.wasm.engine import THREAD_STACK_BYTES
 from fairgrid.runtime.wasm.guest_run import Guest, run_guest
 from fairgrid.runtime.wasm.host_job import HostJob, SnapshotRequest
 from fairgrid.runtime.wasm.launch import GUEST_FILES
+from fairgrid.runtime.wasm.loaded import LoadedProgram
 from fairgrid.runtime.wasm.lockdown import die_with_parent, limit_resources, lock_calls, lock_files
-from fairgrid.runtime.wasm.native_code import check_native_code
 
-__all__ = ["main"]
+__all__ = ["main", "serve"]
 
 _SPARE_BYTES = 1 << 20
 _SPARE_CPU_S = 60
@@ -36,14 +37,25 @@ def main() -> None:
     die_with_parent()
     answer = os.dup(1)
     os.dup2(2, 1)
-    job = HostJob.from_line(sys.stdin.buffer.readline())
+    serve(answer)
+
+
+def serve(answer: int, ready: LoadedProgram | None = None) -> NoReturn:
+    """Wait for the job, run it, write its outcome to the descriptor ``answer``, and end the process.
+
+    ``ready`` is what was loaded before; a job that needs something else loads that.
+    """
+    line = sys.stdin.buffer.readline()
+    if not line:
+        os._exit(1)
+    job = HostJob.from_line(line)
     # Before there is a second thread: the lock on files holds for this one and those that it starts.
     _lock_down(job)
     guests: list[Guest] = []
     threading.Thread(target=_watch_life_line, args=(guests,), daemon=True).start()
     outcomes: list[Outcome] = []
     threading.stack_size(THREAD_STACK_BYTES)
-    runner = threading.Thread(target=lambda: outcomes.append(_run(job, guests.append)))
+    runner = threading.Thread(target=lambda: outcomes.append(_run(job, ready, guests.append)))
     runner.start()
     runner.join()
     with os.fdopen(answer, "wb") as stream:
@@ -52,10 +64,11 @@ def main() -> None:
     os._exit(0)
 
 
-def _run(job: HostJob, started: Callable[[Guest], None]) -> Outcome:
+def _run(job: HostJob, ready: LoadedProgram | None, started: Callable[[Guest], None]) -> Outcome:
     try:
-        check_native_code(Path(job.compiled))
-        return run_guest(job, started)
+        if ready is None or not ready.fits(job.engine_class, job.launch):
+            ready = LoadedProgram.load(job.engine_class, job.launch, None)
+        return run_guest(job, ready, started)
     except (HostFailure, OSError, MemoryError) as error:
         return Outcome(Stop.HOST, 0, b"", b"", 0, 0.0, 0, f"{type(error).__name__}: {error}")
 

@@ -5,21 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import os
 import shutil
-import signal
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from fairgrid.errors import HostFailure
+from fairgrid.runtime.children import end_child
 from fairgrid.runtime.interface import Outcome, SandboxJob, Stop
 from fairgrid.runtime.outcome_json import outcome_from_json
+from fairgrid.runtime.removal import remove_tree
 from fairgrid.runtime.suspension import Suspension
 from fairgrid.runtime.wasm.host_job import HostJob, SnapshotRequest
 from fairgrid.runtime.wasm.launch import GuestProgram
 from fairgrid.runtime.wasm.native_code import check_native_code
+from fairgrid.runtime.wasm.ready_hosts import ReadyHosts, start_host
 from fairgrid.runtime.watch import SNAPSHOT_FILES, JobWatch
 
 __all__ = ["JobProcesses"]
@@ -33,11 +32,24 @@ _SNAPSHOT_S = 20.0
 class JobProcesses:
     """The processes of one sandbox's jobs."""
 
-    def __init__(self) -> None:
+    def __init__(self, ready: ReadyHosts) -> None:
         self._suspension = Suspension()
+        self._ready = ready
+        self._ending: set[asyncio.Task[None]] = set()
+
+    @property
+    def ready(self) -> int:
+        """How many processes wait for jobs."""
+        return self._ready.waiting
+
+    async def close(self) -> None:
+        """End the processes that wait for jobs, and wait for those that are ending."""
+        await self._ready.close()
+        await asyncio.gather(*self._ending)
 
     def suspend(self) -> bool:
-        """Stop the processes of all jobs until `resume`; False where the system cannot."""
+        """Stop the processes of all jobs until `resume`, and end those that wait; False where the system cannot."""
+        self._ready.let_go()
         return self._suspension.suspend()
 
     def resume(self) -> None:
@@ -58,7 +70,7 @@ class JobProcesses:
         try:
             return await self._run_in(scratch, job, program)
         finally:
-            await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
+            await asyncio.to_thread(remove_tree, scratch)
 
     async def _run_in(self, scratch: Path, job: SandboxJob, program: GuestProgram) -> Outcome:
         line = HostJob(
@@ -79,33 +91,27 @@ class JobProcesses:
             library=str(program.library.resolve()) if program.library is not None else "",
             library_name=program.library_name,
         ).to_line()
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-B", "-X", "utf8", "-m", "fairgrid.runtime.wasm.host"),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                cwd=scratch,
-                env={"PATH": os.defpath, "LANG": "C.UTF-8"},
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise HostFailure(f"The sandbox process cannot be started: {error}.") from error
+        outcome: Outcome | None = None
+        process = self._ready.take() or await start_host()
+        assert process.stderr is not None
+        said = asyncio.ensure_future(_read_start(process.stderr))
         try:
             with self._suspension.running(process.pid), _watched(job.watch, process, scratch):
-                answer, diagnostics = await self._suspension.wait_for(
-                    _converse(process, line), job.limits.wall_s + _GRACE_S
-                )
+                answer = await self._suspension.wait_for(_converse(process, line), job.limits.wall_s + _GRACE_S)
+            outcome = _read(answer)
+            if outcome is None:
+                return _host_outcome(Stop.HOST, 0.0, await _what_it_said(process, said))
         except TimeoutError:
             return _host_outcome(Stop.WALL_CLOCK, job.limits.wall_s, "killed after the wall-clock limit")
         finally:
-            await _kill(process)
-        try:
-            return outcome_from_json(answer)
-        except ValueError:
-            text = diagnostics.decode(errors="replace").strip()
-            detail = f"the sandbox process ended with status {process.returncode} and no result: {text or 'no message'}"
-            return _host_outcome(Stop.HOST, 0.0, detail)
+            if outcome is None or not self._ready.is_on:
+                await _end(process, said)
+        # It answered and is ending: giving its memory back takes it longer than a small job, so nobody waits for that.
+        if self._ready.is_on:
+            ending = asyncio.ensure_future(_end(process, said))
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
+        return outcome
 
 
 @contextlib.contextmanager
@@ -146,15 +152,34 @@ def _move(source: Path, destination: Path) -> None:
         partial.rename(destination)
 
 
-async def _converse(process: asyncio.subprocess.Process, line: bytes) -> tuple[bytes, bytes]:
-    """Send the job, keep standard input open, and read the answer and the diagnostics to their ends."""
-    assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+async def _converse(process: asyncio.subprocess.Process, line: bytes) -> bytes:
+    """Send the job, keep standard input open, and read the answer to its end."""
+    assert process.stdin is not None and process.stdout is not None
     with contextlib.suppress(ConnectionError):
         process.stdin.write(line)
         await process.stdin.drain()
-    answer, diagnostics = await asyncio.gather(process.stdout.read(), _read_start(process.stderr))
-    await process.wait()
-    return answer, diagnostics
+    return await process.stdout.read()
+
+
+def _read(answer: bytes) -> Outcome | None:
+    try:
+        return outcome_from_json(answer)
+    except ValueError:
+        return None
+
+
+async def _end(process: asyncio.subprocess.Process, said: asyncio.Future[bytes]) -> None:
+    """End the process and the reading of its words."""
+    await end_child(process)
+    said.cancel()
+
+
+async def _what_it_said(process: asyncio.subprocess.Process, said: asyncio.Future[bytes]) -> str:
+    """Why a process that closed its answer gave none: its status and its own words."""
+    gone = asyncio.ensure_future(process.wait())
+    await asyncio.wait((said, gone), timeout=_GRACE_S)
+    text = said.result().decode(errors="replace").strip() if said.done() else ""
+    return f"the sandbox process ended with status {process.returncode} and no result: {text or 'no message'}"
 
 
 async def _read_start(stream: asyncio.StreamReader) -> bytes:
@@ -163,19 +188,6 @@ async def _read_start(stream: asyncio.StreamReader) -> bytes:
     while chunk := await stream.read(65_536):
         kept += chunk[: _MAX_DIAGNOSTICS - len(kept)]
     return bytes(kept)
-
-
-async def _kill(process: asyncio.subprocess.Process) -> None:
-    """End the child's process group, and wait until the child is gone, also while being cancelled."""
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-    reaper = asyncio.ensure_future(process.wait())
-    while not reaper.done():
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.shield(reaper)
-    if process.stdin is not None:
-        process.stdin.close()
 
 
 def _host_outcome(stop: Stop, wall_s: float, detail: str) -> Outcome:

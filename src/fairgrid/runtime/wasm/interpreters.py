@@ -152,11 +152,11 @@ class InstalledRuntime:
         """Engine, version and class (decision 13)."""
         return self.spec.runtime_id
 
-    def sandbox(self) -> WasmSandbox:
-        """A sandbox that runs jobs in it."""
+    def sandbox(self, *, ready: int = 0) -> WasmSandbox:
+        """A sandbox that runs jobs in it, and keeps ``ready`` processes started for those to come."""
         name = self.spec.library.guest_name if self.spec.library is not None else ""
         program = GuestProgram(self.compiled, self.spec.launch, self.spec.engine_class, self.library, name)
-        return WasmSandbox(self.wasm, program, self.runtime_id)
+        return WasmSandbox(self.wasm, program, self.runtime_id, ready=ready)
 
 
 def default_runtime_id() -> str:

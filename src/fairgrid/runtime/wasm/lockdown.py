@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import platform
 import signal
@@ -156,6 +157,7 @@ def _forbid_new_privileges(libc: ctypes.CDLL) -> None:
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
+@functools.cache
 def _filter() -> bytes:
     """The list of allowed calls as a BPF program; anything else is EPERM, another calling convention kills."""
     allowed = sorted(ALLOWED_X86_64)

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import hashlib
 import os
-import signal
 import stat
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from fairgrid.errors import FairgridError, HostFailure
+from fairgrid.runtime.children import end_child, start_child
 from fairgrid.runtime.wasm.compiler import REFUSED
 from fairgrid.runtime.wasm.engine import EngineClass, engine_key
 from fairgrid.runtime.wasm.module_format import MAX_MODULE_BYTES
@@ -141,14 +141,13 @@ class CompiledPrograms:
 
 async def _run_compiler(module: Path, output: int, engine_class: EngineClass) -> tuple[int, str]:
     with module.open("rb") as source:
-        process = await asyncio.create_subprocess_exec(
+        process = await start_child(
             *(sys.executable, "-I", "-B", "-X", "utf8", "-m", "fairgrid.runtime.wasm.compiler", engine_class),
             stdin=source,
             stdout=output,
             stderr=asyncio.subprocess.PIPE,
             cwd="/" if os.name == "posix" else None,
             env={"PATH": os.defpath, "LANG": "C.UTF-8"},
-            start_new_session=True,
         )
     assert process.stderr is not None
     try:
@@ -160,10 +159,7 @@ async def _run_compiler(module: Path, output: int, engine_class: EngineClass) ->
     except TimeoutError:
         return -1, f"it was ended after {_COMPILE_WALL_S:.0f} s"
     finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await asyncio.shield(process.wait())
+        await end_child(process)
 
 
 def _use(path: Path) -> bool:

@@ -38,19 +38,23 @@ class InterpreterProvider:
 
     info: RuntimeInfo
 
-    def sandbox(self) -> Sandbox:
+    def sandbox(self, *, ready: int = 0) -> Sandbox:
         """Its sandbox.
 
         Raises:
             HostFailure: it is not installed, or its compiled form is not safe to run.
         """
-        return find_runtime(self.info.runtime_id).sandbox()
+        return find_runtime(self.info.runtime_id).sandbox(ready=ready)
 
     async def probe(self) -> Probe:
         """Run an empty script."""
         remedy = f"fairgrid runtime install --runtime {self.info.runtime_id}"
         try:
-            return await _tried(self.info, self.sandbox(), "nothing", b"")
+            sandbox = self.sandbox()
+            try:
+                return await _tried(self.info, sandbox, "nothing", b"")
+            finally:
+                await sandbox.close()
         except (FairgridError, OSError) as error:
             return Probe(False, detail=str(error), remedy=remedy)
 
@@ -61,18 +65,21 @@ class ModuleProvider:
 
     info: RuntimeInfo
 
-    def sandbox(self) -> Sandbox:
+    def sandbox(self, *, ready: int = 0) -> Sandbox:
         """Its sandbox."""
         engine_class = MODULE_CLASSES[self.info.runtime_id]
         programs = CompiledPrograms(cache_folder().with_name("programs"), engine_class)
-        return ModuleSandbox(programs, self.info.runtime_id, engine_class)
+        return ModuleSandbox(programs, self.info.runtime_id, engine_class, ready=ready)
 
     async def probe(self) -> Probe:
         """Run a module that does nothing; compiling it is not counted."""
         try:
             sandbox = self.sandbox()
-            await _tried(self.info, sandbox, "nothing.wasm", _NOTHING)
-            return await _tried(self.info, sandbox, "nothing.wasm", _NOTHING)
+            try:
+                await _tried(self.info, sandbox, "nothing.wasm", _NOTHING)
+                return await _tried(self.info, sandbox, "nothing.wasm", _NOTHING)
+            finally:
+                await sandbox.close()
         except (FairgridError, OSError) as error:
             return Probe(False, detail=str(error), remedy="Set FAIRGRID_CACHE to a folder of the worker's user.")
 

@@ -10,6 +10,7 @@ from fairgrid.runtime.wasm.engine import EngineClass
 from fairgrid.runtime.wasm.host_process import JobProcesses
 from fairgrid.runtime.wasm.launch import GuestProgram, Launch
 from fairgrid.runtime.wasm.programs import CompiledPrograms, ProgramRefused
+from fairgrid.runtime.wasm.ready_hosts import ReadyHosts
 
 __all__ = ["REFUSED_EXIT", "ModuleSandbox", "WasmSandbox"]
 
@@ -20,11 +21,12 @@ REFUSED_EXIT: Final = 126
 class WasmSandbox:
     """Runs scripts in an interpreter that was compiled by `interpreters.install_interpreter`."""
 
-    def __init__(self, interpreter: Path, program: GuestProgram, runtime_id: str) -> None:
+    def __init__(self, interpreter: Path, program: GuestProgram, runtime_id: str, *, ready: int = 0) -> None:
+        """``ready`` processes are kept started for the jobs to come, once there was one."""
         self._interpreter = interpreter
         self._program = program
         self._runtime_id = runtime_id
-        self._processes = JobProcesses()
+        self._processes = JobProcesses(ReadyHosts(ready, program.engine_class, program.launch, program.compiled))
 
     @property
     def runtime_id(self) -> str:
@@ -44,6 +46,15 @@ class WasmSandbox:
         """Let every job go on."""
         self._processes.resume()
 
+    @property
+    def ready_processes(self) -> int:
+        """How many processes wait for jobs just now."""
+        return self._processes.ready
+
+    async def close(self) -> None:
+        """End the processes that wait for jobs."""
+        await self._processes.close()
+
     async def run(self, job: SandboxJob) -> Outcome:
         """Run ``job``: see `JobProcesses.run`."""
         return await self._processes.run(job, self._program)
@@ -52,11 +63,14 @@ class WasmSandbox:
 class ModuleSandbox:
     """Runs programs that are WebAssembly modules themselves; each is compiled when it first comes."""
 
-    def __init__(self, programs: CompiledPrograms, runtime_id: str, engine_class: EngineClass) -> None:
+    def __init__(
+        self, programs: CompiledPrograms, runtime_id: str, engine_class: EngineClass, *, ready: int = 0
+    ) -> None:
+        """``ready`` processes are kept started for the jobs to come, once there was one."""
         self._programs = programs
         self._runtime_id = runtime_id
         self._class = engine_class
-        self._processes = JobProcesses()
+        self._processes = JobProcesses(ReadyHosts(ready, engine_class, Launch.MODULE))
 
     @property
     def runtime_id(self) -> str:
@@ -70,6 +84,15 @@ class ModuleSandbox:
     def resume(self) -> None:
         """Let every job go on."""
         self._processes.resume()
+
+    @property
+    def ready_processes(self) -> int:
+        """How many processes wait for jobs just now."""
+        return self._processes.ready
+
+    async def close(self) -> None:
+        """End the processes that wait for jobs."""
+        await self._processes.close()
 
     async def run(self, job: SandboxJob) -> Outcome:
         """Run ``job``: see `JobProcesses.run`. A program that is no module for WASI preview 1 ends with code 126.

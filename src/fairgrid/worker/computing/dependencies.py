@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from fairgrid.protocol.hexes import ZERO_ADDRESS
 from fairgrid.protocol.manifest import TaskRef
 from fairgrid.protocol.results import cid_of_results
 from fairgrid.protocol.views import TaskStatus
+from fairgrid.runtime.removal import remove_tree
 from fairgrid.worker.computing import transfers
 from fairgrid.worker.computing.inputs import ContentSource
 
@@ -61,7 +61,7 @@ async def _fetch(chain: Chain, storage: ContentSource, task_id: str, target: Pat
             f"Task {task_id}, on which the job depends, was finalized without saying where its result is."
         )
     partial = target.with_suffix(".partial")
-    await asyncio.to_thread(shutil.rmtree, partial, ignore_errors=True)
+    await asyncio.to_thread(remove_tree, partial)
     await asyncio.to_thread(lambda: partial.mkdir(parents=True))
     archive = partial / "result.zip"
     # Stored files and their names: an archive is hardly larger than what is in it.
@@ -78,7 +78,7 @@ async def _fetch(chain: Chain, storage: ContentSource, task_id: str, target: Pat
             f"The result of task {task_id} in storage has the digest {found}, the chain says {task.result_digest}."
         )
     await asyncio.to_thread((partial / "files").rename, target)
-    await asyncio.to_thread(shutil.rmtree, partial, ignore_errors=True)
+    await asyncio.to_thread(remove_tree, partial)
 
 
 def _size_of(folder: Path) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from fairgrid.errors import HostFailure
 from fairgrid.protocol.cid import CidBuilder
 from fairgrid.protocol.hexes import from_hex, to_hex, to_hex32
 from fairgrid.protocol.run_results import TaskResult
+from fairgrid.runtime.removal import remove_tree
 
 __all__ = ["FinishedTasks"]
 
@@ -100,7 +100,7 @@ class FinishedTasks:
             return
         for place in list(self.folder.iterdir()):
             if place.name not in deals and place.stat().st_mtime < time.time() - _KEPT_UNUSED_S:
-                shutil.rmtree(place, ignore_errors=True)
+                remove_tree(place)
 
     def _deal(self, deal_id: str) -> Path:
         return self.folder / to_hex32(from_hex(deal_id))

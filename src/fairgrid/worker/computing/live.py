@@ -9,7 +9,6 @@ import asyncio
 import base64
 import contextlib
 import secrets
-import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Final, Literal, Protocol
 from fairgrid.errors import FairgridError
 from fairgrid.protocol.archive import write_archive
 from fairgrid.protocol.wire import LiveOutput, PartialRequest, PartialResult, Progress, WorkerMessage
+from fairgrid.runtime.removal import remove_tree
 from fairgrid.runtime.watch import JobProgress, JobWatch, read_progress
 from fairgrid.seams.clock import Clock, SystemClock
 
@@ -71,7 +71,7 @@ class LiveJobs:
     @asynccontextmanager
     async def watching(self, task_id: str, folder: Path) -> AsyncIterator[JobWatch]:
         """Watch a job while the block runs; ``folder`` is made anew, and is gone afterwards."""
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        await asyncio.to_thread(remove_tree, folder)
         await asyncio.to_thread(folder.mkdir, parents=True)
         job = _Job(task_id, secrets.token_hex(8), JobWatch(folder), {})
         self._jobs[task_id] = job
@@ -84,7 +84,7 @@ class LiveJobs:
             await self._tell(job)
             if self._jobs.get(task_id) is job:
                 del self._jobs[task_id]
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            await asyncio.to_thread(remove_tree, folder)
 
     async def partial(self, request: PartialRequest) -> PartialResult:
         """Archive and upload what a running job has written so far; never raises, the answer says what was wrong."""
@@ -106,7 +106,7 @@ class LiveJobs:
         except (FairgridError, OSError) as error:
             return _refused(request, f"The files cannot be archived or uploaded: {error}")
         finally:
-            await asyncio.to_thread(shutil.rmtree, seen, ignore_errors=True)
+            await asyncio.to_thread(remove_tree, seen)
             with contextlib.suppress(OSError):
                 archive.unlink()
         return PartialResult(request.task_id, request.request_id, cid=cid, size=size)

@@ -7,7 +7,6 @@ where it was, and the halves of a run that was split need no computing (`fairgri
 from __future__ import annotations
 
 import asyncio
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -28,6 +27,7 @@ from fairgrid.protocol.usage import NO_USAGE, Usage
 from fairgrid.protocol.views import Deal, Task
 from fairgrid.runtime.job import JobResult, TaskContext
 from fairgrid.runtime.job import Usage as JobUsage
+from fairgrid.runtime.removal import remove_tree
 from fairgrid.worker.computing import transfers
 from fairgrid.worker.computing.dependencies import fetch_dependencies
 from fairgrid.worker.computing.finished import FinishedTasks
@@ -279,7 +279,7 @@ class RunWork:
             write_archive(folder, archive)
             cid, size = _cid_and_size(archive)
             self._finished.keep(held.deal_id, index, archive, TaskResult(digest, cid, size))
-        shutil.rmtree(workdir, ignore_errors=True)
+        remove_tree(workdir)
 
 
 class _Progress:
@@ -314,7 +314,7 @@ def _indexes(held: HeldTask) -> range:
 
 
 def _make_anew(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+    remove_tree(folder)
     folder.mkdir(parents=True)
 
 

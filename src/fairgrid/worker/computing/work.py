@@ -28,6 +28,7 @@ from fairgrid.protocol.views import Deal, Task
 from fairgrid.protocol.wire import MAX_REPORTED_FILES
 from fairgrid.runtime.interface import Sandbox
 from fairgrid.runtime.job import JobResult, TaskContext, run_job
+from fairgrid.runtime.removal import remove_tree
 from fairgrid.runtime.watch import JobWatch
 from fairgrid.worker.computing import transfers
 from fairgrid.worker.computing.dependencies import fetch_dependencies
@@ -164,7 +165,7 @@ class LocalWork:
             VerificationError: storage sent something else.
         """
         folder = self._folder(held.task_id)
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        await asyncio.to_thread(remove_tree, folder)
         data = await self._manifest_of(deal)
         manifest = await asyncio.to_thread(parse_manifest, data)
         app = await self._chain.view_app(deal.app.pointer)
@@ -313,7 +314,7 @@ class LocalWork:
 
     async def discard(self, held: HeldTask, outcome: str) -> None:
         """Remove the folder of a task that ended so."""
-        await asyncio.to_thread(shutil.rmtree, self._folder(held.task_id), ignore_errors=True)
+        await asyncio.to_thread(remove_tree, self._folder(held.task_id))
         if held.count:
             await self._runs.discard(held, outcome)
 
@@ -334,7 +335,7 @@ class LocalWork:
         if await asyncio.to_thread(self._tasks.is_dir):
             for folder in await asyncio.to_thread(lambda: list(self._tasks.iterdir())):
                 if folder.name not in names:
-                    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+                    await asyncio.to_thread(remove_tree, folder)
         await asyncio.to_thread(_forget_old, self._checkpoints, names)
 
     def _folder(self, task_id: str) -> Path:
@@ -345,12 +346,12 @@ class LocalWork:
 
     def _keep(self, held: HeldTask, result: JobResult, folder: Path, compute_s: float) -> Computed:
         kept = folder / _RESULT
-        shutil.rmtree(kept, ignore_errors=True)
+        remove_tree(kept)
         result.result_folder.rename(kept)
-        shutil.rmtree(folder / "work", ignore_errors=True)
-        shutil.rmtree(self._checkpoint_of(held.task_id), ignore_errors=True)
+        remove_tree(folder / "work")
+        remove_tree(self._checkpoint_of(held.task_id))
         for name in (_INPUTS, _DEPENDENCIES):
-            shutil.rmtree(folder / name, ignore_errors=True)
+            remove_tree(folder / name)
         digest, callback = result.digest, result.callback_data
         if self._misbehaviour is Misbehaviour.FLIP_BYTE:
             if callback is not None:
@@ -384,7 +385,7 @@ class LocalWork:
             raise HostFailure(f"The result of task {held.task_id} was changed on disk: it is not what was contributed.")
         if self._misbehaviour is Misbehaviour.UPLOAD_OTHER:
             other = folder / "other"
-            shutil.rmtree(other, ignore_errors=True)
+            remove_tree(other)
             shutil.copytree(result, other)
             flip_byte(other)
             result = other
@@ -410,11 +411,11 @@ def _forget_old(checkpoints: Path, held: set[str]) -> None:
     with contextlib.suppress(OSError):
         for folder in list(checkpoints.iterdir()):
             if folder.name not in held and folder.stat().st_mtime < time.time() - _CHECKPOINT_KEPT_S:
-                shutil.rmtree(folder, ignore_errors=True)
+                remove_tree(folder)
 
 
 def _make_anew(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+    remove_tree(folder)
     folder.mkdir(parents=True)
 
 

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-import shutil
 import tempfile
 import time
 from dataclasses import asdict
@@ -19,6 +18,7 @@ import structlog
 from fairgrid.errors import FairgridError
 from fairgrid.protocol.machine import Benchmark
 from fairgrid.runtime.interface import Limits, Sandbox, SandboxJob, Stop
+from fairgrid.runtime.removal import remove_tree
 
 __all__ = ["BENCHMARK_NAME", "benchmark_of", "measure_disk", "measure_download", "measure_fuel", "measure_memory"]
 
@@ -75,7 +75,7 @@ async def measure_fuel(folder: Path, sandbox: Sandbox) -> int:
         _log.warning("the sandbox cannot be measured", reason=str(error))
         return 0
     finally:
-        await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
+        await asyncio.to_thread(remove_tree, scratch)
     if outcome.stop is not Stop.EXITED or outcome.wall_s <= 0:
         return 0
     return int(outcome.fuel_used / outcome.wall_s)

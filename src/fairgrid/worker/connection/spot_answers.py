@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Final
@@ -11,6 +10,7 @@ from typing import Final
 from fairgrid.errors import HostFailure
 from fairgrid.protocol.spot_checks import MAX_ROUNDS, SCRIPT
 from fairgrid.runtime.interface import Limits, Sandbox, SandboxJob, Stop
+from fairgrid.runtime.removal import remove_tree
 
 __all__ = ["answer_check"]
 
@@ -41,7 +41,7 @@ async def answer_check(folder: Path, sandbox: Sandbox, *, seed: int, rounds: int
         )
         outcome = await sandbox.run(job)
     finally:
-        await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
+        await asyncio.to_thread(remove_tree, scratch)
     if outcome.stop is not Stop.EXITED or not outcome.stdout.strip().isdigit():
         raise HostFailure(f"The check did not run: {outcome.stop.value} {outcome.detail}")
     return int(outcome.stdout)

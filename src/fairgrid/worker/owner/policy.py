@@ -105,6 +105,9 @@ class WorkerPolicy:
     """A job that a rule suspended longer is handed back; earlier if its lease ends earlier."""
     engine: EngineOptions | None = None
     """Where jobs run, table ``[engine]``; None: on this machine. Read when the worker starts."""
+    ready_jobs: int | None = None
+    """Processes that each runtime of level ``wasm`` keeps started for jobs to come; 0: none; None: one for each slot,
+    at most four. Read when the worker starts."""
     stop_within_s: int = 0
     """A worker that is asked to end takes nothing new, and has so long to finish what it holds; then it hands back what
     is not sealed. Asked twice, or with 0, it does so at once."""

@@ -40,6 +40,7 @@ _NUMBERS: Final = {
     "max_other_load_percent": (0, 100),
     "max_temperature_c": (1, 200),
     "max_suspend_minutes": (0, 10_080),
+    "ready_jobs": (0, 64),
     "stop_within_s": (0, 86_400),
 }
 _SWITCHES: Final = ("only_when_idle", "only_on_mains", "tell_cached")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -31,6 +31,7 @@ from fairgrid.worker.setup.containers import container_settings
 __all__ = ["ENGINE_FOLDER", "Offer", "allowed_runtimes", "cell_prefix", "offered"]
 
 ENGINE_FOLDER: Final = "engine"
+_MOST_READY: Final = 4
 _log = structlog.get_logger(__name__)
 
 
@@ -77,10 +78,12 @@ async def offered(
     address: str,
     tally: Counter[str],
     current: Callable[[], WorkerPolicy],
+    slots: int = 1,
     is_local: bool = False,
 ) -> AsyncIterator[Offer]:
     """The runtimes that the policy allows and that work: each was tried where its jobs will run.
 
+    ``slots`` is how many jobs run at once; processes are kept ready for so many, or as the policy says.
     ``current`` gives the policy as it is at any time: graphics processors are those that it names then.
     ``is_local`` says that the network is of this machine alone: registries on loopback need no TLS then.
 
@@ -97,10 +100,13 @@ async def offered(
         lines = await asyncio.to_thread(gpu_lines)
         fault = await machine_fault(containers) if lines and any(gpu_fault(info) is None for info in working) else ""
         devices = _passable(working, lines, fault or "", "this machine")
-        yield Offer(
-            {info.runtime_id: _local(tried[info.runtime_id][0], probes[info.runtime_id]) for info in working},
-            gpus=MachineGpus(devices, current) if devices else NoGpus(),
-        )
+        ready = policy.ready_jobs if policy.ready_jobs is not None else min(policy.slots or slots, _MOST_READY)
+        async with AsyncExitStack() as stack:
+            runtimes = {}
+            for info in working:
+                runtimes[info.runtime_id] = _local(tried[info.runtime_id][0], probes[info.runtime_id], ready)
+                stack.push_async_callback(runtimes[info.runtime_id].sandbox.close)
+            yield Offer(runtimes, gpus=MachineGpus(devices, current) if devices else NoGpus())
         return
     prefix = cell_prefix(address)
     async with opened_engine(policy.engine, folder / ENGINE_FOLDER, prefix=prefix) as engine:
@@ -165,12 +171,12 @@ def _passable(infos: Sequence[RuntimeInfo], lines: str, fault: str, where: str) 
     return devices
 
 
-def _local(provider: RuntimeProvider, probe: Probe) -> LocalRuntime:
+def _local(provider: RuntimeProvider, probe: Probe, ready: int) -> LocalRuntime:
     info = provider.info
     return LocalRuntime(
         cid=info.content.cid,
         sha256=info.content.sha256,
-        sandbox=provider.sandbox(),
+        sandbox=provider.sandbox(ready=ready),
         level=info.level,
         start_ms=probe.start_ms,
     )

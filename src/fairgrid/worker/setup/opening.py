@@ -195,6 +195,7 @@ async def open_agent(
                 folder,
                 address=signer.address,
                 tally=tally,
+                slots=options.slots,
                 current=policy,
                 is_local=network.chain_id == LOCAL_CHAIN_ID,
             )

@@ -1,0 +1,53 @@
+"""An engine with what it runs, in the memory of one process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import wasmtime
+
+from fairgrid.runtime.wasm.engine import EngineClass, load_module, new_engine
+from fairgrid.runtime.wasm.launch import Launch
+from fairgrid.runtime.wasm.native_code import check_native_code
+
+__all__ = ["LoadedProgram"]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedProgram:
+    """An engine of one class, and a module that was compiled for it unless ``compiled`` is None."""
+
+    engine_class: EngineClass
+    launch: Launch
+    engine: wasmtime.Engine
+    compiled: Path | None = None
+    module: wasmtime.Module | None = None
+
+    @classmethod
+    def load(cls, engine_class: EngineClass, launch: Launch, compiled: Path | None) -> LoadedProgram:
+        """Make the engine, and map the compiled module; none of its code is run.
+
+        Raises:
+            HostFailure: others could have written it, or it was compiled for another engine or processor.
+        """
+        engine = new_engine(engine_class)
+        if compiled is None:
+            return cls(engine_class, launch, engine)
+        check_native_code(compiled)
+        return cls(engine_class, launch, engine, compiled, load_module(engine, compiled))
+
+    def fits(self, engine_class: EngineClass, launch: Launch) -> bool:
+        """Whether a job of that kind can use this engine."""
+        return (self.engine_class, self.launch) == (engine_class, launch)
+
+    def module_of(self, compiled: Path) -> wasmtime.Module:
+        """The module of a compiled form, as it was loaded before or now.
+
+        Raises:
+            HostFailure: as `load`.
+        """
+        if self.module is not None and self.compiled == compiled:
+            return self.module
+        check_native_code(compiled)
+        return load_module(self.engine, compiled)
