@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from fairgrid.errors import HostFailure
@@ -17,7 +18,8 @@ from fairgrid.runtime.engines.sandbox import EngineSandbox
 from fairgrid.runtime.engines.trial import tried_on
 from fairgrid.runtime.interface import Stop
 from fairgrid.runtime.wasm.interpreters import InstalledRuntime
-from tests.runtime.engines.jobs import Uses, cells_below, gpu_teller, job_in, until
+from tests.runtime.engines.jobs import Uses, cells_below, endless_in, gpu_teller, job_in, until
+from tests.runtime.engines.other_clusters import another_dask_worker, running_dask
 
 pytestmark = [
     pytest.mark.timeout(240),
@@ -94,6 +96,36 @@ async def test_a_cell_that_is_cancelled_ends_on_its_node(
     with pytest.raises(asyncio.CancelledError):
         await running
     await until(lambda: not cells_below(tmp_path), 60)
+
+
+async def test_a_ray_process_that_is_killed_is_a_lost_cell_that_says_so(
+    ray_address: str, tmp_path: Path, installed_runtime: InstalledRuntime
+) -> None:
+    options = EngineOptions(kind=EngineKind.RAY, address=ray_address, memory_overhead_bytes=64 << 20)
+    async with opened_engine(options, tmp_path / "engine", prefix="fairgrid-test") as engine:
+        running = asyncio.ensure_future(EngineSandbox(engine, installed_runtime.runtime_id).run(endless_in(tmp_path)))
+        await until(lambda: list(tmp_path.glob("cell-*/place.json")), 120)
+        (cell,) = cells_below(tmp_path)
+        psutil.Process(cell).parent().kill()
+        with pytest.raises(HostFailure, match=r"was lost: .*can be run again"):
+            await running
+    await until(lambda: not cells_below(tmp_path), 60)
+
+
+async def test_a_cell_whose_dask_worker_died_is_not_run_again_by_the_cluster(
+    tmp_path: Path, installed_runtime: InstalledRuntime
+) -> None:
+    with running_dask() as address:
+        options = EngineOptions(kind=EngineKind.DASK, address=address, memory_overhead_bytes=64 << 20)
+        async with opened_engine(options, tmp_path / "engine", prefix="fairgrid-test") as engine:
+            sandbox = EngineSandbox(engine, installed_runtime.runtime_id)
+            running = asyncio.ensure_future(sandbox.run(endless_in(tmp_path)))
+            await until(lambda: list(tmp_path.glob("cell-*/place.json")), 120)
+            (cell,) = cells_below(tmp_path)
+            psutil.Process(cell).parent().kill()
+            await until(lambda: not cells_below(tmp_path), 60)
+            with another_dask_worker(address), pytest.raises(HostFailure, match=r"begun before.*can be run again"):
+                await running
 
 
 async def test_closing_ends_every_cell(
