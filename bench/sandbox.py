@@ -9,19 +9,20 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from fairgrid.errors import FairgridError
+from fairgrid.errors import FairgridError, HostFailure
 from fairgrid.runtime.catalogue import CATALOGUE
 from fairgrid.runtime.container.engines import Engine, find_engine
 from fairgrid.runtime.container.image_check import read_head
@@ -31,6 +32,11 @@ from fairgrid.runtime.container.provider import provider
 from fairgrid.runtime.container.runtimes import ARCHITECTURE_OF
 from fairgrid.runtime.container.settings import ContainerSettings
 from fairgrid.runtime.interface import Limits, Outcome, Sandbox, SandboxJob, Stop
+from fairgrid.runtime.process.bubblewrap import find_bubblewrap
+from fairgrid.runtime.process.provider import provider as native_provider
+from fairgrid.runtime.vm.disks import write_in_disk, write_out_disk
+from fairgrid.runtime.vm.provider import QemuProvider
+from fairgrid.runtime.vm.qemu import MachineFiles, find_qemu, machine_command
 
 __all__ = ["CONTESTS", "Contest", "main"]
 
@@ -51,6 +57,8 @@ class Contest:
     environment: Callable[[], Awaitable[dict[str, str]]]
     target: str
     limits: Limits
+    inputs: Callable[[], Collection[Path]] = tuple
+    """Files that each job finds among its inputs."""
 
 
 def _container(engine_name: str, runtime_id: str) -> Contest:
@@ -82,9 +90,82 @@ def _container(engine_name: str, runtime_id: str) -> Contest:
     return Contest(engine_name, sandbox, program, bare, environment, "at most 1.2 bare", _LIMITS)
 
 
+_NOTHING = "#!/bin/sh\n"
+_USR_LINKS = ("bin", "sbin", "lib", "lib64")
+
+
+def _process() -> Contest:
+    sandbox = native_provider(CATALOGUE[f"process/linux-{platform.machine()}"]).sandbox()
+    script: list[Path] = []
+
+    def program(folder: Path) -> Path:
+        script[:] = [folder / "nothing.sh"]
+        script[0].write_text(_NOTHING)
+        script[0].chmod(0o755)
+        return script[0]
+
+    async def bare() -> list[str]:
+        # The namespaces and the view of the machine that a user would ask for by hand.
+        words = [find_bubblewrap().path, "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+        words += ["--ro-bind", "/usr", "/usr", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]
+        for name in _USR_LINKS:
+            words += ["--symlink", f"usr/{name}", f"/{name}"]
+        return [*words, "--ro-bind", str(script[0]), "/app", "/bin/sh", "/app"]
+
+    return Contest("process", sandbox, program, bare, _environment, "at most 60 ms", _LIMITS)
+
+
+_RECIPE = Path(__file__).parents[1] / "examples" / "virtual_image" / "build.sh"
+_VM_LIMITS = Limits(fuel=0, memory_bytes=128 << 20, wall_s=300.0)
+
+
+def _vm() -> Contest:
+    """A machine that boots, runs an empty script, writes its result and ends."""
+    machine = QemuProvider(CATALOGUE["vm/x86_64"])
+    if not asyncio.run(machine.probe()).works:
+        raise HostFailure("no virtual machine runs here")
+    qemu = find_qemu()
+    assert qemu is not None
+    place: list[Path] = []
+
+    def program(folder: Path) -> Path:
+        place[:] = [folder / "image"]
+        built = subprocess.run([_RECIPE, place[0]], capture_output=True, text=True, timeout=300, check=False)
+        if built.returncode:
+            raise HostFailure(f"the image cannot be built here: {built.stderr[-300:]}")
+        (place[0] / "main.sh").write_text("")
+        return place[0] / "image.vm.json"
+
+    async def bare() -> list[str]:
+        folder = place[0]
+        (folder / "in").mkdir()
+        (folder / "in" / "main.sh").write_text("")
+        job = SandboxJob(folder / "image.vm.json", (), folder / "in", folder, {}, bytes(32), _VM_LIMITS)
+        write_in_disk(folder / "in.img", job, leave_out=())
+        write_out_disk(folder / "out.img", _VM_LIMITS)
+        files = MachineFiles(
+            in_disk=folder / "in.img",
+            out_disk=folder / "out.img",
+            kernel=folder / "vmlinuz",
+            initrd=folder / "initrd.img",
+        )
+        return machine_command(qemu, machine.accelerator, files, _VM_LIMITS, stdout_fd=2)
+
+    def inputs() -> Collection[Path]:
+        return [place[0] / name for name in ("vmlinuz", "initrd.img", "main.sh")]
+
+    return Contest("vm", machine.sandbox(), program, bare, _environment, "at most 1.2 bare", _VM_LIMITS, inputs)
+
+
+async def _environment() -> dict[str, str]:
+    return dict(os.environ)
+
+
 CONTESTS: dict[str, Callable[[], Contest]] = {
     "podman": lambda: _container("podman", "oci/linux-x86_64"),
     "docker": lambda: _container("docker", "oci/linux-x86_64"),
+    "process": _process,
+    "vm": _vm,
 }
 
 
@@ -99,6 +180,8 @@ async def measure(contest: Contest, runs: int) -> dict[str, Any]:
             base = folder / str(next(numbers))
             for name in ("in", "out"):
                 (base / name).mkdir(parents=True)
+            for path in contest.inputs():
+                os.link(path, base / "in" / path.name)
             began = time.monotonic()
             outcome: Outcome = await contest.sandbox.run(
                 SandboxJob(program, (), base / "in", base / "out", {}, bytes(32), contest.limits)

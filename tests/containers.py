@@ -28,19 +28,19 @@ _START_S = 60.0
 
 
 def new_provider(flavour: str, *, registries: tuple[str, ...] = (), cache_bytes: int = 16 << 30) -> ContainerProvider:
-    """A provider of one of `FLAVOURS`; skips where the machine lacks it."""
+    """A provider of one of `FLAVOURS`, or of ``docker-gvisor``; skips where the machine lacks it."""
     need(sys.platform == "linux" and NATIVE, "containers need Linux on a 64-bit PC or ARM machine")
-    engine = "docker" if flavour == "docker" else "podman"
+    engine = "docker" if flavour.startswith("docker") else "podman"
     if engine == "docker":
         docker_daemon()
     else:
         need(shutil.which("podman"), "podman is not installed (make system-deps)")
-    if flavour == "gvisor":
+    if flavour in ("gvisor", "docker-gvisor"):
         need(shutil.which("runsc") and NATIVE == "oci/linux-x86_64", "gVisor is not installed (make system-deps)")
     settings = ContainerSettings(
         engine=engine, registries=registries, cache_bytes=cache_bytes, insecure_loopback=bool(registries)
     )
-    runtime = GVISOR if flavour == "gvisor" else NATIVE
+    runtime = GVISOR if flavour.endswith("gvisor") else NATIVE
     return ContainerProvider(CATALOGUE[runtime], settings, folder=home() / engine[0])
 
 

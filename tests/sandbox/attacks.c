@@ -504,6 +504,10 @@ int main(int count, char **words) {
     else if (!strcmp(name, "results")) results(rest[0]);
     else if (!strcmp(name, "orphans")) orphans();
     else if (!strcmp(name, "sleep")) sleep(atoi(rest[0]));
+    else if (!strcmp(name, "linger")) {
+        orphans();
+        sleep(3600);
+    }
     else return 64;
     return escapes ? 1 : 0;
 }

@@ -33,7 +33,7 @@ __all__ = [
     "told",
 ]
 
-LEVELS = ("process", "podman", "docker", "gvisor", "vm")
+LEVELS = ("wasm", "process", "podman", "docker", "gvisor", "vm")
 """Levels that take part."""
 
 SECRET = "canary-7f3c91-nobody-may-read-this"
@@ -241,4 +241,6 @@ def _own_addresses() -> tuple[str, ...]:
 
 def told(outcome: Outcome) -> str:
     """What an attack said, for a failing test."""
-    return f"{outcome.stop} {outcome.exit_code} {outcome.detail}\n{outcome.stdout.decode(errors='replace')[-3000:]}"
+    said = outcome.stdout.decode(errors="replace")
+    escapes = [line for line in said.splitlines() if line.startswith("ESCAPED")]
+    return f"{outcome.stop} {outcome.exit_code} {outcome.detail}\n{escapes or said[-3000:]}"

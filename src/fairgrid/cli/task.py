@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from fairgrid.cli.bags import task_app as app
+from fairgrid.cli.certificate import make_certificate
 from fairgrid.cli.output import console, emit_json, run_async
 from fairgrid.cli.run import connected
 from fairgrid.cli.shared_options import JsonOption, KeyFolderOption, LocalFolderOption
@@ -17,7 +18,7 @@ from fairgrid.errors import VerificationError
 from fairgrid.pool.client import LiveOutput, LiveProgress
 from fairgrid.protocol.archive import extract_archive
 
-__all__ = ["app"]
+__all__ = ["app", "make_certificate"]
 
 _MAX_FILES = 10_000
 

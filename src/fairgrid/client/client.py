@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -10,7 +10,9 @@ from fairgrid.chain import calls
 from fairgrid.chain.client import JsonRpcChain
 from fairgrid.chain.interface import Chain
 from fairgrid.chain.network import Network
+from fairgrid.chain.rpc import JsonRpc
 from fairgrid.client.bags import BagFollower, TaskOutcome, collect_bag
+from fairgrid.client.certificates import make_certificate
 from fairgrid.client.claims import Materialised, claim_bag, materialise
 from fairgrid.client.deal_making import DealMaker, RunPart
 from fairgrid.client.follow import Ending, follow_task
@@ -25,6 +27,7 @@ from fairgrid.errors import ServiceError, UsageError
 from fairgrid.market.client import MarketClient
 from fairgrid.pool.client import LiveOutput, LiveProgress, PartialView, PoolClient
 from fairgrid.protocol.access import PoolPlace
+from fairgrid.protocol.certificate import Certificate
 from fairgrid.protocol.views import TaskStatus
 from fairgrid.seams import tracing
 from fairgrid.seams.clock import Clock, SystemClock
@@ -286,6 +289,11 @@ class Client:
             return settled
         openings = {replica.worker: replica.digest for replica in view.replicas if replica.digest}
         return settled.digests_opened(task, openings)
+
+    async def certificate(self, deal_id: str, index: int, *, files: Sequence[str] | None = None) -> Certificate:
+        """The certificate of a finished task, of anybody's deal; as `fairgrid.client.certificates.make_certificate`."""
+        async with JsonRpc(self.network.rpc) as rpc:
+            return await make_certificate(self.chain, rpc, self.storage, deal_id, index, files=files)
 
     async def claim(self, record: DealRecord, *, on_progress: OnProgress = ignore_progress) -> None:
         """Take the money of an overdue deal back: initialize the task if nobody did, then claim it.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fairgrid.runtime.process.controls import GROUP_PREFIX
+from fairgrid.runtime.cgroups.names import GROUP_PREFIX
 from fairgrid.runtime.process.sandbox import ProcessSandbox
 from tests.runtime.process.conftest import native_job, running, until
 
@@ -37,7 +37,7 @@ async def kill_jobs(sandbox: ProcessSandbox, folder: Path, count: int) -> str:
 
 def groups() -> set[Path]:
     """Groups of this process in any cgroup hierarchy."""
-    return set(Path("/sys/fs/cgroup").rglob(f"{GROUP_PREFIX}{os.getpid()}-*"))
+    return set(Path("/sys/fs/cgroup").rglob(f"{GROUP_PREFIX}-{os.getpid()}-*"))
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ async def test_an_agent_that_is_killed_takes_its_jobs_with_it_and_the_next_one_t
         agent.kill()
         await agent.wait()
     await until(lambda: running(word) == [])
-    left = Path("/sys/fs/cgroup").rglob(f"{GROUP_PREFIX}{agent.pid}-*")
+    left = Path("/sys/fs/cgroup").rglob(f"{GROUP_PREFIX}-{agent.pid}-*")
     outcome = await sandbox.run(native_job(tmp_path / "next", "#!/bin/sh\n"))
     assert outcome.exit_code == 0
     assert [path for path in left if path.exists()] == []

@@ -18,7 +18,7 @@ from typing import Final
 import platformdirs
 
 from fairgrid.errors import HostFailure
-from fairgrid.runtime.container.groups import GroupVersion, group_version
+from fairgrid.runtime.cgroups.around import GroupVersion, group_version
 
 __all__ = [
     "Engine",

@@ -7,9 +7,11 @@ import contextlib
 import io
 import json
 import os
+import re
 import shutil
 import tarfile
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from typing import Final
 import structlog
 
 from fairgrid.errors import HostFailure
+from fairgrid.runtime.cgroups.files import number_of
 from fairgrid.runtime.container.engines import Engine
 from fairgrid.runtime.container.image_check import (
     DEFAULT_IMAGE_LIMITS,
@@ -32,12 +35,15 @@ from fairgrid.runtime.container.image_reference import MAX_REFERENCE_BYTES, Imag
 from fairgrid.runtime.container.registry import check_registry, copy_from_registry
 from fairgrid.runtime.container.runtimes import REFERENCE_SUFFIX
 from fairgrid.runtime.container.settings import ContainerSettings
+from fairgrid.runtime.uninterrupted import to_the_end
 
 __all__ = ["ImageStore", "ReadyImage"]
 
 _log = structlog.get_logger(__name__)
 _LOAD_S: Final = 900.0
 _TAG: Final = "localhost/fairgrid/image"
+_IMAGE_ID: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_NOT_THERE: Final = (b"no such image", b"not known")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +74,30 @@ class ImageStore:
         self._kept = engine.folder / f"images-{engine.kind}"
         self._references = engine.folder / "references"
         self._present: set[str] = set()
+        self._in_use: Counter[str] = Counter()
+        self._is_tidy = False
         self._lock = asyncio.Lock()
 
-    async def ready(self, program: Path) -> ReadyImage:
-        """Have the program's image in the engine.
+    @asynccontextmanager
+    async def held(self, program: Path) -> AsyncIterator[ReadyImage]:
+        """Have the program's image in the engine while the block runs.
 
         Raises:
             ManifestError: the program is no image, or one that is refused.
             HostFailure: this machine cannot get or keep it.
         """
         async with self._lock:
-            if program.name.endswith(REFERENCE_SUFFIX):
-                return await self._of_reference(program)
-            return await self._of_archive(program)
+            if not self._is_tidy:
+                await self._remove_strays()
+                await self._make_room()
+                self._is_tidy = True
+            of = self._of_reference if program.name.endswith(REFERENCE_SUFFIX) else self._of_archive
+            image = await of(program)
+            self._in_use[image.image_id] += 1
+        try:
+            yield image
+        finally:
+            self._in_use[image.image_id] -= 1
 
     def forget(self, image_id: str) -> None:
         """The engine said that it has it not."""
@@ -146,8 +163,12 @@ class ImageStore:
         image = await asyncio.to_thread(check_image, files, architecture=self._architecture, limits=self._limits)
         handle, name = tempfile.mkstemp(prefix="load-", suffix=".tar", dir=self._engine.folder)
         os.close(handle)
+        # Marked first: what the engine holds without a mark is a stray, which nobody would ever remove for room.
+        self._kept.mkdir(exist_ok=True)
+        _write(self._kept / image.image_id, str(image.unpacked_bytes).encode())
         try:
-            await asyncio.to_thread(_write_load_archive, Path(name), files, image)
+            # A thread goes on when its caller is cancelled, and would make the file again.
+            await to_the_end(asyncio.to_thread(_write_load_archive, Path(name), files, image))
             said = await self._engine.call("load", "--input", name, within_s=_LOAD_S)
         except OSError as error:
             raise HostFailure(f"The image cannot be unpacked here: {error}. Make room and try again.") from error
@@ -155,28 +176,41 @@ class ImageStore:
             Path(name).unlink(missing_ok=True)
         if said.status != 0:
             raise HostFailure(f"{self._engine.kind} did not take the image: {said.text}")
-        self._kept.mkdir(exist_ok=True)
-        _write(self._kept / image.image_id, str(image.unpacked_bytes).encode())
         if not await self._is_present(image.image_id):
             raise HostFailure(f"{self._engine.kind} took the image and does not know it as {image.image_id}.")
         await self._make_room(image.image_id)
         _log.debug("an image was unpacked", image=image.digest, bytes=image.unpacked_bytes)
         return image
 
-    async def _make_room(self, but: str) -> None:
-        """Remove the images that were not used for longest; what a job uses stays."""
-        marks = sorted(
-            (path for path in self._kept.iterdir() if path.name != but), key=lambda path: path.stat().st_mtime
-        )
-        sizes = {path.name: int(path.read_text() or 0) for path in self._kept.iterdir()}
-        for mark in marks:
+    async def _make_room(self, but: str = "") -> None:
+        """Remove the images that were not used for longest until the rest fits; what a job uses stays."""
+        marks = self._marks()
+        sizes = {mark.name: number_of(mark) for mark in marks}
+        for mark in sorted(marks, key=lambda mark: mark.stat().st_mtime):
             if sum(sizes.values()) <= self._settings.cache_bytes:
                 return
+            if mark.name == but or self._in_use[mark.name] > 0:
+                continue
+            # Without force: the engine refuses it for an image that another worker's container uses.
             said = await self._engine.call("rmi", _tag(mark.name))
-            if said.status == 0 or b"no such image" in said.stderr.lower() or b"not known" in said.stderr.lower():
+            text = said.stderr.lower()
+            if said.status == 0 or any(words in text for words in _NOT_THERE):
                 self._present.discard(mark.name)
                 mark.unlink(missing_ok=True)
-                del sizes[mark.name]
+                _log.info("an image was removed to make room", image=mark.name, bytes=sizes.pop(mark.name))
+
+    async def _remove_strays(self) -> None:
+        """Remove images of ours without a mark: a worker was killed while it loaded or removed one."""
+        said = await self._engine.call("images", "--format", "{{.Repository}}:{{.Tag}}")
+        known = {_tag(mark.name) for mark in self._marks()}
+        for tag in said.stdout.decode().split():
+            if tag.startswith(f"{_TAG}:") and tag not in known:
+                await self._engine.call("rmi", tag)
+
+    def _marks(self) -> list[Path]:
+        with contextlib.suppress(FileNotFoundError):
+            return [path for path in self._kept.iterdir() if _IMAGE_ID.fullmatch(path.name)]
+        return []
 
 
 def _tag(image_id: str) -> str:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import shutil
 from pathlib import Path
-from typing import Final
 
 import structlog
 
 from fairgrid.errors import HostFailure
+from fairgrid.runtime.cgroups.around import sweep_groups
+from fairgrid.runtime.cgroups.names import is_left_over
 from fairgrid.runtime.container.engines import Engine
-from fairgrid.runtime.container.groups import GROUP_PARENT, remove_groups
-from fairgrid.runtime.container.names import is_left_over
 
 __all__ = ["remove_container", "sweep"]
 
 _log = structlog.get_logger(__name__)
-_ROOT: Final = Path("/sys/fs/cgroup")
 
 
 async def sweep(engine: Engine) -> int:
@@ -28,10 +27,7 @@ async def sweep(engine: Engine) -> int:
         await remove_container(engine, name)
         _log.info("a container that was left over is removed", container=name)
     if engine.owns_groups:
-        for parent in {path for tree in (_ROOT, *_ROOT.iterdir()) if (path := tree / GROUP_PARENT).is_dir()}:
-            for group in list(parent.iterdir()):
-                if group.is_dir() and is_left_over(group.name):
-                    remove_groups(group.name)
+        await asyncio.to_thread(sweep_groups)
     for pattern in ("load-*.tar", "pull-*"):
         for path in engine.folder.glob(pattern):
             if _is_old(path):

@@ -12,18 +12,20 @@ from pathlib import Path
 from typing import Final
 
 from fairgrid.errors import HostFailure
+from fairgrid.runtime.cgroups.around import ROOT
+from fairgrid.runtime.cgroups.files import field_of, number_of
+from fairgrid.runtime.cgroups.interface import Reading
 from fairgrid.runtime.container.engines import Engine
 
 __all__ = ["SampledGroup"]
 
 _FIND_S: Final = 0.1
-_ROOT: Final = Path("/sys/fs/cgroup")
 
 
 class SampledGroup:
     """Implements `JobGroup`. `find` must run beside the container."""
 
-    def __init__(self, engine: Engine, name: str, *, root: Path = _ROOT) -> None:
+    def __init__(self, engine: Engine, name: str, *, root: Path = ROOT) -> None:
         self._engine, self._name, self._root = engine, name, root
         self._folders: dict[str, Path] = {}
         self._cpu_s = 0.0
@@ -41,17 +43,10 @@ class SampledGroup:
                     self._folders = folders_of(Path(f"/proc/{pid}/cgroup").read_text(), self._root)
             await asyncio.sleep(_FIND_S)
 
-    def cpu_s(self) -> float:
+    def read(self) -> Reading:
+        """See `JobGroup`."""
         self._look()
-        return self._cpu_s
-
-    def peak_memory_bytes(self) -> int:
-        self._look()
-        return self._peak
-
-    def memory_struck(self) -> bool:
-        self._look()
-        return self._kills > 0
+        return Reading(self._cpu_s, self._peak, self._kills > 0)
 
     def pids(self) -> Collection[int]:
         found: set[int] = set()
@@ -60,18 +55,20 @@ class SampledGroup:
                 found |= {int(word) for word in (folder / "cgroup.procs").read_text().split()}
         return found
 
-    def freeze(self) -> None:
+    def suspend(self) -> None:
         self._call("pause", self._name)
 
-    def thaw(self) -> None:
+    def resume(self) -> None:
         self._call("unpause", self._name)
 
     def kill(self) -> None:
         self._call("kill", self._name)
 
     def remove(self) -> None:
-        for call in self._calls:
-            call.cancel()
+        # Called in a thread; tasks belong to the loop's.
+        for call in tuple(self._calls):
+            with contextlib.suppress(RuntimeError):
+                call.get_loop().call_soon_threadsafe(call.cancel)
 
     def _call(self, *words: str) -> None:
         if any(call.get_name() == words[0] for call in self._calls):
@@ -88,14 +85,14 @@ class SampledGroup:
     def _look(self) -> None:
         for controller, folder in self._folders.items():
             if controller == "":
-                self._cpu_s = max(self._cpu_s, _value(folder / "cpu.stat", "usage_usec") / 1e6)
-                self._kills = max(self._kills, _value(folder / "memory.events", "oom_kill"))
-                self._peak = max(self._peak, _number(folder / "memory.peak"), _number(folder / "memory.current"))
+                self._cpu_s = max(self._cpu_s, field_of(folder / "cpu.stat", "usage_usec") / 1e6)
+                self._kills = max(self._kills, field_of(folder / "memory.events", "oom_kill"))
+                self._peak = max(self._peak, number_of(folder / "memory.peak"), number_of(folder / "memory.current"))
             elif controller == "cpuacct":
-                self._cpu_s = max(self._cpu_s, _number(folder / "cpuacct.usage") / 1e9)
+                self._cpu_s = max(self._cpu_s, number_of(folder / "cpuacct.usage") / 1e9)
             elif controller == "memory":
-                self._kills = max(self._kills, _value(folder / "memory.oom_control", "oom_kill"))
-                self._peak = max(self._peak, _number(folder / "memory.max_usage_in_bytes"))
+                self._kills = max(self._kills, field_of(folder / "memory.oom_control", "oom_kill"))
+                self._peak = max(self._peak, number_of(folder / "memory.max_usage_in_bytes"))
 
 
 def folders_of(text: str, root: Path) -> dict[str, Path]:
@@ -110,17 +107,3 @@ def folders_of(text: str, root: Path) -> dict[str, Path]:
             for controller in controllers.split(","):
                 folders[controller] = root / controller / path.lstrip("/")
     return folders
-
-
-def _number(path: Path) -> int:
-    try:
-        return int(path.read_text())
-    except (OSError, ValueError):
-        return 0
-
-
-def _value(path: Path, name: str) -> int:
-    try:
-        return int(dict(line.split(None, 1) for line in path.read_text().splitlines())[name])
-    except (OSError, ValueError, KeyError):
-        return 0

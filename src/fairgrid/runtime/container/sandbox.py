@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from fairgrid.errors import HostFailure, ManifestError
+from fairgrid.runtime.cgroups.around import group_around
+from fairgrid.runtime.cgroups.interface import JobGroup
+from fairgrid.runtime.cgroups.names import CONTAINER_PREFIX, next_number, numbered_name
 from fairgrid.runtime.container.commands import Plan, run_command
 from fairgrid.runtime.container.engines import Engine, open_files_limit
 from fairgrid.runtime.container.folders import (
@@ -27,17 +30,15 @@ from fairgrid.runtime.container.folders import (
     take,
 )
 from fairgrid.runtime.container.gpus import GVISOR_FAULT, gpu_variables, passing_fault
-from fairgrid.runtime.container.groups import GroupVersion, JobGroup, JobGroupV1, JobGroupV2, group_version
 from fairgrid.runtime.container.images import ReadyImage
-from fairgrid.runtime.container.leftovers import remove_container
 from fairgrid.runtime.container.machine import ContainerMachine
-from fairgrid.runtime.container.names import new_name
 from fairgrid.runtime.container.sampled import SampledGroup
 from fairgrid.runtime.container.seccomp import write_profile
 from fairgrid.runtime.interface import Outcome, SandboxJob, Stop
 from fairgrid.runtime.log_sink import LogSink
 from fairgrid.runtime.removal import remove_tree
 from fairgrid.runtime.suspension import Suspension
+from fairgrid.runtime.uninterrupted import settled, to_the_end
 
 __all__ = ["ContainerSandbox"]
 
@@ -124,33 +125,35 @@ class ContainerSandbox:
             fault = GVISOR_FAULT if self._machine.is_gvisor else await asyncio.to_thread(passing_fault, engine)
             if fault is not None:
                 raise HostFailure(f"The job was leased graphics processors, and {fault}.")
-        try:
-            image = await self._machine.images(engine).ready(job.script)
-        except ManifestError as error:
-            return Outcome(Stop.EXITED, _REFUSED, b"", f"{error}\n".encode(), 0, 0.0, 0)
         while self._suspension.is_suspended:  # noqa: ASYNC110 - nothing tells of its end
             await asyncio.sleep(_LOOK_S)
-        scratch = Path(tempfile.mkdtemp(prefix="scratch-", dir=job.output_folder.parent))
         try:
-            outcome = await self._run_in(scratch, engine, image, job)
+            async with self._machine.images(engine).held(job.script) as image:
+                outcome = await self._run_with(engine, image, job)
             if outcome.stop is Stop.HOST and any(text in outcome.stderr.lower() for text in _NO_IMAGE):
                 # Somebody removed it behind our back.
                 self._machine.images(engine).forget(image.image_id)
-                image = await self._machine.images(engine).ready(job.script)
-                remove_tree(scratch)
-                scratch.mkdir()
-                outcome = await self._run_in(scratch, engine, image, job)
-            return outcome
+                async with self._machine.images(engine).held(job.script) as image:
+                    outcome = await self._run_with(engine, image, job)
+        except ManifestError as error:
+            return Outcome(Stop.EXITED, _REFUSED, b"", f"{error}\n".encode(), 0, 0.0, 0)
+        return outcome
+
+    async def _run_with(self, engine: Engine, image: ReadyImage, job: SandboxJob) -> Outcome:
+        scratch = Path(tempfile.mkdtemp(prefix="scratch-", dir=job.output_folder.parent))
+        try:
+            return await self._run_in(scratch, engine, image, job)
         finally:
-            await asyncio.to_thread(remove_tree, scratch)
+            await to_the_end(asyncio.to_thread(remove_tree, scratch))
 
     async def _run_in(self, scratch: Path, engine: Engine, image: ReadyImage, job: SandboxJob) -> Outcome:
-        await asyncio.to_thread(make_scratch, scratch)
-        await asyncio.to_thread(make_readable, job.input_folder)
+        # A thread cannot be cancelled: left alone it would write on in a folder that is being removed.
+        await to_the_end(asyncio.to_thread(make_scratch, scratch))
+        await to_the_end(asyncio.to_thread(make_readable, job.input_folder))
         checkpoint, resumed = _checkpoint_folder(job, scratch)
         variables = dict(gpu_variables(job.gpus, kind=engine.kind))
         environment = {"HOME": "/tmp", **job.environment, "FAIRGRID_SEED": job.seed.hex(), **variables}
-        name = new_name()
+        name = numbered_name(next_number(), prefix=CONTAINER_PREFIX)
         plan = Plan(
             name=name,
             image_id=image.image_id,
@@ -175,29 +178,35 @@ class ContainerSandbox:
             began = time.monotonic()
             running = await self._started(engine, plan, group, job, scratch)
             try:
-                with self._suspension.holding(group.freeze, group.thaw), _watched(job, scratch):
+                with self._suspension.holding(group.suspend, group.resume), _watched(job, scratch):
                     await self._attend(running)
             finally:
-                await _end(engine, name, running)
-            return await asyncio.to_thread(_outcome, running, time.monotonic() - began, resumed)
+                await self._end(engine, name, running)
+            return await to_the_end(asyncio.to_thread(_outcome, running, time.monotonic() - began, resumed))
         finally:
-            await asyncio.to_thread(group.remove)
+            await to_the_end(asyncio.to_thread(group.remove))
 
     async def _started(self, engine: Engine, plan: Plan, group: JobGroup, job: SandboxJob, scratch: Path) -> _Running:
         live = job.watch.folder if job.watch is not None else None
+        starting = asyncio.create_subprocess_exec(
+            *run_command(engine, plan),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=dict(engine.environment),
+            start_new_session=True,
+        )
         try:
-            process = await asyncio.create_subprocess_exec(
-                *run_command(engine, plan),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                env=dict(engine.environment),
-                start_new_session=True,
-            )
+            process, cancelled = await settled(starting)
         except OSError as error:
             raise HostFailure(f"{engine.kind} cannot be started: {error}.") from error
         logs = [LogSink(job.limits.log_bytes, live / name if live else None) for name in ("stdout", "stderr")]
-        return _Running(job, scratch, group, process, (logs[0], logs[1]))
+        running = _Running(job, scratch, group, process, (logs[0], logs[1]))
+        if cancelled:
+            # The engine may be making the container already, and killed half way it would leave it.
+            await self._end(engine, plan.name, running)
+            raise asyncio.CancelledError
+        return running
 
     async def _attend(self, running: _Running) -> None:
         """Until the container ended, or a limit ended it."""
@@ -231,11 +240,11 @@ class ContainerSandbox:
         cpu_s = limits.cpu_s if limits.cpu_s is not None else limits.wall_s * limits.cpus
         device = running.scratch.stat().st_dev
         while running.strike.stop is None:
-            if running.group.memory_struck():
+            reading = running.group.read()
+            if reading.out_of_memory:
                 running.strike.say(Stop.MEMORY)
-            elif running.group.cpu_s() > cpu_s:
+            elif reading.cpu_s > cpu_s:
                 running.strike.say(Stop.CPU)
-            running.group.peak_memory_bytes()
             held = await asyncio.to_thread(measure, *running.writable, at_most=limits.output_files)
             size = held.size
             if number % _LOOK_CLOSELY == 0:
@@ -248,11 +257,35 @@ class ContainerSandbox:
             number += 1
             await asyncio.sleep(_LOOK_S)
 
+    async def _end(self, engine: Engine, name: str, running: _Running) -> None:
+        """Nothing is left of the container when this returns; a cancellation meanwhile goes on afterwards."""
+        try:
+            await to_the_end(self._ended(engine, name, running))
+        finally:
+            for log in running.logs:
+                log.close()
+
+    async def _ended(self, engine: Engine, name: str, running: _Running) -> None:
+        process, began = running.process, time.monotonic()
+        was_killed = process.returncode is None
+        while process.returncode is None:
+            # The command itself is killed last: it may be half way through making the container.
+            running.group.kill()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), _KILL_S)
+            waited = time.monotonic() - began
+            if waited > _REMOVE_AFTER_S:
+                await self._machine.remove(engine, name)
+            if waited > _GIVE_UP_S and process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+        if was_killed or process.returncode not in (0, None):
+            # Removes itself; but not if its command was killed, or failed on the way.
+            await self._machine.remove(engine, name)
+
 
 def _group(engine: Engine, name: str, memory_bytes: int) -> JobGroup:
-    if not engine.owns_groups:
-        return SampledGroup(engine, name)
-    return (JobGroupV2 if group_version() is GroupVersion.V2 else JobGroupV1)(name, memory_bytes)
+    return group_around(name, memory_bytes) if engine.owns_groups else SampledGroup(engine, name)
 
 
 def _checkpoint_folder(job: SandboxJob, scratch: Path) -> tuple[Path | None, bool]:
@@ -307,49 +340,15 @@ async def _killed(running: _Running, reading: asyncio.Future[Any]) -> None:
         await asyncio.wait((reading,), timeout=_KILL_S)
 
 
-async def _end(engine: Engine, name: str, running: _Running) -> None:
-    """Nothing is left of the container when this returns; a cancellation meanwhile goes on afterwards."""
-    ending = asyncio.ensure_future(_ended(engine, name, running))
-    cancelled = False
-    while not ending.done():
-        try:
-            await asyncio.shield(ending)
-        except asyncio.CancelledError:
-            cancelled = True
-    ending.result()
-    for log in running.logs:
-        log.close()
-    if cancelled:
-        raise asyncio.CancelledError
-
-
-async def _ended(engine: Engine, name: str, running: _Running) -> None:
-    process, began = running.process, time.monotonic()
-    was_killed = process.returncode is None
-    while process.returncode is None:
-        # The command itself is killed last: it may be half way through making the container.
-        running.group.kill()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), _KILL_S)
-        waited = time.monotonic() - began
-        if waited > _REMOVE_AFTER_S:
-            await remove_container(engine, name)
-        if waited > _GIVE_UP_S and process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-    if was_killed or process.returncode not in (0, None):
-        # Removes itself; but not if its command was killed, or failed on the way.
-        await remove_container(engine, name)
-
-
 def _outcome(running: _Running, wall_s: float, resumed: bool) -> Outcome:
     """Called when it is over."""
     job, status = running.job, running.process.returncode or 0
     _tell_progress(running)
-    if running.group.memory_struck():
+    reading = running.group.read()
+    if reading.out_of_memory:
         running.strike.say(Stop.MEMORY)
     elif status == 137 and running.strike.stop is None and isinstance(running.group, SampledGroup):
-        if running.group.peak_memory_bytes() > job.limits.memory_bytes * 0.9:
+        if reading.peak_memory_bytes > job.limits.memory_bytes * 0.9:
             running.strike.say(Stop.MEMORY)
     if running.strike.stop is None:
         held = measure(*running.writable, at_most=job.limits.output_files)
@@ -368,10 +367,10 @@ def _outcome(running: _Running, wall_s: float, resumed: bool) -> Outcome:
         stderr=stderr,
         fuel_used=0,
         wall_s=wall_s,
-        peak_memory_bytes=running.group.peak_memory_bytes(),
+        peak_memory_bytes=reading.peak_memory_bytes,
         detail=running.strike.detail,
         resumed=resumed,
-        cpu_s=running.group.cpu_s(),
+        cpu_s=reading.cpu_s,
         written_bytes=written,
     )
 

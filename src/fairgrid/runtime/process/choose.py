@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fairgrid.runtime.process.cgroup_v1 import find_v1
-from fairgrid.runtime.process.cgroup_v2 import find_v2
-from fairgrid.runtime.process.controls import Controls
+from fairgrid.runtime.cgroups.interface import Controls
+from fairgrid.runtime.cgroups.own import find_v1, find_v2
 from fairgrid.runtime.process.process_tree import ProcessTrees
 
 __all__ = ["find_controls"]

@@ -7,13 +7,14 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from fairgrid.errors import HostFailure
+from fairgrid.runtime.cgroups.interface import OpenGroup
 from fairgrid.runtime.process.bubblewrap import Bubblewrap, argument_file
-from fairgrid.runtime.process.controls import JobGroup
 from fairgrid.runtime.process.process_tree import below
+from fairgrid.runtime.uninterrupted import settled
 
 __all__ = ["Launched", "launch"]
 
@@ -33,7 +34,7 @@ async def launch(
     command: Sequence[str],
     *,
     filter_program: bytes,
-    group: JobGroup,
+    group: OpenGroup,
 ) -> Launched:
     """Start ``command`` in the sandbox, in ``group``.
 
@@ -62,7 +63,7 @@ async def launch(
             pass_fds=given,
             start_new_session=True,
         )
-        process, cancelled = await _started(starting)
+        process, cancelled = await settled(starting)
         for descriptor in given:
             os.close(descriptor)
         given.clear()
@@ -96,7 +97,7 @@ class Launched:
         self.exit_code: int | None = None
         """The job's own, once it ended by itself; 128 and the signal's number if a signal ended it."""
 
-    async def enter(self, group: JobGroup) -> None:
+    async def enter(self, group: OpenGroup) -> None:
         """Put the sandbox's first process into the group, before the job starts.
 
         Raises:
@@ -109,8 +110,10 @@ class Launched:
             said = (await self._process.stderr.read(_READ_BYTES)).decode(errors="replace").strip()
             raise HostFailure(f"Bubblewrap cannot make a sandbox here: {said[-500:] or 'no message'}.")
         group.add(self._pid)
-        # What it started before that waits for the word to go on, and has started nothing itself.
-        for pid in below(self._pid):
+        # What it started before that waits for the word to go on, and has started nothing itself. A process that is in
+        # already is not moved again: the kernel takes milliseconds for each move.
+        inside = set(group.pids())
+        for pid in set(below(self._pid)) - inside:
             with contextlib.suppress(ProcessLookupError):
                 group.add(pid)
 
@@ -183,17 +186,6 @@ class Launched:
         # Never by a thread: it could outlive the descriptor, and read that of another job in its place.
         await _readable(self._status)
         return os.read(self._status, 4096)
-
-
-async def _started(starting: Awaitable[asyncio.subprocess.Process]) -> tuple[asyncio.subprocess.Process, bool]:
-    """The process, and whether a cancellation came meanwhile: cancelled half way, asyncio waits for ever."""
-    task, cancelled = asyncio.ensure_future(starting), False
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError:
-            cancelled = True
-    return task.result(), cancelled
 
 
 async def _readable(descriptor: int) -> None:

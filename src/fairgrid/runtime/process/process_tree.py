@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 from typing import Final
 
-from fairgrid.runtime.process.controls import Caps, JobGroup, Reading
+from fairgrid.runtime.cgroups.interface import Caps, OpenGroup, Reading
 
 __all__ = ["ProcessTrees", "below"]
 
@@ -28,7 +28,7 @@ class ProcessTrees:
         """What it is, for people."""
         return "no cgroups: memory and processor time are watched from outside"
 
-    def new_group(self, name: str, caps: Caps) -> JobGroup:
+    def new_group(self, name: str, caps: Caps) -> OpenGroup:
         """A group without anything in the kernel."""
         return _Tree(caps)
 

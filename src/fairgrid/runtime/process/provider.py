@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Final
 
 from fairgrid.errors import FairgridError, HostFailure
+from fairgrid.runtime.cgroups.interface import Controls
 from fairgrid.runtime.interface import Limits, Outcome, Sandbox, SandboxJob, Stop
 from fairgrid.runtime.levels import Probe, RuntimeInfo
 from fairgrid.runtime.process.bubblewrap import find_bubblewrap
 from fairgrid.runtime.process.choose import find_controls
-from fairgrid.runtime.process.controls import Controls
 from fairgrid.runtime.process.sandbox import ProcessSandbox
 
 __all__ = ["NativeProvider", "provider"]

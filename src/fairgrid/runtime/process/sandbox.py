@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import os
 import platform
 import resource
 import tempfile
 import time
-from collections.abc import Awaitable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 from fairgrid.errors import HostFailure
+from fairgrid.runtime.cgroups.interface import Caps, Controls, JobGroup
+from fairgrid.runtime.cgroups.names import next_number, numbered_name
 from fairgrid.runtime.interface import Limits, Outcome, SandboxJob, Stop
 from fairgrid.runtime.log_sink import LogSink
 from fairgrid.runtime.process.bubblewrap import (
@@ -27,7 +28,6 @@ from fairgrid.runtime.process.bubblewrap import (
 )
 from fairgrid.runtime.process.checkpoint import NativeCheckpoint
 from fairgrid.runtime.process.choose import find_controls
-from fairgrid.runtime.process.controls import Caps, Controls, JobGroup, group_name
 from fairgrid.runtime.process.disk import TooDeep, Used, copy_tree_now, disk_used, make_ours, remove_all
 from fairgrid.runtime.process.launch import Launched, launch
 from fairgrid.runtime.process.programs import NotAProgram, lay_out_program
@@ -35,14 +35,13 @@ from fairgrid.runtime.process.seccomp import ARCHITECTURES, allow_list
 from fairgrid.runtime.process.supervisor import TOO_DEEP, Supervisor, Verdict
 from fairgrid.runtime.removal import remove_tree
 from fairgrid.runtime.suspension import Suspension
+from fairgrid.runtime.uninterrupted import to_the_end
 from fairgrid.runtime.watch import SNAPSHOT_FILES, JobWatch
 
 __all__ = ["CANNOT_RUN", "ProcessSandbox", "job_environment"]
 
 CANNOT_RUN: Final = 126
 """Exit code of what is no program, as a shell says it."""
-
-_Result = TypeVar("_Result")
 
 _OPEN_FILES: Final = 1024
 _FILE_SPARE: Final = 1 << 20
@@ -61,7 +60,6 @@ class ProcessSandbox:
         self._runtime_id = runtime_id
         self._controls = controls
         self._suspension = Suspension()
-        self._numbers = itertools.count()
 
     @property
     def runtime_id(self) -> str:
@@ -105,21 +103,21 @@ class ProcessSandbox:
         try:
             return await self._run_in(scratch, job, bubblewrap, self._controls, architecture)
         finally:
-            await _to_the_end(asyncio.to_thread(_clear, scratch, job.output_folder))
+            await to_the_end(asyncio.to_thread(_clear, scratch, job.output_folder))
 
     async def _run_in(
         self, scratch: Path, job: SandboxJob, bubblewrap: Bubblewrap, controls: Controls, architecture: str
     ) -> Outcome:
-        number = next(self._numbers)
+        number = next_number()
         user = JOB_UID + (os.getpid() * 64 + number) % 0x10000 if os.geteuid() == 0 else None
         try:
-            view = await _to_the_end(asyncio.to_thread(_lay_out, scratch, job, architecture, user))
+            view = await to_the_end(asyncio.to_thread(_lay_out, scratch, job, architecture, user))
         except NotAProgram as error:
             said = f"[fairgrid: this program cannot be run: {error}]\n".encode()
             return Outcome(Stop.EXITED, CANNOT_RUN, b"", said, 0, 0.0, 0)
         caps = Caps(job.limits.memory_bytes, job.limits.processes, job.limits.cpus)
         try:
-            group = controls.new_group(group_name(number), caps)
+            group = controls.new_group(numbered_name(number), caps)
         except OSError as error:
             raise HostFailure(f"The job's group of processes cannot be made ({error}).") from error
         try:
@@ -133,7 +131,7 @@ class ProcessSandbox:
             return await self._attend(job, view, launched, group)
         finally:
             group.kill()
-            await _to_the_end(asyncio.to_thread(group.remove))
+            await to_the_end(asyncio.to_thread(group.remove))
             if view.saver is not None:
                 view.saver.close()
 
@@ -157,9 +155,9 @@ class ProcessSandbox:
             verdict = Verdict(Stop.WALL_CLOCK, f"it ran for {job.limits.wall_s:.0f} s")
         finally:
             group.kill()
-            await _to_the_end(launched.end())
+            await to_the_end(launched.end())
             if saver is not None:
-                await _to_the_end(asyncio.to_thread(saver.look))
+                await to_the_end(asyncio.to_thread(saver.look))
             for sink in sinks:
                 sink.close()
         wall_s = time.monotonic() - started - (self._suspension.suspended_s - suspended)
@@ -172,7 +170,7 @@ class ProcessSandbox:
         if verdict is not None and verdict.stop is Stop.OUTPUT:
             # Nobody reads it, and it may be what no ordinary walk removes.
             folders = [job.output_folder, laid.view.own_folder, *filter(None, [laid.view.checkpoint])]
-            await _to_the_end(asyncio.to_thread(remove_all, *folders))
+            await to_the_end(asyncio.to_thread(remove_all, *folders))
         if verdict is None and launched.exit_code is None:
             said = sinks[1].contents().decode(errors="replace").strip()[-500:]
             verdict = Verdict(Stop.HOST, f"the sandbox ended without the job: {said or 'no message'}")
@@ -333,18 +331,3 @@ def _clear(scratch: Path, output_folder: Path) -> None:
     with contextlib.suppress(OSError):
         make_ours(scratch, output_folder)
     remove_tree(scratch)
-
-
-async def _to_the_end(awaitable: Awaitable[_Result]) -> _Result:
-    """Wait for what must be done also while being cancelled; the cancellation goes on afterwards."""
-    task = asyncio.ensure_future(awaitable)
-    cancelled = False
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError:
-            cancelled = True
-    result = task.result()
-    if cancelled:
-        raise asyncio.CancelledError
-    return result

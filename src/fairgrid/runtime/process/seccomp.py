@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Final
 
 from fairgrid.runtime.process.system_calls import ALLOWED, FILTERED, LAST_KNOWN, REFUSED_AS_UNKNOWN
@@ -38,6 +39,7 @@ _FILE_TYPES, _FIFO, _REGULAR = 0xF000, 0x1000, 0x8000
 _Step = tuple[int, int, int, int]
 
 
+@cache
 def allow_list(architecture: str, *, own_network: bool = True) -> bytes:
     """The program for ``architecture`` (a key of `ARCHITECTURES`), as ``bwrap --seccomp`` reads it.
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from fairgrid.runtime.cgroups.interface import JobGroup, Reading
 from fairgrid.runtime.interface import SandboxJob, Stop
 from fairgrid.runtime.process.checkpoint import NativeCheckpoint
-from fairgrid.runtime.process.controls import JobGroup, Reading
 from fairgrid.runtime.process.disk import TooDeep, Used, disk_used, free_bytes, tail_of, unnamed_bytes, written_by
 from fairgrid.runtime.watch import PROGRESS_BYTES
 

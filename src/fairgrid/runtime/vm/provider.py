@@ -27,14 +27,15 @@ class QemuProvider:
     """QEMU with the accelerator that its self-test booted with."""
 
     info: RuntimeInfo
-    _accelerator: Accelerator = "tcg"
+    accelerator: Accelerator = "tcg"
+    """What the probe found, or emulation."""
 
     async def probe(self) -> Probe:
         """Boot a guest of ten bytes, under KVM if that runs here, else emulated."""
         found = await find_accelerator()
         if not found.accelerator:
             return Probe(False, detail=found.detail, remedy=_REMEDY if find_qemu() is None else "")
-        self._accelerator = found.accelerator
+        self.accelerator = found.accelerator
         remedy = "" if found.accelerator == "kvm" else "KVM on this machine would make it about ten times faster."
         return Probe(True, found.start_ms, f"{found.detail}; an own kernel, no network card", remedy)
 
@@ -47,4 +48,4 @@ class QemuProvider:
         qemu = find_qemu()
         if qemu is None:
             raise HostFailure(f"There is no qemu-system-x86_64 on this machine. {_REMEDY}")
-        return VmSandbox(qemu, self._accelerator, self.info.runtime_id)
+        return VmSandbox(qemu, self.accelerator, self.info.runtime_id)

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from fairgrid.errors import HostFailure
-from fairgrid.runtime.container.groups import GroupVersion, JobGroupV1, JobGroupV2, group_version, remove_groups
-from fairgrid.runtime.container.names import is_left_over, new_name
+from fairgrid.runtime.cgroups.around import GroupVersion, group_around, group_version, remove_groups, sweep_groups
+from fairgrid.runtime.cgroups.interface import Reading
+from fairgrid.runtime.cgroups.names import CONTAINER_PREFIX, is_left_over, next_number, numbered_name
 from fairgrid.runtime.container.sampled import folders_of
 from tests.needs import need
 
@@ -34,7 +35,7 @@ def test_the_version_is_told_by_which_one_limits_memory(tmp_path: Path) -> None:
 
 def test_version_2_sets_limits_and_reads_what_the_kernel_counts(tmp_path: Path) -> None:
     root = version_2(tmp_path)
-    group = JobGroupV2("job", 1 << 20, root=root)
+    group = group_around("job", 1 << 20, root=root)
     folder = root / "fairgrid" / "job"
     assert (folder / "memory.max").read_text() == "1048576" and (folder / "memory.swap.max").read_text() == "0"
     for above in (root, root / "fairgrid", folder):
@@ -42,46 +43,49 @@ def test_version_2_sets_limits_and_reads_what_the_kernel_counts(tmp_path: Path) 
     (folder / "cpu.stat").write_text("usage_usec 1500000\nuser_usec 1\nsystem_usec 2\n")
     (folder / "memory.current").write_text("500\n")
     (folder / "memory.events").write_text("low 0\nhigh 0\nmax 3\noom 0\noom_kill 0\n")
-    assert (group.cpu_s(), group.peak_memory_bytes(), group.memory_struck()) == (1.5, 500, False)
+    assert group.read() == Reading(1.5, 500, False)
     (folder / "memory.peak").write_text("700\n")
     (folder / "memory.events").write_text("low 0\nhigh 0\nmax 9\noom 1\noom_kill 1\n")
-    assert (group.peak_memory_bytes(), group.memory_struck()) == (700, True)
-    group.freeze()
+    assert group.read() == Reading(1.5, 700, True)
+    group.suspend()
     assert (folder / "cgroup.freeze").read_text() == "1"
+    (folder / "cgroup.kill").write_text("")
     group.kill()
     assert ((folder / "cgroup.kill").read_text(), (folder / "cgroup.freeze").read_text()) == ("1", "0")
 
 
 def test_a_cgroup_that_cannot_be_made_is_a_failure_of_this_machine(tmp_path: Path) -> None:
-    (tmp_path / "cgroup").mkdir()
-    (tmp_path / "cgroup" / "fairgrid").write_text("a file in the way")
+    root = tmp_path / "cgroup"
+    root.mkdir()
+    (root / "cgroup.controllers").write_text("cpu memory pids")
+    (root / "fairgrid").write_text("a file in the way")
     with pytest.raises(HostFailure, match="cannot be made"):
-        JobGroupV2("job", 1 << 20, root=tmp_path / "cgroup")
+        group_around("job", 1 << 20, root=tmp_path / "cgroup")
 
 
 def test_version_1_meters_freezes_strikes_and_kills_real_processes() -> None:
     need(os.geteuid() == 0 and group_version() is GroupVersion.V1, "this needs root and cgroup v1")
-    name = new_name()
-    group = JobGroupV1(name, 32 << 20)
+    name = numbered_name(next_number(), prefix=CONTAINER_PREFIX)
+    group = group_around(name, 32 << 20)
     try:
         move = "".join(
             f"echo $$ > /sys/fs/cgroup/{tree}/fairgrid/{name}/cgroup.procs;"
             for tree in ("cpuacct", "memory", "freezer")
         )
         with subprocess.Popen(["sh", "-c", f"{move} while :; do :; done"]) as busy:
-            while group.cpu_s() < 0.2:
+            while group.read().cpu_s < 0.2:
                 time.sleep(0.02)
-            group.freeze()
+            group.suspend()
             time.sleep(0.1)
-            before = group.cpu_s()
+            before = group.read().cpu_s
             time.sleep(0.3)
-            assert group.cpu_s() - before < 0.05 and busy.pid in group.pids()
+            assert group.read().cpu_s - before < 0.05 and busy.pid in group.pids()
             group.kill()
             assert busy.wait(10) == -9
-        assert not group.memory_struck()
+        assert not group.read().out_of_memory
         greedy = subprocess.run(["sh", "-c", f"{move} x=aaaaaaaa; while :; do x=$x$x; done"], check=False, timeout=30)
-        assert greedy.returncode == -9 and group.memory_struck()
-        assert group.peak_memory_bytes() == 32 << 20
+        assert greedy.returncode == -9 and group.read().out_of_memory
+        assert group.read().peak_memory_bytes == 32 << 20
     finally:
         group.remove()
     assert not list(Path("/sys/fs/cgroup").glob(f"*/fairgrid/{name}"))
@@ -89,8 +93,9 @@ def test_version_1_meters_freezes_strikes_and_kills_real_processes() -> None:
 
 
 def test_names_say_whether_their_process_still_lives() -> None:
-    mine = new_name()
-    assert not is_left_over(mine) and mine != new_name()
+    mine, other = numbered_name(1), numbered_name(1, prefix=CONTAINER_PREFIX)
+    assert not is_left_over(mine) and not is_left_over(other) and next_number() != next_number()
+    assert is_left_over("fairgrid-1-1-1")
     assert is_left_over("fairgrid-job-1-1-1")
     assert not is_left_over("postgres") and not is_left_over("fairgrid-job-x-1-1")
 
@@ -103,3 +108,13 @@ def test_folders_of_a_process_are_found_under_both_versions(tmp_path: Path) -> N
         "cpuacct": tmp_path / "cpuacct/c",
     }
     assert folders_of("0::/user.slice/x\n", version_2(tmp_path)) == {"": tmp_path / "cgroup/user.slice/x"}
+
+
+def test_groups_of_makers_that_are_gone_are_swept_in_every_tree_with_what_runs_in_them(tmp_path: Path) -> None:
+    gone, mine = "fairgrid-job-1-1-1", numbered_name(next_number(), prefix=CONTAINER_PREFIX)
+    for tree in ("memory", "pids"):
+        for name in (gone, mine, "others"):
+            (tmp_path / tree / "fairgrid" / name / "inside").mkdir(parents=True)
+    sweep_groups(root=tmp_path)
+    for tree in ("memory", "pids"):
+        assert sorted(path.name for path in (tmp_path / tree / "fairgrid").iterdir()) == sorted((mine, "others"))

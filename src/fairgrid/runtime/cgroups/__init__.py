@@ -1,0 +1,1 @@
+"""Cgroups of both versions: limits and meters of all processes of one job together."""
