@@ -15,7 +15,7 @@ from fairgrid.runtime.container.runtimes import ARCHITECTURE_OF, REFERENCE_SUFFI
 from fairgrid.runtime.levels import RuntimeInfo
 from fairgrid.runtime.wasm.interpreters import RUNTIMES
 from fairgrid.runtime.wasm.launch import Launch
-from fairgrid.runtime.wasm.runtimes import MODULE_CLASSES
+from fairgrid.runtime.wasm.runtimes import COMPONENT_RUNTIME, MODULE_CLASSES
 
 __all__ = ["SCIENCE_PACKAGES", "check_program"]
 
@@ -32,6 +32,8 @@ def check_program(program: Path, info: RuntimeInfo, inputs: Collection[str] = ()
     """
     if info.runtime_id in MODULE_CLASSES:
         _check_module(program, info)
+    elif info.runtime_id == COMPONENT_RUNTIME:
+        _check_component(program, info)
     elif info.runtime_id in ARCHITECTURE_OF:
         _check_image(program, info)
     elif info.runtime_id in RUNTIMES and RUNTIMES[info.runtime_id].launch is Launch.PYTHON:
@@ -56,6 +58,17 @@ def _check_module(program: Path, info: RuntimeInfo) -> None:
         raise UsageError(
             f"{program} cannot run in {info.runtime_id}: {fault}. Nothing was signed. Build it for WASI preview 1 "
             f"(docs/runtimes.md shows how for C, Rust and Go)."
+        )
+
+
+def _check_component(program: Path, info: RuntimeInfo) -> None:
+    from fairgrid.runtime.wasm.component_format import component_fault
+
+    fault = component_fault(program.read_bytes())
+    if fault is not None:
+        raise UsageError(
+            f"{program} cannot run in {info.runtime_id}: {fault}. Nothing was signed. Build a command of WASI "
+            f"preview 2 (docs/runtimes.md shows how for a Python class)."
         )
 
 

@@ -1,4 +1,4 @@
-"""The child process that compiles one module: ``python -I -m fairgrid.runtime.wasm.compiler CLASS [interpreter]``.
+"""The child process that compiles one program: ``python -I -m fairgrid.runtime.wasm.compiler CLASS [KIND]``.
 
 The module comes on standard input, the compiled form goes to standard output, which are files that the parent opened.
 Before it looks at the first byte, the process has given up every other file, the network, new processes, and time
@@ -11,12 +11,15 @@ import os
 import sys
 from typing import Final
 
+from fairgrid.runtime.wasm.component_format import component_fault
 from fairgrid.runtime.wasm.engine import EngineClass, new_engine
 from fairgrid.runtime.wasm.lockdown import die_with_parent, limit_resources, lock_calls, lock_files
 from fairgrid.runtime.wasm.module_format import MAX_MODULE_BYTES, program_fault
 
-__all__ = ["COMPILE_CPU_S", "INTERPRETER", "REFUSED", "main"]
+__all__ = ["COMPILE_CPU_S", "COMPONENT", "INTERPRETER", "REFUSED", "main"]
 
+COMPONENT: Final = "component"
+"""The second argument when it is a component."""
 INTERPRETER: Final = "interpreter"
 """The second argument when the module is one that is pinned by hash: no rules for strangers' programs."""
 
@@ -38,6 +41,10 @@ def main() -> None:
     die_with_parent()
     engine_class = EngineClass(sys.argv[1])
     trusted = sys.argv[2:] == [INTERPRETER]
+    is_component = sys.argv[2:] == [COMPONENT]
+    if is_component:
+        # Before there is no file to be read any more.
+        import wasmtime.component
     if hasattr(os, "nice"):
         os.nice(_NICE)
     limit_resources(
@@ -53,18 +60,23 @@ def main() -> None:
     lock_calls()
     with os.fdopen(0, "rb", closefd=False) as stream:
         wasm = stream.read() if trusted else stream.read(MAX_MODULE_BYTES + 1)
-    fault = None if trusted else program_fault(wasm)
+    fault = None if trusted else component_fault(wasm) if is_component else program_fault(wasm)
     engine = new_engine(engine_class)
+    compiled = memoryview(b"")
     if fault is None:
         try:
-            wasmtime.Module.validate(engine, wasm)
+            if is_component:
+                compiled = memoryview(wasmtime.component.Component(engine, wasm).serialize())
+            else:
+                wasmtime.Module.validate(engine, wasm)
         except wasmtime.WasmtimeError:
             # The engine's words may change from patch to patch; these are part of a result.
             fault = "it is not a valid WebAssembly module, or it needs a proposal that this runtime has not"
     if fault is not None:
         os.write(2, fault.encode())
         os._exit(REFUSED)
-    compiled = memoryview(wasmtime.Module(engine, wasm).serialize())
+    if not is_component:
+        compiled = memoryview(wasmtime.Module(engine, wasm).serialize())
     while compiled:
         compiled = compiled[os.write(1, compiled) :]
     os._exit(0)

@@ -16,12 +16,14 @@ from fairgrid.errors import HostFailure
 if TYPE_CHECKING:
     # A quarter of a cell's start: who only starts the processes that use the engine does not load it.
     import wasmtime
+    from wasmtime.component import Component
 
 __all__ = [
     "THREAD_STACK_BYTES",
     "EngineClass",
     "compile_module",
     "engine_key",
+    "load_component",
     "load_module",
     "new_engine",
 ]
@@ -105,4 +107,21 @@ def load_module(engine: wasmtime.Engine, compiled: Path) -> wasmtime.Module:
     except wasmtime.WasmtimeError as error:
         raise HostFailure(
             f"The compiled interpreter {compiled} does not fit this machine ({error}). Run `fairgrid runtime install`."
+        ) from error
+
+
+def load_component(engine: wasmtime.Engine, compiled: Path) -> Component:
+    """Map a compiled component, as `load_module` does.
+
+    Raises:
+        HostFailure: it was compiled for another engine or another processor.
+    """
+    import wasmtime
+    from wasmtime.component import Component
+
+    try:
+        return Component.deserialize_file(engine, str(compiled))
+    except wasmtime.WasmtimeError as error:
+        raise HostFailure(
+            f"The compiled component {compiled} does not fit this machine ({error}). Remove it."
         ) from error

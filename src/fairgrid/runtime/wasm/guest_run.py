@@ -24,9 +24,26 @@ from fairgrid.runtime.wasm.wasi_handles import FolderHandle, HandleTable, Stream
 from fairgrid.runtime.wasm.wasi_memory import GuestMemory
 from fairgrid.runtime.wasm.wasi_signatures import WASI_MODULE
 from fairgrid.runtime.wasm.wasi_state import LogicalClock, SeededRandom
-from fairgrid.runtime.wasm.wasi_tree import Budget, GuestError, HostTrouble, OutputLimitReached, Tree
+from fairgrid.runtime.wasm.wasi_tree import (
+    Budget,
+    GuestError,
+    GuestTrapped,
+    HostTrouble,
+    OutputLimitReached,
+    Tree,
+)
 
-__all__ = ["MEMORY_EXIT", "TRAP_EXIT", "FuelExhausted", "Guest", "run_guest"]
+__all__ = [
+    "MEMORY_EXIT",
+    "TRAP_EXIT",
+    "FuelExhausted",
+    "Guest",
+    "Interrupted",
+    "MemoryRefused",
+    "check_allocation",
+    "guest_class",
+    "run_guest",
+]
 
 MEMORY_EXIT = 0x46474D45
 """The code by which the prelude says that nobody caught a MemoryError."""
@@ -35,18 +52,29 @@ TRAP_EXIT = 134
 
 _WASM_PAGE = 65_536
 _TICK_S = 0.5
-_TABLE_ELEMENTS = 1 << 20
 _DOOR = ("host", "call")
 """By this import scientific Python would ask its host for tools; there are none here."""
 _DOOR_IS_SHUT = -1
+_FROM_ROOT = (Launch.QUICKJS, Launch.MODULE, Launch.COMPONENT)
+"""Kinds of programs whose relative paths begin at a mount of that name."""
 
 
 class FuelExhausted(Exception):
     """A system call cost more than was left."""
 
 
+class Interrupted(Exception):
+    """The guest's time was over."""
+
+
+class MemoryRefused(Exception):
+    """The guest could not begin with the memory that it wants."""
+
+
 class Guest:
     """One instance of the interpreter with its store, memory and system calls."""
+
+    TABLE_ELEMENTS = 1 << 20
 
     def __init__(self, job: HostJob, loaded: LoadedProgram) -> None:
         limits = job.limits
@@ -57,7 +85,7 @@ class Guest:
         self._interrupted_by = Stop.WALL_CLOCK
         self._engine = loaded.engine
         self._store = wasmtime.Store(self._engine)
-        self._store.set_limits(memory_size=limits.memory_bytes, table_elements=_TABLE_ELEMENTS)
+        self._store.set_limits(memory_size=limits.memory_bytes, table_elements=self.TABLE_ELEMENTS)
         if self._metered:
             self._store.set_fuel(limits.fuel)
         self._store.set_epoch_deadline(1)
@@ -86,13 +114,17 @@ class Guest:
                 FolderHandle(self._tree.writable_folder(), "/tmp"),
                 *([FolderHandle(self.checkpoint.root, "/fairgrid_checkpoint")] if self.checkpoint is not None else []),
                 # C's library resolves relative paths against this one; CPython's prelude changes to the folder itself.
-                *([FolderHandle(self._outputs, ".")] if job.launch in (Launch.QUICKJS, Launch.MODULE) else []),
+                *([FolderHandle(self._outputs, ".")] if job.launch in _FROM_ROOT else []),
                 *self._library_of(job),
             ],
         )
         if self.checkpoint is not None:
             self.checkpoint.fill(LogicalClock().now_ns)
         self._tree.add_writable_file(ours, "progress", (live or Path(job.scratch_folder)) / "progress")
+        self._load(job, loaded)
+
+    def _load(self, job: HostJob, loaded: LoadedProgram) -> None:
+        """Make the calls, and map what is run."""
         self._calls = WasiCalls(
             memory=GuestMemory(self._locate_memory),
             charge=self._charge,
@@ -169,7 +201,7 @@ class Guest:
     @property
     def program(self) -> str:
         """What the engine runs, for people: "interpreter" or "program"."""
-        return "program" if self._launch is Launch.MODULE else "interpreter"
+        return "program" if self._launch in (Launch.MODULE, Launch.COMPONENT) else "interpreter"
 
     def fuel_used(self) -> int:
         """Fuel spent so far; 0 where nothing is metered."""
@@ -240,8 +272,8 @@ def run_guest(job: HostJob, loaded: LoadedProgram, attach: Callable[[Guest], Non
     """
     started, spent = time.monotonic(), time.process_time()
     try:
-        _check_allocation(job.limits)
-        guest = Guest(job, loaded)
+        check_allocation(job.limits)
+        guest = guest_class(job.launch)(job, loaded)
     except (HostTrouble, HostFailure) as error:
         return Outcome(Stop.HOST, 0, b"", b"", 0, time.monotonic() - started, 0, str(error))
     except OutputLimitReached as reached:
@@ -274,6 +306,16 @@ def run_guest(job: HostJob, loaded: LoadedProgram, attach: Callable[[Guest], Non
     )
 
 
+def guest_class(launch: Launch) -> type[Guest]:
+    """What runs programs of that kind. To be called once before files are locked: it may be imported by this."""
+    if launch is not Launch.COMPONENT:
+        return Guest
+    # Costly to import, and most jobs have no use for it.
+    from fairgrid.runtime.wasm.component_guest import ComponentGuest
+
+    return ComponentGuest
+
+
 def _keep_time(guest: Guest, wall_s: float, cpu_s: float | None, ended: threading.Event) -> None:
     """Interrupt when the guest ran for ``wall_s`` or used ``cpu_s`` of processor time, if that is limited.
 
@@ -304,6 +346,13 @@ def _end_of(guest: Guest) -> tuple[Stop, int, str]:
         return Stop.FUEL, 0, ""
     except OutputLimitReached as reached:
         return Stop.OUTPUT, 0, reached.what
+    except Interrupted:
+        return guest.interrupted_by, 0, ""
+    except MemoryRefused:
+        return Stop.MEMORY, 0, ""
+    except GuestTrapped as trapped:
+        guest.stderr.add(f"\n[fairgrid: the {guest.program} trapped: {trapped.why}]\n".encode())
+        return Stop.EXITED, TRAP_EXIT, trapped.why
     except wasmtime.Trap as trap:
         return _end_of_trap(guest, trap)
     except wasmtime.WasmtimeError as error:
@@ -330,7 +379,7 @@ def _end_of_trap(guest: Guest, trap: wasmtime.Trap) -> tuple[Stop, int, str]:
     return Stop.EXITED, TRAP_EXIT, code.name
 
 
-def _check_allocation(limits: Limits) -> None:
+def check_allocation(limits: Limits) -> None:
     """Refuse at once if the machine would not promise the job's memory.
 
     Raises:

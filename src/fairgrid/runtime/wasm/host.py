@@ -19,7 +19,7 @@ from fairgrid.errors import HostFailure
 from fairgrid.runtime.interface import Outcome, Stop
 from fairgrid.runtime.outcome_json import outcome_to_json
 from fairgrid.runtime.wasm.engine import THREAD_STACK_BYTES
-from fairgrid.runtime.wasm.guest_run import Guest, run_guest
+from fairgrid.runtime.wasm.guest_run import Guest, guest_class, run_guest
 from fairgrid.runtime.wasm.host_job import HostJob, SnapshotRequest
 from fairgrid.runtime.wasm.launch import GUEST_FILES
 from fairgrid.runtime.wasm.loaded import LoadedProgram
@@ -49,6 +49,7 @@ def serve(answer: int, ready: LoadedProgram | None = None) -> NoReturn:
     if not line:
         os._exit(1)
     job = HostJob.from_line(line)
+    guest_class(job.launch)
     # Before there is a second thread: the lock on files holds for this one and those that it starts.
     _lock_down(job)
     guests: list[Guest] = []

@@ -38,6 +38,8 @@ class Launch(StrEnum):
     """A script for QuickJS."""
     MODULE = "module"
     """The WebAssembly module itself."""
+    COMPONENT = "component"
+    """The WebAssembly component itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ GUEST_FILES: Final[dict[Launch, dict[str, Path]]] = {
     Launch.SCIENCE: {"prelude.py": _PRELUDE, "science.py": _SCIENCE_PRELUDE},
     Launch.QUICKJS: {},
     Launch.MODULE: {},
+    Launch.COMPONENT: {},
 }
 """Files of ours that the guest sees in ``/.fairgrid``."""
 
@@ -66,6 +69,7 @@ ENTRY: Final[dict[Launch, str]] = {
     Launch.SCIENCE: "run",
     Launch.QUICKJS: "_start",
     Launch.MODULE: "_start",
+    Launch.COMPONENT: "run",
 }
 """The export that runs the program; one that returns a number returns the exit code."""
 
@@ -80,7 +84,7 @@ def guest_command(launch: Launch, script: str, arguments: tuple[str, ...]) -> li
             return ["/usr/local/bin/python.wasm", "/.fairgrid/science.py", program, *arguments]
         case Launch.QUICKJS:
             return ["qjs", "--std", program, *arguments]
-        case Launch.MODULE:
+        case Launch.MODULE | Launch.COMPONENT:
             return [program, *arguments]
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from fairgrid.runtime.wasm.wasi_signatures import WASI_MODULE, WASI_SIGNATURES
 
-__all__ = ["MAX_MODULE_BYTES", "Import", "Interface", "interface_of", "program_fault"]
+__all__ = ["MAX_MODULE_BYTES", "Import", "Interface", "Reader", "interface_of", "program_fault"]
 
 MAX_MODULE_BYTES: Final = 64 << 20
 """A larger program is refused, everywhere alike: compiling costs a worker memory and time before anybody pays."""
@@ -58,7 +58,7 @@ def program_fault(wasm: bytes) -> str | None:
         return "it is not WebAssembly"
     if wasm[4:8] != _MODULE:
         if wasm[6:8] == _LAYER_COMPONENT:
-            return "it is a component, and this runtime runs core modules (target wasm32-wasi or wasip1)"
+            return "it is a component (wasmtime-49/component/deterministic runs those); this runtime runs core modules"
         return "it is WebAssembly of a version that this runtime does not know"
     try:
         interface = interface_of(wasm)
@@ -96,7 +96,7 @@ def interface_of(wasm: bytes) -> Interface:
     types: list[Signature | None] = []
     imports: list[Import] = []
     exports: dict[str, str] = {}
-    reader = _Reader(wasm, 8, len(wasm))
+    reader = Reader(wasm, 8, len(wasm))
     while reader.left():
         section = reader.byte()
         body = reader.part(reader.number())
@@ -112,7 +112,7 @@ def interface_of(wasm: bytes) -> Interface:
     return Interface(tuple(imports), exports)
 
 
-class _Reader:
+class Reader:
     """Reads the binary format from a stretch of the bytes."""
 
     def __init__(self, data: bytes, start: int, end: int) -> None:
@@ -123,9 +123,11 @@ class _Reader:
         self._end = end
 
     def left(self) -> bool:
+        """Whether there is more."""
         return self._at < self._end
 
     def byte(self) -> int:
+        """The next byte."""
         if self._at >= self._end:
             raise IndexError("the bytes end too early")
         self._at += 1
@@ -141,20 +143,23 @@ class _Reader:
                 return value
         raise ValueError("a number is too long")
 
-    def part(self, length: int) -> _Reader:
+    def part(self, length: int) -> Reader:
+        """A reader of the next bytes, which are passed over here."""
         start = self._at
         self._at += length
         if self._at > self._end:
             raise IndexError("the bytes end too early")
-        return _Reader(self._data, start, self._at)
+        return Reader(self._data, start, self._at)
 
     def text(self) -> str:
+        """A text with its length before it."""
         length = self.number()
         start = self._at
         self.part(length)
         return self._data[start : self._at].decode()
 
     def function_type(self) -> Signature:
+        """Parameters and results."""
         if self.byte() != _FUNCTION_TYPE:
             raise ValueError("not a function type")
         return self._value_types(), self._value_types()
@@ -169,6 +174,7 @@ class _Reader:
         return _VALUE_TYPES.get(code, "reference")
 
     def wanted(self, types: list[Signature | None]) -> Import:
+        """An import, whose function's type is one of ``types``."""
         module, name, kind = self.text(), self.text(), self.byte()
         signature = None
         if kind == _FUNCTION:

@@ -20,7 +20,7 @@ from typing import Final
 
 from fairgrid.errors import FairgridError, HostFailure
 from fairgrid.runtime.children import end_child, start_child
-from fairgrid.runtime.wasm.compiler import REFUSED
+from fairgrid.runtime.wasm.compiler import COMPONENT, REFUSED
 from fairgrid.runtime.wasm.engine import EngineClass, engine_key
 from fairgrid.runtime.wasm.module_format import MAX_MODULE_BYTES
 from fairgrid.runtime.wasm.native_code import check_native_code
@@ -50,9 +50,11 @@ class ProgramRefused(FairgridError):
 class CompiledPrograms:
     """The compiled forms of one engine class in ``folder``, which is made when it is needed."""
 
-    def __init__(self, folder: Path, engine_class: EngineClass) -> None:
+    def __init__(self, folder: Path, engine_class: EngineClass, *, components: bool = False) -> None:
+        """``components`` says that the programs are components and not core modules."""
         self._folder = folder
         self._class = engine_class
+        self._kind = (COMPONENT,) if components else ()
 
     async def compiled(self, module: Path) -> Path:
         """The compiled form of a module's file; compiles it if no job has used it here before.
@@ -100,7 +102,7 @@ class CompiledPrograms:
         descriptor, name = tempfile.mkstemp(dir=self._folder, prefix=target.stem, suffix=".part")
         temporary = Path(name)
         try:
-            status, words = await _run_compiler(module, descriptor, self._class)
+            status, words = await _run_compiler(module, descriptor, self._class, *self._kind)
             if status == REFUSED:
                 raise ProgramRefused(words)
             if status != 0:
@@ -139,10 +141,10 @@ class CompiledPrograms:
                 left -= size
 
 
-async def _run_compiler(module: Path, output: int, engine_class: EngineClass) -> tuple[int, str]:
+async def _run_compiler(module: Path, output: int, engine_class: EngineClass, *kind: str) -> tuple[int, str]:
     with module.open("rb") as source:
         process = await start_child(
-            *(sys.executable, "-I", "-B", "-X", "utf8", "-m", "fairgrid.runtime.wasm.compiler", engine_class),
+            *(sys.executable, "-I", "-B", "-X", "utf8", "-m", "fairgrid.runtime.wasm.compiler", engine_class, *kind),
             stdin=source,
             stdout=output,
             stderr=asyncio.subprocess.PIPE,

@@ -11,10 +11,12 @@ from typing import Final
 from fairgrid.errors import FairgridError
 from fairgrid.runtime.interface import Limits, Sandbox, SandboxJob, Stop
 from fairgrid.runtime.levels import Probe, RuntimeInfo, RuntimeProvider
+from fairgrid.runtime.wasm.engine import EngineClass
 from fairgrid.runtime.wasm.interpreters import cache_folder, find_runtime
+from fairgrid.runtime.wasm.launch import Launch
 from fairgrid.runtime.wasm.lockdown import locks_here
 from fairgrid.runtime.wasm.programs import CompiledPrograms
-from fairgrid.runtime.wasm.runtimes import MODULE_CLASSES
+from fairgrid.runtime.wasm.runtimes import COMPONENT_RUNTIME, MODULE_CLASSES
 from fairgrid.runtime.wasm.sandbox import ModuleSandbox
 
 __all__ = ["InterpreterProvider", "ModuleProvider", "provider"]
@@ -26,10 +28,19 @@ _NOTHING: Final = bytes.fromhex(
     "0061736d01000000010401600000030201000503010001071302066d656d6f72790200065f737461727400000a040102000b"
 )
 
+# A component that exports wasi:cli/run@0.2.9, whose function run returns that all is well.
+_NO_COMPONENT: Final = bytes.fromhex(
+    "0061736d0d00010001240061736d010000000105016000017f030201000707010372756e00000a0601040041000b0204010000000708026a"
+    "000040000000060901000001000372756e0806010000000001050a010101000372756e01000b18010012776173693a636c692f72756e4030"
+    "2e322e39050000"
+)
+
 
 def provider(info: RuntimeInfo) -> RuntimeProvider:
     """The provider of a runtime of this level."""
-    return ModuleProvider(info) if info.runtime_id in MODULE_CLASSES else InterpreterProvider(info)
+    if info.runtime_id in (*MODULE_CLASSES, COMPONENT_RUNTIME):
+        return ModuleProvider(info)
+    return InterpreterProvider(info)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,23 +72,27 @@ class InterpreterProvider:
 
 @dataclass(frozen=True, slots=True)
 class ModuleProvider:
-    """Programs that are modules themselves; nothing is to be installed."""
+    """Programs that are modules or components themselves; nothing is to be installed."""
 
     info: RuntimeInfo
 
     def sandbox(self, *, ready: int = 0) -> Sandbox:
         """Its sandbox."""
-        engine_class = MODULE_CLASSES[self.info.runtime_id]
-        programs = CompiledPrograms(cache_folder().with_name("programs"), engine_class)
-        return ModuleSandbox(programs, self.info.runtime_id, engine_class, ready=ready)
+        name = self.info.runtime_id
+        engine_class = MODULE_CLASSES.get(name, EngineClass.DETERMINISTIC)
+        launch = Launch.COMPONENT if name == COMPONENT_RUNTIME else Launch.MODULE
+        folder = cache_folder().with_name("programs")
+        programs = CompiledPrograms(folder, engine_class, components=launch is Launch.COMPONENT)
+        return ModuleSandbox(programs, name, engine_class, launch=launch, ready=ready)
 
     async def probe(self) -> Probe:
         """Run a module that does nothing; compiling it is not counted."""
         try:
             sandbox = self.sandbox()
             try:
-                await _tried(self.info, sandbox, "nothing.wasm", _NOTHING)
-                return await _tried(self.info, sandbox, "nothing.wasm", _NOTHING)
+                nothing = _NO_COMPONENT if self.info.runtime_id == COMPONENT_RUNTIME else _NOTHING
+                await _tried(self.info, sandbox, "nothing.wasm", nothing)
+                return await _tried(self.info, sandbox, "nothing.wasm", nothing)
             finally:
                 await sandbox.close()
         except (FairgridError, OSError) as error:

@@ -48,10 +48,12 @@ def _get_ready(loaded: list[LoadedProgram]) -> None:
     # The costly imports.
     import fairgrid.runtime.wasm.host  # noqa: F401
     from fairgrid.runtime.wasm.engine import EngineClass
+    from fairgrid.runtime.wasm.guest_run import guest_class
     from fairgrid.runtime.wasm.launch import Launch
     from fairgrid.runtime.wasm.loaded import LoadedProgram
 
     compiled = Path(sys.argv[3]) if len(sys.argv) > 3 else None
+    guest_class(Launch(sys.argv[2]))
     loaded.append(LoadedProgram.load(EngineClass(sys.argv[1]), Launch(sys.argv[2]), compiled))
 
 

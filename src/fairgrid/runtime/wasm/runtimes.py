@@ -11,7 +11,7 @@ from fairgrid.runtime.wasm.engine import EngineClass
 from fairgrid.runtime.wasm.interpreters import RUNTIMES, RuntimeSpec
 from fairgrid.runtime.wasm.launch import Launch
 
-__all__ = ["MODULE_CLASSES", "WASM_RUNTIMES"]
+__all__ = ["COMPONENT_RUNTIME", "MODULE_CLASSES", "WASM_RUNTIMES"]
 
 _PROGRAMS: Final = {
     Launch.PYTHON: ("a Python script", (".py",)),
@@ -24,6 +24,8 @@ MODULE_CLASSES: Final = {
     "wasmtime-49/wasi/fast": EngineClass.FAST,
 }
 """Runtimes whose program is a WebAssembly module."""
+COMPONENT_RUNTIME: Final = "wasmtime-49/component/deterministic"
+"""The runtime whose program is a WebAssembly component."""
 
 
 def _interpreter(spec: RuntimeSpec) -> RuntimeInfo:
@@ -64,5 +66,13 @@ def _module(runtime_id: str, engine_class: EngineClass) -> RuntimeInfo:
 
 WASM_RUNTIMES: Final[tuple[RuntimeInfo, ...]] = (
     *(_interpreter(spec) for spec in RUNTIMES.values()),
+    described(
+        COMPONENT_RUNTIME,
+        Level.WASM,
+        summary="any WebAssembly component that is a command of WASI preview 2, such as a Python class; the same bits",
+        program="a WebAssembly component",
+        suffixes=(".component.wasm",),
+        deterministic=True,
+    ),
     *(_module(runtime_id, engine_class) for runtime_id, engine_class in MODULE_CLASSES.items()),
 )

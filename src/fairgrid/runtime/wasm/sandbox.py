@@ -61,16 +61,24 @@ class WasmSandbox:
 
 
 class ModuleSandbox:
-    """Runs programs that are WebAssembly modules themselves; each is compiled when it first comes."""
+    """Runs programs that are WebAssembly modules or components themselves; each is compiled when it first comes."""
 
     def __init__(
-        self, programs: CompiledPrograms, runtime_id: str, engine_class: EngineClass, *, ready: int = 0
+        self,
+        programs: CompiledPrograms,
+        runtime_id: str,
+        engine_class: EngineClass,
+        *,
+        launch: Launch = Launch.MODULE,
+        ready: int = 0,
     ) -> None:
-        """``ready`` processes are kept started for the jobs to come, once there was one."""
+        """``launch`` says whether they are modules or components. ``ready`` processes are
+        kept started for the jobs to come, once there was one."""
         self._programs = programs
         self._runtime_id = runtime_id
         self._class = engine_class
-        self._processes = JobProcesses(ReadyHosts(ready, engine_class, Launch.MODULE))
+        self._launch = launch
+        self._processes = JobProcesses(ReadyHosts(ready, engine_class, launch))
 
     @property
     def runtime_id(self) -> str:
@@ -95,7 +103,7 @@ class ModuleSandbox:
         await self._processes.close()
 
     async def run(self, job: SandboxJob) -> Outcome:
-        """Run ``job``: see `JobProcesses.run`. A program that is no module for WASI preview 1 ends with code 126.
+        """Run ``job``: see `JobProcesses.run`. A program that is none for WASI ends with code 126.
 
         Raises:
             HostFailure: besides, it cannot be compiled within this machine's limits.
@@ -105,4 +113,4 @@ class ModuleSandbox:
         except ProgramRefused as refused:
             words = f"[fairgrid: this program cannot run: {refused.why}]\n".encode()
             return Outcome(Stop.EXITED, REFUSED_EXIT, b"", words, 0, 0.0, 0)
-        return await self._processes.run(job, GuestProgram(compiled, Launch.MODULE, self._class))
+        return await self._processes.run(job, GuestProgram(compiled, self._launch, self._class))

@@ -114,6 +114,11 @@ class HandleTable:
         except KeyError:
             raise GuestError(Errno.BADF) from None
 
+    def mounts(self) -> list[tuple[int, FolderHandle]]:
+        """The mounts that the guest starts with, with their numbers."""
+        found = ((number, handle) for number, handle in self._handles.items() if isinstance(handle, FolderHandle))
+        return [(number, handle) for number, handle in found if handle.mount is not None]
+
     def folder(self, number: int) -> FolderHandle:
         """The folder handle, or BADF, or NOTDIR."""
         handle = self.get(number)

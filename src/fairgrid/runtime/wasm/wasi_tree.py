@@ -25,6 +25,7 @@ __all__ = [
     "FileNode",
     "FolderNode",
     "GuestError",
+    "GuestTrapped",
     "HostTrouble",
     "Node",
     "OutputLimitReached",
@@ -69,6 +70,14 @@ class GuestError(Exception):
     def __init__(self, errno: Errno) -> None:
         self.errno = errno
         super().__init__(errno.name)
+
+
+class GuestTrapped(Exception):
+    """A component did what it must not; ``why`` is the same text on every machine."""
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+        super().__init__(why)
 
 
 class OutputLimitReached(Exception):
