@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -106,7 +108,7 @@ async def test_a_ray_process_that_is_killed_is_a_lost_cell_that_says_so(
         running = asyncio.ensure_future(EngineSandbox(engine, installed_runtime.runtime_id).run(endless_in(tmp_path)))
         await until(lambda: list(tmp_path.glob("cell-*/place.json")), 120)
         (cell,) = cells_below(tmp_path)
-        psutil.Process(cell).parent().kill()
+        os.kill(psutil.Process(cell).ppid(), signal.SIGKILL)
         with pytest.raises(HostFailure, match=r"was lost: .*can be run again"):
             await running
     await until(lambda: not cells_below(tmp_path), 60)
@@ -122,7 +124,7 @@ async def test_a_cell_whose_dask_worker_died_is_not_run_again_by_the_cluster(
             running = asyncio.ensure_future(sandbox.run(endless_in(tmp_path)))
             await until(lambda: list(tmp_path.glob("cell-*/place.json")), 120)
             (cell,) = cells_below(tmp_path)
-            psutil.Process(cell).parent().kill()
+            os.kill(psutil.Process(cell).ppid(), signal.SIGKILL)
             await until(lambda: not cells_below(tmp_path), 60)
             with another_dask_worker(address), pytest.raises(HostFailure, match=r"begun before.*can be run again"):
                 await running

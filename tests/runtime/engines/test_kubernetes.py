@@ -123,8 +123,8 @@ async def test_a_job_that_the_cluster_does_not_admit_is_told_in_its_words_and_le
 
 
 def test_every_word_of_a_manifest_is_one_of_the_official_job_v1(tmp_path: Path) -> None:
-    submit = ("nodeSelector.disk=ssd", "toleration.dedicated=grid:NoSchedule", "imagePullSecret=p")
-    submit += ("priorityClassName=low", "runtimeClassName=kata", "schedulerName=other")
+    words = ("priorityClassName=low", "runtimeClassName=kata", "schedulerName=other", "imagePullSecret=p")
+    submit = ("nodeSelector.disk=ssd", "toleration.dedicated=grid:NoSchedule", *words)
     options = replace(options_of(tmp_path), submit=submit)
     cell = Cell("fairgrid-test-x", tmp_path, 10.0, 1 << 30, cpus=2, gpus=1)
     manifest = job_manifest(cell, options, prefix=PREFIX, python=options.python)
