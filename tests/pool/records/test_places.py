@@ -127,7 +127,7 @@ def test_rows_of_the_release_before_get_the_places_that_new_ones_have(database: 
     with old.begin() as connection:
         config.attributes["connection"] = connection
         config.attributes["version_table"] = seam.version_table(_PACKAGE)
-        command.upgrade(config, "0012")
+        command.upgrade(config, "0013")
         for number, name in enumerate(names, start=4_094):
             connection.exec_driver_sql(
                 "INSERT INTO pool_task (number, task_id, deal_id, task_index, phase, settled, created_at, updated_at, "

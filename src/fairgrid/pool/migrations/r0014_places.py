@@ -7,8 +7,8 @@ from alembic import op
 
 from fairgrid.seams.database import Uint256
 
-revision = "0013"
-down_revision = "0012"
+revision = "0014"
+down_revision = "0013"
 
 _NUMBER = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 _MOVED = "key, task_id, kind, status, attempt, created_at, document, error, tx_hash, raw, sender, nonce, function"
