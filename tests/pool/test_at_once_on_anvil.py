@@ -3,51 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 
 from fairgrid.chain import calls
-from fairgrid.chain.client import JsonRpcChain
-from fairgrid.chain.decode import created_address
-from fairgrid.chain.deploy import deploy
 from fairgrid.localnet.anvil import AnvilProcess
-from fairgrid.pool.app import pool_application
 from fairgrid.pool.core.phases import Phase
 from fairgrid.pool.core.policy import Policy
-from fairgrid.pool.records.store import PoolStore
-from fairgrid.pool.service import PoolService
-from fairgrid.protocol.cid import cid_of
 from fairgrid.protocol.hexes import keccak, to_hex32
 from fairgrid.protocol.ids import task_id
 from fairgrid.protocol.runs import run_id
-from fairgrid.protocol.typed_data import Domain
-from fairgrid.protocol.views import Task, TaskStatus
-from fairgrid.protocol.wire import MAX_FRAME_BYTES
+from fairgrid.protocol.views import TaskStatus
 from fairgrid.runtime.interface import SandboxJob
-from fairgrid.seams.clock import SystemClock
-from fairgrid.seams.service import serving
-from fairgrid.storage.app import storage_application
-from fairgrid.storage.client import StorageClient
-from fairgrid.storage.store import MemoryStore
 from fairgrid.wallet.keys import KeySigner
+from tests.pool.anvil_world import AnvilWorld, anvil_world, until
 from tests.worker.world import (
-    ADMIN,
     DEPOSIT,
-    INTERPRETER,
-    INTERPRETER_SHA256,
     OTHER,
     REQUESTER,
-    RUNTIME,
     SCHEDULER,
     WORKER,
-    AgentSetting,
-    World,
     bag,
     running,
 )
@@ -69,89 +47,10 @@ BURNS = "0x5b5f56"
 """Runtime code: goes round until its gas is spent."""
 
 
-@dataclass
-class AnvilWorld:
-    """People, a pool and storage on a node; ``world`` is what agents are built on."""
-
-    anvil: AnvilProcess
-    world: World
-    folder: Path
-
-    @property
-    def chain(self) -> JsonRpcChain:
-        return cast(JsonRpcChain, self.world.chain)
-
-    def put(self, code: str) -> str:
-        """A contract with this runtime code; its address."""
-        address = "0x" + keccak(code.encode())[:20].hex()
-        self.anvil.request("anvil_setCode", address, code)
-        return address
-
-    def word(self, contract: str, slot: int) -> str:
-        return str(self.anvil.request("eth_getStorageAt", contract, hex(slot), "latest"))
-
-    def sent_by(self, signer: KeySigner) -> int:
-        return int(self.anvil.request("eth_getTransactionCount", signer.address, "latest"), 16)
-
-    @contextlib.asynccontextmanager
-    async def pool(self) -> AsyncIterator[tuple[PoolService, str]]:
-        store = PoolStore.open(self.folder / "pool.db")
-        try:
-            async with (
-                PoolService(
-                    chain=self.chain,
-                    signer=SCHEDULER,
-                    workerpool=self.world.workerpool,
-                    store=store,
-                    storage=self.world.storage,
-                    policy=POLICY,
-                    clock=SystemClock(),
-                    scratch=self.folder / "uploads",
-                ).running() as service,
-                serving(pool_application(service), ws_max_size=MAX_FRAME_BYTES) as url,
-            ):
-                yield service, url
-        finally:
-            store.close()
-
-    def agent(self, url: str, function: Callable[[SandboxJob], Any], signer: KeySigner = WORKER) -> AgentSetting:
-        own = self.folder / signer.address
-        own.mkdir(exist_ok=True)
-        made = AgentSetting(own, url, signer=signer, function=function)
-        return replace(made, options=replace(made.options, slots=2, poll_s=0.2, receipt_poll_s=0.05, retry_for_s=30.0))
-
-    async def completed(self, task: str) -> Task:
-        async def is_completed() -> bool:
-            return (await self.chain.view_task(task)).status is TaskStatus.COMPLETED
-
-        await until(is_completed)
-        return await self.chain.view_task(task)
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(50):
-        while not await condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
-
-
 @pytest.fixture
 async def world(anvil: AnvilProcess, tmp_path: Path) -> AsyncIterator[AnvilWorld]:
-    deployed = await deploy(anvil.rpc_url)
-    chain = JsonRpcChain(anvil.rpc_url, chain_id=deployed.chain_id, hub=deployed.hub, rlc=deployed.rlc)
-    async with chain, serving(storage_application(MemoryStore())) as url, StorageClient(url) as storage:
-        await chain.transact(calls.approve(deployed.rlc, deployed.hub, 10**15), ADMIN)
-        for signer in (SCHEDULER, REQUESTER, WORKER, OTHER):
-            await chain.transact(calls.deposit_for(deployed.hub, DEPOSIT, signer.address), ADMIN)
-        interpreter = f"/ipfs/{cid_of(INTERPRETER)}".encode()
-        create = calls.create_app(
-            deployed.app_registry, ADMIN.address, RUNTIME, "WASM", interpreter, INTERPRETER_SHA256
-        )
-        app = created_address(await chain.transact(create, ADMIN), deployed.app_registry)
-        create = calls.create_workerpool(deployed.workerpool_registry, SCHEDULER.address, "pool")
-        workerpool = created_address(await chain.transact(create, ADMIN), deployed.workerpool_registry)
-        await chain.transact(calls.change_policy(workerpool, stake_ratio=30, scheduler_ratio=10), SCHEDULER)
-        domain = Domain(deployed.chain_id, deployed.hub)
-        yield AnvilWorld(anvil, World(cast(Any, chain), storage, app, workerpool, domain), tmp_path)
+    async with anvil_world(anvil, tmp_path) as made:
+        yield made
 
 
 def numbered(job: SandboxJob) -> bytes:
@@ -177,7 +76,7 @@ async def accounts(world: AnvilWorld, *signers: KeySigner) -> list[tuple[int, in
 
 
 async def test_a_bag_of_trust_1_is_paid_for_a_transaction_a_run_and_none_of_the_pools(world: AnvilWorld) -> None:
-    async with world.pool() as (service, url):
+    async with world.pool(POLICY) as (service, url):
         async with (
             running(world.world, world.agent(url, numbered)),
             running(world.world, world.agent(url, numbered, OTHER)),
@@ -208,7 +107,7 @@ async def test_a_bag_of_trust_1_is_paid_for_a_transaction_a_run_and_none_of_the_
 async def test_a_worker_that_lost_its_place_to_an_opened_run_contributes_with_the_same_authorisation(
     world: AnvilWorld,
 ) -> None:
-    async with world.pool() as (service, url):
+    async with world.pool(POLICY) as (service, url):
         manifest = bag(await world.world.manifest(), 2)
         deal = await world.world.deal(lane=True, volume=2, trust=1, manifest=manifest)
 
@@ -239,7 +138,10 @@ async def test_a_callback_gets_the_agreed_bytes_in_the_workers_one_transaction_a
     world: AnvilWorld, code: str, remembers: bool
 ) -> None:
     consumer = world.put(code)
-    async with world.pool() as (service, url), running(world.world, world.agent(url, answering("0x" + "2a" * 32))):
+    async with (
+        world.pool(POLICY) as (service, url),
+        running(world.world, world.agent(url, answering("0x" + "2a" * 32))),
+    ):
         deal = await world.world.deal(trust=1, callback=consumer)
         sent = world.sent_by(WORKER)
         view = await world.completed(task_id(deal, 0))
@@ -263,7 +165,7 @@ async def test_a_job_without_callback_bytes_gives_the_callback_its_error_documen
     world: AnvilWorld,
 ) -> None:
     consumer = world.put(REMEMBERS)
-    async with world.pool() as (_, url), running(world.world, world.agent(url, numbered)):
+    async with world.pool(POLICY) as (_, url), running(world.world, world.agent(url, numbered)):
         deal = await world.world.deal(trust=1, callback=consumer)
         view = await world.completed(task_id(deal, 0))
     assert b'"kind":"callback"' in view.results_callback

@@ -18,6 +18,7 @@ from fairgrid.chain.twin import ModelChain
 from fairgrid.protocol import ids, runs
 from fairgrid.protocol.cid import cid_of
 from fairgrid.protocol.hexes import ZERO_ADDRESS
+from fairgrid.protocol.machine import Machine
 from fairgrid.protocol.manifest import FileRef, Item, Manifest, Resources, params_for
 from fairgrid.protocol.orders import NULL_DATASET_ORDER, AppOrder, Order, RequestOrder, WorkerpoolOrder
 from fairgrid.protocol.run_results import RunResults, parse_run_results
@@ -242,6 +243,8 @@ class AgentSetting:
     """Asked each time, instead of ``policy``."""
     owner: OwnerWatch | None = None
     ownership: Ownership | None = None
+    claims: Callable[[], Machine] | None = None
+    """What it says of its machine; None: nothing."""
     gpus: Gpus | None = None
 
 
@@ -273,6 +276,7 @@ def build_agent(world: World, setting: AgentSetting) -> tuple[WorkerAgent, Worke
         workerpool=world.workerpool,
         runtimes=(RUNTIME,),
         slots=setting.options.slots,
+        claims=setting.claims,
         first_pause_s=0.02,
         longest_pause_s=0.1,
     )

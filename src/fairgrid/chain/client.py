@@ -10,7 +10,7 @@ import httpx
 
 from fairgrid.chain import bulk
 from fairgrid.chain.abi import contract_abi
-from fairgrid.chain.decode import read_block
+from fairgrid.chain.decode import decode_logs, read_block
 from fairgrid.chain.fees import FeeMarket, Fees
 from fairgrid.chain.follower import Follower
 from fairgrid.chain.interface import Block, Call, ChainEvent, Mined, Receipt, SignedTransaction
@@ -48,6 +48,7 @@ from fairgrid.wallet.signer import Signer
 __all__ = ["JsonRpcChain"]
 
 _VIEWS_AT_ONCE = 200
+_TRANSFER = to_hex(keccak(b"Transfer(address,address,uint256)"))
 _MEMBER_PURPOSE = 4
 """Under which a group of accounts (ERC-734) keeps its members."""
 _REGISTRIES = {"app": "appregistry", "dataset": "datasetregistry", "workerpool": "workerpoolregistry"}
@@ -306,6 +307,23 @@ class JsonRpcChain(Closing):
     async def rlc_balance(self, address: str) -> int:
         return int(await self.read("rlc", self.rlc, "balanceOf", address))
 
+    async def deposit_transfers(self, sender: str, recipient: str, *, from_block: int) -> tuple[ChainEvent, ...]:
+        query = {"address": self._hub, "topics": [_TRANSFER, _topic(sender), _topic(recipient)]}
+        newest, first, found = (await self.head()).number, max(from_block, 0), list[ChainEvent]()
+        count = newest - first + 1
+        while first <= newest:
+            last = min(first + count - 1, newest)
+            try:
+                logs = await self.rpc.request("eth_getLogs", {**query, "fromBlock": hex(first), "toBlock": hex(last)})
+            except RpcError as error:
+                if last == first:
+                    raise ServiceUnavailable("chain", self.rpc.url, f"it gives no logs ({error.message})") from error
+                count = max((last - first + 1) // 2, 1)  # the node gives fewer at once
+                continue
+            found += decode_logs(logs)
+            first = last + 1
+        return tuple(found)
+
     # --- writing ------------------------------------------------------------------------------------------------
 
     async def prepare(self, call: Call, signer: Signer, *, nonce: int | None = None) -> SignedTransaction:
@@ -355,6 +373,10 @@ class JsonRpcChain(Closing):
     ) -> AsyncIterator[ChainEvent]:
         follower = Follower(self.rpc, self._hub, from_block=from_block, confirmations=confirmations, poll_s=poll_s)
         return follower.events(reached)
+
+
+def _topic(address: str) -> str:
+    return f"0x{int(address, 16):064x}"
 
 
 def _task(values: Any) -> Task:

@@ -279,6 +279,15 @@ class ModelChain:
         self._check_up()
         return self.model.token.balance_of(address)
 
+    async def deposit_transfers(self, sender: str, recipient: str, *, from_block: int) -> tuple[ChainEvent, ...]:
+        self._check_up()
+        return tuple(
+            event
+            for mined in self._blocks[max(from_block, 0) :]
+            for event in self._of_hub(mined)
+            if event.name == "Transfer" and (event.arguments["from"], event.arguments["to"]) == (sender, recipient)
+        )
+
     # --- writing ------------------------------------------------------------------------------------------------
 
     async def prepare(self, call: Call, signer: Signer, *, nonce: int | None = None) -> SignedTransaction:

@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from fairgrid.cli.output import console
+from fairgrid.cli.output import console, rlc
 from fairgrid.cli.pool import pool_app
 from fairgrid.cli.pool_desk import (
     LimitOption,
@@ -107,6 +107,7 @@ def workers(
         "machine",
         "labels",
         "record",
+        "sponsored",
         "quota",
         "reason",
     )
@@ -121,6 +122,7 @@ def workers(
             _machine(row),
             row.labels,
             f"{row.valid} valid, {row.faults} faults, {row.disproved} wrong",
+            _sponsored(int(row.given_nrlc), int(row.repaid_nrlc)),
             "" if row.quota_left is None else f"{row.quota_left} left",
             row.reason,
         )
@@ -243,6 +245,12 @@ def _show_why(answer: Any) -> None:
 def _must_be_task(task: str) -> None:
     if not is_hex32(task):
         raise UsageError(f"{task!r} is no task id: give 0x and 64 hexadecimal digits, as `fairgrid pool tasks` does.")
+
+
+def _sponsored(given: int, repaid: int) -> str:
+    if not given:
+        return ""
+    return f"repaid {rlc(repaid)}" if repaid >= given else f"owes {rlc(given - repaid)} of {rlc(given)}"
 
 
 def _machine(row: Any) -> str:

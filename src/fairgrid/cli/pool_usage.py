@@ -79,15 +79,24 @@ def show_usage(
         _corrections(_taken_off(database or directory / "pool.db", by.value, first, last), by, csv, as_json=as_json)
         return
     found = _read(database or directory / "pool.db", by.value, first, last, daily=daily)
+    newcomers = _newcomers(database or directory / "pool.db")
     if csv is not None:
         _write(csv, found, daily=daily)
     if as_json:
         rows = [_document(day, account, daily=daily) for day, account in found]
         emit_json(
             {"status": "ok", "by": by.value, "since": first.isoformat(), "until": last.isoformat(), "accounts": rows}
+            | {"newcomers": newcomers}
         )
         return
     _show(found, by, first, last, daily=daily)
+    if newcomers["workers"]:
+        console().print(
+            f"Newcomers, since ever: {newcomers['workers']} sponsored with {rlc(newcomers['givenNrlc'])}; of "
+            f"{rlc(newcomers['toRepayNrlc'])} to be repaid {rlc(newcomers['repaidNrlc'])} came back. Each of them: "
+            f"`fairgrid pool workers`.",
+            markup=False,
+        )
     if csv is not None:
         console().print(f"{len(found)} lines are in {csv}.", markup=False)
 
@@ -107,6 +116,22 @@ def _read(
         if daily:
             return [(row.day, row.account) for row in store.days(kind, since=since, until=until)]
         return [("", account) for account in store.sums(kind, since=since, until=until)]
+
+
+def _newcomers(database: str | Path) -> dict[str, int]:
+    """What newcomers were given as stakes since the pool began, and what came back."""
+    from fairgrid.pool.records.repayment_store import RepaymentStore
+    from fairgrid.pool.records.sponsor_store import SponsorStore
+
+    with _accounts(database) as store:
+        stakes = [grant.stake_nrlc for grant in SponsorStore(store.engine).grants() if grant.stake_nrlc]
+        debts = RepaymentStore(store.engine).debts().values()
+    return {
+        "workers": len(stakes),
+        "givenNrlc": sum(stakes),
+        "toRepayNrlc": sum(debt.given_nrlc for debt in debts),
+        "repaidNrlc": sum(debt.repaid_nrlc for debt in debts),
+    }
 
 
 def _taken_off(database: str | Path, kind: AccountKind, first: date, last: date) -> list[AccountCorrection]:

@@ -7,6 +7,7 @@ import typer
 from fairgrid.cli.backups import add_worker_backups
 from fairgrid.cli.output import console, emit_json
 from fairgrid.cli.shared_options import WORKER_FOLDER, JsonOption, WorkerFolderOption
+from fairgrid.cli.worker_debts import repay
 from fairgrid.cli.worker_doctor import doctor
 from fairgrid.cli.worker_enrol import enrol_worker
 from fairgrid.cli.worker_owner import add_to
@@ -46,5 +47,6 @@ app.command("start")(start_worker)
 app.command("status")(show_status)
 app.command("doctor")(doctor)
 app.command("enrol")(enrol_worker)
+app.command("repay")(repay)
 add_to(app)
 add_worker_backups(app)

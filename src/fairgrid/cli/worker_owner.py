@@ -14,6 +14,7 @@ from rich.table import Table
 
 from fairgrid.cli.output import console, emit_json, rlc, run_async
 from fairgrid.cli.shared_options import WORKER_FOLDER, JsonOption, WorkerFolderOption
+from fairgrid.cli.worker_debts import debts_of, show_debts
 from fairgrid.errors import ServiceUnavailable, UsageError
 
 __all__ = ["add_to", "ask_running", "existing_worker"]
@@ -167,6 +168,7 @@ def show_earnings(
             line.day.isoformat(), line.workerpool, str(line.tasks), str(line.paid), str(line.unpaid), rlc(line.earned)
         )
     screen.print(table if days else "No task has ended yet.")
+    show_debts(screen, document)
     for cells in document["cells"]:
         screen.print(
             f"Cells on {cells['engine']}: {cells['cells']} on {cells['nodes']} node(s), "
@@ -180,7 +182,7 @@ def show_earnings(
         return
     screen.print(
         f"Account on chain: {rlc(chain['stake'])} free, {rlc(chain['locked'])} locked. Less what was earned that "
-        f"leaves {rlc(chain['unexplained'])}: deposits less withdrawals and lost stakes.",
+        f"leaves {rlc(chain['unexplained'])}: deposits and stakes lent, less what was repaid, withdrawn or lost.",
         markup=False,
     )
 
@@ -243,6 +245,7 @@ async def _earnings(folder: Path) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
     days: tuple[Any, ...] = ()
     sums: tuple[CellSum, ...] = ()
+    debts: list[dict[str, Any]] = []
     earned = 0
     if (folder / DATABASE_NAME).exists():
         store = await asyncio.to_thread(WorkerStore.open, folder / DATABASE_NAME)
@@ -251,6 +254,8 @@ async def _earnings(folder: Path) -> tuple[tuple[Any, ...], dict[str, Any]]:
             earned = await asyncio.to_thread(store.earned)
             account = await asyncio.to_thread(store.bound, "worker")
             sums = await asyncio.to_thread(sum_of_cells, store)
+            key = await asyncio.to_thread(lambda: open_or_create_key(folder).address)
+            debts = await asyncio.to_thread(lambda: debts_of(store, worker=account or key, key=key))
         finally:
             store.close()
         days = days_of(history)
@@ -260,6 +265,7 @@ async def _earnings(folder: Path) -> tuple[tuple[Any, ...], dict[str, Any]]:
         "status": "ok",
         "worker": account or open_or_create_key(folder).address,
         "earned": earned,
+        "debts": debts,
         "cells": [
             {
                 "engine": line.engine,

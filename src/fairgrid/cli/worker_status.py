@@ -10,6 +10,7 @@ from rich.table import Table
 
 from fairgrid.cli.output import console, emit_json, rlc, run_async
 from fairgrid.cli.shared_options import WORKER_FOLDER, JsonOption, WorkerFolderOption
+from fairgrid.cli.worker_debts import debts_of, show_debts
 from fairgrid.cli.worker_owner import ask_running, existing_worker
 from fairgrid.errors import ServiceUnavailable
 
@@ -37,6 +38,7 @@ def show_status(directory: WorkerFolderOption = WORKER_FOLDER, as_json: JsonOpti
             markup=False,
         )
     screen.print(f"Earned {rlc(document['earned'])}", markup=False)
+    show_debts(screen, document)
     running = document["running"]
     if running is None:
         screen.print("It does not run now.", style="yellow", markup=False)
@@ -72,6 +74,7 @@ async def _status(directory: Path) -> dict[str, Any]:
         "earned": 0,
         "held": [],
         "finished": [],
+        "debts": [],
         "running": await ask_running(directory, "status"),
     }
     if (directory / DATABASE_NAME).exists():
@@ -104,6 +107,7 @@ async def _status(directory: Path) -> dict[str, Any]:
 
 def _read(store: WorkerStore, document: dict[str, Any]) -> None:
     document["earned"] = store.earned()
+    document["debts"] = debts_of(store, worker=document["address"], key=document["key"])
     document["held"] = [
         {
             "taskId": held.task_id,

@@ -29,6 +29,7 @@ from fairgrid.pool.core.instructions import (
 )
 from fairgrid.pool.core.machine import PoolMachine
 from fairgrid.pool.core.policy import Policy
+from fairgrid.pool.core.sponsoring import Debt
 from fairgrid.pool.core.state import PoolIdentity, StoryLine
 from fairgrid.pool.errands import Errands
 from fairgrid.pool.housekeeping import Housekeeping
@@ -45,9 +46,11 @@ from fairgrid.pool.onchain.gas_money import GasMoney
 from fairgrid.pool.onchain.keeper import Keeper
 from fairgrid.pool.onchain.outbox import SendingRules
 from fairgrid.pool.onchain.ownership import check_ownership
+from fairgrid.pool.onchain.repayments import Repayments
 from fairgrid.pool.onchain.sponsor import Sponsor
 from fairgrid.pool.onchain.watcher import ChainWatcher
 from fairgrid.pool.processes.key_lock import key_lock
+from fairgrid.pool.records.repayment_store import RepaymentStore
 from fairgrid.pool.records.rows import BagRow, Commit, StoredTask
 from fairgrid.pool.records.store import PoolStore
 from fairgrid.pool.work_loop import WorkLoop
@@ -139,6 +142,12 @@ class PoolService(WorkerDesk):
             feed=self.feed,
             waits=lambda task_id: task_id in self.machine.tasks and self.machine.tasks[task_id].waiting,
         )
+        self._repayments = Repayments(
+            chain=chain,
+            store=RepaymentStore(store.engine),
+            clock=clock,
+            sponsor=sponsor.address if sponsor is not None else "",
+        )
         self._watcher = ChainWatcher(
             chain=chain,
             identity=self.identity,
@@ -153,6 +162,7 @@ class PoolService(WorkerDesk):
                 manifests, labels_of_app=lambda app: self.policy.labels_of_app(app)
             ).requirements_of,
             refusal=self._deal_refusal,
+            transferred=self._repayments.take,
         )
         self._effects = ChainEffects(
             chain=chain,
@@ -262,6 +272,7 @@ class PoolService(WorkerDesk):
         )
         settled = {bag.deal.deal_id: BagRow.of(bag) for bag in outcome.bags}
         await asyncio.to_thread(self._store.commit, Commit(at=self._clock.now(), bags=settled))
+        await self._repayments.begin()
         await self._watcher.begin()
         self._do(outcome.instructions)
         if not self.policy.confirmations:
@@ -283,6 +294,7 @@ class PoolService(WorkerDesk):
             "rows": self._housekeeping.write_rows(),
             "dependencies": self._dependencies.keep(),
             "spot check": self._speed_tests.keep(),
+            "repayments": self._repayments.keep(),
             **({"access": self._keep_access()} if self.access is not None else {}),
             **({"sponsor": self._pay_newcomers()} if self._sponsor is not None else {}),
         }
@@ -319,6 +331,10 @@ class PoolService(WorkerDesk):
     def _callback_of(self, task_id: str) -> str:
         task = self.machine.tasks.get(task_id)
         return task.deal.callback if task else ZERO_ADDRESS
+
+    async def debts(self) -> dict[str, Debt]:
+        """What sponsored workers owe and repaid, by worker."""
+        return await asyncio.to_thread(RepaymentStore(self._store.engine).debts)
 
     # --- the operator ---------------------------------------------------------------------------------------------
 

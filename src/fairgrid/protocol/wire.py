@@ -202,11 +202,22 @@ class TaskDone:
 
 @dataclass(config=_STRICT, frozen=True, slots=True)
 class Sponsored:
-    """The answer to `SponsorRequest`: what is on its way (0: nothing), and why it is not more."""
+    """The answer to `SponsorRequest`: what is on its way (0: nothing), and why it is not more.
+
+    What is owed is told only to a worker that said that it ``repays``: older ones do not know these fields.
+    """
 
     stake_nrlc: Annotated[int, Field(ge=0, lt=1 << 256)]
     coins_wei: Annotated[int, Field(ge=0, lt=1 << 256)]
     reason: ShortText
+    sponsor: Address | None = None
+    """Who gave the stake, and is to be paid back inside the hub's escrow."""
+    owed_nrlc: Annotated[int, Field(ge=0, lt=1 << 256)] | None = None
+    """What is to be paid back in all, repaid or not; None: nothing."""
+    repaid_nrlc: Annotated[int, Field(ge=0, lt=1 << 256)] | None = None
+    """What of it the pool has seen on chain."""
+    deposit_tx: Hex32 | None = None
+    """The transaction that gives the stake: the worker looks it up before it owes anything."""
     kind: Literal["sponsored"] = "sponsored"
 
 
@@ -406,6 +417,8 @@ class SponsorRequest:
     `protocol.sponsorship.agreement_message`."""
 
     agreement: Signature
+    repays: bool | None = None
+    """True: this worker pays the stake back by itself, from what it earns; None: it does not, as older ones."""
     kind: Literal["sponsor_request"] = "sponsor_request"
 
 

@@ -22,6 +22,7 @@ from fairgrid.wallet.signer import Signer
 from fairgrid.worker.connection.link import LinkOptions
 from fairgrid.worker.connection.pool_talk import PoolTalk
 from fairgrid.worker.core import events as ev
+from fairgrid.worker.core.debts import Repay
 from fairgrid.worker.core.held import WORKING, InvalidTransition, Phase
 from fairgrid.worker.core.machine import WorkerMachine
 from fairgrid.worker.errands import Errands
@@ -30,6 +31,7 @@ from fairgrid.worker.observability.tally import count_end, count_event
 from fairgrid.worker.onchain.chain_watch import ChainWatch
 from fairgrid.worker.onchain.judge import Judge
 from fairgrid.worker.onchain.ownership import Ownership
+from fairgrid.worker.onchain.repaying import Repayer
 from fairgrid.worker.onchain.transactions import Transactions
 from fairgrid.worker.owner.availability import Availability
 from fairgrid.worker.owner.heed import Heed
@@ -117,6 +119,21 @@ class WorkerAgent:
             report=self._events.put_nowait,
             start=self._errands.start,
         )
+        self._repayer = Repayer(
+            chain=chain,
+            signer=signer,
+            worker=self._worker,
+            workerpool=link.workerpool,
+            machine=self._machine,
+            transactions=transactions,
+            store=store,
+            how=lambda: Repay(policy().repay),
+            clock=clock,
+            options=options,
+            say=announcer.waiting,
+        )
+        transactions.beside = self._repayer.unmined
+        self.talk.debts = self._repayer
         self._watch = ChainWatch(
             self._machine,
             chain=chain,
@@ -178,6 +195,7 @@ class WorkerAgent:
         held = await asyncio.to_thread(self._store.load)
         await self._work.sweep(held)
         self._events.put_nowait(ev.Restored(held))
+        await self._repayer.begin()
         if self.heed is not None:
             # Known before the first lease can come.
             await self.heed.follow()
@@ -185,6 +203,7 @@ class WorkerAgent:
         helpers = [
             asyncio.create_task(self.talk.run(), name="pool link"),
             asyncio.create_task(self._watch.run(), name="chain poll"),
+            asyncio.create_task(self._repayer.run(), name="repayment"),
         ]
         if self.heed is not None:
             helpers.append(asyncio.create_task(self.heed.run(), name="owner's rules"))
@@ -268,6 +287,7 @@ class WorkerAgent:
             "clockWarning": self.talk.clock_warning,
             "notUnderstood": list(self.talk.not_understood),
             "held": held,
+            "notRepaying": self._repayer.snapshot(),
         }
 
     async def pool_why(self) -> tuple[Why | None, str]:

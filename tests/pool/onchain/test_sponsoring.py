@@ -180,7 +180,7 @@ def sponsor(chain: ModelChain, store: PoolStore, **terms: int) -> Sponsor:
         signer=key("sponsor"),
         rlc=chain.rlc,
         store=SponsorStore(store.engine),
-        terms=replace(TERMS, **terms),
+        terms=replace(TERMS, **terms),  # type: ignore[arg-type]
         clock=VirtualClock(),
     )
 

@@ -241,7 +241,7 @@ def _application(
     async def workers(query: Annotated[WorkerQuery, Query()]) -> views.WorkerList:
         owner = checksum(query.owner) if query.owner else ""
         wanted = WorkerFilter(state=query.state, owner=owner, label=query.label, sort=query.sort)
-        return operator.workers(wanted, limit=query.limit, offset=query.offset)
+        return await operator.workers(wanted, limit=query.limit, offset=query.offset)
 
     @app.get("/workers/{worker}/why", summary="Why a worker gets no work", responses=_UNKNOWN)
     async def why_worker(worker: _Worker) -> views.WhyWorker:

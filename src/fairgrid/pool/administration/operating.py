@@ -53,6 +53,7 @@ LATER: Final = frozenset(
         "sponsor_per_owner",
         "sponsor_per_network_day",
         "sponsor_min_fuel_per_s",
+        "sponsor_only_repaying",
     }
 )
 """Keys of the policy that a term of lead begins with: a change counts from the next start or takeover on."""
@@ -284,8 +285,9 @@ class PoolOperator:
         several = self._leadership is not None and self._leadership.may_be_several
         return status.model_copy(update={"alerts": alerts(status, several=several)})
 
-    def workers(self, wanted: WorkerFilter, *, limit: int, offset: int) -> WorkerList:
-        """A page of the workers that are connected, banned, or have a record here."""
+    async def workers(self, wanted: WorkerFilter, *, limit: int, offset: int) -> WorkerList:
+        """A page of the workers that are connected, banned, sponsored, or have a record here."""
+        debts = await self.service.debts()
         count, rows = worker_page(
             self.service.machine.book,
             wanted,
@@ -294,6 +296,7 @@ class PoolOperator:
             now=self.service.now(),
             limit=limit,
             offset=offset,
+            debts=debts,
         )
         return WorkerList(count=count, workers=rows)
 

@@ -191,6 +191,10 @@ class WorkerRow(_View):
     score: int
     weight: int
     deposit_nrlc: str
+    given_nrlc: str = "0"
+    """The stake that the pool gave it and that it agreed to repay."""
+    repaid_nrlc: str = "0"
+    """What of it the chain shows as repaid."""
     valid: int
     valid_in_a_row: int
     disproved: int

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from fairgrid.pool.administration.operations import WHOLE_POOL, Drain
 from fairgrid.pool.administration.operator_views import Alert, PoolStatus, WorkerRow
 from fairgrid.pool.core.book import Book
 from fairgrid.pool.core.phases import ReplicaPhase
+from fairgrid.pool.core.sponsoring import Debt
 from fairgrid.pool.core.standing import Standing
 from fairgrid.protocol.hexes import ZERO_ADDRESS
 
@@ -23,6 +25,8 @@ _SILENT_CHAIN_S = 30.0
 _OLD_BLOCK_S = 120.0
 _LONG_WAIT_S = 600.0
 _MANY_DISPROVED = 0.2
+_NO_DEBT = Debt(0, 0)
+_NO_DEBTS: Mapping[str, Debt] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,15 +53,17 @@ def worker_page(
     now: float,
     limit: int,
     offset: int,
+    debts: Mapping[str, Debt] = _NO_DEBTS,
 ) -> tuple[int, list[WorkerRow]]:
-    """How many workers the filter leaves of all that are connected, banned, or have a record; and a page of them.
+    """How many workers the filter leaves of all that are connected, banned, sponsored, or have a record; and a page of
+    them.
 
     ``heard`` is when each connected worker spoke last, ``now`` the same clock, in seconds. Rows are made for the page
     only: with ten thousand workers an answer must not hold the scheduler up.
     """
     found = [
         worker
-        for worker in _known(book, drains)
+        for worker in _known(book, drains) | dict.fromkeys(debts)
         if (not wanted.state or _state(book, worker, drained=worker in drains) == wanted.state)
         and (not wanted.owner or _owner(book, worker) == wanted.owner)
         and (not wanted.label or wanted.label in _labels(book, worker))
@@ -65,7 +71,9 @@ def worker_page(
     key = _order(book, wanted.sort, drains, heard)
     found.sort(key=lambda worker: (key(worker), worker))
     page = found[offset : offset + limit]
-    return len(found), [_row(book, worker, drains.get(worker), heard.get(worker), now) for worker in page]
+    return len(found), [
+        _row(book, worker, drains.get(worker), heard.get(worker), now, debts.get(worker, _NO_DEBT)) for worker in page
+    ]
 
 
 def _known(book: Book, drains: Mapping[str, Drain]) -> dict[str, None]:
@@ -109,7 +117,7 @@ def _labels(book: Book, name: str) -> tuple[str, ...]:
     return machine.labels if machine is not None else book.labels.get(name, ())
 
 
-def _row(book: Book, name: str, drain: Drain | None, heard_at: float | None, now: float) -> WorkerRow:
+def _row(book: Book, name: str, drain: Drain | None, heard_at: float | None, now: float, debt: Debt) -> WorkerRow:
     worker = book.workers.get(name)
     standing = book.standings.standings.get(name)
     ban = book.bans.get(name)
@@ -138,6 +146,8 @@ def _row(book: Book, name: str, drain: Drain | None, heard_at: float | None, now
         score=worker.score if worker else 0,
         weight=worker.weight if worker else 0,
         deposit_nrlc=str(worker.stake if worker else 0),
+        given_nrlc=str(debt.given_nrlc),
+        repaid_nrlc=str(debt.repaid_nrlc),
         valid=record.valid,
         valid_in_a_row=record.valid_in_a_row,
         disproved=record.disproved,

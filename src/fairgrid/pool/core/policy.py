@@ -124,6 +124,8 @@ class Policy(TrustPolicy):
     """Most workers of one owner that are ever sponsored."""
     sponsor_per_network_day: int = 3
     """Most workers of one network address (a /24, or a /56 of IPv6) in 24 hours."""
+    sponsor_only_repaying: bool = False
+    """True: a stake is given only to workers that say that they repay it."""
     sponsor_min_fuel_per_s: int = 1
     """Least speed in a newcomer's signed benchmark; without a benchmark nothing is given."""
 
@@ -148,6 +150,7 @@ class Policy(TrustPolicy):
             per_owner=self.sponsor_per_owner,
             per_network_day=self.sponsor_per_network_day,
             min_fuel_per_s=self.sponsor_min_fuel_per_s,
+            only_repaying=self.sponsor_only_repaying,
         )
 
     def __post_init__(self) -> None:
@@ -237,6 +240,10 @@ def _as_type_of(default: object, value: object, name: str, source: str) -> objec
             except OrderError as error:
                 raise UsageError(f"In {source}, {name} names no address: {error}") from error
         raise UsageError(f"In {source}, {name} must be a list of addresses.")
+    if isinstance(default, bool):
+        if isinstance(value, bool):
+            return value
+        raise UsageError(f"In {source}, {name} must be true or false.")
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise UsageError(f"In {source}, {name} must be a number.")
     if isinstance(default, float):

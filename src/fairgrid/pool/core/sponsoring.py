@@ -1,19 +1,22 @@
 """May the pool help this newcomer? A pure decision (decision 23): what is missing, within caps, once for each worker.
 
 Sybils are bounded by money, not detected: a worker gets its help once, an owner and a network address a few times, and
-all together no more than the day's budget. What was given is to be earned back first; the worker signs that it agrees,
-and the record is the pool's own, not the chain's.
+all together no more than the day's budget. What was given is to be earned back first; the worker signs that it agrees.
+A worker that says that it repays owes the stake until the chain shows that it paid it back to the sponsor's account in
+the escrow (`debts_of`); who owes gets nothing more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
-__all__ = ["Grant", "Newcomer", "SponsorTerms", "decide"]
+__all__ = ["Debt", "Grant", "Newcomer", "SponsorTerms", "debts_of", "decide"]
 
 _DAY_S: Final = 86_400.0
+_NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +34,8 @@ class SponsorTerms:
     """Most workers of one network address (a /24, or a /56 of IPv6) in 24 hours."""
     min_fuel_per_s: int = 0
     """Least speed of the machine's own benchmark, without which nothing is given."""
+    only_repaying: bool = False
+    """True: a stake is given only to workers that say that they repay it."""
 
     @property
     def gives_anything(self) -> bool:
@@ -53,6 +58,8 @@ class Newcomer:
     fuel_per_s: int = 0
     agreement: str = ""
     """The key's signature of `protocol.sponsorship.agreement_message`."""
+    repays: bool = False
+    """It says that it pays the stake back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +74,47 @@ class Grant:
     coins_wei: int
     agreement: str
     at: float
+    repays: bool = False
+    """Its stake is owed until it is paid back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Debt:
+    """What a worker got as its stake, and what of it came back, in nRLC."""
+
+    given_nrlc: int
+    repaid_nrlc: int
+
+    @property
+    def owed_nrlc(self) -> int:
+        return self.given_nrlc - self.repaid_nrlc
+
+
+def debts_of(
+    given: Sequence[Grant], received: Mapping[str, int], *, undelivered: Collection[str] = ()
+) -> dict[str, Debt]:
+    """What each worker owes that agreed to repay; never less than nothing. ``received`` is what each worker paid to the
+    sponsor's account in all; workers whose stake was refused by the chain (``undelivered``) owe nothing.
+    """
+    return {
+        grant.worker: Debt(grant.stake_nrlc, min(received.get(grant.worker, 0), grant.stake_nrlc))
+        for grant in given
+        if grant.repays and grant.stake_nrlc and grant.worker not in undelivered
+    }
 
 
 def decide(
-    terms: SponsorTerms, newcomer: Newcomer, given: Sequence[Grant], now: float, *, restored_at: float | None = None
+    terms: SponsorTerms,
+    newcomer: Newcomer,
+    given: Sequence[Grant],
+    now: float,
+    *,
+    restored_at: float | None = None,
+    received: Mapping[str, int] = _NOTHING,
+    undelivered: Collection[str] = (),
 ) -> Grant | str:
-    """What to give ``newcomer``, or the sentence that says why nothing. ``given`` are all grants so far.
+    """What to give ``newcomer``, or the sentence that says why nothing. ``given`` are all grants so far, ``received``
+    and ``undelivered`` as for `debts_of`.
 
     ``restored_at``: when the pool's database was restored from a backup; grants of the time before may be missing. The
     day's budget then counts as used up for a day, and who has anything may have it from this pool.
@@ -88,7 +130,17 @@ def decide(
             f"The machine's benchmark says {newcomer.fuel_per_s} fuel a second; this pool sponsors from "
             f"{max(terms.min_fuel_per_s, 1)} on. Start the worker with --benchmark."
         )
+    debts = debts_of(given, received, undelivered=undelivered)
+    for grant in given:
+        owes = debts[grant.worker].owed_nrlc if grant.worker in debts else 0
+        if owes and (grant.owner == newcomer.owner or grant.key == newcomer.key):
+            return (
+                f"The worker {grant.worker} of this owner still owes {owes} nRLC of the {grant.stake_nrlc} that it was "
+                f"given; this pool gives more when that is repaid."
+            )
     stake = terms.stake_nrlc if newcomer.deposit_nrlc < terms.stake_nrlc else 0
+    if stake and terms.only_repaying and not newcomer.repays:
+        return "This pool gives a stake only to workers that repay it. Update this worker: newer releases do."
     coins = terms.coins_wei if newcomer.key_wei < terms.coins_wei else 0
     if not stake and not coins:
         return "This worker has coins and deposit enough to begin."
@@ -101,6 +153,7 @@ def decide(
         coins_wei=coins,
         agreement=newcomer.agreement,
         at=now,
+        repays=newcomer.repays and stake > 0,
     )
 
 

@@ -76,10 +76,13 @@ class ChainWatcher:
         waits: Callable[[Deal], Awaitable[bool]],
         requirements: Callable[[Deal], Awaitable[Requirements]],
         refusal: Callable[[Deal], Awaitable[str]] | None = None,
+        transferred: Callable[[ChainEvent], Awaitable[None]] | None = None,
     ) -> None:
         """``waits`` says whether a deal's tasks may read the results of others, ``requirements`` what they ask of a
-        machine; neither ever raises. ``refusal`` says why a deal is not to be served (empty: it is)."""
+        machine; neither ever raises. ``refusal`` says why a deal is not to be served (empty: it is). ``transferred``
+        takes every ``Transfer`` of the hub, those that are undone included."""
         self._refusal = refusal
+        self._transferred = transferred
         self._requirements = requirements
         self._memory = ChainMemory(store.engine)
         self._chain = chain
@@ -312,6 +315,10 @@ class ChainWatcher:
     async def _take(self, event: ChainEvent, reads: EventReads) -> bool:
         """Feed an event; False if it must be read from the views instead."""
         given = event.arguments
+        if event.name == "Transfer":
+            if self._transferred is not None:
+                await self._transferred(event)
+            return True
         if event.name == "SchedulerNotice":
             if given["workerpool"] == self._identity.workerpool:
                 await self._deal(given["dealid"], removed=event.removed)

@@ -114,6 +114,11 @@ class AccountStore:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
+    @property
+    def engine(self) -> Engine:
+        """For other tables of the same pool."""
+        return self._engine
+
     def sums(self, kind: AccountKind, *, since: str = "", until: str = "9999-12-31") -> list[Account]:
         """Each subject's sums over days ``since`` to ``until`` (both included), the highest amounts first."""
         sums = added_up(row.account for row in self.days(kind, since=since, until=until))

@@ -23,6 +23,7 @@ __all__ = [
     "payments",
     "processes",
     "redo",
+    "repayments",
     "standings",
     "tasks",
 ]
@@ -158,7 +159,22 @@ grants = sa.Table(
     sa.Column("coins_wei", Uint256, nullable=False),
     sa.Column("agreement", sa.String(140), nullable=False),
     sa.Column("at", sa.Float, nullable=False),
+    sa.Column("repays", sa.Boolean, nullable=False, server_default=sa.false()),
 )
+repayments = sa.Table(
+    "pool_repayment",
+    metadata,
+    sa.Column("tx_hash", sa.String(66), primary_key=True),
+    sa.Column("log_index", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("block_number", sa.BigInteger, nullable=False),
+    sa.Column("block_hash", sa.String(66), nullable=False),
+    sa.Column("worker", sa.String(42), nullable=False, index=True),
+    sa.Column("sponsor", sa.String(42), nullable=False),
+    sa.Column("nrlc", Uint256, nullable=False),
+    sa.Column("settled", sa.Boolean, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+)
+"""What sponsored workers paid back; ``settled``: deep enough that no reorganisation is expected to take it."""
 payments = sa.Table(
     "pool_grant_payment",
     metadata,

@@ -13,7 +13,10 @@ from fairgrid.pool.core.sponsoring import Grant
 from fairgrid.pool.records.backup import restored_at
 from fairgrid.pool.records.schema import grants, payments
 
-__all__ = ["Payment", "SponsorStore"]
+__all__ = ["Deposit", "Payment", "SponsorStore"]
+
+_GIVE_STAKE = ("depositFor", "transfer")
+_UNENDED, _PAID = "", "paid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,20 +27,56 @@ class Payment:
     transaction: SignedTransaction
 
 
+@dataclass(frozen=True, slots=True)
+class Deposit:
+    """The transaction that gave a worker its stake."""
+
+    sponsor: str
+    tx_hash: str
+    was_refused: bool
+    """The chain took it and nothing moved."""
+
+
 class SponsorStore:
     """The tables of `r0004_grants`. Blocking: call it from a thread."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
+    @property
+    def engine(self) -> Engine:
+        """For other tables of the same pool."""
+        return self._engine
+
     def grants(self) -> tuple[Grant, ...]:
         """Everything that was ever given."""
         with self._engine.connect() as connection:
             rows = connection.execute(sa.select(grants).order_by(grants.c.at)).all()
         return tuple(
-            Grant(row.worker, row.key, row.owner, row.network, row.stake_nrlc, row.coins_wei, row.agreement, row.at)
+            Grant(
+                row.worker,
+                row.key,
+                row.owner,
+                row.network,
+                row.stake_nrlc,
+                row.coins_wei,
+                row.agreement,
+                row.at,
+                row.repays,
+            )
             for row in rows
         )
+
+    def deposits(self) -> dict[str, Deposit]:
+        """By which transaction each worker got its stake."""
+        query = sa.select(payments.c.worker, payments.c.sender, payments.c.tx_hash, payments.c.ended)
+        with self._engine.connect() as connection:
+            rows = connection.execute(query.where(payments.c.function.in_(_GIVE_STAKE))).all()
+        return {row.worker: Deposit(row.sender, row.tx_hash, row.ended not in (_UNENDED, _PAID)) for row in rows}
+
+    def sponsors(self) -> frozenset[str]:
+        """Every key that ever gave a stake from this database."""
+        return frozenset(deposit.sponsor for deposit in self.deposits().values())
 
     def restored_at(self) -> float | None:
         """When the database was restored from a backup, and so may lack grants; None if it never was."""
@@ -60,6 +99,7 @@ class SponsorStore:
                     coins_wei=grant.coins_wei,
                     agreement=grant.agreement,
                     at=grant.at,
+                    repays=grant.repays,
                 )
             )
             for number, transaction in enumerate(transactions):

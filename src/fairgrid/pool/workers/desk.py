@@ -44,6 +44,7 @@ _ACCESS_LOOK_S = 30.0
 """Groups change on chain without a word to the pool: all workers are looked at again so often."""
 _LIST_CHANGED = "The access list of this pool changed; connect again."
 _SPONSOR_EVERY_S = 5.0
+_STAKE_ON_ITS_WAY_S = 1.0
 
 
 class WorkerDesk(abc.ABC):
@@ -74,6 +75,8 @@ class WorkerDesk(abc.ABC):
         self.access = access
         self._sessions: dict[str, Session] = {}
         self._stake_ratio = 0
+        self._await_stake: set[str] = set()
+        """Workers whose stake is on its way: they can take work as soon as it is there."""
         self.refusals: Counter[str] = Counter()
         self.live = LiveBoard(holds=self._speaks_for, now=clock.now)
         self._speed_tests = SpeedTests(
@@ -174,7 +177,7 @@ class WorkerDesk(abc.ABC):
             return answer
         return replace(answer, reasons=(*answer.reasons, wire.WhyReason("benchmark", verdict.passed, verdict.text)))
 
-    async def sponsor(self, session: Session, agreement: str) -> wire.Sponsored:
+    async def sponsor(self, session: Session, agreement: str, *, repays: bool) -> wire.Sponsored:
         if self._sponsor is None:
             return wire.Sponsored(stake_nrlc=0, coins_wei=0, reason="This pool does not sponsor newcomers.")
         account = await self._chain.view_account(session.worker)
@@ -187,11 +190,25 @@ class WorkerDesk(abc.ABC):
             key_wei=await self._chain.balance_wei(session.key),
             fuel_per_s=session.fuel_per_s,
             agreement=agreement,
+            repays=repays,
         )
         grant, reason = await self._sponsor.help(newcomer)
         if grant is None:
             return wire.Sponsored(stake_nrlc=0, coins_wei=0, reason=reason)
-        return wire.Sponsored(stake_nrlc=grant.stake_nrlc, coins_wei=grant.coins_wei, reason=reason)
+        if grant.stake_nrlc:
+            self._await_stake.add(session.worker)
+        owes = await self._sponsor.to_repay(session.worker) if repays else None
+        if owes is None:
+            return wire.Sponsored(stake_nrlc=grant.stake_nrlc, coins_wei=grant.coins_wei, reason=reason)
+        return wire.Sponsored(
+            stake_nrlc=grant.stake_nrlc,
+            coins_wei=grant.coins_wei,
+            reason=reason,
+            sponsor=owes.sponsor,
+            owed_nrlc=owes.debt.given_nrlc,
+            repaid_nrlc=owes.debt.repaid_nrlc,
+            deposit_tx=owes.deposit_tx,
+        )
 
     async def spot_answered(self, worker: str, check_id: str, answer: int) -> None:
         await self._speed_tests.answered(worker, check_id, answer)
@@ -248,7 +265,19 @@ class WorkerDesk(abc.ABC):
         while self._sponsor is not None:
             with contextlib.suppress(ServiceUnavailable):
                 await self._sponsor.look()
-            await self._clock.sleep(_SPONSOR_EVERY_S)
+                for worker in list(self._await_stake):
+                    await self._look_for_stake(worker)
+            await self._clock.sleep(_STAKE_ON_ITS_WAY_S if self._await_stake else _SPONSOR_EVERY_S)
+
+    async def _look_for_stake(self, worker: str) -> None:
+        if worker in self.machine.workers:
+            score, stake = await self.worker_facts(worker)
+            if not stake:
+                return
+            self.feed(WorkerFacts(worker, score, stake))
+        elif worker in self._sessions:
+            return
+        self._await_stake.discard(worker)
 
     async def _keep_access(self) -> None:
         """Look at the access list every second, and turn away whom it does not admit any more."""

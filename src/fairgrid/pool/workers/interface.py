@@ -60,7 +60,7 @@ class Desk(Protocol):
         """Why a private pool does not take this worker; empty if it does."""
         ...
 
-    async def sponsor(self, session: Session, agreement: str) -> wire.Sponsored:
+    async def sponsor(self, session: Session, agreement: str, *, repays: bool) -> wire.Sponsored:
         """Help a newcomer, within the policy's caps."""
         ...
 

@@ -168,7 +168,7 @@ async def _sponsor(desk: Desk, session: Session, request: wire.SponsorRequest) -
     if recover_message_signer(message, request.agreement) != session.key:
         raise TurnedAway("The agreement to a sponsorship was not signed by the worker's key.")
     try:
-        answer = await desk.sponsor(session, request.agreement)
+        answer = await desk.sponsor(session, request.agreement, repays=request.repays is True)
     except ServiceError as error:
         answer = wire.Sponsored(stake_nrlc=0, coins_wei=0, reason=f"The chain does not answer now: {error}"[:500])
     session.send(answer)

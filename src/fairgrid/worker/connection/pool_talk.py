@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from fairgrid.chain.interface import Chain
 from fairgrid.errors import FairgridError, ServiceUnavailable
@@ -38,10 +39,27 @@ from fairgrid.worker.interface import AgentOptions, Announcer
 from fairgrid.worker.onchain.ownership import Ownership
 from fairgrid.worker.owner.clock_check import clock_warning
 
-__all__ = ["PoolTalk"]
+__all__ = ["Debts", "PoolTalk"]
 
 _log = structlog.get_logger(__name__)
 _WHY_WITHIN_S: Final = 5.0
+
+
+class Debts(Protocol):
+    """What is asked of a `fairgrid.worker.onchain.repaying.Repayer`."""
+
+    @property
+    def agrees(self) -> bool:
+        """True if the pool is to be told that the stake is repaid."""
+        ...
+
+    async def asking(self) -> None:
+        """Remember that a stake is asked for, before it is."""
+        ...
+
+    async def answered(self, message: Sponsored) -> None:
+        """Take the pool's answer."""
+        ...
 
 
 class PoolTalk:
@@ -91,6 +109,8 @@ class PoolTalk:
         """Who hears of a lease before the machine does; None: nobody."""
         self.partials: Callable[[PartialRequest], Awaitable[PartialResult]] | None = None
         """Who answers when a requester asks for the files of a running job; None: nobody."""
+        self.debts: Debts | None = None
+        """Who keeps what a sponsor is owed; None: nothing is repaid."""
         self.cache: CacheReporter | None = None
         """Who tells the pool which inputs lie here; None: nobody."""
 
@@ -168,7 +188,7 @@ class PoolTalk:
             self.cache.connected()
             self.report_cache()
         if self._options.sponsor:
-            self._link.send(self._sponsor_request())
+            self._start(self._ask_sponsor())
 
     def disconnected(self, reason: str) -> None:
         self.is_enrolled = False
@@ -200,11 +220,22 @@ class PoolTalk:
 
     # --- answers ------------------------------------------------------------------------------------------------
 
-    def _sponsor_request(self) -> SponsorRequest:
+    async def _ask_sponsor(self) -> None:
+        repays = self.debts is not None and self.debts.agrees
+        while self.debts is not None and repays:
+            try:
+                await self.debts.asking()
+                break
+            except (ServiceUnavailable, SQLAlchemyError) as error:
+                # A stake that is not noted down as asked for would never be paid back.
+                _log.warning("the pool is not asked for a stake yet", reason=str(error))
+                await self._clock.sleep(self._options.poll_s)
         message = agreement_message(self._pool.chain_id, self._pool.hub, self._pool.workerpool, self._worker)
-        return SponsorRequest(agreement=self._signer.sign_message(message))
+        self._link.send(SponsorRequest(self._signer.sign_message(message), repays=True if repays else None))
 
     def _sponsored(self, message: Sponsored) -> None:
+        if self.debts is not None:
+            self._start(self.debts.answered(message))
         _log.info("sponsored", stake_nrlc=message.stake_nrlc, coins_wei=message.coins_wei, reason=message.reason)
         self._announcer.waiting(
             f"The pool sponsors this worker with {message.stake_nrlc} nRLC of deposit and {message.coins_wei} wei "

@@ -59,6 +59,8 @@ class Transactions:
         self._entry = entry or chain.hub
         self._clock = clock
         self._poll_s = poll_s
+        self.beside: Callable[[], Sequence[SignedTransaction]] | None = None
+        """Who knows of stored transactions of this key that no task is about; None: there are none."""
 
     async def refusal(self, held: HeldTask, deal: Deal) -> str | None:
         """Why ``held.authorisation`` does not count; None when the deal's scheduler signed it.
@@ -90,7 +92,7 @@ class Transactions:
             VerificationError: the hub's code is another one than the network file's.
         """
         await self._chain.verify()
-        await self._send_again(others)
+        await self.send_again(others)
         worker = self._worker
         if held.fast:
             try:
@@ -121,19 +123,27 @@ class Transactions:
     async def sign_reveal(self, held: HeldTask, others: Sequence[HeldTask]) -> SignedTransaction:
         """Sign `reveal`; fails as `sign_contribution` does."""
         await self._chain.verify()
-        await self._send_again(others)
+        await self.send_again(others)
         return await self._chain.prepare(calls.reveal(self._entry, held.task_id, held.digest), self._signer)
 
-    async def _send_again(self, others: Sequence[HeldTask]) -> None:
-        """Send what is stored and not mined, so that a node that forgot it cannot give its nonce away again."""
+    async def send_again(self, others: Sequence[HeldTask]) -> int:
+        """Send what is stored and not mined, so that a node that forgot it cannot give its nonce away again; gives how
+        many transactions these are.
+
+        Raises:
+            ServiceUnavailable: the chain does not answer.
+        """
         waiting = [
             transaction
             for held in others
             if (step := _WAITING.get(held.phase)) is not None and (transaction := held.transaction(step)) is not None
         ]
+        if self.beside is not None:
+            waiting += self.beside()
         for transaction in sorted(waiting, key=lambda stored: stored.nonce):
             with contextlib.suppress(TransactionFailed, FundsError):
                 await self._chain.broadcast(transaction)
+        return len(waiting)
 
     async def deliver(
         self, task_id: str, step: Step, versions: Sequence[SignedTransaction], *, wanted: Callable[[], bool]
@@ -159,21 +169,22 @@ class Transactions:
                     return None
                 if self._clock.now() >= dearer_at:
                     dearer_at = self._clock.now() + self._replace_after_s
-                    if (dearer := await self._dearer(task_id, newest)) is not None:
+                    if (dearer := await self.dearer(task_id, newest)) is not None:
                         return ev.TransactionReplaced(task_id, step, dearer)
                 await self._clock.sleep(self._poll_s)
         return None
 
-    async def _dearer(self, task_id: str, transaction: SignedTransaction) -> SignedTransaction | None:
+    async def dearer(self, what: str, transaction: SignedTransaction) -> SignedTransaction | None:
+        """The same with fees 12.5 % higher; None if the caps forbid it, or the chain does not answer."""
         try:
             market = await self._chain.fee_market()
         except ServiceUnavailable:
             return None
         fees = replacement_fees(read_envelope(transaction.raw).fees, market, self._caps)
         if fees is None:
-            _log.warning("a transaction is stuck, and the fee caps forbid to offer more", task=task_id)
+            _log.warning("a transaction is stuck, and the fee caps forbid to offer more", what=what)
             return None
-        _log.warning("a stuck transaction is replaced", task=task_id, max_fee_wei=fees.max_fee_wei)
+        _log.warning("a stuck transaction is replaced", what=what, max_fee_wei=fees.max_fee_wei)
         return await asyncio.to_thread(self._chain.replace, transaction, self._signer, fees)
 
     async def _mined(

@@ -103,6 +103,9 @@ class WorkerPolicy:
     """Hottest sensor of the machine, in degrees Celsius, with which jobs still run; None: no limit."""
     max_suspend_minutes: int = 30
     """A job that a rule suspended longer is handed back; earlier if its lease ends earlier."""
+    repay: str = "earnings"
+    """How a stake that a pool lent is paid back: ``earnings`` (all that is earned there, first), ``deposit`` (at once,
+    from what no task needs), or ``never`` by itself."""
     engine: EngineOptions | None = None
     """Where jobs run, table ``[engine]``; None: on this machine. Read when the worker starts."""
     ready_jobs: int | None = None

@@ -13,6 +13,7 @@ from fairgrid.errors import OrderError, UsageError
 from fairgrid.protocol.hexes import checksum
 from fairgrid.runtime.container.settings import fault_of_engine, fault_of_registry
 from fairgrid.runtime.engines.options import engine_options
+from fairgrid.worker.core.debts import Repay
 from fairgrid.worker.owner.hours import parse_window, parse_zone
 from fairgrid.worker.owner.policy import LEVELS, WorkerPolicy
 
@@ -87,6 +88,11 @@ def _checked(path: Path, name: str, value: object) -> Any:
         return value
     if name == "container_engine":
         return _engine(path, value)
+    if name == "repay":
+        ways = [way.value for way in Repay]
+        if value not in ways:
+            raise UsageError(f"In the policy {path}, repay is one of {', '.join(ways)}, not {value!r}.")
+        return value
     if name == "gpus":
         return _gpus(path, value)
     if name == "time_zone":

@@ -361,10 +361,16 @@ class WorkerStore:
             counts = {row.outcome: row.times for row in connection.execute(query)}
         return PoolRecord(completed=counts.get("completed", 0), failed=counts.get("failed", 0))
 
-    def earned(self) -> int:
-        """All rewards in the history, in nRLC (added up here, never in SQL: decision 56)."""
+    def earned(self, workerpool: str = "") -> int:
+        """All rewards in the history, or those of one workerpool, in nRLC.
+
+        They are added up here, never in SQL (decision 56).
+        """
+        query = sa.select(_finished.c.earned)
+        if workerpool:
+            query = query.where(_finished.c.workerpool == workerpool)
         with self._engine.connect().execution_options(read_only=True) as connection:
-            return sum(row.earned or 0 for row in connection.execute(sa.select(_finished.c.earned)))
+            return sum(row.earned or 0 for row in connection.execute(query))
 
 
 def _signed(row: Any) -> SignedTransaction:
