@@ -453,3 +453,17 @@ async def test_bytes_of_params_survive_the_way_over_the_chain(place: Place) -> N
     assert deal is not None
     assert deal.params == params
     assert from_hex(deal.tag) == bytes(32)
+
+
+async def test_payments_inside_the_escrow_are_found_by_payer_and_payee_and_from_a_block_on(place: Place) -> None:
+    chain, payer, payee = place.chain, WORKERS[0], WORKERS[1].address
+    await chain.transact(calls.approve(chain.rlc, chain.hub, 100), DEPLOYER)
+    await chain.transact(calls.deposit_for(chain.hub, 100, payer.address), DEPLOYER)
+    first = await chain.transact(calls.transfer_deposit(chain.hub, payee, 30), payer)
+    await chain.transact(calls.transfer_deposit(chain.hub, WORKERS[2].address, 5), payer)
+    second = await chain.transact(calls.transfer_deposit(chain.hub, payee, 7), payer)
+    found = await chain.deposit_transfers(payer.address, payee, from_block=0)
+    assert [(event.arguments["value"], event.tx_hash) for event in found] == [(30, first.tx_hash), (7, second.tx_hash)]
+    later = await chain.deposit_transfers(payer.address, payee, from_block=first.block.number + 1)
+    assert [event.arguments["value"] for event in later] == [7]
+    assert await chain.deposit_transfers(payee, payer.address, from_block=0) == ()

@@ -10,10 +10,15 @@ from pathlib import Path
 import pytest
 
 from fairgrid.chain import calls
+from fairgrid.client import claims
+from fairgrid.client.bags import BagFollower
+from fairgrid.client.claims import materialise
+from fairgrid.client.journal import DealRecord
+from fairgrid.errors import ContractReverted
 from fairgrid.localnet.anvil import AnvilProcess
 from fairgrid.pool.core.phases import Phase
 from fairgrid.pool.core.policy import Policy
-from fairgrid.protocol.hexes import keccak, to_hex32
+from fairgrid.protocol.hexes import ZERO32, from_hex, keccak, to_hex32
 from fairgrid.protocol.ids import task_id
 from fairgrid.protocol.runs import run_id
 from fairgrid.protocol.views import TaskStatus
@@ -171,3 +176,48 @@ async def test_a_job_without_callback_bytes_gives_the_callback_its_error_documen
     assert b'"kind":"callback"' in view.results_callback
     assert view.result_digest == to_hex32(keccak(view.results_callback))
     assert world.word(consumer, 0) == task_id(deal, 0)
+
+
+def answering_with_its_index(job: SandboxJob) -> bytes:
+    """A job of a bag: its callback bytes are a word that ends with its index."""
+    word = f"0x{int(job.arguments[0]) + 1:064x}"
+    (job.output_folder / "computed.json").write_text(f'{{"callback-data": "{word}"}}')
+    return b""
+
+
+async def test_a_run_settled_at_once_calls_back_for_each_task_that_is_materialised_and_only_once(
+    world: AnvilWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "_CATCH_UP_S", 0.3)
+    consumer, count = world.put(REMEMBERS), 3
+    async with (
+        world.pool(POLICY) as (service, url),
+        running(world.world, world.agent(url, answering_with_its_index)),
+    ):
+        manifest, block = bag(await world.world.manifest(), count), (await world.chain.head()).number
+        deal = await world.world.deal(lane=True, volume=count, trust=1, manifest=manifest, callback=consumer)
+
+        async def is_over() -> bool:
+            states = service.machine.tasks.values()
+            return sum(state.count for state in states if state.phase is Phase.COMPLETED) == count
+
+        await until(is_over)
+        assert world.word(consumer, 0) == ZERO32, "a run calls nobody back"
+        paid = await accounts(world, SCHEDULER, REQUESTER, WORKER)
+        record = DealRecord(
+            deal, (task_id(deal, 0),), "", "job.py", 1, 300, ZERO32, "0x", block, tasks=count, batch=True
+        )
+        follower = await BagFollower.open(world.chain, record)
+        try:
+            for index in (2, 0, 1):
+                made = await materialise(world.chain, world.world.storage, OTHER, record, follower, index)
+                word = f"0x{index + 1:064x}"
+                view = await world.chain.view_task(made.task_id)
+                assert view.status is TaskStatus.COMPLETED and view.results_callback == from_hex(word)
+                assert (world.word(consumer, 0), world.word(consumer, 1)) == (task_id(deal, index), word)
+            with pytest.raises(ContractReverted):
+                await materialise(world.chain, world.world.storage, OTHER, record, follower, 2)
+        finally:
+            await follower.close()
+        assert world.word(consumer, 1) == f"0x{2:064x}", "the one that came last"
+    assert await accounts(world, SCHEDULER, REQUESTER, WORKER) == paid == [(30, 0), (-300, 0), (270, 0)]

@@ -24,7 +24,15 @@ from tests.pool.support import IDENTITY, World, address, honest
 
 DAY_S = 86_400.0
 POLICY = Policy(keep_rows_days=30, keep_usage_days=60, keep_standings_days=45)
-FOR_EVER = {"pool_ban", "pool_binding", "pool_grant", "pool_grant_payment", "pool_leader", "pool_sender"}
+FOR_EVER = {
+    "pool_ban",
+    "pool_binding",
+    "pool_grant",
+    "pool_grant_payment",
+    "pool_leader",
+    "pool_repayment",
+    "pool_sender",
+}
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

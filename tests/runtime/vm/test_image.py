@@ -11,7 +11,9 @@ import pytest
 from fairgrid.errors import UsageError
 from fairgrid.runtime.catalogue import runtime_for_program
 from fairgrid.runtime.companions import with_companions
+from fairgrid.runtime.interface import Limits
 from fairgrid.runtime.vm.image import VirtualImage, disk_fault, disk_format, kernel_fault, parts_beside, read_image
+from fairgrid.runtime.vm.qemu import MachineFiles, machine_command
 
 
 def written(folder: Path, wire: object) -> Path:
@@ -113,3 +115,11 @@ def test_parts_beside_a_description_are_sent_unless_they_were_named(tmp_path: Pa
     assert with_companions("vm/x86_64", path, [data]) == [data, tmp_path / "vmlinuz", tmp_path / "initrd.img"]
     assert with_companions("vm/x86_64", path, [other]) == [other, tmp_path / "initrd.img"]
     assert with_companions("wasmtime-49/py312/deterministic", tmp_path / "a.py", [data]) == [data]
+
+
+def test_the_kernel_does_not_judge_the_timer_of_a_busy_machine(tmp_path: Path) -> None:
+    """It panicked at boot on a machine with ten times more work than processors, and that looked like a result."""
+    files = MachineFiles(tmp_path / "in", tmp_path / "out", kernel=tmp_path / "vmlinuz", append="mine")
+    command = machine_command("qemu", "tcg", files, Limits(fuel=0), stdout_fd=5)
+    words = command[command.index("-append") + 1].split()
+    assert "no_timer_check" in words and words[-1] == "mine"

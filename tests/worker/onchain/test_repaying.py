@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -188,6 +189,15 @@ async def test_what_was_agreed_stays_whatever_the_pool_says_later(world: World, 
     assert (await world.chain.view_account(THIRD.address)).stake == DEPOSIT - STAKE
 
 
+async def test_an_address_in_other_letters_is_the_same_one(world: World, tmp_path: Path) -> None:
+    life = Life(world, tmp_path, how=Repay.DEPOSIT)
+    await life.repayer.asking()
+    gift = await give(world)
+    await life.repayer.answered(replace(gift, sponsor=SPONSOR.address.lower()))
+    await life.looks()
+    assert await got_back(world) == STAKE
+
+
 async def test_a_debt_that_was_not_asked_for_is_refused(world: World, tmp_path: Path) -> None:
     life = Life(world, tmp_path)
     await life.repayer.answered(await give(world))
@@ -212,7 +222,7 @@ async def test_a_pool_that_gave_nothing_is_owed_nothing_and_may_be_asked_again(w
 # --- kills, reorganisations, lost things --------------------------------------------------------------------------
 
 
-class Killed(Exception):
+class Killed(BaseException):
     """The process is gone."""
 
 

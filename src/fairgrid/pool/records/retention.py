@@ -1,7 +1,7 @@
 """Forgetting, so that a pool's database stays as large as its work and not as its age. In small steps, oldest first.
 
-What is kept for ever: bans, what operators did, sponsored newcomers (each is helped once), records of workers that lied
-or are owed something.
+What is kept for ever: bans, what operators did, sponsored newcomers (each is helped once) and what they repaid, records
+of workers that lied or are owed something.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from fairgrid.chain import calls
 from fairgrid.chain.interface import Chain, ChainEvent, SignedTransaction
 from fairgrid.chain.sender import NonceTaken
 from fairgrid.errors import FairgridError, FundsError, ServiceUnavailable, TransactionFailed
+from fairgrid.protocol.hexes import checksum
 from fairgrid.protocol.wire import Sponsored
 from fairgrid.seams.clock import Clock
 from fairgrid.wallet.signer import Signer
@@ -133,7 +134,7 @@ class Repayer:
             if not debt.is_agreed:
                 counted = replace(
                     counted,
-                    sponsor=message.sponsor or "",
+                    sponsor=checksum(message.sponsor or ""),
                     deposit_tx=message.deposit_tx or "",
                     claimed_nrlc=message.owed_nrlc or 0,
                     refusal="",
@@ -171,6 +172,10 @@ class Repayer:
                     # Nothing was sent that is not on disk; the next look goes on from there.
                     self.trouble[debt.workerpool] = str(error)
                     _log.warning("a stake is not repaid now", workerpool=debt.workerpool, reason=str(error))
+                except Exception as error:
+                    # The worker works on whatever is wrong with its debts.
+                    self.trouble[debt.workerpool] = f"Internal error: {error!r}"
+                    _log.exception("a stake is not repaid now", workerpool=debt.workerpool)
 
     async def _go_on(self, debt: Debt) -> None:
         if not debt.is_agreed:
