@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 import pytest
 from tests.chain.support import DEPLOYER, chain_of, deploy_token, fund, someone
 
@@ -13,7 +14,7 @@ from fairgrid.chain.interface import Receipt
 from fairgrid.chain.rpc import RpcError
 from fairgrid.chain.sender import NonceTaken, SenderOptions, reverted
 from fairgrid.errors import ContractReverted, FundsError, ServiceUnavailable, TransactionFailed, UsageError
-from fairgrid.localnet.anvil import AnvilOptions, AnvilProcess, start_anvil
+from fairgrid.localnet.anvil import LOCAL_CHAIN_ID, AnvilOptions, AnvilProcess, start_anvil
 from fairgrid.wallet.keys import KeySigner, dev_signer
 
 
@@ -169,6 +170,50 @@ async def test_a_nonce_is_free_again_when_signing_failed(chain: JsonRpcChain, mo
         await chain.prepare(calls.approve(chain.rlc, dev_signer(1).address, 1), Declined(payer.private_key))
     again = await chain.prepare(calls.approve(chain.rlc, dev_signer(1).address, 1), payer)
     assert again.nonce == 0
+
+
+class Held(httpx.AsyncBaseTransport):
+    """A way to the node on which the first answer that counts transactions is held up until ``let_through`` is set."""
+
+    def __init__(self) -> None:
+        self._inner = httpx.AsyncHTTPTransport()
+        self.is_held, self.let_through = asyncio.Event(), asyncio.Event()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        asked = await request.aread()
+        response = await self._inner.handle_async_request(request)
+        answer = await response.aread()
+        await response.aclose()
+        if b"eth_getTransactionCount" in asked and not self.is_held.is_set():
+            self.is_held.set()
+            await self.let_through.wait()
+        return httpx.Response(200, content=answer)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+async def test_a_nonce_that_was_used_while_the_node_answered_is_not_taken_again(
+    module_anvil: AnvilProcess, rlc: str
+) -> None:
+    sender, held = someone(module_anvil), Held()
+    async with JsonRpcChain(module_anvil.rpc_url, chain_id=LOCAL_CHAIN_ID, hub=rlc, rlc=rlc, transport=held) as chain:
+        slow = asyncio.create_task(chain.prepare(calls.approve(rlc, rlc, 1), sender))
+        await held.is_held.wait()
+        first = await chain.transact(calls.approve(rlc, rlc, 2), sender)
+        held.let_through.set()
+        second = await slow
+        assert (first.succeeded, second.nonce) == (True, 1)
+        await chain.broadcast(second)
+        assert (await until_mined(chain, second.hash)).succeeded
+
+
+async def test_a_nonce_of_one_transaction_is_read_in_one_request(
+    chain: JsonRpcChain, module_anvil: AnvilProcess
+) -> None:
+    before = chain.rpc.asked.requests
+    await chain.prepare(calls.approve(chain.rlc, chain.rlc, 1), someone(module_anvil))
+    assert chain.rpc.asked.requests == before + 1
 
 
 async def test_a_prepared_transaction_that_is_never_sent_blocks_its_nonce_for_a_while_only(

@@ -130,10 +130,19 @@ def until_on_the_market(lab: Network, workerpool: str) -> None:
         time.sleep(0.2)
 
 
-def bought(lab: Network, out: str, *, tasks: int, most: int, more: tuple[str, ...] = ()) -> Answer:
-    """Run a bag with burst; ``most`` is the cap for one task."""
+def bought(
+    lab: Network,
+    out: str,
+    *,
+    tasks: int,
+    most: int = APP_PRICE + AWAY_PRICE,
+    daily: int = 30 * AWAY_PRICE,
+    age_s: int = 0,
+    more: tuple[str, ...] = (),
+) -> Answer:
+    """Run a bag with burst; ``most`` is the cap for one task, ``daily`` that of a day."""
     rules, items = lab.scratch / "burst.toml", lab.scratch / "items.txt"
-    rules.write_text(f"[burst]\nmax_price_nrlc = {most}\ndaily_cap_nrlc = {10 * AWAY_PRICE}\n")
+    rules.write_text(f"[burst]\nmax_price_nrlc = {most}\ndaily_cap_nrlc = {daily}\nmin_queue_age_s = {age_s}\n")
     items.write_text("".join(f"{number}\n" for number in range(tasks)))
     script = lab.script("square.py", JOB)
     arguments = ("run", script, "--each", items, "--burst", "--burst-rules", rules, "--trust", "0", "--out", out)
@@ -181,9 +190,28 @@ def test_one_nrlc_above_the_cap_is_not_bought_and_waits_in_the_own_pool(lab: Net
     assert workerpools(lab, [deal["dealId"] for deal in told["deals"]]) == [lab.local.network.pool_address]
 
 
+def test_what_the_day_has_cost_already_is_not_spent_again(lab: Network, away: Away) -> None:
+    first = bought(lab, "today", tasks=2)
+    assert first.code == 0, first.stdout + first.stderr
+    assert first.document["priceElsewhere"] == APP_PRICE + AWAY_PRICE
+    again = bought(lab, "later-today", tasks=2, daily=APP_PRICE + AWAY_PRICE)
+    assert again.code == 0, again.stdout + again.stderr
+    told = again.document
+    assert told["completed"] == 2 and told["priceElsewhere"] == 0 and "1 wait" in told["why"]
+    assert workerpools(lab, [deal["dealId"] for deal in told["deals"]]) == [lab.local.network.pool_address]
+
+
 def test_who_is_no_member_of_the_lab_buys_nothing_anywhere(lab: Network, away: Away) -> None:
     stranger = lab.scratch / "stranger"
     address = open_or_create_key(stranger).address
     answer = bought(lab, "refused", tasks=2, most=APP_PRICE + AWAY_PRICE, more=("--key-folder", str(stranger)))
     assert answer.code == 2 and "private" in answer.document["message"]
     assert not list((lab.local.folder.path / "deals" / address).rglob("0x*.json"))
+
+
+def test_a_full_pool_whose_oldest_task_is_younger_than_the_rules_say_is_waited_for(lab: Network, away: Away) -> None:
+    early = bought(lab, "early", tasks=2, age_s=3_600)
+    assert early.code == 0, early.stdout + early.stderr
+    told = early.document
+    assert told["completed"] == 2 and told["priceElsewhere"] == 0 and "less than 3600 s" in told["why"]
+    assert workerpools(lab, [deal["dealId"] for deal in told["deals"]]) == [lab.local.network.pool_address]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fairgrid.chain.fees import Fees
-from fairgrid.chain.interface import Call, ChainEvent, Receipt, SignedTransaction
+from fairgrid.chain.interface import Call, ChainEvent, Mined, Receipt, SignedTransaction
 from fairgrid.chain.twin import ModelChain, _MinedBlock
 from fairgrid.errors import FundsError, ServiceUnavailable, TransactionFailed
 from fairgrid.wallet.signer import Signer
@@ -177,6 +177,13 @@ class NodeChain:
         await self._travel()
         found = await self._chain.receipt(tx_hash)
         if found is not None:
+            await self._node.checkpoint("after a receipt")
+        return found
+
+    async def mined(self, hashes: Sequence[str]) -> list[Mined | None]:
+        await self._travel()
+        found = await self._chain.mined(hashes)
+        if any(found):
             await self._node.checkpoint("after a receipt")
         return found
 

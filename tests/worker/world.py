@@ -9,11 +9,15 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 
 from fairgrid.chain import calls
+from fairgrid.chain.client import JsonRpcChain
+from fairgrid.chain.decode import created_address
+from fairgrid.chain.deploy import deploy
+from fairgrid.chain.interface import Chain
 from fairgrid.chain.twin import ModelChain
 from fairgrid.protocol import ids, runs
 from fairgrid.protocol.cid import cid_of
@@ -78,10 +82,16 @@ class World:
     """Everything but the pool's service. Money is in nRLC; each task costs 100 and locks a stake of `STAKE`."""
 
     def __init__(
-        self, chain: ModelChain, storage: StorageClient, app: str, workerpool: str, domain: Domain | None = None
+        self,
+        chain: ModelChain | JsonRpcChain,
+        storage: StorageClient,
+        app: str,
+        workerpool: str,
+        domain: Domain | None = None,
     ) -> None:
-        self.chain = chain
-        self.domain = domain or chain.model.domain
+        """A node needs its ``domain``; what only the twin can do is not to be asked of it then."""
+        self.chain = cast(ModelChain, chain)
+        self.domain = domain or self.chain.model.domain
         self.storage = storage
         self.app = app
         self.workerpool = workerpool
@@ -223,6 +233,27 @@ async def new_world(**chain_options: Any) -> AsyncIterator[World]:
         yield World(chain, storage, app, workerpool)
 
 
+@asynccontextmanager
+async def real_world(rpc_url: str) -> AsyncIterator[World]:
+    """A fresh world on a node's empty chain, with the compiled contracts; everybody has a deposit."""
+    deployed = await deploy(rpc_url, ADMIN)
+    transport = httpx.ASGITransport(storage_application(MemoryStore()))
+    async with (
+        JsonRpcChain(rpc_url, chain_id=deployed.chain_id, hub=deployed.hub, rlc=deployed.rlc) as chain,
+        StorageClient("http://storage", transport=transport) as storage,
+    ):
+        await chain.transact(calls.approve(chain.rlc, chain.hub, 10**15), ADMIN)
+        for signer in (SCHEDULER, REQUESTER, WORKER, OTHER, THIRD):
+            await chain.transact(calls.deposit_for(chain.hub, DEPOSIT, signer.address), ADMIN)
+        multiaddr = f"/ipfs/{cid_of(INTERPRETER)}".encode()
+        create = calls.create_app(deployed.app_registry, ADMIN.address, RUNTIME, "WASM", multiaddr, INTERPRETER_SHA256)
+        app = created_address(await chain.transact(create, ADMIN), deployed.app_registry)
+        create = calls.create_workerpool(deployed.workerpool_registry, SCHEDULER.address, "pool")
+        workerpool = created_address(await chain.transact(create, SCHEDULER), deployed.workerpool_registry)
+        await chain.transact(calls.change_policy(workerpool, stake_ratio=STAKE, scheduler_ratio=10), SCHEDULER)
+        yield World(chain, storage, app, workerpool, Domain(chain.chain_id, chain.hub))
+
+
 @dataclass
 class AgentSetting:
     """How to build an agent; the defaults make an honest one that is fast."""
@@ -243,6 +274,8 @@ class AgentSetting:
     """Asked each time, instead of ``policy``."""
     owner: OwnerWatch | None = None
     ownership: Ownership | None = None
+    chain: Chain | None = None
+    """The agent's own view of the chain; None: that of the world."""
     claims: Callable[[], Machine] | None = None
     """What it says of its machine; None: nothing."""
     gpus: Gpus | None = None
@@ -256,11 +289,12 @@ def build_agent(world: World, setting: AgentSetting) -> tuple[WorkerAgent, Worke
         hub=world.chain.hub,
         worker=setting.ownership.worker if setting.ownership else setting.signer.address,
     )
+    chain = setting.chain or world.chain
     tally: Counter[str] = Counter()
     sandbox = FunctionSandbox(setting.function, runtime_id=RUNTIME)
     work = LocalWork(
         setting.folder,
-        chain=world.chain,
+        chain=chain,
         storage=world.storage,
         runtimes={RUNTIME: LocalRuntime(cid_of(INTERPRETER), INTERPRETER_SHA256, sandbox)},
         policy=setting.policy_now or (lambda: setting.policy),
@@ -282,7 +316,7 @@ def build_agent(world: World, setting: AgentSetting) -> tuple[WorkerAgent, Worke
     )
     agent = WorkerAgent(
         link=link,
-        chain=world.chain,
+        chain=chain,
         signer=setting.signer,
         store=store,
         work=work,

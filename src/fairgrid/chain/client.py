@@ -10,13 +10,24 @@ import httpx
 
 from fairgrid.chain import bulk
 from fairgrid.chain.abi import contract_abi
-from fairgrid.chain.decode import decode_logs, read_block
+from fairgrid.chain.decode import decode_logs
 from fairgrid.chain.fees import FeeMarket, Fees
 from fairgrid.chain.follower import Follower
-from fairgrid.chain.interface import Block, Call, ChainEvent, Mined, Receipt, SignedTransaction
+from fairgrid.chain.interface import (
+    Block,
+    Call,
+    ChainEvent,
+    Mined,
+    Receipt,
+    SignedTransaction,
+    Snapshot,
+    Wanted,
+)
 from fairgrid.chain.network import Network
 from fairgrid.chain.rpc import JsonRpc, RpcError
 from fairgrid.chain.sender import Sender, SenderOptions, reverted
+from fairgrid.chain.snapshots import SnapshotReader
+from fairgrid.chain.view_values import account_of, contribution_of, deal_of, lane_of, task_of
 from fairgrid.errors import (
     ContractReverted,
     FundsError,
@@ -25,17 +36,15 @@ from fairgrid.errors import (
     UsageError,
     VerificationError,
 )
-from fairgrid.protocol.hexes import ZERO_ADDRESS, from_hex, keccak, to_hex
+from fairgrid.protocol.hexes import from_hex, keccak, to_hex
 from fairgrid.protocol.views import (
     Account,
     AppInfo,
     Category,
     Contribution,
-    ContributionStatus,
     DatasetInfo,
     Deal,
     Lane,
-    Resource,
     RoleAccount,
     Run,
     Task,
@@ -75,6 +84,7 @@ class JsonRpcChain(Closing):
         self.rlc = rlc
         self._chain_id = chain_id
         self._hub = hub
+        self._snapshots = SnapshotReader(self.rpc, hub)
         self._sender = Sender(self.rpc, chain_id, options)
         self._registries: dict[str, str] = {}
         self._network: Network | None = None
@@ -101,7 +111,11 @@ class JsonRpcChain(Closing):
         return chain
 
     async def _check(self, network: Network, *, check_code: bool) -> None:
-        found = int(await self.rpc.request("eth_chainId"), 16)
+        calls: list[tuple[str, Sequence[Any]]] = [("eth_chainId", ())]
+        if check_code:
+            calls.append(("eth_getCode", (network.hub, "latest")))
+        answers = await self.rpc.batch(calls)
+        found = int(answers[0], 16)
         if found != network.chain_id:
             raise UsageError(
                 f"The node at {network.rpc} is on chain {found}, the network {network.name} on {network.chain_id}. "
@@ -109,7 +123,7 @@ class JsonRpcChain(Closing):
             )
         if not check_code:
             return
-        code = from_hex(await self.rpc.request("eth_getCode", network.hub, "latest"))
+        code = from_hex(answers[1])
         if not code:
             raise UsageError(
                 f"There is no contract at the hub's address {network.hub} on the chain at {network.rpc}. "
@@ -135,8 +149,11 @@ class JsonRpcChain(Closing):
 
     # --- reading ------------------------------------------------------------------------------------------------
 
-    async def head(self) -> Block:
-        return read_block(await self.rpc.request("eth_getBlockByNumber", "latest", False))
+    async def head(self, *, within_s: float = 0.0) -> Block:
+        return self._snapshots.known_head(within_s) or await self._snapshots.head()
+
+    async def snapshot(self, wanted: Wanted, *, since: str = "") -> Snapshot:
+        return await self._snapshots.read(wanted, since=since)
 
     async def read(self, contract: str, address: str, function: str, *arguments: Any) -> Any:
         """What a view function answers: one value, or a tuple of several.
@@ -183,51 +200,29 @@ class JsonRpcChain(Closing):
         return [values[0] if len(values) == 1 else values for values in decoded]
 
     async def view_deal(self, deal_id: str) -> Deal | None:
-        view = await self._view("viewDeal", deal_id)
-        app, dataset, workerpool, trust, category, tag, requester, beneficiary, callback, params, *numbers = view
-        if app[0] == ZERO_ADDRESS:
-            return None
-        start_time, bot_first, bot_size, worker_stake, scheduler_reward_ratio, sponsor = numbers
-        return Deal(
-            app=Resource(*app),
-            dataset=Resource(*dataset),
-            workerpool=Resource(*workerpool),
-            trust=trust,
-            category=category,
-            tag=tag,
-            requester=requester,
-            beneficiary=beneficiary,
-            callback=callback,
-            params=params,
-            start_time=start_time,
-            bot_first=bot_first,
-            bot_size=bot_size,
-            worker_stake=worker_stake,
-            scheduler_reward_ratio=scheduler_reward_ratio,
-            sponsor=sponsor,
-        )
+        return deal_of(await self._view("viewDeal", deal_id))
 
     async def view_task(self, task_id: str) -> Task:
-        return _task(await self._view("viewTask", task_id))
+        return task_of(await self._view("viewTask", task_id))
 
     async def view_tasks(self, task_ids: Sequence[str]) -> list[Task]:
-        return [_task(values) for values in await self._views("viewTask", [(task_id,) for task_id in task_ids])]
+        return [task_of(values) for values in await self._views("viewTask", [(task_id,) for task_id in task_ids])]
 
     async def view_contribution(self, task_id: str, worker: str) -> Contribution:
-        return _contribution(await self._view("viewContribution", task_id, worker))
+        return contribution_of(await self._view("viewContribution", task_id, worker))
 
     async def view_contributions(self, pairs: Sequence[tuple[str, str]]) -> list[Contribution]:
-        return [_contribution(values) for values in await self._views("viewContribution", pairs)]
+        return [contribution_of(values) for values in await self._views("viewContribution", pairs)]
 
     async def view_run(self, run_id: str) -> Run:
         deal_id, first, count, status = await self._view("viewRun", run_id)
         return Run(deal_id, first, count, TaskStatus(status))
 
     async def view_lane(self, deal_id: str) -> Lane:
-        return Lane(*await self._view("viewLane", deal_id))
+        return lane_of(await self._view("viewLane", deal_id))
 
     async def view_account(self, address: str) -> Account:
-        return Account(*await self._view("viewAccount", address))
+        return account_of(await self._view("viewAccount", address))
 
     async def view_role_account(self, address: str) -> RoleAccount | None:
         try:
@@ -359,7 +354,12 @@ class JsonRpcChain(Closing):
         return await bulk.send_all(self.rpc, transactions)
 
     async def mined(self, hashes: Sequence[str]) -> list[Mined | None]:
-        return await bulk.mined(self.rpc, hashes)
+        found = await bulk.mined(self.rpc, hashes)
+        for mined in found:
+            if mined is not None:
+                self._sender.settle(mined.tx_hash)
+                self._snapshots.outgrown(mined.block_number)
+        return found
 
     # --- following ----------------------------------------------------------------------------------------------
 
@@ -371,19 +371,16 @@ class JsonRpcChain(Closing):
         poll_s: float = 0.5,
         reached: Callable[[int], None] | None = None,
     ) -> AsyncIterator[ChainEvent]:
-        follower = Follower(self.rpc, self._hub, from_block=from_block, confirmations=confirmations, poll_s=poll_s)
+        follower = Follower(
+            self.rpc,
+            self._hub,
+            from_block=from_block,
+            confirmations=confirmations,
+            poll_s=poll_s,
+            newest=self._snapshots.saw,
+        )
         return follower.events(reached)
 
 
 def _topic(address: str) -> str:
     return f"0x{int(address, 16):064x}"
-
-
-def _task(values: Any) -> Task:
-    status, *rest = values
-    return Task(TaskStatus(status), *rest)
-
-
-def _contribution(values: Any) -> Contribution:
-    status, *rest = values
-    return Contribution(ContributionStatus(status), *rest)

@@ -48,9 +48,18 @@ class Follower:
     """One reader of one contract's logs. `events` never ends; close it to stop."""
 
     def __init__(
-        self, rpc: JsonRpc, address: str, *, from_block: int, confirmations: int = 0, poll_s: float = 0.5
+        self,
+        rpc: JsonRpc,
+        address: str,
+        *,
+        from_block: int,
+        confirmations: int = 0,
+        poll_s: float = 0.5,
+        newest: Callable[[Any], object] | None = None,
     ) -> None:
-        """``confirmations``: a block's events are given when that many blocks are above it."""
+        """``confirmations``: a block's events are given when that many blocks are above it. ``newest`` is told the
+        header of the newest block each time that it was asked for."""
+        self._told = newest
         self._rpc = rpc
         self._address = address
         self._first = self._next = max(from_block, 0)
@@ -89,6 +98,8 @@ class Follower:
         """What the next look at the chain gives; None when it gave all there is for now."""
         head = await self._header("latest")
         assert head is not None
+        if self._told is not None:
+            self._told(head)
         newest = int(head["number"], 16)
         undone = await self._undo_orphans(newest, head["hash"])
         if undone is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -23,7 +23,17 @@ from fairgrid.protocol.views import (
 )
 from fairgrid.wallet.signer import Signer
 
-__all__ = ["Block", "Call", "Chain", "ChainEvent", "Mined", "Receipt", "SignedTransaction"]
+__all__ = [
+    "Block",
+    "Call",
+    "Chain",
+    "ChainEvent",
+    "Mined",
+    "Receipt",
+    "SignedTransaction",
+    "Snapshot",
+    "Wanted",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +103,36 @@ class Mined:
     gas_price_wei: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What is to be read together."""
+
+    deals: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    contributions: tuple[tuple[str, str], ...] = ()
+    """Pairs of task and worker."""
+    accounts: tuple[str, ...] = ()
+    lanes: tuple[str, ...] = ()
+    """Of these deals."""
+    blocks: tuple[int, ...] = ()
+    """Heights of blocks whose hashes are asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """What the chain said as of ``block``; each mapping by what was asked."""
+
+    block: Block
+    deals: Mapping[str, Deal | None] = field(default_factory=dict)
+    """None where there is no such deal."""
+    tasks: Mapping[str, Task] = field(default_factory=dict)
+    contributions: Mapping[tuple[str, str], Contribution] = field(default_factory=dict)
+    accounts: Mapping[str, Account] = field(default_factory=dict)
+    lanes: Mapping[str, Lane] = field(default_factory=dict)
+    hashes: Mapping[int, str | None] = field(default_factory=dict)
+    """None above the newest block."""
+
+
 class Chain(Protocol):
     """The hub on one chain. Every method raises `ServiceUnavailable` when no node answers.
 
@@ -109,7 +149,20 @@ class Chain(Protocol):
         """The address of the token that the hub escrows."""
         ...
 
-    async def head(self) -> Block: ...
+    async def head(self, *, within_s: float = 0.0) -> Block:
+        """The newest block; one that was it up to ``within_s`` seconds ago will do."""
+        ...
+
+    async def snapshot(self, wanted: Wanted, *, since: str = "") -> Snapshot:
+        """Several views together, all as of the newest block: nothing of them is younger or older than that.
+
+        If the newest block is still the one with the hash ``since``, nothing but the block is read.
+
+        Raises:
+            ServiceUnavailable: also when the node has not, or no longer, the state of the block that it told of.
+        """
+        ...
+
     async def view_deal(self, deal_id: str) -> Deal | None: ...
     async def view_task(self, task_id: str) -> Task: ...
     async def view_contribution(self, task_id: str, worker: str) -> Contribution: ...

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,7 +17,7 @@ from fairgrid.errors import ServiceError, ServiceUnavailable
 from fairgrid.seams.closing import Closing
 from fairgrid.seams.http import one_line, parse_json
 
-__all__ = ["JsonRpc", "RpcError"]
+__all__ = ["Asked", "JsonRpc", "RpcError"]
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -31,12 +33,28 @@ class RpcError(ServiceError):
         super().__init__(f"The chain refuses {method}: {message} (code {code}).")
 
 
+@dataclass(slots=True)
+class Asked:
+    """How often a node was asked something since the connection was opened."""
+
+    requests: int = 0
+    """HTTP requests, of one call or of many."""
+    calls: Counter[str] = field(default_factory=Counter)
+    """Calls by JSON-RPC method, those of batches each for itself: what providers of nodes count."""
+
+    @property
+    def reads(self) -> int:
+        """All calls but those that send a transaction."""
+        return self.calls.total() - self.calls["eth_sendRawTransaction"]
+
+
 class JsonRpc(Closing):
     """A node's JSON-RPC endpoint; an async context manager."""
 
     def __init__(self, url: str, *, timeout_s: float = 20.0, transport: httpx.AsyncBaseTransport | None = None) -> None:
         """``transport`` replaces the network, for tests."""
         self.url = url.rstrip("/")
+        self.asked = Asked()
         local = urlsplit(self.url).hostname in _LOOPBACK
         self._client = httpx.AsyncClient(
             timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, 5.0)),
@@ -98,6 +116,7 @@ class JsonRpc(Closing):
         return results
 
     def _body(self, method: str, parameters: Sequence[Any]) -> dict[str, Any]:
+        self.asked.calls[method] += 1
         return {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": list(parameters)}
 
     def _result(self, method: str, answer: Any) -> Any:
@@ -135,6 +154,7 @@ class JsonRpc(Closing):
             return await self._answered(body)
 
     async def _answered(self, body: Any) -> tuple[int, bytes]:
+        self.asked.requests += 1
         answer = bytearray()
         async with self._client.stream("POST", self.url, json=body) as response:
             async for piece in response.aiter_bytes():

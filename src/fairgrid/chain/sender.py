@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +74,8 @@ class Sender:
         self._options = options or SenderOptions()
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._reserved: defaultdict[str, dict[int, float]] = defaultdict(dict)
+        self._released: Counter[str] = Counter()
+        """How often a reserved nonce of an account was given back: mined, refused or not signed."""
         self._in_flight: dict[str, SignedTransaction] = {}
         self._blocks: dict[str, Block] = {}
 
@@ -81,15 +84,17 @@ class Sender:
         sender = signer.address
         data = contract_abi(call.contract).encode_call(call.function, call.arguments) if call.contract else b""
         request = {"from": sender, "to": call.address, "data": to_hex(data), "value": hex(call.value_wei)}
+        asked: list[tuple[str, Sequence[Any]]] = [
+            ("eth_estimateGas", [request, "pending"]),
+            ("eth_getBlockByNumber", ["latest", False]),
+            ("eth_maxPriorityFeePerGas", []),
+            ("eth_getBalance", [sender, "latest"]),
+        ]
+        if nonce is None:
+            asked.append(("eth_getTransactionCount", [sender, "pending"]))
+        released = self._released[sender]
         try:
-            estimate, head, tip, balance = await self._rpc.batch(
-                [
-                    ("eth_estimateGas", [request, "pending"]),
-                    ("eth_getBlockByNumber", ["latest", False]),
-                    ("eth_maxPriorityFeePerGas", []),
-                    ("eth_getBalance", [sender, "latest"]),
-                ]
-            )
+            estimate, head, tip, balance, *counts = await self._rpc.batch(asked)
         except RpcError as error:
             if said_no_funds(error):
                 raise self._gas_money_lacks(call, sender, 0, 0) from error
@@ -108,11 +113,12 @@ class Sender:
         needed = gas * fee + call.value_wei
         if int(balance, 16) < needed:
             raise self._gas_money_lacks(call, sender, needed, int(balance, 16))
-        taken = await self._take_nonce(sender) if nonce is None else nonce
-        self._reserve(sender, taken)
+        if nonce is None:
+            nonce = await self._take_nonce(sender, int(counts[0], 16), released)
+        self._reserve(sender, nonce)
         fields: dict[str, Any] = {
             "chainId": self._chain_id,
-            "nonce": taken,
+            "nonce": nonce,
             "to": call.address,
             "data": data,
             "value": call.value_wei,
@@ -123,9 +129,9 @@ class Sender:
         try:
             raw = await asyncio.to_thread(signer.sign_transaction, fields)
         except BaseException:
-            self._release(sender, taken)
+            self._release(sender, nonce)
             raise
-        return SignedTransaction(raw, to_hex(keccak(raw)), sender, taken, call.function)
+        return SignedTransaction(raw, to_hex(keccak(raw)), sender, nonce, call.function)
 
     async def broadcast(self, transaction: SignedTransaction) -> None:
         """See `Chain.broadcast`.
@@ -162,10 +168,7 @@ class Sender:
         block = await self._block(document["blockHash"])
         if block is None:  # it was just orphaned
             return None
-        mined = self._in_flight.pop(tx_hash, None)
-        if mined is not None:
-            # From here on the node counts it; should it be orphaned, its nonce is free again unless the node keeps it.
-            self._release(mined.sender, mined.nonce)
+        self.settle(tx_hash)
         return Receipt(
             tx_hash=tx_hash,
             succeeded=int(document["status"], 16) == 1,
@@ -173,6 +176,15 @@ class Sender:
             gas_used=int(document["gasUsed"], 16),
             events=decode_logs(document["logs"]),
         )
+
+    def settle(self, tx_hash: str) -> None:
+        """Keep no nonce for it any longer: it is mined.
+
+        From here on the node counts it; should it be orphaned, its nonce is free again unless the node keeps it.
+        """
+        mined = self._in_flight.pop(tx_hash, None)
+        if mined is not None:
+            self._release(mined.sender, mined.nonce)
 
     async def transact(self, call: Call, signer: Signer) -> Receipt:
         """See `Chain.transact`. Survives another program that uses the same key, and a node that restarts."""
@@ -244,13 +256,16 @@ class Sender:
             self._blocks[block_hash] = read_block(header)
         return self._blocks[block_hash]
 
-    async def _take_nonce(self, sender: str) -> int:
+    async def _take_nonce(self, sender: str, count: int, released: int) -> int:
+        """The next free nonce; ``count`` is what the node counted when ``released`` nonces had been given back."""
         async with self._locks[sender]:
-            count = int(await self._rpc.request("eth_getTransactionCount", sender, "pending"), 16)
+            if self._released[sender] != released:
+                # One that was given back since may be on the chain by now, and not in that count.
+                count = int(await self._rpc.request("eth_getTransactionCount", sender, "pending"), 16)
             reserved = self._reserved[sender]
             now = time.monotonic()
             for nonce in [nonce for nonce, until in reserved.items() if nonce < count or until < now]:
-                del reserved[nonce]
+                self._release(sender, nonce)
             while count in reserved:
                 count += 1
             self._reserve(sender, count)
@@ -261,6 +276,7 @@ class Sender:
 
     def _release(self, sender: str, nonce: int) -> None:
         self._reserved[sender].pop(nonce, None)
+        self._released[sender] += 1
 
     def _gas_money_lacks(self, call: Call, sender: str, needed: int, has: int) -> FundsError:
         amounts = f"it has {_coins(has)}, and needs up to {_coins(needed)}" if needed else "it has too few coins"

@@ -20,7 +20,16 @@ from fairgrid.chain.bulk import call_data, replaced, signed
 from fairgrid.chain.decode import NO_DATA
 from fairgrid.chain.envelope import read_envelope
 from fairgrid.chain.fees import FeeMarket, Fees
-from fairgrid.chain.interface import Block, Call, ChainEvent, Mined, Receipt, SignedTransaction
+from fairgrid.chain.interface import (
+    Block,
+    Call,
+    ChainEvent,
+    Mined,
+    Receipt,
+    SignedTransaction,
+    Snapshot,
+    Wanted,
+)
 from fairgrid.chain.sender import NonceTaken
 from fairgrid.chain.twin_calls import run_call
 from fairgrid.errors import (
@@ -160,9 +169,24 @@ class ModelChain:
         """The token's address."""
         return self.model.token.address
 
-    async def head(self) -> Block:
+    async def head(self, *, within_s: float = 0.0) -> Block:
         self._check_up()
         return self._head
+
+    async def snapshot(self, wanted: Wanted, *, since: str = "") -> Snapshot:
+        head = await self.head()
+        if head.hash == since:
+            return Snapshot(block=head)
+        # Nothing here ever waits, so that no block comes in between.
+        return Snapshot(
+            block=head,
+            deals={deal: await self.view_deal(deal) for deal in wanted.deals},
+            tasks={task: await self.view_task(task) for task in wanted.tasks},
+            contributions={pair: await self.view_contribution(*pair) for pair in wanted.contributions},
+            accounts={address: await self.view_account(address) for address in wanted.accounts},
+            lanes={deal: await self.view_lane(deal) for deal in wanted.lanes},
+            hashes={number: await self.block_hash(number) for number in wanted.blocks},
+        )
 
     async def view_deal(self, deal_id: str) -> Deal | None:
         self._check_up()

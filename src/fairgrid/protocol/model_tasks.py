@@ -22,7 +22,7 @@ from fairgrid.protocol.rewards import KITTY_ADDRESS
 from fairgrid.protocol.seals import message_hash
 from fairgrid.protocol.tags import requires_tee
 from fairgrid.protocol.trust import log2_weight, worker_weight
-from fairgrid.protocol.views import Contribution, ContributionStatus, Deal, Task, TaskStatus
+from fairgrid.protocol.views import NO_CONTRIBUTION, Contribution, ContributionStatus, Deal, Task, TaskStatus
 
 __all__ = ["NO_CONTRIBUTION", "NO_TASK", "TaskBook"]
 
@@ -44,9 +44,6 @@ NO_TASK = Task(
     results_callback=b"",
 )
 """What `view_task` shows of a task that was never initialized."""
-
-NO_CONTRIBUTION = Contribution(ContributionStatus.UNSET, ZERO32, ZERO32, ZERO_ADDRESS, 0)
-"""What `view_contribution` shows of a worker that did not contribute."""
 
 
 class TaskBook(DealBook):

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Final
+
+from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS
 
 __all__ = [
+    "NO_CONTRIBUTION",
     "Account",
     "AppInfo",
     "Category",
@@ -157,6 +161,10 @@ class Contribution:
     result_seal: str
     enclave_challenge: str
     weight: int
+
+
+NO_CONTRIBUTION: Final = Contribution(ContributionStatus.UNSET, ZERO32, ZERO32, ZERO_ADDRESS, 0)
+"""What ``viewContribution`` shows of a worker that did not contribute."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from fairgrid.chain.interface import Chain
 from fairgrid.errors import FairgridError, ServiceUnavailable
 from fairgrid.protocol.hexes import from_hex
 from fairgrid.protocol.seals import seal_hash
+from fairgrid.protocol.views import Deal, Task
 from fairgrid.seams import tracing
 from fairgrid.seams.clock import Clock
 from fairgrid.wallet.signer import Signer
@@ -62,6 +63,9 @@ class Errands:
         self._options = options
         self._report = report
         self._work_of: dict[str, asyncio.Task[None]] = {}
+        self._examined: dict[str, tuple[Deal, Task]] = {}
+        """Deal and task of what is computed. What computing takes of them is fixed by the deal's id (app, params,
+        category, trust, callback) and its start; before anything is signed both are read again."""
         self.running: set[asyncio.Task[None]] = set()
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -92,6 +96,7 @@ class Errands:
 
     async def end_work(self, task_id: str) -> None:
         """End it, and wait until it has."""
+        self._examined.pop(task_id, None)
         task = self._work_of.pop(task_id, None)
         if task is not None and not task.done():
             task.cancel()
@@ -124,6 +129,7 @@ class Errands:
         refusal = refusal or await self._work.check_app(deal) or await self._work.check_run(held, deal, task)
         if refusal is not None:
             return ev.WorkFailed(held.task_id, refusal)
+        self._examined[held.task_id] = deal, task
         return ev.Approved(
             held.task_id,
             deal.workerpool.pointer,
@@ -135,16 +141,18 @@ class Errands:
 
     async def download(self, held: HeldTask) -> ev.Event:
         """Fetch what the task needs."""
+        deal, _ = self._examined[held.task_id]
         with counting() as moved, self._span("fetch", held):
-            await self._work.download(held, await self._judge.deal(held))
+            await self._work.download(held, deal)
         return ev.Downloaded(held.task_id, moved.bytes_in)
 
     async def compute(self, held: HeldTask) -> ev.Event:
         """Run the job."""
-        deal = await self._judge.deal(held)
-        task = await self._judge.task(held, deal)
+        deal, task = self._examined[held.task_id]
         with self._span("run", held):
-            return await self._work.compute(held, deal, task)
+            computed = await self._work.compute(held, deal, task)
+        self._examined.pop(held.task_id, None)
+        return computed
 
     def _span(self, name: str, held: HeldTask) -> AbstractContextManager[tracing.Span]:
         place = tracing.lease_place(held.lease_id)

@@ -64,6 +64,8 @@ class AgentOptions:
     """Blocks on top of a fact of the chain before anything is published because of it (decision 30)."""
     poll_s: float = 1.0
     """How often held tasks are read from the chain."""
+    calm_looks: int = 5
+    """So many times less often those are read of which only the pool can say what comes next, or this machine."""
     settled_poll_s: float = 30.0
     """How often those are read whose task is over."""
     receipt_poll_s: float = 0.3

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -16,12 +16,13 @@ from fairgrid.errors import ServiceUnavailable
 from fairgrid.pool.core.events import ChainReconciled, Event, Tick
 from fairgrid.pool.core.policy import Policy
 from fairgrid.pool.core.state import PoolIdentity, TaskState
+from fairgrid.pool.onchain.comparison import Comparison
 from fairgrid.pool.onchain.translation import terms_of
 from fairgrid.pool.onchain.watcher import ChainWatcher, Position
 from fairgrid.pool.records.store import PoolStore
 from fairgrid.protocol.hexes import ZERO_ADDRESS, from_hex, to_hex
 from fairgrid.protocol.ids import authorisation_message, result_hash, result_seal, task_id
-from fairgrid.protocol.views import Contribution, ContributionStatus
+from fairgrid.protocol.views import Contribution, ContributionStatus, Task, TaskStatus
 from tests.pool.grid import Grid, key
 
 DIGEST = "0x" + "d1" * 32
@@ -106,7 +107,7 @@ class SometimesAway:
         self._answer()
         return "0x" + "00" * 32
 
-    async def head(self) -> Block:
+    async def head(self, *, within_s: float = 0.0) -> Block:
         self._answer()
         return Block(1, "0x" + "01" * 32, int(self._clock.now()))
 
@@ -154,3 +155,80 @@ async def test_the_first_tick_after_the_chain_was_away_says_for_how_long(tmp_pat
         store.close()
     silences = [event.silence_s for event in fed if isinstance(event, Tick) and event.silence_s]
     assert silences == [pytest.approx(60.5)]
+
+
+class Counting:
+    """A chain that counts the looks at tasks, and mines or not before each time that the newest block is asked for."""
+
+    def __init__(self, grid: Grid, *, mines: bool) -> None:
+        self._grid = grid
+        self._mines = mines
+        self.rounds = self.looks = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._grid.chain, name)
+
+    async def head(self, *, within_s: float = 0.0) -> Block:
+        self.rounds += within_s > 0
+        if within_s and self._mines:
+            self._grid.chain.mine()
+        return await self._grid.chain.head()
+
+    async def view_tasks(self, task_ids: Sequence[str]) -> list[Task]:
+        self.looks += 1
+        return await self._grid.chain.view_tasks(task_ids)
+
+
+async def active_task(grid: Grid) -> TaskState:
+    """A task that is ACTIVE on chain, and known as such."""
+    deal_id = await grid.deal(1)
+    await grid.chain.transact(calls.initialize(grid.chain.hub, deal_id, 0), grid.scheduler)
+    deal = await grid.chain.view_deal(deal_id)
+    assert deal is not None
+    state = TaskState(task_id=task_id(deal_id, 0), index=0, deal=terms_of(deal_id, deal, 60), created_at=0.0)
+    state.facts = state.facts.with_status(TaskStatus.ACTIVE)
+    return state
+
+
+def comparison(chain: Counting, state: TaskState, fed: list[Event], *, confirmations: int = 0) -> Comparison:
+    """Rounds over one task, for ten seconds."""
+    return Comparison(
+        chain=cast(Any, chain),
+        clock=Steps(over_at=1_010.0),
+        order=asyncio.Lock(),
+        confirmations=confirmations,
+        feed=fed.append,
+        tasks=lambda: {state.task_id: state},
+    )
+
+
+async def go_round(compared: Comparison) -> None:
+    with pytest.raises(EndOfTimeError):
+        await compared.go_round()
+
+
+@pytest.mark.parametrize(("mines", "confirmations"), [(False, 0), (False, 3), (True, 0), (True, 3)])
+async def test_a_task_that_agrees_with_the_chain_is_read_again_only_after_a_new_block(
+    tmp_path: Path, mines: bool, confirmations: int
+) -> None:
+    grid = Grid(tmp_path)
+    chain, state, fed = Counting(grid, mines=mines), await active_task(grid), list[Event]()
+    compared = comparison(chain, state, fed, confirmations=confirmations)
+    await go_round(compared)
+    assert chain.looks == (chain.rounds if mines else 1)
+    assert chain.rounds > 3
+    looks = chain.looks
+    await compared.reconcile(state.task_id)
+    assert chain.looks == looks + 1, "who asks for a task has it read in any case"
+    assert not fed
+
+
+async def test_what_is_believed_otherwise_since_is_compared_though_no_block_came(tmp_path: Path) -> None:
+    grid = Grid(tmp_path)
+    chain, state, fed = Counting(grid, mines=False), await active_task(grid), list[Event]()
+    compared = comparison(chain, state, fed)
+    await compared.reconcile(state.task_id)
+    assert not fed
+    state.facts = state.facts.with_status(TaskStatus.COMPLETED)
+    await go_round(compared)
+    assert isinstance(fed[0], ChainReconciled) and fed[0].facts.status is TaskStatus.ACTIVE

@@ -34,10 +34,3 @@ def test_topics_and_tasks_are_apart_and_a_forgotten_task_begins_anew() -> None:
     assert depth.reached("t", "consensus", "a", 11)
     depth.forget("t")
     assert not depth.reached("t", "consensus", "a", 12)
-
-
-def test_a_fact_that_appeared_while_it_was_read_is_not_taken_for_older_than_it_is() -> None:
-    depth = Depth(2)
-    depth.reached("t", "consensus", "a", 10, newest=11)
-    assert not depth.reached("t", "consensus", "a", 12, newest=12)
-    assert depth.reached("t", "consensus", "a", 13, newest=13)

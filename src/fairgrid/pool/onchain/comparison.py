@@ -43,9 +43,12 @@ class Comparison:
         self._tasks = tasks
         self._seen_at: dict[str, tuple[ChainFacts, int]] = {}
         self._turn: deque[str] = deque()
+        self._agreed: dict[str, tuple[str, ChainFacts]] = {}
+        """As of which block (its hash) the chain said what is believed of a task, and what that was."""
 
     def begin_anew(self) -> None:
         """Compare all tasks next, those that were over, too: the chain may have taken back what ended them."""
+        self._agreed.clear()
         self._turn.clear()
         self._turn.extend(self._tasks())
 
@@ -60,9 +63,20 @@ class Comparison:
                 self._turn.extend(task.task_id for task in self._tasks().values() if not task.is_final)
             part = [self._turn.popleft() for _ in range(min(self._share(), len(self._turn)))]
             try:
-                await self.reconcile(*part)
+                await self.reconcile(*await self._worth_reading(part))
             except ServiceUnavailable:
                 self._turn.extendleft(reversed(part))
+
+    async def _worth_reading(self, part: Sequence[str]) -> list[str]:
+        """Those of which the chain may say something else than is believed."""
+        if not part:
+            return []
+        head, known = await self._chain.head(within_s=_COMPARE_S), self._tasks()
+        return [
+            name
+            for name in part
+            if (task := known.get(name)) is None or self._agreed.get(name) != (head.hash, task.facts)
+        ]
 
     def _share(self) -> int:
         """So many tasks a look that a round takes `_RECONCILE_S`, within the bound."""
@@ -87,7 +101,9 @@ class Comparison:
             if not tasks:
                 return
             before = await self._chain.head()
+            compared = {task.task_id: (before.hash, task.facts) for task in tasks if not task.is_rest}
             changed = await self.changed(tasks)
+            self._note_agreement(compared, changed)
             after = await self._chain.head() if self._confirmations else before
             if self._confirmations:
                 self._look_ahead(tasks, {task.task_id: facts for task, facts in changed})
@@ -102,6 +118,15 @@ class Comparison:
                         continue
                 self._seen_at.pop(task.task_id, None)
                 self._feed(ChainReconciled(task.task_id, facts))
+
+    def _note_agreement(
+        self, compared: dict[str, tuple[str, ChainFacts]], changed: Sequence[tuple[TaskState, ChainFacts]]
+    ) -> None:
+        """While the same block is the newest and the same is believed, these need not be compared again."""
+        live = self._tasks()
+        self._agreed = {name: known for name, known in self._agreed.items() if name in live} | compared
+        for task, _ in changed:
+            self._agreed.pop(task.task_id, None)
 
     def _look_ahead(self, tasks: Sequence[TaskState], changed: Mapping[str, ChainFacts]) -> None:
         """Tell of contributions that are mined and not deep enough, and of those that were and are there no more."""

@@ -239,7 +239,8 @@ class ChainWatcher:
                 if self._clock.now() >= self._identity_checked_at + _IDENTITY_EVERY_S:
                     await self.check_identity()
                     await self._remember_anchor()
-                head = await self._chain.head()
+                # What the follower of events was told a moment ago: the node is not asked twice for it.
+                head = await self._chain.head(within_s=2 * _TICK_S)
                 self.chain_time, now = head.timestamp, self._clock.now()
                 silence_s = now - self.answered_at if self.answered_at else 0.0
                 self.answered_at = now

@@ -41,6 +41,7 @@ from fairgrid.worker.computing.run_work import RunWork
 from fairgrid.worker.connection.cache_report import MIN_REPORTED_BYTES
 from fairgrid.worker.core.events import Computed
 from fairgrid.worker.core.held import HeldTask
+from fairgrid.worker.onchain.apps import KnownApps
 from fairgrid.worker.owner.policy import WorkerPolicy, refusal_of_app, refusal_of_memory
 
 __all__ = ["CACHE_FOLDER", "CHECKPOINT_FOLDER", "PARTIAL_FOLDER", "LocalRuntime", "LocalWork", "Storage"]
@@ -125,6 +126,7 @@ class LocalWork:
             partials=folder / PARTIAL_FOLDER,
             tally=self._tally,
         )
+        self._apps = KnownApps(chain)
         self._slots = slots
         self._permits = slots
         self._checkpoints = folder / CHECKPOINT_FOLDER
@@ -144,7 +146,7 @@ class LocalWork:
 
     async def check_app(self, deal: Deal) -> str | None:
         """Why the deal's app is not run here; None when it is. Reads the app from the chain."""
-        app = await self._chain.view_app(deal.app.pointer)
+        app = await self._apps.at(deal.app.pointer)
         installed = {name: (found.app_type, found.cid, found.sha256) for name, found in self._runtimes.items()}
         refusal = refusal_of_app(self._policy(), app, installed)
         if refusal is None and manifest_cid_of_params(deal.params) is None:
@@ -168,7 +170,7 @@ class LocalWork:
         await asyncio.to_thread(remove_tree, folder)
         data = await self._manifest_of(deal)
         manifest = await asyncio.to_thread(parse_manifest, data)
-        app = await self._chain.view_app(deal.app.pointer)
+        app = await self._apps.at(deal.app.pointer)
         if manifest.runtime != app.name:
             raise ManifestError(f"The manifest asks for runtime {manifest.runtime!r}, its app is {app.name!r}.")
         policy = self._policy()

@@ -19,15 +19,11 @@ class Depth:
         fact: object | None,
         block: int,
         *,
-        newest: int | None = None,
         blocks: int | None = None,
     ) -> bool:
         """True when ``fact`` has been so for ``confirmations`` blocks up to ``block``; None: there is no such fact.
 
-        ``blocks`` is another depth than the confirmations.
-
-        ``block`` was the newest before the fact was read, ``newest`` after it (None: no other): a fact that appeared in
-        between is not taken for older than it is.
+        ``blocks`` is another depth than the confirmations. The fact was read as of ``block``, not before or after it.
         """
         topics = self._since.setdefault(task_id, {})
         if fact is None:
@@ -35,7 +31,7 @@ class Depth:
             return False
         known = topics.get(topic)
         if known is None or known[0] != fact or block < known[1]:
-            known = topics[topic] = (fact, max(block, newest or block))
+            known = topics[topic] = (fact, block)
         return block - known[1] >= (self._confirmations if blocks is None else blocks)
 
     def forget(self, task_id: str) -> None:

@@ -208,15 +208,13 @@ class TransactionLost:
 
 @dataclass(frozen=True, slots=True)
 class ChainSeen:
-    """The task on chain, and this worker's contribution read after it; ``block`` and ``time`` were read before both,
-    ``newest`` is the block after both (0: not read again)."""
+    """The task on chain and this worker's contribution, both as of ``block``, whose timestamp is ``time``."""
 
     task_id: str
     block: int
     time: int
     task: Task
     contribution: Contribution
-    newest: int = 0
 
 
 @dataclass(frozen=True, slots=True)

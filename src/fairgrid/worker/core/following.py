@@ -25,10 +25,8 @@ def chain_seen(book: WorkerBook, held: HeldTask, event: ev.ChainSeen) -> list[ev
         return []
     task, status = event.task, event.task.status
     consensus = (task.consensus_value, task.reveal_deadline) if status in _CONSENSUS else None
-    agreed = book.depth.reached(held.task_id, "consensus", consensus, event.block, newest=event.newest)
-    over = book.depth.reached(
-        held.task_id, "end", status if status in _OVER else None, event.block, newest=event.newest
-    )
+    agreed = book.depth.reached(held.task_id, "consensus", consensus, event.block)
+    over = book.depth.reached(held.task_id, "end", status if status in _OVER else None, event.block)
     instructions: list[ev.Instruction] = []
     if held.opening_requested and held.salt and (agreed or (over and status is TaskStatus.FAILED)):
         held = replace(held, opening_requested=False, story=held.told("opened the seal"))

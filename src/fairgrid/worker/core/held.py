@@ -154,6 +154,25 @@ class HeldTask:
         return self.trust == 1 and (self.unopened or not self.count)
 
     @property
+    def may_follow_the_chain(self) -> bool:
+        """Whether its next step may come from the chain alone: it is looked at often then.
+
+        Before it has an authorisation, while it uploads and while it waits to be asked for its result, only the pool
+        moves it. A transaction under way is asked for by its hash.
+        """
+        if self.opening_requested or self.done_requested:
+            return True
+        match self.phase:
+            case Phase.CONTRIBUTED:
+                return True
+            case Phase.SEALED:
+                return bool(self.authorisation) or self.upload_requested
+            case Phase.REVEALED | Phase.UPLOADED:
+                return self.upload_requested
+            case _:
+                return False
+
+    @property
     def is_over(self) -> bool:
         """Whether it is only kept, in case that the chain takes the end of its task back."""
         return bool(self.outcome)

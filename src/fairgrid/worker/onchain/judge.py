@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
-from fairgrid.chain.interface import Chain
+from fairgrid.chain.interface import Chain, Snapshot, Wanted
 from fairgrid.errors import ServiceUnavailable
 from fairgrid.protocol.deadlines import contribution_deadline, final_deadline
 from fairgrid.protocol.rewards import distribute
-from fairgrid.protocol.views import ContributionStatus, Deal, Task, TaskStatus
+from fairgrid.protocol.views import Category, ContributionStatus, Deal, Task, TaskStatus
 from fairgrid.worker.core.held import HeldTask
+from fairgrid.worker.onchain.settled import Settled
 from fairgrid.worker.owner.policy import Terms, WorkerPolicy, refusal_of_deal
 from fairgrid.worker.records.store import WorkerStore
 
@@ -29,17 +30,8 @@ class Judge:
         self._store = store
         self._policy = policy
         self._workerpool = workerpool
-
-    async def deal(self, held: HeldTask) -> Deal:
-        """The deal of a task.
-
-        Raises:
-            ServiceUnavailable: the chain does not answer, or does not know it (yet).
-        """
-        deal = await self._chain.view_deal(held.deal_id)
-        if deal is None:
-            raise self._unknown(f"deal {held.deal_id}")
-        return deal
+        self._deals: Settled[str, Deal] = Settled()
+        self._categories: Settled[int, Category] = Settled()
 
     async def judged(self, held: HeldTask, *, reserved: int = 0) -> tuple[Deal, Task, str | None]:
         """Deal and task, and why the owner's policy, the deposit or the chain speak against the task now.
@@ -49,10 +41,16 @@ class Judge:
         Raises:
             ServiceUnavailable: the chain does not answer, or does not know deal or task (yet).
         """
-        head = await self._chain.head()
-        deal = await self.deal(held)
-        task = await self.task(held, deal)
-        account = await self._chain.view_account(self._worker)
+        seen = await self._chain.snapshot(
+            Wanted(
+                deals=self._unsettled(held.deal_id),
+                tasks=(held.task_id,),
+                accounts=(self._worker,),
+                lanes=(held.deal_id,) if held.unopened else (),
+            )
+        )
+        deal = self._deal_in(seen, held.deal_id)
+        task = await self._task_in(seen, held, deal)
         terms = Terms(
             deal_id=held.deal_id,
             leased_task_id=held.task_id,
@@ -60,25 +58,35 @@ class Judge:
             count=held.count,
             deal=deal,
             task=task,
-            chain_time=head.timestamp,
+            chain_time=seen.block.timestamp,
             workerpool=self._workerpool,
-            spendable_stake=account.stake - reserved,
+            spendable_stake=seen.accounts[self._worker].stake - reserved,
             record=await asyncio.to_thread(self._store.pool_record, deal.workerpool.pointer),
         )
         return deal, task, refusal_of_deal(self._policy(), terms)
 
-    async def task(self, held: HeldTask, deal: Deal) -> Task:
-        """The task on chain; a run that is still to be opened is shown as it would be if it were opened now.
+    def _unsettled(self, deal_id: str) -> tuple[str, ...]:
+        return (deal_id,) if self._deals.get(deal_id) is None else ()
 
-        Raises:
-            ServiceUnavailable: the chain does not answer, or does not know the task (yet).
-        """
-        task = await self._chain.view_task(held.task_id)
+    def _deal_in(self, seen: Snapshot, deal_id: str) -> Deal:
+        if deal_id not in seen.deals:
+            settled = self._deals.get(deal_id)
+            assert settled is not None, "it was asked for, or was settled"
+            return settled
+        deal = seen.deals[deal_id]
+        if deal is None:
+            raise self._unknown(f"deal {deal_id}")
+        self._deals.saw(deal_id, deal, seen.block.number)
+        return deal
+
+    async def _task_in(self, seen: Snapshot, held: HeldTask, deal: Deal) -> Task:
+        """The task on chain; a run that is still to be opened is shown as it would be if it were opened now."""
+        task = seen.tasks[held.task_id]
         if task.status is not TaskStatus.UNSET:
             return task
-        lane = await self._chain.view_lane(held.deal_id) if held.unopened else None
+        lane = seen.lanes.get(held.deal_id)
         if lane is not None and lane.in_batch_lane and not lane.refunded and lane.cursor <= held.index:
-            timeref = (await self._chain.view_category(deal.category)).timeref
+            timeref = (await self._category(deal.category, seen.block.number)).timeref
             return replace(
                 task,
                 status=TaskStatus.ACTIVE,
@@ -92,20 +100,29 @@ class Judge:
             raise self._unknown(f"task {held.task_id}")
         return task
 
+    async def _category(self, number: int, block: int) -> Category:
+        category = self._categories.get(number)
+        if category is None:
+            category = await self._chain.view_category(number)
+            self._categories.saw(number, category, block)
+        return category
+
     async def earnings(self, held: HeldTask, task: Task) -> int:
         """This worker's reward (nRLC) for a task that is over.
 
         Raises:
-            ServiceUnavailable: the chain does not answer.
+            ServiceUnavailable: the chain does not answer, or does not know the deal.
         """
         if task.status is not TaskStatus.COMPLETED or self._worker not in task.contributors:
             return 0
-        deal = await self.deal(held)
-        weights: list[int | None] = []
-        for contributor in task.contributors:
-            contribution = await self._chain.view_contribution(held.task_id, contributor)
-            # Who finalized at once has no weight, and everything.
-            weights.append((contribution.weight or 1) if contribution.status is ContributionStatus.PROVED else None)
+        pairs = tuple((held.task_id, contributor) for contributor in task.contributors)
+        seen = await self._chain.snapshot(Wanted(deals=self._unsettled(held.deal_id), contributions=pairs))
+        deal = self._deal_in(seen, held.deal_id)
+        # Who finalized at once has no weight, and everything.
+        weights = [
+            (contribution.weight or 1) if contribution.status is ContributionStatus.PROVED else None
+            for contribution in (seen.contributions[pair] for pair in pairs)
+        ]
         split = distribute(
             workerpool_price=deal.workerpool.price * held.units,
             stake=deal.worker_stake * held.units,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fairgrid.chain.interface import Block, Chain
+from fairgrid.chain.interface import Block, Chain, Wanted
 
 __all__ = ["Rewrites"]
 
@@ -24,12 +24,14 @@ class Rewrites:
         Raises:
             ServiceUnavailable: the chain does not answer; it is asked about the same blocks at the next look.
         """
-        head = await self._chain.head()
         noted = dict(self._noted)
-        rewritten = False
-        for block_hash, number in noted.items():
-            if await self._chain.block_hash(number) != block_hash:
-                rewritten = True
+        only = next(iter(noted)) if len(noted) == 1 else ""
+        seen = await self._chain.snapshot(Wanted(blocks=tuple(dict.fromkeys(noted.values()))), since=only)
+        head = seen.block
+        # A lone noted block that is the newest still is there; of any other its height tells.
+        rewritten = head.hash != only and any(
+            seen.hashes.get(number) != block_hash for block_hash, number in noted.items()
+        )
         for block_hash in noted:
             self._noted.pop(block_hash, None)
         self.note(head)

@@ -190,11 +190,12 @@ class Transactions:
     async def _mined(
         self, task_id: str, step: Step, versions: Sequence[SignedTransaction]
     ) -> ev.TransactionMined | None:
-        for version in reversed(versions):
-            try:
-                receipt = await self._chain.receipt(version.hash)
-            except ServiceUnavailable:
-                return None
-            if receipt is not None:
-                return ev.TransactionMined(task_id, step, version.hash, receipt.block.number, receipt.succeeded)
+        hashes = [version.hash for version in reversed(versions)]
+        try:
+            found = await self._chain.mined(hashes)
+        except ServiceUnavailable:
+            return None
+        for mined in found:
+            if mined is not None:
+                return ev.TransactionMined(task_id, step, mined.tx_hash, mined.block_number, mined.succeeded)
         return None
