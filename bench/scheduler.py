@@ -40,6 +40,7 @@ from fairgrid.pool.observability.meter import PoolMeter
 from fairgrid.pool.observability.telling import GroupTeller
 from fairgrid.pool.processes.collector import collecting_rarely
 from fairgrid.pool.records import schema
+from fairgrid.pool.records.places import tag_of
 from fairgrid.pool.records.store import PoolStore
 from fairgrid.pool.work_loop import WorkLoop
 
@@ -282,24 +283,39 @@ async def flat(database: str, stored: Sequence[int], tasks: int) -> list[dict[st
 
 
 def _fill(connection: sa.Connection, wanted: int) -> None:
-    """Copy a finished task with a transaction until there are ``wanted``."""
+    """Copy a finished task with two transactions, each in a deal of its own, until there are ``wanted``."""
     have, last = connection.execute(sa.select(sa.func.count(), sa.func.max(schema.tasks.c.number))).one()
+    sent = connection.execute(sa.select(sa.func.max(schema.effects.c.number))).scalar_one()
     random = "lower(hex(randomblob(32)))"
+    place = "tag_of({name}) | ({number} / 4096 << 40)"
     series = "WITH RECURSIVE s(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s WHERE i < {})"
     if connection.dialect.name == "postgresql":
         random = "md5(random()::text) || md5(random()::text)"
         series = "WITH s(i) AS (SELECT generate_series(1, {}))"
+        place = "('x' || substr({name}, 3, 10))::bit(40)::bigint | ({number} / 4096 << 40)"
+    else:
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        driver.create_function("tag_of", 1, tag_of, deterministic=True)
     if wanted <= have:
         return
+    columns = "task_index, phase, settled, created_at, updated_at, document, story"
     connection.exec_driver_sql(
-        f"INSERT INTO pool_task {series.format(wanted - have)} SELECT {last} + i, '0x' || {random}, deal_id, "
-        f"task_index, phase, settled, created_at, updated_at, document, story FROM s, pool_task WHERE number = 1"
+        f"INSERT INTO pool_task (number, place, task_id, deal_id, {columns}) "
+        f"{series.format(wanted - have)}, made AS MATERIALIZED "
+        f"(SELECT {last} + i AS made_number, '0x' || {random} AS made_id, '0x' || {random} AS made_deal FROM s) "
+        f"SELECT made_number, "
+        f"{place.format(name='made_id', number='made_number')}, made_id, made_deal, {columns} "
+        "FROM made, pool_task WHERE number = 1"
     )
-    connection.exec_driver_sql(
-        "INSERT INTO pool_effect (key, task_id, kind, status, attempt, created_at, document, error) "
-        "SELECT t.task_id || '/finalize', t.task_id, e.kind, 'mined', 1, e.created_at, e.document, '' "
-        f"FROM pool_task t, (SELECT * FROM pool_effect LIMIT 1) e WHERE t.number > {last}"
-    )
+    for step, kind in enumerate(("initialize", "finalize")):
+        number = f"({sent} + 2 * (t.number - {last}) - 1 + {step})"
+        connection.exec_driver_sql(
+            "INSERT INTO pool_effect (number, place, key, task_id, kind, status, attempt, created_at, document, error) "
+            f"SELECT {number}, {place.format(name='t.task_id', number=number)}, t.task_id || '/{kind}', t.task_id, "
+            "e.kind, 'mined', 1, e.created_at, e.document, '' "
+            f"FROM pool_task t, (SELECT * FROM pool_effect LIMIT 1) e WHERE t.number > {last}"
+        )
 
 
 # --- telling ------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 from fairgrid.cli.csv_text import csv_text
 from fairgrid.cli.main import main
 from fairgrid.pool.core.accounts import Account, Correction
-from fairgrid.pool.records.account_store import write_accounts, write_corrections
+from fairgrid.pool.records.account_store import AccountKeeper, write_corrections
 from fairgrid.pool.records.store import PoolStore
 
 ALICE, BOB = "0x" + "a1" * 20, "0x" + "b0" * 20
@@ -22,8 +22,8 @@ def folder(tmp_path: Path) -> Path:
     """A pool's folder with two days of accounts."""
     store = PoolStore.open(tmp_path / "pool.db")
     with store.engine.begin() as connection:
-        write_accounts(connection, "2026-01-01", [Account("requester", ALICE, tasks=2, completed=1, nrlc=10)])
-        write_accounts(
+        AccountKeeper().write(connection, "2026-01-01", [Account("requester", ALICE, tasks=2, completed=1, nrlc=10)])
+        AccountKeeper().write(
             connection,
             "2026-01-02",
             [

@@ -28,7 +28,8 @@ __all__ = ["Uint256", "migrate", "open_engine", "open_migrated", "version_table"
 
 _UINT256_LIMIT = 1 << 256
 _BUSY_TIMEOUT_MS = 10_000
-_CHECKPOINT_PAGES = 8_192
+_CHECKPOINT_BYTES = 32 * 1_024 * 1_024
+_PAGE_BYTES = 4_096
 _CACHE_KIB = 32 * 1_024
 _MIGRATION_LOCK = 0x46616972  # any number that nobody else locks
 _POSTGRESQL: dict[str, Any] = {
@@ -72,13 +73,16 @@ class Uint256(TypeDecorator[int]):
         return None if value is None else int(value, 16)
 
 
-def open_engine(database: str | Path) -> Engine:
+def open_engine(database: str | Path, *, page_bytes: int = _PAGE_BYTES) -> Engine:
     """An engine for a SQLite file (a path), for PostgreSQL (``postgresql://user@host/name``), or for any SQLAlchemy URL
     (``sqlite://`` is a database in memory).
 
     SQLite is opened with write-ahead log, foreign keys on, and a wait of 10 s for a lock. A transaction takes the write
     lock when it begins, so that it never fails half-way for want of it; one that only reads says so with
     ``engine.connect().execution_options(read_only=True)`` and then blocks nobody. Close with ``engine.dispose()``.
+
+    ``page_bytes`` is the page of a SQLite file that is new (a power of two from 512 to 65,536): large ones suit whoever
+    writes much at once and side by side. A file that is there keeps its own.
 
     Raises:
         UsageError: the URL cannot be understood, or its driver is not installed.
@@ -107,17 +111,17 @@ def open_engine(database: str | Path) -> Engine:
             remedy = "PostgreSQL needs its driver: pip install 'fairgrid[postgres]'"
         raise UsageError(f"The database {without_password(url)} cannot be opened ({error}). {remedy}") from error
     if engine.dialect.name == "sqlite":
-        _prepare_sqlite(engine)
+        _prepare_sqlite(engine, page_bytes)
     return engine
 
 
-def open_migrated(database: str | Path, package: str) -> Engine:
+def open_migrated(database: str | Path, package: str, *, page_bytes: int = _PAGE_BYTES) -> Engine:
     """`open_engine`, then `migrate` to the newest revision of ``package``; nothing stays open if that fails.
 
     Raises:
         everything of the two.
     """
-    engine = open_engine(database)
+    engine = open_engine(database, page_bytes=page_bytes)
     try:
         migrate(engine, package)
     except BaseException:
@@ -188,17 +192,20 @@ def _escaped(path: Path) -> str:
     return str(path).replace("%", "%%")
 
 
-def _prepare_sqlite(engine: Engine) -> None:
+def _prepare_sqlite(engine: Engine, page_bytes: int) -> None:
     @event.listens_for(engine, "connect")
     def on_connect(connection: sqlite3.Connection, _record: object) -> None:
         # The driver would begin transactions by itself, late and not before DDL: we begin them below.
         connection.isolation_level = None
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
+        # This counts for a new file only, and before the journal is made.
+        cursor.execute(f"PRAGMA page_size = {page_bytes}")
         cursor.execute("PRAGMA journal_mode = WAL")
         cursor.execute("PRAGMA synchronous = FULL")
         # Pages that many transactions touch reach the file once: a checkpoint comes every 32 MiB of log, not every 4.
-        cursor.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+        page = cursor.execute("PRAGMA page_size").fetchone()[0]
+        cursor.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_BYTES // page}")
         cursor.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.close()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from fairgrid.errors import UsageError
 from fairgrid.pool.administration.operations import WHOLE_POOL, Act, Drain, Operations, Replayed, Setting
@@ -115,7 +115,7 @@ def test_tasks_are_found_by_each_filter_and_by_several(store: PoolStore) -> None
     world.run_until_final(ids[0])
     tasks = [world.machine.tasks[task] for task in ids]
     for number, task in enumerate(tasks):
-        deal = dataclasses.replace(task.deal, app=address("app" if number else "other app"))
+        deal = replace(task.deal, app=address("app" if number else "other app"))
         bag = Bag(deal, 0, 1, float(number), begun=1)
         rows, bags = {task.task_id: TaskRow.of(task)}, {deal.deal_id: BagRow.of(bag)}
         store.commit(Commit(at=float(number), tasks=rows, bags=bags, lines=list(task.story)))

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from fairgrid.pool.core.events import ChainReconciled, DealMatched, DealUndone
 from fairgrid.pool.core.instructions import Claim, Initialize, SendLease

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from fairgrid.pool.core.fair_matcher import FairMatcher
 from fairgrid.pool.core.instructions import Initialize, SendLease

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 from msgspec.structs import replace
 
@@ -307,7 +305,7 @@ def test_a_deal_that_comes_back_in_another_block_is_worked_on_with_its_new_deadl
     world.feed(DealUndone(terms.deal_id))
     world.on_send = lambda instruction: False
     world.pending.clear()
-    again = dataclasses.replace(terms, start_time=terms.start_time + 3)
+    again = replace(terms, start_time=terms.start_time + 3)
     world.deals[task] = again
     world.feed(DealMatched(again, 0, 1))
     assert world.machine.tasks[task].deal == again

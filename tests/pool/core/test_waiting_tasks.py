@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from fairgrid.pool.core.events import DealMatched, DealUndone, DependenciesMet, DependencyFailed
 from fairgrid.pool.core.instructions import AwaitDependencies, Claim, Initialize, OpenRun, RefundRest, SendLease

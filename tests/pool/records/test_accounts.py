@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from fairgrid.pool.core.events import ChainReconciled, Event
 from fairgrid.pool.core.phases import Phase
 from fairgrid.pool.core.policy import Policy
 from fairgrid.pool.core.state import ChainFacts
-from fairgrid.pool.records.account_store import AccountStore, usage, write_accounts, write_corrections
+from fairgrid.pool.records.account_store import AccountKeeper, AccountStore, usage, write_corrections
 from fairgrid.pool.records.rows import Commit
 from fairgrid.pool.records.store import PoolStore
 from fairgrid.protocol.usage import Usage
@@ -172,7 +171,7 @@ def test_usage_of_a_day_is_added_to_what_the_day_had(database: str) -> None:
                 for name in range(number + 1)
             ]
             with store.engine.begin() as connection:
-                write_accounts(connection, "2026-01-01", [*added, *added])
+                AccountKeeper().write(connection, "2026-01-01", [*added, *added])
         first = sums(store, "worker")[address("worker 0")]
         accounts = AccountStore(store.engine)
         assert (first.tasks, first.cpu_ms, first.peak_memory_bytes, first.nrlc) == (6, 30, 2, 6 << 70)
@@ -188,7 +187,7 @@ def test_usage_of_a_day_is_added_to_what_the_day_had(database: str) -> None:
 def test_a_task_of_one_transaction_is_paid_though_the_hub_weighs_its_contribution_as_nothing() -> None:
     world = World(honest(1))
     task = world.run_until_final(world.deal(1))
-    task.deal = dataclasses.replace(task.deal, price=1_000, pool_percent=5)
+    task.deal = replace(task.deal, price=1_000, pool_percent=5)
     (seen,) = task.facts.contributions
     task.facts = task.facts.with_contribution(replace(seen, weight=1))
     accounts = {(account.kind, account.subject): account.nrlc for account in accounts_of(task, IDENTITY.workerpool)}
@@ -311,7 +310,7 @@ def test_a_correction_may_make_a_day_negative_and_is_forgotten_with_its_day(data
             "worker", address("w"), tasks=1, completed=1, leases=1, cpu_ms=5, peak_memory_bytes=9, nrlc=70
         )
         with store.engine.begin() as connection:
-            write_accounts(connection, "2026-01-01", [account])
+            AccountKeeper().write(connection, "2026-01-01", [account])
             write_corrections(connection, 1_767_312_000.0, [Correction("0x" + "ab" * 32, "why", (account,))])
         accounts = AccountStore(store.engine)
         first, second = accounts.days("worker")

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -248,8 +247,8 @@ def test_old_rows_are_purged_in_steps_and_young_or_live_ones_stay(store: PoolSto
                 instructions=[Claim(task.task_id)],
             )
         )
-    # Two tasks and two rows of the journal are older than 3, one of each goes at a time.
-    assert [store.purge(3.0, limit=1) for _ in range(3)] == [2, 2, 0]
+    # Two tasks, two rows of the journal and two transactions are older than 3; one of the first two goes at a time.
+    assert [store.purge(3.0, limit=1) for _ in range(3)] == [4, 2, 0]
     assert store.known_tasks([task.task_id for task in (*finished, live)]) == {
         finished[2].task_id: True,
         live.task_id: False,
@@ -436,7 +435,7 @@ def test_no_older_record_takes_a_task_back_that_is_over(store: PoolStore, databa
 
 def test_numbers_beyond_64_bits_survive_a_crash(store: PoolStore, database: str) -> None:
     _, task = _a_task()
-    big = replace(task, index=(1 << 256) - 1, deal=dataclasses.replace(task.deal, price=1 << 200))
+    big = replace(task, index=(1 << 256) - 1, deal=replace(task.deal, price=1 << 200))
     store.commit(Commit(at=1.0, tasks={big.task_id: TaskRow.of(big)}))
     again = PoolStore.open(database)
     try:

@@ -124,6 +124,7 @@ class _Job:
     process: subprocess.Popen[bytes] | None = None
     state: str = "Pending"
     code: int = 0
+    why: tuple[str, str] = ("", "")
 
 
 @dataclass
@@ -134,6 +135,8 @@ class FakeKubernetes:
     starts: bool = True
     refuses: int = 0
     """So many of the next calls are answered with 503."""
+    quota: int | None = None
+    """So many Jobs are admitted."""
     jobs: dict[str, _Job] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     manifests: list[dict[str, Any]] = field(default_factory=list)
@@ -146,6 +149,8 @@ class FakeKubernetes:
             return 422, {"kind": "Status", "message": f"{error.json_path}: {error.message}"}
         name = manifest["metadata"]["name"]
         with self.lock:
+            if self.quota is not None and len(self.jobs) >= self.quota:
+                return 403, {"kind": "Status", "message": "exceeded quota: jobs"}
             if name in self.jobs:
                 return 409, {"kind": "Status", "message": "already exists"}
             job = self.jobs[name] = _Job(manifest)
@@ -154,9 +159,9 @@ class FakeKubernetes:
             threading.Thread(target=self._run, args=(job,), daemon=True).start()
         return 201, self._shown(job)
 
-    def lose_node_of(self, name: str) -> None:
-        """The pod's node is gone: its process ends, the Job fails."""
-        self.jobs[name].state = "Lost"
+    def lose_node_of(self, name: str, reason: str = "PodFailurePolicy", message: str = "node lost") -> None:
+        """The pod's node is gone, or what else the reason says: its process ends, the Job fails."""
+        self.jobs[name].state, self.jobs[name].why = "Lost", (reason, message)
         process = self.jobs[name].process
         if process is not None:
             process.kill()
@@ -194,7 +199,7 @@ class FakeKubernetes:
             reason = "BackoffLimitExceeded" if job.state == "Failed" else None
             conditions = [{"type": job.state, "status": "True", "reason": reason}]
         if job.state == "Lost":
-            conditions = [{"type": "Failed", "status": "True", "reason": "PodFailurePolicy", "message": "node lost"}]
+            conditions = [{"type": "Failed", "status": "True", "reason": job.why[0], "message": job.why[1]}]
         return {**job.manifest, "status": {"conditions": conditions}}
 
     def _pod(self, job: _Job) -> dict[str, Any]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+
+import psutil
 
 from fairgrid.runtime.engines.interface import CellUse
 from fairgrid.runtime.interface import Limits, SandboxJob
 
-__all__ = ["SCRIPT", "Uses", "gpu_teller", "job_in", "until"]
+__all__ = ["SCRIPT", "Uses", "cells_below", "endless_in", "gpu_teller", "job_in", "until"]
 
 SCRIPT = "import sys, random; open('/iexec_out/r', 'w').write(f'{sys.argv[1:]} {random.random()}'); print('hi')"
 
@@ -28,6 +31,12 @@ def job_in(folder: Path, script: str = SCRIPT, *, wall_s: float = 50.0) -> Sandb
         seed=bytes(range(32)),
         limits=Limits(fuel=10**10, wall_s=wall_s),
     )
+
+
+def endless_in(folder: Path) -> SandboxJob:
+    """A job that runs until somebody ends it."""
+    job = job_in(folder, "while True: pass", wall_s=200.0)
+    return replace(job, limits=replace(job.limits, fuel=10**15))
 
 
 def gpu_teller(folder: Path) -> str:
@@ -55,3 +64,13 @@ async def until(condition: Callable[[], object], within_s: float = 50.0) -> None
     async with asyncio.timeout(within_s):
         while not await asyncio.to_thread(condition):  # noqa: ASYNC110 - it may be anything
             await asyncio.sleep(0.1)
+
+
+def cells_below(folder: Path) -> list[int]:
+    """Processes of this machine that run a cell of that folder."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if any("engines.cell" in word for word in words) and any(str(folder) in word for word in words):
+            found.append(process.pid)
+    return found

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.runtime.engines.slurm_cluster import free_ports
 
-__all__ = ["running_dask", "running_ray"]
+__all__ = ["another_dask_worker", "running_dask", "running_ray"]
 
 _READY_S = 120.0
 _RAY_STARTS = 5
@@ -61,6 +61,24 @@ def running_dask() -> Iterator[str]:
                     process.kill()
                     process.wait()
             log.close()
+
+
+@contextmanager
+def another_dask_worker(address: str) -> Iterator[None]:
+    """One more worker of a Dask that runs, for the time of the block."""
+    with tempfile.TemporaryDirectory(prefix="fgdask-") as folder:
+        worker = subprocess.Popen(
+            [*_dask("worker"), address, *_WORKER, "--local-directory", folder],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=folder,
+        )
+        try:
+            yield
+        finally:
+            worker.kill()
+            worker.wait()
 
 
 def _described_machine(folder: Path) -> Path:

@@ -77,6 +77,10 @@ class SlurmCluster:
         """Names of the jobs that are in these states."""
         return self.command("squeue", "-h", "-r", f"--states={states}", "-o", "%j").split()
 
+    def ids(self, states: str = "PENDING,RUNNING,COMPLETING") -> list[str]:
+        """Slurm's ids of the jobs that are in these states."""
+        return self.command("squeue", "-h", "-r", f"--states={states}", "-o", "%i").split()
+
     def start(self, daemon: str) -> None:
         """Start ``munged``, ``slurmctld`` or ``slurmd``, in the foreground of its own session."""
         munge = self.folder / "munge"

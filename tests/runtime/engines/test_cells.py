@@ -13,7 +13,8 @@ import psutil
 import pytest
 
 from fairgrid.errors import HostFailure
-from fairgrid.runtime.engines.cell_files import read_job, read_outcome, write_job, write_outcome
+from fairgrid.runtime.engines.cell import run_cell
+from fairgrid.runtime.engines.cell_files import read_job, read_outcome, write_job, write_outcome, write_trial
 from fairgrid.runtime.engines.interface import Cell, CellUse
 from fairgrid.runtime.engines.local import LocalEngine
 from fairgrid.runtime.engines.sandbox import EngineSandbox
@@ -132,3 +133,12 @@ def test_a_cell_of_the_default_level_loads_nothing_that_costs_more_than_its_own_
     )
     said = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=50, check=True)
     assert said.stdout.split() == []
+
+
+async def test_a_cell_that_its_engine_starts_a_second_time_does_not_run(tmp_path: Path) -> None:
+    write_trial(tmp_path, [])
+    await run_cell(tmp_path)
+    (tmp_path / "tried.json").unlink()
+    with pytest.raises(HostFailure, match=r"begun before, on .*can be run again"):
+        await run_cell(tmp_path)
+    assert not (tmp_path / "tried.json").exists()

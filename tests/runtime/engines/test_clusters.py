@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +20,8 @@ from fairgrid.runtime.engines.sandbox import EngineSandbox
 from fairgrid.runtime.engines.trial import tried_on
 from fairgrid.runtime.interface import Stop
 from fairgrid.runtime.wasm.interpreters import InstalledRuntime
-from tests.runtime.engines.jobs import Uses, gpu_teller, job_in, until
+from tests.runtime.engines.jobs import Uses, cells_below, endless_in, gpu_teller, job_in, until
+from tests.runtime.engines.other_clusters import another_dask_worker, running_dask
 
 pytestmark = [
     pytest.mark.timeout(240),
@@ -97,6 +100,36 @@ async def test_a_cell_that_is_cancelled_ends_on_its_node(
     await until(lambda: not cells_below(tmp_path), 60)
 
 
+async def test_a_ray_process_that_is_killed_is_a_lost_cell_that_says_so(
+    ray_address: str, tmp_path: Path, installed_runtime: InstalledRuntime
+) -> None:
+    options = EngineOptions(kind=EngineKind.RAY, address=ray_address, memory_overhead_bytes=64 << 20)
+    async with opened_engine(options, tmp_path / "engine", prefix="fairgrid-test") as engine:
+        running = asyncio.ensure_future(EngineSandbox(engine, installed_runtime.runtime_id).run(endless_in(tmp_path)))
+        await until(lambda: list(tmp_path.glob("cell-*/place.json")), 120)
+        (cell,) = cells_below(tmp_path)
+        os.kill(psutil.Process(cell).ppid(), signal.SIGKILL)
+        with pytest.raises(HostFailure, match=r"was lost: .*can be run again"):
+            await running
+    await until(lambda: not cells_below(tmp_path), 60)
+
+
+async def test_a_cell_whose_dask_worker_died_is_not_run_again_by_the_cluster(
+    tmp_path: Path, installed_runtime: InstalledRuntime
+) -> None:
+    with running_dask() as address:
+        options = EngineOptions(kind=EngineKind.DASK, address=address, memory_overhead_bytes=64 << 20)
+        async with opened_engine(options, tmp_path / "engine", prefix="fairgrid-test") as engine:
+            sandbox = EngineSandbox(engine, installed_runtime.runtime_id)
+            running = asyncio.ensure_future(sandbox.run(endless_in(tmp_path)))
+            await until(lambda: list(tmp_path.glob("cell-*/place.json")), 120)
+            (cell,) = cells_below(tmp_path)
+            os.kill(psutil.Process(cell).ppid(), signal.SIGKILL)
+            await until(lambda: not cells_below(tmp_path), 60)
+            with another_dask_worker(address), pytest.raises(HostFailure, match=r"begun before.*can be run again"):
+                await running
+
+
 async def test_closing_ends_every_cell(
     options: EngineOptions, tmp_path: Path, installed_runtime: InstalledRuntime
 ) -> None:
@@ -132,12 +165,3 @@ async def test_a_cluster_that_does_not_answer_is_told_with_its_address(kind: Eng
     with pytest.raises(HostFailure, match=r"127\.0\.0\.1:1 cannot be joined"):
         async with opened_engine(absent, tmp_path / "engine", prefix="fairgrid-test"):
             pass
-
-
-def cells_below(folder: Path) -> list[int]:
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        words = process.info["cmdline"] or []
-        if any("engines.cell" in word for word in words) and any(str(folder) in word for word in words):
-            found.append(process.pid)
-    return found

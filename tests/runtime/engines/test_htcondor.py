@@ -39,6 +39,7 @@ class _Job:
     process: subprocess.Popen[bytes] | None = None
     status: int = 1
     hold: str = ""
+    hold_code: int = 0
 
 
 @dataclass
@@ -68,20 +69,24 @@ class FakeSchedd:
         for engine_id, job in list(self.jobs.items()):
             if job.process is not None and job.status == 2 and job.process.poll() is not None:
                 del self.jobs[engine_id]
-        return [
+        ads = [
             {
                 "ClusterId": int(engine_id.split(".")[0]),
                 "ProcId": int(engine_id.split(".")[1]),
                 "JobStatus": job.status,
                 "HoldReason": job.hold,
-                "RemoteHost": "slot1@node-1",
+                "HoldReasonCode": job.hold_code,
+                # What held or idle jobs do not have any more.
+                **({"RemoteHost": "slot1@node-1"} if job.status == 2 else {"LastRemoteHost": "slot1@node-1"}),
             }
             for engine_id, job in self.jobs.items()
             if job.description["My.FairgridWorker"] == f'"{found[1]}"'
         ]
+        return [{name: value for name, value in ad.items() if name in projection} for ad in ads]
 
     def act(self, action: Any, what: Any, reason: str) -> None:
-        ids = [f"{ad['ClusterId']}.{ad['ProcId']}" for ad in self.query(what, [])] if isinstance(what, str) else what
+        names = ["ClusterId", "ProcId"]
+        ids = [f"{ad['ClusterId']}.{ad['ProcId']}" for ad in self.query(what, names)] if isinstance(what, str) else what
         for engine_id in ids:
             job = self.jobs.pop(engine_id, None)
             if job is not None and job.process is not None:
@@ -133,16 +138,40 @@ async def test_a_cell_that_is_cancelled_is_removed(tmp_path: Path, installed_run
     await engine.close()
 
 
-async def test_a_job_that_is_held_is_lost_with_the_reason_and_removed(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (3, "its node was lost, or it had to make room: evicted"),
+        (34, "it used more than it was given: evicted"),
+        (47, "HTCondor ended it at its time limit: evicted"),
+        (6, "HTCondor holds it: evicted"),
+    ],
+)
+async def test_a_job_that_is_held_is_lost_with_the_reason_and_removed(tmp_path: Path, code: int, words: str) -> None:
     schedd = FakeSchedd(starts=False)
     engine = engine_on(schedd)
     running = asyncio.ensure_future(engine.run(Cell("fairgrid-test-x", tmp_path, 10.0, 1 << 20)))
     await until(lambda: schedd.jobs)
     (job,) = schedd.jobs.values()
-    job.hold, job.status = "evicted", 5
-    with pytest.raises(HostFailure, match="HTCondor holds it: evicted"):
+    job.hold, job.hold_code, job.status = "evicted", code, 5
+    with pytest.raises(HostFailure, match=f"on node-1 ended without an outcome: {words}"):
         await running
     await until(lambda: not schedd.jobs)
+    await engine.close()
+
+
+async def test_a_schedd_that_refuses_a_submission_is_told_in_its_words(tmp_path: Path) -> None:
+    schedd = FakeSchedd()
+
+    def refuse(description: Any, itemdata: Iterator[dict[str, str]]) -> Any:
+        schedd.submissions += 1
+        raise RuntimeError("Number of submitted jobs would exceed MAX_JOBS_SUBMITTED")
+
+    schedd.submit = refuse  # type: ignore[method-assign]
+    engine = engine_on(schedd)
+    with pytest.raises(HostFailure, match=r"did not take the cell.*MAX_JOBS_SUBMITTED"):
+        await engine.run(Cell("fairgrid-test-x", tmp_path, 10.0, 1 << 20))
+    assert schedd.submissions == 4, "it may be full for a moment only"
     await engine.close()
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import kubernetes
@@ -98,6 +100,50 @@ async def test_a_lost_node_is_a_failure_that_says_so(
     fake.lose_node_of(next(iter(fake.jobs)))
     with pytest.raises(HostFailure, match=r"on node-1 .*node lost.*can be run again"):
         await running
+
+
+async def test_a_job_at_its_deadline_is_a_failure_that_says_so(
+    engine: QueueEngine, fake: FakeKubernetes, tmp_path: Path, installed_runtime: InstalledRuntime
+) -> None:
+    sandbox = EngineSandbox(engine, installed_runtime.runtime_id, prefix=PREFIX)
+    running = asyncio.ensure_future(sandbox.run(job_in(tmp_path / "job", "while True: pass")))
+    await until(lambda: list(tmp_path.glob("job/cell-*/place.json")))
+    fake.lose_node_of(next(iter(fake.jobs)), "DeadlineExceeded", "Job was active longer than specified deadline")
+    with pytest.raises(HostFailure, match=r"DeadlineExceeded; Job was active longer.*can be run again"):
+        await running
+
+
+async def test_a_job_that_the_cluster_does_not_admit_is_told_in_its_words_and_leaves_nothing(
+    engine: QueueEngine, fake: FakeKubernetes, tmp_path: Path
+) -> None:
+    fake.quota = 0
+    with pytest.raises(HostFailure, match=r"did not take the cell.*403.*exceeded quota"):
+        await engine.run(Cell("fairgrid-test-x", tmp_path, 10.0, 1 << 20))
+    assert not fake.jobs
+
+
+def test_every_word_of_a_manifest_is_one_of_the_official_job_v1(tmp_path: Path) -> None:
+    words = ("priorityClassName=low", "runtimeClassName=kata", "schedulerName=other", "imagePullSecret=p")
+    submit = ("nodeSelector.disk=ssd", "toleration.dedicated=grid:NoSchedule", *words)
+    options = replace(options_of(tmp_path), submit=submit)
+    cell = Cell("fairgrid-test-x", tmp_path, 10.0, 1 << 30, cpus=2, gpus=1)
+    manifest = job_manifest(cell, options, prefix=PREFIX, python=options.python)
+    assert known_to_the_client(manifest) == manifest
+    pod = manifest["spec"]["template"]["spec"]
+    assert pod["automountServiceAccountToken"] is False and "serviceAccountName" not in pod
+    assert not any("serviceAccountToken" in str(volume) for volume in pod["volumes"])
+    # The client's own model drops what it does not know, so a word that is mistyped shows.
+    pod["automountServiceAccountTokens"] = False
+    assert known_to_the_client(manifest) != manifest
+
+
+def known_to_the_client(manifest: dict[str, Any]) -> Any:
+    client = kubernetes.client.ApiClient(kubernetes.client.Configuration())
+    try:
+        job = client.deserialize(json.dumps(manifest), "V1Job", "application/json")
+        return client.sanitize_for_serialization(job)
+    finally:
+        client.close()
 
 
 async def test_an_api_server_that_is_away_for_a_moment_loses_nothing(

@@ -24,7 +24,7 @@ from fairgrid.runtime.engines.trial import tried_on
 from fairgrid.runtime.interface import Stop
 from fairgrid.runtime.wasm.interpreters import InstalledRuntime
 from fairgrid.worker.setup.pilot import ask_slurm, find_pilot
-from tests.runtime.engines.jobs import Uses, gpu_teller, job_in, until
+from tests.runtime.engines.jobs import Uses, endless_in, gpu_teller, job_in, until
 from tests.runtime.engines.slurm_cluster import SlurmCluster
 
 pytestmark = pytest.mark.timeout(120)
@@ -114,7 +114,7 @@ async def test_a_lost_node_is_a_failure_that_says_so_and_the_job_can_run_again(
     engine: Engine, slurm: SlurmCluster, tmp_path: Path, installed_runtime: InstalledRuntime
 ) -> None:
     sandbox = EngineSandbox(engine, installed_runtime.runtime_id, prefix=PREFIX)
-    lost = asyncio.ensure_future(sandbox.run(job_in(tmp_path / "lost", "while True: pass")))
+    lost = asyncio.ensure_future(sandbox.run(endless_in(tmp_path / "lost")))
     await until(lambda: list(tmp_path.glob("lost/cell-*/place.json")))
     slurm.stop("slurmd", signal.SIGKILL)
     node = slurm.command("sinfo", "-h", "-o", "%N").strip()
@@ -130,6 +130,20 @@ async def test_a_lost_node_is_a_failure_that_says_so_and_the_job_can_run_again(
         await asyncio.to_thread(slurm.wait_until_idle)
     again = await sandbox.run(job_in(tmp_path / "again"))
     assert again.stop is Stop.EXITED and again.exit_code == 0
+
+
+async def test_a_cell_at_its_walltime_is_ended_by_slurm_and_says_so(
+    engine: Engine, slurm: SlurmCluster, tmp_path: Path, installed_runtime: InstalledRuntime
+) -> None:
+    sandbox = EngineSandbox(engine, installed_runtime.runtime_id, prefix=PREFIX)
+    running = asyncio.ensure_future(sandbox.run(endless_in(tmp_path / "long")))
+    await until(lambda: list(tmp_path.glob("long/cell-*/place.json")))
+    (job,) = slurm.ids("RUNNING")
+    # Its time is what it asked for; no test waits for that.
+    slurm.command("scontrol", "update", f"JobId={job}", "EndTime=now")
+    with pytest.raises(HostFailure, match=r"ended it at its time limit \(TIMEOUT\).*can be run again"):
+        await running
+    await until(lambda: not slurm.jobs())
 
 
 async def test_the_queue_may_be_away_for_a_while(

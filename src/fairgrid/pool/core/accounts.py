@@ -7,9 +7,12 @@ possible, and with the payments that follow from the chain's facts by the hub's 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fairgrid.pool.core import unopened
 from fairgrid.pool.core.book import Book
@@ -39,8 +42,7 @@ _GRACE_MS = 1_000
 """Clocks are read a moment apart."""
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(Struct, frozen=True, gc=False):
     """One subject's sums of one day, or of several."""
 
     kind: AccountKind
@@ -149,7 +151,7 @@ def accounts_of(task: TaskState, workerpool: str) -> list[Account]:
     parts: dict[str, Account] = {}
     for replica in task.replicas:
         part = _part_of(replica)
-        whole = whole.plus(replace(part, kind="requester", subject=task.deal.requester))
+        whole = whole.plus(part)
         known = parts.get(replica.worker)
         parts[replica.worker] = part if known is None else known.plus(part)
     for worker, nrlc in paid.items():

@@ -6,7 +6,7 @@ deadline; then they begin, a bounded number at a time, only to be refunded.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from fairgrid.pool.core import runs
 from fairgrid.pool.core.book import Book

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from fairgrid.pool.core import bags as bags_of
 from fairgrid.pool.core import chain_facts, progress, runs, settlement, unopened

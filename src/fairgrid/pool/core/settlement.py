@@ -57,8 +57,9 @@ def advance(book: Book, task: TaskState) -> None:
         for winner in task.facts.winners():
             book.send(SendRevealNotice(task.task_id, winner.worker))
     _ask_openings(book, task)
-    _review_audits(book, task)
-    if not task.facts.revealed():
+    if task.extra >= 1 or task.dispute_since:
+        _review_audits(book, task)
+    if not task.facts.is_revealed:
         if 0 < task.facts.reveal_deadline <= book.chain_time:
             _reopen(book, task)
         return
@@ -292,8 +293,6 @@ def _ask_openings(book: Book, task: TaskState) -> None:
 
 
 def _review_audits(book: Book, task: TaskState) -> None:
-    if task.extra < 1 and not task.dispute_since:
-        return
     for replica in task.in_phase(ReplicaPhase.LEASED):
         if replica.arbiter and dispatch.is_late(book, task, replica):
             book.end(task, replica, ReplicaPhase.LATE, "the arbiter sent no seal in time")

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 __all__ = ["MAX_PAYERS", "Standing"]
 
@@ -17,8 +19,7 @@ MAX_PAYERS = 32
 """So many requesters are remembered for a worker: those that paid most."""
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Struct, frozen=True, gc=False, omit_defaults=True):
     """One worker's record with this pool; times are local seconds, 0 means never."""
 
     worker: str

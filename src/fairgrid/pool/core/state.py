@@ -66,8 +66,7 @@ class StoryLine(Struct, frozen=True, gc=False):
     worker: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class DealTerms:
+class DealTerms(Struct, frozen=True, gc=False, omit_defaults=True):
     """What the scheduler needs of a deal; ``refusal`` says why this pool cannot serve it (empty: it can)."""
 
     deal_id: str
@@ -126,7 +125,7 @@ class Bag:
         return self.size - self.begun
 
 
-class SeenContribution(Struct, frozen=True, gc=False):
+class SeenContribution(Struct, frozen=True, gc=False, omit_defaults=True):
     """A contribution on chain; ``weight`` is the worker's exact weight (2 for a newcomer), not its logarithm."""
 
     worker: str
@@ -135,7 +134,7 @@ class SeenContribution(Struct, frozen=True, gc=False):
     status: ContributionStatus = ContributionStatus.CONTRIBUTED
 
 
-class ChainFacts(Struct, frozen=True, gc=False):
+class ChainFacts(Struct, frozen=True, gc=False, omit_defaults=True):
     """What the chain says of a task, as far as the scheduler has seen it."""
 
     status: TaskStatus = TaskStatus.UNSET
@@ -145,7 +144,10 @@ class ChainFacts(Struct, frozen=True, gc=False):
     contributions: tuple[SeenContribution, ...] = ()
 
     def contribution(self, worker: str) -> SeenContribution | None:
-        return next((seen for seen in self.contributions if seen.worker == worker), None)
+        for seen in self.contributions:
+            if seen.worker == worker:
+                return seen
+        return None
 
     def with_contribution(self, added: SeenContribution) -> ChainFacts:
         """These facts with ``added`` in the place of what the same worker had before."""
@@ -178,11 +180,19 @@ class ChainFacts(Struct, frozen=True, gc=False):
             if seen.result_hash == self.consensus_value and seen.status is not ContributionStatus.REJECTED
         )
 
+    @property
+    def is_revealed(self) -> bool:
+        """Whether anybody revealed."""
+        for seen in self.contributions:
+            if seen.status is ContributionStatus.PROVED:
+                return True
+        return False
+
     def revealed(self) -> tuple[SeenContribution, ...]:
         return tuple(seen for seen in self.contributions if seen.status is ContributionStatus.PROVED)
 
 
-class Replica(Struct, gc=False):
+class Replica(Struct, gc=False, omit_defaults=True):
     """One worker's part in a task. Times are local seconds; 0 means not yet."""
 
     lease_id: str
@@ -225,7 +235,7 @@ class Replica(Struct, gc=False):
         return self.opening_asked_at > 0 and not self.opened and self.phase is not ReplicaPhase.BANNED
 
 
-class Upload(Struct, gc=False):
+class Upload(Struct, gc=False, omit_defaults=True):
     """The search for a winner that uploads the result."""
 
     lease_id: str = ""
@@ -241,7 +251,7 @@ class Upload(Struct, gc=False):
     failures: dict[str, int] = field(default_factory=dict)
 
 
-class ChainStep(Struct, gc=False):
+class ChainStep(Struct, gc=False, omit_defaults=True):
     """One of the pool's own transactions for a task."""
 
     issued: bool = False
@@ -316,7 +326,10 @@ class TaskState(Struct, gc=False):
         """Final, and nobody owes an opening: nothing more is expected."""
         if self.phase not in FINAL_PHASES:
             return False
-        return not any(replica.opening_asked_at and replica.owes_opening for replica in self.replicas)
+        for replica in self.replicas:
+            if replica.opening_asked_at and replica.owes_opening:
+                return False
+        return True
 
     @property
     def is_public(self) -> bool:
@@ -324,29 +337,31 @@ class TaskState(Struct, gc=False):
         return TaskStatus.REVEALING <= self.facts.status <= TaskStatus.FAILED
 
     def replica(self, lease_id: str) -> Replica | None:
-        return next((replica for replica in self.replicas if replica.lease_id == lease_id), None)
+        for replica in self.replicas:
+            if replica.lease_id == lease_id:
+                return replica
+        return None
 
     def replica_of(self, worker: str) -> Replica | None:
         """The newest replica of a worker."""
-        return next((replica for replica in reversed(self.replicas) if replica.worker == worker), None)
+        for replica in reversed(self.replicas):
+            if replica.worker == worker:
+                return replica
+        return None
 
     def contributing_replica_of(self, worker: str) -> Replica | None:
         """The replica under which a worker contributes: the newest that was authorised, else the newest."""
-        authorised = (
-            replica for replica in reversed(self.replicas) if replica.worker == worker and replica.authorised_at
-        )
-        return next(authorised, None) or self.replica_of(worker)
+        for replica in reversed(self.replicas):
+            if replica.worker == worker and replica.authorised_at:
+                return replica
+        return self.replica_of(worker)
 
     def contributor(self, worker: str) -> Replica | None:
         """The replica under which a worker's contribution is on chain; None if it has none."""
-        return next(
-            (
-                replica
-                for replica in self.replicas
-                if replica.worker == worker and replica.phase is ReplicaPhase.CONTRIBUTED
-            ),
-            None,
-        )
+        for replica in self.replicas:
+            if replica.worker == worker and replica.phase is ReplicaPhase.CONTRIBUTED:
+                return replica
+        return None
 
     @property
     def unconfirmed(self) -> tuple[SeenContribution, ...]:

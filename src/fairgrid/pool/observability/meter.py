@@ -23,6 +23,7 @@ __all__ = ["Measured", "PoolMeter"]
 
 _FAST_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _SLOW_S = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
+_ENDINGS = ("completed: ", "failed: ", "split: ")
 _LEASE_KINDS = ("first", "replacement", "copy", "arbiter")
 _LEASE_ENDS = ("late", "lost", "declined", "given_up", "dismissed", "banned")
 _AUDIT_ENDS = ("agreed", "wrong", "unopened", "undecided", "consensus_disproved")
@@ -123,17 +124,21 @@ class PoolMeter:
         for made, count in Count(map(type, commit.instructions)).items():
             self._instructions.labels(made.__name__).inc(count)
         for instruction in commit.instructions:
-            if isinstance(instruction, SendLease) and instruction.task_id in tasks:
+            if type(instruction) is SendLease and instruction.task_id in tasks:
                 self._leased(tasks[instruction.task_id], instruction.lease_id, commit.at)
+        finished: Count[str] = Count()
         for line in commit.lines:
+            text = line.text
             # The story's own words: `Book.enter` begins them with the phase.
-            if line.text.startswith(("completed: ", "failed: ", "split: ")):
-                self._finished.labels(line.text.partition(":")[0]).inc()
-            elif line.text.startswith("A seal of round"):
+            if text.startswith(_ENDINGS):
+                finished[text.partition(":")[0]] += 1
+            elif text.startswith("A seal of round"):
                 task = tasks.get(line.task_id)
                 replica = task.replica_of(line.worker) if task is not None else None
                 if replica is not None and replica.sealed_at:
                     self._compute.observe(max(replica.sealed_at - replica.leased_at, 0.0))
+        for phase, count in finished.items():
+            self._finished.labels(phase).inc(count)
 
     def _leased(self, task: TaskState, lease_id: str, at: float) -> None:
         replica = task.replica(lease_id)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
@@ -15,7 +16,7 @@ from fairgrid.pool.records import schema
 from fairgrid.pool.records.bulk import BulkInsert
 from fairgrid.seams.database import Uint256
 
-__all__ = ["AccountCorrection", "AccountStore", "DayAccount", "write_accounts", "write_corrections"]
+__all__ = ["AccountCorrection", "AccountKeeper", "AccountStore", "DayAccount", "write_corrections"]
 
 _COUNTS = ("tasks", "completed", "leases", "metered", "cpu_ms", "wall_ms", "peak_memory_bytes", "bytes_in", "bytes_out")
 
@@ -54,6 +55,7 @@ _write = BulkInsert(
     update={name: f"excluded.{name}" for name in (*_COUNTS, "nrlc")},
 )
 _PAGE = 400
+_MOST_REMEMBERED = 100_000
 _MOST = (1 << 63) - 1
 
 
@@ -76,16 +78,40 @@ class AccountCorrection:
     account: Account
 
 
-def write_accounts(connection: Connection, day: str, accounts: Iterable[Account]) -> None:
-    """Add to the accounts of a day, within the transaction of whatever they belong to."""
-    sums = added_up(accounts)
-    for start in range(0, len(sums), _PAGE):
-        page = sums[start : start + _PAGE]
-        rows = connection.execute(
-            sa.select(usage).where(usage.c.day == day).where(usage.c.subject.in_({account.subject for account in page}))
-        )
-        known = {(row.kind, row.subject): _account(row) for row in rows}
-        _write(connection, [_row(day, known.get((added.kind, added.subject)), added) for added in page])
+class AccountKeeper:
+    """Adds to the accounts of a day. Remembers the sums of the newest day, so that most need not be read again."""
+
+    def __init__(self) -> None:
+        self._day = ""
+        self._sums: dict[tuple[str, str], Account] = {}
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Goes around one transaction; what was believed to be written in one that failed is forgotten."""
+        try:
+            yield
+        except BaseException:
+            self._sums = {}
+            raise
+
+    def write(self, connection: Connection, day: str, accounts: Iterable[Account]) -> None:
+        """Add to the accounts of a day, within the transaction of whatever they belong to."""
+        if day != self._day or len(self._sums) > _MOST_REMEMBERED:
+            self._day, self._sums = day, {}
+        added = added_up(accounts)
+        missing = {account.subject for account in added if (account.kind, account.subject) not in self._sums}
+        wanted = sorted(missing)
+        for start in range(0, len(wanted), _PAGE):
+            subjects = wanted[start : start + _PAGE]
+            rows = connection.execute(sa.select(usage).where(usage.c.day == day).where(usage.c.subject.in_(subjects)))
+            self._sums.update(((row.kind, row.subject), _account(row)) for row in rows)
+        changed = []
+        for account in added:
+            key = (account.kind, account.subject)
+            known = self._sums.get(key)
+            whole = self._sums[key] = account if known is None else known.plus(account)
+            changed.append(_row(day, whole))
+        _write(connection, changed)
 
 
 def write_corrections(connection: Connection, at: float, found: Iterable[Correction]) -> None:
@@ -192,8 +218,7 @@ def _account(row: Any) -> Account:
     return Account(row.kind, row.subject, *_counts_of(row), row.nrlc)  # type: ignore[call-arg]
 
 
-def _row(day: str, known: Account | None, added: Account) -> tuple[Any, ...]:
-    whole = added if known is None else known.plus(added)
+def _row(day: str, whole: Account) -> tuple[Any, ...]:
     counts = _counts_of(whole)
     if max(counts) > _MOST:
         counts = tuple(min(count, _MOST) for count in counts)

@@ -13,6 +13,7 @@ from fairgrid.pool.core.phases import Phase
 from fairgrid.pool.core.standing import Standing
 from fairgrid.pool.core.state import Bag, Ban, StoryLine
 from fairgrid.pool.records import documents, schema
+from fairgrid.pool.records.places import find
 from fairgrid.pool.records.rows import EffectStatus, StoredEffect, StoredTask
 from fairgrid.protocol.ids import task_id as id_of_task
 
@@ -70,6 +71,7 @@ class PoolArchive:
         with self._reading() as connection:
             rows = connection.execute(
                 sa.select(schema.effects)
+                .where(schema.UNMINED)
                 .where(schema.effects.c.status.in_([EffectStatus.PLANNED, EffectStatus.SIGNED]))
                 .where(schema.effects.c.kind.in_(list(documents.TRANSACTIONS)))
             ).all()
@@ -79,18 +81,14 @@ class PoolArchive:
     def effect(self, key: str) -> StoredEffect | None:
         """A transaction by its key; None for one that is not known."""
         with self._reading() as connection:
-            row = connection.execute(
-                sa.select(schema.effects)
-                .where(schema.effects.c.key == key)
-                .where(schema.effects.c.kind.in_(list(documents.TRANSACTIONS)))
-            ).one_or_none()
-        return None if row is None else _effect(row)
+            rows = find(connection, schema.effects, [key])
+        return _effect(rows[0]) if rows and rows[0].kind in documents.TRANSACTIONS else None
 
     def task(self, task_id: str) -> StoredTask | None:
         """A task without its story; None for one that is not known."""
         with self._reading() as connection:
-            row = connection.execute(sa.select(schema.tasks).where(schema.tasks.c.task_id == task_id)).one_or_none()
-        return None if row is None else StoredTask(documents.read_task(row.document), row.updated_at)
+            rows = find(connection, schema.tasks, [task_id])
+        return StoredTask(documents.read_task(rows[0].document), rows[0].updated_at) if rows else None
 
     def tasks_of_deal(self, deal_id: str, *, limit: int, offset: int = 0) -> list[tuple[str, int, str]]:
         """Task id, index and phase of a deal's tasks, by index; those that have not begun are received."""
@@ -121,20 +119,14 @@ class PoolArchive:
     def known_tasks(self, task_ids: Collection[str]) -> dict[str, bool]:
         """Which of these tasks are known, and whether they are settled."""
         with self._reading() as connection:
-            rows = connection.execute(
-                sa.select(schema.tasks.c.task_id, schema.tasks.c.settled).where(
-                    schema.tasks.c.task_id.in_(list(task_ids))
-                )
-            ).all()
+            rows = find(connection, schema.tasks, task_ids, columns=(schema.tasks.c.task_id, schema.tasks.c.settled))
         return {row.task_id: row.settled for row in rows}
 
     def story(self, task_id: str) -> list[StoryLine]:
         """Everything that happened to a task, in order; empty for one that is not known."""
         with self._reading() as connection:
-            told = connection.execute(
-                sa.select(schema.tasks.c.story).where(schema.tasks.c.task_id == task_id)
-            ).scalar_one_or_none()
-        return [] if told is None else documents.read_story(task_id, told)
+            rows = find(connection, schema.tasks, [task_id], columns=(schema.tasks.c.story,))
+        return documents.read_story(task_id, rows[0].story) if rows else []
 
     def _reading(self) -> Connection:
         return self._engine.connect().execution_options(read_only=True)

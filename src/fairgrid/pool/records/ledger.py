@@ -18,6 +18,7 @@ from fairgrid.chain.interface import SignedTransaction
 from fairgrid.errors import ServiceError
 from fairgrid.pool.core.instructions import ChainInstruction
 from fairgrid.pool.records import schema
+from fairgrid.pool.records.places import find
 from fairgrid.pool.records.rows import EffectStatus
 from fairgrid.seams.database import Uint256
 
@@ -164,27 +165,32 @@ class Ledger:
             if not links:
                 return
             connection.execute(sa.insert(carried), links)
+            numbers = _numbers(connection, [link["key"] for link in links])
+            changes = [
+                {
+                    "wanted": numbers[key],
+                    "of": item.transaction.hash,
+                    "by": item.transaction.sender,
+                    "called_with": item.transaction.nonce,
+                    "called": item.transaction.function,
+                }
+                for item in signed
+                for key in item.keys
+                if key in numbers
+            ]
+            if not changes:
+                return
             connection.execute(
                 sa.update(schema.effects)
-                .where(schema.effects.c.key == sa.bindparam("wanted"))
+                .where(schema.effects.c.number == sa.bindparam("wanted"))
                 .values(
                     status=EffectStatus.SIGNED,
                     tx_hash=sa.bindparam("of"),
                     sender=sa.bindparam("by"),
-                    nonce=sa.bindparam("number"),
+                    nonce=sa.bindparam("called_with"),
                     function=sa.bindparam("called"),
                 ),
-                [
-                    {
-                        "wanted": key,
-                        "of": item.transaction.hash,
-                        "by": item.transaction.sender,
-                        "number": item.transaction.nonce,
-                        "called": item.transaction.function,
-                    }
-                    for item in signed
-                    for key in item.keys
-                ],
+                changes,
             )
 
     def settle(self, settled: Sequence[tuple[LedgerTransaction, int | None]], *, error: str = "") -> None:
@@ -195,6 +201,7 @@ class Ledger:
         if not settled:
             return
         with self._engine.begin() as connection:
+            numbers = _numbers(connection, [key for item, _ in settled for key in item.keys])
             for item, block_number in settled:
                 transaction = item.transaction
                 connection.execute(
@@ -209,11 +216,12 @@ class Ledger:
                     .where(transactions.c.tx_hash == transaction.hash)
                     .values(status=item.status, block_number=block_number)
                 )
-                if item.keys:
+                carries = [numbers[key] for key in item.keys if key in numbers]
+                if carries:
                     good = item.status is TransactionStatus.MINED
                     connection.execute(
                         sa.update(schema.effects)
-                        .where(schema.effects.c.key.in_(item.keys))
+                        .where(schema.effects.c.number.in_(carries))
                         .values(status=EffectStatus.MINED if good else EffectStatus.FAILED, error=error[:2_000])
                     )
 
@@ -222,21 +230,25 @@ class Ledger:
         if not failures:
             return
         with self._engine.begin() as connection:
-            connection.execute(
-                sa.update(schema.effects)
-                .where(schema.effects.c.key == sa.bindparam("wanted"))
-                .values(status=EffectStatus.FAILED, error=sa.bindparam("why")),
-                [{"wanted": key, "why": reason[:2_000]} for key, reason in failures],
-            )
+            numbers = _numbers(connection, [key for key, _ in failures])
+            changes = [{"wanted": numbers[key], "why": why[:2_000]} for key, why in failures if key in numbers]
+            if changes:
+                connection.execute(
+                    sa.update(schema.effects)
+                    .where(schema.effects.c.number == sa.bindparam("wanted"))
+                    .values(status=EffectStatus.FAILED, error=sa.bindparam("why")),
+                    changes,
+                )
 
     def plan_again(self, kind: type[ChainInstruction]) -> list[ChainInstruction]:
         """Have all effects of a kind that failed planned anew; gives them."""
         failed = (schema.effects.c.kind == kind.__name__) & (schema.effects.c.status == EffectStatus.FAILED)
         with self._engine.begin() as connection:
-            found = list(self._effects(connection, failed).values())
+            found = list(self._effects(connection, _rows(connection, failed)).values())
             if found:
                 connection.execute(
                     sa.update(schema.effects)
+                    .where(schema.UNMINED)
                     .where(failed)
                     .values(status=EffectStatus.PLANNED, attempt=schema.effects.c.attempt + 1)
                 )
@@ -270,13 +282,9 @@ class Ledger:
         hashes = [row.tx_hash for row in oldest if row.signed_at < before and row.status != TransactionStatus.SENT]
         if not hashes:
             return 0
-        used = set(
-            connection.execute(
-                sa.select(carried.c.tx_hash)
-                .join(schema.effects, schema.effects.c.key == carried.c.key)
-                .where(carried.c.tx_hash.in_(hashes))
-            ).scalars()
-        )
+        links = connection.execute(sa.select(carried).where(carried.c.tx_hash.in_(hashes))).all()
+        stored = _numbers(connection, [link.key for link in links])
+        used = {link.tx_hash for link in links if link.key in stored}
         free = [tx_hash for tx_hash in hashes if tx_hash not in used]
         connection.execute(sa.delete(carried).where(carried.c.tx_hash.in_(free)))
         connection.execute(sa.delete(transactions).where(transactions.c.tx_hash.in_(free)))
@@ -287,17 +295,13 @@ class Ledger:
     def effects(self, keys: Collection[str]) -> dict[str, LedgerEffect]:
         """The effects of these keys that are transactions."""
         with self._reading() as connection:
-            wanted = list(keys)
-            found: dict[str, LedgerEffect] = {}
-            for start in range(0, len(wanted), 500):
-                part = wanted[start : start + 500]
-                found |= self._effects(connection, schema.effects.c.key.in_(part))
-            return found
+            return self._effects(connection, find(connection, schema.effects, keys))
 
     def under_way(self) -> list[LedgerEffect]:
         """Effects that are planned or signed and whose end was not seen, by nonce; the unsigned ones last."""
         with self._reading() as connection:
-            found = self._effects(connection, schema.effects.c.status.in_([EffectStatus.PLANNED, EffectStatus.SIGNED]))
+            open_ = schema.effects.c.status.in_([EffectStatus.PLANNED, EffectStatus.SIGNED])
+            found = self._effects(connection, _rows(connection, open_))
         return sorted(
             found.values(),
             key=lambda effect: (effect.transaction is None, effect.transaction.nonce if effect.transaction else 0),
@@ -336,10 +340,8 @@ class Ledger:
             raise Superseded(sender, epoch, known)
         return epoch
 
-    def _effects(self, connection: Connection, condition: Any) -> dict[str, LedgerEffect]:
-        rows = connection.execute(
-            sa.select(schema.effects).where(condition).where(schema.effects.c.kind.in_(list(_KINDS)))
-        ).all()
+    def _effects(self, connection: Connection, stored: Sequence[Any]) -> dict[str, LedgerEffect]:
+        rows = [row for row in stored if row.kind in _KINDS]
         signed = [row.key for row in rows if row.status != EffectStatus.PLANNED]
         links: list[Any] = []
         for start in range(0, len(signed), 500):
@@ -367,6 +369,19 @@ class Ledger:
 
     def _reading(self) -> Connection:
         return self._engine.connect().execution_options(read_only=True)
+
+
+def _rows(connection: Connection, condition: Any) -> Sequence[Any]:
+    """Effects that may still be sent, and for which a condition holds."""
+    return connection.execute(sa.select(schema.effects).where(schema.UNMINED).where(condition)).all()
+
+
+def _numbers(connection: Connection, keys: Collection[str]) -> dict[str, int]:
+    """The number of each of these effects that is stored."""
+    effects = schema.effects.c
+    return {
+        row.key: row.number for row in find(connection, schema.effects, keys, columns=(effects.number, effects.key))
+    }
 
 
 def _with_keys(connection: Connection, rows: Sequence[Any]) -> list[LedgerTransaction]:

@@ -1,7 +1,7 @@
 """The scheduler's tables, as `fairgrid.pool.migrations` makes them; SQLite and PostgreSQL alike.
 
-What is written often is keyed by a number that counts up, so that new rows lie side by side: writing costs the same
-with a thousand and with a million tasks in the tables.
+What is written often is keyed by a number that counts up, so that new rows lie side by side, and found by its ``place``
+(`fairgrid.pool.records.places`): writing costs the same with a thousand and with a million tasks in the tables.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import sqlalchemy as sa
 from fairgrid.seams.database import Uint256
 
 __all__ = [
+    "UNMINED",
     "bans",
     "bindings",
     "deals",
     "effects",
     "grants",
-    "is_of_task",
     "journal",
     "leaders",
     "metadata",
@@ -59,6 +59,7 @@ tasks = sa.Table(
     "pool_task",
     metadata,
     sa.Column("number", _Number, primary_key=True, autoincrement=False),
+    sa.Column("place", sa.BigInteger, nullable=False),
     sa.Column("task_id", sa.String(66), nullable=False),
     sa.Column("deal_id", sa.String(66), nullable=False),
     sa.Column("task_index", Uint256, nullable=False),
@@ -68,9 +69,9 @@ tasks = sa.Table(
     sa.Column("updated_at", sa.Float, nullable=False),
     sa.Column("document", sa.Text, nullable=False),
     sa.Column("story", sa.Text, nullable=False),
-    sa.Index("pool_task_id", "task_id", unique=True),
+    sa.Index("pool_task_place", "place"),
     sa.Index("pool_task_deal", "deal_id", "task_index"),
-    sa.Index("pool_task_settled", "settled"),
+    sa.Index("pool_task_live", "number", sqlite_where=sa.text("settled = 0"), postgresql_where=sa.text("NOT settled")),
 )
 """One `TaskState` each, as JSON, and its story as a JSON array of [time, text, worker].
 
@@ -99,7 +100,9 @@ journal = sa.Table(
 effects = sa.Table(
     "pool_effect",
     metadata,
-    sa.Column("key", sa.String(200), primary_key=True),
+    sa.Column("number", _Number, primary_key=True, autoincrement=False),
+    sa.Column("place", sa.BigInteger, nullable=False),
+    sa.Column("key", sa.String(200), nullable=False),
     sa.Column("task_id", sa.String(66), nullable=False),
     sa.Column("kind", sa.String(32), nullable=False),
     sa.Column("status", sa.String(16), nullable=False),
@@ -112,18 +115,21 @@ effects = sa.Table(
     sa.Column("sender", sa.String(42), nullable=True),
     sa.Column("nonce", Uint256, nullable=True),
     sa.Column("function", sa.String(64), nullable=True),
-    sa.Index("pool_effect_status", "status"),
+    sa.Index("pool_effect_place", "place"),
+    sa.Index(
+        "pool_effect_unmined",
+        "number",
+        sqlite_where=sa.text("status <> 'mined'"),
+        postgresql_where=sa.text("status <> 'mined'"),
+    ),
 )
-"""Every transaction that the scheduler decided to send, by key, with its signed bytes (decision 25).
+"""Every transaction that the scheduler decided to send, with its signed bytes (decision 25), one row for a key.
 
-Keys of a task begin with its id and a slash (`is_of_task`), and are compared byte by byte.
+Keys of a task begin with its id and a slash; a key is found by its place.
 """
 
-
-def is_of_task(key: sa.ColumnElement[str], task_id: str | sa.BindParameter[str]) -> sa.ColumnElement[bool]:
-    """Whether a transaction's key is one of a task's; the index of keys finds them."""
-    wanted = sa.literal(task_id) if isinstance(task_id, str) else task_id
-    return sa.and_(key > wanted.concat("/"), key < wanted.concat("0"))
+UNMINED = sa.text("pool_effect.status <> 'mined'")
+"""Of `effects`: it may still be sent. Said in a query, so that the index of these is used."""
 
 
 bans = sa.Table(

@@ -15,12 +15,14 @@ from sqlalchemy import Connection, Engine
 from fairgrid.chain.interface import SignedTransaction
 from fairgrid.errors import UsageError
 from fairgrid.pool.core.accounts import day_of
+from fairgrid.pool.core.instructions import PayAuditor
 from fairgrid.pool.core.state import DealTerms, PoolIdentity, StoryLine, TaskState
 from fairgrid.pool.records import documents, schema
-from fairgrid.pool.records.account_store import write_accounts, write_corrections
+from fairgrid.pool.records.account_store import AccountKeeper, write_corrections
 from fairgrid.pool.records.archive import PoolArchive
 from fairgrid.pool.records.bulk import BulkInsert, at_once
-from fairgrid.pool.records.plans import write_bans, write_plans
+from fairgrid.pool.records.places import find
+from fairgrid.pool.records.plans import PlanKeeper, write_bans
 from fairgrid.pool.records.rows import Commit, EffectStatus, StoredTask
 from fairgrid.pool.records.task_keeper import ROW_AFTER_S, ROWS_BESIDE, TaskKeeper
 from fairgrid.seams.database import open_migrated
@@ -35,10 +37,10 @@ _write_deals = BulkInsert(
 )
 _write_standings = BulkInsert(schema.standings, ("worker", "owner", "updated_at", "document"), key="worker")
 _write_journal = BulkInsert(schema.journal, ("at", "events", "document"))
-_delete_effects = sa.delete(schema.effects).where(
-    schema.is_of_task(schema.effects.c.key, sa.bindparam("task", type_=sa.String))
-)
 
+_EFFECTS_OF_TASK = 4
+_PAGE_BYTES = 16_384
+"""Each commit writes tens of kilobytes side by side: fewer, larger pages cost the system less."""
 _SETTLED_LOOKED_AT = 50_000
 """Among so many of the newest tasks those are looked for that were settled lately: no index has their time."""
 
@@ -54,6 +56,8 @@ class PoolStore(PoolArchive):
         super().__init__(engine)
         self._lock = threading.Lock()
         self._tasks = TaskKeeper()
+        self._plans = PlanKeeper()
+        self._accounts = AccountKeeper()
 
     @classmethod
     def open(cls, database: str | Path) -> PoolStore:
@@ -62,7 +66,7 @@ class PoolStore(PoolArchive):
         Raises:
             UsageError: the database cannot be opened, or was written by a newer release.
         """
-        return cls(open_migrated(database, "fairgrid.pool.migrations"))
+        return cls(open_migrated(database, "fairgrid.pool.migrations", page_bytes=_PAGE_BYTES))
 
     @property
     def engine(self) -> Engine:
@@ -98,10 +102,16 @@ class PoolStore(PoolArchive):
 
         ``handed`` is told when all was handed to the database, and only its word is missing that it is on the disk.
         """
-        with self._lock, self._tasks.writing(), self._engine.begin() as connection:
+        with (
+            self._lock,
+            self._plans.writing(),
+            self._accounts.writing(),
+            self._tasks.writing(),
+            self._engine.begin() as connection,
+        ):
             # What must be read comes first.
-            self._tasks.prepare(connection)
-            write_accounts(connection, day_of(commit.at), commit.accounts)
+            self._plans.prepare(connection, commit.instructions, born=self._tasks.prepare(connection, commit.tasks))
+            self._accounts.write(connection, day_of(commit.at), commit.accounts)
             write_corrections(connection, commit.at, commit.corrections)
             write_bans(connection, commit.instructions, commit.at)
             with at_once(connection):
@@ -114,7 +124,7 @@ class PoolStore(PoolArchive):
             behind = self._tasks.behind
             if any(task.at <= at - older_than_s for task in behind.values()):
                 with self._tasks.writing(), self._engine.begin() as connection:
-                    self._tasks.prepare(connection)
+                    self._tasks.prepare(connection, {})
                     self._tasks.keep(connection, {}, at, before=at - older_than_s, most=len(behind))
 
     def catch_up(self) -> None:
@@ -148,7 +158,8 @@ class PoolStore(PoolArchive):
         )
         if commit.events:
             _write_journal(connection, [(at, len(commit.events), documents.write_events(commit.events))])
-        write_plans(connection, commit.instructions, at)
+        self._plans.write(connection, at)
+        self._plans.over(task_id for task_id, row in commit.tasks.items() if row.settled)
         if commit.position is not None:
             self._write_position(connection, commit.position)
 
@@ -157,7 +168,7 @@ class PoolStore(PoolArchive):
         with self._engine.begin() as connection:
             connection.execute(
                 sa.update(schema.effects)
-                .where(schema.effects.c.key == key)
+                .where(schema.effects.c.number.in_(_numbers(connection, key)))
                 .values(
                     status=EffectStatus.SIGNED,
                     tx_hash=transaction.hash,
@@ -172,7 +183,9 @@ class PoolStore(PoolArchive):
         """Note how an effect went."""
         with self._engine.begin() as connection:
             connection.execute(
-                sa.update(schema.effects).where(schema.effects.c.key == key).values(status=status, error=error[:2_000])
+                sa.update(schema.effects)
+                .where(schema.effects.c.number.in_(_numbers(connection, key)))
+                .values(status=status, error=error[:2_000])
             )
 
     def set_position(self, block_number: int) -> None:
@@ -210,6 +223,7 @@ class PoolStore(PoolArchive):
                     .order_by(columns.number.desc())
                     .limit(most)
                 ).all()
+        self._tasks.known({row.task_id: row.number for row in rows if not row.settled})
         deals: dict[str, DealTerms] = {}
         states = []
         for row in rows:
@@ -244,27 +258,41 @@ class PoolStore(PoolArchive):
     # --- forgetting -----------------------------------------------------------------------------------------------
 
     def purge(self, before: float, *, limit: int) -> int:
-        """Delete those of the ``limit`` oldest tasks that were over ``before`` (local time), with their
-        transactions, and as many old rows of the journal; gives how many rows went. Deals stay: a row each.
+        """Delete those of the ``limit`` oldest tasks that were over ``before`` (local time), as many old rows of the
+        journal, and four times as many old transactions of tasks that are not live; gives how many rows went. Deals
+        stay: a row each.
         """
         first = (
-            sa.select(schema.tasks.c.number, schema.tasks.c.task_id, schema.tasks.c.updated_at)
+            sa.select(schema.tasks.c.number, schema.tasks.c.updated_at)
             .where(schema.tasks.c.settled)
             .order_by(schema.tasks.c.number)
             .limit(limit)
             .subquery()
         )
-        old = sa.select(first.c.number, first.c.task_id).where(first.c.updated_at < before)
+        old = sa.select(first.c.number).where(first.c.updated_at < before)
+        live = sa.select(schema.tasks.c.task_id).where(sa.not_(schema.tasks.c.settled))
+        planned = (
+            sa.select(schema.effects.c.number, schema.effects.c.created_at)
+            .where(schema.effects.c.kind != PayAuditor.__name__)
+            .where(schema.effects.c.task_id.not_in(live))
+            .order_by(schema.effects.c.number)
+            .limit(_EFFECTS_OF_TASK * limit)
+            .subquery()
+        )
+        sent = sa.select(planned.c.number).where(planned.c.created_at < before)
         oldest = sa.select(schema.journal.c.number).order_by(schema.journal.c.number).limit(limit)
         with self._engine.begin() as connection:
-            rows = connection.execute(old).all()
-            numbers, task_ids = [row.number for row in rows], [row.task_id for row in rows]
-            if rows:
-                connection.execute(_delete_effects, [{"task": task_id} for task_id in task_ids])
-                connection.execute(sa.delete(schema.tasks).where(schema.tasks.c.number.in_(numbers)))
+            tasks = connection.execute(old).scalars().all()
+            connection.execute(sa.delete(schema.tasks).where(schema.tasks.c.number.in_(tasks)))
+            effects = connection.execute(sent).scalars().all()
+            connection.execute(sa.delete(schema.effects).where(schema.effects.c.number.in_(effects)))
             journalled = connection.execute(
                 sa.delete(schema.journal)
                 .where(schema.journal.c.number.in_(oldest.scalar_subquery()))
                 .where(schema.journal.c.at < before)
             ).rowcount
-        return len(rows) + journalled
+        return len(tasks) + len(effects) + journalled
+
+
+def _numbers(connection: Connection, key: str) -> list[int]:
+    return [row.number for row in find(connection, schema.effects, [key], columns=(schema.effects.c.number,))]

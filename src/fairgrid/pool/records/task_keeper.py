@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from sqlalchemy import Connection
 
 from fairgrid.pool.records import documents, schema
 from fairgrid.pool.records.bulk import BulkInsert
+from fairgrid.pool.records.places import find, place_of
 from fairgrid.pool.records.redo import pack_redo, replayed
 from fairgrid.pool.records.rows import TaskRow
 
@@ -24,11 +26,13 @@ ROW_AFTER_S = 2.0
 """The row of a task that goes on changing is written so many seconds after it changed first."""
 ROWS_BESIDE = 200
 """So many of these rows are written with one commit at most."""
+_DEALS_REMEMBERED = 10_000
 
 _write_tasks = BulkInsert(
     schema.tasks,
     (
         "number",
+        "place",
         "task_id",
         "deal_id",
         "task_index",
@@ -39,7 +43,7 @@ _write_tasks = BulkInsert(
         "document",
         "story",
     ),
-    key="task_id",
+    key="number",
     update={name: f"excluded.{name}" for name in ("phase", "settled", "updated_at", "document", "story")},
 )
 _write_redo = BulkInsert(schema.redo, ("number", "document"))
@@ -52,6 +56,8 @@ class Behind:
     since: int
     at: float
     row: TaskRow
+    number: int
+    """Of its row; 0: it has none yet."""
 
 
 class TaskKeeper:
@@ -63,6 +69,9 @@ class TaskKeeper:
         self._last_number: int | None = None
         self._last_record: int | None = None
         self._first_record = 0
+        self._numbers: dict[str, int] = {}
+        self._found: dict[str, int] = {}
+        self._highest: OrderedDict[str, str] = OrderedDict()
         self._done: list[str] = []
         self._left: list[TaskRow] = []
         self._left_in = 0
@@ -77,6 +86,8 @@ class TaskKeeper:
             # Numbers that were given out are not taken.
             self._last_number = self._last_record = None
             self._first_record = -1
+            self._numbers.clear()
+            self._highest.clear()
             raise
         else:
             for task_id in self._done:
@@ -84,18 +95,55 @@ class TaskKeeper:
             for row in self._left:
                 known = self.behind.get(row.task_id)
                 if known is None:
-                    self.behind[row.task_id] = Behind(self._left_in, self._left_at, row)
+                    number = self._numbers.get(row.task_id) or self._found.get(row.task_id, 0)
+                    self.behind[row.task_id] = Behind(self._left_in, self._left_at, row, number)
                 else:
                     known.row = row
         finally:
-            self._done, self._left = [], []
+            self._done, self._left, self._found = [], [], {}
 
-    def prepare(self, connection: Connection) -> None:
-        """Read what `keep` must know, if it is not known."""
+    def known(self, numbers: Mapping[str, int]) -> None:
+        """The numbers of the rows of tasks that are not over, as they were read."""
+        self._numbers.update(numbers)
+
+    def prepare(self, connection: Connection, changed: Mapping[str, TaskRow]) -> list[str]:
+        """Read what `keep` must know, if it is not known; gives those that changed of which there was no row ever."""
         if self._last_number is None:
             self._last_number = connection.execute(sa.select(sa.func.max(schema.tasks.c.number))).scalar_one() or 0
         if self._last_record is None:
             self._last_record = connection.execute(sa.select(sa.func.max(schema.redo.c.number))).scalar_one() or 0
+        unknown = [
+            row for task_id, row in changed.items() if task_id not in self.behind and task_id not in self._numbers
+        ]
+        born, sought = self._sorted_out(connection, unknown)
+        tasks = schema.tasks.c
+        for found in find(connection, schema.tasks, sought, columns=(tasks.number, tasks.task_id)):
+            self._found[found.task_id] = found.number
+        return born
+
+    def _sorted_out(self, connection: Connection, unknown: Collection[TaskRow]) -> tuple[list[str], list[str]]:
+        """Those that never had a row, and those that must be looked for.
+
+        A task is new if all of its story is, and if its index is higher than any of its deal so far.
+        """
+        new = [row for row in unknown if row.fresh == len(row.story)]
+        strange = {row.deal.deal_id for row in new} - self._highest.keys()
+        if strange:
+            tasks = schema.tasks.c
+            highest = sa.select(tasks.deal_id, sa.func.max(tasks.task_index).label("highest")).group_by(tasks.deal_id)
+            rows = connection.execute(highest.where(tasks.deal_id.in_(strange))).all()
+            self._highest.update(dict.fromkeys(strange, ""))
+            self._highest.update((row.deal_id, f"{row.highest:064x}") for row in rows)
+        born = []
+        for row in new:
+            index, deal_id = f"{row.index:064x}", row.deal.deal_id
+            if index > self._highest[deal_id]:
+                self._highest[deal_id] = index
+                born.append(row.task_id)
+        while len(self._highest) > _DEALS_REMEMBERED:
+            self._highest.popitem(last=False)
+        certain = set(born)
+        return born, [row.task_id for row in unknown if row.task_id not in certain]
 
     def keep(
         self, connection: Connection, changed: Mapping[str, TaskRow], at: float, *, before: float, most: int
@@ -133,14 +181,25 @@ class TaskKeeper:
         if not rows:
             return
         assert self._last_number is not None
-        # One that has a row already keeps its number.
-        first = self._last_number + 1
-        self._last_number += len(rows)
+        numbered = []
+        for row in rows:
+            # One that has a row already keeps its number.
+            known = self.behind.get(row.task_id)
+            number = known.number if known is not None else 0
+            number = number or self._numbers.get(row.task_id) or self._found.get(row.task_id, 0)
+            if not number:
+                number = self._last_number = self._last_number + 1
+            if row.settled:
+                self._numbers.pop(row.task_id, None)
+            else:
+                self._numbers[row.task_id] = number
+            numbered.append((number, row))
         _write_tasks(
             connection,
             [
                 (
                     number,
+                    place_of(number, row.task_id),
                     row.task_id,
                     row.deal.deal_id,
                     f"{row.index:064x}",
@@ -151,25 +210,30 @@ class TaskKeeper:
                     row.told(),
                     documents.write_story(row.story),
                 )
-                for number, row in enumerate(rows, start=first)
+                for number, row in numbered
             ],
         )
 
     def recover(self, connection: Connection) -> None:
         """Write the rows that the records of an earlier process say more of, and delete these."""
         self.behind, self._last_number, self._last_record, self._first_record = {}, None, None, 0
+        self._numbers.clear()
+        self._highest.clear()
         records = connection.execute(sa.select(schema.redo.c.document).order_by(schema.redo.c.number)).scalars()
         rows = []
-        for item in replayed(records.all()):
+        remembered = replayed(records.all())
+        columns = (schema.tasks.c.number, schema.tasks.c.task_id, schema.tasks.c.story)
+        stored = find(connection, schema.tasks, [item.task_id for item in remembered], columns=columns)
+        self._found = {row.task_id: row.number for row in stored}
+        stories = {row.task_id: row.story for row in stored}
+        for item in remembered:
             state = documents.read_task(item.document)
-            told = connection.execute(
-                sa.select(schema.tasks.c.story).where(schema.tasks.c.task_id == item.task_id)
-            ).scalar_one_or_none()
-            before = documents.read_story(item.task_id, told or "[]")
+            before = documents.read_story(item.task_id, stories.get(item.task_id, "[]"))
             state.story.extend([*before[: item.number - 1], *item.lines])
             rows.append(TaskRow.of(state))
         if rows:
-            self.prepare(connection)
+            self.prepare(connection, {})
             at = max(row.story[-1].at if row.story else row.created_at for row in rows)
             self._write_rows(connection, rows, at)
+        self._found = {}
         connection.execute(sa.delete(schema.redo))

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine
 from fairgrid.pool.core.phases import FINAL_PHASES
 from fairgrid.pool.records import ledger, schema
 from fairgrid.pool.records.documents import read_deal
+from fairgrid.pool.records.places import find
 
 __all__ = ["MOST_LOOKED_THROUGH", "TaskFilter", "TaskLine", "TaskLists", "TransactionLine"]
 
@@ -110,15 +111,14 @@ class TaskLists:
     def transactions(self, task_id: str) -> list[TransactionLine]:
         """Every version of every transaction that was signed for a task, in order."""
         sent, carried, effects = ledger.transactions, ledger.carried, schema.effects
-        query = (
-            sa.select(sent)
-            .join(carried, carried.c.tx_hash == sent.c.tx_hash)
-            .join(effects, effects.c.key == carried.c.key)
-            .where(schema.is_of_task(effects.c.key, task_id))
-            .order_by(sent.c.signed_at, sent.c.nonce)
-        )
         with self._reading() as connection:
-            rows = connection.execute(query).all()
+            keys = [row.key for row in find(connection, effects, [task_id], columns=(effects.c.key,), prefix=True)]
+            rows = connection.execute(
+                sa.select(sent)
+                .join(carried, carried.c.tx_hash == sent.c.tx_hash)
+                .where(carried.c.key.in_(keys))
+                .order_by(sent.c.signed_at, sent.c.nonce)
+            ).all()
         return [
             TransactionLine(row.signed_at, row.function, row.tx_hash, int(row.nonce), row.status, row.block_number or 0)
             for row in rows

@@ -25,6 +25,7 @@ from fairgrid.runtime.engines.cell_files import (
     Tried,
     read_containers,
     read_job,
+    read_place,
     read_trial,
     write_outcome,
     write_place,
@@ -44,9 +45,16 @@ _ENDED = 143
 async def run_cell(folder: Path) -> None:
     """Run the cell's job in the runtime that it names, or its trial, and write what came of it.
 
+    A cell runs once: an engine that starts it again after it lost the node would have two write into one folder.
+
     Raises:
-        HostFailure: the folder holds neither.
+        HostFailure: the folder holds neither, or the cell was begun before.
     """
+    begun = read_place(folder)
+    if begun is not None:
+        raise HostFailure(
+            f"The cell was begun before, on {begun.node}, which was lost. It can be run again as another."
+        )
     trial = read_trial(folder)
     if trial is not None:
         write_place(folder, Place(platform.node()))

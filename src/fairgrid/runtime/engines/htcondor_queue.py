@@ -20,7 +20,17 @@ except ImportError as error:
 
 __all__ = ["HTCondorQueue", "make_queue", "submit_description"]
 
-_ATTRIBUTES: Final = ("ClusterId", "ProcId", "JobStatus", "RemoteHost", "HoldReason", "LastRejMatchReason")
+_ATTRIBUTES: Final = (
+    *("ClusterId", "ProcId", "JobStatus", "RemoteHost", "LastRemoteHost"),
+    *("HoldReason", "HoldReasonCode", "LastRejMatchReason"),
+)
+_HELD_FOR: Final[Mapping[int, str]] = {
+    3: "its node was lost, or it had to make room",
+    34: "it used more than it was given",
+    46: "HTCondor ended it at its time limit",
+    47: "HTCondor ended it at its time limit",
+}
+"""By number, which is the same in every version; the words of a reason are not. 3 is our own ``periodic_hold``."""
 _IDLE, _RUNNING, _REMOVED, _COMPLETED, _HELD, _TRANSFERRING, _SUSPENDED = 1, 2, 3, 4, 5, 6, 7
 _OWNER_ATTRIBUTE: Final = "FairgridWorker"
 _GONE_S: Final = 60.0
@@ -170,14 +180,15 @@ def _limits(cell: Cell, options: EngineOptions) -> tuple[int, int, int, int]:
 
 
 def _seen(ad: Mapping[str, Any]) -> Seen:
-    node = str(ad.get("RemoteHost", "") or "").rpartition("@")[2]
+    node = str(ad.get("RemoteHost", "") or ad.get("LastRemoteHost", "") or "").rpartition("@")[2]
     match int(ad["JobStatus"]):
         case status if status in (_RUNNING, _TRANSFERRING, _SUSPENDED):
             return Seen(SeenState.RUNNING, node)
         case status if status == _IDLE:
             return Seen(SeenState.WAITING, node, str(ad.get("LastRejMatchReason", "") or "no machine has matched yet"))
         case status if status == _HELD:
-            return Seen(SeenState.LOST, node, f"HTCondor holds it: {ad.get('HoldReason', 'no reason given')}")
+            why = _HELD_FOR.get(int(ad.get("HoldReasonCode", 0) or 0), "HTCondor holds it")
+            return Seen(SeenState.LOST, node, f"{why}: {ad.get('HoldReason', 'no reason given')}")
         case status if status == _REMOVED:
             return Seen(SeenState.LOST, node, "somebody removed it")
         case _:
