@@ -128,6 +128,7 @@ class NodeChain:
             await self._travel()
             return await method(*args, **kwargs)
 
+        self.__dict__[name] = read  # It is asked for often.
         return read
 
     async def prepare(self, call: Call, signer: Signer, *, nonce: int | None = None) -> SignedTransaction:

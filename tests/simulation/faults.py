@@ -14,6 +14,8 @@ class Fault(StrEnum):
     POOL_CRASH = "pool crash"
     """The pool loses power between two effects, and starts again later."""
     WORKER_CRASH = "worker crash"
+    SENDING_CRASH = "crash around a transaction"
+    """A node loses power between signing a transaction and sending it, or right after that, and is back at once."""
     WORKER_GONE = "worker gone"
     """A worker's machine disappears for good."""
     CUT = "connection cut"

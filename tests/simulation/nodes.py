@@ -19,6 +19,8 @@ __all__ = ["EPOCH", "Dead", "Node", "NodeClock", "Stored", "blocking_calls", "cu
 EPOCH = 1_700_000_000.0
 """Local time when a simulation begins, in seconds."""
 
+_QUIET_PAUSE_S = 4.0
+
 current_node: contextvars.ContextVar[Node | None] = contextvars.ContextVar("current_node", default=None)
 
 
@@ -32,20 +34,30 @@ class Watcher(Protocol):
     def note(self, who: str, text: str) -> None: ...
     def crashed(self, node: Node, at: str) -> None: ...
 
+    @property
+    def is_quiet(self) -> bool: ...
+
 
 class Node:
-    """One process. ``skew_s`` is how far its clock is off; ``fuse`` counts the effects until it crashes."""
+    """One process. ``skew_s`` is how far its clock is off; ``fuse`` counts the effects until it crashes; ``wire`` is
+    the beginning of an effect's name: at the next one that is called so it crashes, and whoever laid it is told."""
 
     def __init__(self, name: str, watcher: Watcher, *, skew_s: float = 0.0) -> None:
         self.name = name
         self.skew_s = skew_s
         self.alive = True
         self.fuse: int | None = None
+        self.wire: tuple[str, Callable[[], None]] | None = None
         self.tasks: dict[asyncio.Task[Any], None] = {}
         self._watcher = watcher
 
     def note(self, text: str) -> None:
         self._watcher.note(self.name, text)
+
+    @property
+    def is_in_quiet(self) -> bool:
+        """Whether nothing happens anywhere, and nothing will go wrong any more."""
+        return self._watcher.is_quiet
 
     def passes(self, effect: str) -> bool:
         """True if the node still lives after this point."""
@@ -56,6 +68,11 @@ class Node:
             if self.fuse <= 0:
                 self.crash(effect)
                 return False
+        if self.wire is not None and effect.startswith(self.wire[0]):
+            tripped = self.wire[1]
+            self.crash(effect)
+            tripped()
+            return False
         return True
 
     async def checkpoint(self, effect: str) -> None:
@@ -68,7 +85,7 @@ class Node:
         if not self.alive:
             return
         self.alive = False
-        self.fuse = None
+        self.fuse = self.wire = None
         self._watcher.crashed(self, at)
         loop = asyncio.get_running_loop()
         for task in list(self.tasks):
@@ -92,7 +109,8 @@ class NodeClock:
         return EPOCH + asyncio.get_running_loop().time() + self._node.skew_s
 
     async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
+        """Nodes look around less often while nothing happens: it would only cost time."""
+        await asyncio.sleep(max(seconds, _QUIET_PAUSE_S) if self._node.is_in_quiet else seconds)
 
 
 class Stored:
@@ -135,7 +153,8 @@ def blocking_calls(loop: VirtualLoop, pause_s: Callable[[], float]) -> Callable[
     def call(function: Callable[[], Any]) -> asyncio.Future[Any]:
         future = loop.create_future()
         node = current_node.get()
-        name = _name(function) if node is not None and node.fuse is not None else ""
+        is_named = node is not None and not (node.fuse is None and node.wire is None)
+        name = _name(function) if is_named else ""
         if node is not None and not node.passes(f"before {name}"):
             return future
         try:

@@ -49,6 +49,12 @@ _SHARES = {
 """How many of all seeds use a part."""
 
 
+_SENDING_CRASHES = 0.25
+"""How many of all seeds have crashes around a transaction."""
+_MOMENTS = ("after record", "after signing", "before sending", "after sending")
+"""The pool signs and stores at once; a worker signs, stores and sends. Effects are called so; see `nodes`."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerPlan:
     """One worker. ``lie`` None: it is honest."""
@@ -89,6 +95,8 @@ class Incident:
     """For a crash: after how many more effects."""
     depth: int = 0
     silently: bool = False
+    moment: str = ""
+    """For a crash around a transaction: at the next effect whose name begins so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +176,12 @@ def plan_of(seed: int) -> Plan:
         seed=seed,
         workers=workers,
         deals=deals + _more_deals(parts, deals, calm_at),
-        incidents=tuple(sorted(incidents + _acts(parts, workers, calm_at), key=lambda incident: incident.at_s)),
+        incidents=tuple(
+            sorted(
+                incidents + _acts(parts, workers, calm_at) + _sending_crashes(seed, workers, calm_at),
+                key=lambda incident: incident.at_s,
+            )
+        ),
         timeref_s=timeref,
         block_s=rng.choice((1, 2, 5, 12)),
         confirmations=rng.choice((0, 0, 0, 2, 12)),
@@ -273,6 +286,23 @@ def _acts(rng: random.Random, workers: tuple[WorkerPlan, ...], calm_at: float) -
         target = "" if part is Part.POOL_DRAINED else rng.choice(workers).name
         acts.append(Incident(at_s=at, fault=part, target=target, seconds=rng.uniform(5.0, calm_at - at)))
     return tuple(acts)
+
+
+def _sending_crashes(seed: int, workers: tuple[WorkerPlan, ...], calm_at: float) -> tuple[Incident, ...]:
+    """Crashes whose process is back before the transaction is mined."""
+    rng = random.Random(f"fairgrid/simulation/{seed}/sending")
+    if rng.random() >= _SENDING_CRASHES:
+        return ()
+    return tuple(
+        Incident(
+            at_s=rng.uniform(5.0, calm_at * 0.9),
+            fault=Fault.SENDING_CRASH,
+            target="pool" if rng.random() < 0.7 else rng.choice(workers).name,
+            seconds=rng.uniform(0.1, 1.0),
+            moment=rng.choice(_MOMENTS),
+        )
+        for _ in range(rng.randint(1, 4))
+    )
 
 
 def _incidents(rng: random.Random, workers: tuple[WorkerPlan, ...], calm_at: float) -> tuple[Incident, ...]:

@@ -1,39 +1,36 @@
 """An event loop whose time is not the machine's: it jumps to the next timer, so that an hour takes a moment.
 
 Everything happens in one thread and in one order: calls that would go to a thread run in the loop, one after another.
+Nothing comes from outside, so the queues of what is ready and of timers are all there is to an iteration.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
+import heapq
+from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 __all__ = ["Deadlock", "VirtualLoop", "run_virtually"]
 
 _Result = TypeVar("_Result")
+_TOGETHER_S = 1e-9
+"""Timers that are so close to each other are due together."""
+_MANY_TIMERS = 100
 
 
 class Deadlock(Exception):
     """Nobody is ready and nobody sleeps: the program waits for ever."""
 
 
-class _Jump:
-    """A selector that watches nothing: waiting for ``timeout`` seconds makes them pass."""
+class _Due(float):
+    """When a timer is due; the heap compares numbers, which costs less than to ask handles."""
 
-    def __init__(self, loop: VirtualLoop) -> None:
-        self._loop = loop
-
-    def select(self, timeout: float | None) -> list[object]:
-        if timeout is None:
-            raise Deadlock
-        if timeout > 0:
-            self._loop.elapsed += timeout
-        return []
-
-    def close(self) -> None:
-        """Nothing is open."""
+    __slots__ = ("handle",)
+    handle: asyncio.TimerHandle
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
@@ -46,11 +43,45 @@ class VirtualLoop(asyncio.BaseEventLoop):
         super().__init__()
         self.elapsed = 0.0
         self.blocking: Callable[[Callable[[], Any]], asyncio.Future[Any]] = self._at_once
-        self._selector = _Jump(self)
-        self._clock_resolution = 1e-9
+        self._handles: deque[asyncio.Handle] = deque()
+        self._timers: list[_Due] = []
+        self._cancelled_timers = 0
+        self._ends = False
 
     def time(self) -> float:
         return self.elapsed
+
+    def get_debug(self) -> bool:
+        return False
+
+    def stop(self) -> None:
+        super().stop()
+        self._ends = True
+
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.Handle:
+        handle = asyncio.Handle(callback, args, self, context)
+        self._handles.append(handle)
+        return handle
+
+    call_soon_threadsafe = call_soon  # type: ignore[assignment]
+    """There is no other thread."""
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        handle = asyncio.TimerHandle(when, callback, args, self, context)
+        due = _Due(when)
+        due.handle = handle
+        heapq.heappush(self._timers, due)
+        handle._scheduled = True  # type: ignore[attr-defined]
+        return handle
+
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self.elapsed + delay, callback, *args, context=context)
 
     def run_in_executor(  # type: ignore[override]
         self, executor: Any, func: Callable[..., Any], *args: Any
@@ -65,11 +96,35 @@ class VirtualLoop(asyncio.BaseEventLoop):
             future.set_exception(error)
         return future
 
-    def _process_events(self, event_list: list[object]) -> None:
-        """There are none: nothing is watched."""
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        if handle._scheduled:  # type: ignore[attr-defined]
+            self._cancelled_timers += 1
 
-    def _write_to_self(self) -> None:
-        """There is no other thread that could wake the loop."""
+    def _run_once(self) -> None:
+        """Everything that is ready now; if nothing is, time jumps to the next timer."""
+        timers, handles = self._timers, self._handles
+        if len(timers) > _MANY_TIMERS and self._cancelled_timers / len(timers) > 0.5:
+            timers = self._timers = [due for due in timers if not due.handle.cancelled()]
+            heapq.heapify(timers)
+            self._cancelled_timers = 0
+        while timers and timers[0].handle.cancelled():
+            heapq.heappop(timers)
+            self._cancelled_timers -= 1
+        if not handles and not self._ends:
+            if not timers:
+                raise Deadlock
+            if timers[0] > self.elapsed:
+                self.elapsed += timers[0] - self.elapsed
+        end = self.elapsed + _TOGETHER_S
+        while timers and timers[0] < end:
+            handle = heapq.heappop(timers).handle
+            handle._scheduled = False  # type: ignore[attr-defined]
+            handles.append(handle)
+        for _ in range(len(handles)):
+            ready = handles.popleft()
+            if not ready._cancelled:
+                ready._run()
+        self._ends = False
 
 
 def run_virtually(

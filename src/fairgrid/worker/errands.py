@@ -159,11 +159,12 @@ class Errands:
         return tracing.span(name, held.deal_id, place, task=held.task_id, worker=self._worker)
 
     def sign_seal(self, task_id: str) -> None:
-        """Choose a salt, sign the seal."""
+        """Choose a salt, unless there is one; sign the seal."""
         held = self._machine.get(task_id)
         if held is None:
             return
-        salt = "0x" + secrets.token_bytes(32).hex()
+        # The seal of another lease of the same task hides the same digest: should that one be asked for, it opens too.
+        salt = held.salt or "0x" + secrets.token_bytes(32).hex()
         chain = self._chain
         with self._span("seal", held):
             seal = seal_hash(chain.chain_id, chain.hub, task_id, held.round, self._worker, held.digest, salt)

@@ -15,7 +15,7 @@ from fairgrid.pool.core.events import (
     TaskSettledAtOnce,
 )
 from fairgrid.pool.core.phases import Phase, ReplicaPhase
-from fairgrid.pool.core.state import ChainFacts, SeenContribution, TaskState, Upload
+from fairgrid.pool.core.state import ChainFacts, Replica, SeenContribution, TaskState, Upload
 from fairgrid.protocol.trust import FRESH_WEIGHT
 from fairgrid.protocol.views import ContributionStatus, TaskStatus
 
@@ -89,12 +89,17 @@ def _contributed(book: Book, task: TaskState, event: ContributionMined) -> None:
         book.tell(task, "A contribution was mined.", worker=event.worker)
     replica = task.contributing_replica_of(event.worker)
     if replica is not None and replica.phase is not ReplicaPhase.BANNED:
-        newest = task.replica_of(event.worker)
-        if newest is not None and newest is not replica and not newest.ended:
-            book.end(task, newest, ReplicaPhase.DISMISSED, "it contributed under its earlier lease")
+        _end_later_lease(book, task, replica)
         book.move(task, replica, ReplicaPhase.CONTRIBUTED)
         replica.shown_phase = "contributing"
         book.forgive(event.worker)
+
+
+def _end_later_lease(book: Book, task: TaskState, replica: Replica) -> None:
+    """Whoever contributed under one lease and was leased the task again meanwhile is done with the later one."""
+    newest = task.replica_of(replica.worker)
+    if newest is not None and newest is not replica and not newest.ended:
+        book.end(task, newest, ReplicaPhase.DISMISSED, "it contributed under its earlier lease")
 
 
 def look_ahead(book: Book, task: TaskState, event: ContributionsAhead) -> None:
@@ -133,6 +138,7 @@ def reconcile(book: Book, task: TaskState, facts: ChainFacts) -> None:
             and replica.phase is not ReplicaPhase.BANNED
             and task.contributing_replica_of(replica.worker) is replica
         ):
+            _end_later_lease(book, task, replica)
             book.move(task, replica, ReplicaPhase.CONTRIBUTED)
     if facts.status < before.status:
         book.tell(task, f"The chain took a step back: {before.status.name} became {facts.status.name}.")

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from importlib.resources import files
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import Any, Final, Protocol
 
 from starlette.requests import Request
@@ -173,7 +173,7 @@ class Dashboard:
         if len(self._samples) < 2:
             return 0.0
         last = self._samples[-1]
-        first = next(sample for sample in self._samples if sample.at >= last.at - 60)
+        *_, first = takewhile(lambda sample: sample.at >= last.at - 60, reversed(self._samples))
         return (of(last) - of(first)) / (last.at - first.at) if last.at > first.at else 0.0
 
     def _history(self) -> dict[str, list[float]]:

@@ -21,22 +21,32 @@ def notice(book: WorkerBook, held: HeldTask, _message: RevealNotice) -> list[ev.
 
 
 def opening_request(book: WorkerBook, held: HeldTask, message: OpeningRequest) -> list[ev.Instruction]:
-    if message.lease_id != held.lease_id:
+    if not _may_be_asked_as(held, message.lease_id):
         return [ev.Note(held.task_id, f"opening of another lease, {message.lease_id!r}")]
     if held.phase in WORKING:
         return [ev.Note(held.task_id, "opening before the seal: there is nothing to open")]
-    held = replace(held, opening_requested=True, story=held.told("asked to open the seal"))
+    told = held.told("asked to open the seal")
+    held = replace(held, lease_id=message.lease_id, opening_requested=True, story=told)
     return [*book.save(held), ev.LookAtChain(held.task_id)]
 
 
+def _may_be_asked_as(held: HeldTask, lease_id: str) -> bool:
+    """Whether the pool may mean this record by a lease.
+
+    Whoever signed a contribution and is leased the task again, because it seemed lost, may see it mined all the same:
+    then it counts under the lease before, whose seal has the same digest and salt.
+    """
+    return lease_id == held.lease_id or (held.contribution is not None and held.phase not in WORKING)
+
+
 def upload_request(book: WorkerBook, held: HeldTask, message: UploadRequest) -> list[ev.Instruction]:
-    if message.lease_id != held.lease_id:
+    if message.lease_id != held.lease_id and (message.early or not _may_be_asked_as(held, message.lease_id)):
         return [ev.Note(held.task_id, f"upload for another lease, {message.lease_id!r}")]
     if message.early:
         return _early_upload(book, held)
     if held.phase in WORKING | {Phase.SEALED, Phase.CONTRIBUTING}:
         return [ev.Note(held.task_id, "upload before a contribution: ignored, nothing may leave yet")]
-    held = replace(held, upload_requested=True, story=held.told("asked to upload"))
+    held = replace(held, lease_id=message.lease_id, upload_requested=True, story=held.told("asked to upload"))
     return [*book.save(held), ev.LookAtChain(held.task_id)]
 
 

@@ -349,7 +349,7 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class SignSeal:
-    """Choose a salt, sign the seal; answer `SealSigned`."""
+    """Choose a salt, unless the task was sealed before, and sign the seal; answer `SealSigned`."""
 
     task_id: str
 

@@ -131,6 +131,15 @@ _PLAIN = (
     "ended_block",
 )
 _ENDS = ("completed", "failed", "split")
+# Made once: to build a statement costs more than to run it.
+_KNOWN: Final = sa.bindparam("known_task", type_=sa.String)
+_UPDATE_HELD: Final = sa.update(_held).where(_held.c.task_id == _KNOWN)
+_INSERT_HELD: Final = sa.insert(_held)
+_NEXT_ARRIVAL: Final = sa.select(sa.func.coalesce(sa.func.max(_held.c.arrival), 0) + 1)
+_HASHES: Final = sa.select(_transaction.c.step, _transaction.c.tx_hash).where(_transaction.c.task_id == _KNOWN)
+_REPLACED_HASHES: Final = (
+    sa.select(_replaced.c.tx_hash).where(_replaced.c.task_id == _KNOWN).order_by(_replaced.c.place)
+)
 _CONTRIBUTED_PHASES = (Phase.CONTRIBUTED, Phase.REVEALING, Phase.REVEALED, Phase.UPLOADING, Phase.UPLOADED)
 
 
@@ -283,16 +292,16 @@ class WorkerStore:
             "story": json.dumps(held.story),
             "usage": json.dumps(asdict(held.usage)),
         }
-        known = connection.execute(sa.update(_held).where(_held.c.task_id == held.task_id).values(**values))
+        known = connection.execute(_UPDATE_HELD, {"known_task": held.task_id, **values})
         if known.rowcount == 0:
-            arrival = connection.execute(sa.select(sa.func.coalesce(sa.func.max(_held.c.arrival), 0) + 1)).scalar_one()
-            connection.execute(sa.insert(_held).values(task_id=held.task_id, arrival=arrival, **values))
+            arrival = connection.execute(_NEXT_ARRIVAL).scalar_one()
+            connection.execute(_INSERT_HELD, {"task_id": held.task_id, "arrival": arrival, **values})
+        hashes = {row.step: row.tx_hash for row in connection.execute(_HASHES, {"known_task": held.task_id})}
         for step in Step:
             transaction = held.transaction(step)
-            key = (_transaction.c.task_id == held.task_id) & (_transaction.c.step == step.value)
-            stored = connection.execute(sa.select(_transaction.c.tx_hash).where(key)).scalar_one_or_none()
-            if transaction is None or stored == transaction.hash:
+            if transaction is None or hashes.get(step.value) == transaction.hash:
                 continue
+            key = (_transaction.c.task_id == held.task_id) & (_transaction.c.step == step.value)
             connection.execute(sa.delete(_transaction).where(key))
             connection.execute(
                 sa.insert(_transaction).values(
@@ -308,11 +317,10 @@ class WorkerStore:
         self._save_replaced(connection, held)
 
     def _save_replaced(self, connection: Connection, held: HeldTask) -> None:
-        key = _replaced.c.task_id == held.task_id
-        stored = connection.execute(sa.select(_replaced.c.tx_hash).where(key).order_by(_replaced.c.place)).scalars()
+        stored = connection.execute(_REPLACED_HASHES, {"known_task": held.task_id}).scalars()
         if list(stored) == [version.hash for version in held.earlier]:
             return
-        connection.execute(sa.delete(_replaced).where(key))
+        connection.execute(sa.delete(_replaced).where(_replaced.c.task_id == held.task_id))
         for place, version in enumerate(held.earlier):
             connection.execute(
                 sa.insert(_replaced).values(
