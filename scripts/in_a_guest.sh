@@ -49,10 +49,17 @@ mount -t tmpfs run run
 mount -t cgroup2 cgroup sys/fs/cgroup
 ip link set lo up
 cp /script /mem/root/var/tmp/script
-chroot /mem/root /usr/bin/env -i PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin HOME=/root LANG=C.UTF-8 TMPDIR=/var/tmp \\
-  /bin/bash -c 'cd "$here" && exec /bin/bash /var/tmp/script' </dev/null
-echo "the script ended with status \$?"
-reboot -f
+cp /bin/busybox /mem/root/var/tmp/busybox
+cat >/mem/root/var/tmp/init <<END
+#!/bin/bash
+cd "$here" && /usr/bin/env -i PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin HOME=/root LANG=C.UTF-8 TMPDIR=/var/tmp \\
+  /bin/bash /var/tmp/script </dev/null
+echo "the script ended with status \\\$?"
+/var/tmp/busybox reboot -f
+END
+chmod 755 /mem/root/var/tmp/init
+# Not chroot: the kernel makes no user namespaces in one.
+exec switch_root /mem/root /var/tmp/init
 INIT
 chmod 755 "$work/root/init"
 (cd "$work/root" && find . | busybox cpio -o -H newc 2>/dev/null | gzip -1) >"$work/initrd.img"

@@ -25,6 +25,8 @@ __all__ = ["KEPT_S", "ReadyHosts", "start_host"]
 KEPT_S: Final = 900.0
 """Without a job for so long, the hosts that wait end and give their memory back; the next job starts new ones."""
 _READY_S: Final = 120.0
+_PAUSE_S: Final = 0.1
+"""After a job took a host: a small job is over before the next host is started, which would slow it down."""
 _COLD: Final = "fairgrid.runtime.wasm.host"
 _READY: Final = "fairgrid.runtime.wasm.ready_host"
 
@@ -142,6 +144,7 @@ class ReadyHosts:
 
     async def _fill(self) -> None:
         """Start hosts one after the other, so that they take little from the jobs that run."""
+        await asyncio.sleep(_PAUSE_S)
         while len(self._waiting) < self._most:
             try:
                 host = await start_host(*self._preparation)
