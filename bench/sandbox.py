@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import platform
 import statistics
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import wasmtime
 
 from fairgrid.errors import FairgridError, HostFailure
 from fairgrid.runtime.catalogue import CATALOGUE
@@ -37,6 +39,10 @@ from fairgrid.runtime.process.provider import provider as native_provider
 from fairgrid.runtime.vm.disks import write_in_disk, write_out_disk
 from fairgrid.runtime.vm.provider import QemuProvider
 from fairgrid.runtime.vm.qemu import MachineFiles, find_qemu, machine_command
+from fairgrid.runtime.wasm.engine import load_module, new_engine
+from fairgrid.runtime.wasm.interpreters import find_runtime
+from fairgrid.runtime.wasm.provider import provider as wasm_provider
+from fairgrid.runtime.wasm.sandbox import ModuleSandbox, WasmSandbox
 
 __all__ = ["CONTESTS", "Contest", "main"]
 
@@ -59,6 +65,12 @@ class Contest:
     limits: Limits
     inputs: Callable[[], Collection[Path]] = tuple
     """Files that each job finds among its inputs."""
+    here: Callable[[], None] | None = None
+    """What the bare tool does for the same in this process; then there is no command of its own."""
+    settled: Callable[[int], Awaitable[None]] | None = None
+    """Waits until so many jobs would find what is kept ready for them."""
+    slot_mib: Callable[[], float] | None = None
+    """Memory of an idle slot, where that is not in this process."""
 
 
 def _container(engine_name: str, runtime_id: str) -> Contest:
@@ -157,6 +169,60 @@ def _vm() -> Contest:
     return Contest("vm", machine.sandbox(), program, bare, _environment, "at most 1.2 bare", _VM_LIMITS, inputs)
 
 
+# (module (memory (export "memory") 1) (func (export "_start")))
+_NO_MODULE = bytes.fromhex(
+    "0061736d01000000010401600000030201000503010001071302066d656d6f72790200065f737461727400000a040102000b"
+)
+_MODULES, _PYTHON = "wasmtime-49/wasi/deterministic", "wasmtime-49/py312/deterministic"
+
+
+def _wasm(runtime_id: str, *, ready: int) -> Contest:
+    """An empty module, or an empty script in CPython, each against the engine alone in this process, warm."""
+    sandbox = wasm_provider(CATALOGUE[runtime_id]).sandbox(ready=ready)
+    assert isinstance(sandbox, ModuleSandbox | WasmSandbox)
+    is_script = runtime_id == _PYTHON
+    engine = new_engine()
+    module = load_module(engine, find_runtime(_PYTHON).compiled) if is_script else wasmtime.Module(engine, _NO_MODULE)
+
+    def program(folder: Path) -> Path:
+        path = folder / ("nothing.py" if is_script else "nothing.wasm")
+        path.write_bytes(b"" if is_script else _NO_MODULE)
+        return path
+
+    def here() -> None:
+        store = wasmtime.Store(engine)
+        store.set_fuel(_LIMITS.fuel)
+        store.set_epoch_deadline(1)
+        linker = wasmtime.Linker(engine)
+        if is_script:
+            settings = wasmtime.WasiConfig()
+            settings.argv = ["python", "-I", "-B", "-c", ""]
+            store.set_wasi(settings)
+            linker.define_wasi()
+        start = linker.instantiate(store, module).exports(store)["_start"]
+        assert isinstance(start, wasmtime.Func)
+        with contextlib.suppress(wasmtime.ExitTrap):
+            start(store)
+
+    async def settled(jobs: int) -> None:
+        while sandbox.ready_processes < min(jobs, ready):  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.02)
+
+    async def bare() -> list[str]:
+        return []
+
+    def slot_mib() -> float:
+        found = [one for one in psutil.Process().children() if any("ready_host" in word for word in one.cmdline())]
+        return statistics.mean([one.memory_full_info().uss for one in found] or [0]) / (1 << 20)
+
+    target = "at most 5 ms over bare" if ready else "none: a new process"
+    name = f"{'CPython' if is_script else 'module'}, {'a process waits' if ready else 'a new process'}"
+    limits = Limits(fuel=10**10, memory_bytes=256 << 20, wall_s=60.0)
+    return Contest(
+        name, sandbox, program, bare, _environment, target, limits, here=here, settled=settled, slot_mib=slot_mib
+    )
+
+
 async def _environment() -> dict[str, str]:
     return dict(os.environ)
 
@@ -165,6 +231,10 @@ CONTESTS: dict[str, Callable[[], Contest]] = {
     "podman": lambda: _container("podman", "oci/linux-x86_64"),
     "docker": lambda: _container("docker", "oci/linux-x86_64"),
     "process": _process,
+    "wasm": lambda: _wasm(_MODULES, ready=0),
+    "wasm-warm": lambda: _wasm(_MODULES, ready=_SIDE_BY_SIDE),
+    "wasm-python": lambda: _wasm(_PYTHON, ready=0),
+    "wasm-python-warm": lambda: _wasm(_PYTHON, ready=_SIDE_BY_SIDE),
     "vm": _vm,
 }
 
@@ -194,20 +264,31 @@ async def measure(contest: Contest, runs: int) -> dict[str, Any]:
         command, environment = await contest.bare(), await contest.environment()
         ours, theirs = [], []
         for _ in range(runs):
+            if contest.settled is not None:
+                await contest.settled(_SIDE_BY_SIDE)
             ours.append(await job())
             began = time.monotonic()
-            subprocess.run(command, env=environment, check=True, capture_output=True, timeout=60)  # noqa: ASYNC221
+            if contest.here is not None:
+                contest.here()
+            else:
+                subprocess.run(command, env=environment, check=True, capture_output=True, timeout=60)  # noqa: ASYNC221
             theirs.append(time.monotonic() - began)
         began = time.monotonic()
         for _ in range(0, runs, _SIDE_BY_SIDE):
             await asyncio.gather(*(job() for _ in range(_SIDE_BY_SIDE)))
         rate = runs / (time.monotonic() - began)
+        if contest.settled is not None:
+            await contest.settled(_SIDE_BY_SIDE)
+        slot_mib = contest.slot_mib() if contest.slot_mib is not None else None
+        await contest.sandbox.close()
         return {
+            "least_ms": min(ours) * 1000,
+            "least_bare_ms": min(theirs) * 1000,
             "ours_ms": statistics.median(ours) * 1000,
             "bare_ms": statistics.median(theirs) * 1000,
             "ratio": statistics.median(ours) / statistics.median(theirs),
             "jobs_per_s": rate,
-            "idle_mib": (psutil.Process().memory_info().rss - idle) / (1 << 20),
+            "idle_mib": (psutil.Process().memory_info().rss - idle) / (1 << 20) if slot_mib is None else slot_mib,
         }
 
 
@@ -228,7 +309,8 @@ def main() -> None:
             print(f"| {name} | not measured: {error} | | | | | |")
             continue
         print(
-            f"| {name} | {found['ours_ms']:.0f} ms | {found['bare_ms']:.0f} ms | {found['ratio']:.2f} | "
+            f"| {name} | {found['ours_ms']:.1f} ms (least {found['least_ms']:.1f}) | "
+            f"{found['bare_ms']:.1f} ms (least {found['least_bare_ms']:.1f}) | {found['ratio']:.2f} | "
             f"{contest.target} | {found['jobs_per_s']:.1f} | {found['idle_mib']:.1f} MiB |"
         )
         sys.stdout.flush()

@@ -5,6 +5,7 @@ The runtime id promises that two machines agree bit for bit, so nothing here may
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import platform
 from enum import StrEnum
@@ -72,12 +73,17 @@ def new_engine(engine_class: EngineClass = EngineClass.DETERMINISTIC) -> wasmtim
 def engine_key(wasm_sha256: str, engine_class: EngineClass = EngineClass.DETERMINISTIC) -> str:
     """Names one compiled form of a module: by its hash, the engine's version, configuration and this processor family
     (decision 51)."""
+    configuration = _CONFIGURATIONS[engine_class]
+    parts = (wasm_sha256, _engine_version(), configuration, platform.system(), platform.machine())
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+@functools.cache
+def _engine_version() -> str:
     # Costly to import, and each job's own process has no use for it.
     from importlib.metadata import version
 
-    configuration = _CONFIGURATIONS[engine_class]
-    parts = (wasm_sha256, version("wasmtime"), configuration, platform.system(), platform.machine())
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+    return version("wasmtime")
 
 
 def compile_module(wasm: bytes, engine_class: EngineClass = EngineClass.DETERMINISTIC) -> bytes:

@@ -53,11 +53,11 @@ def serve(answer: int, ready: LoadedProgram | None = None) -> NoReturn:
     # Before there is a second thread: the lock on files holds for this one and those that it starts.
     _lock_down(job)
     guests: list[Guest] = []
-    threading.Thread(target=_watch_life_line, args=(guests,), daemon=True).start()
     outcomes: list[Outcome] = []
     threading.stack_size(THREAD_STACK_BYTES)
     runner = threading.Thread(target=lambda: outcomes.append(_run(job, ready, guests.append)))
     runner.start()
+    threading.Thread(target=_watch_life_line, args=(guests,), daemon=True).start()
     runner.join()
     with os.fdopen(answer, "wb") as stream:
         stream.write(outcome_to_json(outcomes[0]))

@@ -18,9 +18,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from fairgrid.runtime.wasm.system_calls import ALLOWED_X86_64, CLONE_X86_64, TO_OLD_WAY_X86_64
+from fairgrid.runtime.wasm.system_calls import CALLS
 
-__all__ = ["die_with_parent", "limit_resources", "lock_calls", "lock_files", "locks_here"]
+__all__ = ["call_filter", "die_with_parent", "limit_resources", "lock_calls", "lock_files", "locks_here"]
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_GET_SECCOMP: Final = 21
@@ -43,8 +43,6 @@ _SCOPES: Final = 0b11
 
 _SECCOMP_SET_MODE_FILTER: Final = 1
 _SECCOMP_FILTER_FLAG_TSYNC: Final = 1
-_SECCOMP_NUMBER_X86_64: Final = 317
-_AUDIT_ARCH_X86_64: Final = 0xC000003E
 _X32_BIT: Final = 0x40000000
 _CLONE_THREAD: Final = 0x00010000
 _RET_ALLOW, _RET_KILL_PROCESS, _RET_ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
@@ -113,20 +111,20 @@ def lock_files(*, read: Iterable[Path] = (), write: Iterable[Path] = ()) -> bool
 
 def lock_calls() -> bool:
     """From now on no thread of this process makes a system call that running a module does not need: no sockets, no
-    new processes, no debugging, no mounts. False where there is no seccomp, or no list for this processor."""
+    new processes, no debugging, no mounts. False where there is no seccomp, or no list for this processor family."""
     if not _has_seccomp():
         return False
     libc = ctypes.CDLL(None, use_errno=True)
     _forbid_new_privileges(libc)
-    program = _filter()
+    program = call_filter(platform.machine())
     code = ctypes.create_string_buffer(program, len(program))
     header = struct.pack("HP", len(program) // 8, ctypes.addressof(code))
     flags = _SECCOMP_FILTER_FLAG_TSYNC
-    return bool(libc.syscall(_SECCOMP_NUMBER_X86_64, _SECCOMP_SET_MODE_FILTER, flags, header) == 0)
+    return bool(libc.syscall(CALLS[platform.machine()].seccomp, _SECCOMP_SET_MODE_FILTER, flags, header) == 0)
 
 
 def _has_seccomp() -> bool:
-    if sys.platform != "linux" or platform.machine() != "x86_64" or sys.maxsize < 1 << 32:
+    if sys.platform != "linux" or platform.machine() not in CALLS or sys.maxsize < 1 << 32:
         return False
     # Asked of the kernel and not read from /proc: files may be locked already.
     return int(ctypes.CDLL(None, use_errno=True).prctl(_PR_GET_SECCOMP, 0, 0, 0, 0)) >= 0
@@ -158,27 +156,33 @@ def _forbid_new_privileges(libc: ctypes.CDLL) -> None:
 
 
 @functools.cache
-def _filter() -> bytes:
-    """The list of allowed calls as a BPF program; anything else is EPERM, another calling convention kills."""
-    allowed = sorted(ALLOWED_X86_64)
+def call_filter(machine: str) -> bytes:
+    """The list of allowed calls as a BPF program for a processor family; anything else is EPERM, another calling
+    convention kills.
+
+    Raises:
+        KeyError: there is no list for it.
+    """
+    calls = CALLS[machine]
     program = [
         _load(4),
-        _jump_if_equal(_AUDIT_ARCH_X86_64, 1, 0),
+        _jump_if_equal(calls.architecture, 1, 0),
         _return(_RET_KILL_PROCESS),
         _load(0),
+        # Numbers of the other convention of x86-64; no other family has any so high.
         _jump_if_at_least(_X32_BIT, 0, 1),
         _return(_RET_KILL_PROCESS),
         # A thread may be made, a process may not: the flags of the old call can be looked at.
-        _jump_if_equal(CLONE_X86_64, 0, 4),
+        _jump_if_equal(calls.clone, 0, 4),
         _load(16),
         _jump_if_set(_CLONE_THREAD, 0, 1),
         _return(_RET_ALLOW),
         _return(_RET_ERRNO | _EPERM),
         # The new call's flags cannot: the library falls back to the old one.
-        _jump_if_equal(TO_OLD_WAY_X86_64, 0, 1),
+        _jump_if_equal(calls.to_old_way, 0, 1),
         _return(_RET_ERRNO | _ENOSYS),
     ]
-    for number in allowed:
+    for number in sorted(calls.allowed):
         program += [_jump_if_equal(number, 0, 1), _return(_RET_ALLOW)]
     return b"".join([*program, _return(_RET_ERRNO | _EPERM)])
 

@@ -34,6 +34,7 @@ _KEPT_BYTES: Final = 4 << 30
 _REMEMBERED_S: Final = 3600.0
 """So long a module that was too much for the compiler is not tried again."""
 _POLL_S: Final = 0.1
+_SMALL_BYTES: Final = 1 << 18
 _MAX_WORDS: Final = 1000
 
 
@@ -66,11 +67,14 @@ class CompiledPrograms:
             ProgramRefused: it is no program that can run anywhere.
             HostFailure: compiling it takes more time or memory than this machine gives, or the folder is not safe.
         """
-        if module.stat().st_size > MAX_MODULE_BYTES:
+        size = module.stat().st_size
+        if size > MAX_MODULE_BYTES:
             raise ProgramRefused(f"it has more than {MAX_MODULE_BYTES} bytes")
-        key = engine_key(await asyncio.to_thread(_sha256_of, module), self._class)
-        target = self._folder / f"{key}.cwasm"
-        await asyncio.to_thread(self._prepare)
+        # A thread for a small one would take longer than its hash.
+        digest = await asyncio.to_thread(_sha256_of, module) if size > _SMALL_BYTES else _sha256_of(module)
+        target = self._folder / f"{engine_key(digest, self._class)}.cwasm"
+        key = target.stem
+        self._prepare()
         if not _use(target):
             async with _turn(self._folder / f"{key}.lock"):
                 if not _use(target):

@@ -53,6 +53,8 @@ def _get_ready(loaded: list[LoadedProgram]) -> None:
     from fairgrid.runtime.wasm.loaded import LoadedProgram
 
     compiled = Path(sys.argv[3]) if len(sys.argv) > 3 else None
+    if os.name == "posix":
+        import resource  # noqa: F401 - what the locks will need
     guest_class(Launch(sys.argv[2]))
     loaded.append(LoadedProgram.load(EngineClass(sys.argv[1]), Launch(sys.argv[2]), compiled))
 

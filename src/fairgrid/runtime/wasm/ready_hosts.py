@@ -15,8 +15,6 @@ from collections import deque
 from pathlib import Path
 from typing import Final
 
-import structlog
-
 from fairgrid.errors import HostFailure
 from fairgrid.runtime.children import end_child, signal_group, start_child
 from fairgrid.runtime.wasm.engine import EngineClass
@@ -27,10 +25,17 @@ __all__ = ["KEPT_S", "ReadyHosts", "start_host"]
 KEPT_S: Final = 900.0
 """Without a job for so long, the hosts that wait end and give their memory back; the next job starts new ones."""
 _READY_S: Final = 120.0
+_PAUSE_S: Final = 0.1
+"""After a job took a host: a small job is over before the next host is started, which would slow it down."""
 _COLD: Final = "fairgrid.runtime.wasm.host"
 _READY: Final = "fairgrid.runtime.wasm.ready_host"
 
-_log = structlog.get_logger(__name__)
+
+def _tell(event: str, **facts: object) -> None:
+    # A third of a cell's start, and a cell has no hosts ahead.
+    import structlog
+
+    structlog.get_logger(__name__).info(event, **facts)
 
 
 async def start_host(*preparation: str) -> asyncio.subprocess.Process:
@@ -139,11 +144,12 @@ class ReadyHosts:
 
     async def _fill(self) -> None:
         """Start hosts one after the other, so that they take little from the jobs that run."""
+        await asyncio.sleep(_PAUSE_S)
         while len(self._waiting) < self._most:
             try:
                 host = await start_host(*self._preparation)
             except HostFailure as error:
-                _log.info("no sandbox process was started ahead", reason=str(error))
+                _tell("no sandbox process was started ahead", reason=str(error))
                 return
             is_ready = False
             try:
@@ -155,6 +161,6 @@ class ReadyHosts:
                 if not is_ready:
                     await end_child(host)
             if not is_ready:
-                _log.info("a sandbox process did not become ready", status=host.returncode)
+                _tell("a sandbox process did not become ready", status=host.returncode)
                 return
             self._waiting.append(host)
