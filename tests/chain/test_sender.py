@@ -94,11 +94,19 @@ async def test_a_reverting_call_is_refused_before_it_is_sent(chain: JsonRpcChain
 
 
 async def test_a_transaction_that_reverts_on_chain_names_its_reason_and_hash(
-    chain: JsonRpcChain, module_anvil: AnvilProcess
+    chain: JsonRpcChain, module_anvil: AnvilProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both were fine when they were prepared; the second one no longer is when it is mined."""
     payer = someone(module_anvil)
     await chain.transact(calls.transfer(chain.rlc, payer.address, 1), dev_signer(DEPLOYER))
+    both_prepared, request = asyncio.Barrier(2), chain.rpc.request
+
+    async def sent_together(method: str, *parameters: Any) -> Any:
+        if method == "eth_sendRawTransaction":
+            await both_prepared.wait()
+        return await request(method, *parameters)
+
+    monkeypatch.setattr(chain.rpc, "request", sent_together)
     module_anvil.request("evm_setAutomine", False)
     try:
         payments = [

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import AsyncMock
 
 import pytest
 from tests.client.deals import BAD, GOOD, Deals
@@ -181,10 +182,12 @@ async def test_local_run_has_the_deals_own_ids_and_its_digest_is_compared(
         return SimpleNamespace(digest=GOOD)
 
     monkeypatch.setattr(demo, "run_locally", run_locally)
-    monkeypatch.setattr(demo, "find_runtime", lambda name: SimpleNamespace(sandbox=lambda: None))
+    sandbox = AsyncMock()
+    monkeypatch.setattr(demo, "find_runtime", lambda name: SimpleNamespace(sandbox=lambda: sandbox))
     client = cast(Client, SimpleNamespace(chain=deals.chain))
     job = cast(Job, SimpleNamespace(runtime=SimpleNamespace(runtime_id="any")))
     result = CollectedResult(tmp_path, "bafy", digest, (), None)
     check = await demo._equals_local_run(client, job, record, result, tmp_path / "run")
     assert check.holds is (digest == GOOD)
+    sandbox.close.assert_awaited_once()
     assert (asked["deal_id"], asked["task_id"]) == (record.deal_id, record.task_ids[0])

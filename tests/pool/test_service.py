@@ -27,8 +27,12 @@ async def test_five_honest_owners_and_a_liar_end_in_a_verified_and_paid_result(t
     liar = Scripted(grid, "liar", Script(content=b"wrong"))
     good = [Scripted(grid, f"worker {number}") for number in range(5)]
     async with grid.pool(), all_connected([liar, *good]):
-        listing = await grid.client.trust()
-        assert (len(listing.owners), listing.reachable) == (6, 64)
+
+        async def all_listed() -> bool:
+            listing = await grid.client.trust()
+            return (len(listing.owners), listing.reachable) == (6, 64)
+
+        await grid.until(all_listed, what="six owners in the listing")
         task = await grid.task(10)
         await grid.until_status(task, TaskStatus.COMPLETED)
         await grid.until_phase(task, "completed")

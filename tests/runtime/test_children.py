@@ -45,14 +45,15 @@ async def test_a_child_that_was_started_while_its_starter_was_cancelled_is_ended
         await asyncio.sleep(0.1)
         return children[0]
 
+    before = sleepers()
     monkeypatch.setattr(asyncio, "create_subprocess_exec", slow)
     starting = asyncio.ensure_future(start_child(*SLEEPER))
     await started.wait()
-    assert sleepers()
+    assert len(sleepers()) == len(before) + 1
     starting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await starting
-    assert children[0].returncode is not None and sleepers() == []
+    assert children[0].returncode is not None and sleepers() == before
 
 
 async def test_a_child_that_is_not_cancelled_runs_until_it_is_ended() -> None:
