@@ -1,13 +1,13 @@
 #!/bin/sh
-# The tests that start real networks, one after the other; beside them, at the lowest priority, the simulation's seeds,
-# which take what processor time is left. Usage: slow_tests.sh PYTHON TIMEOUT
+# The tests that start real networks, two files at a time: they wait more than they compute. Beside them, at the lowest
+# priority, the simulation's seeds, which take what processor time is left. Usage: slow_tests.sh PYTHON TIMEOUT
 set -u
 python=$1
 log=$(mktemp)
 nice -n 19 "$python" -m pytest tests/simulation -m slow --timeout 3600 >"$log" 2>&1 &
 seeds=$!
 trap 'kill $seeds 2>/dev/null; rm -f "$log"; exit 130' INT TERM
-"$python" -m pytest -m "e2e or slow" --ignore tests/simulation --timeout "$2"
+"$python" -m pytest -n 2 --dist loadfile -m "e2e or slow" --ignore tests/simulation --timeout "$2"
 others=$?
 echo "Waiting for the simulation's seeds"
 wait $seeds

@@ -68,6 +68,9 @@ def test_every_seed_keeps_every_promise_and_every_fault_happens(capsys: pytest.C
     reports = []
     for report in run_seeds(range(SEEDS)):
         reports.append(report)
+        if report.violations:  # at once: a run that is cut short must not lose what it found
+            with capsys.disabled():
+                sys.stdout.write(f"\n{explain(report)}")
         if len(reports) % PROGRESS == 0:
             with capsys.disabled():
                 sys.stdout.write(f"\n{len(reports)} of {SEEDS} seeds")
