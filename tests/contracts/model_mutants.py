@@ -180,8 +180,8 @@ MODELS = (
     in_model(
         "a seal has no salt",
         "seals",
-        "            + bytes32(salt)\n",
-        "",
+        "{digest[2:]}{salt[2:]}",
+        "{digest[2:]}{digest[2:]}",
         "seals.py::test_every_part_changes_the_seal",
     ),
     in_model(
