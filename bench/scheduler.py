@@ -44,7 +44,7 @@ from fairgrid.pool.records.places import tag_of
 from fairgrid.pool.records.store import PoolStore
 from fairgrid.pool.work_loop import WorkLoop
 
-__all__ = ["Driver", "bag", "core", "executor", "flat", "latency", "main", "peer"]
+__all__ = ["Driver", "bag", "core", "executor", "flat", "latency", "main", "new_database", "peer"]
 
 _START = 1_000_000
 _PEERS = ("ray", "dask", "parsl")
@@ -134,8 +134,8 @@ async def _no_hashes(_: object) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _store(database: str) -> Iterator[PoolStore]:
-    """A new database: ``sqlite`` in a temporary folder, or ``postgresql`` as a server of its own."""
+def new_database(database: str) -> Iterator[str | Path]:
+    """An empty database: ``sqlite`` in a temporary folder, or ``postgresql`` as a server of its own."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fairgrid-bench-")))
         url: str | Path = folder / "pool.db"
@@ -144,8 +144,12 @@ def _store(database: str) -> Iterator[PoolStore]:
 
             server = stack.enter_context(get_server(folder / "postgres", cleanup_mode="delete"))
             url = server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
-        store = PoolStore.open(url)
-        stack.callback(store.close)
+        yield url
+
+
+@contextlib.contextmanager
+def _store(database: str) -> Iterator[PoolStore]:
+    with new_database(database) as url, contextlib.closing(PoolStore.open(url)) as store:
         yield store
 
 

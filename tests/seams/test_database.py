@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -205,3 +206,18 @@ def test_a_database_in_memory_is_one_for_all_threads(package: Path) -> None:
 def test_a_url_that_cannot_be_opened_is_a_usage_error(url: str) -> None:
     with pytest.raises(UsageError, match="cannot be opened"):
         open_engine(url)
+
+
+def test_a_connection_that_lay_idle_while_the_server_ended_it_is_replaced(postgres_url: str) -> None:
+    engine, other = open_engine(postgres_url), open_engine(postgres_url)
+    try:
+        with engine.connect() as connection:
+            first = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+        with other.connect() as connection:
+            connection.execute(text("SELECT pg_terminate_backend(:pid, 10000)"), {"pid": first})
+        time.sleep(0.2)
+        with engine.connect() as connection:
+            assert connection.execute(text("SELECT pg_backend_pid()")).scalar_one() != first
+    finally:
+        engine.dispose()
+        other.dispose()

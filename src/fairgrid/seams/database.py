@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import re
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import CHAR, URL, Connection, Dialect, Engine, QueuePool, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import ArgumentError, InvalidatePoolError, OperationalError
+from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.types import TypeDecorator
 
 from fairgrid.errors import ServiceUnavailable, UsageError
@@ -31,6 +33,9 @@ _BUSY_TIMEOUT_MS = 10_000
 _CHECKPOINT_BYTES = 32 * 1_024 * 1_024
 _PAGE_BYTES = 4_096
 _CACHE_KIB = 32 * 1_024
+_TRUSTED_S = 0.1
+"""A connection to PostgreSQL that was used so lately is not asked whether it is there still: that is a round trip."""
+_USED_AT = "fairgrid_used_at"
 _MIGRATION_LOCK = 0x46616972  # any number that nobody else locks
 _POSTGRESQL: dict[str, Any] = {
     # A server that vanished is noticed within seconds, on both sides.
@@ -39,6 +44,9 @@ _POSTGRESQL: dict[str, Any] = {
     "keepalives_interval": 1,
     "keepalives_count": 3,
     "tcp_user_timeout": 5_000,
+    # At a rollback, so after whatever was only read, the driver has the server forget all prepared statements: its own
+    # are hardly used then, and others' are lost (`fairgrid.pool.records.pipeline`).
+    "prepare_threshold": None,
     # What was committed is acted upon: it must be on disk, whatever the server's default.
     "options": "-c tcp_keepalives_idle=2 -c tcp_keepalives_interval=1 -c tcp_keepalives_count=3 "
     "-c synchronous_commit=on",
@@ -102,7 +110,7 @@ def open_engine(database: str | Path, *, page_bytes: int = _PAGE_BYTES) -> Engin
             "connect_args": {"check_same_thread": False},
         }
     elif url.startswith("postgresql+psycopg:"):
-        options = {"pool_pre_ping": True, "connect_args": _POSTGRESQL}
+        options = {"connect_args": _POSTGRESQL}
     try:
         engine = create_engine(url, **options)
     except (ArgumentError, ImportError) as error:
@@ -112,6 +120,8 @@ def open_engine(database: str | Path, *, page_bytes: int = _PAGE_BYTES) -> Engin
         raise UsageError(f"The database {without_password(url)} cannot be opened ({error}). {remedy}") from error
     if engine.dialect.name == "sqlite":
         _prepare_sqlite(engine, page_bytes)
+    elif engine.dialect.name == "postgresql":
+        _ask_idle_connections(engine)
     return engine
 
 
@@ -214,3 +224,23 @@ def _prepare_sqlite(engine: Engine, page_bytes: int) -> None:
     def on_begin(connection: Connection) -> None:
         read_only = connection.get_execution_options().get("read_only", False)
         connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+
+def _ask_idle_connections(engine: Engine) -> None:
+    """Have a connection that was not used for a while asked whether it is there still, before it is given out."""
+    dialect: Any = engine.dialect
+
+    @event.listens_for(engine, "checkin")
+    def on_checkin(_connection: object, record: ConnectionPoolEntry) -> None:
+        record.info[_USED_AT] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def on_checkout(connection: object, record: ConnectionPoolEntry, _proxy: object) -> None:
+        used_at = record.info.get(_USED_AT)
+        if used_at is None or time.monotonic() - used_at < _TRUSTED_S:
+            return
+        try:
+            dialect.do_ping(connection)
+        except dialect.loaded_dbapi.Error as error:
+            # The others were idle for as long: none of them is believed.
+            raise InvalidatePoolError(one_line(str(error))) from error

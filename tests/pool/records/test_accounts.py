@@ -18,6 +18,7 @@ from fairgrid.pool.core.phases import Phase
 from fairgrid.pool.core.policy import Policy
 from fairgrid.pool.core.state import ChainFacts
 from fairgrid.pool.records.account_store import AccountKeeper, AccountStore, usage, write_corrections
+from fairgrid.pool.records.bulk import written_at_once
 from fairgrid.pool.records.rows import Commit
 from fairgrid.pool.records.store import PoolStore
 from fairgrid.protocol.usage import Usage
@@ -37,6 +38,14 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def sums(store: PoolStore, kind: AccountKind) -> dict[str, Account]:
     return {account.subject: account for account in AccountStore(store.engine).sums(kind)}
+
+
+def add(connection: sa.Connection, accounts: list[Account]) -> None:
+    """Add to a day's accounts, and commit."""
+    keeper = AccountKeeper()
+    keeper.prepare(connection, "2026-01-01", accounts)
+    with written_at_once(connection) as batch:
+        keeper.write(batch)
 
 
 async def balance(grid: Grid, who: str) -> int:
@@ -171,7 +180,7 @@ def test_usage_of_a_day_is_added_to_what_the_day_had(database: str) -> None:
                 for name in range(number + 1)
             ]
             with store.engine.begin() as connection:
-                AccountKeeper().write(connection, "2026-01-01", [*added, *added])
+                add(connection, [*added, *added])
         first = sums(store, "worker")[address("worker 0")]
         accounts = AccountStore(store.engine)
         assert (first.tasks, first.cpu_ms, first.peak_memory_bytes, first.nrlc) == (6, 30, 2, 6 << 70)
@@ -310,8 +319,8 @@ def test_a_correction_may_make_a_day_negative_and_is_forgotten_with_its_day(data
             "worker", address("w"), tasks=1, completed=1, leases=1, cpu_ms=5, peak_memory_bytes=9, nrlc=70
         )
         with store.engine.begin() as connection:
-            AccountKeeper().write(connection, "2026-01-01", [account])
             write_corrections(connection, 1_767_312_000.0, [Correction("0x" + "ab" * 32, "why", (account,))])
+            add(connection, [account])
         accounts = AccountStore(store.engine)
         first, second = accounts.days("worker")
         assert (first.day, first.account.nrlc) == ("2026-01-01", 70)

@@ -54,6 +54,10 @@ __all__ = ["Book"]
 
 _LONGEST_RETRY_S = 60.0
 
+# Read once: Python 3.11 looks a member up by a function of its class, which takes longer than the comparison.
+_SEALING, _CLAIMING = Phase.SEALING, Phase.CLAIMING
+_LEASED = ReplicaPhase.LEASED
+
 
 @dataclass(slots=True)
 class Book:
@@ -226,19 +230,19 @@ class Book:
             return
         if phase not in TRANSITIONS[before] and not self.reconciling:
             raise InvalidTransition(task_id=task.task_id, phase=before, wanted=phase, story=task.story)
-        if (before in ACTIVE_PHASES) != (phase in ACTIVE_PHASES) or Phase.CLAIMING in (before, phase):
+        if (before in ACTIVE_PHASES) != (phase in ACTIVE_PHASES) or before is _CLAIMING or phase is _CLAIMING:
             self._count(before, -1)
             self._count(phase, 1)
         task.phase = phase
         if task.waiting:
             self.release(task)
-        if before is Phase.SEALING:
+        if before is _SEALING:
             self.waiting.remove(task.task_id)
         if phase in FINAL_PHASES:
             self.finished[task.task_id] = None
         elif before in FINAL_PHASES:
             self.finished.pop(task.task_id, None)
-        self.tell(task, f"{phase}: {why}")
+        self.tell(task, f"{phase!s}: {why}")
 
     def hold(self, task: TaskState) -> None:
         """Let the task wait for the results that it reads, and have somebody look for them."""
@@ -298,7 +302,7 @@ class Book:
             return
         self._burdens.move(task, replica, phase, self.deals[task.deal.deal_id])
         worker = self.workers.get(replica.worker)
-        if before is ReplicaPhase.LEASED and worker is not None:
+        if before is _LEASED and worker is not None:
             worker.free_slots = min(worker.free_slots + 1, worker.slots)
         self.touch(task)
         if worker is not None:

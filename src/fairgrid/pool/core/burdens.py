@@ -13,6 +13,7 @@ from fairgrid.pool.core.state import Replica, TaskState
 __all__ = ["Burden", "Burdens", "DealRecord", "Part"]
 
 _REMEMBERED_TIMES = 101
+_LEASED = ReplicaPhase.LEASED  # Read once: Python 3.11 looks a member up by a function of its class.
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ class Burdens:
         burden.parts[replica.lease_id] = part
         burden.owing += replica.owes_opening
         self._of_owner.setdefault(replica.owner, {})[replica.lease_id] = part
-        if replica.phase is ReplicaPhase.LEASED:
+        if replica.phase is _LEASED:
             _lease_begins(burden, part, record)
         if replica.phase in EXPECTED_PHASES:
             burden.reserved += task.stake
@@ -91,7 +92,7 @@ class Burdens:
     def leave(self, task: TaskState, replica: Replica, record: DealRecord) -> None:
         """A worker's part is over and forgotten."""
         burden = self._of_worker[replica.worker]
-        if replica.phase is ReplicaPhase.LEASED:
+        if replica.phase is _LEASED:
             _lease_ends(burden, burden.parts[replica.lease_id], record)
         del burden.parts[replica.lease_id]
         burden.owing -= replica.owes_opening
@@ -112,9 +113,9 @@ class Burdens:
         burden.owing += replica.owes_opening - owed
         if (phase in EXPECTED_PHASES) != (before in EXPECTED_PHASES):
             burden.reserved += task.stake if phase in EXPECTED_PHASES else -task.stake
-        if before is ReplicaPhase.LEASED:
+        if before is _LEASED:
             _lease_ends(burden, burden.parts[replica.lease_id], record)
-        elif phase is ReplicaPhase.LEASED:
+        elif phase is _LEASED:
             _lease_begins(burden, burden.parts[replica.lease_id], record)
 
     def owe(self, worker: str, openings: int) -> None:

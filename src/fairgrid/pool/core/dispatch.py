@@ -38,6 +38,7 @@ __all__ = [
     "speculate",
 ]
 
+_SEALING = Phase.SEALING  # Read once: Python 3.11 looks a member up by a function of its class.
 _SEEK_AGAIN_S = 5.0
 _WINDOW_OF_RUN = 4
 """A run's seal is late after so many reference times, of the seven in which contributions are taken."""
@@ -93,7 +94,7 @@ def _fill(book: Book, task: TaskState) -> bool:
 
 
 def needs_another(book: Book, task: TaskState) -> bool:
-    if task.phase is not Phase.SEALING:
+    if task.phase is not _SEALING:
         return False
     if task.awaits_confirmations:
         return False

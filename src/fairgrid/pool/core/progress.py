@@ -18,6 +18,10 @@ _ENDS = {
     TaskStatus.SPLIT: Phase.SPLIT,
 }
 
+# Read once: Python 3.11 looks a member up by a function of its class, which takes longer than the comparison.
+_ACTIVE, _REVEALING = TaskStatus.ACTIVE, TaskStatus.REVEALING
+_ABANDONED = Phase.ABANDONED
+
 
 def advance(book: Book, task: TaskState) -> None:
     """Derive what to do next from the chain's facts, time, and who is here."""
@@ -27,22 +31,22 @@ def advance(book: Book, task: TaskState) -> None:
     if status in _ENDS:
         settlement.finish(book, task, _ENDS[status])
     elif book.behind:
-        if status is TaskStatus.ACTIVE and task.phase in (Phase.RECEIVED, Phase.INITIALIZING):
+        if status is _ACTIVE and task.phase in (Phase.RECEIVED, Phase.INITIALIZING):
             rounds.advance(book, task)
     elif book.chain_time >= deal.final_deadline:
         if deal.undone:
             settlement.finish(book, task, Phase.FAILED)
         else:
             settlement.claim(book, task)
-    elif status is TaskStatus.REVEALING:
+    elif status is _REVEALING:
         settlement.advance(book, task)
-    elif task.phase is Phase.ABANDONED:
+    elif task.phase is _ABANDONED:
         return
     elif deal.refusal or deal.undone:
         settlement.abandon(book, task, deal.refusal or "The chain does not know its deal any more.")
     elif book.chain_time >= deal.contribution_deadline:
         settlement.abandon(book, task, "The contribution deadline passed without consensus.")
-    elif status is TaskStatus.ACTIVE:
+    elif status is _ACTIVE:
         rounds.advance(book, task)
     elif book.chain_time:
         _begin(book, task)

@@ -17,15 +17,19 @@ __all__ = ["CONSENSUS_WAIT_S", "advance", "lease_failed", "seal_received"]
 CONSENSUS_WAIT_S = 15.0
 """Contributions that should be a consensus wait so long for the chain's word, in seconds of local time."""
 
+# Read once: Python 3.11 looks a member up by a function of its class, which takes longer than the comparison.
+_BEFORE_ROUNDS = (Phase.RECEIVED, Phase.INITIALIZING)
+_SEALING, _CONTRIBUTING, _REOPENING = Phase.SEALING, Phase.CONTRIBUTING, Phase.REOPENING
+_LEASED, _SEALED, _AUTHORISED = ReplicaPhase.LEASED, ReplicaPhase.SEALED, ReplicaPhase.AUTHORISED
 _HEXADECIMAL = re.compile(r"(0x)?[0-9a-fA-F]{16,}")
 
 
 def advance(book: Book, task: TaskState) -> None:
     """Take a task that is ACTIVE on chain, or a run that is to be settled at once, before its contribution deadline, as
     far as it goes now."""
-    if task.phase in (Phase.RECEIVED, Phase.INITIALIZING):
+    if task.phase in _BEFORE_ROUNDS:
         _open_round(book, task, "It is to be settled at once" if task.planned else "The task is active on chain")
-    elif task.phase is Phase.REOPENING:
+    elif task.phase is _REOPENING:
         task.steps.pop("reopen", None)
         _open_round(book, task, "The chain took the consensus back that nobody revealed")
     _expire(book, task)
@@ -33,13 +37,13 @@ def advance(book: Book, task: TaskState) -> None:
     if task.count and not _consensus_expected(book, task) and runs.should_split(book, task):
         book.issue(task, "splitrun", SplitRun(task.task_id, task.count // 2))
         return
-    if task.phase is Phase.SEALING:
+    if task.phase is _SEALING:
         if _seals_are_in(book, task):
-            sealed = len(task.in_phase(ReplicaPhase.SEALED))
+            sealed = len(task.in_phase(_SEALED))
             book.enter(task, Phase.CONTRIBUTING, f"All {sealed} seal(s) of round {task.round} are in.")
         elif not _given_up(book, task):
             dispatch.await_workers(book, task)
-    if task.phase is Phase.CONTRIBUTING:
+    if task.phase is _CONTRIBUTING:
         _authorise(book, task)
 
 
@@ -92,18 +96,18 @@ def _open_round(book: Book, task: TaskState, why: str) -> None:
 
 
 def _expire(book: Book, task: TaskState) -> None:
-    waited_for = task.in_phase(ReplicaPhase.LEASED, ReplicaPhase.SEALED)
+    waited_for = task.in_phase(_LEASED, _SEALED)
     window = dispatch.seal_window(book, task) if waited_for else 0.0
     for replica in waited_for:
         if replica.lost_at and book.now >= replica.lost_at + book.policy.reconnect_grace_s:
             book.end(task, replica, ReplicaPhase.LOST, "its worker is gone")
-        elif replica.phase is ReplicaPhase.SEALED:
+        elif replica.phase is _SEALED:
             continue
         elif book.now >= replica.leased_at + window:
             book.end(task, replica, ReplicaPhase.LATE, f"no seal within {window:.0f} s")
         elif not replica.lost_at and book.now >= replica.renewed_at + book.policy.lease_ttl_s:
             book.end(task, replica, ReplicaPhase.LOST, "its worker no longer names the lease")
-    for replica in task.in_phase(ReplicaPhase.AUTHORISED):
+    for replica in task.in_phase(_AUTHORISED):
         if (
             not task.is_mined(replica.worker)
             and book.now >= replica.authorised_at + book.policy.authorisation_timeout_s
@@ -125,9 +129,9 @@ def _given_up(book: Book, task: TaskState) -> bool:
 
 
 def _seals_are_in(book: Book, task: TaskState) -> bool:
-    if task.has(ReplicaPhase.LEASED) or task.awaits_confirmations:
+    if task.has(_LEASED) or task.awaits_confirmations:
         return False
-    sealed = task.in_phase(ReplicaPhase.SEALED)
+    sealed = task.in_phase(_SEALED)
     if not sealed:
         return False
     wanted = book.policy.first_round_replicas if task.round == 0 else 1
@@ -143,9 +147,9 @@ def _seals_are_in(book: Book, task: TaskState) -> bool:
 def _authorise(book: Book, task: TaskState) -> None:
     if _consensus_expected(book, task):
         return
-    if any(not task.is_mined(replica.worker) for replica in task.in_phase(ReplicaPhase.AUTHORISED)):
+    if any(not task.is_mined(replica.worker) for replica in task.in_phase(_AUTHORISED)):
         return
-    sealed = [replica for replica in task.in_phase(ReplicaPhase.SEALED) if not task.is_mined(replica.worker)]
+    sealed = [replica for replica in task.in_phase(_SEALED) if not task.is_mined(replica.worker)]
     if not sealed:
         _open_round(book, task, "The contributions do not agree enough")
         return

@@ -43,13 +43,19 @@ __all__ = [
 
 _LONGEST_UPLOAD_PAUSE_S = 60.0
 
+# Read once: Python 3.11 looks a member up by a function of its class, which takes longer than the comparison.
+_GIVEN_UP = (Phase.ABANDONED, Phase.REOPENING)
+_BEFORE_CONSENSUS = (Phase.RECEIVED, Phase.INITIALIZING, Phase.SEALING, Phase.CONTRIBUTING)
+_BEFORE_UPLOADING = (Phase.REVEALING, Phase.REOPENING, Phase.ABANDONED)
+_UPLOADING, _FINALIZING = Phase.UPLOADING, Phase.FINALIZING
+
 
 def advance(book: Book, task: TaskState) -> None:
     """Take a task that is REVEALING on chain as far as it goes now."""
     # A consensus of which the chain says that it can be revealed longer is another one than the pool gave up.
-    late = task.phase in (Phase.ABANDONED, Phase.REOPENING) and book.chain_time < task.facts.reveal_deadline
+    late = task.phase in _GIVEN_UP and book.chain_time < task.facts.reveal_deadline
     late = late and not task.disproved
-    if late or task.phase in (Phase.RECEIVED, Phase.INITIALIZING, Phase.SEALING, Phase.CONTRIBUTING):
+    if late or task.phase in _BEFORE_CONSENSUS:
         fast_path.compare(book, task)
         book.enter(task, Phase.REVEALING, "Consensus on chain.")
         audits.begin(book, task)
@@ -67,13 +73,13 @@ def advance(book: Book, task: TaskState) -> None:
         # It cannot be taken back on chain any more: better no result than a wrong one.
         abandon(book, task, "Its consensus was disproved; the requester is refunded after the final deadline.")
         return
-    if task.phase in (Phase.REVEALING, Phase.REOPENING, Phase.ABANDONED):
-        book.enter(task, Phase.UPLOADING, "A winner revealed.")
-    if task.phase is Phase.UPLOADING:
+    if task.phase in _BEFORE_UPLOADING:
+        book.enter(task, _UPLOADING, "A winner revealed.")
+    if task.phase is _UPLOADING:
         _seek_upload(book, task)
-    if task.phase is Phase.UPLOADING and task.upload.verified and _may_finalize(book, task):
-        book.enter(task, Phase.FINALIZING, "The uploaded result has the digest that the chain holds.")
-    if task.phase is Phase.FINALIZING:
+        if task.phase is _UPLOADING and task.upload.verified and _may_finalize(book, task):
+            book.enter(task, _FINALIZING, "The uploaded result has the digest that the chain holds.")
+    if task.phase is _FINALIZING:
         callback = task.upload.callback_data if task.deal.has_callback else "0x"
         if task.count:
             book.issue(task, "finalizerun", FinalizeRun(task.task_id, task.upload.root, task.upload.cid))

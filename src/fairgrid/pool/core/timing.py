@@ -16,6 +16,10 @@ from fairgrid.protocol.views import TaskStatus
 
 __all__ = ["is_forgotten", "schedule"]
 
+# Read once: Python 3.11 looks a member up by a function of its class, which takes longer than the comparison.
+_SEALING, _CONTRIBUTING, _UPLOADING = Phase.SEALING, Phase.CONTRIBUTING, Phase.UPLOADING
+_LEASED, _SEALED, _AUTHORISED = ReplicaPhase.LEASED, ReplicaPhase.SEALED, ReplicaPhase.AUTHORISED
+
 
 def is_forgotten(book: Book, task: TaskState) -> bool:
     """True when a task has been over for so long that it leaves the memory."""
@@ -46,15 +50,15 @@ def _local_moments(book: Book, task: TaskState) -> Iterator[float]:
         for step in task.steps.values():
             if not step.issued and step.retry_at > since:
                 yield step.retry_at
-        if task.phase is Phase.SEALING and task.round_opened_at + policy.fill_wait_s > since:
+        if task.phase is _SEALING and task.round_opened_at + policy.fill_wait_s > since:
             yield task.round_opened_at + policy.fill_wait_s
-        elif task.phase is Phase.CONTRIBUTING and task.last_contribution_at + CONSENSUS_WAIT_S > since:
+        elif task.phase is _CONTRIBUTING and task.last_contribution_at + CONSENSUS_WAIT_S > since:
             yield task.last_contribution_at + CONSENSUS_WAIT_S
-        elif task.phase is Phase.UPLOADING:
+        elif task.phase is _UPLOADING:
             yield from _upload_moments(book, task)
         if task.in_line_since:
             yield max(task.in_line_since + LINE_WAIT_S, since)
-        if task.phase is Phase.CONTRIBUTING and task.upload.lease_id and not task.upload.verifying:
+        if task.phase is _CONTRIBUTING and task.upload.lease_id and not task.upload.verifying:
             yield max(task.upload.asked_at + policy.upload_timeout_s, since)
     window = math.nan
     for replica in task.replicas:
@@ -62,16 +66,17 @@ def _local_moments(book: Book, task: TaskState) -> Iterator[float]:
             # After its minute only the chain's time counts, and whether its worker is here.
             timeout = replica.opening_asked_at + policy.opening_timeout_s
             yield timeout if timeout > since else since + RETRY_S
-        match replica.phase:
-            case ReplicaPhase.LEASED:
-                if window != window:
-                    window = dispatch.seal_window(book, task)
-                yield replica.leased_at + window
+        phase = replica.phase
+        if phase is _LEASED:
+            if window != window:
+                window = dispatch.seal_window(book, task)
+            yield replica.leased_at + window
+            yield _presence_moment(book, replica)
+        elif phase is _SEALED:
+            if replica.lost_at:
                 yield _presence_moment(book, replica)
-            case ReplicaPhase.SEALED if replica.lost_at:
-                yield _presence_moment(book, replica)
-            case ReplicaPhase.AUTHORISED if not task.is_mined(replica.worker):
-                yield replica.authorised_at + policy.authorisation_timeout_s
+        elif phase is _AUTHORISED and not task.is_mined(replica.worker):
+            yield replica.authorised_at + policy.authorisation_timeout_s
 
 
 def _presence_moment(book: Book, replica: Replica) -> float:

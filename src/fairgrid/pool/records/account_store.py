@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine
 
 from fairgrid.pool.core.accounts import Account, AccountKind, Correction, added_up, day_of
 from fairgrid.pool.records import schema
-from fairgrid.pool.records.bulk import BulkInsert
+from fairgrid.pool.records.bulk import Batch, BulkInsert
 from fairgrid.seams.database import Uint256
 
 __all__ = ["AccountCorrection", "AccountKeeper", "AccountStore", "DayAccount", "write_corrections"]
@@ -84,6 +84,7 @@ class AccountKeeper:
     def __init__(self) -> None:
         self._day = ""
         self._sums: dict[tuple[str, str], Account] = {}
+        self._changed: list[tuple[Any, ...]] = []
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
@@ -93,9 +94,11 @@ class AccountKeeper:
         except BaseException:
             self._sums = {}
             raise
+        finally:
+            self._changed = []
 
-    def write(self, connection: Connection, day: str, accounts: Iterable[Account]) -> None:
-        """Add to the accounts of a day, within the transaction of whatever they belong to."""
+    def prepare(self, connection: Connection, day: str, accounts: Iterable[Account]) -> None:
+        """Read what must be known to add to the accounts of a day."""
         if day != self._day or len(self._sums) > _MOST_REMEMBERED:
             self._day, self._sums = day, {}
         added = added_up(accounts)
@@ -105,13 +108,15 @@ class AccountKeeper:
             subjects = wanted[start : start + _PAGE]
             rows = connection.execute(sa.select(usage).where(usage.c.day == day).where(usage.c.subject.in_(subjects)))
             self._sums.update(((row.kind, row.subject), _account(row)) for row in rows)
-        changed = []
         for account in added:
             key = (account.kind, account.subject)
             known = self._sums.get(key)
             whole = self._sums[key] = account if known is None else known.plus(account)
-            changed.append(_row(day, whole))
-        _write(connection, changed)
+            self._changed.append(_row(day, whole))
+
+    def write(self, batch: Batch) -> None:
+        """Add what was given to `prepare`, within the transaction of whatever it belongs to."""
+        _write(batch, self._changed)
 
 
 def write_corrections(connection: Connection, at: float, found: Iterable[Correction]) -> None:

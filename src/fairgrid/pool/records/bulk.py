@@ -1,40 +1,61 @@
-"""Many rows in one statement, on SQLite and on PostgreSQL: the fastest plain way that each of them has."""
+"""Many rows in one statement, on SQLite and on PostgreSQL, and all statements of a transaction in one piece."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-__all__ = ["BulkInsert", "at_once"]
+from fairgrid.pool.records.pipeline import Statement, commit_statements
+
+__all__ = ["Batch", "BulkInsert", "written_at_once"]
 
 _COUNTS = (200, 100, 50, 25, 10, 5, 2, 1)
-"""Rows of one statement on SQLite, which is prepared once for each count."""
+"""Rows of one statement, which is prepared once for each count."""
+
+
+class Batch:
+    """What a transaction writes at its end. PostgreSQL gets it in one piece, other databases as it comes."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._kept: list[Statement] | None = [] if connection.dialect.name == "postgresql" else None
+        self.numbered = self._kept is not None
+        """Whether parameters are ``$1``, ``$2``, …; they are ``?`` otherwise."""
+
+    def run(self, sql: str, values: Sequence[Any] = ()) -> None:
+        """Do this, now or with the commit: nothing that gives rows."""
+        if self._kept is None:
+            self._connection.exec_driver_sql(sql, tuple(values))
+        else:
+            self._kept.append((sql, values))
+
+    def commit(self, handed: Callable[[], None]) -> None:
+        """Do what was not done yet, and commit."""
+        if self._kept is None:
+            handed()
+            self._connection.commit()
+        else:
+            commit_statements(self._connection, self._kept, handed=handed)
 
 
 @contextmanager
-def at_once(connection: Connection) -> Iterator[None]:
-    """Have PostgreSQL work on the statements of the block one after the other without waiting for each to be answered;
-    other databases work as always. Nothing may be read within the block.
+def written_at_once(connection: Connection, *, handed: Callable[[], None] = lambda: None) -> Iterator[Batch]:
+    """Commit what the block writes into the batch that it is given. Within it nothing may be read that it wrote, and
+    after it the transaction is over.
+
+    ``handed`` is told when the database, or its driver, has all, and only its word is missing that it is on the disk.
 
     Raises:
-        DBAPIError: one of the statements failed; where the block ends, at the latest.
+        DBAPIError: a statement, or the commit, failed; where the block ends, at the latest.
     """
-    if connection.dialect.name != "postgresql":
-        yield
-        return
-    driver = connection.connection.driver_connection
-    assert driver is not None
-    try:
-        with driver.pipeline():
-            yield
-    except connection.dialect.loaded_dbapi.Error as error:
-        raise sa.exc.DBAPIError("a pipeline of statements", None, error) from error
+    batch = Batch(connection)
+    yield batch
+    batch.commit(handed)
 
 
 class BulkInsert:
@@ -61,41 +82,25 @@ class BulkInsert:
             told = ", ".join(f"{name} = {value}" for name, value in changes.items())
             conflict = f" ON CONFLICT ({key}) DO UPDATE SET {told}" + (f" WHERE {where}" if where else "")
         self._conflict = conflict
-        self._statements: dict[tuple[str, int], str] = {}
+        self._statements: dict[tuple[bool, int], str] = {}
 
-    def __call__(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    def __call__(self, batch: Batch, rows: Sequence[tuple[Any, ...]]) -> None:
         """Write the rows; none is fine."""
-        if not rows:
-            return
-        if connection.dialect.name == "postgresql":
-            if len(rows) == 1:
-                connection.exec_driver_sql(self._statement(connection, 1), tuple(rows[0]))
-                return
-            # One JSON text for all rows: a single round trip, and the server takes it apart.
-            named = [dict(zip(self._columns, row, strict=True)) for row in rows]
-            connection.exec_driver_sql(self._statement(connection, 0), (msgspec.json.encode(named).decode(),))
-            return
-        # Few statements of many rows: each lets other threads go on once, instead of once a row.
+        # Few statements of many rows: each is one turn of the database, and lets other threads go on once.
         place = 0
         for count in _COUNTS:
             while len(rows) - place >= count:
                 values = tuple(itertools.chain.from_iterable(rows[place : place + count]))
-                connection.exec_driver_sql(self._statement(connection, count), values)
+                batch.run(self._statement(count, numbered=batch.numbered), values)
                 place += count
 
-    def _statement(self, connection: Connection, count: int) -> str:
-        dialect = connection.dialect.name
-        known = self._statements.get((dialect, count))
+    def _statement(self, count: int, *, numbered: bool) -> str:
+        known = self._statements.get((numbered, count))
         if known is not None:
             return known
         names = ", ".join(self._columns)
-        if dialect == "postgresql" and not count:
-            typed = [f"{name} {self._table.c[name].type.compile(connection.dialect)}" for name in self._columns]
-            values = f"SELECT {names} FROM json_to_recordset(%s::json) AS given({', '.join(typed)})"
-        else:
-            place = "%s" if dialect == "postgresql" else "?"
-            row = f"({', '.join([place] * len(self._columns))})"
-            values = f"VALUES {', '.join([row] * count)}"
-        made = f"INSERT INTO {self._table.name} ({names}) {values}{self._conflict}"
-        self._statements[dialect, count] = made
+        places = (f"${number}" if numbered else "?" for number in itertools.count(1))
+        row = [f"({', '.join(itertools.islice(places, len(self._columns)))})" for _ in range(count)]
+        made = f"INSERT INTO {self._table.name} ({names}) VALUES {', '.join(row)}{self._conflict}"
+        self._statements[numbered, count] = made
         return made

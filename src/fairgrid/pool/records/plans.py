@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from fairgrid.pool.core.instructions import BanWorker, ChainInstruction, Instruction
 from fairgrid.pool.records import documents, schema
-from fairgrid.pool.records.bulk import BulkInsert
+from fairgrid.pool.records.bulk import Batch, BulkInsert
 from fairgrid.pool.records.places import find, place_of
 from fairgrid.pool.records.rows import EffectStatus
 
@@ -49,7 +48,6 @@ class PlanKeeper:
         self._last_number: int | None = None
         self._planned: dict[str, set[str]] = {}
         self._new: list[ChainInstruction] = []
-        self._again: list[dict[str, Any]] = []
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
@@ -60,10 +58,10 @@ class PlanKeeper:
             self._last_number, self._planned = None, {}
             raise
         finally:
-            self._new, self._again = [], []
+            self._new = []
 
     def prepare(self, connection: Connection, instructions: Sequence[Instruction], *, born: Iterable[str]) -> None:
-        """Read what `write` must know: ``born`` are tasks of which nothing was ever stored."""
+        """Read what `write` must know, and plan again what failed; ``born`` are tasks of which nothing was stored."""
         for task_id in born:
             self._planned[task_id] = set()
         unsure: dict[str, ChainInstruction] = {}
@@ -82,17 +80,17 @@ class PlanKeeper:
                 known.add(key)
         if self._last_number is None:
             self._last_number = connection.execute(sa.select(sa.func.max(schema.effects.c.number))).scalar_one() or 0
-        effects = schema.effects.c
+        effects, again = schema.effects.c, []
         for row in find(connection, schema.effects, unsure, columns=(effects.number, effects.key, effects.status)):
             instruction = unsure.pop(row.key)
             if row.status == EffectStatus.FAILED:
-                self._again.append({"wanted": row.number, "told": documents.write_transaction(instruction)})
+                again.append({"wanted": row.number, "told": documents.write_transaction(instruction)})
+        if again:
+            connection.execute(_plan_again, again)
         self._new = [*fresh.values(), *unsure.values()]
 
-    def write(self, connection: Connection, at: float) -> None:
-        """Write what was given to `prepare`."""
-        if self._again:
-            connection.execute(_plan_again, self._again)
+    def write(self, batch: Batch, at: float) -> None:
+        """Write what was given to `prepare` and is new."""
         assert self._last_number is not None
         first = self._last_number + 1
         self._last_number += len(self._new)
@@ -101,7 +99,7 @@ class PlanKeeper:
             key, document = instruction.key, documents.write_transaction(instruction)
             kind = _KINDS[type(instruction)]
             rows.append((number, place_of(number, key), key, instruction.task_id, kind, _PLANNED, 1, at, document, ""))
-        _write_effects(connection, rows)
+        _write_effects(batch, rows)
 
     def over(self, task_ids: Iterable[str]) -> None:
         """Nothing more is expected of these tasks; should they come back, their keys are looked for."""

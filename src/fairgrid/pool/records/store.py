@@ -20,7 +20,7 @@ from fairgrid.pool.core.state import DealTerms, PoolIdentity, StoryLine, TaskSta
 from fairgrid.pool.records import documents, schema
 from fairgrid.pool.records.account_store import AccountKeeper, write_corrections
 from fairgrid.pool.records.archive import PoolArchive
-from fairgrid.pool.records.bulk import BulkInsert, at_once
+from fairgrid.pool.records.bulk import Batch, BulkInsert, written_at_once
 from fairgrid.pool.records.places import find
 from fairgrid.pool.records.plans import PlanKeeper, write_bans
 from fairgrid.pool.records.rows import Commit, EffectStatus, StoredTask
@@ -111,12 +111,11 @@ class PoolStore(PoolArchive):
         ):
             # What must be read comes first.
             self._plans.prepare(connection, commit.instructions, born=self._tasks.prepare(connection, commit.tasks))
-            self._accounts.write(connection, day_of(commit.at), commit.accounts)
+            self._accounts.prepare(connection, day_of(commit.at), commit.accounts)
             write_corrections(connection, commit.at, commit.corrections)
             write_bans(connection, commit.instructions, commit.at)
-            with at_once(connection):
-                self._write(connection, commit)
-                handed()
+            with written_at_once(connection, handed=handed) as batch:
+                self._write(batch, commit)
 
     def write_rows(self, at: float, *, older_than_s: float = 0.0) -> None:
         """Write the rows of tasks that changed ``older_than_s`` ago and are behind since; ``at`` is local time now."""
@@ -125,7 +124,8 @@ class PoolStore(PoolArchive):
             if any(task.at <= at - older_than_s for task in behind.values()):
                 with self._tasks.writing(), self._engine.begin() as connection:
                     self._tasks.prepare(connection, {})
-                    self._tasks.keep(connection, {}, at, before=at - older_than_s, most=len(behind))
+                    with written_at_once(connection) as batch:
+                        self._tasks.keep(batch, {}, at, before=at - older_than_s, most=len(behind))
 
     def catch_up(self) -> None:
         """Write the rows of all tasks that changed: who reads the tables then finds everything."""
@@ -133,11 +133,12 @@ class PoolStore(PoolArchive):
         if behind:
             self.write_rows(max(task.at for task in behind))
 
-    def _write(self, connection: Connection, commit: Commit) -> None:
+    def _write(self, batch: Batch, commit: Commit) -> None:
         at = commit.at
-        self._tasks.keep(connection, commit.tasks, at, before=at - ROW_AFTER_S, most=ROWS_BESIDE)
+        self._accounts.write(batch)
+        self._tasks.keep(batch, commit.tasks, at, before=at - ROW_AFTER_S, most=ROWS_BESIDE)
         _write_deals(
-            connection,
+            batch,
             [
                 (
                     bag.deal_id,
@@ -153,15 +154,15 @@ class PoolStore(PoolArchive):
             ],
         )
         _write_standings(
-            connection,
+            batch,
             [(item.worker, item.owner, at, documents.write_standing(item)) for item in commit.standings.values()],
         )
         if commit.events:
-            _write_journal(connection, [(at, len(commit.events), documents.write_events(commit.events))])
-        self._plans.write(connection, at)
+            _write_journal(batch, [(at, len(commit.events), documents.write_events(commit.events))])
+        self._plans.write(batch, at)
         self._plans.over(task_id for task_id, row in commit.tasks.items() if row.settled)
         if commit.position is not None:
-            self._write_position(connection, commit.position)
+            self._write_position(batch, commit.position)
 
     def record_signed(self, key: str, transaction: SignedTransaction) -> None:
         """Keep the signed bytes of an effect; only then may they be sent (decision 25)."""
@@ -190,11 +191,11 @@ class PoolStore(PoolArchive):
 
     def set_position(self, block_number: int) -> None:
         """Remember that every event up to this block was taken."""
-        with self._engine.begin() as connection:
-            self._write_position(connection, block_number)
+        with self._engine.begin() as connection, written_at_once(connection) as batch:
+            self._write_position(batch, block_number)
 
-    def _write_position(self, connection: Connection, block_number: int) -> None:
-        _write_bindings(connection, [("block", str(block_number))])
+    def _write_position(self, batch: Batch, block_number: int) -> None:
+        _write_bindings(batch, [("block", str(block_number))])
 
     # --- reading --------------------------------------------------------------------------------------------------
 

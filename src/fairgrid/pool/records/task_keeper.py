@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from fairgrid.pool.records import documents, schema
-from fairgrid.pool.records.bulk import BulkInsert
+from fairgrid.pool.records.bulk import Batch, BulkInsert, written_at_once
 from fairgrid.pool.records.places import find, place_of
 from fairgrid.pool.records.redo import pack_redo, replayed
 from fairgrid.pool.records.rows import TaskRow
@@ -145,9 +145,7 @@ class TaskKeeper:
         certain = set(born)
         return born, [row.task_id for row in unknown if row.task_id not in certain]
 
-    def keep(
-        self, connection: Connection, changed: Mapping[str, TaskRow], at: float, *, before: float, most: int
-    ) -> None:
+    def keep(self, batch: Batch, changed: Mapping[str, TaskRow], at: float, *, before: float, most: int) -> None:
         """Write rows of tasks that are over, and of up to ``most`` others that are behind since ``before``; of all
         other tasks that changed leave a record. Once in a transaction, after `prepare`.
         """
@@ -156,7 +154,7 @@ class TaskKeeper:
             if behind.at > before:
                 break
             due[task_id] = changed.get(task_id, behind.row)
-        self._write_rows(connection, due.values(), at)
+        self._write_rows(batch, due.values(), at)
         self._done = [task_id for task_id in due if task_id in self.behind]
         self._left = [row for task_id, row in changed.items() if task_id not in due] if due else list(changed.values())
         self._left_at = at
@@ -164,20 +162,22 @@ class TaskKeeper:
         if self._left or (self._done and others):
             assert self._last_record is not None
             self._left_in = self._last_record = self._last_record + 1
-            _write_redo(connection, [(self._left_in, pack_redo(self._left, self._done))])
-        self._forget_records(connection, due)
+            _write_redo(batch, [(self._left_in, pack_redo(self._left, self._done))])
+        self._forget_records(batch, due)
 
-    def _forget_records(self, connection: Connection, due: Collection[str]) -> None:
+    def _forget_records(self, batch: Batch, due: Collection[str]) -> None:
         """Delete the records that no row needs any more."""
         first = next((behind.since for task_id, behind in self.behind.items() if task_id not in due), 0)
         if not first and self._left:
             first = self._left_in
         if first != self._first_record:
-            forgotten = sa.delete(schema.redo)
-            connection.execute(forgotten.where(schema.redo.c.number < first) if first else forgotten)
+            if first:
+                batch.run(f"DELETE FROM {schema.redo.name} WHERE number < {'$1' if batch.numbered else '?'}", (first,))
+            else:
+                batch.run(f"DELETE FROM {schema.redo.name}")
             self._first_record = first
 
-    def _write_rows(self, connection: Connection, rows: Collection[TaskRow], at: float) -> None:
+    def _write_rows(self, batch: Batch, rows: Collection[TaskRow], at: float) -> None:
         if not rows:
             return
         assert self._last_number is not None
@@ -195,7 +195,7 @@ class TaskKeeper:
                 self._numbers[row.task_id] = number
             numbered.append((number, row))
         _write_tasks(
-            connection,
+            batch,
             [
                 (
                     number,
@@ -215,7 +215,7 @@ class TaskKeeper:
         )
 
     def recover(self, connection: Connection) -> None:
-        """Write the rows that the records of an earlier process say more of, and delete these."""
+        """Write the rows that the records of an earlier process say more of, delete these, and commit."""
         self.behind, self._last_number, self._last_record, self._first_record = {}, None, None, 0
         self._numbers.clear()
         self._highest.clear()
@@ -233,7 +233,9 @@ class TaskKeeper:
             rows.append(TaskRow.of(state))
         if rows:
             self.prepare(connection, {})
-            at = max(row.story[-1].at if row.story else row.created_at for row in rows)
-            self._write_rows(connection, rows, at)
+        with written_at_once(connection) as batch:
+            if rows:
+                at = max(row.story[-1].at if row.story else row.created_at for row in rows)
+                self._write_rows(batch, rows, at)
+            batch.run(f"DELETE FROM {schema.redo.name}")
         self._found = {}
-        connection.execute(sa.delete(schema.redo))
