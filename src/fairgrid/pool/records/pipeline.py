@@ -41,11 +41,11 @@ def commit_statements(connection: Connection, statements: Sequence[Statement], *
     driver: Any = connection.connection.driver_connection
     database: Any = connection.dialect.loaded_dbapi
     server = driver.pgconn
-    prepared: dict[str, bytes] | None = connection.info.get(_PREPARED)
-    if prepared is None:
-        prepared = connection.info[_PREPARED] = {}
-        _widen(server.socket)
     try:
+        prepared: dict[str, bytes] | None = connection.info.get(_PREPARED)
+        if prepared is None:
+            _widen(server.socket)
+            prepared = connection.info[_PREPARED] = {}
         expected = 2
         begun = server.transaction_status != database.pq.TransactionStatus.IDLE
         server.enter_pipeline_mode()
