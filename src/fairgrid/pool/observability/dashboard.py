@@ -131,7 +131,8 @@ class Dashboard:
                 busy=numbers.workers["busy"],
             )
         )
-        self._latest = _event(self.document(history=False))
+        if self.spectators:
+            self._latest = _event(self.document(history=False))
         self._next.set()
         self._next = asyncio.Event()
 

@@ -68,6 +68,8 @@ class PoolMeter:
             "fairgrid_pool_leads", "1 while this process schedules, 0 while it stands by.", registry=registry
         )
         self._events = Counter("fairgrid_pool_events", "Events that the scheduler took.", ("kind",), registry=registry)
+        self._of_kind: dict[type, Counter] = {}
+        """Found once: most groups are one heartbeat."""
         self._instructions = Counter(
             "fairgrid_pool_instructions", "What the scheduler decided.", ("kind",), registry=registry
         )
@@ -119,8 +121,13 @@ class PoolMeter:
 
     def took(self, batch: Iterable[object], commit: Commit, tasks: Mapping[str, TaskState]) -> None:
         """Count a batch of events and what it led to."""
-        for kind, count in Count(map(type, batch)).items():
-            self._events.labels(kind.__name__).inc(count)
+        for event in batch:
+            kind = type(event)
+            if kind not in self._of_kind:
+                self._of_kind[kind] = self._events.labels(kind.__name__)
+            self._of_kind[kind].inc()
+        if not commit.instructions and not commit.lines:
+            return
         for made, count in Count(map(type, commit.instructions)).items():
             self._instructions.labels(made.__name__).inc(count)
         for instruction in commit.instructions:
