@@ -19,7 +19,7 @@ from fairgrid.pool.core.book import Book
 from fairgrid.pool.core.events import UploadVerified
 from fairgrid.pool.core.instructions import SendAuthorisation
 from fairgrid.pool.core.phases import Phase, ReplicaPhase
-from fairgrid.pool.core.state import TaskState
+from fairgrid.pool.core.task_state import TaskState
 from fairgrid.pool.onchain.outbox import Outbox
 from fairgrid.pool.onchain.watcher import ChainWatcher
 from fairgrid.pool.records import plans

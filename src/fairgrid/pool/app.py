@@ -19,7 +19,8 @@ from fairgrid.chain.network import Network, document_of
 from fairgrid.errors import OrderError, ServiceUnavailable
 from fairgrid.pool.administration.access import Role
 from fairgrid.pool.core.phases import ReplicaPhase
-from fairgrid.pool.core.state import Replica, StoryLine, TaskState
+from fairgrid.pool.core.replica import Replica
+from fairgrid.pool.core.task_state import StoryLine, TaskState
 from fairgrid.pool.jobs.live_app import live_routes
 from fairgrid.pool.observability.dashboard import dashboard_routes
 from fairgrid.pool.observability.room import room_document

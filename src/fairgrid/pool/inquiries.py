@@ -6,7 +6,7 @@ import asyncio
 
 from fairgrid.pool.core.accounts import Account, AccountKind
 from fairgrid.pool.core.machine import PoolMachine
-from fairgrid.pool.core.state import StoryLine
+from fairgrid.pool.core.task_state import StoryLine
 from fairgrid.pool.records.account_store import AccountStore
 from fairgrid.pool.records.finder import TaskFinder
 from fairgrid.pool.records.rows import StoredTask

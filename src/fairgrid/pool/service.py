@@ -19,6 +19,7 @@ from fairgrid.pool.administration.access import AccessGate
 from fairgrid.pool.core.accounts import Account, AccountKind
 from fairgrid.pool.core.events import Event, PolicyChanged
 from fairgrid.pool.core.fair_matcher import FairMatcher
+from fairgrid.pool.core.identity import PoolIdentity
 from fairgrid.pool.core.instructions import (
     AwaitDependencies,
     BanWorker,
@@ -30,7 +31,7 @@ from fairgrid.pool.core.instructions import (
 from fairgrid.pool.core.machine import PoolMachine
 from fairgrid.pool.core.policy import Policy
 from fairgrid.pool.core.sponsoring import Debt
-from fairgrid.pool.core.state import PoolIdentity, StoryLine
+from fairgrid.pool.core.task_state import StoryLine
 from fairgrid.pool.errands import Errands
 from fairgrid.pool.housekeeping import Housekeeping
 from fairgrid.pool.inquiries import Inquiries

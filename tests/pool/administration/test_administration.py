@@ -21,8 +21,8 @@ from fairgrid.pool.administration.operations import Operations
 from fairgrid.pool.administration.operator_access import OperatorAccess, authorisation
 from fairgrid.pool.administration.operator_client import OperatorClient, Reach, note_reach, reaches_of
 from fairgrid.pool.app import pool_application
+from fairgrid.pool.core.identity import PoolIdentity
 from fairgrid.pool.core.policy import Policy
-from fairgrid.pool.core.state import PoolIdentity
 from fairgrid.pool.records.task_lists import TaskLists
 from fairgrid.protocol import wire
 from fairgrid.protocol.machine import Machine

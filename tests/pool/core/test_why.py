@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from fairgrid.pool.core.state import WorkerState
 from fairgrid.pool.core.why import why
+from fairgrid.pool.core.worker_state import WorkerState
 from fairgrid.protocol import wire
 from tests.pool.grid import Grid, Scripted
 

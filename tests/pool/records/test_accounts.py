@@ -16,7 +16,7 @@ from fairgrid.pool.core.accounts import Account, AccountKind, Correction, accoun
 from fairgrid.pool.core.events import ChainReconciled, Event
 from fairgrid.pool.core.phases import Phase
 from fairgrid.pool.core.policy import Policy
-from fairgrid.pool.core.state import ChainFacts
+from fairgrid.pool.core.task_facts import ChainFacts
 from fairgrid.pool.records.account_store import AccountKeeper, AccountStore, usage, write_corrections
 from fairgrid.pool.records.rows import Commit
 from fairgrid.pool.records.store import PoolStore

@@ -30,7 +30,7 @@ from fairgrid.pool.administration.overview import WorkerFilter, alerts, oldest_w
 from fairgrid.pool.administration.task_why import why_task
 from fairgrid.pool.core.events import OperatorBanned, OperatorUnbanned, PoolDrained, WorkerDrained, WorkerLabelled
 from fairgrid.pool.core.policy import Policy, changed_policy, policy_values
-from fairgrid.pool.core.state import Ban
+from fairgrid.pool.core.worker_state import Ban
 from fairgrid.pool.processes.leadership import Leadership
 from fairgrid.pool.records.task_lists import TaskLists
 from fairgrid.pool.service import PoolService

@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from fairgrid.errors import OrderError
-from fairgrid.pool.core.state import TaskState
+from fairgrid.pool.core.task_state import TaskState
 from fairgrid.pool.jobs.live import LiveEvent, PartialRefused
 from fairgrid.pool.service import PoolService
 from fairgrid.protocol.access import MAX_ACCESS_S, access_message

@@ -14,14 +14,15 @@ from fairgrid.chain.interface import Chain
 from fairgrid.errors import ServiceUnavailable, TransactionFailed
 from fairgrid.pool.administration.access import AccessGate, Role
 from fairgrid.pool.core.events import Event, WorkerFacts, WorkerLost
+from fairgrid.pool.core.identity import PoolIdentity
 from fairgrid.pool.core.instructions import WorkerInstruction
 from fairgrid.pool.core.machine import PoolMachine
 from fairgrid.pool.core.phases import ReplicaPhase
 from fairgrid.pool.core.policy import Policy
 from fairgrid.pool.core.sponsoring import Newcomer
 from fairgrid.pool.core.spot_checks import Verdict
-from fairgrid.pool.core.state import PoolIdentity, WorkerState
 from fairgrid.pool.core.why import why
+from fairgrid.pool.core.worker_state import WorkerState
 from fairgrid.pool.jobs.live import LiveBoard
 from fairgrid.pool.onchain.sponsor import Sponsor
 from fairgrid.pool.records.store import PoolStore

@@ -12,7 +12,7 @@ from fairgrid.errors import OrderError, ServiceError
 from fairgrid.pool.core.events import (
     WorkerJoined,
 )
-from fairgrid.pool.core.state import PoolIdentity
+from fairgrid.pool.core.identity import PoolIdentity
 from fairgrid.pool.workers.frames import TurnedAway, decode_frame, receive_frame
 from fairgrid.pool.workers.interface import Desk, Session
 from fairgrid.protocol import wire

@@ -10,8 +10,8 @@ from typing import Protocol
 from fairgrid.pool.core.events import (
     Event,
 )
+from fairgrid.pool.core.identity import PoolIdentity
 from fairgrid.pool.core.policy import Policy
-from fairgrid.pool.core.state import PoolIdentity
 from fairgrid.pool.jobs.live import LiveBoard
 from fairgrid.protocol import wire
 from fairgrid.protocol.views import RoleAccount
