@@ -215,7 +215,7 @@ class Grid:
 
     async def until_phase(self, task: str, phase: str) -> None:
         async def reached() -> bool:
-            stored = await self.service.task(task)
+            stored = await self.service.inquiries.task(task)
             return stored is not None and stored.state.phase == phase
 
         await self.until(reached, what=f"phase {phase}")

@@ -66,7 +66,7 @@ async def test_before_consensus_neither_names_nor_digests_are_told(tmp_path: Pat
             return any(replica.phase == "sealed" for replica in (await grid.client.task(task)).replicas)
 
         async def is_known() -> bool:
-            return await grid.service.task(task) is not None
+            return await grid.service.inquiries.task(task) is not None
 
         await grid.until(is_known)
         await grid.until(has_sealed, what="a seal")
@@ -194,7 +194,7 @@ async def test_a_deal_of_another_workerpool_is_none_of_ours(tmp_path: Path) -> N
         grid.workerpool = ours
         mine = await grid.task(1)
         await grid.until_status(mine, TaskStatus.ACTIVE)
-        assert await grid.service.task(theirs) is None
+        assert await grid.service.inquiries.task(theirs) is None
         assert (await grid.chain.view_task(theirs)).status is TaskStatus.UNSET
 
 
@@ -204,7 +204,7 @@ async def test_a_bag_is_listed_by_index_and_page(tmp_path: Path) -> None:
         deal = await grid.deal(1, volume=5)
 
         async def known() -> bool:
-            return await grid.service.tasks_of_deal(deal, limit=10, offset=0) != (0, [])
+            return await grid.service.inquiries.tasks_of_deal(deal, limit=10, offset=0) != (0, [])
 
         await grid.until(known)
         view = await grid.client.deal(deal, limit=2, offset=3)
@@ -220,8 +220,8 @@ async def test_a_bag_larger_than_the_room_is_answered_whole_and_computed_whole(t
         last = task_id(deal, 11)
 
         async def known() -> bool:
-            stored, _ = await grid.service.tasks_of_deal(deal, limit=1, offset=0)
-            return stored == 12 and await grid.service.task(last) is not None
+            stored, _ = await grid.service.inquiries.tasks_of_deal(deal, limit=1, offset=0)
+            return stored == 12 and await grid.service.inquiries.task(last) is not None
 
         await grid.until(known)
         view = await grid.client.deal(deal)

@@ -71,7 +71,7 @@ async def test_members_of_a_group_come_in_both_roles_and_strangers_in_none(tmp_p
         assert "private" in await turned_away(grid, "stranger")
         refused = await grid.task(1)
         await grid.until_phase(refused, "abandoned")
-        stored = await grid.service.task(refused)
+        stored = await grid.service.inquiries.task(refused)
         assert stored is not None and "This pool is private" in stored.state.story[-1].text
         grid.chain.model.group_members.add((GROUP, grid.requester.address))
         access = grid.service.access
@@ -80,7 +80,7 @@ async def test_members_of_a_group_come_in_both_roles_and_strangers_in_none(tmp_p
         served = await grid.task(1)
         await grid.until_status(served, TaskStatus.COMPLETED)
         assert (await grid.chain.view_task(refused)).status is TaskStatus.UNSET
-        assert not (await grid.service.task(refused)).state.replicas  # type: ignore[union-attr]
+        assert not (await grid.service.inquiries.task(refused)).state.replicas  # type: ignore[union-attr]
 
 
 async def test_a_strangers_deal_that_was_made_all_the_same_is_served_where_the_door_is_lenient(

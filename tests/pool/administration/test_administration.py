@@ -98,7 +98,7 @@ async def test_a_drained_pool_begins_nothing_until_it_is_undrained_also_over_a_r
         task = await grid.task(1)
 
         async def known() -> bool:
-            return await grid.service.task(task) is not None
+            return await grid.service.inquiries.task(task) is not None
 
         await grid.until(known, what="the deal")
         why = await desk.client.why_task(task)
@@ -238,7 +238,7 @@ async def test_a_changed_policy_counts_at_once_and_over_a_restart_until_it_is_un
         task = await grid.task(1)
 
         async def known_there() -> bool:
-            return await grid.service.task(task) is not None
+            return await grid.service.inquiries.task(task) is not None
 
         await grid.until(known_there, what="the deal")
         rules = {rule.rule: rule for rule in (await desk.client.why_task(task)).rules}

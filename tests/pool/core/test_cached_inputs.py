@@ -30,7 +30,7 @@ async def test_tasks_go_to_the_worker_that_has_their_inputs(tmp_path: Path) -> N
         for cid in cids:
             task = task_id(await grid.deal(1, params=await _params(grid, cid)), 0)
             await grid.until_status(task, TaskStatus.COMPLETED)
-            stored = await grid.service.task(task)
+            stored = await grid.service.inquiries.task(task)
             assert stored is not None
             assert [replica.worker for replica in stored.state.replicas] == [near.address]
 

@@ -269,9 +269,9 @@ async def test_a_pool_tells_only_workers_that_repay_what_they_owe_and_sees_it_co
         await grid.chain.transact(pay, new.key)
 
         async def repaid(nrlc: int) -> bool:
-            return (await grid.service.debts())[new.address].repaid_nrlc == nrlc
+            return (await grid.service.inquiries.debts())[new.address].repaid_nrlc == nrlc
 
         await grid.until(lambda: repaid(10**12), what="counting the payment")
         grid.chain.reorganise(1, drop=True)
         await grid.until(lambda: repaid(0), what="counting it no more")
-        assert old.address not in await grid.service.debts()
+        assert old.address not in await grid.service.inquiries.debts()
