@@ -10,7 +10,7 @@ import pytest
 from fairgrid.errors import ServiceRefused, UsageError
 from fairgrid.pool.core.policy import Policy
 from fairgrid.pool.service import PoolService
-from fairgrid.protocol import wire
+from fairgrid.protocol import pool_messages, worker_messages
 from fairgrid.protocol.ids import task_id
 from fairgrid.protocol.results import cid_of_results
 from fairgrid.protocol.views import TaskStatus
@@ -108,8 +108,8 @@ async def test_while_a_worker_computes_the_task_shows_its_phase(tmp_path: Path) 
             return "lease" in worker.kinds()
 
         await grid.until(leased)
-        lease = next(message for message in worker.received if isinstance(message, wire.Lease))
-        await worker.say(wire.PhaseReport(lease_id=lease.lease_id, task_id=task, phase="computing"))
+        lease = next(message for message in worker.received if isinstance(message, pool_messages.Lease))
+        await worker.say(worker_messages.PhaseReport(lease_id=lease.lease_id, task_id=task, phase="computing"))
 
         async def computing() -> bool:
             return [replica.phase for replica in (await grid.client.task(task)).replicas] == ["computing"]

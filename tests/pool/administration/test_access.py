@@ -11,7 +11,7 @@ from fairgrid.chain.twin import ModelChain
 from fairgrid.errors import OrderError
 from fairgrid.pool.administration.access import AccessGate, AccessStore, Door, Role
 from fairgrid.pool.records.store import PoolStore
-from fairgrid.protocol import wire
+from fairgrid.protocol import pool_messages
 from fairgrid.protocol.views import TaskStatus
 from tests.pool.grid import PRICE, Grid, Script, Scripted, at_the_door, key
 
@@ -31,7 +31,7 @@ async def turned_away(grid: Grid, name: str) -> str:
     stranger = Scripted(grid, name)
     async with at_the_door(grid) as stranger.connection:
         answer = await stranger.enrol()
-        return answer.reason if isinstance(answer, wire.Refused) else ""
+        return answer.reason if isinstance(answer, pool_messages.Refused) else ""
 
 
 async def heard(grid: Grid) -> None:
@@ -114,12 +114,12 @@ async def test_a_worker_that_is_taken_off_ends_what_it_began_and_gets_nothing_ne
 
         await grid.until(unwelcome, what="no slot left")
         second = await grid.task(1)
-        lease = next(message for message in leaver.received if isinstance(message, wire.Lease))
+        lease = next(message for message in leaver.received if isinstance(message, pool_messages.Lease))
         await leaver.say(leaver.seal(lease))
         await grid.until_status(first, TaskStatus.COMPLETED)
 
         async def gone() -> bool:
-            return any(isinstance(message, wire.Refused) for message in leaver.received)
+            return any(isinstance(message, pool_messages.Refused) for message in leaver.received)
 
         await grid.until(gone, what="the farewell")
         assert leaver.kinds().count("lease") == 1
