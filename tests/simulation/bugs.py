@@ -25,7 +25,7 @@ from fairgrid.pool.onchain.watcher import ChainWatcher
 from fairgrid.pool.records import plans
 from fairgrid.pool.records.ledger import Ledger, LedgerEffect
 from fairgrid.pool.records.store import PoolStore
-from fairgrid.protocol.wire import Opening
+from fairgrid.protocol.worker_messages import Opening
 from fairgrid.worker.core import answering, leasing
 from fairgrid.worker.core import events as ev
 from fairgrid.worker.core.book import WorkerBook

@@ -17,8 +17,8 @@ from fairgrid.pool.core.standing import Standing
 from fairgrid.pool.core.task_state import TaskState
 from fairgrid.pool.core.trust_policy import TrustPolicy
 from fairgrid.pool.core.worker_state import WorkerState
+from fairgrid.protocol.pool_messages import Why, WhyReason
 from fairgrid.protocol.trust import needs_more_replicas
-from fairgrid.protocol.wire import Why, WhyReason
 
 __all__ = ["why"]
 

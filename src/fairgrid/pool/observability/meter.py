@@ -32,7 +32,7 @@ _TRANSACTION_ENDS = ("signed", "replaced", "mined", "reverted", "lost", "given_u
 
 
 class Measured(Protocol):
-    """What is asked of a pool that is at work; `fairgrid.pool.service.PoolService` answers."""
+    """What is asked of a pool that is at work; `fairgrid.pool.observability.figures.PoolFigures` answers."""
 
     def numbers(self) -> PoolNumbers: ...
     def now(self) -> float: ...

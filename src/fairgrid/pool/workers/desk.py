@@ -30,7 +30,7 @@ from fairgrid.pool.workers.interface import Session
 from fairgrid.pool.workers.letters import letter_of
 from fairgrid.pool.workers.returning import Absences, Return
 from fairgrid.pool.workers.speed_tests import SpeedTests
-from fairgrid.protocol import wire
+from fairgrid.protocol import pool_messages
 from fairgrid.protocol.views import RoleAccount
 from fairgrid.seams.clock import Clock
 from fairgrid.seams.http import one_line
@@ -125,7 +125,7 @@ class WorkerDesk(abc.ABC):
     def has_room(self) -> bool:
         return len(self._sessions) < self.policy.max_workers
 
-    def send_to(self, worker: str, message: wire.PoolMessage) -> None:
+    def send_to(self, worker: str, message: pool_messages.PoolMessage) -> None:
         """Send a message to a worker; dropped when it is not connected."""
         session = self._sessions.get(worker)
         if session is not None:
@@ -160,12 +160,12 @@ class WorkerDesk(abc.ABC):
         replica = task.replica_of(worker)
         return replica is not None and replica.phase is ReplicaPhase.LEASED
 
-    def why(self, worker: str) -> wire.Why:
+    def why(self, worker: str) -> pool_messages.Why:
         """Which rules of this pool keep work from a connected worker."""
         state = self.machine.workers.get(worker)
         if state is None:
             text = "The pool has not taken this worker in yet."
-            return wire.Why(waiting_tasks=0, reasons=(wire.WhyReason("joined", False, text),))
+            return pool_messages.Why(waiting_tasks=0, reasons=(pool_messages.WhyReason("joined", False, text),))
         answer = why(
             state,
             self.machine.tasks.values(),
@@ -178,11 +178,13 @@ class WorkerDesk(abc.ABC):
         verdict = self.spot_verdicts.get(worker)
         if verdict is None:
             return answer
-        return replace(answer, reasons=(*answer.reasons, wire.WhyReason("benchmark", verdict.passed, verdict.text)))
+        return replace(
+            answer, reasons=(*answer.reasons, pool_messages.WhyReason("benchmark", verdict.passed, verdict.text))
+        )
 
-    async def sponsor(self, session: Session, agreement: str, *, repays: bool) -> wire.Sponsored:
+    async def sponsor(self, session: Session, agreement: str, *, repays: bool) -> pool_messages.Sponsored:
         if self._sponsor is None:
-            return wire.Sponsored(stake_nrlc=0, coins_wei=0, reason="This pool does not sponsor newcomers.")
+            return pool_messages.Sponsored(stake_nrlc=0, coins_wei=0, reason="This pool does not sponsor newcomers.")
         account = await self._chain.view_account(session.worker)
         newcomer = Newcomer(
             worker=session.worker,
@@ -197,13 +199,13 @@ class WorkerDesk(abc.ABC):
         )
         grant, reason = await self._sponsor.help(newcomer)
         if grant is None:
-            return wire.Sponsored(stake_nrlc=0, coins_wei=0, reason=reason)
+            return pool_messages.Sponsored(stake_nrlc=0, coins_wei=0, reason=reason)
         if grant.stake_nrlc:
             self._await_stake.add(session.worker)
         owes = await self._sponsor.to_repay(session.worker) if repays else None
         if owes is None:
-            return wire.Sponsored(stake_nrlc=grant.stake_nrlc, coins_wei=grant.coins_wei, reason=reason)
-        return wire.Sponsored(
+            return pool_messages.Sponsored(stake_nrlc=grant.stake_nrlc, coins_wei=grant.coins_wei, reason=reason)
+        return pool_messages.Sponsored(
             stake_nrlc=grant.stake_nrlc,
             coins_wei=grant.coins_wei,
             reason=reason,
