@@ -14,6 +14,7 @@ from fairgrid.errors import UsageError
 from fairgrid.executors.backend import Backend
 from fairgrid.executors.grid import GridBackend
 from fairgrid.executors.here import HereBackend
+from fairgrid.executors.runtimes import runtime_of
 from fairgrid.localnet.paths import own_key_folder
 from fairgrid.seams.config_file import is_name, read_config
 from fairgrid.wallet.accounts import open_account
@@ -39,17 +40,19 @@ def find_place(
     workers_at_least: int = 1,
     key_folder: Path | None = None,
     patience_s: float = 600.0,
+    runtime: str = "python",
 ) -> Place:
     """The place that ``network`` names: ``"here"``, or as `fairgrid.chain.network_names.find_network` reads it.
 
     Raises:
-        UsageError: there is no such network, or the trust is none.
+        UsageError: there is no such network or runtime, or the trust is none.
     """
     if isinstance(network, Place):
         return network
+    runtime_id = runtime_of(runtime)
     if network == "here":
         base = Path(os.environ.get("FAIRGRID_DIR") or Path.home() / ".fairgrid") / "here"
-        return Place(HereBackend(base / "deals"), base / "runs")
+        return Place(HereBackend(base / "deals", runtime_id=runtime_id), base / "runs")
     if network != LOCAL and isinstance(network, str) and not _is_there(network):
         raise UsageError(
             f"There is no network {network!r}. Name one: 'local' (start it with `fairgrid up --detach`), 'here' (this "
@@ -64,6 +67,7 @@ def find_place(
         journal_folder=folder / "deals" / signer.address,
         wish=TrustWish(str(trust), workers_at_least),
         patience_s=patience_s,
+        runtime_id=runtime_id,
     )
     return Place(backend, folder / "runs" / signer.address)
 

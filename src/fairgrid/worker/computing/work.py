@@ -18,6 +18,7 @@ import structlog
 
 from fairgrid.chain.interface import Chain
 from fairgrid.errors import HostFailure, ManifestError, VerificationError
+from fairgrid.protocol.abilities import level_fault
 from fairgrid.protocol.app_types import APP_TYPES, Level
 from fairgrid.protocol.archive import write_archive
 from fairgrid.protocol.digest import tree_digest_of_folder
@@ -25,7 +26,7 @@ from fairgrid.protocol.hexes import from_hex, keccak, to_hex, to_hex32
 from fairgrid.protocol.manifest import MAX_MANIFEST_BYTES, Manifest, manifest_cid_of_params, parse_manifest
 from fairgrid.protocol.usage import Usage
 from fairgrid.protocol.views import Deal, Task
-from fairgrid.protocol.wire import MAX_REPORTED_FILES
+from fairgrid.protocol.worker_messages import MAX_REPORTED_FILES
 from fairgrid.runtime.interface import Sandbox
 from fairgrid.runtime.job import JobResult, TaskContext, run_job
 from fairgrid.runtime.network.grant import NetworkGrant
@@ -179,7 +180,8 @@ class LocalWork:
         if manifest.runtime != app.name:
             raise ManifestError(f"The manifest asks for runtime {manifest.runtime!r}, its app is {app.name!r}.")
         policy = self._policy()
-        refusal = refusal_of_memory(policy, manifest.resources.memory_bytes, policy.slots or self._slots)
+        refusal = level_fault(manifest.runtime, manifest.needs.level)
+        refusal = refusal or refusal_of_memory(policy, manifest.resources.memory_bytes, policy.slots or self._slots)
         refusal = refusal or refusal_of_network(policy, manifest.needs.network)
         if refusal is None and manifest.needs.gpus is not None:
             refusal = self._gpus.refusal(manifest.runtime, manifest.needs.gpus)
