@@ -10,6 +10,7 @@ import pytest
 from fairgrid.errors import ServiceRefused, UsageError
 from fairgrid.pool.core.policy import Policy
 from fairgrid.pool.service import PoolService
+from fairgrid.pool.workers import returning
 from fairgrid.protocol import wire
 from fairgrid.protocol.ids import task_id
 from fairgrid.protocol.results import cid_of_results
@@ -96,6 +97,40 @@ async def test_an_owner_without_a_deposit_is_no_promise_of_trust(tmp_path: Path)
         listing = await grid.client.trust()
     assert [owner.owner for owner in listing.owners] == [rich.address]
     assert listing.reachable == 2
+
+
+async def test_pool_that_began_a_moment_ago_says_that_owners_may_return(tmp_path: Path) -> None:
+    grid = Grid(tmp_path)
+    async with grid.pool():
+        listing = await grid.client.trust()
+    assert (listing.reachable, listing.after_return) == (0, None)
+    assert 0 < listing.worth_waiting_s(1_000) <= 30
+
+
+async def test_owners_that_were_lost_a_moment_ago_are_told_as_returning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(returning, "_AFTER_START_S", 0)
+    grid = Grid(tmp_path)
+    stays, goes = Scripted(grid, "stays"), Scripted(grid, "goes")
+    async with grid.pool(), all_connected([stays]):
+        async with all_connected([goes]):
+
+            async def both() -> bool:
+                return len((await grid.client.trust()).owners) == 2
+
+            await grid.until(both)
+            assert (await grid.client.trust()).returning_s == 0
+
+        async def one() -> bool:
+            return len((await grid.client.trust()).owners) == 1
+
+        await grid.until(one)
+        listing = await grid.client.trust()
+    assert (listing.reachable, listing.after_return) == (2, 4)
+    assert 0 < listing.returning_s <= 60
+    assert listing.worth_waiting_s(4) == listing.returning_s
+    assert listing.worth_waiting_s(5) == 0
 
 
 async def test_while_a_worker_computes_the_task_shows_its_phase(tmp_path: Path) -> None:

@@ -60,7 +60,9 @@ class Client:
         self._market = market
         self._journal = journal
         self._clock = clock or SystemClock()
-        self._quoter = Quoter(network, signer.address, chain=chain, market=market, pool=pool, journal=journal)
+        self._quoter = Quoter(
+            network, signer.address, chain=chain, market=market, pool=pool, journal=journal, clock=self._clock
+        )
         self._deals = DealMaker(network, signer, chain=chain, storage=storage, journal=journal, clock=self._clock)
 
     @classmethod
@@ -93,9 +95,16 @@ class Client:
         return self._journal
 
     async def quote(
-        self, job: Job, wish: TrustWish, *, category: int = DEFAULT_CATEGORY, lane: LaneWish = LaneWish.AUTO
+        self,
+        job: Job,
+        wish: TrustWish,
+        *,
+        category: int = DEFAULT_CATEGORY,
+        lane: LaneWish = LaneWish.AUTO,
+        on_progress: OnProgress = ignore_progress,
     ) -> Quote:
-        """Find the orders, and refuse what cannot be reached or paid. Nothing is signed or sent.
+        """Find the orders, and refuse what cannot be reached or paid. Nothing is signed or sent. Owners that the pool
+        lost a moment ago are waited for (90 s at most), if the trust needs them.
 
         A bag of more than 8 tasks goes into the batch lane if the pool offers it, unless ``lane`` says otherwise.
 
@@ -105,7 +114,7 @@ class Client:
             FundsError: escrow and wallet together do not cover the price.
             OrderError: nobody offers what the job needs.
         """
-        return await self._quoter.quote(job, wish, category=category, lane=lane)
+        return await self._quoter.quote(job, wish, category=category, lane=lane, on_progress=on_progress)
 
     async def submit(
         self,
@@ -158,7 +167,7 @@ class Client:
         on_progress: OnProgress,
     ) -> DealRecord:
         on_progress(Progress(Phase.PREPARING, "asking pool and market for an offer"))
-        quote = await self.quote(job, wish, category=category, lane=lane)
+        quote = await self.quote(job, wish, category=category, lane=lane, on_progress=on_progress)
         if accept is not None:
             accept(quote)
         return await self.sign_quote(job, quote, on_progress)

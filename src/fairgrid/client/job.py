@@ -12,15 +12,15 @@ from itertools import chain
 from pathlib import Path
 
 from fairgrid.errors import UsageError
+from fairgrid.protocol.abilities import needs_fault
 from fairgrid.protocol.canonical import CanonicalRule
 from fairgrid.protocol.cid import CidBuilder
 from fairgrid.protocol.hexes import ZERO32
 from fairgrid.protocol.manifest import FileRef, Item, Manifest, Resources, TaskRef
 from fairgrid.protocol.needs import GpuNeed, Needs
-from fairgrid.protocol.network import NETWORK_LEVELS, destination
+from fairgrid.protocol.network import destination
 from fairgrid.protocol.paths import path_fault
 from fairgrid.runtime.catalogue import runtime_info
-from fairgrid.runtime.gpus import gpu_fault
 from fairgrid.runtime.interface import Sandbox
 from fairgrid.runtime.job import JobResult, TaskContext, run_job
 from fairgrid.runtime.program_check import check_program
@@ -112,6 +112,21 @@ class Job:
     gpus: GpuNeed | None = None
     """Graphics processors that each task needs."""
 
+    def __post_init__(self) -> None:
+        """A job that no machine could ever compute is not made: a pool would lease it to nobody.
+
+        Raises:
+            UsageError: its runtime cannot give what it needs.
+        """
+        fault = needs_fault(self.runtime.runtime_id, self.needs)
+        if fault is not None:
+            raise UsageError(f"{fault} Nothing was signed.")
+
+    @property
+    def needs(self) -> Needs:
+        """What each task needs of its machine."""
+        return Needs(gpus=self.gpus, network=self.network)
+
     def connecting_to(self, hosts: Sequence[str]) -> Job:
         """The same job with network: only workers get it whose owners allow all of ``hosts``.
 
@@ -122,13 +137,6 @@ class Job:
             destination(host)
         if len(hosts) > MAX_HOSTS:
             raise UsageError(f"A job may name {MAX_HOSTS} hosts, not {len(hosts)}. Nothing was signed.")
-        info = runtime_info(self.runtime.runtime_id)
-        if hosts and info.level not in NETWORK_LEVELS:
-            raise UsageError(
-                f"The runtime {info.runtime_id} has no network on any machine: its level is {info.level.value!r}. "
-                f"Nothing was signed. Give the data as inputs, or use a runtime of the levels "
-                f"{' or '.join(sorted(level.value for level in NETWORK_LEVELS))} (`fairgrid runtime list`)."
-            )
         return replace(self, network=tuple(dict.fromkeys(hosts)))
 
     def needing(self, gpus: GpuNeed | None) -> Job:
@@ -137,9 +145,6 @@ class Job:
         Raises:
             UsageError: its runtime cannot reach any.
         """
-        fault = gpu_fault(runtime_info(self.runtime.runtime_id)) if gpus is not None else None
-        if fault is not None:
-            raise UsageError(f"{fault} Nothing was signed.")
         return replace(self, gpus=gpus)
 
     def as_bag(self, items: Sequence[Sequence[str]] = (), *, tasks: int | None = None) -> Job:
@@ -273,7 +278,7 @@ def manifest_of(job: Job, *, timeref: int) -> Manifest:
         canonicaliser=job.canonicaliser,
         items=tuple(_items(job, references)),
         checkpoint=job.checkpoint,
-        needs=Needs(gpus=job.gpus, network=job.network),
+        needs=job.needs,
     )
 
 

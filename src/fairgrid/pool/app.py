@@ -66,12 +66,18 @@ def pool_application(
 
 
 def trust_document(service: PoolService) -> dict[str, Any]:
-    """Each connected owner with the weight that its lightest worker has now, and the trust that all of them reach."""
+    """Each connected owner with the weight that its lightest worker has now, the trust that all of them reach, and how
+    long it may be worth to wait for those who were lost a moment ago."""
     owners = service.owners()
     listed = [
         {"owner": owner, "weight": worker.weight, "score": worker.score} for owner, worker in sorted(owners.items())
     ]
-    return {"owners": listed, "reachable": reachable_trust([worker.weight for worker in owners.values()])}
+    returning = service.returning()
+    return {
+        "owners": listed,
+        "reachable": reachable_trust([worker.weight for worker in owners.values()]),
+        "returning": {"withinS": round(returning.within_s, 3), "reachable": returning.reachable},
+    }
 
 
 def task_document(stored: StoredTask) -> dict[str, Any]:

@@ -74,6 +74,16 @@ async def test_a_lease_whose_runtime_reaches_no_processors_is_handed_back_uncomp
     assert "passes no devices" in failed.reason and not pool.seen(Seal)
 
 
+async def test_a_lease_that_asks_for_another_level_than_its_runtimes_is_handed_back_uncomputed(
+    world: World, pool: FakePool, setting: AgentSetting
+) -> None:
+    lease = await world.task(manifest=await world.manifest(needs=Needs(level="vm")))
+    async with running(world, setting):
+        await pool.send(lease)
+        failed = await pool.expect(LeaseFailed)
+    assert "isolation level 'vm'" in failed.reason and not pool.seen(Seal)
+
+
 async def test_jobs_that_run_side_by_side_have_processors_of_their_own_and_others_none(
     world: World, pool: FakePool, setting: AgentSetting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,6 +27,7 @@ from fairgrid.pool.onchain.sponsor import Sponsor
 from fairgrid.pool.records.store import PoolStore
 from fairgrid.pool.workers.interface import Session
 from fairgrid.pool.workers.letters import letter_of
+from fairgrid.pool.workers.returning import Absences, Return
 from fairgrid.pool.workers.speed_tests import SpeedTests
 from fairgrid.protocol import wire
 from fairgrid.protocol.views import RoleAccount
@@ -78,6 +79,7 @@ class WorkerDesk(abc.ABC):
         self._await_stake: set[str] = set()
         """Workers whose stake is on its way: they can take work as soon as it is there."""
         self.refusals: Counter[str] = Counter()
+        self._absences = Absences(clock.now())
         self.live = LiveBoard(holds=self._speaks_for, now=clock.now)
         self._speed_tests = SpeedTests(
             every_s=policy.spot_check_every_s,
@@ -242,6 +244,9 @@ class WorkerDesk(abc.ABC):
     def detach(self, session: Session) -> None:
         if self._sessions.get(session.worker) is session:
             del self._sessions[session.worker]
+            known = self.machine.workers.get(session.worker)
+            if known is not None:
+                self._absences.lost(known.owner, known.weight, self._clock.now())
             self._speed_tests.forget(session.worker)
             self.feed(WorkerLost(session.worker))
 
@@ -257,6 +262,10 @@ class WorkerDesk(abc.ABC):
                 if known is None or worker.weight < known.weight:
                     lightest[worker.owner] = worker
         return lightest
+
+    def returning(self) -> Return:
+        """Who is not connected, and may be soon."""
+        return self._absences.expected(self.owners(), self._clock.now())
 
     # --- what keeps it current ---------------------------------------------------------------------------------------
 

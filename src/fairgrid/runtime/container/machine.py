@@ -10,11 +10,12 @@ from typing import Final
 import structlog
 
 from fairgrid.errors import HostFailure
+from fairgrid.protocol.abilities import GVISOR_PREFIX
 from fairgrid.runtime.container.engines import Engine, find_engine
 from fairgrid.runtime.container.gvisor import gvisor_runtime
 from fairgrid.runtime.container.images import ImageStore
 from fairgrid.runtime.container.leftovers import remove_container, sweep
-from fairgrid.runtime.container.runtimes import ARCHITECTURE_OF, GVISOR_PREFIX
+from fairgrid.runtime.container.runtimes import ARCHITECTURE_OF
 from fairgrid.runtime.container.settings import ContainerSettings
 
 __all__ = ["ContainerMachine"]

@@ -19,8 +19,9 @@ from fairgrid.runtime.interface import Limits, Outcome, SandboxJob, Stop
 from fairgrid.runtime.log_sink import LogSink
 from fairgrid.runtime.removal import remove_tree
 from fairgrid.runtime.suspension import Suspension
-from fairgrid.runtime.vm.disks import ResultTooLarge, read_out_disk, write_in_disk, write_out_disk
+from fairgrid.runtime.vm.disks import ResultTooLarge, is_untouched, read_out_disk, write_in_disk, write_out_disk
 from fairgrid.runtime.vm.image import VirtualImage, disk_fault, kernel_fault, read_image
+from fairgrid.runtime.vm.panic import early_panic
 from fairgrid.runtime.vm.qemu import Accelerator, MachineFiles, machine_command
 
 __all__ = ["NO_RESULT_EXIT", "UNUSABLE_EXIT", "VmSandbox"]
@@ -194,6 +195,10 @@ def _result(
         detail = "files" if str(error) == "files" else ""
         return Outcome(Stop.OUTPUT, 0, printed, b"", 0, wall_s, peak, detail, cpu_s=cpu_s)
     if found is None:
+        reason = early_panic(console) if not printed and is_untouched(scratch / "out.img") else None
+        if reason is not None:
+            detail = f"its kernel panicked before it started the image ({reason}), which another machine may do better"
+            return Outcome(Stop.HOST, 0, b"", b"", 0, wall_s, peak, detail, cpu_s=cpu_s)
         text = b"The machine ended and wrote no result to its disk fairgrid-out. The end of its console:\n"
         return _ended(NO_RESULT_EXIT, stdout=printed, stderr=text + console[-4096:], wall_s=wall_s, used=used)
     sink = LogSink(job.limits.log_bytes)

@@ -18,6 +18,7 @@ import structlog
 
 from fairgrid.chain.interface import Chain
 from fairgrid.errors import HostFailure, ManifestError, VerificationError
+from fairgrid.protocol.abilities import level_fault
 from fairgrid.protocol.app_types import APP_TYPES, Level
 from fairgrid.protocol.archive import write_archive
 from fairgrid.protocol.digest import tree_digest_of_folder
@@ -179,7 +180,8 @@ class LocalWork:
         if manifest.runtime != app.name:
             raise ManifestError(f"The manifest asks for runtime {manifest.runtime!r}, its app is {app.name!r}.")
         policy = self._policy()
-        refusal = refusal_of_memory(policy, manifest.resources.memory_bytes, policy.slots or self._slots)
+        refusal = level_fault(manifest.runtime, manifest.needs.level)
+        refusal = refusal or refusal_of_memory(policy, manifest.resources.memory_bytes, policy.slots or self._slots)
         refusal = refusal or refusal_of_network(policy, manifest.needs.network)
         if refusal is None and manifest.needs.gpus is not None:
             refusal = self._gpus.refusal(manifest.runtime, manifest.needs.gpus)
