@@ -39,7 +39,8 @@ from fairgrid.storage.store import MemoryStore
 from fairgrid.wallet.keys import KeySigner, dev_signer
 from fairgrid.worker.agent import AgentOptions, WorkerAgent
 from fairgrid.worker.computing.gpus import Gpus
-from fairgrid.worker.computing.work import LocalRuntime, LocalWork
+from fairgrid.worker.computing.running import LocalRuntime
+from fairgrid.worker.computing.work import LocalWork
 from fairgrid.worker.connection.cache_report import CacheReporter
 from fairgrid.worker.connection.link import LinkOptions
 from fairgrid.worker.onchain.ownership import Ownership
