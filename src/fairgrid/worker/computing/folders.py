@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from fairgrid.protocol.manifest import Manifest, parse_manifest
-from fairgrid.runtime.removal import remove_tree
+from fairgrid.runtime.removal import make_anew, remove_tree
 
 __all__ = ["CACHE_FOLDER", "CHECKPOINT_FOLDER", "PARTIAL_FOLDER", "TaskFolder", "forget_old_checkpoints"]
 
@@ -87,8 +87,7 @@ class TaskFolder:
 
     def make_workdir(self) -> None:
         """Make `workdir` anew, and empty."""
-        remove_tree(self.workdir)
-        self.workdir.mkdir(parents=True)
+        make_anew(self.workdir)
 
     def remove(self) -> None:
         """Remove it with all that is in it."""

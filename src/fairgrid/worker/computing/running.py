@@ -14,7 +14,8 @@ from fairgrid.protocol.app_types import APP_TYPES, Level
 from fairgrid.protocol.manifest import Manifest, manifest_cid_of_params
 from fairgrid.protocol.views import Deal
 from fairgrid.runtime.interface import Sandbox
-from fairgrid.runtime.job import JobResult, TaskContext, run_job
+from fairgrid.runtime.job import TaskContext, run_job
+from fairgrid.runtime.job_result import JobResult
 from fairgrid.runtime.network.grant import NetworkGrant
 from fairgrid.runtime.watch import JobWatch
 from fairgrid.worker.computing.gpus import Gpus

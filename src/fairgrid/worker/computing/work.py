@@ -22,7 +22,8 @@ from fairgrid.protocol.manifest import manifest_cid_of_params
 from fairgrid.protocol.usage import Usage
 from fairgrid.protocol.views import Deal, Task
 from fairgrid.protocol.worker_messages import MAX_REPORTED_FILES
-from fairgrid.runtime.job import JobResult, TaskContext
+from fairgrid.runtime.job import TaskContext
+from fairgrid.runtime.job_result import JobResult
 from fairgrid.runtime.removal import remove_tree
 from fairgrid.runtime.watch import JobWatch
 from fairgrid.worker.computing import transfers
