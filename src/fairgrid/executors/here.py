@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from fairgrid.client.job import Job, JobRuntime, run_locally
-from fairgrid.errors import BudgetExceeded
-from fairgrid.executors.backend import DealJob, SignedDeal, TaskEnding
+from fairgrid.errors import BudgetExceeded, UsageError
+from fairgrid.executors.backend import DealJob, SignedDeal, TaskEnding, Terms
+from fairgrid.protocol.certificate import Certificate
 from fairgrid.protocol.hexes import keccak, to_hex32
 from fairgrid.runtime.interface import Sandbox
 from fairgrid.runtime.removal import remove_tree
@@ -40,9 +41,16 @@ class HereBackend:
     """
 
     def __init__(
-        self, folder: Path, *, sandbox: Sandbox | None = None, slots: int | None = None, price_nrlc: int = 0
+        self,
+        folder: Path,
+        *,
+        sandbox: Sandbox | None = None,
+        slots: int | None = None,
+        price_nrlc: int = 0,
+        runtime_id: str = "",
     ) -> None:
         self._folder = folder
+        self._runtime_id = runtime_id or default_runtime_id()
         self._sandbox = sandbox
         self._price = price_nrlc
         self._most_at_once = slots or os.cpu_count() or 1
@@ -52,7 +60,7 @@ class HereBackend:
     async def open(self) -> None:
         """Install the interpreter if need be; that takes a minute once."""
         if self._sandbox is None:
-            installed = await asyncio.to_thread(install_interpreter, default_runtime_id())
+            installed = await asyncio.to_thread(install_interpreter, self._runtime_id)
             self._sandbox = installed.sandbox(ready=min(self._most_at_once, _READY))
 
     async def close(self) -> None:
@@ -63,6 +71,21 @@ class HereBackend:
     async def price(self) -> int:
         """The pretended price."""
         return self._price
+
+    async def terms(self, tasks: int) -> Terms:
+        """This machine alone, at the pretended price."""
+        return Terms(self._price, 1, self._runtime_id, workers=self._most_at_once)
+
+    async def certificate(self, deal_id: str, index: int) -> Certificate:
+        """There is none.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(
+            "What ran on this machine alone has no certificate: nobody else computed it, and no chain knows of it. "
+            "Run it on a network, such as Executor('local')."
+        )
 
     async def sign(self, job: DealJob, *, most: int) -> SignedDeal:
         """Note it.
@@ -92,7 +115,7 @@ class HereBackend:
 
     async def endings(self, deal: SignedDeal, out: Path) -> AsyncGenerator[TaskEnding, None]:
         """Compute every task, as many at once as there are slots."""
-        job = job_of(self._jobs[deal.job_name], default_runtime_id())
+        job = job_of(self._jobs[deal.job_name], self._runtime_id)
         running = [asyncio.ensure_future(self._run(job, index, out)) for index in range(deal.tasks)]
         try:
             for ended in asyncio.as_completed(running):

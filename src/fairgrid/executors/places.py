@@ -13,6 +13,7 @@ from fairgrid.errors import UsageError
 from fairgrid.executors.backend import Backend
 from fairgrid.executors.grid import GridBackend
 from fairgrid.executors.here import HereBackend
+from fairgrid.executors.runtimes import runtime_of
 from fairgrid.localnet.paths import default_directory, requester_folder
 from fairgrid.wallet.keystore import open_or_create_key
 
@@ -37,17 +38,19 @@ def find_place(
     workers_at_least: int = 1,
     key_folder: Path | None = None,
     patience_s: float = 600.0,
+    runtime: str = "python",
 ) -> Place:
     """The place that ``network`` names: ``"local"``, ``"here"``, or the folder of a network.
 
     Raises:
-        UsageError: there is no such network, or the trust is none.
+        UsageError: there is no such network or runtime, or the trust is none.
     """
     if isinstance(network, Place):
         return network
+    runtime_id = runtime_of(runtime)
     if network == "here":
         base = Path(os.environ.get("FAIRGRID_DIR") or Path.home() / ".fairgrid") / "here"
-        return Place(HereBackend(base / "deals"), base / "runs")
+        return Place(HereBackend(base / "deals", runtime_id=runtime_id), base / "runs")
     folder = default_directory() if network == "local" else Path(network)
     if network != "local" and isinstance(network, str) and not folder.exists():
         raise UsageError(
@@ -62,5 +65,6 @@ def find_place(
         journal_folder=folder / "deals" / signer.address,
         wish=TrustWish(str(trust), workers_at_least),
         patience_s=patience_s,
+        runtime_id=runtime_id,
     )
     return Place(backend, folder / "runs" / signer.address)
