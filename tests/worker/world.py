@@ -282,6 +282,15 @@ class AgentSetting:
     gpus: Gpus | None = None
 
 
+async def stored(setting: AgentSetting) -> Any:
+    """What an agent that is running has on disk of the tasks that it holds."""
+    store = setting.store.open(setting.folder / "worker.sqlite")
+    try:
+        return await asyncio.to_thread(store.load)
+    finally:
+        store.close()
+
+
 def build_agent(world: World, setting: AgentSetting) -> tuple[WorkerAgent, WorkerStore]:
     """An agent and its open store."""
     store = setting.store.open(setting.folder / "worker.sqlite")
