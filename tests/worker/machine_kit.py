@@ -12,6 +12,7 @@ from fairgrid.protocol.ids import result_hash
 from fairgrid.protocol.pool_messages import Abort, Authorisation, Lease, OpeningRequest, TaskDone, UploadRequest
 from fairgrid.protocol.views import Contribution, ContributionStatus, Task, TaskStatus
 from fairgrid.worker.core import events as ev
+from fairgrid.worker.core import instructions as to_do
 from fairgrid.worker.core.held import HeldTask, Step
 from fairgrid.worker.core.machine import WorkerMachine
 
@@ -85,15 +86,15 @@ def seen(view: Task, contribution: Contribution = UNSET, *, block: int = 10, tim
     return ev.ChainSeen(TASK, block, time, view, contribution)
 
 
-def only(instructions: Iterable[ev.Instruction], kind: type[Kind]) -> list[Kind]:
+def only(instructions: Iterable[to_do.Instruction], kind: type[Kind]) -> list[Kind]:
     return [instruction for instruction in instructions if isinstance(instruction, kind)]
 
 
-def sent(instructions: Iterable[ev.Instruction]) -> list[Any]:
-    return [instruction.message for instruction in only(instructions, ev.Send)]
+def sent(instructions: Iterable[to_do.Instruction]) -> list[Any]:
+    return [instruction.message for instruction in only(instructions, to_do.Send)]
 
 
-def kinds(instructions: Iterable[ev.Instruction]) -> list[str]:
+def kinds(instructions: Iterable[to_do.Instruction]) -> list[str]:
     return [type(instruction).__name__ for instruction in instructions]
 
 

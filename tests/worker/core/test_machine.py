@@ -17,6 +17,7 @@ from fairgrid.protocol.worker_messages import (
     Uploaded,
 )
 from fairgrid.worker.core import events as ev
+from fairgrid.worker.core import instructions as to_do
 from fairgrid.worker.core.held import Phase, Step
 from fairgrid.worker.core.machine import WorkerMachine
 from tests.worker.machine_kit import (
@@ -68,12 +69,12 @@ def test_a_task_goes_from_lease_to_upload_step_by_step() -> None:
     assert kinds(machine.handle(CONTRIBUTION_SIGNED)) == ["Save", "Send", "Broadcast"]
     contributed = machine.handle(CONTRIBUTION_MINED)
     assert sent(contributed) == [Contributed("l1", TASK, transaction(0).hash)]
-    assert only(machine.handle(CONSENSUS), ev.Reveal) == [ev.Reveal(TASK)]
+    assert only(machine.handle(CONSENSUS), to_do.Reveal) == [to_do.Reveal(TASK)]
     assert kinds(machine.handle(REVEAL_SIGNED)) == ["Save", "Send", "Broadcast"]
     assert sent(machine.handle(REVEAL_MINED)) == [Revealed("l1", TASK, transaction(1).hash)]
     assert kinds(machine.handle(UPLOAD_REQUEST)) == ["Save", "LookAtChain"]
     after_reveal = seen(task(TaskStatus.REVEALING), PROVED, block=14)
-    assert ev.Upload(TASK) in machine.handle(after_reveal)
+    assert to_do.Upload(TASK) in machine.handle(after_reveal)
     assert sent(machine.handle(ev.Uploaded(TASK, "bafy"))) == [Uploaded("l1", TASK, cid="bafy", callback_data="0x")]
     assert kinds(machine.handle(DONE)) == ["Save", "LookAtChain"]
     assert kinds(machine.handle(seen(task(TaskStatus.COMPLETED), PROVED, block=15))) == ["Retire"]
@@ -82,9 +83,9 @@ def test_a_task_goes_from_lease_to_upload_step_by_step() -> None:
 
 def test_what_is_signed_is_saved_before_it_is_sent_or_told() -> None:
     machine = fed(TO_SEALED)
-    assert only(machine.handle(AUTHORISATION), ev.Save)[0].held.authorisation == AUTHORISATION.signature
+    assert only(machine.handle(AUTHORISATION), to_do.Save)[0].held.authorisation == AUTHORISATION.signature
     instructions = machine.handle(CONTRIBUTION_SIGNED)
-    saved = only(instructions, ev.Save)[0].held
+    saved = only(instructions, to_do.Save)[0].held
     assert saved.contribution == transaction(0) and saved.phase is Phase.CONTRIBUTING
     assert kinds(instructions).index("Save") < kinds(instructions).index("Broadcast")
 
@@ -132,7 +133,7 @@ def test_a_new_lease_of_a_task_being_computed_takes_over_its_name_and_round() ->
 
 def test_a_new_lease_of_a_sealed_task_seals_the_same_digest_for_the_new_round() -> None:
     machine = fed(TO_SEALED)
-    assert ev.SignSeal(TASK) in machine.handle(replace(LEASE, lease_id="l2", round=1))
+    assert to_do.SignSeal(TASK) in machine.handle(replace(LEASE, lease_id="l2", round=1))
     message = sent(machine.handle(replace(SEAL_SIGNED, seal="0x" + "99" * 32)))[0]
     assert (message.lease_id, message.round, message.seal) == ("l2", 1, "0x" + "99" * 32)
     assert record(machine).digest == DIGEST
@@ -182,30 +183,30 @@ def test_a_new_connection_tells_what_is_held_and_what_may_have_been_missed(
 
 def test_the_chain_is_served_while_the_pool_is_away() -> None:
     machine = fed((*TO_CONTRIBUTED, ev.PoolDisconnected()))
-    assert machine.handle(CONSENSUS) == [ev.Reveal(TASK)]
+    assert machine.handle(CONSENSUS) == [to_do.Reveal(TASK)]
 
 
 @pytest.mark.parametrize(
     ("events", "instruction"),
     [
-        (TO_SEALED[:1], ev.Examine(TASK)),
-        (TO_SEALED[:2], ev.Examine(TASK)),
-        (TO_SEALED[:3], ev.Examine(TASK)),
-        (TO_SEALED[:4], ev.Examine(TASK)),
-        (TO_SEALED, ev.LookAtChain(TASK)),
-        ((*TO_SEALED, AUTHORISATION), ev.LookAtChain(TASK)),
-        (TO_CONTRIBUTING, ev.Broadcast(TASK, Step.CONTRIBUTE)),
-        (TO_CONTRIBUTED, ev.LookAtChain(TASK)),
-        (TO_REVEALING, ev.Broadcast(TASK, Step.REVEAL)),
-        (TO_REVEALED, ev.LookAtChain(TASK)),
+        (TO_SEALED[:1], to_do.Examine(TASK)),
+        (TO_SEALED[:2], to_do.Examine(TASK)),
+        (TO_SEALED[:3], to_do.Examine(TASK)),
+        (TO_SEALED[:4], to_do.Examine(TASK)),
+        (TO_SEALED, to_do.LookAtChain(TASK)),
+        ((*TO_SEALED, AUTHORISATION), to_do.LookAtChain(TASK)),
+        (TO_CONTRIBUTING, to_do.Broadcast(TASK, Step.CONTRIBUTE)),
+        (TO_CONTRIBUTED, to_do.LookAtChain(TASK)),
+        (TO_REVEALING, to_do.Broadcast(TASK, Step.REVEAL)),
+        (TO_REVEALED, to_do.LookAtChain(TASK)),
         (
             (*TO_REVEALED, UPLOAD_REQUEST, seen(task(TaskStatus.REVEALING), PROVED, block=14)),
-            ev.LookAtChain(TASK),
+            to_do.LookAtChain(TASK),
         ),
     ],
 )
 def test_a_restart_goes_on_where_the_stored_record_was(
-    events: tuple[ev.Event, ...], instruction: ev.Instruction
+    events: tuple[ev.Event, ...], instruction: to_do.Instruction
 ) -> None:
     stored = record(fed(events))
     machine = WorkerMachine()
@@ -222,11 +223,11 @@ def test_a_restart_goes_on_where_the_stored_record_was(
 def test_after_a_restart_an_authorised_task_contributes_and_an_interrupted_upload_is_repeated() -> None:
     machine = WorkerMachine()
     machine.handle(ev.Restored((record(fed((*TO_SEALED, AUTHORISATION))),)))
-    assert machine.handle(seen(task())) == [ev.Contribute(TASK)]
+    assert machine.handle(seen(task())) == [to_do.Contribute(TASK)]
     uploading = fed((*TO_REVEALED, UPLOAD_REQUEST, seen(task(TaskStatus.REVEALING), PROVED, block=14)))
     machine = WorkerMachine()
     machine.handle(ev.Restored((record(uploading),)))
-    assert ev.Upload(TASK) in machine.handle(seen(task(TaskStatus.REVEALING), PROVED, block=14))
+    assert to_do.Upload(TASK) in machine.handle(seen(task(TaskStatus.REVEALING), PROVED, block=14))
 
 
 def test_stopping_hands_back_what_is_not_sealed_and_keeps_the_rest() -> None:

@@ -14,6 +14,7 @@ from fairgrid.protocol.worker_messages import (
     Opening,
 )
 from fairgrid.worker.core import events as ev
+from fairgrid.worker.core import instructions as to_do
 from fairgrid.worker.core.held import Phase, Step
 from tests.worker.machine_kit import (
     AUTHORISATION,
@@ -78,7 +79,7 @@ def test_a_refused_contribution_tells_the_pool_and_keeps_the_seal_openable() -> 
 def test_a_postponed_contribution_is_tried_again_when_the_chain_answers() -> None:
     machine = fed((*TO_SEALED, AUTHORISATION))
     assert sent(machine.handle(ev.ContributionRefused(TASK, "chain down", lasting=False))) == []
-    assert machine.handle(seen(task())) == [ev.Contribute(TASK)]
+    assert machine.handle(seen(task())) == [to_do.Contribute(TASK)]
     assert machine.handle(seen(task())) == [], "not twice while the first is being signed"
 
 
@@ -102,7 +103,7 @@ def test_a_contribution_whose_nonce_was_taken_is_signed_anew_three_times_at_most
     for nonce in range(2):
         machine.handle(ev.TransactionSigned(TASK, Step.CONTRIBUTE, transaction(nonce)))
         assert kinds(machine.handle(lost)) == ["Save", "LookAtChain"]
-        assert machine.handle(seen(task())) == [ev.Contribute(TASK)]
+        assert machine.handle(seen(task())) == [to_do.Contribute(TASK)]
     machine.handle(ev.TransactionSigned(TASK, Step.CONTRIBUTE, transaction(2)))
     assert isinstance(sent(machine.handle(lost))[0], LeaseFailed)
     assert machine.handle(seen(task())) == []
@@ -127,7 +128,7 @@ def test_a_contribution_that_came_too_late_is_given_up_and_stays_openable(late: 
 def test_a_contribution_that_a_reorganisation_undid_is_sent_again_with_the_same_bytes() -> None:
     machine = fed(TO_CONTRIBUTED)
     instructions = machine.handle(seen(task(), UNSET, block=12))
-    assert ev.Broadcast(TASK, Step.CONTRIBUTE) in instructions
+    assert to_do.Broadcast(TASK, Step.CONTRIBUTE) in instructions
     assert record(machine).contribution == transaction(0)
 
 

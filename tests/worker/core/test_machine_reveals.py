@@ -14,6 +14,7 @@ from fairgrid.protocol.worker_messages import (
     Revealed,
 )
 from fairgrid.worker.core import events as ev
+from fairgrid.worker.core import instructions as to_do
 from fairgrid.worker.core.held import Phase, Step
 from tests.worker.machine_kit import (
     ABORT,
@@ -51,12 +52,12 @@ from tests.worker.machine_kit import (
 
 def test_a_reveal_notice_alone_reveals_nothing() -> None:
     machine = fed(TO_CONTRIBUTED)
-    assert machine.handle(RevealNotice(TASK)) == [ev.LookAtChain(TASK)]
+    assert machine.handle(RevealNotice(TASK)) == [to_do.LookAtChain(TASK)]
     assert "Reveal" not in kinds(machine.handle(seen(task(), CONTRIBUTED, block=12)))
 
 
 def test_the_worker_reveals_by_its_own_look_at_the_chain_without_a_notice() -> None:
-    assert fed(TO_CONTRIBUTED).handle(CONSENSUS) == [ev.Reveal(TASK)]
+    assert fed(TO_CONTRIBUTED).handle(CONSENSUS) == [to_do.Reveal(TASK)]
 
 
 @pytest.mark.parametrize(
@@ -85,14 +86,14 @@ def test_a_reveal_waits_for_the_configured_confirmations_of_one_and_the_same_con
     assert machine.handle(seen(other, CONTRIBUTED, block=15)) == [], "mined again in another block: counted anew"
     assert machine.handle(seen(task(), CONTRIBUTED, block=16)) == [], "undone"
     assert machine.handle(seen(other, CONTRIBUTED, block=17)) == []
-    assert machine.handle(seen(other, CONTRIBUTED, block=20)) == [ev.Reveal(TASK)]
+    assert machine.handle(seen(other, CONTRIBUTED, block=20)) == [to_do.Reveal(TASK)]
 
 
 def test_a_reveal_that_could_not_be_signed_is_tried_again() -> None:
     machine = fed((*TO_CONTRIBUTED, CONSENSUS))
     assert machine.handle(CONSENSUS) == []
     machine.handle(ev.RevealRefused(TASK, "chain down"))
-    assert machine.handle(CONSENSUS) == [ev.Reveal(TASK)]
+    assert machine.handle(CONSENSUS) == [to_do.Reveal(TASK)]
 
 
 def test_a_lost_reveal_is_signed_again_however_often() -> None:
@@ -100,7 +101,7 @@ def test_a_lost_reveal_is_signed_again_however_often() -> None:
     for nonce in range(6):
         machine.handle(ev.TransactionSigned(TASK, Step.REVEAL, transaction(nonce, "reveal")))
         machine.handle(ev.TransactionLost(TASK, Step.REVEAL, "nonce too low"))
-        assert machine.handle(CONSENSUS) == [ev.Reveal(TASK)]
+        assert machine.handle(CONSENSUS) == [to_do.Reveal(TASK)]
 
 
 def test_a_reveal_that_the_hub_refuses_is_repeated_three_times_at_most() -> None:
@@ -119,7 +120,7 @@ def test_a_reveal_seen_on_chain_counts_without_a_receipt() -> None:
 def test_a_reveal_that_a_reorganisation_undid_is_sent_again() -> None:
     machine = fed(TO_REVEALED)
     instructions = machine.handle(seen(task(TaskStatus.REVEALING), CONTRIBUTED, block=14))
-    assert ev.Broadcast(TASK, Step.REVEAL) in instructions
+    assert to_do.Broadcast(TASK, Step.REVEAL) in instructions
 
 
 def test_a_reveal_overtaken_by_a_reopening_goes_back_to_waiting() -> None:
@@ -176,14 +177,14 @@ def test_an_upload_waits_for_the_own_reveal_on_chain() -> None:
 def test_a_failed_upload_is_tried_again_and_an_asked_for_repeat_is_done() -> None:
     machine = fed((*TO_REVEALED, UPLOAD_REQUEST))
     view = seen(task(TaskStatus.REVEALING), PROVED, block=14)
-    assert ev.Upload(TASK) in machine.handle(view)
+    assert to_do.Upload(TASK) in machine.handle(view)
     assert "Upload" not in kinds(machine.handle(view))
     machine.handle(ev.UploadFailed(TASK, "storage down"))
-    assert ev.Upload(TASK) in machine.handle(view)
+    assert to_do.Upload(TASK) in machine.handle(view)
     machine.handle(ev.Uploaded(TASK, "bafy"))
     assert "Upload" not in kinds(machine.handle(view))
     machine.handle(UPLOAD_REQUEST)
-    assert ev.Upload(TASK) in machine.handle(seen(task(TaskStatus.COMPLETED), PROVED, block=15))
+    assert to_do.Upload(TASK) in machine.handle(seen(task(TaskStatus.COMPLETED), PROVED, block=15))
 
 
 @pytest.mark.parametrize("events", [TO_SEALED[:1], TO_SEALED[:3], TO_SEALED[:4], TO_SEALED])
