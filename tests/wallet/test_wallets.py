@@ -27,7 +27,7 @@ FAST = 1 << 10
 class Memory(KeyringBackend):
     """A keyring for the time of a test, made as its makers say that backends are made."""
 
-    priority = 9  # type: ignore[assignment]
+    priority = 9
     kept: ClassVar[dict[tuple[str, str], str]] = {}
     locked = False
 
@@ -53,7 +53,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def memory() -> Iterator[Memory]:
-    before, made = keyring.get_keyring(), Memory()
+    before, made = keyring.get_keyring(), Memory()  # type: ignore[no-untyped-call]
     made.kept.clear()
     keyring.set_keyring(made)
     yield made
