@@ -7,7 +7,7 @@ import hashlib
 import json
 import types
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
@@ -62,11 +62,11 @@ class _Needs(Exception):
 class _Form:
     """How calls of one captured function are written."""
 
-    def __init__(self, captured: Captured, keep: Callable[[bytes], str]) -> None:
+    def __init__(self, captured: Captured, keep: Callable[[bytes], str], *, arrays: bool) -> None:
         self.captured = captured
         self.blobs: dict[str, None] = {}
         self._keep = keep
-        self.encoder = Encoder(captured.shapes, self.attach, self._refer)
+        self.encoder = Encoder(captured.shapes, self.attach, self._refer, arrays=arrays)
         function = json.dumps(captured.function)
         self.start = f'{{"bundle":"{captured.name}","function":'
         self.function = function
@@ -103,10 +103,11 @@ class _Form:
 
 
 class CallWriter:
-    """Writes the calls of one run. Not for several threads at once."""
+    """Writes the calls of one run. Not for several threads at once. ``packages`` are there where calls run."""
 
-    def __init__(self, keep: Keep, *, first: int = 0) -> None:
+    def __init__(self, keep: Keep, *, first: int = 0, packages: Set[str] = frozenset()) -> None:
         self._keep_file = keep
+        self._packages = packages
         self._forms: dict[Any, _Form] = {}
         self._extras: dict[Any, tuple[Any, ...]] = {}
         self._equal: dict[bytes, int] = {}
@@ -150,7 +151,7 @@ class CallWriter:
                 if any(one is needs.what for one in known):
                     raise obstacle(NotAValue(needs.what, ""), f"An argument of {_name(root)}") from None
                 # What cannot travel must not spoil the next call of the same function.
-                capture(root, *known, needs.what)
+                capture(root, *known, needs.what, packages=self._packages)
                 self._extras[root] = (*known, needs.what)
                 self._forms.pop(root, None)
             except NotAValue as error:
@@ -178,11 +179,11 @@ class CallWriter:
         if form is not None and (trusted or form.captured.is_fresh):
             form.blobs = {}
             return form
-        captured = capture(root, *self._extras.get(root, ()))
+        captured = capture(root, *self._extras.get(root, ()), packages=self._packages)
         if captured.name not in self._bundles:
             self._keep_file(captured.name, captured.bundle)
             self._bundles.add(captured.name)
-        form = self._forms[root] = _Form(captured, self._keep)
+        form = self._forms[root] = _Form(captured, self._keep, arrays="numpy" in self._packages)
         return form
 
     def _text(self, form: _Form, root: Any, bound: Any, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from fairgrid.errors import CannotTravel
+from fairgrid.executors.modules import Imported
 
 __all__ = ["Names", "Source", "class_source", "function_source", "names_of"]
 
@@ -43,8 +44,10 @@ class Names:
     """Global names that it reads, in order."""
     changed: tuple[str, ...]
     """Global names, and names of the functions around it, that it sets."""
-    imported: tuple[str, ...]
+    imported: tuple[Imported, ...]
     """Modules that it imports itself."""
+    attributes: frozenset[str] = frozenset()
+    """What it reads of objects."""
     own: frozenset[str] = frozenset()
     """Of a class: names that its body sets."""
 
@@ -101,9 +104,11 @@ def names_of(code: CodeType) -> Names:
     """What a function's code, and all functions in it, need."""
     read: dict[str, None] = {}
     changed: dict[str, None] = {}
-    imported: dict[str, None] = {}
+    imported: dict[Imported, None] = {}
+    attributes: set[str] = set()
     free = set(code.co_freevars)
     for one in _codes(code):
+        constants: list[Any] = []
         for instruction in dis.get_instructions(one):
             name = str(instruction.argval)
             match instruction.opname:
@@ -113,10 +118,15 @@ def names_of(code: CodeType) -> Names:
                     changed[name] = None
                 case "STORE_DEREF" | "DELETE_DEREF" if name in free and name in one.co_freevars:
                     changed[name] = None
+                case "LOAD_ATTR" | "LOAD_METHOD":
+                    attributes.add(name)
                 case "IMPORT_NAME":
-                    imported[name] = None
+                    level, names = (*constants[-2:],) if len(constants) > 1 else (0, None)
+                    imported[Imported(name, level or 0, names or ())] = None
+            if instruction.opname in ("LOAD_CONST", "LOAD_SMALL_INT"):
+                constants.append(instruction.argval)
     own = {i.argval for i in dis.get_instructions(code) if i.opname == "STORE_NAME"}
-    return Names(tuple(read), tuple(changed), tuple(imported), frozenset(own))
+    return Names(tuple(read), tuple(changed), tuple(imported), frozenset(attributes), frozenset(own))
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import base64
 import datetime
+import io
 import json
+import math
 import struct
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
@@ -68,7 +70,7 @@ class Shapes:
 class Encoder:
     """Makes JSON documents of values. ``refer`` may write what has no form of its own: functions, modules, classes.
 
-    It returns None if it cannot, either.
+    It returns None if it cannot, either. ``arrays``: the reader has numpy, so that arrays may be written.
     """
 
     def __init__(
@@ -76,8 +78,11 @@ class Encoder:
         shapes: Shapes | None = None,
         attach: Attach | None = None,
         refer: Callable[[Any], Any] | None = None,
+        *,
+        arrays: bool = True,
     ) -> None:
         self.shapes = shapes or Shapes()
+        self._arrays = arrays
         self._attach = attach
         self._refer = refer
 
@@ -146,6 +151,8 @@ class Encoder:
         key = self.shapes.key(kind)
         if key is not None:
             return self._shaped(value, kind, key, where, depth)
+        if kind.__module__ == "numpy" and self._arrays and hasattr(value, "dtype"):
+            return self._array(value, kind, where, depth)
         found = None if self._refer is None else self._refer(value)
         if found is None:
             raise NotAValue(value, where)
@@ -153,6 +160,18 @@ class Encoder:
             # It was told to the shapes just now.
             return self._shaped(value, kind, found, where, depth)
         return found
+
+    def _array(self, value: Any, kind: type, where: str, depth: int) -> Any:
+        """An array, or one number of numpy, as the bytes of an ``.npy`` file, which never holds a pickle."""
+        import numpy
+
+        if kind is not numpy.ndarray and not isinstance(value, numpy.generic):
+            raise NotAValue(value, where, "is a special kind of array; use numpy.asarray(...) of it")
+        if value.dtype.hasobject:
+            raise NotAValue(value, where, "is an array of Python objects; use .tolist() of it")
+        content = io.BytesIO()
+        numpy.save(content, value, allow_pickle=False)
+        return {"na" if kind is numpy.ndarray else "ns": self._any(content.getvalue(), where, depth)}
 
     def _time(self, value: Any, kind: type, where: str) -> Any:
         if kind is datetime.timedelta:
@@ -262,6 +281,10 @@ class Decoder:
                 return datetime.timedelta(*body)
             case "Tt" | "Tn" | "Tm":
                 return _read_time(_TIMES_BY_TAG[tag], body)
+            case "na":
+                return _read_array(self._any(body))
+            case "ns":
+                return _read_array(self._any(body))[()]
             case "r":
                 return range(*[self._any(part) for part in body])
             case "E":
@@ -294,6 +317,23 @@ class Decoder:
         for name, wire in own:
             object.__setattr__(made, name, self._any(wire))
         return made
+
+
+def _read_array(content: Any) -> Any:
+    """The array of an ``.npy`` file; of its header nothing is believed that its length does not show."""
+    try:
+        import numpy
+    except ImportError:
+        raise BadWire("it holds an array, and numpy is not installed here: `pip install numpy`") from None
+    layout: Any = numpy.lib.format
+    file = io.BytesIO(content)
+    version = layout.read_magic(file)
+    read = {(1, 0): layout.read_array_header_1_0, (2, 0): layout.read_array_header_2_0}[version]
+    shape, columns_first, kind = read(file)
+    data = content[file.tell() :]
+    if kind.hasobject or kind.itemsize * math.prod(shape) != len(data):
+        raise BadWire("it is no plain array")
+    return numpy.frombuffer(bytearray(data), kind).reshape(shape, order="F" if columns_first else "C")
 
 
 def _read_time(kind: Any, text: str) -> Any:
