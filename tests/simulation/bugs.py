@@ -19,13 +19,13 @@ from fairgrid.pool.core.book import Book
 from fairgrid.pool.core.events import UploadVerified
 from fairgrid.pool.core.instructions import SendAuthorisation
 from fairgrid.pool.core.phases import Phase, ReplicaPhase
-from fairgrid.pool.core.state import TaskState
+from fairgrid.pool.core.task_state import TaskState
 from fairgrid.pool.onchain.outbox import Outbox
 from fairgrid.pool.onchain.watcher import ChainWatcher
 from fairgrid.pool.records import plans
 from fairgrid.pool.records.ledger import Ledger, LedgerEffect
 from fairgrid.pool.records.store import PoolStore
-from fairgrid.protocol.wire import Opening
+from fairgrid.protocol.worker_messages import Opening
 from fairgrid.worker.core import answering, leasing
 from fairgrid.worker.core import events as ev
 from fairgrid.worker.core.book import WorkerBook

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from fairgrid.chain.interface import SignedTransaction
 from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS
 from fairgrid.protocol.ids import result_hash
+from fairgrid.protocol.pool_messages import Authorisation, Lease
 from fairgrid.protocol.views import Contribution, ContributionStatus, Task, TaskStatus
-from fairgrid.protocol.wire import Authorisation, Lease
 from fairgrid.worker.core import events as ev
 from fairgrid.worker.core.held import HeldTask, Step
 from fairgrid.worker.core.machine import WorkerMachine

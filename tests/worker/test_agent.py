@@ -15,23 +15,11 @@ from fairgrid.protocol.archive import archive_digest, extract_archive
 from fairgrid.protocol.hexes import keccak, to_hex, to_hex32
 from fairgrid.protocol.ids import result_hash
 from fairgrid.protocol.needs import Needs
+from fairgrid.protocol.pool_messages import Abort, OpeningRequest, RevealNotice, TaskDone, UploadRequest
 from fairgrid.protocol.results import results_text
 from fairgrid.protocol.seals import recover_message_signer, seal_hash
 from fairgrid.protocol.views import ContributionStatus, TaskStatus
-from fairgrid.protocol.wire import (
-    Abort,
-    Contributed,
-    LeaseFailed,
-    Opening,
-    OpeningRequest,
-    Ready,
-    Revealed,
-    RevealNotice,
-    Seal,
-    TaskDone,
-    Uploaded,
-    UploadRequest,
-)
+from fairgrid.protocol.worker_messages import Contributed, LeaseFailed, Opening, Ready, Revealed, Seal, Uploaded
 from fairgrid.runtime.interface import Outcome, SandboxJob, Stop
 from fairgrid.runtime.network.grant import NetworkGrant
 from fairgrid.worker.computing.misbehave import Misbehaviour

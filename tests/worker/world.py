@@ -25,11 +25,11 @@ from fairgrid.protocol.hexes import ZERO_ADDRESS
 from fairgrid.protocol.machine import Machine
 from fairgrid.protocol.manifest import FileRef, Item, Manifest, Resources, params_for
 from fairgrid.protocol.orders import NULL_DATASET_ORDER, AppOrder, Order, RequestOrder, WorkerpoolOrder
+from fairgrid.protocol.pool_messages import Authorisation, Lease
 from fairgrid.protocol.run_results import RunResults, parse_run_results
 from fairgrid.protocol.tags import LANE_MASK
 from fairgrid.protocol.typed_data import Domain, order_typed_data
 from fairgrid.protocol.views import AppInfo
-from fairgrid.protocol.wire import Authorisation, Lease
 from fairgrid.runtime.interface import SandboxJob
 from fairgrid.runtime.twin import FunctionSandbox
 from fairgrid.seams.clock import SystemClock

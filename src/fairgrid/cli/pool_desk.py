@@ -85,7 +85,7 @@ class PoolDesk:
         from fairgrid.chain.network import load_network
         from fairgrid.pool.administration.operator_client import OperatorClient, reaches_of
         from fairgrid.pool.client import pool_urls
-        from fairgrid.pool.core.state import PoolIdentity
+        from fairgrid.pool.core.identity import PoolIdentity
         from fairgrid.wallet.keystore import KEYSTORE_NAME, open_or_create_key
 
         where = self.key or self.directory

@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 
 from fairgrid.chain.interface import Chain
-from fairgrid.protocol.wire import Why
+from fairgrid.protocol.pool_messages import Why
 from fairgrid.seams.clock import Clock
 from fairgrid.wallet.signer import Signer
 from fairgrid.worker.connection.link import LinkOptions

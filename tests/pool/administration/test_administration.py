@@ -21,10 +21,10 @@ from fairgrid.pool.administration.operations import Operations
 from fairgrid.pool.administration.operator_access import OperatorAccess, authorisation
 from fairgrid.pool.administration.operator_client import OperatorClient, Reach, note_reach, reaches_of
 from fairgrid.pool.app import pool_application
+from fairgrid.pool.core.identity import PoolIdentity
 from fairgrid.pool.core.policy import Policy
-from fairgrid.pool.core.state import PoolIdentity
 from fairgrid.pool.records.task_lists import TaskLists
-from fairgrid.protocol import wire
+from fairgrid.protocol import pool_messages, wire
 from fairgrid.protocol.machine import Machine
 from fairgrid.protocol.views import TaskStatus
 from fairgrid.seams.clock import SystemClock
@@ -98,7 +98,7 @@ async def test_a_drained_pool_begins_nothing_until_it_is_undrained_also_over_a_r
         task = await grid.task(1)
 
         async def known() -> bool:
-            return await grid.service.task(task) is not None
+            return await grid.service.inquiries.task(task) is not None
 
         await grid.until(known, what="the deal")
         why = await desk.client.why_task(task)
@@ -133,7 +133,7 @@ async def test_a_drained_worker_finishes_what_it_has_and_gets_nothing_new(tmp_pa
         await grid.until(leased, what="a lease")
         mark = await desk.client.drain_worker(worker.address, "it gets hot")
         assert mark.drained and not mark.banned
-        lease = next(message for message in worker.received if isinstance(message, wire.Lease))
+        lease = next(message for message in worker.received if isinstance(message, pool_messages.Lease))
         worker.script.seals = True
         await worker.say(worker.seal(lease))
         await grid.until_status(task, TaskStatus.COMPLETED)
@@ -238,7 +238,7 @@ async def test_a_changed_policy_counts_at_once_and_over_a_restart_until_it_is_un
         task = await grid.task(1)
 
         async def known_there() -> bool:
-            return await grid.service.task(task) is not None
+            return await grid.service.inquiries.task(task) is not None
 
         await grid.until(known_there, what="the deal")
         rules = {rule.rule: rule for rule in (await desk.client.why_task(task)).rules}

@@ -15,8 +15,8 @@ from fairgrid.chain.network import Network, save_network
 from fairgrid.cli.main import main
 from fairgrid.errors import HostFailure, UsageError, VerificationError
 from fairgrid.pool.core.events import Tick
+from fairgrid.pool.core.identity import PoolIdentity
 from fairgrid.pool.core.instructions import Claim
-from fairgrid.pool.core.state import PoolIdentity
 from fairgrid.pool.records import schema
 from fairgrid.pool.records.backup import POOL_BACKUP, expected_of, identity_of, mark_restored, restored_at
 from fairgrid.pool.records.rows import Commit

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from fairgrid.protocol.pool_messages import TaskDone, UploadRequest
 from fairgrid.protocol.results import results_text
 from fairgrid.protocol.views import ContributionStatus, TaskStatus
-from fairgrid.protocol.wire import Contributed, Seal, TaskDone, Uploaded, UploadRequest
+from fairgrid.protocol.worker_messages import Contributed, Seal, Uploaded
 from fairgrid.worker.core import events as ev
 from fairgrid.worker.core.held import Phase, Step
 from tests.worker.fake_pool import FakePool

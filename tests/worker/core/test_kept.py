@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from fairgrid.protocol.pool_messages import Abort, OpeningRequest, TaskDone, UploadRequest
 from fairgrid.protocol.views import TaskStatus
-from fairgrid.protocol.wire import Abort, Opening, OpeningRequest, Ready, TaskDone, UploadRequest
+from fairgrid.protocol.worker_messages import Opening, Ready
 from fairgrid.worker.core import events as ev
 from fairgrid.worker.core.held import Phase, Step
 from fairgrid.worker.core.machine import KEEP_BLOCKS, WorkerMachine

@@ -9,9 +9,10 @@ import pytest
 
 from fairgrid.chain.twin import ModelChain
 from fairgrid.protocol.hexes import keccak
+from fairgrid.protocol.pool_messages import OpeningRequest, UploadRequest
 from fairgrid.protocol.seals import seal_hash
 from fairgrid.protocol.views import TaskStatus
-from fairgrid.protocol.wire import Opening, OpeningRequest, UploadRequest
+from fairgrid.protocol.worker_messages import Opening
 from fairgrid.seams.clock import SystemClock
 from fairgrid.wallet.keys import KeySigner
 from fairgrid.worker.core import events as ev

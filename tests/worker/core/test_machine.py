@@ -7,21 +7,17 @@ from typing import Any
 
 import pytest
 
+from fairgrid.protocol.pool_messages import Abort, OpeningRequest, RevealNotice, TaskDone, UploadRequest
 from fairgrid.protocol.views import ContributionStatus, TaskStatus
-from fairgrid.protocol.wire import (
-    Abort,
+from fairgrid.protocol.worker_messages import (
     Contributed,
     LeaseFailed,
     Opening,
-    OpeningRequest,
     PhaseReport,
     Ready,
     Revealed,
-    RevealNotice,
     Seal,
-    TaskDone,
     Uploaded,
-    UploadRequest,
 )
 from fairgrid.worker.core import events as ev
 from fairgrid.worker.core.held import TRANSITIONS, WORKING, HeldTask, InvalidTransition, Phase, Step

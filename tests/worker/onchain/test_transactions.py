@@ -14,8 +14,9 @@ from fairgrid.chain.envelope import read_envelope
 from fairgrid.chain.fees import FeeCaps
 from fairgrid.chain.interface import SignedTransaction
 from fairgrid.protocol.ids import result_hash, result_seal
+from fairgrid.protocol.pool_messages import Lease
 from fairgrid.protocol.views import ContributionStatus
-from fairgrid.protocol.wire import Lease, Seal
+from fairgrid.protocol.worker_messages import Seal
 from fairgrid.seams.clock import SystemClock
 from fairgrid.worker.core import events as ev
 from fairgrid.worker.core.held import Phase, Step

@@ -318,7 +318,7 @@ def _application(
 
     @app.get("/usage", summary="Who used the pool, and what was paid")
     async def usage(query: Annotated[UsageQuery, Query()]) -> views.UsageList:
-        found = await operator.service.usage(query.by, since=query.since, until=query.until)
+        found = await operator.service.inquiries.usage(query.by, since=query.since, until=query.until)
         part = found[query.offset : query.offset + query.limit]
         rows = [views.UsageRow.model_validate(account, from_attributes=True) for account in part]
         return views.UsageList(accounts=rows, total=len(found))

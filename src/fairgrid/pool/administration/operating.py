@@ -30,7 +30,7 @@ from fairgrid.pool.administration.overview import WorkerFilter, alerts, oldest_w
 from fairgrid.pool.administration.task_why import why_task
 from fairgrid.pool.core.events import OperatorBanned, OperatorUnbanned, PoolDrained, WorkerDrained, WorkerLabelled
 from fairgrid.pool.core.policy import Policy, changed_policy, policy_values
-from fairgrid.pool.core.state import Ban
+from fairgrid.pool.core.worker_state import Ban
 from fairgrid.pool.processes.leadership import Leadership
 from fairgrid.pool.records.task_lists import TaskLists
 from fairgrid.pool.service import PoolService
@@ -241,7 +241,7 @@ class PoolOperator:
         service, book, now = self.service, self.service.machine.book, self.service.now()
         counts, sent = await self._counted(now)
         block, others, leader = await asyncio.to_thread(self._elsewhere)
-        money = service.gas_money
+        money = service.figures.gas_money
         left = money.transactions_left
         drain = self._drains.get(WHOLE_POOL)
         ready = [worker for worker in book.workers.values() if worker.ready]
@@ -255,10 +255,10 @@ class PoolOperator:
             standby=others,
             draining=None if drain is None else DrainView(who=drain.who, reason=drain.reason, at=drain.at),
             chain=ChainView(
-                time=service.chain_time,
+                time=service.figures.chain_time,
                 block=block,
-                lag_s=round(max(now - service.chain_time, 0.0), 1) if service.chain_time else 0.0,
-                silence_s=round(service.chain_silence_s, 1),
+                lag_s=round(max(now - service.figures.chain_time, 0.0), 1) if service.figures.chain_time else 0.0,
+                silence_s=round(service.figures.chain_silence_s, 1),
                 to_read=book.behind,
             ),
             gas=GasView(
@@ -278,7 +278,7 @@ class PoolOperator:
             waiting_for_workers=len(book.waiting),
             not_begun=sum(bag.left for bag in book.bags.values()),
             oldest_wait_s=round(oldest_wait(book), 1),
-            transactions_under_way=service.transactions_under_way,
+            transactions_under_way=service.figures.transactions_under_way,
             bans=len({ban.worker for ban in book.bans.values()}),
             alerts=[],
         )
@@ -287,7 +287,7 @@ class PoolOperator:
 
     async def workers(self, wanted: WorkerFilter, *, limit: int, offset: int) -> WorkerList:
         """A page of the workers that are connected, banned, sponsored, or have a record here."""
-        debts = await self.service.debts()
+        debts = await self.service.inquiries.debts()
         count, rows = worker_page(
             self.service.machine.book,
             wanted,
@@ -319,15 +319,15 @@ class PoolOperator:
             UnknownSubject: this pool has no such task.
         """
         service = self.service
-        stored = await service.task(task_id)
+        stored = await service.inquiries.task(task_id)
         if stored is None:
             raise UnknownSubject(f"This pool has no task {task_id}.")
         return why_task(
             service.machine.book,
             stored.state,
             begun=task_id in service.machine.tasks or stored.state.is_final,
-            chain_silence_s=service.chain_silence_s,
-            transactions_left=service.gas_money.transactions_left,
+            chain_silence_s=service.figures.chain_silence_s,
+            transactions_left=service.figures.gas_money.transactions_left,
         )
 
     async def story(self, task_id: str) -> StoryView:
@@ -336,10 +336,10 @@ class PoolOperator:
         Raises:
             UnknownSubject: this pool has no such task.
         """
-        stored = await self.service.task(task_id)
+        stored = await self.service.inquiries.task(task_id)
         if stored is None:
             raise UnknownSubject(f"This pool has no task {task_id}.")
-        lines = await self.service.story(task_id)
+        lines = await self.service.inquiries.story(task_id)
         events = [StoryEvent(at=line.at, kind="task", text=line.text, worker=line.worker) for line in lines]
         for sent in await asyncio.to_thread(self._lists.transactions, task_id):
             mined = f", block {sent.block}" if sent.block else ""

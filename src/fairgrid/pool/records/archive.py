@@ -9,9 +9,11 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
 from fairgrid.chain.interface import SignedTransaction
+from fairgrid.pool.core.deal_terms import Bag
 from fairgrid.pool.core.phases import Phase
 from fairgrid.pool.core.standing import Standing
-from fairgrid.pool.core.state import Bag, Ban, StoryLine
+from fairgrid.pool.core.task_state import StoryLine
+from fairgrid.pool.core.worker_state import Ban
 from fairgrid.pool.records import documents, schema
 from fairgrid.pool.records.places import find
 from fairgrid.pool.records.rows import EffectStatus, StoredEffect, StoredTask

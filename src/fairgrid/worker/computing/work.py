@@ -26,7 +26,7 @@ from fairgrid.protocol.hexes import from_hex, keccak, to_hex, to_hex32
 from fairgrid.protocol.manifest import MAX_MANIFEST_BYTES, Manifest, manifest_cid_of_params, parse_manifest
 from fairgrid.protocol.usage import Usage
 from fairgrid.protocol.views import Deal, Task
-from fairgrid.protocol.wire import MAX_REPORTED_FILES
+from fairgrid.protocol.worker_messages import MAX_REPORTED_FILES
 from fairgrid.runtime.interface import Sandbox
 from fairgrid.runtime.job import JobResult, TaskContext, run_job
 from fairgrid.runtime.network.grant import NetworkGrant

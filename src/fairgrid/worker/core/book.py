@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fairgrid.protocol.wire import HeldLease
+from fairgrid.protocol.worker_messages import HeldLease
 from fairgrid.worker.core import events as ev
 from fairgrid.worker.core import replies
 from fairgrid.worker.core.depth import Depth

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from fairgrid.protocol.wire import Authorisation
+from fairgrid.protocol.pool_messages import Authorisation
 from fairgrid.worker.core import events as ev
 from fairgrid.worker.core import replies
 from fairgrid.worker.core.book import WorkerBook

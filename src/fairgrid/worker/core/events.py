@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fairgrid.chain.interface import SignedTransaction
-from fairgrid.protocol.usage import Usage
-from fairgrid.protocol.views import Contribution, Task
-from fairgrid.protocol.wire import (
+from fairgrid.protocol.pool_messages import (
     Abort,
     Authorisation,
     Lease,
@@ -15,8 +13,10 @@ from fairgrid.protocol.wire import (
     RevealNotice,
     TaskDone,
     UploadRequest,
-    WorkerMessage,
 )
+from fairgrid.protocol.usage import Usage
+from fairgrid.protocol.views import Contribution, Task
+from fairgrid.protocol.worker_messages import WorkerMessage
 from fairgrid.worker.core.held import HeldTask, Step
 
 __all__ = [

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from fairgrid.protocol.hexes import MAX_UINT256
-from fairgrid.protocol.wire import Lease
+from fairgrid.protocol.pool_messages import Lease
 from fairgrid.worker.core import events as ev
 from fairgrid.worker.core import replies
 from fairgrid.worker.core.book import WorkerBook

@@ -18,18 +18,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
-from fairgrid.protocol.wire import (
+from fairgrid.protocol.pool_messages import (
     Abort,
     Authorisation,
-    Heartbeat,
-    HeldLease,
     Lease,
     OpeningRequest,
-    Ready,
     RevealNotice,
     TaskDone,
     UploadRequest,
 )
+from fairgrid.protocol.worker_messages import Heartbeat, HeldLease, Ready
 from fairgrid.worker.core import answering, contributing, following, leasing, replies
 from fairgrid.worker.core import events as ev
 from fairgrid.worker.core.book import WorkerBook
