@@ -7,6 +7,7 @@ import collections
 import functools
 import io
 import json
+import linecache
 import math
 import math as mathematics
 import os.path
@@ -16,6 +17,7 @@ import socket
 import subprocess
 import sys
 import threading
+import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
@@ -407,6 +409,29 @@ def test_a_function_that_changed_on_disk_is_told(tmp_path: Path) -> None:
     file.write_text("\n\ndef g():\n    return 2\n")
     with pytest.raises(CannotTravel, match="not where it was"):
         capture(names["f"])
+
+
+@dataclass
+class Bare:
+    x: int
+
+
+def test_a_dataclass_without_a_method_travels_and_also_from_a_notebook(
+    ex: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ex.submit(_same, Bare(3)).result() == Bare(3)
+    text = "import dataclasses\n@dataclasses.dataclass\nclass Cell:\n    x: int\n"
+    file = "/tmp/ipykernel_1/2.py"
+    monkeypatch.setitem(linecache.cache, file, (len(text), None, text.splitlines(keepends=True), file))
+    notebook = types.ModuleType("a_notebook")
+    monkeypatch.setitem(sys.modules, "a_notebook", notebook)
+    exec(compile(text, file, "exec"), notebook.__dict__)
+    cell = notebook.Cell(4)
+    assert ex.submit(_same, cell).result() == cell
+
+
+def _same(value: Any) -> Any:
+    return value
 
 
 def test_no_path_of_this_machine_travels() -> None:

@@ -21,7 +21,7 @@ from enum import Enum
 from typing import Any, Final
 
 from fairgrid.errors import CannotTravel
-from fairgrid.executors.guest.values import Encoder, NotAValue, Shapes
+from fairgrid.executors.guest.values import Encoder, File, NotAValue, Shapes
 from fairgrid.executors.modules import Imported, UserModule, user_modules
 from fairgrid.executors.obstacles import check_owner, check_standard, is_standard, obstacle
 from fairgrid.executors.sources import Names, Source, class_source, function_source, names_of
@@ -383,6 +383,8 @@ def _is_method(value: types.BuiltinMethodType) -> bool:
 
 def _imported(value: Any, packages: Set[str]) -> Any:
     """Functions and classes of the standard library and of packages that are there, by where they are found."""
+    if value is File:
+        return {"I": ["fairgrid_values", "File"]}
     module, path = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
     if module is None and isinstance(value, types.MethodDescriptorType):
         module, path = "builtins", value.__qualname__

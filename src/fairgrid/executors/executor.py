@@ -152,7 +152,7 @@ class Executor(concurrent.futures.Executor):
         calls = [call for plan in plans for task in plan.tasks for call in task]
         self._packages = place.packages
         first = max((call.number for call in calls), default=-1) + 1
-        self._writer = CallWriter(record.keep, first=first, packages=place.packages)
+        self._writer = CallWriter(record.keep, keep_path=record.keep_file, first=first, packages=place.packages)
         self._packing = packing or Packing()
         self._backend = place.backend
         self._dispatcher = Dispatcher(place.backend, record, int(record.facts["budget"]), self._packing, timing)

@@ -76,6 +76,8 @@ def _add(imported: Imported, package: str, what: str, packages: Set[str], found:
     if is_standard(root) and root != "__main__":
         check_standard(name, what)
         return
+    if root == "fairgrid" and name != root:
+        raise CannotTravel(what, f"uses {name}", "On the machines of the grid, fairgrid has File and remote only.")
     if root == "fairgrid" or root in packages:
         return
     if not is_own(name):

@@ -180,9 +180,12 @@ def obstacle(error: NotAValue, what: str) -> CannotTravel:
 
 def _of_type(value: Any) -> tuple[str, str] | None:
     if isinstance(value, io.IOBase):
-        return "is an open file of this machine", "Read it before, and pass its content as bytes or text."
+        return "is an open file of this machine", "Read it before, and pass its content; or pass fairgrid.File(path)."
     if isinstance(value, PurePath):
-        return "names a file of this machine", "Pass its content (.read_bytes()), or its name as str(...)."
+        return (
+            "names a file of this machine",
+            "Pass fairgrid.File(...) of it, its content (.read_bytes()), or its name as str(...).",
+        )
     if isinstance(value, types.GeneratorType | types.AsyncGeneratorType):
         return "holds a running frame", "Make a list of it first."
     if isinstance(value, types.CoroutineType):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import dis
 import linecache
 import sys
@@ -89,15 +90,27 @@ def class_source(cls: type) -> Source:
             for member in vars(cls).values()
             if isinstance(member, FunctionType)
             and member.__module__ == cls.__module__
+            and member.__code__.co_name == member.__name__
             and not member.__code__.co_filename.startswith("<")
         ),
-        getattr(module, "__file__", None) or "",
+        getattr(module, "__file__", None) or _cell_with(cls),
     )
     lines, tree = _parsed(file, getattr(module, "__dict__", {}), what)
     found = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == cls.__name__]
     if not found:
         raise CannotTravel(what, "is not at the top of its module", "Define it there, outside of every `if`.")
     return _source(found[-1], lines, file, is_lambda=False, what=what)
+
+
+def _cell_with(cls: type) -> str:
+    """The newest cell of a notebook that defines a class of that name; empty if none does."""
+    for file in reversed(linecache.cache):
+        if "ipykernel" in file or file.startswith("<ipython-input"):
+            with contextlib.suppress(SyntaxError):
+                tree = _tree("".join(linecache.getlines(file)))
+                if any(isinstance(node, ast.ClassDef) and node.name == cls.__name__ for node in tree.body):
+                    return file
+    return ""
 
 
 def names_of(code: CodeType) -> Names:

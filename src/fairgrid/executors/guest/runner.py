@@ -23,7 +23,7 @@ import traceback
 import types
 from typing import Any
 
-from fairgrid_values import BadWire, Decoder, Encoder, NotAValue, Shapes  # type: ignore[import-not-found]
+from fairgrid_values import BadWire, Decoder, Encoder, File, NotAValue, Shapes  # type: ignore[import-not-found]
 
 FLAGS = __future__.annotations.compiler_flag
 IN = os.environ["IEXEC_IN"]
@@ -42,8 +42,8 @@ class Bundle:
     def __init__(self, document: Any) -> None:
         self.nodes = document["nodes"]
         self.shapes = Shapes()
-        self.decoder = Decoder(self.shapes, read_input, self.resolve)
-        self.encoder = Encoder(self.shapes, write_attached, self.refer)
+        self.decoder = Decoder(self.shapes, read_input, self.resolve, input_path)
+        self.encoder = Encoder(self.shapes, write_attached, self.refer, attach_file=attach_file)
         self.modules: dict[str, dict[str, Any]] = {}
         self.made: dict[int, Any] = {}
         self.making: set[int] = set()
@@ -186,6 +186,24 @@ class ModuleFinder:
         exec(compile(entry["source"], entry["file"], "exec", 0, True), module.__dict__)
 
 
+def remote(function: Any = None, /, *, seconds: float = 0.0) -> Any:
+    """The mark of a module of the user: over there, a marked function is the function."""
+    if function is None:
+        return remote
+    function.local = function
+    return function
+
+
+def no_more(name: str) -> Any:
+    """What the user's modules may want of fairgrid, and cannot have here."""
+    raise AttributeError(f"on the machines of the grid, fairgrid has File and remote only, not {name!r}")
+
+
+own_package = types.ModuleType("fairgrid", "What is left of the package on the machines of the grid.")
+own_package.__dict__.update(File=File, remote=remote, __getattr__=no_more)
+sys.modules["fairgrid"] = own_package
+
+
 ACTIVE: list[Bundle] = []
 
 
@@ -240,12 +258,35 @@ def show(node: Any) -> None:
     linecache.cache[node["file"]] = (sum(map(len, lines)), None, lines, node["file"])
 
 
-def read_input(name: str) -> bytes:
-    """An argument that lies in a file of its own."""
+def input_path(name: str) -> str:
+    """Where an argument lies that has a file of its own."""
     if not name.startswith("blob-") or "/" in name:
         raise KeyError(name)
-    with open(os.path.join(IN, name), "rb") as file:
+    return os.path.join(IN, name)
+
+
+def read_input(name: str) -> bytes:
+    """An argument that lies in a file of its own."""
+    with open(input_path(name), "rb") as file:
         return file.read()
+
+
+def attach_file(file: File, where: str) -> str:
+    """Put a file that a call returns beside the results, under the name of its content."""
+    digest = hashlib.sha256()
+    try:
+        with file.open() as source:
+            while piece := source.read(1 << 20):
+                digest.update(piece)
+        name = "blob-" + digest.hexdigest()
+        target = os.path.join(OUT, name)
+        if os.path.dirname(file.path) == os.path.abspath(OUT) and file.name != RESULTS:
+            os.replace(file.path, target)
+        elif not os.path.exists(target):
+            file.save(target)
+    except OSError as error:
+        raise NotAValue(file, where, f"cannot be read: {error.strerror}") from None
+    return name
 
 
 def write_attached(content: bytes) -> str:
