@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Set
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -14,7 +15,7 @@ from fairgrid.errors import UsageError
 from fairgrid.executors.backend import Backend
 from fairgrid.executors.grid import GridBackend
 from fairgrid.executors.here import HereBackend
-from fairgrid.executors.runtimes import runtime_of
+from fairgrid.executors.runtimes import packages_of, runtime_of
 from fairgrid.localnet.paths import own_key_folder
 from fairgrid.seams.config_file import is_name, read_config
 from fairgrid.wallet.accounts import open_account
@@ -31,6 +32,8 @@ class Place:
 
     backend: Backend
     runs: Path
+    packages: Set[str] = frozenset()
+    """Top names of those that calls find there besides the standard library."""
 
 
 def find_place(
@@ -52,7 +55,7 @@ def find_place(
     runtime_id = runtime_of(runtime)
     if network == "here":
         base = Path(os.environ.get("FAIRGRID_DIR") or Path.home() / ".fairgrid") / "here"
-        return Place(HereBackend(base / "deals", runtime_id=runtime_id), base / "runs")
+        return Place(HereBackend(base / "deals", runtime_id=runtime_id), base / "runs", packages_of(runtime_id))
     if network != LOCAL and isinstance(network, str) and not _is_there(network):
         raise UsageError(
             f"There is no network {network!r}. Name one: 'local' (start it with `fairgrid up --detach`), 'here' (this "
@@ -69,7 +72,7 @@ def find_place(
         patience_s=patience_s,
         runtime_id=runtime_id,
     )
-    return Place(backend, folder / "runs" / signer.address)
+    return Place(backend, folder / "runs" / signer.address, packages_of(runtime_id))
 
 
 def _nobody_to_ask(whose: str) -> str:
