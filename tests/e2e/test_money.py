@@ -221,13 +221,19 @@ def test_orders_become_a_deal_whose_money_is_explained_on_both_sides(bench: Benc
 def test_a_job_of_a_wallet_on_a_named_network_is_among_its_deals(bench: Bench) -> None:
     shell = bench.shell
     script = bench.network.script("four.py", "print(2 + 2)")
+    words = ("run", script, "--trust", "0", "--network", "grid", "--wallet", "ann")
+    dry = shell(*words, "--tasks", 3, "--dry-run")
+    assert (dry["status"], dry["priceNrlc"]) == ("dry-run", 3 * dry["taskPriceNrlc"])
+    assert dry["depositNrlc"] == dry["priceNrlc"]
+    assert "Nothing was signed" in shell.tell(*words, "--dry-run") and shell("deal", "list")["deals"] == []
     done = shell("run", script, "--trust", "0", "--out", shell.folder / "out", "--network", "grid", "--wallet", "ann")
     assert done["status"] == "ok"
     (row,) = shell("deal", "list")["deals"]
     assert (row["dealId"], row["tasks"]["completed"], row["openNrlc"]) == (done["dealId"], 1, 0)
     assert shell("deal", "show", "last")["deal"]["tasks"]["open"] == 0
     assert "four.py" in shell.tell("deal", "list")
-    assert "is over" in shell("deal", "claim", "last", "--yes", code=2)["message"]
+    for claim in (("deal", "claim", "last", "--yes"), ("claim", "last", "--dry-run")):
+        assert "is over" in shell(*claim, code=2)["message"]
     funds: dict[str, Any] = shell("funds")
     assert (funds["lockedNrlc"], funds["locks"]) == (0, [])
     assert json.dumps(funds)
