@@ -12,9 +12,9 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
+from fairgrid.pool.core.identity import PoolIdentity
 from fairgrid.pool.core.machine import PoolMachine
 from fairgrid.pool.core.policy import Policy
-from fairgrid.pool.core.state import PoolIdentity
 from fairgrid.pool.observability.meter import PoolMeter
 from fairgrid.pool.observability.numbers import PoolNumbers, numbers_of
 from fairgrid.pool.onchain.gas_money import GasMoney

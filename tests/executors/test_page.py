@@ -19,6 +19,7 @@ SAID = [
     "5 48 [1, 1, 1]",
     "27 again, without a new deal: 1",
     "9\n[0, 1, 4, 9]",
+    "100 calls, 8 tasks, 0 nRLC, True\n100 of 100 calls; 8 of 8 tasks",
 ]
 
 

@@ -26,8 +26,10 @@ from fairgrid.errors import (
     UsageError,
     VerificationError,
 )
-from fairgrid.executors.backend import DealJob, DealVoid, SignedDeal, TaskEnding
+from fairgrid.executors.backend import DealJob, DealVoid, SignedDeal, TaskEnding, Terms
 from fairgrid.executors.here import job_of
+from fairgrid.executors.quoting import workers_for_trust
+from fairgrid.protocol.certificate import Certificate
 from fairgrid.runtime.wasm.interpreters import default_runtime_id
 from fairgrid.wallet.signer import Signer
 
@@ -49,12 +51,16 @@ class GridBackend:
         wish: TrustWish,
         patience_s: float = 600.0,
         client: Client | None = None,
+        runtime_id: str = "",
+        reach: tuple[str, ...] = (),
     ) -> None:
         """``client`` is one that is connected already; else `open` connects."""
         self._network = network
         self._signer = signer
         self._journal_folder = journal_folder
         self._wish = wish
+        self._runtime_id = runtime_id or default_runtime_id()
+        self._reach = reach
         self.patience_s = patience_s
         self._stack = AsyncExitStack()
         self._client = client
@@ -80,9 +86,39 @@ class GridBackend:
         Raises:
             TrustUnreachable, FundsError, OrderError, ServiceUnavailable: see `Client.quote`.
         """
-        runtime = JobRuntime.of(default_runtime_id())
-        quote = await self._connected.quote(Job(Path("price.py"), (), (), runtime), self._wish)
-        return quote.offer.price
+        return (await self._quote(1)).offer.price
+
+    async def terms(self, tasks: int) -> Terms:
+        """As the market, the pool and the chain have it.
+
+        Raises:
+            as `price`; FundsError also if escrow and wallet do not cover all of the tasks.
+        """
+        quote = await self._quote(tasks)
+        info, listing = await asyncio.gather(self._connected.pool.info(), self._connected.pool.trust())
+        return Terms(
+            quote.offer.price,
+            quote.trust,
+            self._runtime_id,
+            escrow=quote.stake,
+            workers=info.workers,
+            workers_per_task=workers_for_trust([owner.weight for owner in listing.owners], quote.trust),
+            batch=quote.batch,
+        )
+
+    async def certificate(self, deal_id: str, index: int) -> Certificate:
+        """Made of the chain's receipts and the result in storage, and checked.
+
+        Raises:
+            UsageError, VerificationError, ServiceUnavailable, ServiceRefused: as `make_certificate`.
+        """
+        deal = await self._connected.chain.view_deal(deal_id)
+        first = 0 if deal is None else deal.bot_first
+        return await self._connected.certificate(deal_id, first + index)
+
+    async def _quote(self, tasks: int) -> Quote:
+        job = Job(Path("price.py"), (), (), JobRuntime.of(self._runtime_id)).as_bag(tasks=tasks)
+        return await self._connected.quote(job, self._wish)
 
     async def sign(self, job: DealJob, *, most: int) -> SignedDeal:
         """Upload and sign; the deal is in the client's journal then.
@@ -95,7 +131,7 @@ class GridBackend:
             if quote.price > most:
                 raise BudgetExceeded(needed=quote.price, left=most, budget=most)
 
-        wanted = await asyncio.to_thread(job_of, job, default_runtime_id())
+        wanted = await asyncio.to_thread(job_of, job, self._runtime_id, self._reach)
         try:
             record = await self._connected.sign(wanted, self._wish, accept=accept)
         except ContractReverted:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from fairgrid.pool.core.accounts import Account, Correction
 from fairgrid.pool.core.events import Event
 from fairgrid.pool.core.machine import Outcome
-from fairgrid.pool.core.state import TaskState
+from fairgrid.pool.core.task_state import TaskState
 from fairgrid.pool.records.rows import BagRow, Commit, TaskRow
 
 __all__ = ["commit_of"]

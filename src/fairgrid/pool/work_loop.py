@@ -23,7 +23,7 @@ from fairgrid.pool.core.events import Event, WorkerReady
 from fairgrid.pool.core.instructions import Instruction
 from fairgrid.pool.core.machine import PoolMachine
 from fairgrid.pool.core.phases import InvalidTransition
-from fairgrid.pool.core.state import TaskState
+from fairgrid.pool.core.task_state import TaskState
 from fairgrid.pool.onchain.watcher import Position
 from fairgrid.pool.records.rows import Commit
 

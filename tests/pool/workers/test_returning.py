@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fairgrid.pool.core.state import WorkerState
+from fairgrid.pool.core.worker_state import WorkerState
 from fairgrid.pool.workers.returning import Absences, Return
 
 START = 1_000.0

@@ -10,7 +10,7 @@ import pytest
 
 from fairgrid.errors import HostFailure
 from fairgrid.protocol.needs import GpuNeed, Needs
-from fairgrid.protocol.wire import LeaseFailed, Seal
+from fairgrid.protocol.worker_messages import LeaseFailed, Seal
 from fairgrid.runtime.gpus import GpuDevice, GpuShelf
 from fairgrid.runtime.interface import SandboxJob
 from fairgrid.worker.computing.gpus import EngineGpus, Gpus, MachineGpus, NoGpus

@@ -43,7 +43,7 @@ _ASSETS: Final = {"dashboard.js": "text/javascript", "dashboard.css": "text/css"
 
 
 class Shown(Protocol):
-    """What is asked of a pool; `fairgrid.pool.service.PoolService` answers."""
+    """What is asked of a pool; `fairgrid.pool.observability.figures.PoolFigures` answers."""
 
     @property
     def totals(self) -> Totals: ...

@@ -14,7 +14,8 @@ from prometheus_client.registry import Collector
 
 from fairgrid.pool.core.instructions import SendLease
 from fairgrid.pool.core.phases import ReplicaPhase
-from fairgrid.pool.core.state import Replica, TaskState
+from fairgrid.pool.core.replica import Replica
+from fairgrid.pool.core.task_state import TaskState
 from fairgrid.pool.observability.numbers import PoolNumbers
 from fairgrid.pool.onchain.gas_money import GasMoney
 from fairgrid.pool.records.rows import Commit
@@ -31,7 +32,7 @@ _TRANSACTION_ENDS = ("signed", "replaced", "mined", "reverted", "lost", "given_u
 
 
 class Measured(Protocol):
-    """What is asked of a pool that is at work; `fairgrid.pool.service.PoolService` answers."""
+    """What is asked of a pool that is at work; `fairgrid.pool.observability.figures.PoolFigures` answers."""
 
     def numbers(self) -> PoolNumbers: ...
     def now(self) -> float: ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fairgrid.pool.core.state import WorkerState
+from fairgrid.pool.core.worker_state import WorkerState
 from fairgrid.protocol.trust import reachable_trust
 
 __all__ = ["Absences", "Return"]
