@@ -27,6 +27,7 @@ def executor(where: str | Path | None = None, **options: Any) -> concurrent.futu
     known = {
         "budget",
         "trust",
+        "verify",
         "workers_at_least",
         "key_folder",
         "packing",

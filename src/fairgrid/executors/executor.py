@@ -23,11 +23,12 @@ from fairgrid.executors.dispatcher import Dispatcher, Timing
 from fairgrid.executors.displays import find_display
 from fairgrid.executors.futures import CallFuture, check_process
 from fairgrid.executors.packing import MAX_DEAL_TASKS, Packing, pack
-from fairgrid.executors.places import Place, Trust, find_place
+from fairgrid.executors.places import Place, Trust, find_place, verification_of
 from fairgrid.executors.progress import OnRunProgress, RunProgress
 from fairgrid.executors.quoting import SweepQuote, quote_of
 from fairgrid.executors.receipt import Receipt, parse_budget
 from fairgrid.executors.record import RunRecord, new_run_id
+from fairgrid.executors.verification import explain
 from fairgrid.protocol.certificate import Certificate
 
 __all__ = ["Executor"]
@@ -42,8 +43,9 @@ class Executor(concurrent.futures.Executor):
 
     ``network`` is ``"local"``, the folder of a network, or ``"here"`` for this machine alone. ``budget`` is a hard cap
     for the life of the executor ("2 RLC", or whole nRLC): nothing is signed that goes beyond it, and what is not spent
-    stays yours. ``trust`` says how sure each result must be; a trust that the network cannot reach is refused before
-    anything is signed, and so is a budget that does not cover one task.
+    stays yours. ``trust`` says how sure each result must be (0.9 by default), or ``verify`` who stands for it:
+    ``"none"``, ``"replicate:3"``, ``"audit:5%"``, ``"tee"``; `explain` tells what that is worth. What the network
+    cannot reach is refused before anything is signed, and so is a budget that does not cover one task.
 
     ``runtime`` is ``"python"``, or ``"science"`` for numpy, pandas, scipy and scikit-learn. ``progress`` False hides
     the line in a terminal and the card in a notebook that tell how far the run is, what it cost and how long it takes;
@@ -63,7 +65,8 @@ class Executor(concurrent.futures.Executor):
         network: str | Path | Place = "local",
         *,
         budget: str | int = 0,
-        trust: Trust = "0.9",
+        trust: Trust | None = None,
+        verify: str | None = None,
         workers_at_least: int = 1,
         key_folder: Path | None = None,
         packing: Packing | None = None,
@@ -74,10 +77,10 @@ class Executor(concurrent.futures.Executor):
     ) -> None:
         timing = timing or Timing()
         nrlc = parse_budget(budget)
+        asked = verification_of(trust, verify, workers_at_least=workers_at_least)
         place = find_place(
             network,
-            trust=trust,
-            workers_at_least=workers_at_least,
+            verification=asked,
             key_folder=key_folder,
             patience_s=timing.patience,
             runtime=runtime,
@@ -86,8 +89,9 @@ class Executor(concurrent.futures.Executor):
             place.runs,
             new_run_id(),
             budget=nrlc,
-            trust=str(trust),
-            workersAtLeast=workers_at_least,
+            trust=asked.confidence,
+            verify=verify,
+            workersAtLeast=asked.replicas,
             runtime=runtime,
             at=time.time(),
         )
@@ -126,8 +130,9 @@ class Executor(concurrent.futures.Executor):
         facts = record.facts
         place = find_place(
             name,
-            trust=facts["trust"],
-            workers_at_least=facts["workersAtLeast"],
+            verification=verification_of(facts["trust"], None, workers_at_least=facts["workersAtLeast"])
+            if facts.get("verify") is None
+            else verification_of(None, facts["verify"]),
             key_folder=key_folder,
             patience_s=timing.patience,
             runtime=facts.get("runtime", "python"),
@@ -281,6 +286,14 @@ class Executor(concurrent.futures.Executor):
         tasks = pack(calls, self._packing, most_tasks=left // first.price if first.price else len(calls))
         terms = ask(lambda: self._backend.terms(min(len(tasks), MAX_DEAL_TASKS))) if len(tasks) > 1 else first
         return quote_of(tasks, terms, self._packing, budget_left=left)
+
+    def explain(self) -> str:
+        """What a result is worth under this executor's trust or verification, by whom, and what that costs.
+
+        Raises:
+            as `quote`.
+        """
+        return explain(self._dispatcher.ask(lambda: self._backend.terms(1)))
 
     def progress(self) -> RunProgress:
         """How far the run is now."""
