@@ -101,10 +101,10 @@ def _guarantee(terms: Terms) -> Sequence[str]:
     if terms.trust > 1:
         return (
             (
-                f"At least {terms.workers_per_task} workers of different owners compute each task and agree bit by bit; a "
-                f"wrong answer needs as many that lie alike. The deals carry trust {terms.trust}: by the score that "
-                f"workers have on chain, at most 1 result in {terms.trust} is agreed on wrongly. Who differs loses its "
-                f"stake."
+                f"At least {terms.workers_per_task} workers of different owners compute each task and agree bit by "
+                f"bit; a wrong answer needs as many that lie alike. The deals carry trust {terms.trust}: by the score "
+                f"that workers have on chain, at most 1 result in {terms.trust} is agreed on wrongly. Who differs "
+                f"loses its stake."
             ),
             "Owners that belong together unseen count as different ones; that is the limit of it.",
             kept,
@@ -122,10 +122,10 @@ def _audits(terms: Terms) -> Sequence[str]:
         return ("This pool does not audit: a lie is found only by who computes the task again.",)
     return (
         (
-            f"This pool says that it computes at least {share:.2%} of the tasks of proven workers once more in silence, "
-            f"and all tasks of newcomers. Who lies in every task escapes {_tasks_until(share)} of them with a chance of 1 "
-            f"in 2, then loses standing and work. That is the pool's policy, which the chain does not enforce, and the "
-            f"result that was a lie is not taken back."
+            f"This pool says that it computes at least {share:.2%} of the tasks of proven workers once more in "
+            f"silence, and all tasks of newcomers. Who lies in every task escapes {_tasks_until(share)} of them with a "
+            f"chance of 1 in 2, then loses standing and work. That is the pool's policy, which the chain does not "
+            f"enforce, and the result that was a lie is not taken back."
         ),
     )
 
