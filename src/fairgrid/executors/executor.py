@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,7 @@ from fairgrid.errors import UsageError
 from fairgrid.executors.calls import Call, CallWriter
 from fairgrid.executors.dispatcher import Dispatcher, Timing
 from fairgrid.executors.displays import find_display
+from fairgrid.executors.environment import resolve_environment
 from fairgrid.executors.futures import CallFuture, check_process
 from fairgrid.executors.packing import MAX_DEAL_TASKS, Packing, pack
 from fairgrid.executors.places import Place, Trust, find_place, verification_of
@@ -47,9 +48,11 @@ class Executor(concurrent.futures.Executor):
     ``"none"``, ``"replicate:3"``, ``"audit:5%"``, ``"tee"``; `explain` tells what that is worth. What the network
     cannot reach is refused before anything is signed, and so is a budget that does not cover one task.
 
-    ``runtime`` is ``"python"``, or ``"science"`` for numpy, pandas, scipy and scikit-learn. ``progress`` False hides
-    the line in a terminal and the card in a notebook that tell how far the run is, what it cost and how long it takes;
-    elsewhere nothing is shown. ``on_progress`` is called with the same, from a thread of the executor.
+    ``runtime`` is ``"python"``, or ``"science"`` for numpy, pandas, scipy and scikit-learn. ``environment`` is a
+    requirements file, or a list such as ``["attrs==24.2.0"]``: pure Python packages that travel along, from the folder
+    ``wheelhouse`` or as they are installed here. ``progress`` False hides the line in a terminal and the card in a
+    notebook that tell how far the run is, what it cost and how long it takes; elsewhere nothing is shown.
+    ``on_progress`` is called with the same, from a thread of the executor.
 
     Functions travel as source with the constants, functions and classes that they use; see `docs/executor.md` for what
     can travel. Calls that come close together are dealt together, many calls to a task.
@@ -72,6 +75,8 @@ class Executor(concurrent.futures.Executor):
         packing: Packing | None = None,
         timing: Timing | None = None,
         runtime: str = "python",
+        environment: str | Path | Sequence[str] = (),
+        wheelhouse: str | Path | None = None,
         progress: bool = True,
         on_progress: OnRunProgress | None = None,
     ) -> None:
@@ -85,9 +90,12 @@ class Executor(concurrent.futures.Executor):
             patience_s=timing.patience,
             runtime=runtime,
         )
+        declared = resolve_environment(environment, wheelhouse=wheelhouse, provided=place.packages)
         record = RunRecord.make(
             place.runs,
             new_run_id(),
+            wheels=[wheel.name for wheel in declared.wheels],
+            packages=sorted(declared.packages),
             budget=nrlc,
             trust=asked.confidence,
             verify=verify,
@@ -95,6 +103,8 @@ class Executor(concurrent.futures.Executor):
             runtime=runtime,
             at=time.time(),
         )
+        for wheel in declared.wheels:
+            record.keep(wheel.name, wheel.content)
         self._begin(place, record, packing, timing, progress, on_progress)
 
     @classmethod
@@ -155,9 +165,9 @@ class Executor(concurrent.futures.Executor):
         self._groups = itertools.count(1)
         plans = record.plans()
         calls = [call for plan in plans for task in plan.tasks for call in task]
-        self._packages = place.packages
+        self._packages = place.packages | frozenset(record.facts.get("packages", ()))
         first = max((call.number for call in calls), default=-1) + 1
-        self._writer = CallWriter(record.keep, keep_path=record.keep_file, first=first, packages=place.packages)
+        self._writer = CallWriter(record.keep, keep_path=record.keep_file, first=first, packages=self._packages)
         self._packing = packing or Packing()
         self._backend = place.backend
         self._dispatcher = Dispatcher(place.backend, record, int(record.facts["budget"]), self._packing, timing)

@@ -208,7 +208,8 @@ class RunRecord:
             TaskJob((entry["page"], str(entry["first"]), str(len(task))), () if shared else files)
             for entry, task, files in zip(document["tasks"], tasks, needed, strict=True)
         )
-        job = DealJob(document["job"], folder / document["job"], (self._inputs / _VALUES, *shared), jobs)
+        wheels = [self._inputs / name for name in self.facts.get("wheels", ())]
+        job = DealJob(document["job"], folder / document["job"], (self._inputs / _VALUES, *wheels, *shared), jobs)
         return DealPlan(job, tasks, folder / "results")
 
 
