@@ -48,8 +48,10 @@ class Executor(concurrent.futures.Executor):
     ``"none"``, ``"replicate:3"``, ``"audit:5%"``, ``"tee"``; `explain` tells what that is worth. What the network
     cannot reach is refused before anything is signed, and so is a budget that does not cover one task.
 
-    ``runtime`` is ``"python"``, or ``"science"`` for numpy, pandas, scipy and scikit-learn. ``environment`` is a
-    requirements file, or a list such as ``["attrs==24.2.0"]``: pure Python packages that travel along, from the folder
+    ``runtime`` is ``"python"``, or ``"science"`` for numpy, pandas, scipy and scikit-learn, or ``"native"`` for the
+    Python of the worker's machine, which alone can have the network: ``reach`` names the hosts that calls connect to
+    (``"api.example.org"``, ``"*.example.org:8443"``); their owners must allow them. ``environment`` is a requirements
+    file, or a list such as ``["attrs==24.2.0"]``: pure Python packages that travel along, from the folder
     ``wheelhouse`` or as they are installed here. ``progress`` False hides the line in a terminal and the card in a
     notebook that tell how far the run is, what it cost and how long it takes; elsewhere nothing is shown.
     ``on_progress`` is called with the same, from a thread of the executor.
@@ -77,6 +79,7 @@ class Executor(concurrent.futures.Executor):
         runtime: str = "python",
         environment: str | Path | Sequence[str] = (),
         wheelhouse: str | Path | None = None,
+        reach: Sequence[str] = (),
         progress: bool = True,
         on_progress: OnRunProgress | None = None,
     ) -> None:
@@ -89,6 +92,7 @@ class Executor(concurrent.futures.Executor):
             key_folder=key_folder,
             patience_s=timing.patience,
             runtime=runtime,
+            reach=reach,
         )
         declared = resolve_environment(environment, wheelhouse=wheelhouse, provided=place.packages)
         record = RunRecord.make(
@@ -101,6 +105,7 @@ class Executor(concurrent.futures.Executor):
             verify=verify,
             workersAtLeast=asked.replicas,
             runtime=runtime,
+            reach=list(reach),
             at=time.time(),
         )
         for wheel in declared.wheels:
@@ -146,6 +151,7 @@ class Executor(concurrent.futures.Executor):
             key_folder=key_folder,
             patience_s=timing.patience,
             runtime=facts.get("runtime", "python"),
+            reach=facts.get("reach", ()),
         )
         self = cls.__new__(cls)
         self._begin(place, record, packing, timing, progress, on_progress)
@@ -169,6 +175,7 @@ class Executor(concurrent.futures.Executor):
         first = max((call.number for call in calls), default=-1) + 1
         self._writer = CallWriter(record.keep, keep_path=record.keep_file, first=first, packages=self._packages)
         self._packing = packing or Packing()
+        self._reach = frozenset(record.facts.get("reach", ()))
         self._backend = place.backend
         self._dispatcher = Dispatcher(place.backend, record, int(record.facts["budget"]), self._packing, timing)
         display = find_display(self._dispatcher.progress()) if progress else None
@@ -213,6 +220,7 @@ class Executor(concurrent.futures.Executor):
         check_process(self._owner)
         with self._lock:
             self._refuse_closed()
+            self._check_reach(fn)
             hints = getattr(fn, "__fairgrid_seconds__", 0.0)
             return self._take(self._writer.write(fn, args, kwargs, seconds=hints))
 
@@ -258,6 +266,7 @@ class Executor(concurrent.futures.Executor):
             raise ValueError("chunksize and buffersize must be at least 1")
         group = next(self._groups)
         seconds = getattr(fn, "__fairgrid_seconds__", 0.0)
+        self._check_reach(fn)
         with self._lock:
             self._refuse_closed()
             self._writer.refresh(fn)
@@ -351,6 +360,14 @@ class Executor(concurrent.futures.Executor):
             sys.stderr.write(
                 f"fairgrid: {left} calls of run {self.run_id} were still open. What was paid for goes on: "
                 f"Executor.resume({self.run_id!r}) fetches it.\n"
+            )
+
+    def _check_reach(self, fn: Callable[..., Any]) -> None:
+        missing = [host for host in getattr(fn, "__fairgrid_reach__", ()) if host not in self._reach]
+        if missing:
+            raise UsageError(
+                f"{getattr(fn, '__name__', fn)!r} reaches {', '.join(missing)}, and this executor's calls do not. "
+                f"Make it with Executor(runtime='native', reach={missing!r})."
             )
 
     def _refuse_closed(self) -> None:

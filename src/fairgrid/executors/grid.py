@@ -57,6 +57,7 @@ class GridBackend:
         client: Client | None = None,
         runtime_id: str = "",
         verification: Verification | None = None,
+        reach: tuple[str, ...] = (),
     ) -> None:
         """``client`` is one that is connected already; else `open` connects."""
         self._network = network
@@ -65,6 +66,7 @@ class GridBackend:
         self._wish = wish
         self._verification = verification
         self._runtime_id = runtime_id or default_runtime_id()
+        self._reach = reach
         self.patience_s = patience_s
         self._stack = AsyncExitStack()
         self._client = client
@@ -164,7 +166,7 @@ class GridBackend:
             if quote.price > most:
                 raise BudgetExceeded(needed=quote.price, left=most, budget=most)
 
-        wanted = await asyncio.to_thread(job_of, job, self._runtime_id)
+        wanted = await asyncio.to_thread(job_of, job, self._runtime_id, self._reach)
         try:
             record = await self._connected.sign(wanted, self._wish, accept=accept)
         except ContractReverted:
