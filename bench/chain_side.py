@@ -235,7 +235,7 @@ async def _phases(service: PoolService, ids: Sequence[str]) -> dict[str, float]:
     for name in ids[:: max(len(ids) // 100, 1)]:
         marks = [
             (line.text.split(":")[0], line.at)
-            for line in await service.story(name)
+            for line in await service.inquiries.story(name)
             if line.text.split(":")[0] in _PHASES
         ]
         for (phase, since), (_, until) in itertools.pairwise(marks):

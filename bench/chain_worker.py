@@ -22,7 +22,7 @@ from fairgrid.chain.client import JsonRpcChain
 from fairgrid.chain.fees import FeeCaps, first_fees
 from fairgrid.chain.interface import Call
 from fairgrid.chain.network import load_network
-from fairgrid.protocol import wire
+from fairgrid.protocol import pool_messages, wire, worker_messages
 from fairgrid.protocol.archive import archive_digest, write_archive
 from fairgrid.protocol.cid import cid_of
 from fairgrid.protocol.hexes import from_hex, keccak
@@ -54,10 +54,10 @@ class LeanWorker:
         self._slots = slots
         self._folder = folder
         self._fast = fast
-        self._held: dict[str, wire.HeldLease] = {}
+        self._held: dict[str, worker_messages.HeldLease] = {}
         self._digests: dict[str, str] = {}
         self._cids: dict[str, str] = {}
-        self._runs: dict[str, tuple[wire.Lease, RunResults]] = {}
+        self._runs: dict[str, tuple[pool_messages.Lease, RunResults]] = {}
         self._calls: asyncio.Queue[tuple[Call, int]] = asyncio.Queue()
         self._work: set[asyncio.Task[None]] = set()
         self._connection: ClientConnection
@@ -78,13 +78,13 @@ class LeanWorker:
 
     async def _enrol(self) -> None:
         challenge = wire.decode_pool_message(await self._connection.recv())
-        assert isinstance(challenge, wire.Challenge)
+        assert isinstance(challenge, pool_messages.Challenge)
         address = self._key.address
         domain = Domain(self._chain.chain_id, self._chain.hub)
         document = enrolment_typed_data(address, address, challenge.workerpool, domain)
         message = challenge_message(challenge.chain_id, challenge.hub, challenge.workerpool, address, challenge.nonce)
         await self._say(
-            wire.Enrol(
+            worker_messages.Enrol(
                 owner=address,
                 worker=address,
                 owner_signature=self._key.sign_typed_data(document),
@@ -97,10 +97,10 @@ class LeanWorker:
             )
         )
         welcome = wire.decode_pool_message(await self._connection.recv())
-        assert isinstance(welcome, wire.Welcome), welcome
-        await self._say(wire.Ready(held=(), free_slots=self._slots))
+        assert isinstance(welcome, pool_messages.Welcome), welcome
+        await self._say(worker_messages.Ready(held=(), free_slots=self._slots))
 
-    async def _say(self, message: wire.WorkerMessage) -> None:
+    async def _say(self, message: worker_messages.WorkerMessage) -> None:
         await self._connection.send(wire.encode(message))
 
     async def _beat(self) -> None:
@@ -109,18 +109,18 @@ class LeanWorker:
             held = tuple(self._held.values())
             free = max(self._slots - sum(1 for lease in held if lease.phase == "computing"), 0)
             for start in range(0, max(len(held), 1), _NAMED_AT_ONCE):  # a frame has its limit
-                await self._say(wire.Heartbeat(held=held[start : start + _NAMED_AT_ONCE], free_slots=free))
+                await self._say(worker_messages.Heartbeat(held=held[start : start + _NAMED_AT_ONCE], free_slots=free))
 
-    async def _act(self, message: wire.PoolMessage) -> None:
+    async def _act(self, message: pool_messages.PoolMessage) -> None:
         address, hub = self._key.address, self._chain.hub
         match message:
-            case wire.Lease():
+            case pool_messages.Lease():
                 digest = await asyncio.to_thread(self._compute_run if message.count else self._compute_task, message)
                 self._digests[message.task_id] = digest
                 seal = seal_hash(self._chain.chain_id, hub, message.task_id, message.round, address, digest, self._salt)
-                self._held[message.task_id] = wire.HeldLease(message.lease_id, message.task_id, "sealed")
+                self._held[message.task_id] = worker_messages.HeldLease(message.lease_id, message.task_id, "sealed")
                 await self._say(
-                    wire.Seal(
+                    worker_messages.Seal(
                         lease_id=message.lease_id,
                         task_id=message.task_id,
                         round=message.round,
@@ -129,7 +129,7 @@ class LeanWorker:
                         compute_s=0.01,
                     )
                 )
-            case wire.Authorisation():
+            case pool_messages.Authorisation():
                 digest = self._digests[message.task_id]
                 if message.fast and message.task_id in self._runs:
                     lease, run = self._runs[message.task_id]
@@ -151,24 +151,26 @@ class LeanWorker:
                     message.signature,
                 )
                 self._calls.put_nowait((call, _CONTRIBUTE_GAS))
-            case wire.RevealNotice():
+            case pool_messages.RevealNotice():
                 self._calls.put_nowait(
                     (calls.reveal(hub, message.task_id, self._digests[message.task_id]), _REVEAL_GAS)
                 )
-            case wire.OpeningRequest():
+            case pool_messages.OpeningRequest():
                 digest = self._digests[message.task_id]
                 await self._say(
-                    wire.Opening(lease_id=message.lease_id, task_id=message.task_id, digest=digest, salt=self._salt)
+                    worker_messages.Opening(
+                        lease_id=message.lease_id, task_id=message.task_id, digest=digest, salt=self._salt
+                    )
                 )
-            case wire.UploadRequest():
+            case pool_messages.UploadRequest():
                 if message.task_id in self._runs:
                     cid = await self._upload_run(*self._runs[message.task_id])
                 else:
                     cid = await self._storage.add_file(self._archive(message.task_id))
                 self._cids[message.task_id] = cid
                 opening = (self._digests[message.task_id], self._salt) if message.early else (None, None)
-                await self._say(wire.Uploaded(message.lease_id, message.task_id, cid, "0x", *opening))
-            case wire.TaskDone() | wire.Abort():
+                await self._say(worker_messages.Uploaded(message.lease_id, message.task_id, cid, "0x", *opening))
+            case pool_messages.TaskDone() | pool_messages.Abort():
                 self._held.pop(message.task_id, None)
             case _:
                 return
@@ -180,10 +182,10 @@ class LeanWorker:
     def _archive(self, name: str) -> Path:
         return self._folder / f"{name}.zip"
 
-    def _compute_task(self, lease: wire.Lease) -> str:
+    def _compute_task(self, lease: pool_messages.Lease) -> str:
         return self._compute(lease.task_id)
 
-    def _compute_run(self, lease: wire.Lease) -> str:
+    def _compute_run(self, lease: pool_messages.Lease) -> str:
         found = []
         for index in range(lease.index, lease.index + lease.count):
             name = task_id(lease.deal_id, index)
@@ -194,7 +196,7 @@ class LeanWorker:
         self._runs[lease.task_id] = (lease, run)
         return run.digest
 
-    async def _upload_run(self, lease: wire.Lease, run: RunResults) -> str:
+    async def _upload_run(self, lease: pool_messages.Lease, run: RunResults) -> str:
         names = iter([task_id(lease.deal_id, index) for index in range(lease.index, lease.index + lease.count)])
 
         async def some() -> None:

@@ -26,7 +26,7 @@ from fairgrid.pool.app import pool_application
 from fairgrid.pool.core.policy import Policy
 from fairgrid.pool.records.store import PoolStore
 from fairgrid.pool.service import PoolService
-from fairgrid.protocol import wire
+from fairgrid.protocol import pool_messages, wire, worker_messages
 from fairgrid.protocol.hexes import keccak
 from fairgrid.protocol.seals import challenge_message
 from fairgrid.protocol.typed_data import Domain, enrolment_typed_data
@@ -136,16 +136,16 @@ async def _worker(url: str, number: int, gate: asyncio.Semaphore) -> None:
             await _enrol(socket, key)
         while True:
             await asyncio.sleep(_HEARTBEAT_S)
-            await socket.send(wire.encode(wire.Heartbeat(held=(), free_slots=1)))
+            await socket.send(wire.encode(worker_messages.Heartbeat(held=(), free_slots=1)))
 
 
 async def _enrol(socket: ClientConnection, key: KeySigner) -> None:
     challenge = wire.decode_pool_message(await socket.recv())
-    assert isinstance(challenge, wire.Challenge)
+    assert isinstance(challenge, pool_messages.Challenge)
     domain = Domain(challenge.chain_id, challenge.hub)
     document = enrolment_typed_data(key.address, key.address, challenge.workerpool, domain)
     answer = challenge_message(challenge.chain_id, challenge.hub, challenge.workerpool, key.address, challenge.nonce)
-    enrol = wire.Enrol(
+    enrol = worker_messages.Enrol(
         owner=key.address,
         worker=key.address,
         owner_signature=key.sign_typed_data(document),
@@ -156,8 +156,8 @@ async def _enrol(socket: ClientConnection, key: KeySigner) -> None:
     )
     await socket.send(wire.encode(enrol))
     welcome = wire.decode_pool_message(await socket.recv())
-    assert isinstance(welcome, wire.Welcome), welcome
-    await socket.send(wire.encode(wire.Ready(held=(), free_slots=1)))
+    assert isinstance(welcome, pool_messages.Welcome), welcome
+    await socket.send(wire.encode(worker_messages.Ready(held=(), free_slots=1)))
 
 
 if __name__ == "__main__":

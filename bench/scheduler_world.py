@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from fairgrid.pool.core.deal_terms import DealTerms
 from fairgrid.pool.core.events import (
     ConsensusReached,
     ContributionMined,
@@ -19,6 +20,7 @@ from fairgrid.pool.core.events import (
     WorkerJoined,
     WorkerReady,
 )
+from fairgrid.pool.core.identity import PoolIdentity
 from fairgrid.pool.core.instructions import (
     Finalize,
     Initialize,
@@ -30,7 +32,6 @@ from fairgrid.pool.core.instructions import (
     SendRevealNotice,
     VerifyUpload,
 )
-from fairgrid.pool.core.state import DealTerms, PoolIdentity
 from fairgrid.protocol.hexes import checksum, keccak, to_hex, to_hex32
 from fairgrid.protocol.ids import result_hash
 from fairgrid.protocol.seals import seal_hash

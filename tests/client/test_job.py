@@ -111,6 +111,8 @@ def test_a_need_for_graphics_processors_is_in_the_manifest_and_a_script_cannot_h
     assert manifest_of(job.needing(None), timeref=1).needs.is_empty
     with pytest.raises(UsageError, match=r"passes no devices.*Nothing was signed"):
         Job(script, (), (), JobRuntime.of(RUNTIME)).needing(GpuNeed(1))
+    with pytest.raises(UsageError, match=r"passes no devices.*Nothing was signed"):
+        Job(script, (), (), JobRuntime.of(RUNTIME), gpus=GpuNeed(1))
 
 
 def test_job_knows_its_interpreter(script: Path) -> None:

@@ -29,6 +29,9 @@ _GOES_ON = 4
 _RUN_AGAIN = "nothing was locked, run the job again"
 """What is said of a match that can never be mined."""
 
+_TOO_FEW_WORKERS = "TrustUnreachable"
+"""All workers may be away for longer than a command waits for them: nothing was signed, it is run again."""
+
 
 class Way(StrEnum):
     """How a process is struck."""
@@ -136,7 +139,7 @@ class Requester:
                 answer = self._command(*(again or self._run))
                 if record is not None and _RUN_AGAIN in answer.stdout:
                     self._lost.add(record.deal_id)  # all bags have one key, and another one took this match's nonce
-                if answer.code not in (_GOES_ON, -9):
+                if answer.code not in (_GOES_ON, -9) and _TOO_FEW_WORKERS not in answer.stdout:
                     self.answer = answer
                     return
                 time.sleep(0.5)

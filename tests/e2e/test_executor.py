@@ -14,6 +14,7 @@ import fairgrid
 from fairgrid.client.journal import Journal
 from fairgrid.errors import BudgetExceeded, TrustUnreachable
 from fairgrid.executors.dispatcher import Timing
+from fairgrid.protocol.certificate_check import check_certificate
 from tests.e2e.network import Network
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -51,13 +52,20 @@ def test_calls_come_back_verified_and_a_killed_run_is_resumed_without_paying_aga
         with fairgrid.Executor(folder, budget="2 RLC", trust=0.7, timing=Timing(window=0.5)) as ex:
             dropped = ex.submit(square, 1_000)
             assert dropped.cancel()
+            quote = ex.quote(square, range(300))
+            assert quote.is_covered and quote.workers_per_task == 2
             results = list(ex.futures(square, range(300)))
             failed = results.pop(13).exception()
             assert [future.result() for future in results] == [x * x for x in range(300) if x != 13]
         assert isinstance(failed, ValueError)
         assert "raise ValueError" in str(failed.__cause__)
         assert [future.result() for future in futures] == [0, 1, 8]
+        certified = futures[0]
     receipt = ex.receipt()
+    assert quote.price_per_task * receipt.deals[0].tasks == receipt.deals[0].price
+    certificate = certified.certificate()
+    assert certificate in again.certificates()
+    assert check_certificate(certificate).digest == certificate.digest
     assert len(receipt.deals) <= 3
     assert sum(deal.calls for deal in receipt.deals) == 300
     assert (receipt.spent, receipt.open) == (receipt.signed, 0)

@@ -184,7 +184,8 @@ def test_a_runs_manifest_of_results_is_read_or_refused(data: bytes) -> None:
 
 
 def _frames() -> list[bytes]:
-    from fairgrid.protocol.wire import LeaseFailed, Ready, UploadRequest
+    from fairgrid.protocol.pool_messages import UploadRequest
+    from fairgrid.protocol.worker_messages import LeaseFailed, Ready
 
     lease = "0x" + "11" * 16
     return [

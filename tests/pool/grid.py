@@ -26,7 +26,7 @@ from fairgrid.pool.onchain.sponsor import Sponsor
 from fairgrid.pool.records.sponsor_store import SponsorStore
 from fairgrid.pool.records.store import PoolStore
 from fairgrid.pool.service import PoolService
-from fairgrid.protocol import wire
+from fairgrid.protocol import pool_messages, wire, worker_messages
 from fairgrid.protocol.archive import archive_digest, write_archive
 from fairgrid.protocol.cid import cid_of
 from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS, from_hex, keccak
@@ -91,7 +91,7 @@ class Grid:
         self.service: PoolService
         self.client: PoolClient
         self.url = ""
-        self.runs: dict[str, wire.Lease] = {}
+        self.runs: dict[str, pool_messages.Lease] = {}
         """Leases of runs by run id, of all workers: every task of one has the same result."""
         self._salt = 0
 
@@ -215,7 +215,7 @@ class Grid:
 
     async def until_phase(self, task: str, phase: str) -> None:
         async def reached() -> bool:
-            stored = await self.service.task(task)
+            stored = await self.service.inquiries.task(task)
             return stored is not None and stored.state.phase == phase
 
         await self.until(reached, what=f"phase {phase}")
@@ -254,7 +254,7 @@ class Scripted:
     grid: Grid
     name: str
     script: Script = field(default_factory=Script)
-    received: list[wire.PoolMessage] = field(default_factory=list)
+    received: list[pool_messages.PoolMessage] = field(default_factory=list)
     connection: ClientConnection | None = None
 
     def __post_init__(self) -> None:
@@ -279,7 +279,7 @@ class Scripted:
             able = {name: True for name in ("fast", "settles") if getattr(self.script, name)}
             await self.enrol(**able | enrolment)
             with contextlib.suppress(ConnectionClosed):  # One that is turned away may know it already.
-                await self.say(wire.Ready(held=(), free_slots=1))
+                await self.say(worker_messages.Ready(held=(), free_slots=1))
             loops = [asyncio.create_task(self._listen()), asyncio.create_task(self._beat())]
             try:
                 yield self
@@ -288,10 +288,10 @@ class Scripted:
                     loop.cancel()
                 await asyncio.gather(*loops, return_exceptions=True)
 
-    async def enrol(self, **changes: object) -> wire.PoolMessage:
+    async def enrol(self, **changes: object) -> pool_messages.PoolMessage:
         """Answer the challenge; gives the pool's answer."""
         challenge = await self.hear()
-        assert isinstance(challenge, wire.Challenge)
+        assert isinstance(challenge, pool_messages.Challenge)
         document = enrolment_typed_data(self.address, self.address, challenge.workerpool, self.grid.domain)
         values = {
             "owner": self.address,
@@ -312,14 +312,14 @@ class Scripted:
                     challenge.chain_id, challenge.hub, challenge.workerpool, self.address, challenge.nonce, machine
                 )
             )
-        await self.say(wire.Enrol(**values))  # type: ignore[arg-type]
+        await self.say(worker_messages.Enrol(**values))  # type: ignore[arg-type]
         return await self.hear()
 
-    async def say(self, message: wire.WorkerMessage) -> None:
+    async def say(self, message: worker_messages.WorkerMessage) -> None:
         assert self.connection is not None
         await self.connection.send(wire.encode(message))
 
-    async def hear(self) -> wire.PoolMessage:
+    async def hear(self) -> pool_messages.PoolMessage:
         assert self.connection is not None
         async with asyncio.timeout(10):
             message = wire.decode_pool_message(await self.connection.recv())
@@ -330,7 +330,7 @@ class Scripted:
         while True:
             await asyncio.sleep(1)
             with contextlib.suppress(ConnectionClosed):
-                await self.say(wire.Heartbeat(held=(), free_slots=1))
+                await self.say(worker_messages.Heartbeat(held=(), free_slots=1))
 
     async def _listen(self) -> None:
         assert self.connection is not None
@@ -342,23 +342,23 @@ class Scripted:
         except ConnectionClosed:
             return
 
-    async def _act(self, message: wire.PoolMessage) -> None:
+    async def _act(self, message: pool_messages.PoolMessage) -> None:
         match message:
-            case wire.Lease():
+            case pool_messages.Lease():
                 if message.count:
                     self.grid.runs[message.task_id] = message
                 if self.script.seals:
                     await self.say(self.seal(message))
-            case wire.Authorisation() if self.script.contributes_at_all:
+            case pool_messages.Authorisation() if self.script.contributes_at_all:
                 await self._contribute(message)
-            case wire.RevealNotice():
+            case pool_messages.RevealNotice():
                 digest = self.digest(self.script.contributes or self.script.content, message.task_id)
                 with contextlib.suppress(ContractReverted):
                     await asyncio.sleep(self.script.reveals_after_s)
                     await self.grid.chain.transact(calls.reveal(self.grid.chain.hub, message.task_id, digest), self.key)
-            case wire.OpeningRequest() if self.script.opens:
+            case pool_messages.OpeningRequest() if self.script.opens:
                 await self.say(
-                    wire.Opening(
+                    worker_messages.Opening(
                         lease_id=message.lease_id,
                         task_id=message.task_id,
                         digest=self.digest(self.script.content, message.task_id),
@@ -366,7 +366,7 @@ class Scripted:
                         usage=self.script.usage,
                     )
                 )
-            case wire.UploadRequest():
+            case pool_messages.UploadRequest():
                 archive = self._archive(self.script.uploads or self.script.content)
                 cid = await self.grid.storage.add_file(archive)
                 if message.task_id in self.grid.runs:
@@ -374,15 +374,15 @@ class Scripted:
                     cid = await self.grid.storage.add_bytes(results.to_bytes())
                 digest = self.digest(self.script.content, message.task_id)
                 opening = (digest, self.salt) if message.early else (None, None)
-                await self.say(wire.Uploaded(message.lease_id, message.task_id, cid, "0x", *opening))
+                await self.say(worker_messages.Uploaded(message.lease_id, message.task_id, cid, "0x", *opening))
             case _:
                 return
 
-    def seal(self, lease: wire.Lease) -> wire.Seal:
+    def seal(self, lease: pool_messages.Lease) -> worker_messages.Seal:
         chain = self.grid.chain
         digest = self.digest(self.script.content, lease.task_id)
         seal = seal_hash(chain.chain_id, chain.hub, lease.task_id, lease.round, self.address, digest, self.salt)
-        return wire.Seal(
+        return worker_messages.Seal(
             lease_id=lease.lease_id,
             task_id=lease.task_id,
             round=lease.round,
@@ -391,7 +391,7 @@ class Scripted:
             compute_s=0.1,
         )
 
-    async def _contribute(self, message: wire.Authorisation) -> None:
+    async def _contribute(self, message: pool_messages.Authorisation) -> None:
         digest = self.digest(self.script.contributes or self.script.content, message.task_id)
         if message.fast and message.task_id in self.grid.runs:
             run = self.results(self.script.contributes or self.script.content, message.task_id)

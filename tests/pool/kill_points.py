@@ -35,7 +35,7 @@ from fairgrid.pool.core.instructions import ChainInstruction, Instruction
 from fairgrid.pool.core.policy import Policy
 from fairgrid.pool.records.rows import Commit
 from fairgrid.pool.records.store import PoolStore
-from fairgrid.protocol import wire
+from fairgrid.protocol import pool_messages, worker_messages
 from fairgrid.protocol.views import Deal, TaskStatus
 from fairgrid.storage.client import StorageClient
 
@@ -183,18 +183,18 @@ SCENARIOS = {
 class Shy(Scripted):
     """Reveals only once the task was reopened: so nobody reveals the first time."""
 
-    async def _act(self, message: wire.PoolMessage) -> None:
+    async def _act(self, message: pool_messages.PoolMessage) -> None:
         reopened = any(event.name == "TaskReopen" for event in self.grid.chain.model.events)
-        if reopened or not isinstance(message, wire.RevealNotice):
+        if reopened or not isinstance(message, pool_messages.RevealNotice):
             await super()._act(message)
 
 
 class Confused(Scripted):
     """Speaks of a lease that the pool never gave, too."""
 
-    async def _act(self, message: wire.PoolMessage) -> None:
-        if isinstance(message, wire.Lease):
-            await self.say(wire.LeaseFailed(lease_id="ff" * 16, task_id=message.task_id, reason="not today"))
+    async def _act(self, message: pool_messages.PoolMessage) -> None:
+        if isinstance(message, pool_messages.Lease):
+            await self.say(worker_messages.LeaseFailed(lease_id="ff" * 16, task_id=message.task_id, reason="not today"))
         await super()._act(message)
 
 
@@ -317,7 +317,7 @@ def watched(worker: Scripted, killer: Killer) -> Scripted:
     """The same worker; what arrives at it may be the death of the pool."""
     act, listen = worker._act, worker._listen
 
-    async def watching(message: wire.PoolMessage) -> None:
+    async def watching(message: pool_messages.PoolMessage) -> None:
         if not killer.arrived(message.kind):
             with contextlib.suppress(TransactionFailed):  # a reminder of what is done already
                 await act(message)

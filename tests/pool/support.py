@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
+from fairgrid.pool.core.deal_terms import DealTerms
 from fairgrid.pool.core.events import (
     ChainReconciled,
     ConsensusReached,
@@ -32,6 +33,7 @@ from fairgrid.pool.core.events import (
     WorkerLost,
     WorkerReady,
 )
+from fairgrid.pool.core.identity import PoolIdentity
 from fairgrid.pool.core.instructions import (
     AwaitDependencies,
     BanWorker,
@@ -57,7 +59,8 @@ from fairgrid.pool.core.instructions import (
 from fairgrid.pool.core.machine import PoolMachine
 from fairgrid.pool.core.matching import NO_REQUIREMENTS, Requirements
 from fairgrid.pool.core.policy import Policy
-from fairgrid.pool.core.state import ChainFacts, DealTerms, PoolIdentity, SeenContribution, TaskState
+from fairgrid.pool.core.task_facts import ChainFacts, SeenContribution
+from fairgrid.pool.core.task_state import TaskState
 from fairgrid.protocol.hexes import ZERO_ADDRESS, checksum, keccak, to_hex, to_hex32
 from fairgrid.protocol.ids import result_hash, task_id
 from fairgrid.protocol.machine import Machine

@@ -43,6 +43,24 @@ async def test_a_trust_beyond_64_bits_is_read_exactly() -> None:
         assert await client.trust() == TrustListing((OwnerWeight("0xA", 2, 0),), 2**200)
 
 
+@pytest.mark.parametrize(
+    ("returning", "expected"),
+    [({"withinS": 12.5, "reachable": 8}, (12.5, 8)), ({"withinS": 30, "reachable": None}, (30, None))],
+)
+async def test_who_may_return_is_read(returning: Any, expected: tuple[float, int | None]) -> None:
+    async with _client(_says(200, {"owners": [], "reachable": 0, "returning": returning})) as client:
+        listing = await client.trust()
+        assert (listing.returning_s, listing.after_return) == expected
+
+
+@pytest.mark.parametrize("within_s", [-1, 61, float("nan"), float("inf"), "soon"])
+async def test_a_pool_that_asks_for_no_sensible_patience_is_refused(within_s: Any) -> None:
+    returning = {"withinS": within_s, "reachable": None}
+    async with _client(_says(200, {"owners": [], "reachable": 0, "returning": returning})) as client:
+        with pytest.raises(ServiceRefused, match="cannot be understood"):
+            await client.trust()
+
+
 async def test_a_refusal_carries_status_and_the_pools_words() -> None:
     async with _client(_says(404, {"error": "This pool has no task."})) as client:
         with pytest.raises(ServiceRefused, match="has no task") as refused:

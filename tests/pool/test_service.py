@@ -10,7 +10,8 @@ import pytest
 from fairgrid.errors import ServiceRefused, UsageError
 from fairgrid.pool.core.policy import Policy
 from fairgrid.pool.service import PoolService
-from fairgrid.protocol import wire
+from fairgrid.pool.workers import returning
+from fairgrid.protocol import pool_messages, worker_messages
 from fairgrid.protocol.ids import task_id
 from fairgrid.protocol.results import cid_of_results
 from fairgrid.protocol.views import TaskStatus
@@ -66,7 +67,7 @@ async def test_before_consensus_neither_names_nor_digests_are_told(tmp_path: Pat
             return any(replica.phase == "sealed" for replica in (await grid.client.task(task)).replicas)
 
         async def is_known() -> bool:
-            return await grid.service.task(task) is not None
+            return await grid.service.inquiries.task(task) is not None
 
         await grid.until(is_known)
         await grid.until(has_sealed, what="a seal")
@@ -98,6 +99,40 @@ async def test_an_owner_without_a_deposit_is_no_promise_of_trust(tmp_path: Path)
     assert listing.reachable == 2
 
 
+async def test_pool_that_began_a_moment_ago_says_that_owners_may_return(tmp_path: Path) -> None:
+    grid = Grid(tmp_path)
+    async with grid.pool():
+        listing = await grid.client.trust()
+    assert (listing.reachable, listing.after_return) == (0, None)
+    assert 0 < listing.worth_waiting_s(1_000) <= 30
+
+
+async def test_owners_that_were_lost_a_moment_ago_are_told_as_returning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(returning, "_AFTER_START_S", 0)
+    grid = Grid(tmp_path)
+    stays, goes = Scripted(grid, "stays"), Scripted(grid, "goes")
+    async with grid.pool(), all_connected([stays]):
+        async with all_connected([goes]):
+
+            async def both() -> bool:
+                return len((await grid.client.trust()).owners) == 2
+
+            await grid.until(both)
+            assert (await grid.client.trust()).returning_s == 0
+
+        async def one() -> bool:
+            return len((await grid.client.trust()).owners) == 1
+
+        await grid.until(one)
+        listing = await grid.client.trust()
+    assert (listing.reachable, listing.after_return) == (2, 4)
+    assert 0 < listing.returning_s <= 60
+    assert listing.worth_waiting_s(4) == listing.returning_s
+    assert listing.worth_waiting_s(5) == 0
+
+
 async def test_while_a_worker_computes_the_task_shows_its_phase(tmp_path: Path) -> None:
     grid = Grid(tmp_path)
     worker = Scripted(grid, "worker", Script(seals=False))
@@ -108,8 +143,8 @@ async def test_while_a_worker_computes_the_task_shows_its_phase(tmp_path: Path) 
             return "lease" in worker.kinds()
 
         await grid.until(leased)
-        lease = next(message for message in worker.received if isinstance(message, wire.Lease))
-        await worker.say(wire.PhaseReport(lease_id=lease.lease_id, task_id=task, phase="computing"))
+        lease = next(message for message in worker.received if isinstance(message, pool_messages.Lease))
+        await worker.say(worker_messages.PhaseReport(lease_id=lease.lease_id, task_id=task, phase="computing"))
 
         async def computing() -> bool:
             return [replica.phase for replica in (await grid.client.task(task)).replicas] == ["computing"]
@@ -194,7 +229,7 @@ async def test_a_deal_of_another_workerpool_is_none_of_ours(tmp_path: Path) -> N
         grid.workerpool = ours
         mine = await grid.task(1)
         await grid.until_status(mine, TaskStatus.ACTIVE)
-        assert await grid.service.task(theirs) is None
+        assert await grid.service.inquiries.task(theirs) is None
         assert (await grid.chain.view_task(theirs)).status is TaskStatus.UNSET
 
 
@@ -204,7 +239,7 @@ async def test_a_bag_is_listed_by_index_and_page(tmp_path: Path) -> None:
         deal = await grid.deal(1, volume=5)
 
         async def known() -> bool:
-            return await grid.service.tasks_of_deal(deal, limit=10, offset=0) != (0, [])
+            return await grid.service.inquiries.tasks_of_deal(deal, limit=10, offset=0) != (0, [])
 
         await grid.until(known)
         view = await grid.client.deal(deal, limit=2, offset=3)
@@ -220,8 +255,8 @@ async def test_a_bag_larger_than_the_room_is_answered_whole_and_computed_whole(t
         last = task_id(deal, 11)
 
         async def known() -> bool:
-            stored, _ = await grid.service.tasks_of_deal(deal, limit=1, offset=0)
-            return stored == 12 and await grid.service.task(last) is not None
+            stored, _ = await grid.service.inquiries.tasks_of_deal(deal, limit=1, offset=0)
+            return stored == 12 and await grid.service.inquiries.task(last) is not None
 
         await grid.until(known)
         view = await grid.client.deal(deal)

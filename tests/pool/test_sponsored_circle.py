@@ -94,7 +94,7 @@ async def test_a_newcomer_earns_its_stake_back_over_a_restart_and_the_pool_lends
 
     async def works(service: PoolService, setting: AgentSetting, *, repaid: int) -> None:
         async def is_known() -> bool:
-            return (await service.debts()).get(worker) == Debt(STAKE, repaid)
+            return (await service.inquiries.debts()).get(worker) == Debt(STAKE, repaid)
 
         async with running(world.world, setting):
             await until(lambda: _is(free(world, worker), STAKE))

@@ -15,7 +15,7 @@ from msgspec import structs
 from fairgrid.pool.app import pool_application
 from fairgrid.pool.core.phases import Phase, ReplicaPhase
 from fairgrid.pool.core.policy import Policy
-from fairgrid.pool.core.state import ChainFacts
+from fairgrid.pool.core.task_facts import ChainFacts
 from fairgrid.pool.records.store import PoolStore
 from fairgrid.pool.service import PoolService
 from fairgrid.protocol import ids

@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from fairgrid.pool.core.deal_terms import DealTerms
 from fairgrid.pool.core.events import DealMatched, Event, Tick, WorkerJoined, WorkerReady
 from fairgrid.pool.core.instructions import Initialize, Instruction
 from fairgrid.pool.core.machine import PoolMachine
 from fairgrid.pool.core.policy import Policy
-from fairgrid.pool.core.state import DealTerms
 from fairgrid.pool.records.rows import Commit
 from fairgrid.pool.work_loop import MOST_EVENTS, WorkLoop
 from fairgrid.protocol.hexes import keccak, to_hex32

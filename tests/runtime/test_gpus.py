@@ -12,9 +12,8 @@ import pytest
 
 from fairgrid.errors import HostFailure
 from fairgrid.protocol.needs import GpuNeed
-from fairgrid.runtime.catalogue import CATALOGUE
 from fairgrid.runtime.engines.node import gpu_lines
-from fairgrid.runtime.gpus import GpuDevice, GpuShelf, devices_in, devices_of_process, fitting, gpu_fault, gpus_given
+from fairgrid.runtime.gpus import GpuDevice, GpuShelf, devices_in, devices_of_process, fitting, gpus_given
 
 TELLS = """\
 0, GPU-aaaa-1, NVIDIA H100 80GB HBM3, 81559, Disabled
@@ -46,13 +45,6 @@ def test_a_machine_is_asked_through_nvidias_tool(tmp_path: Path, monkeypatch: py
     assert devices_in(gpu_lines()) == BOTH
     tool.write_text("#!/bin/sh\nexit 9\n")
     assert gpu_lines() == ""
-
-
-def test_only_images_without_gvisor_reach_processors_and_the_others_say_why() -> None:
-    able = {name for name, info in CATALOGUE.items() if gpu_fault(info) is None}
-    assert able == {"oci/linux-x86_64", "oci/linux-aarch64"}
-    assert "gVisor passes no devices" in str(gpu_fault(CATALOGUE["oci-gvisor/linux-x86_64"]))
-    assert "level wasm passes no devices" in str(gpu_fault(CATALOGUE["wasmtime-49/py312/deterministic"]))
 
 
 def test_a_need_fits_by_memory_of_each_and_by_a_part_of_the_models_name() -> None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from fairgrid.errors import HostFailure
-from fairgrid.protocol import wire
+from fairgrid.protocol import wire, worker_messages
 from fairgrid.protocol.hexes import from_hex
 from fairgrid.protocol.ids import task_id as id_of_task
 from fairgrid.protocol.seals import seal_hash
@@ -142,7 +142,7 @@ def mangling(
         return frame
 
     def _sealed_otherwise(message: Any) -> str:
-        if isinstance(message, wire.Seal):
+        if isinstance(message, worker_messages.Seal):
             counter.count(Fault.OTHER_SEAL)
             salt = salts.setdefault(message.task_id, "0x" + rng.randbytes(32).hex())
             seal = seal_hash(chain_id, hub, message.task_id, message.round, signer.address, other_digest, salt)

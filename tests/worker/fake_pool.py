@@ -11,19 +11,9 @@ from typing import Any, TypeVar
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from fairgrid.protocol.wire import (
-    PROTOCOL_VERSION,
-    Challenge,
-    Enrol,
-    Heartbeat,
-    PhaseReport,
-    PoolMessage,
-    Refused,
-    Welcome,
-    WorkerMessage,
-    decode_worker_message,
-    encode,
-)
+from fairgrid.protocol.pool_messages import Challenge, PoolMessage, Refused, Welcome
+from fairgrid.protocol.wire import PROTOCOL_VERSION, decode_worker_message, encode
+from fairgrid.protocol.worker_messages import Enrol, Heartbeat, PhaseReport, WorkerMessage
 
 Message = TypeVar("Message")
 

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from fairgrid.protocol.views import TaskStatus
-from fairgrid.protocol.wire import Contributed, LeaseFailed, Ready, Revealed, Seal
+from fairgrid.protocol.worker_messages import Contributed, LeaseFailed, Ready, Revealed, Seal
 from fairgrid.runtime.interface import SandboxJob
 from fairgrid.seams.clock import SystemClock
 from fairgrid.worker.core.held import HeldTask

@@ -29,9 +29,10 @@ from fairgrid.protocol import ids
 from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS, checksum
 from fairgrid.protocol.manifest import FileRef, Manifest, Resources, params_for
 from fairgrid.protocol.orders import NULL_DATASET_ORDER, AppOrder, Order, RequestOrder, WorkerpoolOrder
+from fairgrid.protocol.pool_messages import Authorisation, Lease
 from fairgrid.protocol.typed_data import Domain, order_typed_data
 from fairgrid.protocol.views import TaskStatus
-from fairgrid.protocol.wire import Authorisation, Contributed, Lease, LeaseFailed, Ready, Revealed, Seal
+from fairgrid.protocol.worker_messages import Contributed, LeaseFailed, Ready, Revealed, Seal
 from fairgrid.runtime.wasm.interpreters import (
     default_runtime_id,
     install_interpreter,

@@ -10,22 +10,11 @@ from typing import Any, ClassVar
 
 import pytest
 
-from fairgrid.chain.twin import GAS, GAS_PRICE_WEI
+from fairgrid.chain.twin_blocks import GAS, GAS_PRICE_WEI
 from fairgrid.protocol.archive import archive_digest
+from fairgrid.protocol.pool_messages import Lease, PoolMessage, TaskDone, UploadRequest
 from fairgrid.protocol.views import Task, TaskStatus
-from fairgrid.protocol.wire import (
-    Contributed,
-    Lease,
-    LeaseFailed,
-    PoolMessage,
-    Ready,
-    Revealed,
-    Seal,
-    TaskDone,
-    Uploaded,
-    UploadRequest,
-    WorkerMessage,
-)
+from fairgrid.protocol.worker_messages import Contributed, LeaseFailed, Ready, Revealed, Seal, Uploaded, WorkerMessage
 from fairgrid.worker.agent import WorkerAgent
 from fairgrid.worker.core.held import HeldTask
 from fairgrid.worker.records.store import Finished, WorkerStore

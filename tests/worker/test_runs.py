@@ -14,19 +14,10 @@ import pytest
 from fairgrid.chain import calls
 from fairgrid.protocol.archive import archive_digest
 from fairgrid.protocol.hexes import keccak, to_hex32
+from fairgrid.protocol.pool_messages import Lease, TaskDone, UploadRequest
 from fairgrid.protocol.run_results import RunResults, parse_run_results
 from fairgrid.protocol.views import TaskStatus
-from fairgrid.protocol.wire import (
-    Contributed,
-    Lease,
-    LeaseFailed,
-    Ready,
-    Revealed,
-    Seal,
-    TaskDone,
-    Uploaded,
-    UploadRequest,
-)
+from fairgrid.protocol.worker_messages import Contributed, LeaseFailed, Ready, Revealed, Seal, Uploaded
 from fairgrid.runtime.interface import Outcome, SandboxJob, Stop
 from fairgrid.worker.computing.misbehave import Misbehaviour
 from fairgrid.worker.owner.policy import WorkerPolicy

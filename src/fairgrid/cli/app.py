@@ -12,8 +12,13 @@ import typer
 from rich.table import Table
 
 from fairgrid.cli.app_build import build
+from fairgrid.cli.app_init import init
+from fairgrid.cli.assets import add_app_commands
 from fairgrid.cli.output import console, emit_json, run_async
 from fairgrid.cli.shared_options import JsonOption
+from fairgrid.client.apps.building import build_program, is_built
+from fairgrid.client.apps.project import AppProject, find_project, read_project
+from fairgrid.client.apps.trial import ResultUnexpected, accept_result, differences, project_inputs
 from fairgrid.client.job import Job, local_files, manifest_of, parse_size, run_locally
 from fairgrid.client.results import prepare_out
 from fairgrid.errors import FairgridError, HostFailure, JobError, UsageError
@@ -23,7 +28,7 @@ from fairgrid.runtime.companions import with_companions
 from fairgrid.runtime.determinism.check import CheckReport, check_determinism
 from fairgrid.runtime.determinism.conditions import CONDITIONS
 from fairgrid.runtime.interface import Sandbox
-from fairgrid.runtime.job import JobResult
+from fairgrid.runtime.job_result import JobResult
 from fairgrid.runtime.levels import RuntimeInfo
 from fairgrid.runtime.providers import provider_of
 
@@ -31,18 +36,35 @@ __all__ = ["ResultsDiffer", "app"]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Make and try programs for the network.")
 
+app.command("init")(init)
 app.command("build")(build)
+add_app_commands(app)
 
-ProgramArgument = Annotated[Path, typer.Argument(help="The program: a script, a module, an image.")]
+ProgramArgument = Annotated[
+    Path | None,
+    typer.Argument(
+        help="The program: a script, a module, an image; or the folder of a project. Default: the project here."
+    ),
+]
 InputsOption = Annotated[list[Path] | None, typer.Option("--input", help="A file that it needs; may be given again.")]
 ArgumentsOption = Annotated[list[str] | None, typer.Option("--arg", help="An argument; may be given again.")]
 RuntimeOption = Annotated[
     str | None, typer.Option("--runtime", help="What it runs in (`fairgrid runtime list`). Default: by its ending.")
 ]
-MemoryOption = Annotated[str, typer.Option("--memory", help="Limit of memory, e.g. 512M or 2G.")]
-SecondsOption = Annotated[
-    int, typer.Option("--seconds", min=1, help="The category's time: limit of one run. Category 0 has 300 s.")
+MemoryOption = Annotated[
+    str | None, typer.Option("--memory", help="Limit of memory, e.g. 512M or 2G. Default: the project's, or 1G.")
 ]
+SecondsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--seconds",
+        min=1,
+        help="The category's time: limit of one run. Default: the project's, or the 300 s of category 0.",
+    ),
+]
+
+
+_CATEGORY_0_S = 300
 
 
 class ResultsDiffer(FairgridError):
@@ -53,12 +75,12 @@ class ResultsDiffer(FairgridError):
 
 @app.command("check")
 def check(
-    program: ProgramArgument,
+    program: ProgramArgument = None,
     inputs: InputsOption = None,
     arguments: ArgumentsOption = None,
     runtime: RuntimeOption = None,
-    memory: MemoryOption = "1G",
-    seconds: SecondsOption = 300,
+    memory: MemoryOption = None,
+    seconds: SecondsOption = None,
     only: Annotated[
         list[str] | None,
         typer.Option("--only", help=f"Only this condition ({', '.join(c.name for c in CONDITIONS)}); may be repeated."),
@@ -75,7 +97,8 @@ def check(
 
     fairgrid app check simulate.py --arg 42
     """
-    job, info = _job(program, inputs, arguments, runtime, memory)
+    job, info, project = _job(program, inputs, arguments, runtime, memory)
+    timeref = seconds or (project.test.seconds if project is not None else _CATEGORY_0_S)
     conditions = [condition for condition in CONDITIONS if not only or condition.name in only]
     if not conditions:
         raise UsageError(f"No condition is named {', '.join(only or [])}.")
@@ -86,10 +109,10 @@ def check(
 
     async def main() -> CheckReport:
         return await check_determinism(
-            manifest_of(job, timeref=seconds),
-            local_files(job, timeref=seconds),
+            manifest_of(job, timeref=timeref),
+            local_files(job, timeref=timeref),
             folder,
-            wall_s=float(seconds),
+            wall_s=float(timeref),
             conditions=conditions,
             on_trial=lambda text: screen.print(f"Running with {text}", markup=False),
         )
@@ -109,24 +132,35 @@ def check(
 
 @app.command("test")
 def test(
-    program: ProgramArgument,
+    program: ProgramArgument = None,
     inputs: InputsOption = None,
     arguments: ArgumentsOption = None,
     runtime: RuntimeOption = None,
-    memory: MemoryOption = "1G",
-    seconds: SecondsOption = 300,
+    memory: MemoryOption = None,
+    seconds: SecondsOption = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="New folder for the result. Default: it is not kept.")
     ] = None,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Make this result the one that the project expects from now on.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run a program once on this machine, exactly as a worker would, and show its result, digest and use.
 
-    Nothing is signed or paid. Exit code 1 if the program fails. Example:
+    A project is built if its sources are younger, runs its own test, and its result must be what the project expects.
+    Nothing is signed or paid. Exit code 1 if the program fails, 5 if the result is not the expected one. Examples:
+
+    fairgrid app test
 
     fairgrid app test simulate.py --input data.csv --out result
     """
-    job, info = _job(program, inputs, arguments, runtime, memory)
+    job, info, project = _job(program, inputs, arguments, runtime, memory)
+    timeref = seconds or (project.test.seconds if project is not None else _CATEGORY_0_S)
+    # Other inputs or arguments than the project's test has give another result than it expects.
+    expected = project.test.expected if project is not None and not inputs and not arguments else None
+    if accept and expected is None:
+        raise UsageError("--accept is for a project's own test: app.toml must say where [test] expected lies.")
     if out is not None:
         prepare_out(out)
     folder = Path(tempfile.mkdtemp(prefix="fairgrid-test-"))
@@ -134,37 +168,58 @@ def test(
     async def main() -> JobResult:
         sandbox = await _sandbox(info)
         try:
-            return await run_locally(job, timeref=seconds, index=0, workdir=folder / "job", sandbox=sandbox)
+            return await run_locally(job, timeref=timeref, index=0, workdir=folder / "job", sandbox=sandbox)
         finally:
             await sandbox.close()
 
     try:
         result = run_async(main)
         files = sorted(path.relative_to(result.result_folder).as_posix() for path in _plain(result.result_folder))
+        if accept and expected is not None and result.error is None:
+            accept_result(result.result_folder, expected)
+        told = differences(result.result_folder, expected) if expected is not None and result.error is None else None
         if as_json:
-            emit_json(_result_row(result, info, files))
+            emit_json(_result_row(result, info, files, told))
         else:
             _show_result(result, info, files)
+            _show_differences(told, expected)
         if out is not None:
             shutil.copytree(result.result_folder, out, dirs_exist_ok=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     if result.error is not None:
         raise typer.Exit(JobError.exit_code)
+    if told:
+        raise typer.Exit(ResultUnexpected.exit_code)
 
 
 def _job(
-    program: Path, inputs: Sequence[Path] | None, arguments: Sequence[str] | None, runtime: str | None, memory: str
-) -> tuple[Job, RuntimeInfo]:
-    info = runtime_info(runtime) if runtime is not None else runtime_for_program(program)
-    job = Job.from_files(
-        program,
-        with_companions(info.runtime_id, program, inputs or []),
-        arguments or [],
-        runtime_id=info.runtime_id,
-        memory_bytes=parse_size(memory, "--memory"),
-    )
-    return job, info
+    given: Path | None,
+    inputs: Sequence[Path] | None,
+    arguments: Sequence[str] | None,
+    runtime: str | None,
+    memory: str | None,
+) -> tuple[Job, RuntimeInfo, AppProject | None]:
+    """What is to be run; of a project its own test, but with the inputs or arguments that the command names."""
+    folder = find_project(given)
+    project = read_project(folder) if folder is not None else None
+    if project is not None:
+        if not is_built(project):
+            screen = console()
+            build_program(project, lambda text: screen.print(text, markup=False))
+        program, info = project.program, project.runtime
+        files = [*project_inputs(project), *(inputs or (project.test.inputs if not arguments else ()))]
+        words: Sequence[str] = arguments or (project.test.arguments if not inputs else ())
+        limit = parse_size(memory, "--memory") if memory is not None else project.memory_bytes
+    else:
+        assert given is not None
+        program, info = given, runtime_for_program(given) if runtime is None else runtime_info(runtime)
+        files = with_companions(info.runtime_id, program, inputs or [])
+        words, limit = arguments or (), parse_size(memory or "1G", "--memory")
+    if runtime is not None:
+        info = runtime_info(runtime)
+    job = Job.from_files(program, files, words, runtime_id=info.runtime_id, memory_bytes=limit)
+    return job, info, project
 
 
 async def _sandbox(info: RuntimeInfo) -> Sandbox:
@@ -232,14 +287,30 @@ def _show(report: CheckReport, info: RuntimeInfo) -> None:
     screen.print(f"Remedy: {cause.remedy}", markup=False)
 
 
-def _result_row(result: JobResult, info: RuntimeInfo, files: list[str]) -> dict[str, Any]:
+def _show_differences(told: list[str] | None, expected: Path | None) -> None:
+    if told is None:
+        return
+    screen = console()
+    if told:
+        screen.print(f"The result is not the expected one ({expected}):", markup=False, style="yellow")
+        for sentence in told:
+            screen.print(f"  {sanitise_terminal(sentence)}", markup=False)
+        screen.print("Mend the program; or `fairgrid app test --accept`, if the new result is right.", markup=False)
+    else:
+        screen.print(f"The result is the expected one ({expected}).", markup=False)
+
+
+def _result_row(result: JobResult, info: RuntimeInfo, files: list[str], told: list[str] | None) -> dict[str, Any]:
+    status = "failed" if result.error is not None else "unexpected" if told else "ok"
     return {
-        "status": "ok" if result.error is None else "failed",
+        "status": status,
         "runtime": info.runtime_id,
         "digest": result.digest,
         "exitCode": result.exit_code,
         "error": result.error,
         "files": files,
+        "expected": None if told is None else not told,
+        "differences": told or [],
         "usage": {
             "fuel": result.usage.fuel,
             "wallS": round(result.usage.wall_s, 3),

@@ -9,6 +9,8 @@ import typer
 
 from fairgrid.cli.output import console, emit_json
 from fairgrid.cli.shared_options import JsonOption
+from fairgrid.client.apps.building import build_program
+from fairgrid.client.apps.project import find_project, read_project
 from fairgrid.errors import UsageError
 from fairgrid.protocol.cid import CHUNK_BYTES, CidBuilder
 from fairgrid.runtime.container.build import ARCHITECTURES, build_image, here
@@ -18,8 +20,16 @@ __all__ = ["build"]
 
 
 def build(
-    folder: Annotated[Path, typer.Argument(help="Holds a Containerfile, or is the image's root folder itself.")],
-    out: Annotated[Path, typer.Option("--out", help="The archive to write; its name ends with .oci.tar.")],
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A project (app.toml); or it holds a Containerfile, or is the image's root folder. Default: here."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Of an image: the archive to write; its name ends with .oci.tar."),
+    ] = None,
     entrypoint: Annotated[
         list[str] | None,
         typer.Option("--entrypoint", help="What is run, where there is no Containerfile; again for each word."),
@@ -29,12 +39,19 @@ def build(
     ] = here(),
     as_json: JsonOption = False,
 ) -> None:
-    """Build an image that `fairgrid run` takes. The same files make the same bytes, on every machine and day.
+    """Build a project's program by its own commands; or, with --out, an image that `fairgrid run` takes.
 
-    Files alone (FROM scratch, COPY) need no tool; other Containerfiles need buildah. Example:
+    The same files make the same image, on every machine and day. Files alone (FROM scratch, COPY) need no tool; other
+    Containerfiles need buildah. Examples:
+
+    fairgrid app build
 
     fairgrid app build examples/word_count/image --out word_count.oci.tar
     """
+    if out is None:
+        _build_project(folder, as_json=as_json)
+        return
+    folder = folder or Path()
     if not out.name.endswith(ARCHIVE_SUFFIX):
         raise UsageError(f"{out} must end with {ARCHIVE_SUFFIX}, which says what it is.")
     if architecture not in ARCHITECTURES:
@@ -57,6 +74,22 @@ def build(
     screen = console()
     for name, value in (("archive", f"{out} ({image.size} bytes)"), ("image", image.digest), ("CID", cid)):
         screen.print(f"{name:8} {value}", markup=False)
+
+
+def _build_project(given: Path | None, *, as_json: bool) -> None:
+    folder = find_project(given)
+    if folder is None:
+        raise UsageError(f"{given} is no folder. Name a project's folder, or an image's folder and --out.")
+    project = read_project(folder)
+    screen = console()
+    build_program(project, lambda text: screen.print(text, markup=False))
+    size, cid = project.program.stat().st_size, _cid_of(project.program)
+    if as_json:
+        emit_json({"status": "ok", "name": project.name, "program": str(project.program), "bytes": size, "cid": cid})
+        return
+    made = f"{project.program} ({size} bytes), CID {cid}"
+    nothing = "" if project.build.commands else "Nothing is to be built. "
+    screen.print(f"{nothing}{made}", markup=False)
 
 
 def _cid_of(path: Path) -> str:

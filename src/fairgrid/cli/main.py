@@ -34,6 +34,15 @@ COMMANDS = {
     "up": CommandPlace("network", "Start a local network and keep it running."),
     "down": CommandPlace("network", "Stop a local network."),
     "status": CommandPlace("network", "Show a local network's services, workers and accounts."),
+    "network": CommandPlace("networks", "Networks by name, and the one that commands use.", group=True),
+    "wallet": CommandPlace("wallets", "Accounts by name: make, import, list, export, remove.", group=True),
+    "account": CommandPlace("account", "What an account has on a network, and moving it.", group=True),
+    "funds": CommandPlace("deals", "Say where every locked nRLC is, until when, and what frees it."),
+    "book": CommandPlace("book", "Show the open orders of a network's market."),
+    "order": CommandPlace("orders", "Sign, publish, cancel, list and show orders.", group=True),
+    "deal": CommandPlace("deals", "Deals as the chain has them: list, show, claim.", group=True),
+    "dataset": CommandPlace("assets", "Register data sets, and show them.", group=True),
+    "workerpool": CommandPlace("assets", "Register workerpools, show them, and change their terms.", group=True),
     "run": CommandPlace("run", "Run a Python script on the network and bring back its verified result."),
     "result": CommandPlace("run", "Fetch and verify the result of a deal that was made before."),
     "claim": CommandPlace("run", "Take the money of a deal back when its deadline has passed without a result."),
@@ -71,7 +80,6 @@ class _LazyGroup(TyperGroup):
 
 command_line = typer.Typer(
     cls=_LazyGroup,
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -46,7 +46,8 @@ _UrlOption = Annotated[
     list[str] | None, typer.Option("--url", metavar="URL", help="Where the pool answers. Default: what --dir knows.")
 ]
 _NetworkOption = Annotated[
-    Path | None, typer.Option("--network", metavar="FILE", help="The network file, for a pool that never ran in --dir.")
+    Path | None,
+    typer.Option("--network", metavar="NETWORK", help="Its name or file, for a pool that never ran in --dir."),
 ]
 LimitOption = Annotated[int, typer.Option(min=1, max=1_000, help="How many to show.")]
 OffsetOption = Annotated[int, typer.Option(min=0, help="How many to leave out first.")]
@@ -85,7 +86,7 @@ class PoolDesk:
         from fairgrid.chain.network import load_network
         from fairgrid.pool.administration.operator_client import OperatorClient, reaches_of
         from fairgrid.pool.client import pool_urls
-        from fairgrid.pool.core.state import PoolIdentity
+        from fairgrid.pool.core.identity import PoolIdentity
         from fairgrid.wallet.keystore import KEYSTORE_NAME, open_or_create_key
 
         where = self.key or self.directory

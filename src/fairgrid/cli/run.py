@@ -12,13 +12,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from fairgrid.chain.network import load_network
+from fairgrid.chain.network_names import find_network
 from fairgrid.cli.bags import FinishedBag, finish_bag
 from fairgrid.cli.burst import FinishedRun, run_split
 from fairgrid.cli.live import live_progress
 from fairgrid.cli.output import console, emit_json, rlc, run_async
+from fairgrid.cli.run_quote import foresee_claim, tell_claim, tell_quote
 from fairgrid.cli.run_report import FinishedTask, report
-from fairgrid.cli.shared_options import JsonOption, KeyFolderOption, LocalFolderOption
+from fairgrid.cli.shared_options import DryRunOption, JsonOption, KeyFolderOption, PlaceOption, signer_of
 from fairgrid.client.burst import RULES_NAME, load_burst_rules
 from fairgrid.client.client import Client, LaneWish, TrustWish
 from fairgrid.client.dependencies import parse_dependency
@@ -29,13 +30,11 @@ from fairgrid.client.live import watching
 from fairgrid.client.progress import OnProgress
 from fairgrid.client.results import prepare_out
 from fairgrid.errors import ServiceError, TransactionFailed, UsageError
-from fairgrid.localnet.paths import default_directory, requester_folder
 from fairgrid.protocol.canonical import read_rule
 from fairgrid.protocol.network import ANYWHERE
 from fairgrid.runtime.catalogue import runtime_for_program
 from fairgrid.runtime.companions import with_companions
 from fairgrid.seams.tracing import start_tracing
-from fairgrid.wallet.keystore import open_or_create_key
 
 __all__ = ["app", "connected"]
 
@@ -69,7 +68,7 @@ def run(
         int, typer.Option("--workers-at-least", min=1, help="How many different owners must agree, at least.")
     ] = 1,
     out: OutOption = None,
-    directory: LocalFolderOption = None,
+    directory: PlaceOption = None,
     key_folder: KeyFolderOption = None,
     fuel: Annotated[
         int | None,
@@ -111,10 +110,10 @@ def run(
         bool,
         typer.Option("--checkpoint", help="Give the script a folder that survives a restart of its worker."),
     ] = False,
-    network: Annotated[
+    internet: Annotated[
         bool,
         typer.Option(
-            "--network",
+            "--internet",
             help="Let the job connect to any public host at ports 80 and 443, on workers whose owners allow it.",
         ),
     ] = False,
@@ -146,6 +145,7 @@ def run(
         str | None,
         typer.Option("--runtime", help="What it runs in, see `fairgrid runtime list`. Default: by the file's ending."),
     ] = None,
+    dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run a program on the network and bring back its verified result.
@@ -167,14 +167,19 @@ def run(
         output_bytes=parse_size(output_limit, "--output-limit"),
         checkpoint=checkpoint,
     )
-    job = job.connecting_to([*([ANYWHERE] if network else []), *(reach or [])])
+    job = job.connecting_to([*([ANYWHERE] if internet else []), *(reach or [])])
     job = replace(job, canonicaliser=tuple(read_rule(text) for text in canonical or []))
     job = job.needing(parse_gpus(gpus) if gpus is not None else None)
     if each is not None or tasks is not None:
         job = job.as_bag(read_items(each) if each is not None else (), tasks=tasks)
     wish = TrustWish(trust, workers_at_least)
     screen = console()
-    rules = load_burst_rules(burst_rules or (directory or default_directory()) / RULES_NAME) if burst else None
+    rules = load_burst_rules(burst_rules or find_network(directory).folder / RULES_NAME) if burst else None
+
+    async def foresee() -> None:
+        async with connected(directory, key_folder) as client:
+            needed = [parse_dependency(text, client.journal) for text in after or []]
+            tell_quote(await client.quote(job.after(needed), wish, lane=lane), client, as_json=as_json)
 
     async def main() -> FinishedTask | FinishedBag | FinishedRun:
         started = time.monotonic()
@@ -199,6 +204,11 @@ def run(
                 target = out or Path("results") / record.deal_id[:12]
                 return await _finish(client, record, target, on_progress, started, screen, follow=follow)
 
+    if dry_run:
+        if rules is not None:
+            raise UsageError("What --burst would buy is known only while it buys. Leave --dry-run or --burst out.")
+        run_async(foresee)
+        return
     report(run_async(main), as_json=as_json, screen=screen)
 
 
@@ -208,7 +218,7 @@ def result(
         str, typer.Argument(help="Beginning of a deal or task id, or `last`; without it, all are listed.")
     ] = "",
     out: OutOption = None,
-    directory: LocalFolderOption = None,
+    directory: PlaceOption = None,
     key_folder: KeyFolderOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -234,12 +244,22 @@ def result(
 @app.command()
 def claim(
     deal: Annotated[str, typer.Argument(help="Beginning of a deal or task id, or `last`.")],
-    directory: LocalFolderOption = None,
+    directory: PlaceOption = None,
     key_folder: KeyFolderOption = None,
+    dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Take the money of a deal back when its deadline has passed without a result."""
     screen = console()
+
+    async def foresee() -> None:
+        async with connected(directory, key_folder) as client:
+            found = await foresee_claim(client.chain, client.journal.find(deal))
+            tell_claim(found, client, as_json=as_json)
+
+    if dry_run:
+        run_async(foresee)
+        return
 
     async def main() -> tuple[DealRecord, int]:
         async with connected(directory, key_folder) as client:
@@ -266,10 +286,9 @@ def claim(
 def connected(directory: Path | None, key_folder: Path | None) -> AbstractAsyncContextManager[Client]:
     """A client of the network in ``directory``, with the requester's key."""
     start_tracing("client")
-    folder = directory or default_directory()
-    network = load_network(folder)
-    signer = open_or_create_key(key_folder or requester_folder(folder))
-    return Client.connect(network, signer, journal_folder=folder / "deals" / signer.address)
+    place = find_network(directory)
+    signer = signer_of(place, key_folder)
+    return Client.connect(place.network, signer, journal_folder=place.folder / "deals" / signer.address)
 
 
 async def _finish(

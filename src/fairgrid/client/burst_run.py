@@ -102,7 +102,9 @@ async def buy_run(
         on_progress(Progress(Phase.PREPARING, plan.why))
         records: list[DealRecord] = []
         if plan.home:
-            quote = await client.quote(_part(job, 0, plan.home), wish, category=category, lane=lane)
+            quote = await client.quote(
+                _part(job, 0, plan.home), wish, category=category, lane=lane, on_progress=on_progress
+            )
             signed = await client.sign_quote(_part(job, 0, plan.home), quote, on_progress, part=RunPart(0))
             records.append(await client.match(signed, on_progress))
         first = plan.home

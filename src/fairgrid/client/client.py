@@ -10,6 +10,7 @@ from fairgrid.chain import calls
 from fairgrid.chain.client import JsonRpcChain
 from fairgrid.chain.interface import Chain
 from fairgrid.chain.network import Network
+from fairgrid.chain.network_names import find_network
 from fairgrid.chain.rpc import JsonRpc
 from fairgrid.client.bags import BagFollower, TaskOutcome, collect_bag
 from fairgrid.client.certificates import make_certificate
@@ -60,13 +61,30 @@ class Client:
         self._market = market
         self._journal = journal
         self._clock = clock or SystemClock()
-        self._quoter = Quoter(network, signer.address, chain=chain, market=market, pool=pool, journal=journal)
+        self._quoter = Quoter(
+            network, signer.address, chain=chain, market=market, pool=pool, journal=journal, clock=self._clock
+        )
         self._deals = DealMaker(network, signer, chain=chain, storage=storage, journal=journal, clock=self._clock)
 
     @classmethod
     @asynccontextmanager
-    async def connect(cls, network: Network, signer: Signer, *, journal_folder: Path) -> AsyncIterator[Client]:
-        """Connect to every service of ``network``; the chain is checked against the network file (decision 31)."""
+    async def connect(
+        cls, network: Network | str | Path, signer: Signer, *, journal_folder: Path | None = None
+    ) -> AsyncIterator[Client]:
+        """Connect to every service of ``network``; the chain is checked against the network file (decision 31).
+
+        ``network`` may be a name, as in `fairgrid network list`, a network file, or a folder with one. Deals are kept
+        in ``journal_folder``; without one where `fairgrid run` keeps those of this signer on that network.
+
+        Raises:
+            UsageError: there is no such network, or only ``journal_folder`` could say where deals are kept.
+            ServiceUnavailable, VerificationError: the chain does not answer, or is not the one of the network.
+        """
+        if not isinstance(network, Network):
+            found = find_network(network)
+            network, journal_folder = found.network, journal_folder or found.folder / "deals" / signer.address
+        if journal_folder is None:
+            raise UsageError("Say where deals are kept: give journal_folder, or name the network.")
         place = PoolPlace(network.chain_id, network.hub, network.pool_address)
         async with AsyncExitStack() as stack:
             chain = await JsonRpcChain.connect(network)
@@ -93,9 +111,16 @@ class Client:
         return self._journal
 
     async def quote(
-        self, job: Job, wish: TrustWish, *, category: int = DEFAULT_CATEGORY, lane: LaneWish = LaneWish.AUTO
+        self,
+        job: Job,
+        wish: TrustWish,
+        *,
+        category: int = DEFAULT_CATEGORY,
+        lane: LaneWish = LaneWish.AUTO,
+        on_progress: OnProgress = ignore_progress,
     ) -> Quote:
-        """Find the orders, and refuse what cannot be reached or paid. Nothing is signed or sent.
+        """Find the orders, and refuse what cannot be reached or paid. Nothing is signed or sent. Owners that the pool
+        lost a moment ago are waited for (90 s at most), if the trust needs them.
 
         A bag of more than 8 tasks goes into the batch lane if the pool offers it, unless ``lane`` says otherwise.
 
@@ -105,7 +130,7 @@ class Client:
             FundsError: escrow and wallet together do not cover the price.
             OrderError: nobody offers what the job needs.
         """
-        return await self._quoter.quote(job, wish, category=category, lane=lane)
+        return await self._quoter.quote(job, wish, category=category, lane=lane, on_progress=on_progress)
 
     async def submit(
         self,
@@ -158,7 +183,7 @@ class Client:
         on_progress: OnProgress,
     ) -> DealRecord:
         on_progress(Progress(Phase.PREPARING, "asking pool and market for an offer"))
-        quote = await self.quote(job, wish, category=category, lane=lane)
+        quote = await self.quote(job, wish, category=category, lane=lane, on_progress=on_progress)
         if accept is not None:
             accept(quote)
         return await self.sign_quote(job, quote, on_progress)

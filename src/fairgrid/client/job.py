@@ -12,17 +12,19 @@ from itertools import chain
 from pathlib import Path
 
 from fairgrid.errors import UsageError
+from fairgrid.protocol.abilities import needs_fault
 from fairgrid.protocol.canonical import CanonicalRule
 from fairgrid.protocol.cid import CidBuilder
 from fairgrid.protocol.hexes import ZERO32
 from fairgrid.protocol.manifest import FileRef, Item, Manifest, Resources, TaskRef
 from fairgrid.protocol.needs import GpuNeed, Needs
-from fairgrid.protocol.network import NETWORK_LEVELS, destination
+from fairgrid.protocol.network import destination
 from fairgrid.protocol.paths import path_fault
 from fairgrid.runtime.catalogue import runtime_info
-from fairgrid.runtime.gpus import gpu_fault
 from fairgrid.runtime.interface import Sandbox
-from fairgrid.runtime.job import JobResult, TaskContext, run_job
+from fairgrid.runtime.job import TaskContext, run_job
+from fairgrid.runtime.job_result import JobResult
+from fairgrid.runtime.network.grant import NetworkGrant
 from fairgrid.runtime.program_check import check_program
 from fairgrid.storage.client import StorageClient
 
@@ -112,6 +114,21 @@ class Job:
     gpus: GpuNeed | None = None
     """Graphics processors that each task needs."""
 
+    def __post_init__(self) -> None:
+        """A job that no machine could ever compute is not made: a pool would lease it to nobody.
+
+        Raises:
+            UsageError: its runtime cannot give what it needs.
+        """
+        fault = needs_fault(self.runtime.runtime_id, self.needs)
+        if fault is not None:
+            raise UsageError(f"{fault} Nothing was signed.")
+
+    @property
+    def needs(self) -> Needs:
+        """What each task needs of its machine."""
+        return Needs(gpus=self.gpus, network=self.network)
+
     def connecting_to(self, hosts: Sequence[str]) -> Job:
         """The same job with network: only workers get it whose owners allow all of ``hosts``.
 
@@ -122,13 +139,6 @@ class Job:
             destination(host)
         if len(hosts) > MAX_HOSTS:
             raise UsageError(f"A job may name {MAX_HOSTS} hosts, not {len(hosts)}. Nothing was signed.")
-        info = runtime_info(self.runtime.runtime_id)
-        if hosts and info.level not in NETWORK_LEVELS:
-            raise UsageError(
-                f"The runtime {info.runtime_id} has no network on any machine: its level is {info.level.value!r}. "
-                f"Nothing was signed. Give the data as inputs, or use a runtime of the levels "
-                f"{' or '.join(sorted(level.value for level in NETWORK_LEVELS))} (`fairgrid runtime list`)."
-            )
         return replace(self, network=tuple(dict.fromkeys(hosts)))
 
     def needing(self, gpus: GpuNeed | None) -> Job:
@@ -137,9 +147,6 @@ class Job:
         Raises:
             UsageError: its runtime cannot reach any.
         """
-        fault = gpu_fault(runtime_info(self.runtime.runtime_id)) if gpus is not None else None
-        if fault is not None:
-            raise UsageError(f"{fault} Nothing was signed.")
         return replace(self, gpus=gpus)
 
     def as_bag(self, items: Sequence[Sequence[str]] = (), *, tasks: int | None = None) -> Job:
@@ -273,7 +280,7 @@ def manifest_of(job: Job, *, timeref: int) -> Manifest:
         canonicaliser=job.canonicaliser,
         items=tuple(_items(job, references)),
         checkpoint=job.checkpoint,
-        needs=Needs(gpus=job.gpus, network=job.network),
+        needs=job.needs,
     )
 
 
@@ -354,11 +361,13 @@ async def run_locally(
     deal_id: str = ZERO32,
     task_id: str = ZERO32,
     dependencies: Mapping[str, Path] | None = None,
+    network: NetworkGrant | None = None,
 ) -> JobResult:
     """The same job in the same runtime with the same seed, on this machine: what workers' results are compared with.
 
     A script that reads ``$IEXEC_DEAL_ID`` or ``$IEXEC_TASK_ID`` gives the same result only with the deal's own ids.
-    ``dependencies`` gives the folder of the result of each task that the job depends on.
+    ``dependencies`` gives the folder of the result of each task that the job depends on. ``network`` is what a job
+    that asks for it gets of this machine's.
 
     Raises:
         HostFailure: this machine cannot run it.
@@ -367,7 +376,14 @@ async def run_locally(
     files = local_files(job, timeref=timeref)
     context = TaskContext(deal_id=deal_id, task_id=task_id, index=index, bot_first=index, bot_size=1)
     return await run_job(
-        manifest, manifest.cid(), context, inputs=files, workdir=workdir, sandbox=sandbox, dependencies=dependencies
+        manifest,
+        manifest.cid(),
+        context,
+        inputs=files,
+        workdir=workdir,
+        sandbox=sandbox,
+        dependencies=dependencies,
+        network=network,
     )
 
 

@@ -12,12 +12,15 @@ from fairgrid.client.dependencies import check_dependency
 from fairgrid.client.job import Job
 from fairgrid.client.journal import Journal
 from fairgrid.client.orders import Offer, find_app_order, find_workerpool_order, offer_of
-from fairgrid.errors import FundsError, OrderError, TrustUnreachable, UsageError
+from fairgrid.client.patience import trust_in_reach
+from fairgrid.client.progress import OnProgress, ignore_progress
+from fairgrid.errors import FundsError, OrderError, UsageError
 from fairgrid.market.client import MarketClient
 from fairgrid.pool.client import PoolClient
 from fairgrid.protocol.orders import AppOrder, WorkerpoolOrder
 from fairgrid.protocol.tags import LANE_MASK
-from fairgrid.protocol.trust import trust_for_workers, trust_from_confidence
+from fairgrid.protocol.trust import trust_from_confidence
+from fairgrid.seams.clock import Clock, SystemClock
 
 __all__ = ["BATCH_TAG", "DEFAULT_CATEGORY", "LaneWish", "Quote", "Quoter", "TrustWish", "wants_batch"]
 
@@ -87,6 +90,7 @@ class Quoter:
         market: MarketClient,
         pool: PoolClient,
         journal: Journal,
+        clock: Clock | None = None,
     ) -> None:
         self._network = network
         self._requester = requester
@@ -94,11 +98,19 @@ class Quoter:
         self._market = market
         self._pool = pool
         self._journal = journal
+        self._clock = clock or SystemClock()
 
     async def quote(
-        self, job: Job, wish: TrustWish, *, category: int = DEFAULT_CATEGORY, lane: LaneWish = LaneWish.AUTO
+        self,
+        job: Job,
+        wish: TrustWish,
+        *,
+        category: int = DEFAULT_CATEGORY,
+        lane: LaneWish = LaneWish.AUTO,
+        on_progress: OnProgress = ignore_progress,
     ) -> Quote:
-        """Find the orders, and refuse what cannot be reached or paid.
+        """Find the orders, and refuse what cannot be reached or paid. Owners that the pool lost a moment ago are
+        waited for, if the trust needs them.
 
         A bag of more than 8 tasks goes into the batch lane if the pool offers it, unless ``lane`` says otherwise.
 
@@ -112,7 +124,7 @@ class Quoter:
             await check_dependency(self._chain, self._pool, self._journal, reference)
         if category >= await self._chain.count_categories():
             raise UsageError(f"There is no category {category} on this hub.")
-        trust = await self._reachable_trust(wish)
+        trust = await self._reachable_trust(wish, on_progress)
         app = await find_app_order(
             self._market,
             self._chain,
@@ -126,21 +138,21 @@ class Quoter:
         timeref = (await self._chain.view_category(category)).timeref
         return Quote(offer, trust, category, timeref, stake, job.tasks, batch)
 
-    async def _reachable_trust(self, wish: TrustWish) -> int:
-        trust = trust_from_confidence(wish.confidence)
+    async def _reachable_trust(self, wish: TrustWish, on_progress: OnProgress) -> int:
+        asked = trust_from_confidence(wish.confidence)
         info = await self._pool.info()
         if info.hub != self._network.hub or info.workerpool != self._network.pool_address:
             raise UsageError(
                 f"The pool at {self._network.pool} serves workerpool {info.workerpool} on hub {info.hub}, not the "
                 f"ones of this network file. Fetch the right file from your operator."
             )
-        listing = await self._pool.trust()
-        weights = [owner.weight for owner in listing.owners]
-        if wish.workers_at_least > 1:
-            trust = max(trust, trust_for_workers(weights, wish.workers_at_least))
-        if trust > max(listing.reachable, 1) or not weights:
-            raise TrustUnreachable(asked=trust, reachable=listing.reachable, owners=len(weights))
-        return trust
+        return await trust_in_reach(
+            self._pool,
+            asked=asked,
+            workers_at_least=wish.workers_at_least,
+            clock=self._clock,
+            on_progress=on_progress,
+        )
 
     async def _pool_order(
         self, job: Job, app: AppOrder, trust: int, category: int, lane: LaneWish

@@ -11,7 +11,10 @@ from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 from fairgrid.executors.executor import Executor
+from fairgrid.executors.progress import RunProgress
+from fairgrid.executors.quoting import SweepQuote
 from fairgrid.executors.receipt import Receipt
+from fairgrid.protocol.certificate import Certificate
 
 __all__ = ["AsyncExecutor"]
 
@@ -91,6 +94,20 @@ class AsyncExecutor:
         finally:
             for future in ahead:
                 future.cancel()
+
+    async def quote(
+        self, fn: Callable[..., Any], *iterables: Iterable[Any], chunksize: int | None = None
+    ) -> SweepQuote:
+        """As `Executor.quote`."""
+        return await asyncio.to_thread(self._entered.quote, fn, *iterables, chunksize=chunksize)
+
+    async def certificates(self) -> tuple[Certificate, ...]:
+        """As `Executor.certificates`."""
+        return await asyncio.to_thread(self._entered.certificates)
+
+    def progress(self) -> RunProgress:
+        """How far the run is now."""
+        return self._entered.progress()
 
     def receipt(self) -> Receipt:
         """What this run has cost so far."""

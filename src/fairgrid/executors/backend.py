@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fairgrid.errors import ServiceError
+from fairgrid.protocol.certificate import Certificate
 
-__all__ = ["Backend", "DealJob", "DealVoid", "SignedDeal", "TaskEnding", "TaskJob"]
+__all__ = ["Backend", "DealJob", "DealVoid", "SignedDeal", "TaskEnding", "TaskJob", "Terms"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,27 @@ class TaskEnding:
     failure: Exception | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What one task costs now, and how it is verified. Amounts are nRLC."""
+
+    price: int
+    trust: int
+    runtime: str
+    escrow: int = 0
+    """What the account has in escrow, free to spend."""
+    workers: int = 1
+    """Connected now."""
+    workers_per_task: int = 1
+    """So many of them must agree, at their weights of now."""
+    batch: bool = False
+    """Tasks are settled in runs."""
+    on_chain: bool = False
+    """Results are agreed on by others, and settled."""
+    audit_share: float = 0.0
+    """The least share of tasks that the pool says to compute once more in silence."""
+
+
 class DealVoid(ServiceError):
     """A signed deal never came to be, and never will: nothing was locked."""
 
@@ -72,6 +94,18 @@ class Backend(Protocol):
 
     async def price(self) -> int:
         """What one task costs now (nRLC); refuses what can never work, such as a trust out of reach."""
+        ...
+
+    async def terms(self, tasks: int) -> Terms:
+        """What each of so many tasks costs and is worth now; refuses as `price` does."""
+        ...
+
+    async def certificate(self, deal_id: str, index: int) -> Certificate:
+        """The certificate of a settled task; ``index`` counts from the deal's first task.
+
+        Raises:
+            UsageError: there is none, or nobody here can make one.
+        """
         ...
 
     async def sign(self, job: DealJob, *, most: int) -> SignedDeal:

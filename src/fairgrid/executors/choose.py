@@ -24,7 +24,22 @@ def executor(where: str | Path | None = None, **options: Any) -> concurrent.futu
         FairgridError: as `Executor`.
     """
     place = where if where is not None else os.environ.get("FAIRGRID_EXECUTOR") or "local"
-    known = {"budget", "trust", "workers_at_least", "key_folder", "packing", "timing", "max_workers"}
+    known = {
+        "budget",
+        "trust",
+        "environment",
+        "wheelhouse",
+        "verify",
+        "workers_at_least",
+        "key_folder",
+        "packing",
+        "timing",
+        "runtime",
+        "reach",
+        "progress",
+        "on_progress",
+        "max_workers",
+    }
     if unknown := sorted(options.keys() - known):
         raise UsageError(f"An executor has no option {unknown[0]!r}. It has {', '.join(sorted(known))}.")
     workers = options.pop("max_workers", None)

@@ -11,8 +11,9 @@ import contextlib
 import os
 import sys
 import threading
+import time
 import weakref
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,14 +21,18 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from fairgrid.errors import BudgetExceeded, FairgridError, JobError, RunInterrupted, ServiceError, ServiceUnavailable
+from fairgrid.executors.asking import ask
 from fairgrid.executors.backend import Backend, DealVoid, SignedDeal, TaskEnding
 from fairgrid.executors.calls import Call
 from fairgrid.executors.capture import Captured
 from fairgrid.executors.futures import CallFuture
 from fairgrid.executors.packing import Packing, Task, deals_of, halves, pack
+from fairgrid.executors.progress import OnRunProgress, RunProgress
 from fairgrid.executors.receipt import DealLine, Purse, Receipt
 from fairgrid.executors.record import DealPlan, RunRecord
 from fairgrid.executors.results import TaskResults, limit_reached
+from fairgrid.executors.watch import Watch
+from fairgrid.protocol.certificate import Certificate
 
 __all__ = ["Dispatcher", "Timing"]
 
@@ -62,7 +67,7 @@ class Dispatcher:
         self._purse = Purse(record.run_id, budget)
         self._lock = threading.Lock()
         self._waiting: list[Call] = []
-        self._futures: dict[int, Future[Any]] = {}
+        self._futures: dict[int, CallFuture[Any]] = {}
         self._again: list[Task] = []
         self._closing = False
         self._reason = "it was shut down"
@@ -77,15 +82,20 @@ class Dispatcher:
         self._opened: Future[None] = Future()
         self._parked: dict[int, tuple[TaskResults, bytes, Call] | None] = {}
         self._captured: dict[int, Captured | None] = {}
+        self._watch = Watch(self.progress)
+        self._begun: float | None = None
+        self._taken = 0
+        self._failed = 0
+        self._places: dict[tuple[str, int], None] = {}
         self._thread = threading.Thread(target=self._work, name=f"fairgrid-{record.run_id}", daemon=True)
 
-    def start(self, plans: Sequence[DealPlan] = ()) -> dict[int, Future[Any]]:
+    def start(self, plans: Sequence[DealPlan] = ()) -> dict[int, CallFuture[Any]]:
         """Connect; ``plans`` of an earlier process go on. Gives the futures of their calls by number.
 
         Raises:
             FairgridError: the backend cannot be used; the thread has ended.
         """
-        recovered: dict[int, Future[Any]] = {}
+        recovered: dict[int, CallFuture[Any]] = {}
         for plan in plans:
             for task in plan.tasks:
                 for call in task:
@@ -95,6 +105,8 @@ class Dispatcher:
                         future.set_running_or_notify_cancel()
                         self._parked[call.number] = None
         self._futures |= recovered
+        self._taken = len(recovered)
+        self._begun = time.monotonic() if recovered else None
         self._plans = list(plans)
         self._thread.start()
         try:
@@ -105,7 +117,7 @@ class Dispatcher:
         _LIVE.add(self)
         return recovered
 
-    def add(self, call: Call, future: Future[Any]) -> None:
+    def add(self, call: Call, future: CallFuture[Any]) -> None:
         """Take a call.
 
         Raises:
@@ -115,6 +127,8 @@ class Dispatcher:
             if self._closing:
                 raise RuntimeError("cannot schedule new futures after shutdown")
             self._waiting.append(call)
+            self._taken += 1
+            self._begun = self._begun or time.monotonic()
             self._futures[call.number] = future
             wake = not self._woken
             self._woken = True
@@ -135,6 +149,48 @@ class Dispatcher:
         """What the run cost so far."""
         with self._lock:
             return self._purse.receipt()
+
+    def listen(self, listener: OnRunProgress) -> None:
+        """Tell somebody of the progress; before `start`."""
+        self._watch.listeners.append(listener)
+
+    def progress(self, *, over: bool = False) -> RunProgress:
+        """How far the run is."""
+        with self._lock:
+            receipt = self._purse.receipt()
+            calls, done, failed = self._taken, self._taken - len(self._futures), self._failed
+            elapsed = 0.0 if self._begun is None else time.monotonic() - self._begun
+        return RunProgress(
+            self.run_id,
+            calls,
+            done,
+            failed,
+            tasks=sum(deal.tasks for deal in receipt.deals),
+            tasks_done=sum(deal.completed + deal.refunded for deal in receipt.deals),
+            budget=receipt.budget,
+            spent=receipt.spent,
+            locked=receipt.open,
+            elapsed_s=elapsed,
+            eta_s=elapsed / done * (calls - done) if done else None,
+            over=over,
+        )
+
+    def settled_tasks(self) -> list[tuple[str, int]]:
+        """Deal and index, from the deal's first, of every task that ended with an agreed result, so far."""
+        with self._lock:
+            return sorted(self._places)
+
+    def certificate(self, deal_id: str, index: int) -> Certificate:
+        """The certificate of a settled task.
+
+        Raises:
+            as `Backend.certificate`.
+        """
+        return self.ask(lambda: self._backend.certificate(deal_id, index))
+
+    def ask(self, question: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """Ask the backend something from another thread, also when the run is over; as `fairgrid.executors.asking`."""
+        return ask(question, backend=self._backend, thread=self._thread, loop=self._loop)
 
     def close(self, *, wait: bool, cancel: bool) -> None:
         """Take no more calls; the thread ends when all are done. ``cancel`` drops what is not signed yet."""
@@ -197,20 +253,27 @@ class Dispatcher:
         for future in left:
             if not future.cancel() and not future.done():
                 future.set_exception(RunInterrupted(self.run_id, self._reason))
+        if self._opened.done() and self._opened.exception() is None:
+            self._watch.tell(self.progress(over=True))
 
     async def _run(self) -> None:
         self._loop, self._main = asyncio.get_running_loop(), asyncio.current_task()
         self._wake, self._hurry = asyncio.Event(), asyncio.Event()
         await self._backend.open()
+        watching: asyncio.Task[None] | None = None
         try:
             price = await self._backend.price()
             if not self._plans:
                 self._purse.check(price)
             self._opened.set_result(None)
+            watching = asyncio.ensure_future(self._watch.run())
             await self._resume()
             while not await self._is_over():
                 await self._next_deal()
         finally:
+            if watching is not None:
+                watching.cancel()
+                await asyncio.gather(watching, return_exceptions=True)
             for task in self._following:
                 task.cancel()
             await asyncio.gather(*self._following, return_exceptions=True)
@@ -337,6 +400,13 @@ class Dispatcher:
         name, task = plan.job.job_name, plan.tasks[ending.index]
         with self._lock:
             (self._purse.refunded if ending.refunded else self._purse.completed)(name)
+            if not ending.refunded and ending.failure is None:
+                deal_id = self._purse.deal_id(name)
+                self._places[deal_id, ending.index] = None
+                for call in task:
+                    future = self._futures.get(call.number)
+                    if future is not None:
+                        future.settled(partial(self.certificate, deal_id, ending.index))
         if ending.refunded:
             error: Exception = ServiceError(
                 "The network did not compute this call before its deadline. Its money is back. Call it again."
@@ -391,6 +461,7 @@ class Dispatcher:
         if future is None:
             return
         if error is not None:
+            self._failed += 1
             future.set_exception(error)
         else:
             future.set_result(value)
@@ -402,6 +473,7 @@ class Dispatcher:
                 with self._lock:
                     future = self._futures.pop(call.number, None)
                 if future is not None and (future.running() or future.set_running_or_notify_cancel()):
+                    self._failed += 1
                     future.set_exception(error)
 
     async def _patiently(self, ask: Callable[[], Awaitable[_T]]) -> _T:

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
@@ -20,11 +20,17 @@ from typing import Any, Final, ParamSpec, TypeVar
 from fairgrid.errors import UsageError
 from fairgrid.executors.calls import Call, CallWriter
 from fairgrid.executors.dispatcher import Dispatcher, Timing
+from fairgrid.executors.displays import find_display
+from fairgrid.executors.environment import resolve_environment
 from fairgrid.executors.futures import CallFuture, check_process
-from fairgrid.executors.packing import Packing
-from fairgrid.executors.places import Place, Trust, find_place
+from fairgrid.executors.packing import MAX_DEAL_TASKS, Packing, pack
+from fairgrid.executors.places import Place, Trust, find_place, verification_of
+from fairgrid.executors.progress import OnRunProgress, RunProgress
+from fairgrid.executors.quoting import SweepQuote, quote_of
 from fairgrid.executors.receipt import Receipt, parse_budget
 from fairgrid.executors.record import RunRecord, new_run_id
+from fairgrid.executors.verification import explain
+from fairgrid.protocol.certificate import Certificate
 
 __all__ = ["Executor"]
 
@@ -38,8 +44,17 @@ class Executor(concurrent.futures.Executor):
 
     ``network`` is ``"local"``, the folder of a network, or ``"here"`` for this machine alone. ``budget`` is a hard cap
     for the life of the executor ("2 RLC", or whole nRLC): nothing is signed that goes beyond it, and what is not spent
-    stays yours. ``trust`` says how sure each result must be; a trust that the network cannot reach is refused before
-    anything is signed, and so is a budget that does not cover one task.
+    stays yours. ``trust`` says how sure each result must be (0.9 by default), or ``verify`` who stands for it:
+    ``"none"``, ``"replicate:3"``, ``"audit:5%"``, ``"tee"``; `explain` tells what that is worth. What the network
+    cannot reach is refused before anything is signed, and so is a budget that does not cover one task.
+
+    ``runtime`` is ``"python"``, or ``"science"`` for numpy, pandas, scipy and scikit-learn, or ``"native"`` for the
+    Python of the worker's machine, which alone can have the network: ``reach`` names the hosts that calls connect to
+    (``"api.example.org"``, ``"*.example.org:8443"``); their owners must allow them. ``environment`` is a requirements
+    file, or a list such as ``["attrs==24.2.0"]``: pure Python packages that travel along, from the folder
+    ``wheelhouse`` or as they are installed here. ``progress`` False hides the line in a terminal and the card in a
+    notebook that tell how far the run is, what it cost and how long it takes; elsewhere nothing is shown.
+    ``on_progress`` is called with the same, from a thread of the executor.
 
     Functions travel as source with the constants, functions and classes that they use; see `docs/executor.md` for what
     can travel. Calls that come close together are dealt together, many calls to a task.
@@ -55,25 +70,47 @@ class Executor(concurrent.futures.Executor):
         network: str | Path | Place = "local",
         *,
         budget: str | int = 0,
-        trust: Trust = "0.9",
+        trust: Trust | None = None,
+        verify: str | None = None,
         workers_at_least: int = 1,
         key_folder: Path | None = None,
         packing: Packing | None = None,
         timing: Timing | None = None,
+        runtime: str = "python",
+        environment: str | Path | Sequence[str] = (),
+        wheelhouse: str | Path | None = None,
+        reach: Sequence[str] = (),
+        progress: bool = True,
+        on_progress: OnRunProgress | None = None,
     ) -> None:
         timing = timing or Timing()
         nrlc = parse_budget(budget)
+        asked = verification_of(trust, verify, workers_at_least=workers_at_least)
         place = find_place(
             network,
-            trust=trust,
-            workers_at_least=workers_at_least,
+            verification=asked,
             key_folder=key_folder,
             patience_s=timing.patience,
+            runtime=runtime,
+            reach=reach,
         )
+        declared = resolve_environment(environment, wheelhouse=wheelhouse, provided=place.packages)
         record = RunRecord.make(
-            place.runs, new_run_id(), budget=nrlc, trust=str(trust), workersAtLeast=workers_at_least, at=time.time()
+            place.runs,
+            new_run_id(),
+            wheels=[wheel.name for wheel in declared.wheels],
+            packages=sorted(declared.packages),
+            budget=nrlc,
+            trust=asked.confidence,
+            verify=verify,
+            workersAtLeast=asked.replicas,
+            runtime=runtime,
+            reach=list(reach),
+            at=time.time(),
         )
-        self._begin(place, record, nrlc, packing, timing)
+        for wheel in declared.wheels:
+            record.keep(wheel.name, wheel.content)
+        self._begin(place, record, packing, timing, progress, on_progress)
 
     @classmethod
     def resume(
@@ -84,6 +121,8 @@ class Executor(concurrent.futures.Executor):
         key_folder: Path | None = None,
         packing: Packing | None = None,
         timing: Timing | None = None,
+        progress: bool = True,
+        on_progress: OnRunProgress | None = None,
     ) -> Executor:
         """Go on with a run whose process ended; its budget and trust still hold.
 
@@ -106,23 +145,43 @@ class Executor(concurrent.futures.Executor):
         facts = record.facts
         place = find_place(
             name,
-            trust=facts["trust"],
-            workers_at_least=facts["workersAtLeast"],
+            verification=verification_of(facts["trust"], None, workers_at_least=facts["workersAtLeast"])
+            if facts.get("verify") is None
+            else verification_of(None, facts["verify"]),
             key_folder=key_folder,
             patience_s=timing.patience,
+            runtime=facts.get("runtime", "python"),
+            reach=facts.get("reach", ()),
         )
         self = cls.__new__(cls)
-        self._begin(place, record, int(facts["budget"]), packing, timing)
+        self._begin(place, record, packing, timing, progress, on_progress)
         return self
 
-    def _begin(self, place: Place, record: RunRecord, budget: int, packing: Packing | None, timing: Timing) -> None:
+    def _begin(
+        self,
+        place: Place,
+        record: RunRecord,
+        packing: Packing | None,
+        timing: Timing,
+        progress: bool,
+        on_progress: OnRunProgress | None,
+    ) -> None:
         self._owner = os.getpid()
         self._lock = threading.Lock()
         self._groups = itertools.count(1)
         plans = record.plans()
         calls = [call for plan in plans for task in plan.tasks for call in task]
-        self._writer = CallWriter(record.keep, first=max((call.number for call in calls), default=-1) + 1)
-        self._dispatcher = Dispatcher(place.backend, record, budget, packing or Packing(), timing)
+        self._packages = place.packages | frozenset(record.facts.get("packages", ()))
+        first = max((call.number for call in calls), default=-1) + 1
+        self._writer = CallWriter(record.keep, keep_path=record.keep_file, first=first, packages=self._packages)
+        self._packing = packing or Packing()
+        self._reach = frozenset(record.facts.get("reach", ()))
+        self._backend = place.backend
+        self._dispatcher = Dispatcher(place.backend, record, int(record.facts["budget"]), self._packing, timing)
+        display = find_display(self._dispatcher.progress()) if progress else None
+        for listener in (None if display is None else display.show, on_progress):
+            if listener is not None:
+                self._dispatcher.listen(listener)
         self._closed = False
         try:
             futures = self._dispatcher.start(plans)
@@ -139,7 +198,7 @@ class Executor(concurrent.futures.Executor):
         return self._dispatcher.run_id
 
     @property
-    def recovered(self) -> list[Future[Any]]:
+    def recovered(self) -> list[CallFuture[Any]]:
         """The futures of all calls of the processes before, in the order in which they were made.
 
         Results that are instances of your own classes can only be read once the same call is made again.
@@ -161,6 +220,7 @@ class Executor(concurrent.futures.Executor):
         check_process(self._owner)
         with self._lock:
             self._refuse_closed()
+            self._check_reach(fn)
             hints = getattr(fn, "__fairgrid_seconds__", 0.0)
             return self._take(self._writer.write(fn, args, kwargs, seconds=hints))
 
@@ -195,7 +255,7 @@ class Executor(concurrent.futures.Executor):
         *iterables: Iterable[Any],
         chunksize: int | None = None,
         buffersize: int | None = None,
-    ) -> Iterator[Future[_T]]:
+    ) -> Iterator[CallFuture[_T]]:
         """The futures behind `map`, each made when it is asked for.
 
         Raises:
@@ -206,11 +266,12 @@ class Executor(concurrent.futures.Executor):
             raise ValueError("chunksize and buffersize must be at least 1")
         group = next(self._groups)
         seconds = getattr(fn, "__fairgrid_seconds__", 0.0)
+        self._check_reach(fn)
         with self._lock:
             self._refuse_closed()
             self._writer.refresh(fn)
 
-        def made() -> Iterator[Future[_T]]:
+        def made() -> Iterator[CallFuture[_T]]:
             for item in zip(*iterables, strict=False):
                 with self._lock:
                     self._refuse_closed()
@@ -221,6 +282,55 @@ class Executor(concurrent.futures.Executor):
                 yield future
 
         return made()
+
+    def quote(self, fn: Callable[..., Any], *iterables: Iterable[Any], chunksize: int | None = None) -> SweepQuote:
+        """What ``map`` of the same would cost at this moment's orders, and how it would be verified. Signs nothing.
+
+        Every call is looked at, whether it can travel. Iterators are used up: give lists.
+
+        Raises:
+            CannotTravel: as `map`.
+            TrustUnreachable, FundsError, OrderError: the network cannot compute it, or the account cannot pay it.
+            ServiceError: the network does not answer.
+        """
+        check_process(self._owner)
+        writer = CallWriter(lambda name, content: None, packages=self._packages)
+        seconds = getattr(fn, "__fairgrid_seconds__", 0.0)
+        calls = [
+            writer.write(fn, item, {}, seconds=seconds, chunk=chunksize or 0, group=1)
+            for item in zip(*iterables, strict=False)
+        ]
+        ask, left = self._dispatcher.ask, self.receipt().left
+        first = ask(lambda: self._backend.terms(1))
+        tasks = pack(calls, self._packing, most_tasks=left // first.price if first.price else len(calls))
+        terms = ask(lambda: self._backend.terms(min(len(tasks), MAX_DEAL_TASKS))) if len(tasks) > 1 else first
+        return quote_of(tasks, terms, self._packing, budget_left=left)
+
+    def explain(self) -> str:
+        """What a result is worth under this executor's trust or verification, by whom, and what that costs.
+
+        Raises:
+            as `quote`.
+        """
+        return explain(self._dispatcher.ask(lambda: self._backend.terms(1)))
+
+    def progress(self) -> RunProgress:
+        """How far the run is now."""
+        return self._dispatcher.progress()
+
+    def certificates(self) -> tuple[Certificate, ...]:
+        """The certificate of every task that has an agreed result so far, deal by deal; also after `shutdown`.
+
+        Each has the calls of one task. Their files come from storage: for thousands of tasks this takes minutes;
+        `CallFuture.certificate` makes one.
+
+        Raises:
+            as `CallFuture.certificate`.
+        """
+        return tuple(self._dispatcher.certificate(*place) for place in self._dispatcher.settled_tasks())
+
+    def _repr_html_(self) -> str:
+        return self.progress()._repr_html_()
 
     def receipt(self) -> Receipt:
         """What this run has cost so far, deal by deal."""
@@ -252,11 +362,19 @@ class Executor(concurrent.futures.Executor):
                 f"Executor.resume({self.run_id!r}) fetches it.\n"
             )
 
+    def _check_reach(self, fn: Callable[..., Any]) -> None:
+        missing = [host for host in getattr(fn, "__fairgrid_reach__", ()) if host not in self._reach]
+        if missing:
+            raise UsageError(
+                f"{getattr(fn, '__name__', fn)!r} reaches {', '.join(missing)}, and this executor's calls do not. "
+                f"Make it with Executor(runtime='native', reach={missing!r})."
+            )
+
     def _refuse_closed(self) -> None:
         if self._closed:
             raise RuntimeError("cannot schedule new futures after shutdown")
 
-    def _take(self, call: Call) -> Future[Any]:
+    def _take(self, call: Call) -> CallFuture[Any]:
         """The future of a call, or of the same one of an earlier process."""
         known = self._recovered.pop(call.key, None) if self._recovered else None
         if known is not None:
@@ -281,7 +399,7 @@ def _many_objects() -> Iterator[None]:
             gc.enable()
 
 
-def _in_order(ahead: deque[Future[_T]], more: Iterator[Future[_T]], end: float | None) -> Iterator[_T]:
+def _in_order(ahead: deque[CallFuture[_T]], more: Iterator[CallFuture[_T]], end: float | None) -> Iterator[_T]:
     try:
         while ahead:
             future = ahead.popleft()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, wait
 from typing import Final, TypeVar
 
 from fairgrid.errors import UsageError
+from fairgrid.protocol.certificate import Certificate
 
 __all__ = ["CallFuture", "check_process"]
 
@@ -34,6 +36,26 @@ class CallFuture(Future[_T]):
     def __init__(self) -> None:
         super().__init__()
         self._owner = os.getpid()
+        self._certify: Callable[[], Certificate] | None = None
+
+    def settled(self, certify: Callable[[], Certificate]) -> None:
+        """The executor knows how to prove what the network agreed on for the task of this call."""
+        self._certify = certify
+
+    def certificate(self) -> Certificate:
+        """The certificate of the task that this call was computed in, with other calls. Waits for the call's end.
+
+        Write its ``to_bytes()`` into a file; `fairgrid verify` checks it on any machine.
+
+        Raises:
+            UsageError: nothing was settled on chain for it: it was cancelled, refunded, or ran on this machine alone.
+            VerificationError: node or storage give what does not fit.
+            ServiceUnavailable, ServiceRefused: the chain or the storage does not answer, or lacks something.
+        """
+        self._wait(None)
+        if self._certify is None:
+            raise UsageError("Nothing was settled on chain for this call, so there is nothing to certify.")
+        return self._certify()
 
     def result(self, timeout: float | None = None) -> _T:
         """As in the standard library.

@@ -16,18 +16,24 @@ from fairgrid.client.job import Job, JobRuntime
 from fairgrid.client.journal import DealRecord
 from fairgrid.client.ledger import Bag
 from fairgrid.client.progress import ignore_progress
+from fairgrid.client.quotes import DEFAULT_CATEGORY
 from fairgrid.errors import (
     BudgetExceeded,
     ContractReverted,
     DealLost,
+    OrderError,
     ServiceError,
     ServiceUnavailable,
     TransactionFailed,
     UsageError,
     VerificationError,
 )
-from fairgrid.executors.backend import DealJob, DealVoid, SignedDeal, TaskEnding
+from fairgrid.executors.backend import DealJob, DealVoid, SignedDeal, TaskEnding, Terms
 from fairgrid.executors.here import job_of
+from fairgrid.executors.quoting import workers_for_trust
+from fairgrid.executors.verification import Verification, VerificationKind, audits_too_little
+from fairgrid.protocol.certificate import Certificate
+from fairgrid.protocol.tags import requires_tee
 from fairgrid.runtime.wasm.interpreters import default_runtime_id
 from fairgrid.wallet.signer import Signer
 
@@ -49,12 +55,18 @@ class GridBackend:
         wish: TrustWish,
         patience_s: float = 600.0,
         client: Client | None = None,
+        runtime_id: str = "",
+        verification: Verification | None = None,
+        reach: tuple[str, ...] = (),
     ) -> None:
         """``client`` is one that is connected already; else `open` connects."""
         self._network = network
         self._signer = signer
         self._journal_folder = journal_folder
         self._wish = wish
+        self._verification = verification
+        self._runtime_id = runtime_id or default_runtime_id()
+        self._reach = reach
         self.patience_s = patience_s
         self._stack = AsyncExitStack()
         self._client = client
@@ -80,9 +92,68 @@ class GridBackend:
         Raises:
             TrustUnreachable, FundsError, OrderError, ServiceUnavailable: see `Client.quote`.
         """
-        runtime = JobRuntime.of(default_runtime_id())
-        quote = await self._connected.quote(Job(Path("price.py"), (), (), runtime), self._wish)
-        return quote.offer.price
+        await self.check_reachable()
+        return (await self._quote(1)).offer.price
+
+    async def terms(self, tasks: int) -> Terms:
+        """As the market, the pool and the chain have it.
+
+        Raises:
+            as `price`; FundsError also if escrow and wallet do not cover all of the tasks.
+        """
+        quote = await self._quote(tasks)
+        info, listing = await asyncio.gather(self._connected.pool.info(), self._connected.pool.trust())
+        return Terms(
+            quote.offer.price,
+            quote.trust,
+            self._runtime_id,
+            escrow=quote.stake,
+            workers=info.workers,
+            workers_per_task=workers_for_trust([owner.weight for owner in listing.owners], quote.trust),
+            batch=quote.batch,
+            on_chain=True,
+            audit_share=info.audit_share,
+        )
+
+    async def check_reachable(self) -> None:
+        """Refuse a way of verifying that nobody on this network offers; trust and replicas are checked by `price`.
+
+        Raises:
+            FundsError: the pool audits less than was asked for.
+            OrderError: an enclave was asked for.
+        """
+        asked = self._verification
+        if asked is None:
+            return
+        if asked.kind is VerificationKind.TEE:
+            published = await self._connected.market.workerpool_orders(category=DEFAULT_CATEGORY, requester="any")
+            if any(requires_tee(entry.order.tag) for entry in published):
+                raise OrderError(
+                    "A pool on this market offers trusted execution, but Python calls do not run in an enclave: there "
+                    "is no attested build of their interpreter. Nothing was signed. Ask for verify='replicate:3'."
+                )
+            raise OrderError(
+                "There is no order for trusted execution on this market (none has the tag of an enclave). Nothing was "
+                "signed. Ask for verify='replicate:3' or trust=0.99."
+            )
+        if asked.kind is VerificationKind.AUDIT:
+            share = (await self._connected.pool.info()).audit_share
+            if share < asked.audit_share:
+                raise audits_too_little(asked, share)
+
+    async def certificate(self, deal_id: str, index: int) -> Certificate:
+        """Made of the chain's receipts and the result in storage, and checked.
+
+        Raises:
+            UsageError, VerificationError, ServiceUnavailable, ServiceRefused: as `make_certificate`.
+        """
+        deal = await self._connected.chain.view_deal(deal_id)
+        first = 0 if deal is None else deal.bot_first
+        return await self._connected.certificate(deal_id, first + index)
+
+    async def _quote(self, tasks: int) -> Quote:
+        job = Job(Path("price.py"), (), (), JobRuntime.of(self._runtime_id)).as_bag(tasks=tasks)
+        return await self._connected.quote(job, self._wish)
 
     async def sign(self, job: DealJob, *, most: int) -> SignedDeal:
         """Upload and sign; the deal is in the client's journal then.
@@ -95,7 +166,7 @@ class GridBackend:
             if quote.price > most:
                 raise BudgetExceeded(needed=quote.price, left=most, budget=most)
 
-        wanted = await asyncio.to_thread(job_of, job, default_runtime_id())
+        wanted = await asyncio.to_thread(job_of, job, self._runtime_id, self._reach)
         try:
             record = await self._connected.sign(wanted, self._wish, accept=accept)
         except ContractReverted:

@@ -151,6 +151,10 @@ class Purse:
         if needed > self.left:
             raise BudgetExceeded(needed=needed, left=self.left, budget=self._budget)
 
+    def deal_id(self, job_name: str) -> str:
+        """Of a signed deal."""
+        return self._deals[job_name].deal_id
+
     def signed(self, line: DealLine) -> None:
         """A deal was signed."""
         self._deals[line.job_name] = line

@@ -34,6 +34,9 @@ __all__ = [
     "read_trust",
 ]
 
+_LONGEST_RETURN_S = 60.0
+"""Nobody promises more."""
+
 
 @dataclass(frozen=True, slots=True)
 class PoolInfo:
@@ -47,6 +50,8 @@ class PoolInfo:
     scheduler: str
     workers: int
     owners: int
+    audit_share: float = 0.0
+    """At least this share of the tasks of proven workers is computed once more in silence, as the pool says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,16 @@ class TrustListing:
 
     owners: tuple[OwnerWeight, ...]
     reachable: int
+    returning_s: float = 0.0
+    """So long (s) other owners may come back, who were lost a moment ago or when the pool was restarted."""
+    after_return: int | None = None
+    """The trust that all would reach then; None when the pool cannot know it."""
+
+    def worth_waiting_s(self, trust: int) -> float:
+        """So long (s) owners may come back with whom ``trust`` is reached; 0 when waiting is in vain."""
+        if self.after_return is not None and trust > self.after_return:
+            return 0.0
+        return self.returning_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +202,7 @@ def read_info(document: Mapping[str, Any]) -> PoolInfo:
         scheduler=str(document["scheduler"]),
         workers=int(document["workers"]),
         owners=int(document["owners"]),
+        audit_share=min(1.0, max(0.0, float(document.get("auditShare", 0.0)))),
     )
 
 
@@ -207,7 +223,12 @@ def read_trust(document: Mapping[str, Any]) -> TrustListing:
     owners = tuple(
         OwnerWeight(str(owner["owner"]), int(owner["weight"]), int(owner["score"])) for owner in document["owners"]
     )
-    return TrustListing(owners, int(document["reachable"]))
+    returning = document.get("returning") or {}
+    after = returning.get("reachable")
+    within_s = float(returning.get("withinS", 0))
+    if not 0 <= within_s <= _LONGEST_RETURN_S:
+        raise ValueError("nobody comes back after so long")
+    return TrustListing(owners, int(document["reachable"]), within_s, None if after is None else int(after))
 
 
 def read_task(document: Mapping[str, Any]) -> TaskView:

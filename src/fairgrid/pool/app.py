@@ -19,7 +19,8 @@ from fairgrid.chain.network import Network, document_of
 from fairgrid.errors import OrderError, ServiceUnavailable
 from fairgrid.pool.administration.access import Role
 from fairgrid.pool.core.phases import ReplicaPhase
-from fairgrid.pool.core.state import Replica, StoryLine, TaskState
+from fairgrid.pool.core.replica import Replica
+from fairgrid.pool.core.task_state import StoryLine, TaskState
 from fairgrid.pool.jobs.live_app import live_routes
 from fairgrid.pool.observability.dashboard import dashboard_routes
 from fairgrid.pool.observability.room import room_document
@@ -66,12 +67,18 @@ def pool_application(
 
 
 def trust_document(service: PoolService) -> dict[str, Any]:
-    """Each connected owner with the weight that its lightest worker has now, and the trust that all of them reach."""
+    """Each connected owner with the weight that its lightest worker has now, the trust that all of them reach, and how
+    long it may be worth to wait for those who were lost a moment ago."""
     owners = service.owners()
     listed = [
         {"owner": owner, "weight": worker.weight, "score": worker.score} for owner, worker in sorted(owners.items())
     ]
-    return {"owners": listed, "reachable": reachable_trust([worker.weight for worker in owners.values()])}
+    returning = service.returning()
+    return {
+        "owners": listed,
+        "reachable": reachable_trust([worker.weight for worker in owners.values()]),
+        "returning": {"withinS": round(returning.within_s, 3), "reachable": returning.reachable},
+    }
 
 
 def task_document(stored: StoredTask) -> dict[str, Any]:
@@ -144,6 +151,7 @@ class _Rim:
                 "heartbeatS": service.policy.heartbeat_s,
                 "workers": sum(1 for worker in workers if worker.ready),
                 "owners": len({worker.owner for worker in workers if worker.ready}),
+                "auditShare": service.policy.audit_share,
             }
         )
 
@@ -170,19 +178,19 @@ class _Rim:
         except ServiceUnavailable:
             return _error(503, "The chain does not answer now, and a group must be asked. Try again.")
         weights = [worker.weight for worker in service.owners().values()]
-        return _json(room_document(service.numbers(), trust=trust, weights=weights, refusal=refusal))
+        return _json(room_document(service.figures.numbers(), trust=trust, weights=weights, refusal=refusal))
 
     async def health(self, request: Request) -> JSONResponse:
-        silence = self._service.chain_silence_s
-        money = self._service.gas_money
+        silence = self._service.figures.chain_silence_s
+        money = self._service.figures.gas_money
         healthy = silence < _SILENT_CHAIN_S
         document = {
             "status": "ok" if healthy else "the chain does not answer",
-            "chainTime": self._service.chain_time,
+            "chainTime": self._service.figures.chain_time,
             "chainSilenceS": round(silence, 3),
             "liveTasks": len(self._service.machine.tasks),
             "epoch": self._service.epoch,
-            "transactionsUnderWay": self._service.transactions_under_way,
+            "transactionsUnderWay": self._service.figures.transactions_under_way,
             "gasMoney": {
                 "address": self._service.scheduler,
                 "balanceWei": None if money.balance_wei is None else str(money.balance_wei),
@@ -197,7 +205,7 @@ class _Rim:
         limit, offset = _number(request, "limit", _PAGE), _number(request, "offset", 0)
         if not is_hex32(deal_id) or limit is None or offset is None:
             return _error(400, "Ask for /deals/0x… (32 bytes), with limit and offset as whole numbers.")
-        count, tasks = await self._service.tasks_of_deal(deal_id, limit=min(limit, _PAGE), offset=offset)
+        count, tasks = await self._service.inquiries.tasks_of_deal(deal_id, limit=min(limit, _PAGE), offset=offset)
         if not count:
             return _error(404, f"This pool has no deal {deal_id}.")
         return _json(
@@ -216,7 +224,7 @@ class _Rim:
         stored = await self._find(request)
         if stored is None:
             return _unknown_task(request)
-        lines = await self._service.story(stored.state.task_id)
+        lines = await self._service.inquiries.story(stored.state.task_id)
         public = stored.state.is_public
         return _json({"lines": [_line_document(line, public=public) for line in lines]})
 
@@ -225,7 +233,7 @@ class _Rim:
 
     async def _find(self, request: Request) -> StoredTask | None:
         task_id = request.path_params["task_id"].lower()
-        return await self._service.task(task_id) if is_hex32(task_id) else None
+        return await self._service.inquiries.task(task_id) if is_hex32(task_id) else None
 
 
 def _number(request: Request, name: str, default: int) -> int | None:

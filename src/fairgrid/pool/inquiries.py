@@ -1,4 +1,4 @@
-"""What a pool answers to whoever asks for a task: as it is now, as it is stored, or as it will begin."""
+"""What a pool answers to who asks: for a task as it is now, is stored, or will begin; for usage and debts."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import asyncio
 
 from fairgrid.pool.core.accounts import Account, AccountKind
 from fairgrid.pool.core.machine import PoolMachine
-from fairgrid.pool.core.state import StoryLine
+from fairgrid.pool.core.sponsoring import Debt
+from fairgrid.pool.core.task_state import StoryLine
 from fairgrid.pool.records.account_store import AccountStore
 from fairgrid.pool.records.finder import TaskFinder
+from fairgrid.pool.records.repayment_store import RepaymentStore
 from fairgrid.pool.records.rows import StoredTask
 from fairgrid.pool.records.store import PoolStore
 
@@ -26,6 +28,10 @@ class Inquiries:
     async def usage(self, kind: AccountKind, *, since: str, until: str) -> list[Account]:
         """Each subject's sums over days (UTC) ``since`` to ``until``, the highest amounts first."""
         return await asyncio.to_thread(AccountStore(self._store.engine).sums, kind, since=since, until=until)
+
+    async def debts(self) -> dict[str, Debt]:
+        """What sponsored workers owe and repaid, by worker."""
+        return await asyncio.to_thread(RepaymentStore(self._store.engine).debts)
 
     async def task(self, task_id: str) -> StoredTask | None:
         """A task as it is now, or as it is stored if it is long over; None for one that is not known.

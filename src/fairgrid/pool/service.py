@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import secrets
-from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +14,9 @@ from prometheus_client import CollectorRegistry
 
 from fairgrid.chain.interface import Chain
 from fairgrid.pool.administration.access import AccessGate
-from fairgrid.pool.core.accounts import Account, AccountKind
 from fairgrid.pool.core.events import Event, PolicyChanged
 from fairgrid.pool.core.fair_matcher import FairMatcher
+from fairgrid.pool.core.identity import PoolIdentity
 from fairgrid.pool.core.instructions import (
     AwaitDependencies,
     BanWorker,
@@ -29,20 +27,17 @@ from fairgrid.pool.core.instructions import (
 )
 from fairgrid.pool.core.machine import PoolMachine
 from fairgrid.pool.core.policy import Policy
-from fairgrid.pool.core.sponsoring import Debt
-from fairgrid.pool.core.state import PoolIdentity, StoryLine
 from fairgrid.pool.errands import Errands
 from fairgrid.pool.housekeeping import Housekeeping
 from fairgrid.pool.inquiries import Inquiries
 from fairgrid.pool.jobs.dependencies import DependencyKeeper
 from fairgrid.pool.jobs.manifests import ManifestReader
 from fairgrid.pool.jobs.requirements import RequirementsReader
-from fairgrid.pool.observability.dashboard import Dashboard, Totals
+from fairgrid.pool.observability.dashboard import Dashboard
+from fairgrid.pool.observability.figures import PoolFigures
 from fairgrid.pool.observability.meter import PoolMeter
-from fairgrid.pool.observability.numbers import Census, PoolNumbers
 from fairgrid.pool.observability.telling import GroupTeller
 from fairgrid.pool.onchain.effects import ChainEffects
-from fairgrid.pool.onchain.gas_money import GasMoney
 from fairgrid.pool.onchain.keeper import Keeper
 from fairgrid.pool.onchain.outbox import SendingRules
 from fairgrid.pool.onchain.ownership import check_ownership
@@ -51,7 +46,7 @@ from fairgrid.pool.onchain.sponsor import Sponsor
 from fairgrid.pool.onchain.watcher import ChainWatcher
 from fairgrid.pool.processes.key_lock import key_lock
 from fairgrid.pool.records.repayment_store import RepaymentStore
-from fairgrid.pool.records.rows import BagRow, Commit, StoredTask
+from fairgrid.pool.records.rows import BagRow, Commit
 from fairgrid.pool.records.store import PoolStore
 from fairgrid.pool.work_loop import WorkLoop
 from fairgrid.pool.workers.desk import WorkerDesk
@@ -64,16 +59,8 @@ from fairgrid.wallet.signer import Signer
 __all__ = ["PoolService"]
 
 _log = structlog.get_logger(__name__)
-_debug_log = logging.getLogger(__name__)
 
-_CHECKS_AT_ONCE = 16
 _RECONCILED_AT_ONCE = 500
-_DAY_S = 86_400.0
-_PAY_AGAIN_S = 60.0
-_PURGE_STEP = 200
-_PURGE_PAUSE_S = 0.1
-_PURGE_EVERY_S = 600.0
-_ROWS_EVERY_S = 5.0
 
 
 class PoolService(WorkerDesk):
@@ -131,9 +118,7 @@ class PoolService(WorkerDesk):
             account=lambda task: self._teller.account(task),
             corrected=lambda correction: self._teller.corrected(correction),
         )
-        self._inquiries = Inquiries(self.machine, store)
-        self.dashboard = Dashboard(self, sleep=clock.sleep)
-        self._census = Census(self.machine)
+        self.inquiries = Inquiries(self.machine, store)
         manifests = ManifestReader(storage)
         self._dependencies = DependencyKeeper(
             chain=chain,
@@ -191,6 +176,19 @@ class PoolService(WorkerDesk):
             start=self._errands.start,
             hashes=self._effects.hashes,
         )
+        self.figures = PoolFigures(
+            machine=self.machine,
+            loop=self._loop,
+            teller=self._teller,
+            effects=self._effects,
+            watcher=self._watcher,
+            repayments=self._repayments,
+            chain=chain,
+            sessions=self._sessions,
+            refusals=self.refusals,
+            clock=clock,
+        )
+        self.dashboard = Dashboard(self.figures, sleep=clock.sleep)
         self._housekeeping = Housekeeping(
             machine=self.machine,
             store=store,
@@ -240,7 +238,7 @@ class PoolService(WorkerDesk):
                 self._errands.within(group)
                 loops = [group.create_task(loop, name=name) for name, loop in (await self._start()).items()]
                 try:
-                    with self.meter.measuring(self):
+                    with self.meter.measuring(self.figures):
                         yield
                 finally:
                     self._send_away("The pool is stopping; come back later.")
@@ -332,10 +330,6 @@ class PoolService(WorkerDesk):
         task = self.machine.tasks.get(task_id)
         return task.deal.callback if task else ZERO_ADDRESS
 
-    async def debts(self) -> dict[str, Debt]:
-        """What sponsored workers owe and repaid, by worker."""
-        return await asyncio.to_thread(RepaymentStore(self._store.engine).debts)
-
     # --- the operator ---------------------------------------------------------------------------------------------
 
     def use_policy(self, policy: Policy) -> None:
@@ -343,80 +337,6 @@ class PoolService(WorkerDesk):
         self.policy = policy
         self._effects.use_rules(SendingRules.of(policy))
         self.feed(PolicyChanged(policy))
-
-    # --- figures ---------------------------------------------------------------------------------------------------
-
-    def numbers(self) -> PoolNumbers:
-        """What the pool is doing, counted at most once a second."""
-        return self._census.numbers(self._clock.now())
-
-    @property
-    def totals(self) -> Totals:
-        """Sums over all tasks that ended since this process leads."""
-        return self._teller.totals
-
-    @property
-    def tally(self) -> Counter[str]:
-        """How often what happened to leases and audits (`Book.tally`); read only."""
-        return self.machine.tally
-
-    @property
-    def transactions_tally(self) -> Counter[str]:
-        """What became of transactions since this process leads (`Outbox.tally`); read only."""
-        return self._effects.tally
-
-    @property
-    def reorganisations(self) -> int:
-        """How often the chain took events of the hub back."""
-        return self._watcher.reorganisations
-
-    @property
-    def queued_events(self) -> int:
-        """Events that are not taken yet."""
-        return self._loop.queued
-
-    @property
-    def connected(self) -> int:
-        """Workers' connections."""
-        return len(self._sessions)
-
-    # --- asking ---------------------------------------------------------------------------------------------------
-
-    @property
-    def chain_time(self) -> int:
-        """Time of the newest block, in seconds; 0 before the first was seen."""
-        return self._watcher.chain_time
-
-    @property
-    def gas_money(self) -> GasMoney:
-        """How long the key's coins last."""
-        return self._effects.gas_money
-
-    @property
-    def transactions_under_way(self) -> int:
-        """How many transactions are sent and not mined."""
-        return self._effects.under_way
-
-    @property
-    def chain_silence_s(self) -> float:
-        """Seconds since the chain last answered."""
-        return max(self._clock.now() - self._watcher.answered_at, 0.0)
-
-    async def usage(self, kind: AccountKind, *, since: str, until: str) -> list[Account]:
-        """`Inquiries.usage`."""
-        return await self._inquiries.usage(kind, since=since, until=until)
-
-    async def task(self, task_id: str) -> StoredTask | None:
-        """`Inquiries.task`."""
-        return await self._inquiries.task(task_id)
-
-    async def story(self, task_id: str) -> list[StoryLine]:
-        """`Inquiries.story`."""
-        return await self._inquiries.story(task_id)
-
-    async def tasks_of_deal(self, deal_id: str, *, limit: int, offset: int) -> tuple[int, list[tuple[str, int, str]]]:
-        """`Inquiries.tasks_of_deal`."""
-        return await self._inquiries.tasks_of_deal(deal_id, limit=limit, offset=offset)
 
 
 def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:

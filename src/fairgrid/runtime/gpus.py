@@ -1,4 +1,4 @@
-"""Graphics processors of one machine: which there are, which runtimes can pass them on, and who has which just now.
+"""Graphics processors of one machine: which there are, and who has which just now.
 
 A processor is taken by a lock on a file, so that it holds among all of one user's processes (several workers, cells of
 an engine), and ends with the process that took it, however that ends.
@@ -19,9 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from fairgrid.errors import HostFailure
-from fairgrid.protocol.app_types import Level
-from fairgrid.runtime.container.runtimes import GVISOR_PREFIX
-from fairgrid.runtime.levels import RuntimeInfo
 
 if TYPE_CHECKING:
     # It comes with the checks of claims, which a cell does not need.
@@ -34,7 +31,6 @@ __all__ = [
     "devices_in",
     "devices_of_process",
     "fitting",
-    "gpu_fault",
     "gpus_given",
 ]
 
@@ -73,17 +69,6 @@ def devices_in(text: str) -> tuple[GpuDevice, ...]:
         if words[-1].lower() != "enabled":
             found.append(GpuDevice(int(number), uuid, model[:100], int(words[-2]) << 20))
     return tuple(found)
-
-
-def gpu_fault(info: RuntimeInfo) -> str | None:
-    """Why jobs of a runtime can never reach a graphics processor; None where they can."""
-    if info.level is Level.CONTAINER and not info.runtime_id.startswith(GVISOR_PREFIX):
-        return None
-    what = "gVisor" if info.level is Level.CONTAINER else f"the isolation level {info.level.value}"
-    return (
-        f"The runtime {info.runtime_id} cannot reach graphics processors: {what} passes no devices. Make the job an "
-        f"OCI image (runtime oci/…)."
-    )
 
 
 def fitting(devices: Sequence[GpuDevice], need: GpuNeed, *, jobs_each: int = 1) -> tuple[GpuDevice, ...]:

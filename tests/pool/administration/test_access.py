@@ -11,7 +11,7 @@ from fairgrid.chain.twin import ModelChain
 from fairgrid.errors import OrderError
 from fairgrid.pool.administration.access import AccessGate, AccessStore, Door, Role
 from fairgrid.pool.records.store import PoolStore
-from fairgrid.protocol import wire
+from fairgrid.protocol import pool_messages
 from fairgrid.protocol.views import TaskStatus
 from tests.pool.grid import PRICE, Grid, Script, Scripted, at_the_door, key
 
@@ -31,7 +31,7 @@ async def turned_away(grid: Grid, name: str) -> str:
     stranger = Scripted(grid, name)
     async with at_the_door(grid) as stranger.connection:
         answer = await stranger.enrol()
-        return answer.reason if isinstance(answer, wire.Refused) else ""
+        return answer.reason if isinstance(answer, pool_messages.Refused) else ""
 
 
 async def heard(grid: Grid) -> None:
@@ -71,7 +71,7 @@ async def test_members_of_a_group_come_in_both_roles_and_strangers_in_none(tmp_p
         assert "private" in await turned_away(grid, "stranger")
         refused = await grid.task(1)
         await grid.until_phase(refused, "abandoned")
-        stored = await grid.service.task(refused)
+        stored = await grid.service.inquiries.task(refused)
         assert stored is not None and "This pool is private" in stored.state.story[-1].text
         grid.chain.model.group_members.add((GROUP, grid.requester.address))
         access = grid.service.access
@@ -80,7 +80,7 @@ async def test_members_of_a_group_come_in_both_roles_and_strangers_in_none(tmp_p
         served = await grid.task(1)
         await grid.until_status(served, TaskStatus.COMPLETED)
         assert (await grid.chain.view_task(refused)).status is TaskStatus.UNSET
-        assert not (await grid.service.task(refused)).state.replicas  # type: ignore[union-attr]
+        assert not (await grid.service.inquiries.task(refused)).state.replicas  # type: ignore[union-attr]
 
 
 async def test_a_strangers_deal_that_was_made_all_the_same_is_served_where_the_door_is_lenient(
@@ -114,12 +114,12 @@ async def test_a_worker_that_is_taken_off_ends_what_it_began_and_gets_nothing_ne
 
         await grid.until(unwelcome, what="no slot left")
         second = await grid.task(1)
-        lease = next(message for message in leaver.received if isinstance(message, wire.Lease))
+        lease = next(message for message in leaver.received if isinstance(message, pool_messages.Lease))
         await leaver.say(leaver.seal(lease))
         await grid.until_status(first, TaskStatus.COMPLETED)
 
         async def gone() -> bool:
-            return any(isinstance(message, wire.Refused) for message in leaver.received)
+            return any(isinstance(message, pool_messages.Refused) for message in leaver.received)
 
         await grid.until(gone, what="the farewell")
         assert leaver.kinds().count("lease") == 1

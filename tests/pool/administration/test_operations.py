@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from fairgrid.errors import UsageError
 from fairgrid.pool.administration.operations import WHOLE_POOL, Act, Drain, Operations, Replayed, Setting
-from fairgrid.pool.core.state import Bag, Ban
+from fairgrid.pool.core.deal_terms import Bag
+from fairgrid.pool.core.worker_state import Ban
 from fairgrid.pool.records.rows import BagRow, Commit, TaskRow
 from fairgrid.pool.records.store import PoolStore
 from fairgrid.pool.records.task_lists import TaskFilter, TaskLists

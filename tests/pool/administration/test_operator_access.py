@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from fairgrid.pool.administration.operator_access import AccessRefused, OperatorAccess, authorisation
-from fairgrid.pool.core.state import PoolIdentity
+from fairgrid.pool.core.identity import PoolIdentity
 from tests.pool.grid import key
 
 OWNER, HELPER, STRANGER = key("owner"), key("helper"), key("stranger")

@@ -20,7 +20,7 @@ from fairgrid.localnet.anvil import AnvilProcess
 from fairgrid.market.app import open_market
 from fairgrid.market.client import MarketClient
 from fairgrid.pool.core.policy import Policy
-from fairgrid.protocol import wire
+from fairgrid.protocol import pool_messages
 from fairgrid.protocol.hexes import ZERO_ADDRESS
 from fairgrid.protocol.ids import task_id
 from fairgrid.protocol.orders import NULL_DATASET_ORDER, AppOrder, RequestOrder, WorkerpoolOrder
@@ -120,7 +120,7 @@ async def test_a_member_works_and_buys_and_a_stranger_is_refused_in_both_roles(
                 outsider = Scripted(grid, "outsider")
                 async with at_the_door(grid) as outsider.connection:
                     refused = await outsider.enrol()
-                assert isinstance(refused, wire.Refused) and "This pool is private" in refused.reason
+                assert isinstance(refused, pool_messages.Refused) and "This pool is private" in refused.reason
                 async with worker.connected():
                     deal = await _match(grid, order, buyer)
                     await grid.until_status(task_id(deal, 0), TaskStatus.COMPLETED, seconds=60)

@@ -7,7 +7,7 @@ from pathlib import Path
 from fairgrid.pool.core.events import WorkerCached
 from fairgrid.pool.core.instructions import SendLease
 from fairgrid.pool.core.matching import Requirements
-from fairgrid.protocol import wire
+from fairgrid.protocol import worker_messages
 from fairgrid.protocol.cid import cid_of, tail_of
 from fairgrid.protocol.ids import task_id
 from fairgrid.protocol.manifest import FileRef, Manifest, Resources, params_for
@@ -25,12 +25,12 @@ async def test_tasks_go_to_the_worker_that_has_their_inputs(tmp_path: Path) -> N
     near = workers[2]
     cids = [cid_of(f"input {number}".encode()) for number in range(8)]
     async with grid.pool(), all_connected(workers):
-        await near.say(wire.CacheReport(tails=tuple(sorted(tail_of(cid) for cid in cids))))
+        await near.say(worker_messages.CacheReport(tails=tuple(sorted(tail_of(cid) for cid in cids))))
         await grid.until(lambda: _knows(grid, near), what="the report")
         for cid in cids:
             task = task_id(await grid.deal(1, params=await _params(grid, cid)), 0)
             await grid.until_status(task, TaskStatus.COMPLETED)
-            stored = await grid.service.task(task)
+            stored = await grid.service.inquiries.task(task)
             assert stored is not None
             assert [replica.worker for replica in stored.state.replicas] == [near.address]
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fairgrid.pool.core.instructions import SendLease
 from fairgrid.pool.core.matching import Requirements
 from fairgrid.pool.core.phases import Phase
 from fairgrid.pool.core.policy import Policy
+from fairgrid.pool.core.why import why
 from fairgrid.protocol.machine import Gpu, Machine
 from fairgrid.protocol.needs import Alike, GpuNeed, Needs
 from tests.pool.support import Fake, World
@@ -37,6 +40,24 @@ def test_a_gpu_task_never_goes_to_a_machine_without_and_waits_for_one_that_has()
     world.run()
     assert [lease.worker for lease in world.given(SendLease)] == [able.address]
     assert world.machine.tasks[task].phase is not Phase.SEALING
+
+
+def test_a_gpu_task_in_a_runtime_that_passes_none_is_leased_to_nobody_and_its_twin_in_an_image_is() -> None:
+    able = with_machine("able", machine(gpus=(Gpu("H100", 80 * GIB),), levels=("wasm", "container")))
+    world = World([able])
+    script = world.deal(1, name="script", requirements=replace(GPU_JOB, runtime="wasmtime-49/py312/deterministic"))
+    for _ in range(5):
+        world.run()
+        world.tick(31)
+    assert not world.given(SendLease)
+    told = {
+        reason.rule: reason
+        for reason in why(world.machine.workers[able.address], [world.machine.tasks[script]]).reasons
+    }
+    assert not told["machine"].allowed and "passes no devices" in told["machine"].text
+    image = world.deal(1, name="image", requirements=replace(GPU_JOB, runtime="oci/linux-x86_64"))
+    assert world.run_until_final(image).phase is Phase.COMPLETED
+    assert {lease.task_id for lease in world.given(SendLease)} == {image}
 
 
 def test_one_gpu_is_not_leased_to_two_tasks_at_once() -> None:

@@ -6,12 +6,13 @@ from collections import Counter
 
 from msgspec.structs import replace
 
+from fairgrid.pool.core.deal_terms import DealTerms
 from fairgrid.pool.core.fair_matcher import FairMatcher
 from fairgrid.pool.core.instructions import Initialize, SendLease
 from fairgrid.pool.core.machine import PoolMachine
 from fairgrid.pool.core.matching import Requirements
 from fairgrid.pool.core.policy import Policy
-from fairgrid.pool.core.state import DealTerms, TaskState
+from fairgrid.pool.core.task_state import TaskState
 from fairgrid.protocol.needs import Needs
 from tests.pool.support import IDENTITY, START, Fake, World, honest
 

@@ -14,7 +14,7 @@ from fairgrid.pool.core.instructions import (
 )
 from fairgrid.pool.core.phases import Phase
 from fairgrid.pool.core.policy import Policy
-from fairgrid.pool.core.state import ChainFacts
+from fairgrid.pool.core.task_facts import ChainFacts
 from fairgrid.protocol.views import TaskStatus
 from tests.pool.support import Fake, World, digest_of, honest
 

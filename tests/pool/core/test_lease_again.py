@@ -9,7 +9,8 @@ from fairgrid.pool.core.events import ChainReconciled, ConsensusReached, Contrib
 from fairgrid.pool.core.instructions import BanWorker, RequestOpening, SendAuthorisation, SendLease
 from fairgrid.pool.core.phases import Phase, ReplicaPhase
 from fairgrid.pool.core.policy import Policy
-from fairgrid.pool.core.state import Replica, SeenContribution
+from fairgrid.pool.core.replica import Replica
+from fairgrid.pool.core.task_facts import SeenContribution
 from fairgrid.protocol.ids import result_hash
 from fairgrid.protocol.views import TaskStatus
 from tests.pool.support import TIMEREF, Fake, World, digest_of, honest

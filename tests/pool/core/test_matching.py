@@ -156,11 +156,59 @@ def test_the_network_is_given_by_runtimes_that_can_and_by_no_other() -> None:
     machine = replace(NETWORKED, runtimes=(wasm, "process/linux-x86_64"))
     obstacle = first_obstacle(networked("example.org", runtime=wasm), machine)
     assert obstacle is not None and obstacle.rule == "network"
+    image = "oci/linux-x86_64"
+    able = replace(machine, runtimes=(*machine.runtimes, image))
+    obstacle = first_obstacle(networked("example.org", runtime=image), able)
+    assert obstacle is not None and obstacle.rule == "network"
     assert obstacle.offered == "*, data.example.org:8443 in process/linux-x86_64"
     assert "worker doctor" in obstacle.remedy
     assert not suits(networked("example.org", runtime=""), machine), (
         "a runtime that is not known is no runtime that can"
     )
+
+
+EVERY = Machine(
+    cpus=8,
+    memory_bytes=32 * GIB,
+    gpus=(Gpu("NVIDIA H100", 80 * GIB),),
+    levels=("wasm", "process", "container", "vm"),
+    network=("*",),
+    # What an honest worker would never claim.
+    network_runtimes=("wasmtime-49/py312/deterministic", "process/linux-x86_64", "oci/linux-x86_64", "vm/x86_64"),
+)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "needs", "rule"),
+    [
+        ("wasmtime-49/py312/deterministic", Needs(gpus=GpuNeed(1)), "graphics processors"),
+        ("process/linux-x86_64", Needs(gpus=GpuNeed(1)), "graphics processors"),
+        ("oci-gvisor/linux-x86_64", Needs(gpus=GpuNeed(1)), "graphics processors"),
+        ("vm/x86_64", Needs(gpus=GpuNeed(1)), "graphics processors"),
+        ("wasmtime-49/py312/deterministic", Needs(network=("a.org",)), "network"),
+        ("vm/x86_64", Needs(network=("a.org",)), "network"),
+        ("process/linux-x86_64", Needs(level="vm"), "isolation level"),
+    ],
+)
+def test_what_a_runtime_can_never_give_no_machine_gives_whatever_it_claims(
+    runtime: str, needs: Needs, rule: str
+) -> None:
+    obstacle = first_obstacle(Requirements(needs=needs, runtime=runtime), EVERY)
+    assert obstacle is not None
+    assert (obstacle.rule, obstacle.offered) == (rule, "never") and runtime in obstacle.wanted
+    assert runtime in obstacle.remedy
+
+
+@pytest.mark.parametrize(
+    ("runtime", "needs"),
+    [
+        ("oci/linux-x86_64", Needs(gpus=GpuNeed(1), network=("a.org",), level="container")),
+        ("process/linux-x86_64", Needs(network=("a.org",), level="process")),
+        ("vm/x86_64", Needs(level="vm")),
+    ],
+)
+def test_what_a_runtime_can_give_is_given_by_a_machine_that_has_it(runtime: str, needs: Needs) -> None:
+    assert suits(Requirements(needs=needs, runtime=runtime), EVERY)
 
 
 def test_hosts_that_are_missing_are_named_with_what_is_allowed() -> None:

@@ -13,7 +13,7 @@ from fairgrid.pool.core.events import (
 )
 from fairgrid.pool.core.instructions import Claim, Initialize, OpenRun, SendAbort, SendDone, SendLease
 from fairgrid.pool.core.phases import Phase, ReplicaPhase
-from fairgrid.pool.core.state import ChainFacts, SeenContribution
+from fairgrid.pool.core.task_facts import ChainFacts, SeenContribution
 from fairgrid.pool.core.why import why
 from fairgrid.protocol.ids import result_hash
 from fairgrid.protocol.runs import run_id

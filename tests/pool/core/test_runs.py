@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from fairgrid.pool.core.deal_terms import DealTerms
 from fairgrid.pool.core.events import ChainReconciled, EffectFailed, RunOpened
 from fairgrid.pool.core.instructions import (
     Claim,
@@ -25,7 +26,7 @@ from fairgrid.pool.core.machine import PoolMachine
 from fairgrid.pool.core.phases import Phase
 from fairgrid.pool.core.policy import Policy
 from fairgrid.pool.core.runs import run_size
-from fairgrid.pool.core.state import ChainFacts, DealTerms
+from fairgrid.pool.core.task_facts import ChainFacts
 from fairgrid.protocol.runs import run_id
 from fairgrid.protocol.views import TaskStatus
 from tests.pool.support import IDENTITY, TIMEREF, Fake, World, address, honest

@@ -19,7 +19,8 @@ from fairgrid.pool.core.instructions import (
 from fairgrid.pool.core.machine import PoolMachine
 from fairgrid.pool.core.phases import Phase
 from fairgrid.pool.core.policy import Policy
-from fairgrid.pool.core.state import ChainFacts, TaskState
+from fairgrid.pool.core.task_facts import ChainFacts
+from fairgrid.pool.core.task_state import TaskState
 from fairgrid.pool.core.unopened import LINE_WAIT_S
 from fairgrid.protocol.runs import run_id
 from fairgrid.protocol.views import TaskStatus

@@ -9,7 +9,7 @@ import pytest
 
 from fairgrid.pool.core.policy import Policy
 from fairgrid.pool.core.spot_checks import SpotChecks, Timing, implausible
-from fairgrid.protocol import wire
+from fairgrid.protocol import pool_messages, worker_messages
 from fairgrid.protocol.machine import Benchmark, Machine
 from fairgrid.protocol.spot_checks import BASE_FUEL, FUEL_PER_ROUND, MAX_ROUNDS, SCRIPT, answer_of
 from fairgrid.runtime.interface import Limits, SandboxJob
@@ -113,9 +113,9 @@ async def test_an_idle_worker_is_asked_and_loses_only_its_benchmark_when_it_fail
             return "spot_check" in worker.kinds()
 
         await grid.until(asked)
-        check = next(message for message in worker.received if isinstance(message, wire.SpotCheck))
+        check = next(message for message in worker.received if isinstance(message, pool_messages.SpotCheck))
         answer = answer_of(check.seed, check.rounds) + (not right)
-        await worker.say(wire.SpotAnswer(check_id=check.check_id, answer=answer))
+        await worker.say(worker_messages.SpotAnswer(check_id=check.check_id, answer=answer))
 
         async def judged() -> bool:
             state = grid.service.machine.workers[worker.address]

@@ -11,7 +11,7 @@ from fairgrid.pool.core.instructions import (
 )
 from fairgrid.pool.core.phases import Phase, ReplicaPhase
 from fairgrid.pool.core.policy import Policy
-from fairgrid.pool.core.state import SeenContribution
+from fairgrid.pool.core.task_facts import SeenContribution
 from fairgrid.protocol.ids import result_hash
 from tests.pool.support import TIMEREF, Fake, World, digest_of, honest
 

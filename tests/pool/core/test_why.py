@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from fairgrid.pool.core.state import WorkerState
 from fairgrid.pool.core.why import why
-from fairgrid.protocol import wire
+from fairgrid.pool.core.worker_state import WorkerState
+from fairgrid.protocol import pool_messages, worker_messages
 from tests.pool.grid import Grid, Scripted
 
 IDLE = WorkerState("0xW", "0xO", slots=2, score=0, weight=2, stake=100, free_slots=2, ready=True)
 
 
-def verdicts(answer: wire.Why) -> dict[str, bool]:
+def verdicts(answer: pool_messages.Why) -> dict[str, bool]:
     return {reason.rule: reason.allowed for reason in answer.reasons}
 
 
@@ -42,13 +42,13 @@ async def test_a_connected_worker_that_asks_is_answered_and_learns_which_rule_st
             return "lease" in first.kinds() and "lease" in poor.kinds()
 
         await grid.until(both_leased)
-        await poor.say(wire.WhyRequest())
+        await poor.say(worker_messages.WhyRequest())
 
         async def answered() -> bool:
             return "why" in poor.kinds()
 
         await grid.until(answered)
-    answer = next(message for message in poor.received if isinstance(message, wire.Why))
+    answer = next(message for message in poor.received if isinstance(message, pool_messages.Why))
     assert not verdicts(answer)["waiting_tasks"] and verdicts(answer)["banned"]
     text = " ".join(reason.text for reason in answer.reasons)
     assert task not in text and first.address not in text

@@ -21,7 +21,7 @@ from fairgrid.pool.core.policy import Policy
 from fairgrid.pool.jobs.live import LiveBoard, LiveEvent, PartialRefused
 from fairgrid.pool.records.store import PoolStore
 from fairgrid.pool.service import PoolService
-from fairgrid.protocol import ids, wire
+from fairgrid.protocol import ids, pool_messages, wire, worker_messages
 from fairgrid.protocol.access import PoolPlace, access_message
 from fairgrid.protocol.archive import extract_archive
 from fairgrid.protocol.seals import recover_message_signer
@@ -52,7 +52,7 @@ class Bench:
 
     def output(self, data: bytes, offset: int, *, worker: str = "one", run: str = RUN, stream: str = "stdout") -> None:
         text = base64.b64encode(data).decode()
-        self.board.take(worker, wire.LiveOutput(TASK, run, stream, offset, text))  # type: ignore[arg-type]
+        self.board.take(worker, worker_messages.LiveOutput(TASK, run, stream, offset, text))  # type: ignore[arg-type]
 
     async def seen(self) -> list[LiveEvent | None]:
         """What a requester that comes now is told at once."""
@@ -81,7 +81,7 @@ async def test_watcher_sees_what_was_and_then_what_comes() -> None:
     bench.output(b"before ", 0)
     async with bench.board.watching(TASK) as queue:
         bench.output(b"before now", 0)
-        bench.board.take("one", wire.Progress(TASK, RUN, 500_000, "half"))
+        bench.board.take("one", worker_messages.Progress(TASK, RUN, 500_000, "half"))
         events = drained(queue)
     assert texts(events) == [(0, b"before "), (7, b"now")]
     assert events[-1] == LiveEvent("progress", {"ppm": 500_000, "message": "half"})
@@ -157,32 +157,32 @@ async def test_watcher_that_does_not_read_is_let_go_and_others_are_not_harmed() 
 async def test_tasks_that_are_remembered_are_limited() -> None:
     bench = Bench()
     for number in range(1_001):
-        bench.board.take("one", wire.Progress(f"0x{number:064x}", RUN, 1, ""))
+        bench.board.take("one", worker_messages.Progress(f"0x{number:064x}", RUN, 1, ""))
     assert bench.board.worker_of(f"0x{0:064x}") is None
     assert bench.board.worker_of(f"0x{1_000:064x}") == "one"
 
 
 async def test_base64_that_is_none_is_dropped() -> None:
     bench = Bench()
-    bench.board.take("one", wire.LiveOutput(TASK, RUN, "stdout", 0, "abc"))
+    bench.board.take("one", worker_messages.LiveOutput(TASK, RUN, "stdout", 0, "abc"))
     assert texts(await bench.seen()) == []
 
 
 async def test_answer_to_a_partial_counts_from_the_worker_that_was_asked_only() -> None:
     bench = Bench()
-    asked: list[wire.PartialRequest] = []
+    asked: list[pool_messages.PartialRequest] = []
     waiting = asyncio.create_task(bench.board.partial(TASK, "one", asked.append))
     await asyncio.sleep(0)
     with pytest.raises(PartialRefused, match="already"):
         await bench.board.partial(TASK, "one", asked.append)
     name = asked[0].request_id
-    bench.board.take("other", wire.PartialResult(TASK, name, cid="forged"))
-    bench.board.take("one", wire.PartialResult(TASK, "another", cid="stray"))
-    bench.board.take("one", wire.PartialResult(TASK, name, cid="right", size=3))
+    bench.board.take("other", worker_messages.PartialResult(TASK, name, cid="forged"))
+    bench.board.take("one", worker_messages.PartialResult(TASK, "another", cid="stray"))
+    bench.board.take("one", worker_messages.PartialResult(TASK, name, cid="right", size=3))
     assert (await waiting).cid == "right"
     refused = asyncio.create_task(bench.board.partial(TASK, "one", asked.append))
     await asyncio.sleep(0)
-    bench.board.take("one", wire.PartialResult(TASK, asked[1].request_id, reason="no disk"))
+    bench.board.take("one", worker_messages.PartialResult(TASK, asked[1].request_id, reason="no disk"))
     with pytest.raises(PartialRefused, match="no disk"):
         await refused
 
@@ -354,7 +354,7 @@ async def test_nobody_else_sees_it_and_above_trust_1_not_even_the_requester(tmp_
 
 async def test_messages_of_hostile_workers_break_the_protocol(tmp_path: Path) -> None:
     good = {"kind": "live", "task_id": TASK, "run": RUN, "stream": "stdout", "offset": 0, "data": "eA=="}
-    assert isinstance(decode(good), wire.LiveOutput)
+    assert isinstance(decode(good), worker_messages.LiveOutput)
     for change in (
         {"stream": "stdin"},
         {"offset": -1},
@@ -371,5 +371,5 @@ async def test_messages_of_hostile_workers_break_the_protocol(tmp_path: Path) ->
             decode({"kind": "progress", "task_id": TASK, "run": RUN, "ppm": 1, "message": ""} | change)
 
 
-def decode(document: dict[str, object]) -> wire.WorkerMessage:
+def decode(document: dict[str, object]) -> worker_messages.WorkerMessage:
     return wire.decode_worker_message(json.dumps(document))

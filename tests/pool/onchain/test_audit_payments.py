@@ -22,7 +22,7 @@ def _transfers(grid: Grid) -> list[str]:
 async def test_an_auditor_is_paid_as_soon_as_the_pool_has_the_money(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fairgrid.pool.service._PAY_AGAIN_S", 2.0)
+    monkeypatch.setattr("fairgrid.pool.errands._PAY_AGAIN_S", 2.0)
     grid = Grid(tmp_path)
     grid.policy = replace(grid.policy, audit_share=1.0, audit_payment_nrlc=1)
     workers = [Scripted(grid, "worker"), Scripted(grid, "auditor")]

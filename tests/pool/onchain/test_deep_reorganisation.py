@@ -89,7 +89,9 @@ async def test_twelve_blocks_taken_back_in_the_middle_of_three_tasks_cost_only_t
         assert fork.take_back() >= 12
         for task in tasks:
             await grid.until_status(task, TaskStatus.ACTIVE)
-        assert _sent_by_pool(grid) == sent, [line.text for task in tasks for line in await grid.service.story(task)]
+        assert _sent_by_pool(grid) == sent, [
+            line.text for task in tasks for line in await grid.service.inquiries.story(task)
+        ]
         await asyncio.sleep(2)  # a scripted worker does not try again what the hub refuses
         async with worker.connected():
             await _finishes(grid, *tasks)
@@ -137,7 +139,7 @@ async def test_a_rewrite_deeper_than_events_are_remembered_is_read_again_and_eve
         grid.anvil.request("anvil_mine", hex(REMEMBERED_BLOCKS + 40))
 
         async def read() -> bool:
-            return (grid.service._store.position() or 0) >= 0 and grid.service.chain_time > 0
+            return (grid.service._store.position() or 0) >= 0 and grid.service.figures.chain_time > 0
 
         await grid.until(read)
         first = int(grid.anvil.request("eth_blockNumber"), 16)

@@ -129,7 +129,7 @@ async def test_a_refused_transaction_is_tried_again_with_a_new_attempt(
         task = await grid.task(4)
         await grid.until_status(task, TaskStatus.ACTIVE)
         await grid.until_phase(task, "sealing")
-        story = [line.text for line in await grid.service.story(task)]
+        story = [line.text for line in await grid.service.inquiries.story(task)]
     assert any("was refused" in text for text in story)
     assert _stored(tmp_path, f"{task}/initialize").attempt == 2
 
@@ -142,10 +142,10 @@ async def test_a_task_that_somebody_else_initialised_is_taken_as_it_is(tmp_path:
     deal = await grid.deal(1)
     await grid.chain.transact(calls.initialize(grid.chain.hub, deal, 0), grid.requester)
     async with grid.pool(), worker.connected():
-        tasks = (await grid.service.tasks_of_deal(deal, limit=1, offset=0))[1]
+        tasks = (await grid.service.inquiries.tasks_of_deal(deal, limit=1, offset=0))[1]
         while not tasks:
             await asyncio.sleep(0.05)
-            tasks = (await grid.service.tasks_of_deal(deal, limit=1, offset=0))[1]
+            tasks = (await grid.service.inquiries.tasks_of_deal(deal, limit=1, offset=0))[1]
         await grid.until_status(tasks[0][0], TaskStatus.COMPLETED)
 
 
@@ -216,14 +216,14 @@ async def test_coins_that_run_out_are_told_before_and_refused_transactions_are_t
                 return bool((await http.get(f"{grid.url}/health")).json()["gasMoney"]["low"])
 
         await grid.until(low, what="the warning")
-        assert grid.service.gas_money.transactions_left == 150
+        assert grid.service.figures.gas_money.transactions_left == 150
         task = await grid.task(4)
         await grid.until_status(task, TaskStatus.ACTIVE)
         grid.chain.set_balance(grid.scheduler.address, 1)
         later = await grid.task(4)
 
         async def told() -> bool:
-            return any("cannot pay the gas" in line.text for line in await grid.service.story(later))
+            return any("cannot pay the gas" in line.text for line in await grid.service.inquiries.story(later))
 
         await grid.until(told, what="the reason")
         grid.chain.set_balance(grid.scheduler.address, 10**18)

@@ -15,7 +15,7 @@ import pytest
 from fairgrid.errors import ServiceError
 from fairgrid.market.app import open_market
 from fairgrid.market.client import MarketClient
-from fairgrid.pool.core.state import PoolIdentity
+from fairgrid.pool.core.identity import PoolIdentity
 from fairgrid.pool.onchain.offering import OfferKeeper
 from fairgrid.pool.processes.pool_file import Offer
 from fairgrid.protocol.orders import WorkerpoolOrder

@@ -22,7 +22,7 @@ async def test_an_initialisation_that_is_taken_back_and_dropped_is_sent_again(tm
         await grid.until_status(task, TaskStatus.ACTIVE)
         async with worker.connected():
             await grid.until_status(task, TaskStatus.COMPLETED)
-        story = " ".join(line.text for line in await grid.service.story(task))
+        story = " ".join(line.text for line in await grid.service.inquiries.story(task))
     assert "took a step back" in story
 
 
@@ -34,7 +34,7 @@ async def test_a_deal_that_is_taken_back_for_good_is_abandoned_without_a_transac
         await grid.until_phase(task, "sealing")
         grid.chain.reorganise(2, drop=True)
         await grid.until_phase(task, "abandoned")
-        assert await grid.chain.view_deal((await grid.service.task(task)).state.deal.deal_id) is None  # type: ignore[union-attr]
+        assert await grid.chain.view_deal((await grid.service.inquiries.task(task)).state.deal.deal_id) is None  # type: ignore[union-attr]
 
 
 async def test_with_confirmations_nothing_is_believed_before_enough_blocks_lie_above(tmp_path: Path) -> None:
@@ -45,14 +45,14 @@ async def test_with_confirmations_nothing_is_believed_before_enough_blocks_lie_a
         for _ in range(2):
             grid.chain.mine()
         await grid.service._errands.reconcile("0x" + "00" * 32)
-        assert await grid.service.tasks_of_deal(deal, limit=1, offset=0) == (0, [])
+        assert await grid.service.inquiries.tasks_of_deal(deal, limit=1, offset=0) == (0, [])
         grid.chain.mine()
 
         async def known() -> bool:
-            return (await grid.service.tasks_of_deal(deal, limit=1, offset=0))[0] == 1
+            return (await grid.service.inquiries.tasks_of_deal(deal, limit=1, offset=0))[0] == 1
 
         await grid.until(known)
-        task = (await grid.service.tasks_of_deal(deal, limit=1, offset=0))[1][0][0]
+        task = (await grid.service.inquiries.tasks_of_deal(deal, limit=1, offset=0))[1][0][0]
 
         async def completed() -> bool:
             grid.chain.mine()

@@ -15,13 +15,13 @@ from fairgrid.chain.interface import ChainEvent
 from fairgrid.chain.twin import ModelChain
 from fairgrid.errors import UsageError
 from fairgrid.pool.core.policy import Policy, changed_policy
-from fairgrid.pool.core.sponsoring import Debt, Grant, Newcomer, SponsorTerms, debts_of, decide
+from fairgrid.pool.core.sponsoring import Debt, DebtSums, Grant, Newcomer, SponsorTerms, debts_of, decide
 from fairgrid.pool.onchain.repayments import SETTLED_BLOCKS, Repayments
 from fairgrid.pool.onchain.sponsor import Sponsor
 from fairgrid.pool.records.repayment_store import RepaymentStore
 from fairgrid.pool.records.sponsor_store import SponsorStore
 from fairgrid.pool.records.store import PoolStore
-from fairgrid.protocol import wire
+from fairgrid.protocol import pool_messages, worker_messages
 from fairgrid.protocol.machine import Benchmark, Machine
 from fairgrid.protocol.sponsorship import agreement_message
 from fairgrid.seams.clock import VirtualClock
@@ -181,6 +181,19 @@ async def test_a_payment_counts_once_however_often_the_chain_tells_of_it(books: 
     assert books.debt == Debt(STAKE, 0)
 
 
+async def test_what_all_owe_is_added_up_with_every_payment_and_after_one_was_taken_back(books: Books) -> None:
+    assert books.counting.sums == DebtSums(debtors=1, owed_nrlc=STAKE, repaid_nrlc=0)
+    (event,) = await books.pay(40)
+    await books.counting.take(event)
+    assert books.counting.sums == DebtSums(debtors=1, owed_nrlc=STAKE - 40, repaid_nrlc=40)
+    await books.counting.take(replace(event, removed=True))
+    assert books.counting.sums.repaid_nrlc == 0
+    await books.counting.take(event)
+    (rest,) = await books.pay(STAKE - 40)
+    await books.counting.take(rest)
+    assert books.counting.sums == DebtSums(debtors=0, owed_nrlc=0, repaid_nrlc=STAKE)
+
+
 async def test_payments_of_strangers_and_to_strangers_do_not_count(books: Books, store: PoolStore) -> None:
     await books.pay(5, to="stranger")
     (event,) = await books.pay(5, "stranger")
@@ -251,15 +264,15 @@ async def test_a_pool_tells_only_workers_that_repay_what_they_owe_and_sees_it_co
     old, new = Scripted(grid, "old"), Scripted(grid, "new")
     grid.chain.model.token.transfer(grid.admin.address, key("sponsor").address, 10**14)
     machine = Machine(benchmark=Benchmark(fuel_per_s=10**8))
-    answers: dict[str, wire.Sponsored] = {}
+    answers: dict[str, pool_messages.Sponsored] = {}
     async with grid.pool(sponsor_key=key("sponsor")):
         for worker, repays in ((old, None), (new, True)):
             message = agreement_message(grid.chain.chain_id, grid.chain.hub, grid.workerpool, worker.address)
             async with at_the_door(grid) as worker.connection:
                 await worker.enrol(machine=machine)
-                await worker.say(wire.SponsorRequest(worker.key.sign_message(message), repays=repays))
+                await worker.say(worker_messages.SponsorRequest(worker.key.sign_message(message), repays=repays))
                 answer = await worker.hear()
-                assert isinstance(answer, wire.Sponsored)
+                assert isinstance(answer, pool_messages.Sponsored)
                 answers[worker.name] = answer
         assert answers["old"].stake_nrlc == answers["new"].stake_nrlc == 10**13
         told = (answers["old"].sponsor, answers["old"].owed_nrlc, answers["old"].repaid_nrlc, answers["old"].deposit_tx)
@@ -269,9 +282,9 @@ async def test_a_pool_tells_only_workers_that_repay_what_they_owe_and_sees_it_co
         await grid.chain.transact(pay, new.key)
 
         async def repaid(nrlc: int) -> bool:
-            return (await grid.service.debts())[new.address].repaid_nrlc == nrlc
+            return (await grid.service.inquiries.debts())[new.address].repaid_nrlc == nrlc
 
         await grid.until(lambda: repaid(10**12), what="counting the payment")
         grid.chain.reorganise(1, drop=True)
         await grid.until(lambda: repaid(0), what="counting it no more")
-        assert old.address not in await grid.service.debts()
+        assert old.address not in await grid.service.inquiries.debts()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fairgrid.protocol import wire
+from fairgrid.protocol import pool_messages, wire, worker_messages
 from fairgrid.protocol.hexes import checksum
 from fairgrid.protocol.seals import challenge_message
 from fairgrid.protocol.typed_data import enrolment_typed_data
@@ -16,15 +16,17 @@ from tests.pool.grid import Grid, Scripted, at_the_door, key
 ACCOUNT = checksum("0x" + "ac" * 20)
 
 
-async def answered(grid: Grid, worker: Scripted, *, owner: str = "cold", account: str = ACCOUNT) -> wire.PoolMessage:
+async def answered(
+    grid: Grid, worker: Scripted, *, owner: str = "cold", account: str = ACCOUNT
+) -> pool_messages.PoolMessage:
     """The pool's answer to an enrolment of ``account`` by the worker's key in the owner's name."""
     challenge = await worker.hear()
-    assert isinstance(challenge, wire.Challenge)
+    assert isinstance(challenge, pool_messages.Challenge)
     cold = key(owner)
     document = enrolment_typed_data(cold.address, account, grid.workerpool, grid.domain)
     message = challenge_message(challenge.chain_id, challenge.hub, challenge.workerpool, account, challenge.nonce)
     await worker.say(
-        wire.Enrol(
+        worker_messages.Enrol(
             owner=cold.address,
             worker=account,
             owner_signature=cold.sign_typed_data(document),
@@ -43,7 +45,7 @@ async def test_the_operator_of_an_owners_account_is_welcome_as_the_account(tmp_p
     grid.chain.role_accounts[ACCOUNT] = RoleAccount(key("cold").address, worker.address, 1)
     grid.deposit(ACCOUNT)
     async with grid.pool(), at_the_door(grid) as worker.connection:
-        assert isinstance(await answered(grid, worker), wire.Welcome)
+        assert isinstance(await answered(grid, worker), pool_messages.Welcome)
 
         async def known() -> bool:
             state = grid.service.machine.workers.get(ACCOUNT)
@@ -72,7 +74,7 @@ async def test_whoever_is_not_the_working_operator_is_turned_away(
         grid.chain.role_accounts[ACCOUNT] = account
     async with grid.pool(), at_the_door(grid) as worker.connection:
         answer = await answered(grid, worker)
-    assert isinstance(answer, wire.Refused) and reason in answer.reason
+    assert isinstance(answer, pool_messages.Refused) and reason in answer.reason
 
 
 async def test_a_cold_owners_name_cannot_be_used_without_its_signature(tmp_path: Path) -> None:
@@ -81,7 +83,7 @@ async def test_a_cold_owners_name_cannot_be_used_without_its_signature(tmp_path:
     grid.chain.role_accounts[ACCOUNT] = RoleAccount(key("cold").address, worker.address, 1)
     async with grid.pool(), at_the_door(grid) as worker.connection:
         answer = await answered(grid, worker, owner="thief")
-    assert isinstance(answer, wire.Refused) and "belongs to another owner" in answer.reason
+    assert isinstance(answer, pool_messages.Refused) and "belongs to another owner" in answer.reason
 
 
 async def test_two_machines_of_one_owner_never_get_the_same_task(tmp_path: Path) -> None:
@@ -94,8 +96,8 @@ async def test_two_machines_of_one_owner_never_get_the_same_task(tmp_path: Path)
     first, other = workers.values()
     async with grid.pool(), at_the_door(grid) as first.connection, at_the_door(grid) as other.connection:
         for account, worker in workers.items():
-            assert isinstance(await answered(grid, worker, account=account), wire.Welcome)
-            await worker.say(wire.Ready(held=(), free_slots=1))
+            assert isinstance(await answered(grid, worker, account=account), pool_messages.Welcome)
+            await worker.say(worker_messages.Ready(held=(), free_slots=1))
         task = await grid.task(100)
 
         async def leased() -> bool:

@@ -19,7 +19,7 @@ from fairgrid.pool.core.sponsoring import Grant, Newcomer, SponsorTerms, decide
 from fairgrid.pool.onchain.sponsor import Sponsor
 from fairgrid.pool.records.sponsor_store import SponsorStore
 from fairgrid.pool.records.store import PoolStore
-from fairgrid.protocol import wire
+from fairgrid.protocol import pool_messages, worker_messages
 from fairgrid.protocol.machine import Benchmark, Machine
 from fairgrid.protocol.sponsorship import agreement_message
 from fairgrid.seams.addresses import network_of_ip
@@ -250,13 +250,13 @@ async def test_a_worker_that_asks_over_the_wire_is_helped_if_it_signed_the_agree
     spent = await grid.chain.view_account(worker.address)
     async with grid.pool(sponsor_key=key("sponsor")), at_the_door(grid) as worker.connection:
         await worker.enrol(machine=machine)
-        await worker.say(wire.SponsorRequest(agreement=worker.key.sign_message(message)))
+        await worker.say(worker_messages.SponsorRequest(agreement=worker.key.sign_message(message)))
         answer = await worker.hear()
-        assert isinstance(answer, wire.Sponsored)
+        assert isinstance(answer, pool_messages.Sponsored)
         assert answer.stake_nrlc == 0 and "enough" in answer.reason, "it has a deposit"
-        await worker.say(wire.SponsorRequest(agreement=key("stranger").sign_message(message)))
+        await worker.say(worker_messages.SponsorRequest(agreement=key("stranger").sign_message(message)))
         refused = await worker.hear()
-        assert isinstance(refused, wire.Refused) and "agreement" in refused.reason
+        assert isinstance(refused, pool_messages.Refused) and "agreement" in refused.reason
     assert (await grid.chain.view_account(worker.address)).stake == spent.stake
 
 
@@ -266,9 +266,9 @@ async def test_a_pool_without_a_sponsor_says_so(tmp_path: Path) -> None:
     message = agreement_message(grid.chain.chain_id, grid.chain.hub, grid.workerpool, worker.address)
     async with grid.pool(), at_the_door(grid) as worker.connection:
         await worker.enrol()
-        await worker.say(wire.SponsorRequest(agreement=worker.key.sign_message(message)))
+        await worker.say(worker_messages.SponsorRequest(agreement=worker.key.sign_message(message)))
         answer = await worker.hear()
-    assert isinstance(answer, wire.Sponsored) and "does not sponsor" in answer.reason
+    assert isinstance(answer, pool_messages.Sponsored) and "does not sponsor" in answer.reason
 
 
 def test_after_a_restore_nothing_is_given_for_a_day_and_then_only_to_who_has_nothing() -> None:

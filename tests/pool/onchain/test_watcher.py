@@ -14,8 +14,9 @@ from fairgrid.chain import calls
 from fairgrid.chain.interface import Block
 from fairgrid.errors import ServiceUnavailable
 from fairgrid.pool.core.events import ChainReconciled, Event, Tick
+from fairgrid.pool.core.identity import PoolIdentity
 from fairgrid.pool.core.policy import Policy
-from fairgrid.pool.core.state import PoolIdentity, TaskState
+from fairgrid.pool.core.task_state import TaskState
 from fairgrid.pool.onchain.comparison import Comparison
 from fairgrid.pool.onchain.translation import terms_of
 from fairgrid.pool.onchain.watcher import ChainWatcher, Position

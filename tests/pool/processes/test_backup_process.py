@@ -16,7 +16,7 @@ from fairgrid.chain.network import save_network
 from fairgrid.localnet.anvil import AnvilProcess
 from fairgrid.pool.client import PoolClient
 from fairgrid.pool.core.policy import Policy
-from fairgrid.protocol import wire
+from fairgrid.protocol import pool_messages, worker_messages
 from fairgrid.protocol.ids import task_id
 from fairgrid.protocol.views import TaskStatus
 from fairgrid.wallet.keys import KeySigner
@@ -51,12 +51,12 @@ class _Pool:
 class _Remembers(Scripted):
     """A worker that names the leases it has had, as one does that was restarted."""
 
-    held: tuple[wire.HeldLease, ...] = ()
+    held: tuple[worker_messages.HeldLease, ...] = ()
 
-    def leases(self) -> tuple[wire.HeldLease, ...]:
+    def leases(self) -> tuple[worker_messages.HeldLease, ...]:
         """What it was given."""
-        given = (message for message in self.received if isinstance(message, wire.Lease))
-        return tuple(wire.HeldLease(lease.lease_id, lease.task_id, "contributing") for lease in given)
+        given = (message for message in self.received if isinstance(message, pool_messages.Lease))
+        return tuple(worker_messages.HeldLease(lease.lease_id, lease.task_id, "contributing") for lease in given)
 
     def again(self) -> _Remembers:
         """The same worker, started anew."""
@@ -68,22 +68,22 @@ class _Remembers(Scripted):
         while True:
             await asyncio.sleep(1)
             with contextlib.suppress(ConnectionClosed):
-                await self.say(wire.Heartbeat(held=self.held, free_slots=1))
+                await self.say(worker_messages.Heartbeat(held=self.held, free_slots=1))
 
 
 class _Stops(_Remembers):
     """A worker that contributes and does not upload, as if it were killed right then."""
 
-    async def _act(self, message: wire.PoolMessage) -> None:
-        if not isinstance(message, wire.UploadRequest):
+    async def _act(self, message: pool_messages.PoolMessage) -> None:
+        if not isinstance(message, pool_messages.UploadRequest):
             await super()._act(message)
 
 
 class _StopsMining(_Remembers):
     """A worker after whose upload no block is made: what the pool sends then waits."""
 
-    async def _act(self, message: wire.PoolMessage) -> None:
-        if isinstance(message, wire.UploadRequest):
+    async def _act(self, message: pool_messages.PoolMessage) -> None:
+        if isinstance(message, pool_messages.UploadRequest):
             self.grid.anvil.request("evm_setAutomine", False)  # type: ignore[attr-defined]
         await super()._act(message)
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from fairgrid.chain.network import Network, save_network
-from fairgrid.pool.core.state import PoolIdentity
+from fairgrid.pool.core.identity import PoolIdentity
 from fairgrid.pool.records.store import PoolStore
 from fairgrid.protocol.views import TaskStatus
 from tests.pool.grid import Grid, Scripted, key

@@ -17,7 +17,7 @@ from fairgrid.chain.network import save_network
 from fairgrid.localnet.anvil import AnvilProcess
 from fairgrid.pool.client import PoolClient
 from fairgrid.pool.core.policy import Policy
-from fairgrid.protocol import wire
+from fairgrid.protocol import pool_messages
 from fairgrid.protocol.ids import task_id
 from fairgrid.protocol.views import TaskStatus
 from fairgrid.wallet.keys import KeySigner
@@ -66,7 +66,7 @@ class _Target(Scripted):
 
     gun: _Gun
 
-    async def _act(self, message: wire.PoolMessage) -> None:
+    async def _act(self, message: pool_messages.PoolMessage) -> None:
         with contextlib.suppress(ConnectionError):
             self.gun.at(f"after message {message.kind}")
             await super()._act(message)

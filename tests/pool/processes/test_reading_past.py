@@ -25,7 +25,7 @@ async def test_tasks_of_the_past_that_are_over_are_neither_begun_nor_leased_agai
     async with grid.pool(), Scripted(grid, "worker").connected():
         for task in tasks:
             await grid.until_phase(task, "completed")
-            told = [line.text for line in await grid.service.story(task)]
+            told = [line.text for line in await grid.service.inquiries.story(task)]
             assert not any(word in line for line in told for word in _REFUSED), told
 
         async def has_read() -> bool:

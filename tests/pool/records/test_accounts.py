@@ -16,7 +16,7 @@ from fairgrid.pool.core.accounts import Account, AccountKind, Correction, accoun
 from fairgrid.pool.core.events import ChainReconciled, Event
 from fairgrid.pool.core.phases import Phase
 from fairgrid.pool.core.policy import Policy
-from fairgrid.pool.core.state import ChainFacts
+from fairgrid.pool.core.task_facts import ChainFacts
 from fairgrid.pool.records.account_store import AccountKeeper, AccountStore, usage, write_corrections
 from fairgrid.pool.records.bulk import written_at_once
 from fairgrid.pool.records.rows import Commit
@@ -69,7 +69,7 @@ async def test_sums_are_what_the_chain_paid_with_a_liar_among_the_workers(tmp_pa
         await grid.until_status(task, TaskStatus.COMPLETED)
 
         async def accounted() -> bool:
-            state = await grid.service.task(task)
+            state = await grid.service.inquiries.task(task)
             return state is not None and state.state.accounted
 
         await grid.until(accounted, what="the task's accounts")
@@ -108,7 +108,7 @@ async def test_a_restart_counts_nothing_twice_and_loses_nothing(tmp_path: Path) 
         await grid.until_phase(deal_tasks[1], "completed")
 
         async def both() -> bool:
-            states = [await grid.service.task(task) for task in deal_tasks]
+            states = [await grid.service.inquiries.task(task) for task in deal_tasks]
             return all(state is not None and state.state.accounted for state in states)
 
         await grid.until(both, what="both accounts")
@@ -131,12 +131,12 @@ async def test_a_report_that_cannot_be_true_is_cut_to_the_lease(tmp_path: Path) 
         await grid.until_phase(task, "completed")
 
         async def told() -> bool:
-            state = await grid.service.task(task)
+            state = await grid.service.inquiries.task(task)
             return state is not None and state.state.accounted
 
         await grid.until(told, what="its accounts")
-        assert grid.service.tally["usage/cut"] >= 1
-        stored = await grid.service.task(task)
+        assert grid.service.figures.tally["usage/cut"] >= 1
+        stored = await grid.service.inquiries.task(task)
     assert stored is not None
     (replica,) = stored.state.replicas
     longest = (replica.sealed_at - replica.leased_at) * 1000 + 1_001

@@ -10,7 +10,7 @@ from alembic.config import Config
 from msgspec.structs import replace
 
 from fairgrid.pool.core.instructions import Claim, Finalize, Initialize
-from fairgrid.pool.core.state import TaskState
+from fairgrid.pool.core.task_state import TaskState
 from fairgrid.pool.records import schema
 from fairgrid.pool.records.places import ROWS_OF_SHELF, find, place_of, tag_of
 from fairgrid.pool.records.rows import Commit, EffectStatus, TaskRow

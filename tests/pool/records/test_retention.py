@@ -10,11 +10,11 @@ import sqlalchemy as sa
 
 from fairgrid.chain.interface import SignedTransaction
 from fairgrid.pool.core.accounts import Account
+from fairgrid.pool.core.deal_terms import Bag
 from fairgrid.pool.core.events import TaskFinalized
 from fairgrid.pool.core.instructions import Finalize
 from fairgrid.pool.core.policy import Policy
 from fairgrid.pool.core.standing import Standing
-from fairgrid.pool.core.state import Bag
 from fairgrid.pool.records import schema
 from fairgrid.pool.records.ledger import Ledger, LedgerTransaction, TransactionStatus
 from fairgrid.pool.records.retention import Retention

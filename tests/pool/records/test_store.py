@@ -19,11 +19,14 @@ from sqlalchemy.schema import CreateTable
 from fairgrid.chain.interface import SignedTransaction
 from fairgrid.errors import UsageError
 from fairgrid.pool.administration import access, operations
+from fairgrid.pool.core.deal_terms import Bag
 from fairgrid.pool.core.events import TaskInitialized, WorkerReady
+from fairgrid.pool.core.identity import PoolIdentity
 from fairgrid.pool.core.instructions import BanWorker, Claim, Finalize, Initialize, SendDone
 from fairgrid.pool.core.phases import Phase
 from fairgrid.pool.core.standing import Standing
-from fairgrid.pool.core.state import Bag, Ban, PoolIdentity, StoryLine, TaskState
+from fairgrid.pool.core.task_state import StoryLine, TaskState
+from fairgrid.pool.core.worker_state import Ban
 from fairgrid.pool.records import documents, ledger, schema
 from fairgrid.pool.records.rows import BagRow, Commit, EffectStatus, TaskRow
 from fairgrid.pool.records.store import PoolStore

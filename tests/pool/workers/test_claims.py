@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fairgrid.protocol import wire
+from fairgrid.protocol import pool_messages
 from fairgrid.protocol.machine import Benchmark, Gpu, Machine, machine_message
 from tests.pool.grid import Grid, Scripted, at_the_door, key
 
@@ -23,7 +23,7 @@ async def test_signed_claims_are_known_of_the_worker_as_long_as_it_is_connected(
     grid = Grid(tmp_path)
     worker = Scripted(grid, "worker")
     async with grid.pool(), at_the_door(grid) as worker.connection:
-        assert isinstance(await worker.enrol(machine=MACHINE), wire.Welcome)
+        assert isinstance(await worker.enrol(machine=MACHINE), pool_messages.Welcome)
 
         async def known() -> bool:
             state = grid.service.machine.workers.get(worker.address)
@@ -36,7 +36,7 @@ async def test_a_worker_without_claims_is_welcome(tmp_path: Path) -> None:
     grid = Grid(tmp_path)
     worker = Scripted(grid, "worker")
     async with grid.pool(), at_the_door(grid) as worker.connection:
-        assert isinstance(await worker.enrol(), wire.Welcome)
+        assert isinstance(await worker.enrol(), pool_messages.Welcome)
 
 
 @pytest.mark.parametrize("wrong", ["nobody", "stranger", "yesterday"])
@@ -56,5 +56,5 @@ async def test_claims_that_the_worker_did_not_sign_now_are_refused(tmp_path: Pat
         answer = await worker.enrol(
             machine=MACHINE, machine_signature=None if wrong == "nobody" else signer.sign_message(message)
         )
-    assert isinstance(answer, wire.Refused)
+    assert isinstance(answer, pool_messages.Refused)
     assert "malformed" in answer.reason if wrong == "nobody" else "not signed by the worker's key" in answer.reason

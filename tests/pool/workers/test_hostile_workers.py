@@ -13,7 +13,7 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from fairgrid.protocol import wire
+from fairgrid.protocol import pool_messages, wire
 from fairgrid.protocol.ids import task_id
 from fairgrid.protocol.views import TaskStatus
 from tests.hostile import hostile_frames
@@ -50,7 +50,7 @@ async def last_words(connection: ClientConnection) -> str:
         async with asyncio.timeout(1.0):
             while True:
                 message = wire.decode_pool_message(await connection.recv())
-                if isinstance(message, wire.Refused):
+                if isinstance(message, pool_messages.Refused):
                     reason = message.reason
     return reason
 
@@ -79,7 +79,7 @@ async def test_hostile_frames_of_enrolled_strangers_cut_them_and_an_honest_worke
                 stranger = Scripted(grid, f"stranger {number}")
                 async with at_the_door(grid) as connection:
                     stranger.connection = connection
-                    assert isinstance(await stranger.enrol(), wire.Welcome)
+                    assert isinstance(await stranger.enrol(), pool_messages.Welcome)
                     frames = hostile_frames(words(task, lease), rng, FRAMES)
                     reasons.append(await throw(connection, frames))
             after, _ = tracemalloc.get_traced_memory()

@@ -13,7 +13,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from fairgrid.pool.core.policy import Policy
-from fairgrid.protocol import wire
+from fairgrid.protocol import pool_messages, wire, worker_messages
 from fairgrid.protocol.typed_data import Domain, enrolment_typed_data
 from fairgrid.protocol.views import TaskStatus
 from tests.pool.grid import Grid, Script, Scripted, at_the_door, key
@@ -26,7 +26,7 @@ async def _last_word(connection: ClientConnection) -> str:
         with contextlib.suppress(ConnectionClosed):
             while True:
                 message = wire.decode_pool_message(await connection.recv())
-                if isinstance(message, wire.Refused):
+                if isinstance(message, pool_messages.Refused):
                     reason = message.reason
     assert connection.close_code is not None
     return reason
@@ -74,7 +74,7 @@ async def test_who_says_nothing_after_the_challenge_is_sent_away(
         assert "No enrolment" in await _last_word(connection)
 
 
-async def _answer(grid: Grid, name: str, **changes: object) -> wire.PoolMessage:
+async def _answer(grid: Grid, name: str, **changes: object) -> pool_messages.PoolMessage:
     worker = Scripted(grid, name)
     async with at_the_door(grid) as worker.connection:
         return await worker.enrol(**changes)
@@ -84,7 +84,7 @@ async def test_an_honest_enrolment_is_welcomed_with_the_heartbeat(tmp_path: Path
     grid = Grid(tmp_path)
     async with grid.pool():
         answer = await _answer(grid, "worker")
-    assert isinstance(answer, wire.Welcome)
+    assert isinstance(answer, pool_messages.Welcome)
     assert answer.heartbeat_s == 5.0 and answer.now is not None
 
 
@@ -92,7 +92,7 @@ async def test_another_protocol_version_is_refused_and_both_are_named(tmp_path: 
     grid = Grid(tmp_path)
     async with grid.pool():
         answer = await _answer(grid, "worker", version=99)
-    assert isinstance(answer, wire.Refused) and "99" in answer.reason and "version 1" in answer.reason
+    assert isinstance(answer, pool_messages.Refused) and "99" in answer.reason and "version 1" in answer.reason
 
 
 @pytest.mark.parametrize("wrong", ["pool", "chain", "hub", "worker", "signer"])
@@ -110,14 +110,14 @@ async def test_an_owners_signature_for_something_else_is_refused(tmp_path: Path,
     signature = signer.sign_typed_data(enrolment_typed_data(worker.address, named, pool, domain))
     async with grid.pool():
         answer = await _answer(grid, "worker", owner_signature=signature)
-    assert isinstance(answer, wire.Refused) and "not signed by the owner" in answer.reason
+    assert isinstance(answer, pool_messages.Refused) and "not signed by the owner" in answer.reason
 
 
 async def test_a_replayed_answer_to_another_challenge_is_refused(tmp_path: Path) -> None:
     grid = Grid(tmp_path)
     async with grid.pool():
         answer = await _answer(grid, "worker", nonce_signature=key("worker").sign_message(b"\x07" * 32))
-    assert isinstance(answer, wire.Refused) and "challenge was not signed" in answer.reason
+    assert isinstance(answer, pool_messages.Refused) and "challenge was not signed" in answer.reason
 
 
 async def test_an_address_with_a_wrong_checksum_is_refused(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ async def test_an_address_with_a_wrong_checksum_is_refused(tmp_path: Path) -> No
     mistyped = address[:2] + address[2:].swapcase()
     async with grid.pool():
         answer = await _answer(grid, "worker", owner=mistyped)
-    assert isinstance(answer, wire.Refused) and "malformed" in answer.reason
+    assert isinstance(answer, pool_messages.Refused) and "malformed" in answer.reason
 
 
 async def test_a_full_pool_says_so(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ async def test_a_full_pool_says_so(tmp_path: Path) -> None:
     first = Scripted(grid, "first")
     async with grid.pool(), first.connected():
         answer = await _answer(grid, "second")
-    assert isinstance(answer, wire.Refused) and "as many workers as it takes" in answer.reason
+    assert isinstance(answer, pool_messages.Refused) and "as many workers as it takes" in answer.reason
 
 
 async def test_a_worker_that_connects_again_takes_the_place_of_its_old_connection(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ async def test_a_worker_that_floods_is_cut_off_and_the_others_go_on(tmp_path: Pa
             await flooder.enrol()
             with contextlib.suppress(ConnectionClosed):
                 for _ in range(400):
-                    await flooder.say(wire.Heartbeat(held=(), free_slots=0))
+                    await flooder.say(worker_messages.Heartbeat(held=(), free_slots=0))
             assert "messages a second" in await _last_word(flooder.connection)
         task = await grid.task(1)
         await grid.until_status(task, TaskStatus.COMPLETED)
@@ -184,7 +184,7 @@ async def test_a_seal_signed_by_another_key_ends_the_connection(tmp_path: Path) 
     async with grid.pool(), at_the_door(grid) as worker.connection:
         await worker.enrol()
         await worker.say(
-            wire.Seal(
+            worker_messages.Seal(
                 lease_id="x",
                 task_id="0x" + "11" * 32,
                 round=0,
@@ -203,7 +203,7 @@ async def test_enrolling_twice_ends_the_connection(tmp_path: Path) -> None:
         await worker.enrol()
         signature = "0x" + "11" * 65
         await worker.say(
-            wire.Enrol(
+            worker_messages.Enrol(
                 owner=worker.address,
                 worker=worker.address,
                 owner_signature=signature,
@@ -228,11 +228,11 @@ async def test_words_about_others_leases_and_unknown_tasks_are_answered_with_abo
             return "lease" in victim.kinds()
 
         await grid.until(leased)
-        lease = next(message for message in victim.received if isinstance(message, wire.Lease))
+        lease = next(message for message in victim.received if isinstance(message, pool_messages.Lease))
         async with at_the_door(grid) as thief.connection:
             await thief.enrol()
-            await thief.say(wire.LeaseFailed(lease_id=lease.lease_id, task_id=task, reason="sabotage"))
-            await thief.say(wire.Uploaded(lease_id="?", task_id="0x" + "11" * 32, cid="?"))
+            await thief.say(worker_messages.LeaseFailed(lease_id=lease.lease_id, task_id=task, reason="sabotage"))
+            await thief.say(worker_messages.Uploaded(lease_id="?", task_id="0x" + "11" * 32, cid="?"))
             answers = [await thief.hear(), await thief.hear()]
         assert {message.kind for message in answers} == {"abort"}
         part = grid.service.machine.tasks[task].replica_of(victim.address)
@@ -247,7 +247,7 @@ async def test_a_worker_that_does_not_read_is_cut_off_and_not_waited_for(
     async with grid.pool(), worker.connected():
         session = grid.service._sessions[worker.address]
         for _ in range(2_000):
-            session.send(wire.TaskDone(task_id="0x" + "11" * 32))
+            session.send(pool_messages.TaskDone(task_id="0x" + "11" * 32))
 
         async def is_gone() -> bool:
             return worker.address not in grid.service._sessions and "refused" in worker.kinds()
@@ -271,8 +271,10 @@ async def test_held_leases_that_the_pool_does_not_know_are_aborted_and_settled_t
         async with at_the_door(grid) as worker.connection:
             await worker.enrol()
             unknown = "0x" + "11" * 32
-            held = tuple(wire.HeldLease(lease_id="old", task_id=held, phase="uploading") for held in (task, unknown))
-            await worker.say(wire.Ready(held=held, free_slots=0))
+            held = tuple(
+                worker_messages.HeldLease(lease_id="old", task_id=held, phase="uploading") for held in (task, unknown)
+            )
+            await worker.say(worker_messages.Ready(held=held, free_slots=0))
             answers = {message.kind: message for message in [await worker.hear(), await worker.hear()]}
     assert json.loads(wire.encode(answers["task_done"]))["task_id"] == task
     assert json.loads(wire.encode(answers["abort"]))["task_id"] == unknown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -70,6 +71,22 @@ async def test_a_machine_that_ends_without_a_result_says_what_its_console_said(r
     outcome = await run_machine("echo dying >/dev/ttyS0; reboot -f")
     assert (outcome.stop, outcome.exit_code) == (Stop.EXITED, NO_RESULT_EXIT)
     assert b"dying" in outcome.stderr and b"fairgrid-out" in outcome.stderr
+
+
+async def test_a_kernel_that_panics_before_the_image_runs_is_the_machines_failure_and_no_result(
+    sandbox: VmSandbox, job_for: Callable[..., SandboxJob]
+) -> None:
+    job = job_for("")
+    # Leaving out a part of the kernel's own start makes it fail as broken hardware would.
+    words = {"kernel": "vmlinuz", "initrd": "initrd.img", "append": "initcall_blacklist=init_bio"}
+    job.script.write_text(json.dumps({"fairgrid": "vm/1", **words}))
+    outcome = await sandbox.run(job)
+    assert outcome.stop is Stop.HOST and "panicked before it started the image" in outcome.detail
+
+
+async def test_a_job_that_crashes_its_own_kernel_has_that_as_its_result(run_machine: RunMachine) -> None:
+    crashed = await run_machine("echo 1 >/proc/sys/kernel/sysrq; echo c >/proc/sysrq-trigger")
+    assert (crashed.stop, crashed.exit_code) == (Stop.EXITED, NO_RESULT_EXIT) and b"Kernel panic" in crashed.stderr
 
 
 async def test_more_output_than_allowed_is_the_limit_of_output(run_machine: RunMachine) -> None:

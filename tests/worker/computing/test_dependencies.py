@@ -12,8 +12,8 @@ from fairgrid.protocol.archive import write_archive
 from fairgrid.protocol.digest import tree_digest_of_folder
 from fairgrid.protocol.hexes import to_hex32
 from fairgrid.protocol.manifest import TaskRef
+from fairgrid.protocol.pool_messages import Lease
 from fairgrid.protocol.results import results_text
-from fairgrid.protocol.wire import Lease
 from fairgrid.worker.computing.dependencies import fetch_dependencies
 from tests.worker.world import OTHER, World, new_world
 

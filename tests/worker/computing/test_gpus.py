@@ -10,7 +10,7 @@ import pytest
 
 from fairgrid.errors import HostFailure
 from fairgrid.protocol.needs import GpuNeed, Needs
-from fairgrid.protocol.wire import LeaseFailed, Seal
+from fairgrid.protocol.worker_messages import LeaseFailed, Seal
 from fairgrid.runtime.gpus import GpuDevice, GpuShelf
 from fairgrid.runtime.interface import SandboxJob
 from fairgrid.worker.computing.gpus import EngineGpus, Gpus, MachineGpus, NoGpus
@@ -72,6 +72,16 @@ async def test_a_lease_whose_runtime_reaches_no_processors_is_handed_back_uncomp
         await pool.send(lease)
         failed = await pool.expect(LeaseFailed)
     assert "passes no devices" in failed.reason and not pool.seen(Seal)
+
+
+async def test_a_lease_that_asks_for_another_level_than_its_runtimes_is_handed_back_uncomputed(
+    world: World, pool: FakePool, setting: AgentSetting
+) -> None:
+    lease = await world.task(manifest=await world.manifest(needs=Needs(level="vm")))
+    async with running(world, setting):
+        await pool.send(lease)
+        failed = await pool.expect(LeaseFailed)
+    assert "isolation level 'vm'" in failed.reason and not pool.seen(Seal)
 
 
 async def test_jobs_that_run_side_by_side_have_processors_of_their_own_and_others_none(

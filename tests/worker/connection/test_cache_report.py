@@ -11,7 +11,8 @@ import pytest
 from fairgrid.errors import UsageError
 from fairgrid.protocol.cid import cid_of, tail_of
 from fairgrid.protocol.manifest import FileRef
-from fairgrid.protocol.wire import MAX_REPORTED_FILES, CacheReport, Seal, decode_worker_message, encode
+from fairgrid.protocol.wire import decode_worker_message, encode
+from fairgrid.protocol.worker_messages import MAX_REPORTED_FILES, CacheReport, Seal
 from fairgrid.worker.connection.cache_report import MIN_REPORTED_BYTES
 from fairgrid.worker.owner.policy import WorkerPolicy
 from tests.storage.helpers import content

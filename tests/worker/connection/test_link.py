@@ -12,18 +12,11 @@ import pytest
 
 from fairgrid.errors import UsageError
 from fairgrid.protocol.machine import Machine
+from fairgrid.protocol.pool_messages import Lease, PoolMessage, Refused, Welcome
 from fairgrid.protocol.seals import challenge_message, recover_message_signer, recover_typed_data_signer
 from fairgrid.protocol.typed_data import Domain, enrolment_typed_data
-from fairgrid.protocol.wire import (
-    MAX_FRAME_BYTES,
-    HeldLease,
-    Lease,
-    PoolMessage,
-    Ready,
-    Refused,
-    Welcome,
-    encode,
-)
+from fairgrid.protocol.wire import MAX_FRAME_BYTES, encode
+from fairgrid.protocol.worker_messages import HeldLease, Ready
 from fairgrid.seams.clock import SystemClock
 from fairgrid.wallet.keys import dev_signer
 from fairgrid.worker.connection.link import LinkOptions, PoolLink, websocket_url

@@ -11,11 +11,11 @@ from pydantic.dataclasses import dataclass
 
 from fairgrid.pool.workers import enrolment, sessions
 from fairgrid.pool.workers.frames import TurnedAway
-from fairgrid.protocol import wire
+from fairgrid.protocol import wire, wire_fields, worker_messages
 from fairgrid.protocol.ids import task_id
 from fairgrid.protocol.usage import Usage
 from fairgrid.protocol.views import TaskStatus
-from fairgrid.protocol.wire import CacheReport, Enrol, Heartbeat, Opening, WhyRequest
+from fairgrid.protocol.worker_messages import CacheReport, Enrol, Heartbeat, Opening, WhyRequest
 from fairgrid.seams.clock import VirtualClock
 from fairgrid.worker.connection.understood import Understood
 from tests.pool.test_runs_with_workers import pool, setting
@@ -32,22 +32,24 @@ CACHE = CacheReport(tails=())
 class OldEnrol:
     """An enrolment as it was before workers could end a task in one transaction."""
 
-    owner: wire.Address
-    worker: wire.Address
-    owner_signature: wire.Signature
-    nonce_signature: wire.Signature
+    owner: wire_fields.Address
+    worker: wire_fields.Address
+    owner_signature: wire_fields.Signature
+    nonce_signature: wire_fields.Signature
     runtimes: tuple[str, ...]
     slots: int
     version: int
     kind: Literal["enrol"] = "enrol"
 
 
-_KNOWN = tuple(found for found in get_args(wire.WorkerMessage) if found not in (Enrol, CacheReport, WhyRequest))
+_KNOWN = tuple(
+    found for found in get_args(worker_messages.WorkerMessage) if found not in (Enrol, CacheReport, WhyRequest)
+)
 _UNION: Any = Annotated[Union[(OldEnrol, *_KNOWN)], Field(discriminator="kind")]
 _OLD: TypeAdapter[Any] = TypeAdapter(_UNION)
 
 
-def old_decode(text: str) -> wire.WorkerMessage:
+def old_decode(text: str) -> worker_messages.WorkerMessage:
     """What a pool of an older release reads; it refuses the rest in its own words."""
     try:
         _OLD.validate_json(text)
@@ -56,7 +58,7 @@ def old_decode(text: str) -> wire.WorkerMessage:
     return wire.decode_worker_message(text)
 
 
-def refusal(message: wire.WorkerMessage) -> str:
+def refusal(message: worker_messages.WorkerMessage) -> str:
     """The reason that an older pool gives, as long as a refusal may be."""
     with pytest.raises(TurnedAway) as turned:
         old_decode(wire.encode(message))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fairgrid.chain.interface import Block, ChainEvent, Receipt
 from fairgrid.protocol.hexes import ZERO_ADDRESS
-from fairgrid.protocol.wire import Sponsored
+from fairgrid.protocol.pool_messages import Sponsored
 from fairgrid.worker.core.debts import MOST_PAYMENTS, Debt, Repay, fault_of_claim, given_by, next_payment, verified
 
 POOL, SPONSOR, WORKER, HUB, RLC, STRANGER = (f"0x{digit * 40}" for digit in "abcdef")

@@ -8,20 +8,9 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from fairgrid.protocol.pool_messages import OpeningRequest, RevealNotice, TaskDone, UploadRequest
 from fairgrid.protocol.results import results_text
-from fairgrid.protocol.wire import (
-    Contributed,
-    LeaseFailed,
-    Opening,
-    OpeningRequest,
-    Ready,
-    Revealed,
-    RevealNotice,
-    Seal,
-    TaskDone,
-    Uploaded,
-    UploadRequest,
-)
+from fairgrid.protocol.worker_messages import Contributed, LeaseFailed, Opening, Ready, Revealed, Seal, Uploaded
 from fairgrid.runtime.interface import Outcome, SandboxJob, Stop
 from fairgrid.seams.clock import VirtualClock
 from fairgrid.worker.observability.meter import Measured, WorkerMeter

@@ -12,7 +12,7 @@ from fairgrid.chain import calls
 from fairgrid.errors import ContractReverted, UsageError
 from fairgrid.protocol.hexes import checksum
 from fairgrid.protocol.views import ContributionStatus, RoleAccount
-from fairgrid.protocol.wire import Contributed, Ready, Revealed, Seal
+from fairgrid.protocol.worker_messages import Contributed, Ready, Revealed, Seal
 from fairgrid.worker.onchain.ownership import (
     Ownership,
     check_ownership,

@@ -16,17 +16,9 @@ from fairgrid.chain.client import JsonRpcChain
 from fairgrid.chain.network import Network
 from fairgrid.localnet.anvil import AnvilProcess
 from fairgrid.protocol.hexes import from_hex, keccak, to_hex
+from fairgrid.protocol.pool_messages import OpeningRequest, TaskDone, UploadRequest
 from fairgrid.protocol.views import TaskStatus
-from fairgrid.protocol.wire import (
-    Contributed,
-    Opening,
-    OpeningRequest,
-    Revealed,
-    Seal,
-    TaskDone,
-    Uploaded,
-    UploadRequest,
-)
+from fairgrid.protocol.worker_messages import Contributed, Opening, Revealed, Seal, Uploaded
 from fairgrid.worker.agent import AgentOptions
 from tests.worker.fake_pool import FakePool
 from tests.worker.world import AgentSetting, World, real_world, running

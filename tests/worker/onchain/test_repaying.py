@@ -13,7 +13,8 @@ from fairgrid.chain import calls
 from fairgrid.chain.interface import Call, SignedTransaction
 from fairgrid.chain.twin import ModelChain
 from fairgrid.errors import ServiceUnavailable
-from fairgrid.protocol.wire import Sponsored, SponsorRequest
+from fairgrid.protocol.pool_messages import Sponsored
+from fairgrid.protocol.worker_messages import SponsorRequest
 from fairgrid.seams.clock import SystemClock
 from fairgrid.wallet.keys import KeySigner
 from fairgrid.worker.agent import AgentOptions

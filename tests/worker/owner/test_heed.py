@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from fairgrid.errors import UsageError
-from fairgrid.protocol.wire import Lease, LeaseFailed, Ready, Seal, TaskDone, Why, WhyReason, WhyRequest
+from fairgrid.protocol.pool_messages import Lease, TaskDone, Why, WhyReason
+from fairgrid.protocol.worker_messages import LeaseFailed, Ready, Seal, WhyRequest
 from fairgrid.runtime.interface import SandboxJob
 from fairgrid.seams.clock import SystemClock, VirtualClock
 from fairgrid.worker.owner.availability import Readings

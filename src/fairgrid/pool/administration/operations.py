@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import IntegrityError
 
 from fairgrid.errors import UsageError
-from fairgrid.pool.core.state import Ban
+from fairgrid.pool.core.worker_state import Ban
 from fairgrid.pool.records import schema
 
 __all__ = ["WHOLE_POOL", "Act", "Drain", "Operations", "Replayed", "Setting", "acts", "drains", "labels", "settings"]

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from fairgrid.errors import FairgridError, OrderError
-from fairgrid.pool.core.state import PoolIdentity
+from fairgrid.pool.core.identity import PoolIdentity
 from fairgrid.pool.workers.rates import Bucket
 from fairgrid.protocol.access import MAX_OPERATOR_ACCESS_S, operator_message
 from fairgrid.protocol.hexes import checksum

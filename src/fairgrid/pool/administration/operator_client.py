@@ -31,7 +31,7 @@ from fairgrid.pool.administration.operator_views import (
     WorkerList,
     WorkerMark,
 )
-from fairgrid.pool.core.state import PoolIdentity
+from fairgrid.pool.core.identity import PoolIdentity
 from fairgrid.seams.clock import Clock, SystemClock
 from fairgrid.seams.closing import Closing
 from fairgrid.seams.http import Interrupted, one_line, open_http, retried

@@ -12,7 +12,8 @@ from fairgrid.pool.core.book import Book
 from fairgrid.pool.core.dispatch import needs_another, obstacle_of
 from fairgrid.pool.core.matching import NO_REQUIREMENTS
 from fairgrid.pool.core.phases import EXPECTED_PHASES, Phase, ReplicaPhase
-from fairgrid.pool.core.state import TaskState, WorkerState
+from fairgrid.pool.core.task_state import TaskState
+from fairgrid.pool.core.worker_state import WorkerState
 
 __all__ = ["MOST_WORKERS", "keeps_away", "why_task"]
 

@@ -17,7 +17,9 @@ from msgspec.structs import replace
 from fairgrid.pool.core import unopened
 from fairgrid.pool.core.book import Book
 from fairgrid.pool.core.phases import Phase
-from fairgrid.pool.core.state import ChainFacts, Replica, TaskState
+from fairgrid.pool.core.replica import Replica
+from fairgrid.pool.core.task_facts import ChainFacts
+from fairgrid.pool.core.task_state import TaskState
 from fairgrid.protocol.rewards import distribute
 from fairgrid.protocol.trust import log2_weight
 from fairgrid.protocol.usage import MAX_USAGE, Usage

@@ -12,7 +12,8 @@ import hashlib
 from fairgrid.pool.core.book import Book
 from fairgrid.pool.core.instructions import RequestOpening
 from fairgrid.pool.core.phases import ReplicaPhase
-from fairgrid.pool.core.state import Replica, TaskState
+from fairgrid.pool.core.replica import Replica
+from fairgrid.pool.core.task_state import TaskState
 from fairgrid.pool.core.trust_policy import Verdict, judge
 from fairgrid.protocol.ids import result_hash
 from fairgrid.protocol.views import ContributionStatus

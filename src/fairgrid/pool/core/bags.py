@@ -10,9 +10,10 @@ from msgspec.structs import replace
 
 from fairgrid.pool.core import runs
 from fairgrid.pool.core.book import Book
+from fairgrid.pool.core.deal_terms import Bag
 from fairgrid.pool.core.events import DealMatched
 from fairgrid.pool.core.phases import Phase
-from fairgrid.pool.core.state import Bag, TaskState
+from fairgrid.pool.core.task_state import TaskState
 from fairgrid.protocol.ids import task_id as id_of_task
 
 __all__ = ["begin_next", "bring_back", "enqueue", "first_line", "matched_again", "undone"]

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from fairgrid.pool.core.burdens import Burden, Burdens, DealRecord, Part
 from fairgrid.pool.core.credibility import Standings
+from fairgrid.pool.core.deal_terms import Bag, DealTerms
+from fairgrid.pool.core.identity import PoolIdentity
 from fairgrid.pool.core.instructions import (
     AwaitDependencies,
     BanWorker,
@@ -33,18 +35,10 @@ from fairgrid.pool.core.phases import (
 )
 from fairgrid.pool.core.policy import Policy
 from fairgrid.pool.core.queues import BagQueue, IdleWorkers, WaitingTasks
-from fairgrid.pool.core.state import (
-    Bag,
-    Ban,
-    ChainStep,
-    DealTerms,
-    PoolIdentity,
-    Replica,
-    StoryLine,
-    TaskState,
-    WorkerState,
-)
+from fairgrid.pool.core.replica import Replica
+from fairgrid.pool.core.task_state import ChainStep, StoryLine, TaskState
 from fairgrid.pool.core.timers import Timers
+from fairgrid.pool.core.worker_state import Ban, WorkerState
 from fairgrid.protocol.trust import FRESH_WEIGHT
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from sortedcontainers import SortedList
 
 from fairgrid.pool.core.phases import EXPECTED_PHASES, ReplicaPhase
-from fairgrid.pool.core.state import Replica, TaskState
+from fairgrid.pool.core.replica import Replica
+from fairgrid.pool.core.task_state import TaskState
 
 __all__ = ["Burden", "Burdens", "DealRecord", "Part"]
 

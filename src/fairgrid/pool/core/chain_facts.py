@@ -15,7 +15,9 @@ from fairgrid.pool.core.events import (
     TaskSettledAtOnce,
 )
 from fairgrid.pool.core.phases import Phase, ReplicaPhase
-from fairgrid.pool.core.state import ChainFacts, Replica, SeenContribution, TaskState, Upload
+from fairgrid.pool.core.replica import Replica
+from fairgrid.pool.core.task_facts import ChainFacts, SeenContribution
+from fairgrid.pool.core.task_state import TaskState, Upload
 from fairgrid.protocol.trust import FRESH_WEIGHT
 from fairgrid.protocol.views import ContributionStatus, TaskStatus
 

@@ -8,6 +8,7 @@ from fairgrid.pool.core import bags as bags_of
 from fairgrid.pool.core import chain_facts, progress, runs, settlement, unopened
 from fairgrid.pool.core.book import Book
 from fairgrid.pool.core.burdens import DealRecord
+from fairgrid.pool.core.deal_terms import Bag
 from fairgrid.pool.core.events import (
     DealMatched,
     DealUndone,
@@ -17,7 +18,8 @@ from fairgrid.pool.core.events import (
     TaskSettledAtOnce,
 )
 from fairgrid.pool.core.phases import Phase
-from fairgrid.pool.core.state import Bag, ChainFacts, TaskState
+from fairgrid.pool.core.task_facts import ChainFacts
+from fairgrid.pool.core.task_state import TaskState
 from fairgrid.protocol.views import TaskStatus
 
 __all__ = ["matched", "run_opened", "run_settled", "undone"]

@@ -19,7 +19,9 @@ from fairgrid.pool.core.burdens import DealRecord, Part
 from fairgrid.pool.core.instructions import SendLease
 from fairgrid.pool.core.matching import NO_REQUIREMENTS, RuleResult, first_obstacle
 from fairgrid.pool.core.phases import Phase, ReplicaPhase
-from fairgrid.pool.core.state import Replica, TaskState, WorkerState
+from fairgrid.pool.core.replica import Replica
+from fairgrid.pool.core.task_state import TaskState
+from fairgrid.pool.core.worker_state import WorkerState
 from fairgrid.protocol.needs import machine_class
 from fairgrid.protocol.trust import FRESH_WEIGHT, consensus_reached, needs_more_replicas
 

@@ -8,7 +8,7 @@ from fairgrid.pool.core import bags, dispatch, progress, timing
 from fairgrid.pool.core.book import Book
 from fairgrid.pool.core.events import Tick
 from fairgrid.pool.core.phases import Phase, ReplicaPhase
-from fairgrid.pool.core.state import TaskState
+from fairgrid.pool.core.task_state import TaskState
 
 __all__ = ["settle", "tick"]
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from fairgrid.pool.core.deal_terms import DealTerms
 from fairgrid.pool.core.policy import Policy
-from fairgrid.pool.core.state import ChainFacts, DealTerms, SeenContribution
+from fairgrid.pool.core.task_facts import ChainFacts, SeenContribution
 from fairgrid.protocol.machine import Machine
 from fairgrid.protocol.usage import Usage
 

@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import TypeVar
 
+from fairgrid.pool.core.deal_terms import DealTerms
 from fairgrid.pool.core.fair_share import FairShare, weight_of_price
 from fairgrid.pool.core.matcher import Urgency
-from fairgrid.pool.core.state import DealTerms, TaskState, WorkerState
+from fairgrid.pool.core.task_state import TaskState
+from fairgrid.pool.core.worker_state import WorkerState
 from fairgrid.protocol.cid import tail_of
 
 __all__ = ["FairMatcher"]

@@ -14,7 +14,8 @@ from fairgrid.pool.core import unopened
 from fairgrid.pool.core.book import Book
 from fairgrid.pool.core.instructions import RequestUpload
 from fairgrid.pool.core.phases import EXPECTED_PHASES, Phase, ReplicaPhase
-from fairgrid.pool.core.state import Replica, TaskState, Upload
+from fairgrid.pool.core.replica import Replica
+from fairgrid.pool.core.task_state import TaskState, Upload
 from fairgrid.protocol.hexes import ZERO32
 from fairgrid.protocol.ids import result_hash
 from fairgrid.protocol.seals import seal_hash

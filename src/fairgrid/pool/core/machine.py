@@ -17,6 +17,7 @@ from fairgrid.pool.core import (
 )
 from fairgrid.pool.core.accounts import Correction
 from fairgrid.pool.core.book import Book
+from fairgrid.pool.core.deal_terms import Bag
 from fairgrid.pool.core.events import (
     ChainRead,
     DealMatched,
@@ -38,6 +39,7 @@ from fairgrid.pool.core.events import (
     WorkerLost,
     WorkerReady,
 )
+from fairgrid.pool.core.identity import PoolIdentity
 from fairgrid.pool.core.instructions import (
     Instruction,
     PayAuditor,
@@ -45,15 +47,9 @@ from fairgrid.pool.core.instructions import (
 from fairgrid.pool.core.matcher import FirstMatcher, Matcher
 from fairgrid.pool.core.policy import Policy
 from fairgrid.pool.core.standing import Standing
-from fairgrid.pool.core.state import (
-    Bag,
-    Ban,
-    PoolIdentity,
-    StoryLine,
-    TaskState,
-    WorkerState,
-)
 from fairgrid.pool.core.task_events import ABOUT_A_TASK, AboutATask
+from fairgrid.pool.core.task_state import StoryLine, TaskState
+from fairgrid.pool.core.worker_state import Ban, WorkerState
 
 __all__ = ["Outcome", "PoolMachine"]
 

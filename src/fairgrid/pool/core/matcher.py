@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-from fairgrid.pool.core.state import DealTerms, TaskState, WorkerState
+from fairgrid.pool.core.deal_terms import DealTerms
+from fairgrid.pool.core.task_state import TaskState
+from fairgrid.pool.core.worker_state import WorkerState
 
 __all__ = ["FirstMatcher", "Matcher", "Urgency"]
 

@@ -2,6 +2,7 @@
 
 What a manifest *asks* for (``needs``) must have been claimed by the machine. The job's own memory limit and runtime,
 which every job has, are held against a claim only where there is one: who claims nothing still gets ordinary jobs.
+What a runtime can never give (`fairgrid.protocol.abilities`) no machine gives, whatever it claims.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from fairgrid.protocol.abilities import gpu_fault, level_fault, network_fault
 from fairgrid.protocol.machine import Machine
 from fairgrid.protocol.needs import NO_NEEDS, Alike, GpuNeed, Needs, machine_class
 from fairgrid.protocol.network import uncovered
@@ -135,6 +137,8 @@ def _level(wanted: Requirements, offer: _Offer) -> RuleResult | None:
     level = wanted.needs.level
     if not level:
         return None
+    if fault := level_fault(wanted.runtime, level):
+        return RuleResult("isolation level", False, f"{level} in {wanted.runtime}", "never", fault)
     return _one_of("isolation level", (level,), offer.machine.levels, "allow it under levels in policy.toml")
 
 
@@ -205,6 +209,8 @@ def _gpus(wanted: Requirements, offer: _Offer) -> RuleResult | None:
         asked += f" {need.model!r}"
     if need.memory_bytes:
         asked += f" with {_size(need.memory_bytes)} each"
+    if fault := gpu_fault(wanted.runtime):
+        return RuleResult("graphics processors", False, f"{asked} in {wanted.runtime}", "never", fault)
     free = max(good - used, 0)
     return RuleResult(
         "graphics processors", free >= need.count, asked, f"{free} that fit", "another machine, or other tasks done"
@@ -215,6 +221,8 @@ def _network(wanted: Requirements, offer: _Offer) -> RuleResult | None:
     asked = wanted.needs.network
     if not asked:
         return None
+    if fault := network_fault(wanted.runtime, asked):
+        return RuleResult("network", False, f"{', '.join(asked)} in {wanted.runtime}", "never", fault)
     allowed, able = offer.machine.network or (), offer.machine.network_runtimes or ()
     if missing := uncovered(asked, allowed):
         remedy = (
@@ -230,7 +238,7 @@ def _network(wanted: Requirements, offer: _Offer) -> RuleResult | None:
         holds,
         f"{', '.join(asked)} in {wanted.runtime or 'a runtime that is not known'}",
         f"{', '.join(allowed)} in {', '.join(able) or 'no runtime'}",
-        f"`fairgrid worker doctor` says what {wanted.runtime} lacks; WebAssembly and virtual machines have no network",
+        f"`fairgrid worker doctor` says what {wanted.runtime} lacks",
     )
 
 

@@ -15,7 +15,7 @@ from fairgrid.pool.core.events import (
     WorkerLabelled,
 )
 from fairgrid.pool.core.phases import ReplicaPhase
-from fairgrid.pool.core.state import Ban, WorkerState
+from fairgrid.pool.core.worker_state import Ban, WorkerState
 from fairgrid.protocol.machine import Machine
 
 __all__ = ["take", "welcome"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fairgrid.errors import FairgridError
 
 if TYPE_CHECKING:
-    from fairgrid.pool.core.state import StoryLine
+    from fairgrid.pool.core.task_state import StoryLine
 
 __all__ = [
     "ACTIVE_PHASES",

@@ -18,7 +18,9 @@ from fairgrid.pool.core.events import (
 )
 from fairgrid.pool.core.instructions import RequestUpload, SendAbort, SendAuthorisation, SendDone
 from fairgrid.pool.core.phases import Phase, ReplicaPhase
-from fairgrid.pool.core.state import Replica, TaskState, WorkerState
+from fairgrid.pool.core.replica import Replica
+from fairgrid.pool.core.task_state import TaskState
+from fairgrid.pool.core.worker_state import WorkerState
 from fairgrid.protocol.trust import worker_weight
 
 __all__ = ["chain_read", "take"]

@@ -7,7 +7,7 @@ from fairgrid.pool.core import rounds, settlement, unopened
 from fairgrid.pool.core.book import Book
 from fairgrid.pool.core.instructions import Initialize, OpenRun
 from fairgrid.pool.core.phases import Phase
-from fairgrid.pool.core.state import TaskState
+from fairgrid.pool.core.task_state import TaskState
 from fairgrid.protocol.views import TaskStatus
 
 __all__ = ["advance"]

@@ -8,9 +8,11 @@ from fairgrid.pool.core import bags as bags_of
 from fairgrid.pool.core import settlement
 from fairgrid.pool.core.book import Book
 from fairgrid.pool.core.burdens import DealRecord
+from fairgrid.pool.core.deal_terms import Bag
 from fairgrid.pool.core.phases import ReplicaPhase
 from fairgrid.pool.core.standing import Standing
-from fairgrid.pool.core.state import Bag, Ban, TaskState
+from fairgrid.pool.core.task_state import TaskState
+from fairgrid.pool.core.worker_state import Ban
 
 __all__ = ["restore"]
 

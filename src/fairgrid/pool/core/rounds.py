@@ -9,7 +9,8 @@ from fairgrid.pool.core.book import Book
 from fairgrid.pool.core.events import LeaseFailed, SealReceived
 from fairgrid.pool.core.instructions import SendAbort, SendAuthorisation, SplitRun
 from fairgrid.pool.core.phases import Phase, ReplicaPhase
-from fairgrid.pool.core.state import Replica, TaskState
+from fairgrid.pool.core.replica import Replica
+from fairgrid.pool.core.task_state import TaskState
 from fairgrid.protocol.trust import consensus_reached, needs_more_replicas
 
 __all__ = ["CONSENSUS_WAIT_S", "advance", "lease_failed", "seal_received"]

@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 
 from fairgrid.pool.core.book import Book
+from fairgrid.pool.core.deal_terms import Bag, DealTerms
 from fairgrid.pool.core.phases import Phase
 from fairgrid.pool.core.policy import Policy
-from fairgrid.pool.core.state import Bag, DealTerms, TaskState
+from fairgrid.pool.core.task_state import TaskState
 from fairgrid.protocol.run_results import MAX_RESULTS_TASKS
 from fairgrid.protocol.runs import run_id
 from fairgrid.protocol.trust import FRESH_WEIGHT, needs_more_replicas

@@ -21,7 +21,8 @@ from fairgrid.pool.core.instructions import (
     VerifyUpload,
 )
 from fairgrid.pool.core.phases import EXPECTED_PHASES, Phase, ReplicaPhase
-from fairgrid.pool.core.state import Replica, TaskState, Upload
+from fairgrid.pool.core.replica import Replica
+from fairgrid.pool.core.task_state import TaskState, Upload
 from fairgrid.protocol.ids import result_hash
 from fairgrid.protocol.seals import seal_hash
 from fairgrid.protocol.views import ContributionStatus, TaskStatus

@@ -28,7 +28,7 @@ from fairgrid.pool.core.events import (
     UploadVerified,
 )
 from fairgrid.pool.core.instructions import SendAbort
-from fairgrid.pool.core.state import TaskState
+from fairgrid.pool.core.task_state import TaskState
 
 __all__ = ["ABOUT_A_TASK", "AboutATask", "take"]
 

@@ -9,8 +9,9 @@ from fairgrid.pool.core import dispatch
 from fairgrid.pool.core.book import Book
 from fairgrid.pool.core.phases import Phase, ReplicaPhase
 from fairgrid.pool.core.queues import RETRY_S
+from fairgrid.pool.core.replica import Replica
 from fairgrid.pool.core.rounds import CONSENSUS_WAIT_S
-from fairgrid.pool.core.state import Replica, TaskState
+from fairgrid.pool.core.task_state import TaskState
 from fairgrid.pool.core.unopened import LINE_WAIT_S
 from fairgrid.protocol.views import TaskStatus
 

@@ -9,8 +9,10 @@ authorisations; and so is one that holds up those behind it for too long.
 from __future__ import annotations
 
 from fairgrid.pool.core.book import Book
+from fairgrid.pool.core.deal_terms import Bag
 from fairgrid.pool.core.phases import Phase, ReplicaPhase
-from fairgrid.pool.core.state import Bag, TaskState, WorkerState
+from fairgrid.pool.core.task_state import TaskState
+from fairgrid.pool.core.worker_state import WorkerState
 from fairgrid.protocol.views import TaskStatus
 
 __all__ = ["LINE_WAIT_S", "call_next", "displaced", "has_turn", "is_unopened", "plan", "review", "to_be_opened"]

@@ -14,10 +14,11 @@ from typing import Final
 from fairgrid.pool.core.matching import Requirements, first_obstacle
 from fairgrid.pool.core.phases import ENDED_REPLICA_PHASES, EXPECTED_PHASES, Phase
 from fairgrid.pool.core.standing import Standing
-from fairgrid.pool.core.state import TaskState, WorkerState
+from fairgrid.pool.core.task_state import TaskState
 from fairgrid.pool.core.trust_policy import TrustPolicy
+from fairgrid.pool.core.worker_state import WorkerState
+from fairgrid.protocol.pool_messages import Why, WhyReason
 from fairgrid.protocol.trust import needs_more_replicas
-from fairgrid.protocol.wire import Why, WhyReason
 
 __all__ = ["why"]
 

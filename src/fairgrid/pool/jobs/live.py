@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from fairgrid.errors import FairgridError
-from fairgrid.protocol import wire
+from fairgrid.protocol import pool_messages, worker_messages
 
 __all__ = ["LiveBoard", "LiveEvent", "PartialRefused"]
 
@@ -92,11 +92,15 @@ class LiveBoard:
         self._now = now
         self._feeds: OrderedDict[str, _Feed] = OrderedDict()
         self._watchers: dict[str, set[asyncio.Queue[LiveEvent | None]]] = {}
-        self._partials: dict[str, tuple[str, asyncio.Future[wire.PartialResult]]] = {}
+        self._partials: dict[str, tuple[str, asyncio.Future[worker_messages.PartialResult]]] = {}
 
-    def take(self, worker: str, message: wire.LiveOutput | wire.Progress | wire.PartialResult) -> None:
+    def take(
+        self,
+        worker: str,
+        message: worker_messages.LiveOutput | worker_messages.Progress | worker_messages.PartialResult,
+    ) -> None:
         """Take a worker's message; what it may not say is dropped."""
-        if isinstance(message, wire.PartialResult):
+        if isinstance(message, worker_messages.PartialResult):
             asked = self._partials.get(message.request_id)
             if asked is not None and asked[0] == worker and not asked[1].done():
                 asked[1].set_result(message)
@@ -106,7 +110,7 @@ class LiveBoard:
         feed = self._feed(worker, message)
         if feed is None:
             return
-        if isinstance(message, wire.Progress):
+        if isinstance(message, worker_messages.Progress):
             if feed.allow(512, self._now()):
                 feed.progress = LiveEvent("progress", {"ppm": message.ppm, "message": message.message})
                 self._tell(message.task_id, feed.progress)
@@ -154,8 +158,8 @@ class LiveBoard:
         return feed.worker if feed is not None and self._holds(task_id, feed.worker) else None
 
     async def partial(
-        self, task_id: str, worker: str, send: Callable[[wire.PartialRequest], None]
-    ) -> wire.PartialResult:
+        self, task_id: str, worker: str, send: Callable[[pool_messages.PartialRequest], None]
+    ) -> worker_messages.PartialResult:
         """Ask a worker for the files of its running job; ``send`` sends it the request.
 
         Raises:
@@ -163,8 +167,8 @@ class LiveBoard:
         """
         if any(asked == worker for asked, _ in self._partials.values()):
             raise PartialRefused("The worker makes a partial result already. Ask later.")
-        request = wire.PartialRequest(task_id=task_id, request_id=secrets.token_hex(8))
-        answer: asyncio.Future[wire.PartialResult] = asyncio.get_running_loop().create_future()
+        request = pool_messages.PartialRequest(task_id=task_id, request_id=secrets.token_hex(8))
+        answer: asyncio.Future[worker_messages.PartialResult] = asyncio.get_running_loop().create_future()
         self._partials[request.request_id] = (worker, answer)
         try:
             send(request)
@@ -178,7 +182,7 @@ class LiveBoard:
             raise PartialRefused(result.reason or "The worker gives no reason.")
         return result
 
-    def _feed(self, worker: str, message: wire.LiveOutput | wire.Progress) -> _Feed | None:
+    def _feed(self, worker: str, message: worker_messages.LiveOutput | worker_messages.Progress) -> _Feed | None:
         feed = self._feeds.get(message.task_id)
         if feed is not None and feed.worker != worker and self._holds(message.task_id, feed.worker):
             return None  # Another replica of the same task: one at a time is shown.

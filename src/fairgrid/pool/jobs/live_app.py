@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from fairgrid.errors import OrderError
-from fairgrid.pool.core.state import TaskState
+from fairgrid.pool.core.task_state import TaskState
 from fairgrid.pool.jobs.live import LiveEvent, PartialRefused
 from fairgrid.pool.service import PoolService
 from fairgrid.protocol.access import MAX_ACCESS_S, access_message
@@ -103,13 +103,13 @@ class _LiveRim:
             yield _line(LiveEvent("refused", {"error": str(error)}))
 
     async def _runs(self, task_id: str) -> bool:
-        stored = await self._service.task(task_id)
+        stored = await self._service.inquiries.task(task_id)
         return stored is not None and not stored.state.is_final and stored.state.facts.status < TaskStatus.REVEALING
 
     async def _allowed(self, request: Request) -> TaskState:
         """The task, if whoever asks is its requester and it may be shown."""
         task_id = request.path_params["task_id"].lower()
-        stored = await self._service.task(task_id) if is_hex32(task_id) else None
+        stored = await self._service.inquiries.task(task_id) if is_hex32(task_id) else None
         if stored is None:
             raise _Refused(404, f"This pool has no task {task_id[:80]}.")
         task = stored.state

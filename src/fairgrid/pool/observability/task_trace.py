@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fairgrid.pool.core.phases import Phase
-from fairgrid.pool.core.state import Replica, TaskState
+from fairgrid.pool.core.replica import Replica
+from fairgrid.pool.core.task_state import TaskState
 from fairgrid.seams import tracing
 from fairgrid.seams.tracing import lease_place, task_place
 

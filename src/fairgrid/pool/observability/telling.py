@@ -11,7 +11,7 @@ import structlog
 from fairgrid.pool.core.accounts import Account, Correction, accounts_of
 from fairgrid.pool.core.events import Event, SealReceived
 from fairgrid.pool.core.machine import PoolMachine
-from fairgrid.pool.core.state import TaskState
+from fairgrid.pool.core.task_state import TaskState
 from fairgrid.pool.observability.dashboard import Totals
 from fairgrid.pool.observability.meter import PoolMeter
 from fairgrid.pool.observability.task_trace import keys_of_trace, trace_task

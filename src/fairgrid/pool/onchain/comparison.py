@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from fairgrid.chain.interface import Chain
 from fairgrid.errors import ServiceUnavailable
 from fairgrid.pool.core.events import ChainReconciled, ContributionsAhead, DealUndone, Event
-from fairgrid.pool.core.state import ChainFacts, SeenContribution, TaskState
+from fairgrid.pool.core.task_facts import ChainFacts, SeenContribution
+from fairgrid.pool.core.task_state import TaskState
 from fairgrid.protocol.trust import FRESH_WEIGHT, exact_weight
 from fairgrid.protocol.views import Task as TaskView
 from fairgrid.protocol.views import TaskStatus

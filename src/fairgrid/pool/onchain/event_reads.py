@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fairgrid.chain.interface import Chain, ChainEvent
-from fairgrid.pool.core.state import TaskState
+from fairgrid.pool.core.task_state import TaskState
 from fairgrid.protocol.trust import FRESH_WEIGHT, exact_weight, worker_weight
 from fairgrid.protocol.views import Contribution, Task
 

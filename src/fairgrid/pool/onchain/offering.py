@@ -10,7 +10,7 @@ import structlog
 
 from fairgrid.errors import ServiceError
 from fairgrid.market.client import MarketClient, PublishedOrder
-from fairgrid.pool.core.state import PoolIdentity
+from fairgrid.pool.core.identity import PoolIdentity
 from fairgrid.pool.processes.pool_file import Offer
 from fairgrid.protocol.hexes import ZERO32
 from fairgrid.protocol.orders import WorkerpoolOrder

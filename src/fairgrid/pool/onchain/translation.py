@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from fairgrid.chain.interface import ChainEvent
+from fairgrid.pool.core.deal_terms import DealTerms
 from fairgrid.pool.core.events import (
     ConsensusReached,
     ContributionMined,
@@ -18,7 +19,6 @@ from fairgrid.pool.core.events import (
     TaskSettledAtOnce,
 )
 from fairgrid.pool.core.matching import NO_REQUIREMENTS, Requirements
-from fairgrid.pool.core.state import DealTerms
 from fairgrid.pool.onchain.event_reads import EventReads
 from fairgrid.protocol.ids import result_hash
 from fairgrid.protocol.runs import run_digest

@@ -20,9 +20,10 @@ from fairgrid.pool.core.events import (
     RunOpened,
     Tick,
 )
+from fairgrid.pool.core.identity import PoolIdentity
 from fairgrid.pool.core.matching import Requirements
 from fairgrid.pool.core.policy import Policy
-from fairgrid.pool.core.state import PoolIdentity, TaskState
+from fairgrid.pool.core.task_state import TaskState
 from fairgrid.pool.onchain.comparison import Comparison
 from fairgrid.pool.onchain.event_reads import EventReads, read_for
 from fairgrid.pool.onchain.translation import RUN_AT_ONCE, event_of, is_readable, joined, run_settled, terms_of, unit_of

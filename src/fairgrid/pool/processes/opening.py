@@ -25,8 +25,8 @@ from fairgrid.pool.administration.operations import Operations
 from fairgrid.pool.administration.operator_access import OperatorAccess
 from fairgrid.pool.administration.operator_client import Reach, note_reach
 from fairgrid.pool.app import pool_application
+from fairgrid.pool.core.identity import PoolIdentity
 from fairgrid.pool.core.policy import Policy
-from fairgrid.pool.core.state import PoolIdentity
 from fairgrid.pool.observability.meter import PoolMeter
 from fairgrid.pool.onchain.offering import OfferKeeper
 from fairgrid.pool.onchain.ownership import check_ownership

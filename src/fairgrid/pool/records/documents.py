@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from fairgrid.pool.core.deal_terms import DealTerms
 from fairgrid.pool.core.events import Event
 from fairgrid.pool.core.instructions import (
     ChainInstruction,
@@ -22,7 +23,7 @@ from fairgrid.pool.core.instructions import (
     SplitRun,
 )
 from fairgrid.pool.core.standing import Standing
-from fairgrid.pool.core.state import DealTerms, StoryLine, TaskState
+from fairgrid.pool.core.task_state import StoryLine, TaskState
 
 __all__ = [
     "TASK_FIELDS",

@@ -12,8 +12,9 @@ from bisect import bisect_left
 from collections import OrderedDict
 
 from fairgrid.pool.core.bags import first_line
+from fairgrid.pool.core.deal_terms import Bag
 from fairgrid.pool.core.machine import PoolMachine
-from fairgrid.pool.core.state import Bag, StoryLine, TaskState
+from fairgrid.pool.core.task_state import StoryLine, TaskState
 from fairgrid.protocol.ids import task_id as id_of_task
 
 __all__ = ["TaskFinder"]

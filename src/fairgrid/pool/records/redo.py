@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from fairgrid.pool.core.state import DealTerms, StoryLine
+from fairgrid.pool.core.deal_terms import DealTerms
+from fairgrid.pool.core.task_state import StoryLine
 from fairgrid.pool.records import documents
 from fairgrid.pool.records.rows import TaskRow
 

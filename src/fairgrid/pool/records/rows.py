@@ -10,10 +10,11 @@ from msgspec import Struct
 
 from fairgrid.chain.interface import SignedTransaction
 from fairgrid.pool.core.accounts import Account, Correction
+from fairgrid.pool.core.deal_terms import Bag, DealTerms
 from fairgrid.pool.core.events import Event
 from fairgrid.pool.core.instructions import ChainInstruction, Instruction
 from fairgrid.pool.core.standing import Standing
-from fairgrid.pool.core.state import Bag, DealTerms, StoryLine, TaskState
+from fairgrid.pool.core.task_state import StoryLine, TaskState
 from fairgrid.pool.records import documents
 
 __all__ = ["BagRow", "Commit", "EffectStatus", "StoredEffect", "StoredTask", "TaskRow"]

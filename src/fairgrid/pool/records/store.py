@@ -15,8 +15,10 @@ from sqlalchemy import Connection, Engine
 from fairgrid.chain.interface import SignedTransaction
 from fairgrid.errors import UsageError
 from fairgrid.pool.core.accounts import day_of
+from fairgrid.pool.core.deal_terms import DealTerms
+from fairgrid.pool.core.identity import PoolIdentity
 from fairgrid.pool.core.instructions import PayAuditor
-from fairgrid.pool.core.state import DealTerms, PoolIdentity, StoryLine, TaskState
+from fairgrid.pool.core.task_state import StoryLine, TaskState
 from fairgrid.pool.records import documents, schema
 from fairgrid.pool.records.account_store import AccountKeeper, write_corrections
 from fairgrid.pool.records.archive import PoolArchive

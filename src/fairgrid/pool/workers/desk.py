@@ -14,21 +14,23 @@ from fairgrid.chain.interface import Chain
 from fairgrid.errors import ServiceUnavailable, TransactionFailed
 from fairgrid.pool.administration.access import AccessGate, Role
 from fairgrid.pool.core.events import Event, WorkerFacts, WorkerLost
+from fairgrid.pool.core.identity import PoolIdentity
 from fairgrid.pool.core.instructions import WorkerInstruction
 from fairgrid.pool.core.machine import PoolMachine
 from fairgrid.pool.core.phases import ReplicaPhase
 from fairgrid.pool.core.policy import Policy
 from fairgrid.pool.core.sponsoring import Newcomer
 from fairgrid.pool.core.spot_checks import Verdict
-from fairgrid.pool.core.state import PoolIdentity, WorkerState
 from fairgrid.pool.core.why import why
+from fairgrid.pool.core.worker_state import WorkerState
 from fairgrid.pool.jobs.live import LiveBoard
 from fairgrid.pool.onchain.sponsor import Sponsor
 from fairgrid.pool.records.store import PoolStore
 from fairgrid.pool.workers.interface import Session
 from fairgrid.pool.workers.letters import letter_of
+from fairgrid.pool.workers.returning import Absences, Return
 from fairgrid.pool.workers.speed_tests import SpeedTests
-from fairgrid.protocol import wire
+from fairgrid.protocol import pool_messages
 from fairgrid.protocol.views import RoleAccount
 from fairgrid.seams.clock import Clock
 from fairgrid.seams.http import one_line
@@ -78,6 +80,7 @@ class WorkerDesk(abc.ABC):
         self._await_stake: set[str] = set()
         """Workers whose stake is on its way: they can take work as soon as it is there."""
         self.refusals: Counter[str] = Counter()
+        self._absences = Absences(clock.now())
         self.live = LiveBoard(holds=self._speaks_for, now=clock.now)
         self._speed_tests = SpeedTests(
             every_s=policy.spot_check_every_s,
@@ -122,7 +125,7 @@ class WorkerDesk(abc.ABC):
     def has_room(self) -> bool:
         return len(self._sessions) < self.policy.max_workers
 
-    def send_to(self, worker: str, message: wire.PoolMessage) -> None:
+    def send_to(self, worker: str, message: pool_messages.PoolMessage) -> None:
         """Send a message to a worker; dropped when it is not connected."""
         session = self._sessions.get(worker)
         if session is not None:
@@ -157,12 +160,12 @@ class WorkerDesk(abc.ABC):
         replica = task.replica_of(worker)
         return replica is not None and replica.phase is ReplicaPhase.LEASED
 
-    def why(self, worker: str) -> wire.Why:
+    def why(self, worker: str) -> pool_messages.Why:
         """Which rules of this pool keep work from a connected worker."""
         state = self.machine.workers.get(worker)
         if state is None:
             text = "The pool has not taken this worker in yet."
-            return wire.Why(waiting_tasks=0, reasons=(wire.WhyReason("joined", False, text),))
+            return pool_messages.Why(waiting_tasks=0, reasons=(pool_messages.WhyReason("joined", False, text),))
         answer = why(
             state,
             self.machine.tasks.values(),
@@ -175,11 +178,13 @@ class WorkerDesk(abc.ABC):
         verdict = self.spot_verdicts.get(worker)
         if verdict is None:
             return answer
-        return replace(answer, reasons=(*answer.reasons, wire.WhyReason("benchmark", verdict.passed, verdict.text)))
+        return replace(
+            answer, reasons=(*answer.reasons, pool_messages.WhyReason("benchmark", verdict.passed, verdict.text))
+        )
 
-    async def sponsor(self, session: Session, agreement: str, *, repays: bool) -> wire.Sponsored:
+    async def sponsor(self, session: Session, agreement: str, *, repays: bool) -> pool_messages.Sponsored:
         if self._sponsor is None:
-            return wire.Sponsored(stake_nrlc=0, coins_wei=0, reason="This pool does not sponsor newcomers.")
+            return pool_messages.Sponsored(stake_nrlc=0, coins_wei=0, reason="This pool does not sponsor newcomers.")
         account = await self._chain.view_account(session.worker)
         newcomer = Newcomer(
             worker=session.worker,
@@ -194,13 +199,13 @@ class WorkerDesk(abc.ABC):
         )
         grant, reason = await self._sponsor.help(newcomer)
         if grant is None:
-            return wire.Sponsored(stake_nrlc=0, coins_wei=0, reason=reason)
+            return pool_messages.Sponsored(stake_nrlc=0, coins_wei=0, reason=reason)
         if grant.stake_nrlc:
             self._await_stake.add(session.worker)
         owes = await self._sponsor.to_repay(session.worker) if repays else None
         if owes is None:
-            return wire.Sponsored(stake_nrlc=grant.stake_nrlc, coins_wei=grant.coins_wei, reason=reason)
-        return wire.Sponsored(
+            return pool_messages.Sponsored(stake_nrlc=grant.stake_nrlc, coins_wei=grant.coins_wei, reason=reason)
+        return pool_messages.Sponsored(
             stake_nrlc=grant.stake_nrlc,
             coins_wei=grant.coins_wei,
             reason=reason,
@@ -242,6 +247,9 @@ class WorkerDesk(abc.ABC):
     def detach(self, session: Session) -> None:
         if self._sessions.get(session.worker) is session:
             del self._sessions[session.worker]
+            known = self.machine.workers.get(session.worker)
+            if known is not None:
+                self._absences.lost(known.owner, known.weight, self._clock.now())
             self._speed_tests.forget(session.worker)
             self.feed(WorkerLost(session.worker))
 
@@ -257,6 +265,10 @@ class WorkerDesk(abc.ABC):
                 if known is None or worker.weight < known.weight:
                     lightest[worker.owner] = worker
         return lightest
+
+    def returning(self) -> Return:
+        """Who is not connected, and may be soon."""
+        return self._absences.expected(self.owners(), self._clock.now())
 
     # --- what keeps it current ---------------------------------------------------------------------------------------
 

@@ -12,10 +12,10 @@ from fairgrid.errors import OrderError, ServiceError
 from fairgrid.pool.core.events import (
     WorkerJoined,
 )
-from fairgrid.pool.core.state import PoolIdentity
+from fairgrid.pool.core.identity import PoolIdentity
 from fairgrid.pool.workers.frames import TurnedAway, decode_frame, receive_frame
 from fairgrid.pool.workers.interface import Desk, Session
-from fairgrid.protocol import wire
+from fairgrid.protocol import pool_messages, wire, worker_messages
 from fairgrid.protocol.hexes import checksum
 from fairgrid.protocol.machine import Machine, machine_message
 from fairgrid.protocol.seals import challenge_message, recover_message_signer, recover_typed_data_signer
@@ -38,7 +38,7 @@ async def enrol_worker(desk: Desk, socket: WebSocket) -> tuple[Session, WorkerJo
     nonce = "0x" + secrets.token_hex(32)
     await socket.send_text(
         wire.encode(
-            wire.Challenge(
+            pool_messages.Challenge(
                 nonce=nonce,
                 chain_id=identity.chain_id,
                 hub=identity.hub,
@@ -52,7 +52,7 @@ async def enrol_worker(desk: Desk, socket: WebSocket) -> tuple[Session, WorkerJo
             enrol = decode_frame(await receive_frame(socket))
     except TimeoutError:
         raise TurnedAway(f"No enrolment within {_ENROL_WITHIN_S:.0f} s of the challenge.", "late") from None
-    if not isinstance(enrol, wire.Enrol):
+    if not isinstance(enrol, worker_messages.Enrol):
         raise TurnedAway(f"The first message must be 'enrol', not {enrol.kind!r}.", "schema")
     if enrol.version != wire.PROTOCOL_VERSION:
         raise TurnedAway(
@@ -90,14 +90,14 @@ async def enrol_worker(desk: Desk, socket: WebSocket) -> tuple[Session, WorkerJo
         fast=enrol.fast is True,
         settles=enrol.settles is True,
     )
-    await socket.send_text(wire.encode(wire.Welcome(heartbeat_s=desk.policy.heartbeat_s, now=desk.now())))
+    await socket.send_text(wire.encode(pool_messages.Welcome(heartbeat_s=desk.policy.heartbeat_s, now=desk.now())))
     benchmark = enrol.machine.benchmark if enrol.machine is not None else None
     network = network_of_ip(host, ipv6_bits=56) or "unknown"
     fuel_per_s = benchmark.fuel_per_s if benchmark is not None else 0
     return Session(worker, owner, key, network, fuel_per_s, enrol.slots), joined
 
 
-async def _checked_identity(desk: Desk, enrol: wire.Enrol, nonce: str) -> tuple[str, str, str]:
+async def _checked_identity(desk: Desk, enrol: worker_messages.Enrol, nonce: str) -> tuple[str, str, str]:
     """Worker, owner and the key that signs for the worker, each proved by a signature."""
     identity = desk.identity
     try:
@@ -137,7 +137,7 @@ async def _check_operator(desk: Desk, worker: str, owner: str, key: str) -> None
         raise TurnedAway(f"The challenge was not signed by the working operator of the role account {worker}.")
 
 
-def _claimed_by(identity: PoolIdentity, enrol: wire.Enrol, machine: Machine, nonce: str) -> str:
+def _claimed_by(identity: PoolIdentity, enrol: worker_messages.Enrol, machine: Machine, nonce: str) -> str:
     message = machine_message(
         identity.chain_id, identity.hub, identity.workerpool, checksum(enrol.worker), nonce, machine
     )

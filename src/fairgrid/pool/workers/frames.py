@@ -8,7 +8,7 @@ import contextlib
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from fairgrid.errors import FairgridError
-from fairgrid.protocol import wire
+from fairgrid.protocol import pool_messages, wire, worker_messages
 
 __all__ = ["TurnedAway", "decode_frame", "receive_frame", "refuse_worker"]
 
@@ -24,7 +24,7 @@ class TurnedAway(Exception):
         super().__init__(text)
 
 
-def decode_frame(text: str) -> wire.WorkerMessage:
+def decode_frame(text: str) -> worker_messages.WorkerMessage:
     """The message in a frame.
 
     Raises:
@@ -56,5 +56,5 @@ async def refuse_worker(socket: WebSocket, reason: str) -> None:
     """Say why and close; who does not read is not waited for."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_LAST_WORD_S):
-            await socket.send_text(wire.encode(wire.Refused(reason=reason[:500])))
+            await socket.send_text(wire.encode(pool_messages.Refused(reason=reason[:500])))
             await socket.close(_POLICY_VIOLATION)

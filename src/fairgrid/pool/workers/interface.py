@@ -10,10 +10,10 @@ from typing import Protocol
 from fairgrid.pool.core.events import (
     Event,
 )
+from fairgrid.pool.core.identity import PoolIdentity
 from fairgrid.pool.core.policy import Policy
-from fairgrid.pool.core.state import PoolIdentity
 from fairgrid.pool.jobs.live import LiveBoard
-from fairgrid.protocol import wire
+from fairgrid.protocol import pool_messages
 from fairgrid.protocol.views import RoleAccount
 
 __all__ = ["Desk", "Session"]
@@ -50,7 +50,7 @@ class Desk(Protocol):
         """True while a worker has something to end here."""
         ...
 
-    def why(self, worker: str) -> wire.Why: ...
+    def why(self, worker: str) -> pool_messages.Why: ...
 
     async def spot_answered(self, worker: str, check_id: str, answer: int) -> None:
         """A worker answered a test of its speed."""
@@ -60,7 +60,7 @@ class Desk(Protocol):
         """Why a private pool does not take this worker; empty if it does."""
         ...
 
-    async def sponsor(self, session: Session, agreement: str, *, repays: bool) -> wire.Sponsored:
+    async def sponsor(self, session: Session, agreement: str, *, repays: bool) -> pool_messages.Sponsored:
         """Help a newcomer, within the policy's caps."""
         ...
 
@@ -100,17 +100,17 @@ class Session:
     fuel_per_s: int = 0
     """What its benchmark claims."""
     slots: int = 1
-    outbox: asyncio.Queue[wire.PoolMessage | None] = field(default_factory=lambda: asyncio.Queue(_OUTBOX))
+    outbox: asyncio.Queue[pool_messages.PoolMessage | None] = field(default_factory=lambda: asyncio.Queue(_OUTBOX))
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     reason: str = ""
-    why: wire.Why | None = None
+    why: pool_messages.Why | None = None
     why_at: float = 0.0
     unwelcome: bool = False
     """It was taken off the pool's list, and ends what it has begun."""
     heard_at: float = 0.0
     """When it spoke last, by the pool's clock."""
 
-    def send(self, message: wire.PoolMessage) -> None:
+    def send(self, message: pool_messages.PoolMessage) -> None:
         try:
             self.outbox.put_nowait(message)
         except asyncio.QueueFull:

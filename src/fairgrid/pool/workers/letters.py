@@ -12,7 +12,7 @@ from fairgrid.pool.core.instructions import (
     SendRevealNotice,
     WorkerInstruction,
 )
-from fairgrid.protocol import wire
+from fairgrid.protocol import pool_messages
 from fairgrid.protocol.hexes import ZERO_ADDRESS
 from fairgrid.protocol.ids import authorisation_message
 from fairgrid.wallet.signer import Signer
@@ -20,11 +20,11 @@ from fairgrid.wallet.signer import Signer
 __all__ = ["letter_of"]
 
 
-def letter_of(instruction: WorkerInstruction, signer: Signer) -> wire.PoolMessage:
+def letter_of(instruction: WorkerInstruction, signer: Signer) -> pool_messages.PoolMessage:
     """The message to the worker; ``signer`` is the scheduler, who signs authorisations."""
     match instruction:
         case SendLease():
-            return wire.Lease(
+            return pool_messages.Lease(
                 lease_id=instruction.lease_id,
                 deal_id=instruction.deal_id,
                 task_id=instruction.task_id,
@@ -36,7 +36,7 @@ def letter_of(instruction: WorkerInstruction, signer: Signer) -> wire.PoolMessag
             )
         case SendAuthorisation():
             message = authorisation_message(instruction.worker, instruction.task_id)
-            return wire.Authorisation(
+            return pool_messages.Authorisation(
                 lease_id=instruction.lease_id,
                 task_id=instruction.task_id,
                 enclave_challenge=ZERO_ADDRESS,
@@ -44,14 +44,16 @@ def letter_of(instruction: WorkerInstruction, signer: Signer) -> wire.PoolMessag
                 fast=instruction.fast or None,
             )
         case SendRevealNotice():
-            return wire.RevealNotice(task_id=instruction.task_id)
+            return pool_messages.RevealNotice(task_id=instruction.task_id)
         case RequestOpening():
-            return wire.OpeningRequest(lease_id=instruction.lease_id, task_id=instruction.task_id)
+            return pool_messages.OpeningRequest(lease_id=instruction.lease_id, task_id=instruction.task_id)
         case RequestUpload():
-            return wire.UploadRequest(
+            return pool_messages.UploadRequest(
                 lease_id=instruction.lease_id, task_id=instruction.task_id, early=instruction.early or None
             )
         case SendAbort():
-            return wire.Abort(lease_id=instruction.lease_id, task_id=instruction.task_id, reason=instruction.reason)
+            return pool_messages.Abort(
+                lease_id=instruction.lease_id, task_id=instruction.task_id, reason=instruction.reason
+            )
         case SendDone():
-            return wire.TaskDone(task_id=instruction.task_id)
+            return pool_messages.TaskDone(task_id=instruction.task_id)

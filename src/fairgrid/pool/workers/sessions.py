@@ -27,7 +27,7 @@ from fairgrid.pool.workers.enrolment import enrol_worker
 from fairgrid.pool.workers.frames import TurnedAway, decode_frame, receive_frame, refuse_worker
 from fairgrid.pool.workers.interface import Desk, Session
 from fairgrid.pool.workers.rates import Bucket
-from fairgrid.protocol import wire
+from fairgrid.protocol import pool_messages, wire, worker_messages
 from fairgrid.protocol.hexes import from_hex
 from fairgrid.protocol.seals import recover_message_signer
 from fairgrid.protocol.sponsorship import agreement_message
@@ -117,52 +117,52 @@ async def _read(desk: Desk, socket: WebSocket, session: Session) -> None:
         await _take(desk, session, decode_frame(text))
 
 
-async def _take(desk: Desk, session: Session, message: wire.WorkerMessage) -> None:
+async def _take(desk: Desk, session: Session, message: worker_messages.WorkerMessage) -> None:
     worker = session.worker
     match message:
-        case wire.Ready():
+        case worker_messages.Ready():
             held = _held(message.held)
             finished = await desk.finished_among([lease.task_id for lease in held])
             desk.feed(WorkerReady(worker, held, message.free_slots, finished))
-        case wire.Heartbeat():
+        case worker_messages.Heartbeat():
             desk.feed(WorkerBeat(worker, _held(message.held), message.free_slots))
-        case wire.CacheReport():
+        case worker_messages.CacheReport():
             desk.feed(WorkerCached(worker, message.tails))
-        case wire.PhaseReport():
+        case worker_messages.PhaseReport():
             desk.feed(PhaseReported(worker, message.lease_id, message.task_id, message.phase))
-        case wire.Seal():
+        case worker_messages.Seal():
             if recover_message_signer(from_hex(message.seal), message.signature) != session.key:
                 raise TurnedAway("A seal was not signed by the worker's key.")
             desk.feed(
                 SealReceived(worker, message.lease_id, message.task_id, message.round, message.seal, message.signature)
             )
-        case wire.Opening():
+        case worker_messages.Opening():
             desk.feed(
                 OpeningReceived(worker, message.lease_id, message.task_id, message.digest, message.salt, message.usage)
             )
-        case wire.Uploaded():
+        case worker_messages.Uploaded():
             digest, salt = message.digest or "", message.salt or ""
             given = (message.lease_id, message.task_id, message.cid, message.callback_data)
             desk.feed(UploadReported(worker, *given, digest=digest if salt else "", salt=salt, usage=message.usage))
-        case wire.LeaseFailed():
+        case worker_messages.LeaseFailed():
             desk.feed(LeaseFailed(worker, message.lease_id, message.task_id, message.reason))
-        case wire.Contributed() | wire.Revealed():
+        case worker_messages.Contributed() | worker_messages.Revealed():
             return  # Only the chain is believed, and it is read anyway.
-        case wire.SponsorRequest():
+        case worker_messages.SponsorRequest():
             await _sponsor(desk, session, message)
-        case wire.SpotAnswer():
+        case worker_messages.SpotAnswer():
             await desk.spot_answered(worker, message.check_id, message.answer)
-        case wire.WhyRequest():
+        case worker_messages.WhyRequest():
             if session.why is None or desk.now() >= session.why_at + _WHY_EVERY_S:
                 session.why, session.why_at = desk.why(worker), desk.now()
             session.send(session.why)
-        case wire.LiveOutput() | wire.Progress() | wire.PartialResult():
+        case worker_messages.LiveOutput() | worker_messages.Progress() | worker_messages.PartialResult():
             desk.live.take(worker, message)
-        case wire.Enrol():
+        case worker_messages.Enrol():
             raise TurnedAway("This worker is enrolled already.", "schema")
 
 
-async def _sponsor(desk: Desk, session: Session, request: wire.SponsorRequest) -> None:
+async def _sponsor(desk: Desk, session: Session, request: worker_messages.SponsorRequest) -> None:
     identity, worker = desk.identity, session.worker
     message = agreement_message(identity.chain_id, identity.hub, identity.workerpool, worker)
     if recover_message_signer(message, request.agreement) != session.key:
@@ -170,9 +170,11 @@ async def _sponsor(desk: Desk, session: Session, request: wire.SponsorRequest) -
     try:
         answer = await desk.sponsor(session, request.agreement, repays=request.repays is True)
     except ServiceError as error:
-        answer = wire.Sponsored(stake_nrlc=0, coins_wei=0, reason=f"The chain does not answer now: {error}"[:500])
+        answer = pool_messages.Sponsored(
+            stake_nrlc=0, coins_wei=0, reason=f"The chain does not answer now: {error}"[:500]
+        )
     session.send(answer)
 
 
-def _held(leases: tuple[wire.HeldLease, ...]) -> tuple[Held, ...]:
+def _held(leases: tuple[worker_messages.HeldLease, ...]) -> tuple[Held, ...]:
     return tuple(Held(lease.lease_id, lease.task_id, lease.phase) for lease in leases)

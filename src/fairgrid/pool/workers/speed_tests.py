@@ -12,7 +12,7 @@ from fairgrid.pool.core.events import Event, SealReceived, WorkerFacts
 from fairgrid.pool.core.machine import PoolMachine
 from fairgrid.pool.core.spot_checks import SpotChecks, Timing, Verdict, implausible
 from fairgrid.pool.workers.interface import Session
-from fairgrid.protocol import wire
+from fairgrid.protocol import pool_messages
 from fairgrid.seams.clock import Clock
 
 __all__ = ["SpeedTests"]
@@ -105,5 +105,5 @@ class SpeedTests:
                 idle = state is not None and state.ready and state.free_slots == state.slots
                 if idle and session.fuel_per_s > 0 and self._checks.due(worker, now):
                     check = self._checks.ask(worker, session.fuel_per_s, now)
-                    session.send(wire.SpotCheck(check_id=check.check_id, seed=check.seed, rounds=check.rounds))
+                    session.send(pool_messages.SpotCheck(check_id=check.check_id, seed=check.seed, rounds=check.rounds))
                     break

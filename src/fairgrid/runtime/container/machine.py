@@ -10,11 +10,12 @@ from typing import Final
 import structlog
 
 from fairgrid.errors import HostFailure
+from fairgrid.protocol.abilities import GVISOR_PREFIX
 from fairgrid.runtime.container.engines import Engine, find_engine
 from fairgrid.runtime.container.gvisor import gvisor_runtime
 from fairgrid.runtime.container.images import ImageStore
 from fairgrid.runtime.container.leftovers import remove_container, sweep
-from fairgrid.runtime.container.runtimes import ARCHITECTURE_OF, GVISOR_PREFIX
+from fairgrid.runtime.container.runtimes import ARCHITECTURE_OF
 from fairgrid.runtime.container.settings import ContainerSettings
 
 __all__ = ["ContainerMachine"]
@@ -28,7 +29,7 @@ class ContainerMachine:
     """Finds the engine when it is first asked for, and sweeps what a killed worker left."""
 
     def __init__(self, runtime_id: str, settings: ContainerSettings, *, folder: Path | None = None) -> None:
-        self._architecture = ARCHITECTURE_OF[runtime_id]
+        self.architecture = ARCHITECTURE_OF[runtime_id]
         self._settings = settings
         self._folder = folder
         self._engine: Engine | None = None
@@ -69,7 +70,7 @@ class ContainerMachine:
     def images(self, engine: Engine) -> ImageStore:
         """The images of the engine."""
         if self._images is None:
-            self._images = ImageStore(engine, self._settings, self._architecture)
+            self._images = ImageStore(engine, self._settings, self.architecture)
         return self._images
 
     async def runtime(self, engine: Engine) -> str:

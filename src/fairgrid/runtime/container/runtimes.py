@@ -7,11 +7,10 @@ from typing import Final
 from fairgrid.protocol.app_types import Level
 from fairgrid.runtime.levels import RuntimeInfo, described
 
-__all__ = ["ARCHITECTURE_OF", "ARCHIVE_SUFFIX", "CONTAINER_RUNTIMES", "GVISOR_PREFIX", "REFERENCE_SUFFIX"]
+__all__ = ["ARCHITECTURE_OF", "ARCHIVE_SUFFIX", "CONTAINER_RUNTIMES", "REFERENCE_SUFFIX"]
 
 ARCHIVE_SUFFIX: Final = ".oci.tar"
 REFERENCE_SUFFIX: Final = ".image.json"
-GVISOR_PREFIX: Final = "oci-gvisor/"
 
 _PROGRAM: Final = "an OCI archive, or an image's digest in a registry"
 

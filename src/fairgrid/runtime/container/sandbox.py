@@ -39,7 +39,7 @@ from fairgrid.runtime.interface import Outcome, SandboxJob, Stop
 from fairgrid.runtime.log_sink import LogSink
 from fairgrid.runtime.network.grant import proxy_environment
 from fairgrid.runtime.removal import remove_tree
-from fairgrid.runtime.suspension import Suspension
+from fairgrid.runtime.suspension import SuspendableSandbox
 from fairgrid.runtime.uninterrupted import settled, to_the_end
 
 __all__ = ["ContainerSandbox"]
@@ -89,29 +89,12 @@ class _Running:
         return [folder for folder in folders if folder.is_dir()]
 
 
-class ContainerSandbox:
+class ContainerSandbox(SuspendableSandbox):
     """Runs images in the containers of one machine."""
 
     def __init__(self, runtime_id: str, machine: ContainerMachine) -> None:
-        self._runtime_id = runtime_id
+        super().__init__(runtime_id)
         self._machine = machine
-        self._suspension = Suspension()
-
-    @property
-    def runtime_id(self) -> str:
-        """Which images it runs, and behind what."""
-        return self._runtime_id
-
-    async def close(self) -> None:
-        """Nothing is kept ready."""
-
-    def suspend(self) -> bool:
-        """Stop the processes of all containers until `resume`."""
-        return self._suspension.suspend()
-
-    def resume(self) -> None:
-        """Let every container go on."""
-        self._suspension.resume()
 
     async def run(self, job: SandboxJob) -> Outcome:
         """Run ``job``; its output folder must be empty and receives files only if the program ends by itself.
@@ -149,7 +132,7 @@ class ContainerSandbox:
             await to_the_end(asyncio.to_thread(remove_tree, scratch))
 
     async def _run_in(self, scratch: Path, engine: Engine, image: ReadyImage, job: SandboxJob) -> Outcome:
-        async with container_network(engine, job.network, is_gvisor=self._machine.is_gvisor) as network:
+        async with container_network(self._machine, engine, job.network) as network:
             outcome = await self._run_joined(scratch, engine, image, job, network)
             return replace(outcome, network_bytes=network.used_bytes)
 
@@ -177,7 +160,7 @@ class ContainerSandbox:
             # gVisor's kernel answers the job's calls itself, and has a list of its own for the machine's.
             seccomp=None if self._machine.is_gvisor else write_profile(engine.folder, has_gpus=bool(job.gpus)),
             is_gvisor=self._machine.is_gvisor,
-            network=network.path,
+            network=network.name,
             gpus=job.gpus,
             volumes=image.volumes,
             variables=environment_file(scratch / "environment", environment),
@@ -295,7 +278,9 @@ class ContainerSandbox:
 
 
 def _group(engine: Engine, name: str, memory_bytes: int) -> JobGroup:
-    return group_around(name, memory_bytes) if engine.owns_groups else SampledGroup(engine, name)
+    if engine.owns_groups:
+        return group_around(name, memory_bytes, parent=engine.group_parent)
+    return SampledGroup(engine, name)
 
 
 def _checkpoint_folder(job: SandboxJob, scratch: Path) -> tuple[Path | None, bool]:

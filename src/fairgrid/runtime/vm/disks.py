@@ -20,7 +20,15 @@ from typing import Final
 from fairgrid.protocol.paths import path_fault
 from fairgrid.runtime.interface import Limits, SandboxJob
 
-__all__ = ["MachineResult", "ResultTooLarge", "out_disk_bytes", "read_out_disk", "write_in_disk", "write_out_disk"]
+__all__ = [
+    "MachineResult",
+    "ResultTooLarge",
+    "is_untouched",
+    "out_disk_bytes",
+    "read_out_disk",
+    "write_in_disk",
+    "write_out_disk",
+]
 
 _BLOCK: Final = 512
 _SECTOR: Final = 1 << 20
@@ -72,6 +80,12 @@ def write_out_disk(path: Path, limits: Limits) -> None:
     """Make the output disk, empty; it takes no room until it is written."""
     with path.open("wb") as file:
         file.truncate(out_disk_bytes(limits))
+
+
+def is_untouched(path: Path) -> bool:
+    """True if the machine wrote nothing where a result begins."""
+    with path.open("rb") as disk:
+        return not any(disk.read(_BLOCK))
 
 
 def read_out_disk(path: Path, limits: Limits, output_folder: Path) -> MachineResult | None:

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
 
+from fairgrid.protocol.abilities import gpu_fault
 from fairgrid.protocol.needs import GpuNeed
-from fairgrid.runtime.catalogue import runtime_info
-from fairgrid.runtime.gpus import GpuDevice, GpuShelf, fitting, gpu_fault
+from fairgrid.runtime.gpus import GpuDevice, GpuShelf, fitting
 from fairgrid.worker.owner.policy import WorkerPolicy
 
 __all__ = ["EngineGpus", "Gpus", "MachineGpus", "NoGpus"]
@@ -98,7 +98,7 @@ class NoGpus:
 
 
 def _refusal(runtime_id: str, need: GpuNeed, given: Sequence[GpuDevice], jobs_each: int) -> str | None:
-    fault = gpu_fault(runtime_info(runtime_id))
+    fault = gpu_fault(runtime_id)
     if fault is not None:
         return fault
     fit = len(fitting(given, need, jobs_each=jobs_each))

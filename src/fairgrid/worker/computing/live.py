@@ -17,7 +17,8 @@ from typing import Final, Literal, Protocol
 
 from fairgrid.errors import FairgridError
 from fairgrid.protocol.archive import write_archive
-from fairgrid.protocol.wire import LiveOutput, PartialRequest, PartialResult, Progress, WorkerMessage
+from fairgrid.protocol.pool_messages import PartialRequest
+from fairgrid.protocol.worker_messages import LiveOutput, PartialResult, Progress, WorkerMessage
 from fairgrid.runtime.removal import remove_tree
 from fairgrid.runtime.watch import JobProgress, JobWatch, read_progress
 from fairgrid.seams.clock import Clock, SystemClock

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from fairgrid.protocol.cid import tail_of
-from fairgrid.protocol.wire import CacheReport, WorkerMessage
+from fairgrid.protocol.worker_messages import CacheReport, WorkerMessage
 
 __all__ = ["MIN_REPORTED_BYTES", "CacheReporter"]
 

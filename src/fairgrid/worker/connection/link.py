@@ -23,22 +23,10 @@ from fairgrid.errors import UsageError
 from fairgrid.pool.client import pool_urls
 from fairgrid.protocol.hexes import checksum
 from fairgrid.protocol.machine import Machine, machine_message
+from fairgrid.protocol.pool_messages import Challenge, PoolMessage, Refused, Welcome
 from fairgrid.protocol.seals import challenge_message
-from fairgrid.protocol.wire import (
-    MAX_FRAME_BYTES,
-    PROTOCOL_VERSION,
-    Challenge,
-    Enrol,
-    Heartbeat,
-    HeldLease,
-    PoolMessage,
-    ProtocolViolation,
-    Refused,
-    Welcome,
-    WorkerMessage,
-    decode_pool_message,
-    encode,
-)
+from fairgrid.protocol.wire import MAX_FRAME_BYTES, PROTOCOL_VERSION, ProtocolViolation, decode_pool_message, encode
+from fairgrid.protocol.worker_messages import Enrol, Heartbeat, HeldLease, WorkerMessage
 from fairgrid.seams.clock import Clock
 from fairgrid.wallet.signer import Signer
 from fairgrid.worker.connection.understood import Understood

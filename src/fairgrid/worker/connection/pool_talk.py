@@ -14,18 +14,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from fairgrid.chain.interface import Chain
 from fairgrid.errors import FairgridError, ServiceUnavailable
+from fairgrid.protocol.pool_messages import Lease, PartialRequest, PoolMessage, Sponsored, SpotCheck, Why
 from fairgrid.protocol.sponsorship import agreement_message
-from fairgrid.protocol.wire import (
+from fairgrid.protocol.worker_messages import (
     HeldLease,
-    Lease,
-    PartialRequest,
     PartialResult,
-    PoolMessage,
-    Sponsored,
     SponsorRequest,
     SpotAnswer,
-    SpotCheck,
-    Why,
     WhyRequest,
     WorkerMessage,
 )

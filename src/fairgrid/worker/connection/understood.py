@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import structlog
 
-from fairgrid.protocol import wire
-from fairgrid.protocol.wire import WorkerMessage
+from fairgrid.protocol import worker_messages
+from fairgrid.protocol.worker_messages import WorkerMessage
 from fairgrid.seams.clock import Clock
 
 __all__ = ["Understood"]
@@ -107,4 +107,6 @@ def _optional_fields(kind: str) -> tuple[str, ...]:
     return tuple(field.name for field in fields(found) if field.default is None and field.default is not MISSING)
 
 
-_CLASSES: Final = {found.__dataclass_fields__["kind"].default: found for found in wire.WorkerMessage.__args__}
+_CLASSES: Final = {
+    found.__dataclass_fields__["kind"].default: found for found in worker_messages.WorkerMessage.__args__
+}

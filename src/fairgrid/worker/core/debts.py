@@ -13,7 +13,7 @@ from typing import Final
 
 from fairgrid.chain.interface import ChainEvent, Receipt
 from fairgrid.protocol.hexes import ZERO_ADDRESS
-from fairgrid.protocol.wire import Sponsored
+from fairgrid.protocol.pool_messages import Sponsored
 
 __all__ = ["MOST_PAYMENTS", "Debt", "Repay", "fault_of_claim", "given_by", "next_payment", "verified"]
 

@@ -19,8 +19,8 @@ from typing import Final
 from fairgrid.chain.interface import SignedTransaction
 from fairgrid.protocol.runs import unit_id, units_of
 from fairgrid.protocol.usage import NO_USAGE, Usage
-from fairgrid.protocol.wire import HeldLease
-from fairgrid.protocol.wire import Phase as WirePhase
+from fairgrid.protocol.wire_fields import Phase as WirePhase
+from fairgrid.protocol.worker_messages import HeldLease
 
 __all__ = ["TRANSITIONS", "WORKING", "HeldTask", "InvalidTransition", "Phase", "Step", "moved"]
 

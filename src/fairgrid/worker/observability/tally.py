@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from fairgrid.protocol.wire import Lease
+from fairgrid.protocol.pool_messages import Lease
 from fairgrid.worker.core import events as ev
 from fairgrid.worker.records.store import Finished
 

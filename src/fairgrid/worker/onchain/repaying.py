@@ -21,7 +21,7 @@ from fairgrid.chain.interface import Chain, ChainEvent, SignedTransaction
 from fairgrid.chain.sender import NonceTaken
 from fairgrid.errors import FairgridError, FundsError, ServiceUnavailable, TransactionFailed
 from fairgrid.protocol.hexes import checksum
-from fairgrid.protocol.wire import Sponsored
+from fairgrid.protocol.pool_messages import Sponsored
 from fairgrid.seams.clock import Clock
 from fairgrid.wallet.signer import Signer
 from fairgrid.worker.core.debts import MOST_PAYMENTS, Debt, Repay, fault_of_claim, given_by, next_payment, verified

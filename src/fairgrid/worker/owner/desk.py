@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any, Protocol
 
 from fairgrid.errors import UsageError
-from fairgrid.protocol.wire import Why
+from fairgrid.protocol.pool_messages import Why
 from fairgrid.seams.clock import Clock
 from fairgrid.worker.owner.availability import Rule
 from fairgrid.worker.owner.heed import Heed

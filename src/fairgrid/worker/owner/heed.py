@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from fairgrid.protocol.wire import Lease
+from fairgrid.protocol.pool_messages import Lease
 from fairgrid.seams.clock import Clock
 from fairgrid.worker.owner.owner_watch import OwnerWatch
 

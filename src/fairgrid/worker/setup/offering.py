@@ -13,18 +13,19 @@ from typing import Final
 import structlog
 
 from fairgrid.errors import HostFailure
+from fairgrid.protocol.abilities import gpu_fault
 from fairgrid.runtime.catalogue import CATALOGUE
 from fairgrid.runtime.container.gpus import machine_fault
 from fairgrid.runtime.engines.node import NodeFacts, gpu_lines
 from fairgrid.runtime.engines.opening import opened_engine
 from fairgrid.runtime.engines.sandbox import EngineSandbox
 from fairgrid.runtime.engines.trial import tried_on
-from fairgrid.runtime.gpus import GpuDevice, devices_in, gpu_fault
+from fairgrid.runtime.gpus import GpuDevice, devices_in
 from fairgrid.runtime.levels import Probe, RuntimeInfo, RuntimeProvider
 from fairgrid.runtime.providers import probe_all
 from fairgrid.worker.computing.cells import CellBook
 from fairgrid.worker.computing.gpus import EngineGpus, Gpus, MachineGpus, NoGpus
-from fairgrid.worker.computing.work import LocalRuntime
+from fairgrid.worker.computing.running import LocalRuntime
 from fairgrid.worker.owner.policy import WorkerPolicy
 from fairgrid.worker.setup.containers import container_settings
 
@@ -98,7 +99,8 @@ async def offered(
         probes = {name: probe for name, (_, probe) in tried.items()}
         working = _working(infos, probes, "this machine")
         lines = await asyncio.to_thread(gpu_lines)
-        fault = await machine_fault(containers) if lines and any(gpu_fault(info) is None for info in working) else ""
+        passes = any(gpu_fault(info.runtime_id) is None for info in working)
+        fault = await machine_fault(containers) if lines and passes else ""
         devices = _passable(working, lines, fault or "", "this machine")
         ready = policy.ready_jobs if policy.ready_jobs is not None else min(policy.slots or slots, _MOST_READY)
         async with AsyncExitStack() as stack:
@@ -163,7 +165,7 @@ def _passable(infos: Sequence[RuntimeInfo], lines: str, fault: str, where: str) 
         if lines:
             _log.warning("no graphics processors are offered", at=where, reason=f"nvidia-smi says {lines[:200]!r}")
         return ()
-    faults = [gpu_fault(info) for info in infos]
+    faults = [gpu_fault(info.runtime_id) for info in infos]
     if all(faults):
         fault = "none of the allowed runtimes passes devices: allow the level container"
     if fault:
