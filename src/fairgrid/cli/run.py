@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
@@ -18,7 +19,8 @@ from fairgrid.cli.burst import FinishedRun, run_split
 from fairgrid.cli.live import live_progress
 from fairgrid.cli.output import console, emit_json, rlc, run_async
 from fairgrid.cli.run_report import FinishedTask, report
-from fairgrid.cli.shared_options import JsonOption, KeyFolderOption, LocalFolderOption
+from fairgrid.cli.shared_options import JsonOption, KeyFolderOption, LocalFolderOption, read_address
+from fairgrid.client.apps.fetching import fetch_app
 from fairgrid.client.burst import RULES_NAME, load_burst_rules
 from fairgrid.client.client import Client, LaneWish, TrustWish
 from fairgrid.client.dependencies import parse_dependency
@@ -41,14 +43,21 @@ __all__ = ["app", "connected"]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
+_DEFAULT_MEMORY: Final = 1 << 30
+
 OutOption = Annotated[Path | None, typer.Option("--out", help="Folder for the result. Default: results/<deal>.")]
 
 
 @app.command()
 def run(
     script: Annotated[
-        Path, typer.Argument(help="The program, a Python file for one. It reads $IEXEC_IN and writes $IEXEC_OUT.")
-    ],
+        Path | None,
+        typer.Argument(help="The program, a Python file for one. It reads $IEXEC_IN and writes $IEXEC_OUT."),
+    ] = None,
+    published: Annotated[
+        str | None,
+        typer.Option("--app", metavar="ADDRESS", help="Instead of a program: an app that somebody published."),
+    ] = None,
     inputs: Annotated[
         list[Path] | None, typer.Option("--input", help="A file that the script needs; may be given again.")
     ] = None,
@@ -75,7 +84,9 @@ def run(
         int | None,
         typer.Option("--fuel", min=1, help="Limit of work, in units of fuel. Default: 10^9 a second of its category."),
     ] = None,
-    memory: Annotated[str, typer.Option("--memory", help="Limit of memory, e.g. 512M or 2G.")] = "1G",
+    memory: Annotated[
+        str | None, typer.Option("--memory", help="Limit of memory, e.g. 512M or 2G. Default: 1G, or the app's own.")
+    ] = None,
     output_limit: Annotated[str, typer.Option("--output-limit", help="Limit of all output files, e.g. 64M.")] = "256M",
     gpus: Annotated[
         str | None,
@@ -155,30 +166,50 @@ def run(
     fairgrid run my_script.py --input data.csv --arg 42 --trust 0.99 --out results
 
     fairgrid run my_script.py --each arguments.txt --out results
+
+    fairgrid run --app 0x5FbDB2315678afecb367f032d93F642f64180aa3 --input data.csv
     """
-    runtime_id = runtime or runtime_for_program(script).runtime_id
-    job = Job.from_files(
-        script,
-        with_companions(runtime_id, script, inputs or []),
-        arguments or [],
-        runtime_id=runtime_id,
-        fuel=fuel,
-        memory_bytes=parse_size(memory, "--memory"),
-        output_bytes=parse_size(output_limit, "--output-limit"),
-        checkpoint=checkpoint,
-    )
-    job = job.connecting_to([*([ANYWHERE] if network else []), *(reach or [])])
-    job = replace(job, canonicaliser=tuple(read_rule(text) for text in canonical or []))
-    job = job.needing(parse_gpus(gpus) if gpus is not None else None)
-    if each is not None or tasks is not None:
-        job = job.as_bag(read_items(each) if each is not None else (), tasks=tasks)
+    if (script is None) is (published is None):
+        raise UsageError("Name either a program or, with --app, the address of a published app.")
+    if published is not None and runtime is not None:
+        raise UsageError("A published app says itself what it runs in: leave --runtime out.")
+    app_address = read_address(published) if published is not None else ""
+
+    def job_of(program: Path, files: Sequence[Path], runtime_id: str, memory_bytes: int) -> Job:
+        job = Job.from_files(
+            program,
+            files,
+            arguments or [],
+            runtime_id=runtime_id,
+            fuel=fuel,
+            memory_bytes=parse_size(memory, "--memory") if memory is not None else memory_bytes,
+            output_bytes=parse_size(output_limit, "--output-limit"),
+            checkpoint=checkpoint,
+        )
+        job = job.connecting_to([*([ANYWHERE] if network else []), *(reach or [])])
+        job = replace(job, canonicaliser=tuple(read_rule(text) for text in canonical or []), app=app_address)
+        job = job.needing(parse_gpus(gpus) if gpus is not None else None)
+        if each is not None or tasks is not None:
+            job = job.as_bag(read_items(each) if each is not None else (), tasks=tasks)
+        return job
+
+    own: Job | None = None
+    if script is not None:
+        runtime_id = runtime or runtime_for_program(script).runtime_id
+        own = job_of(script, with_companions(runtime_id, script, inputs or []), runtime_id, _DEFAULT_MEMORY)
+    place = directory or default_directory()
     wish = TrustWish(trust, workers_at_least)
     screen = console()
-    rules = load_burst_rules(burst_rules or (directory or default_directory()) / RULES_NAME) if burst else None
+    rules = load_burst_rules(burst_rules or place / RULES_NAME) if burst else None
 
     async def main() -> FinishedTask | FinishedBag | FinishedRun:
         started = time.monotonic()
         async with connected(directory, key_folder) as client:
+            job = own
+            if job is None:
+                fetched = await fetch_app(client.chain, client.storage, app_address, place / "apps")
+                files = [*fetched.inputs, *(inputs or [])]
+                job = job_of(fetched.program, files, fetched.document.runtime, fetched.document.memory_bytes)
             with live_progress(screen) as on_progress:
                 if rules is not None:
                     needed = [parse_dependency(text, client.journal) for text in after or []]

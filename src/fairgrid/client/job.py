@@ -111,6 +111,8 @@ class Job:
     """Hosts that it connects to (`fairgrid.protocol.network`); empty: no network."""
     gpus: GpuNeed | None = None
     """Graphics processors that each task needs."""
+    app: str = ""
+    """Address of the published app whose program it is; empty: a program of one's own, in its runtime."""
 
     def __post_init__(self) -> None:
         """A job that no machine could ever compute is not made: a pool would lease it to nobody.

@@ -19,6 +19,7 @@ import structlog
 from fairgrid.chain.interface import Chain
 from fairgrid.errors import HostFailure, ManifestError, VerificationError
 from fairgrid.protocol.abilities import level_fault
+from fairgrid.protocol.app_document import program_fault
 from fairgrid.protocol.app_types import APP_TYPES, Level
 from fairgrid.protocol.archive import write_archive
 from fairgrid.protocol.digest import tree_digest_of_folder
@@ -39,6 +40,7 @@ from fairgrid.worker.computing.gpus import Gpus, NoGpus
 from fairgrid.worker.computing.inputs import ContentSource, InputCache
 from fairgrid.worker.computing.live import LiveJobs
 from fairgrid.worker.computing.misbehave import Misbehaviour, flip_byte, flip_last_byte
+from fairgrid.worker.computing.published import PublishedApps
 from fairgrid.worker.computing.run_work import RunWork
 from fairgrid.worker.connection.cache_report import MIN_REPORTED_BYTES
 from fairgrid.worker.core.events import Computed
@@ -133,6 +135,7 @@ class LocalWork:
             tally=self._tally,
         )
         self._apps = KnownApps(chain)
+        self._published = PublishedApps(self._cache)
         self._slots = slots
         self._permits = slots
         self._checkpoints = folder / CHECKPOINT_FOLDER
@@ -154,7 +157,11 @@ class LocalWork:
         """Why the deal's app is not run here; None when it is. Reads the app from the chain."""
         app = await self._apps.at(deal.app.pointer)
         installed = {name: (found.app_type, found.cid, found.sha256) for name, found in self._runtimes.items()}
-        refusal = refusal_of_app(self._policy(), app, installed)
+        try:
+            document = await self._published.document_of(app)
+        except ManifestError as error:
+            return str(error)
+        refusal = refusal_of_app(self._policy(), app, installed, document)
         if refusal is None and manifest_cid_of_params(deal.params) is None:
             return "The deal's params do not name a manifest: they are not those of a job of this app."
         return refusal
@@ -177,8 +184,12 @@ class LocalWork:
         data = await self._manifest_of(deal)
         manifest = await asyncio.to_thread(parse_manifest, data)
         app = await self._apps.at(deal.app.pointer)
-        if manifest.runtime != app.name:
+        document = await self._published.document_of(app)
+        if document is None and manifest.runtime != app.name:
             raise ManifestError(f"The manifest asks for runtime {manifest.runtime!r}, its app is {app.name!r}.")
+        fault = None if document is None else await asyncio.to_thread(program_fault, document, manifest)
+        if fault is not None:
+            raise ManifestError(fault)
         policy = self._policy()
         refusal = level_fault(manifest.runtime, manifest.needs.level)
         refusal = refusal or refusal_of_memory(policy, manifest.resources.memory_bytes, policy.slots or self._slots)
