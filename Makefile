@@ -7,13 +7,14 @@ WORKERS ?= auto
 # A test has 60 s; a machine that others share may need more, so the whole suite is more patient.
 TEST_TIMEOUT ?= 240
 
-.PHONY: help system-deps demo test check format lock contracts mutants bench gas clean
+.PHONY: help system-deps demo test check docs format lock contracts mutants bench gas clean
 
 help:
 	@echo "make demo       install what is needed and run a real job end to end on a local network"
 	@echo "make test       run the tests (sets itself up)"
 	@echo "make system-deps  install Debian packages that optional levels, engines and tests use (root; nothing else needs it)"
 	@echo "make check      ruff, mypy --strict, import rules, contracts as committed"
+	@echo "make docs       build the documentation as a site in site/, strictly"
 	@echo "make contracts  compile the contracts anew into the package"
 	@echo "make mutants    break contracts and model on purpose; a named test must notice each"
 	@echo "make bench      measure the phases of one task"
@@ -56,6 +57,10 @@ check: $(VENV)/.dev
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/compile_contracts.py --check
 
+docs: $(VENV)/.dev
+	$(BIN)/mkdocs build -q
+	@echo "The site is in site/; \`$(BIN)/python -m http.server -d site\` serves it."
+
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -79,4 +84,4 @@ lock: $(VENV)/.bootstrap
 	$(UV) compile -q --universal --generate-hashes --no-header --python-version 3.11 --group bench -c requirements/runtime.txt pyproject.toml -o requirements/bench.txt
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .hypothesis

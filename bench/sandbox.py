@@ -29,10 +29,10 @@ from fairgrid.runtime.catalogue import CATALOGUE
 from fairgrid.runtime.container.engines import Engine, find_engine
 from fairgrid.runtime.container.image_check import read_head
 from fairgrid.runtime.container.image_files import ArchiveFiles
-from fairgrid.runtime.container.nothing_image import write_nothing_image
 from fairgrid.runtime.container.provider import provider
 from fairgrid.runtime.container.runtimes import ARCHITECTURE_OF
 from fairgrid.runtime.container.settings import ContainerSettings
+from fairgrid.runtime.container.small_images import write_nothing_image
 from fairgrid.runtime.interface import Limits, Outcome, Sandbox, SandboxJob, Stop
 from fairgrid.runtime.process.bubblewrap import find_bubblewrap
 from fairgrid.runtime.process.provider import provider as native_provider

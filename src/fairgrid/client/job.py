@@ -22,7 +22,8 @@ from fairgrid.protocol.network import destination
 from fairgrid.protocol.paths import path_fault
 from fairgrid.runtime.catalogue import runtime_info
 from fairgrid.runtime.interface import Sandbox
-from fairgrid.runtime.job import JobResult, TaskContext, run_job
+from fairgrid.runtime.job import TaskContext, run_job
+from fairgrid.runtime.job_result import JobResult
 from fairgrid.runtime.program_check import check_program
 from fairgrid.storage.client import StorageClient
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fairgrid.errors import HostFailure
-from fairgrid.runtime.container.commands import Plan, run_command
+from fairgrid.runtime.container.commands import Plan, run_command, waiting_command
 from fairgrid.runtime.container.engines import Engine, EngineKind
 from fairgrid.runtime.container.gpus import gpu_variables, passing_fault
 from fairgrid.runtime.interface import Limits
@@ -86,12 +85,20 @@ def test_an_engine_that_was_not_told_of_the_cards_says_how_to_tell_it(
 
 
 def test_a_network_is_there_only_for_a_job_that_may_and_never_the_machines_own() -> None:
-    plan = replace(PLAN, network="/proc/5/fd/7")
-    assert values(run_command(PODMAN, plan), "--network") == ["ns:/proc/5/fd/7"]
-    assert values(run_command(PODMAN, plan), "--dns") == ["none"]
+    own, shared = replace(PLAN, network="ns:/proc/5/fd/7"), replace(PLAN, network="container:waits")
+    assert values(run_command(PODMAN, own), "--network") == ["ns:/proc/5/fd/7"]
+    assert values(run_command(PODMAN, own), "--dns") == ["none"]
+    assert values(run_command(DOCKER, shared), "--network") == ["container:waits"]
+    # docker refuses both beside another container's network: they are that one's.
+    assert values(run_command(DOCKER, shared), "--hostname") == values(run_command(DOCKER, shared), "--dns") == []
     assert values(run_command(PODMAN, PLAN), "--network") == values(run_command(DOCKER, PLAN), "--network") == ["none"]
-    with pytest.raises(HostFailure, match="docker joins no network"):
-        run_command(DOCKER, plan)
+
+
+def test_the_container_that_holds_a_network_of_dockers_has_nothing_and_may_do_nothing() -> None:
+    command = waiting_command(DOCKER, "waits", "ab" * 32)
+    assert values(command, "--network") == ["none"] and values(command, "--dns") == ["127.0.0.1"]
+    assert values(command, "--cap-drop") == ["ALL"] and values(command, "--user") == ["65534:65534"]
+    assert "--read-only" in command and command[-1] == "ab" * 32 and values(command, "--name") == ["waits"]
 
 
 def test_an_entry_point_of_several_words_replaces_the_images() -> None:

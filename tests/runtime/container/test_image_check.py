@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from fairgrid.errors import ManifestError
 from fairgrid.runtime.container.image_check import Image, ImageLimits, check_image
 from fairgrid.runtime.container.image_files import ArchiveFiles
-from fairgrid.runtime.container.nothing_image import write_nothing_image
 from fairgrid.runtime.container.oci_writer import ImageFile, RunConfig, files_of_folder, write_archive
+from fairgrid.runtime.container.small_images import write_nothing_image
 
 GZIPPED = "application/vnd.oci.image.layer.v1.tar+gzip"
 

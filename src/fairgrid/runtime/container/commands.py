@@ -6,14 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from fairgrid.errors import HostFailure
 from fairgrid.runtime.container.engines import Engine, EngineKind
 from fairgrid.runtime.interface import Limits
 
-__all__ = ["GUEST_USER", "Plan", "run_command"]
+__all__ = ["GUEST_USER", "Plan", "run_command", "waiting_command"]
 
 GUEST_USER: Final = 65534
 """User and group of the job inside; it owns nothing on any machine."""
+_HOST_NAME: Final = "fairgrid"
+_WAITING_BYTES: Final = 16 << 20
 _SHARED_MEMORY_BYTES: Final = 64 << 20
 _VOLUME_BYTES: Final = 16 << 20
 _SPARE_BYTES: Final = 1 << 20
@@ -43,7 +44,8 @@ class Plan:
     """The list of system calls; None: the engine's own."""
     is_gvisor: bool = False
     network: str = ""
-    """Path of the network that it joins, in which only its proxy is; empty: a network with nothing in it."""
+    """The network that it joins, in which only its proxy is: ``ns:PATH`` for podman, ``container:NAME`` for docker;
+    empty: a network with nothing in it."""
     gpus: tuple[int, ...] = ()
     volumes: tuple[str, ...] = ()
     variables: tuple[tuple[str, str], ...] = field(default=())
@@ -58,7 +60,7 @@ def run_command(engine: Engine, plan: Plan) -> list[str]:
     processes = limits.processes + (_SENTRY_THREADS if plan.is_gvisor else 0)
     file_bytes = limits.output_bytes + _SPARE_BYTES
     words = [
-        *("run", "--rm", "--pull=never", "--name", plan.name, "--hostname", "fairgrid"),
+        *("run", "--rm", "--pull=never", "--name", plan.name),
         *_network(engine, plan),
         *("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
         *(("--security-opt", f"seccomp={plan.seccomp}") if plan.seccomp is not None else ()),
@@ -92,13 +94,27 @@ def run_command(engine: Engine, plan: Plan) -> list[str]:
     return engine.command(*words, plan.image_id, *plan.entrypoint[1:], *plan.command)
 
 
+def waiting_command(engine: Engine, name: str, image_id: str) -> list[str]:
+    """Start docker's container that does nothing but hold a network, in the background; it is removed by its name."""
+    return engine.command(
+        *("run", "--detach", "--pull=never", "--name", name, "--hostname", _HOST_NAME),
+        # Nobody answers there; what this machine's resolver is would tell of its network.
+        *("--network", "none", "--dns", "127.0.0.1"),
+        *("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
+        *("--user", f"{GUEST_USER}:{GUEST_USER}", "--memory", str(_WAITING_BYTES), "--pids-limit", "8"),
+        *("--log-driver", "none", "--no-healthcheck"),
+        image_id,
+    )
+
+
 def _network(engine: Engine, plan: Plan) -> tuple[str, ...]:
     if not plan.network:
-        return ("--network", "none")
-    if engine.kind is not EngineKind.PODMAN:
-        raise HostFailure("docker joins no network that was made before, so it cannot keep a job from this machine's.")
+        return ("--network", "none", "--hostname", _HOST_NAME)
+    if engine.kind is EngineKind.DOCKER:
+        # Host name and resolver are those of the container that waits.
+        return ("--network", plan.network)
     # Names are looked up by the proxy: what this machine's resolver is tells of its network.
-    return ("--network", f"ns:{plan.network}", "--dns", "none")
+    return ("--network", plan.network, "--dns", "none", "--hostname", _HOST_NAME)
 
 
 def _mounts(plan: Plan) -> list[tuple[Path, str, str]]:

@@ -29,7 +29,7 @@ class ContainerMachine:
     """Finds the engine when it is first asked for, and sweeps what a killed worker left."""
 
     def __init__(self, runtime_id: str, settings: ContainerSettings, *, folder: Path | None = None) -> None:
-        self._architecture = ARCHITECTURE_OF[runtime_id]
+        self.architecture = ARCHITECTURE_OF[runtime_id]
         self._settings = settings
         self._folder = folder
         self._engine: Engine | None = None
@@ -70,7 +70,7 @@ class ContainerMachine:
     def images(self, engine: Engine) -> ImageStore:
         """The images of the engine."""
         if self._images is None:
-            self._images = ImageStore(engine, self._settings, self._architecture)
+            self._images = ImageStore(engine, self._settings, self.architecture)
         return self._images
 
     async def runtime(self, engine: Engine) -> str:

@@ -13,10 +13,10 @@ from fairgrid.errors import FairgridError, HostFailure
 from fairgrid.runtime.container.engines import Engine, EngineKind
 from fairgrid.runtime.container.machine import ContainerMachine
 from fairgrid.runtime.container.network import network_fault
-from fairgrid.runtime.container.nothing_image import write_nothing_image
 from fairgrid.runtime.container.runtimes import ARCHITECTURE_OF
 from fairgrid.runtime.container.sandbox import ContainerSandbox
 from fairgrid.runtime.container.settings import DEFAULT_SETTINGS, ContainerSettings
+from fairgrid.runtime.container.small_images import write_nothing_image
 from fairgrid.runtime.interface import Limits, Outcome, Sandbox, SandboxJob, Stop
 from fairgrid.runtime.levels import Probe, RuntimeInfo
 
@@ -82,7 +82,7 @@ class ContainerProvider:
                 f"{engine.kind} {engine.version}: an empty image ended with {outcome.stop}: {outcome.detail or said}"
             )
             return Probe(False, start_ms, detail, self._remedy())
-        fault = await network_fault(engine, is_gvisor=self._machine.is_gvisor)
+        fault = await network_fault(self._machine, engine)
         network = "network for jobs that ask for it" if not fault else f"no network for jobs ({fault})"
         found = f"{await self._found(engine)}; {network}"
         return Probe(True, start_ms, found, _more(engine), network=not fault)

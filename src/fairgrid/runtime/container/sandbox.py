@@ -149,7 +149,7 @@ class ContainerSandbox:
             await to_the_end(asyncio.to_thread(remove_tree, scratch))
 
     async def _run_in(self, scratch: Path, engine: Engine, image: ReadyImage, job: SandboxJob) -> Outcome:
-        async with container_network(engine, job.network, is_gvisor=self._machine.is_gvisor) as network:
+        async with container_network(self._machine, engine, job.network) as network:
             outcome = await self._run_joined(scratch, engine, image, job, network)
             return replace(outcome, network_bytes=network.used_bytes)
 
@@ -177,7 +177,7 @@ class ContainerSandbox:
             # gVisor's kernel answers the job's calls itself, and has a list of its own for the machine's.
             seccomp=None if self._machine.is_gvisor else write_profile(engine.folder, has_gpus=bool(job.gpus)),
             is_gvisor=self._machine.is_gvisor,
-            network=network.path,
+            network=network.name,
             gpus=job.gpus,
             volumes=image.volumes,
             variables=environment_file(scratch / "environment", environment),

@@ -17,7 +17,7 @@ from fairgrid.errors import HostFailure
 from fairgrid.runtime.children import end_child, start_child
 from fairgrid.runtime.network.grant import PROXY_PORT
 
-__all__ = ["OwnNetwork", "listener_of_process", "made_network"]
+__all__ = ["OwnNetwork", "listener_of_network", "listener_of_process", "made_network"]
 
 _PROGRAM: Final = Path(__file__).with_name("inside.py")
 _START_S: Final = 30.0
@@ -39,8 +39,17 @@ async def listener_of_process(pid: int) -> socket.socket:
     Raises:
         HostFailure: the network cannot be entered, or is the machine's own.
     """
+    return await listener_of_network(Path(f"/proc/{pid}/ns/net"))
+
+
+async def listener_of_network(path: Path) -> socket.socket:
+    """The same inside the network that ``path`` names.
+
+    Raises:
+        HostFailure: as `listener_of_process`.
+    """
     try:
-        namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        namespace = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise HostFailure(f"The job's network cannot be found ({error}).") from error
     near, far = socket.socketpair()
