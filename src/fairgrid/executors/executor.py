@@ -150,7 +150,9 @@ class Executor(concurrent.futures.Executor):
         self._groups = itertools.count(1)
         plans = record.plans()
         calls = [call for plan in plans for task in plan.tasks for call in task]
-        self._writer = CallWriter(record.keep, first=max((call.number for call in calls), default=-1) + 1)
+        self._packages = place.packages
+        first = max((call.number for call in calls), default=-1) + 1
+        self._writer = CallWriter(record.keep, keep_path=record.keep_file, first=first, packages=place.packages)
         self._packing = packing or Packing()
         self._backend = place.backend
         self._dispatcher = Dispatcher(place.backend, record, int(record.facts["budget"]), self._packing, timing)
@@ -268,7 +270,7 @@ class Executor(concurrent.futures.Executor):
             ServiceError: the network does not answer.
         """
         check_process(self._owner)
-        writer = CallWriter(lambda name, content: None)
+        writer = CallWriter(lambda name, content: None, packages=self._packages)
         seconds = getattr(fn, "__fairgrid_seconds__", 0.0)
         calls = [
             writer.write(fn, item, {}, seconds=seconds, chunk=chunksize or 0, group=1)

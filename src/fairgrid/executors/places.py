@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Set
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -13,7 +14,7 @@ from fairgrid.errors import UsageError
 from fairgrid.executors.backend import Backend
 from fairgrid.executors.grid import GridBackend
 from fairgrid.executors.here import HereBackend
-from fairgrid.executors.runtimes import runtime_of
+from fairgrid.executors.runtimes import packages_of, runtime_of
 from fairgrid.localnet.paths import default_directory, requester_folder
 from fairgrid.wallet.keystore import open_or_create_key
 
@@ -29,6 +30,8 @@ class Place:
 
     backend: Backend
     runs: Path
+    packages: Set[str] = frozenset()
+    """Top names of those that calls find there besides the standard library."""
 
 
 def find_place(
@@ -50,7 +53,7 @@ def find_place(
     runtime_id = runtime_of(runtime)
     if network == "here":
         base = Path(os.environ.get("FAIRGRID_DIR") or Path.home() / ".fairgrid") / "here"
-        return Place(HereBackend(base / "deals", runtime_id=runtime_id), base / "runs")
+        return Place(HereBackend(base / "deals", runtime_id=runtime_id), base / "runs", packages_of(runtime_id))
     folder = default_directory() if network == "local" else Path(network)
     if network != "local" and isinstance(network, str) and not folder.exists():
         raise UsageError(
@@ -67,4 +70,4 @@ def find_place(
         patience_s=patience_s,
         runtime_id=runtime_id,
     )
-    return Place(backend, folder / "runs" / signer.address)
+    return Place(backend, folder / "runs" / signer.address, packages_of(runtime_id))

@@ -6,6 +6,7 @@ and not found there is not.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -26,6 +27,7 @@ __all__ = ["DealPlan", "RunRecord", "new_run_id"]
 
 _GUEST: Final = Path(__file__).parent / "guest"
 _VALUES: Final = "fairgrid_values.py"
+_PIECE: Final = 1 << 20
 _RUN_ID: Final = re.compile(r"run-[0-9a-z-]{1,40}", re.ASCII)
 
 
@@ -121,6 +123,29 @@ class RunRecord:
         if not path.exists() or name == _VALUES:
             _write(path, content)
         self._known.add(name)
+
+    def keep_file(self, path: Path) -> tuple[str, int]:
+        """Copy a user's file, by its content, a piece at a time; gives its name and size.
+
+        Raises:
+            OSError: it cannot be read, or there is no room.
+        """
+        partial = self._inputs / f"{secrets.token_hex(8)}.partial"
+        digest, size = hashlib.sha256(), 0
+        try:
+            with open(path, "rb") as source, open(partial, "wb") as copy:
+                while piece := source.read(_PIECE):
+                    digest.update(piece)
+                    size += len(piece)
+                    copy.write(piece)
+                copy.flush()
+                os.fsync(copy.fileno())
+            name = f"blob-{digest.hexdigest()}"
+            partial.replace(self._inputs / name)
+        finally:
+            partial.unlink(missing_ok=True)
+        self._known.add(name)
+        return name, size
 
     def plan(self, tasks: Sequence[Task], packing: Packing) -> DealPlan:
         """Write the plan of the next deal."""
