@@ -40,7 +40,7 @@ COMMANDS = {
     "verify": CommandPlace("verify", "Check a certificate: what is proven, by whom, and on what it rests."),
     "story": CommandPlace("pool", "Tell what happened to a task."),
     "simulate": CommandPlace("simulate", "Try a trust policy on a simulated pool."),
-    "task": CommandPlace("task", "Watch a running task, fetch its files so far, prove its result.", group=True),
+    "task": CommandPlace("task", "A task of yours: why it waits, its logs, its files so far, its proof.", group=True),
     "worker": CommandPlace("worker", "Offer this machine to a pool.", group=True),
     "pool": CommandPlace("pool_acts", "Run and administer the scheduler of a workerpool.", group=True),
     "group": CommandPlace("group", "Make a group of accounts for a private pool, and change it.", group=True),
