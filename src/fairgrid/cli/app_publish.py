@@ -13,18 +13,25 @@ import typer
 from rich.console import Console
 
 from fairgrid.chain.client import JsonRpcChain
-from fairgrid.chain.network import Network, load_network
+from fairgrid.chain.network import Network
+from fairgrid.chain.network_names import find_network
 from fairgrid.cli.output import console, emit_json, rlc, run_async
-from fairgrid.cli.shared_options import JsonOption, KeyFolderOption, LocalFolderOption
+from fairgrid.cli.shared_options import (
+    DryRunOption,
+    JsonOption,
+    KeyFolderOption,
+    PlaceOption,
+    YesOption,
+    signer_of,
+)
 from fairgrid.client.apps.building import build_program, is_built
 from fairgrid.client.apps.project import AppProject, find_project, read_project
 from fairgrid.client.apps.publishing import Publication, Shop, plan_publication, publish
 from fairgrid.errors import UsageError
-from fairgrid.localnet.paths import default_directory, requester_folder
 from fairgrid.market.client import MarketClient
 from fairgrid.protocol.amounts import parse_rlc
 from fairgrid.storage.client import StorageClient
-from fairgrid.wallet.keystore import open_or_create_key
+from fairgrid.wallet.signer import Signer
 
 __all__ = ["publish_app"]
 
@@ -37,9 +44,9 @@ def publish_app(
     volume: Annotated[
         int | None, typer.Option("--volume", min=1, help="Tasks that the listing sells. Default: the project's.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; sign and send nothing.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before signing.")] = False,
-    directory: LocalFolderOption = None,
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
+    directory: PlaceOption = None,
     key_folder: KeyFolderOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -59,11 +66,11 @@ def publish_app(
     screen = console()
     if not is_built(project):
         build_program(project, lambda text: screen.print(text, markup=False))
-    place = directory or default_directory()
-    network = load_network(place)
+    place = find_network(directory)
+    network, owner = place.network, signer_of(place, key_folder)
 
     async def main() -> tuple[Publication, str]:
-        async with _shop(network, key_folder or requester_folder(place)) as shop:
+        async with _shop(network, owner) as shop:
             plan = await plan_publication(shop, project, price=terms.price, volume=terms.volume)
             for sentence in _sentences(plan, network, shop.owner.address):
                 screen.print(sentence, markup=False)
@@ -89,8 +96,7 @@ def _project(folder: Path | None) -> AppProject:
 
 
 @asynccontextmanager
-async def _shop(network: Network, key_folder: Path) -> AsyncIterator[Shop]:
-    owner = open_or_create_key(key_folder)
+async def _shop(network: Network, owner: Signer) -> AsyncIterator[Shop]:
     async with AsyncExitStack() as stack:
         chain = await stack.enter_async_context(await JsonRpcChain.connect(network))
         market = await stack.enter_async_context(MarketClient(network.market, network.chain_id, hub=network.hub))

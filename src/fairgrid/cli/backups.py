@@ -50,7 +50,9 @@ _Keep = Annotated[
     ),
 ]
 _Policy = Annotated[Path | None, typer.Option("--policy", help="The pool's policy, if it lies outside of DIR.")]
-_Network = Annotated[Path, typer.Option("--network", help="The network file; a backup of another pool is refused.")]
+_Network = Annotated[
+    Path, typer.Option("--network", metavar="NETWORK", help="Its name or file; a backup of another pool is refused.")
+]
 
 
 def add_pool_backups(app: typer.Typer) -> None:

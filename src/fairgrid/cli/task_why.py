@@ -15,7 +15,7 @@ from fairgrid.cli.bags import task_app as app
 from fairgrid.cli.output import console, emit_json, rlc, run_async
 from fairgrid.cli.pool import tell_story
 from fairgrid.cli.run import connected
-from fairgrid.cli.shared_options import JsonOption, KeyFolderOption, LocalFolderOption
+from fairgrid.cli.shared_options import JsonOption, KeyFolderOption, PlaceOption
 from fairgrid.client.client import Client
 from fairgrid.client.follow import Ending
 from fairgrid.client.journal import DealRecord
@@ -41,7 +41,7 @@ IndexOption = Annotated[int | None, typer.Option("--index", min=0, help="Which t
 def tell_why(
     task: TaskArgument = "last",
     index: IndexOption = None,
-    directory: LocalFolderOption = None,
+    directory: PlaceOption = None,
     key_folder: KeyFolderOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -76,7 +76,7 @@ def tell_why(
 @app.command("story")
 def tell_task_story(
     task: TaskArgument = "last",
-    directory: LocalFolderOption = None,
+    directory: PlaceOption = None,
     key_folder: KeyFolderOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -90,7 +90,7 @@ def tell_task_story(
             record = client.journal.find(task)
             return record.deal_id if record.is_bag else record.task_ids[0]
 
-    tell_story(run_async(main), None, directory, as_json)
+    tell_story(run_async(main), directory, as_json)
 
 
 @app.command("logs")
@@ -98,7 +98,7 @@ def show_logs(
     task: TaskArgument = "last",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the task has ended.")] = False,
     index: IndexOption = None,
-    directory: LocalFolderOption = None,
+    directory: PlaceOption = None,
     key_folder: KeyFolderOption = None,
     as_json: JsonOption = False,
 ) -> None:
