@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -15,7 +15,7 @@ from fairgrid.errors import UsageError
 from fairgrid.executors.backend import Backend
 from fairgrid.executors.grid import GridBackend
 from fairgrid.executors.here import HereBackend
-from fairgrid.executors.runtimes import packages_of, runtime_of
+from fairgrid.executors.runtimes import check_reach, packages_of, runtime_of
 from fairgrid.localnet.paths import own_key_folder
 from fairgrid.seams.config_file import is_name, read_config
 from fairgrid.wallet.accounts import open_account
@@ -44,18 +44,21 @@ def find_place(
     key_folder: Path | None = None,
     patience_s: float = 600.0,
     runtime: str = "python",
+    reach: Sequence[str] = (),
 ) -> Place:
     """The place that ``network`` names: ``"here"``, or as `fairgrid.chain.network_names.find_network` reads it.
 
     Raises:
-        UsageError: there is no such network or runtime, or the trust is none.
+        UsageError: there is no such network or runtime, the runtime cannot reach the hosts, or the trust is none.
     """
     if isinstance(network, Place):
         return network
     runtime_id = runtime_of(runtime)
+    hosts = check_reach(runtime_id, reach)
     if network == "here":
         base = Path(os.environ.get("FAIRGRID_DIR") or Path.home() / ".fairgrid") / "here"
-        return Place(HereBackend(base / "deals", runtime_id=runtime_id), base / "runs", packages_of(runtime_id))
+        here = HereBackend(base / "deals", runtime_id=runtime_id, reach=hosts)
+        return Place(here, base / "runs", packages_of(runtime_id))
     if network != LOCAL and isinstance(network, str) and not _is_there(network):
         raise UsageError(
             f"There is no network {network!r}. Name one: 'local' (start it with `fairgrid up --detach`), 'here' (this "
@@ -71,6 +74,7 @@ def find_place(
         wish=TrustWish(str(trust), workers_at_least),
         patience_s=patience_s,
         runtime_id=runtime_id,
+        reach=hosts,
     )
     return Place(backend, folder / "runs" / signer.address, packages_of(runtime_id))
 

@@ -295,7 +295,9 @@ class ContainerSandbox:
 
 
 def _group(engine: Engine, name: str, memory_bytes: int) -> JobGroup:
-    return group_around(name, memory_bytes) if engine.owns_groups else SampledGroup(engine, name)
+    if engine.owns_groups:
+        return group_around(name, memory_bytes, parent=engine.group_parent)
+    return SampledGroup(engine, name)
 
 
 def _checkpoint_folder(job: SandboxJob, scratch: Path) -> tuple[Path | None, bool]:
