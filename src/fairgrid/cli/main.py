@@ -49,6 +49,7 @@ COMMANDS = {
     "market": CommandPlace("services", "Run an order book.", group=True),
     "storage": CommandPlace("services", "Run a content-addressed store.", group=True),
     "app": CommandPlace("app", "Try programs as a worker would run them; are their results the same?", group=True),
+    "consumer": CommandPlace("consumer", "Make a contract that orders computations.", group=True),
     "runtime": CommandPlace("runtime", "What jobs run in: list, install.", group=True),
     "contracts": CommandPlace("contracts", "Deploy the contracts to a chain, and verify them there.", group=True),
 }
