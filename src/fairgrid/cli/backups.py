@@ -18,7 +18,8 @@ from fairgrid.errors import UsageError
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from fairgrid.wallet.backup import BackupKind, BackupSummary
+    from fairgrid.wallet.backup import BackupSummary
+    from fairgrid.wallet.backup_file import BackupKind
 
 __all__ = ["add_pool_backups", "add_worker_backups"]
 
