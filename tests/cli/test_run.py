@@ -37,6 +37,8 @@ class Requester:
 
     def __init__(self, *, match: FairgridError | None = None, mined: bool = False, follow: Any = None) -> None:
         self._match, self._mined, self._follow = match, mined, follow
+        self.waits = asyncio.Event()
+        """Set once it waits for what never comes."""
 
     async def match(self, record: DealRecord, on_progress: OnProgress) -> DealRecord:
         if self._mined:
@@ -49,6 +51,7 @@ class Requester:
 
     async def _end(self, error: FairgridError | None) -> None:
         if error is None:
+            self.waits.set()
             await asyncio.Event().wait()
         else:
             raise error
@@ -59,8 +62,9 @@ async def told(requester: Requester, error: type[BaseException]) -> str:
     screen = Console(file=io.StringIO(), width=1_000)
     client = cast(Client, requester)
     task = asyncio.create_task(_finish(client, RECORD, Path("out"), ignore_progress, time.monotonic(), screen))
-    await asyncio.sleep(0.01)
-    task.cancel()
+    if error is asyncio.CancelledError:
+        await requester.waits.wait()
+        task.cancel()
     with pytest.raises(error):
         await task
     assert isinstance(screen.file, io.StringIO)
