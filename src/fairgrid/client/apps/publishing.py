@@ -19,7 +19,8 @@ from fairgrid.chain.client import JsonRpcChain
 from fairgrid.chain.interface import Call
 from fairgrid.client.apps.project import AppProject
 from fairgrid.client.apps.trial import project_inputs
-from fairgrid.client.job import Job, manifest_of
+from fairgrid.client.job import Job
+from fairgrid.client.prepared_job import manifest_of
 from fairgrid.errors import FundsError, TransactionFailed, UsageError
 from fairgrid.market.client import MarketClient
 from fairgrid.protocol.app_document import AppDocument
