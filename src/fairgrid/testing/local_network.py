@@ -20,7 +20,7 @@ from fairgrid.executors.executor import Executor
 from fairgrid.executors.places import Trust
 from fairgrid.localnet import network as engine
 from fairgrid.localnet.network import LocalNetworkOptions, WorkerSpec, honest_workers
-from fairgrid.localnet.paths import requester_folder
+from fairgrid.localnet.paths import default_directory, requester_folder
 from fairgrid.localnet.status import network_status
 from fairgrid.testing.loop_thread import LoopThread
 from fairgrid.wallet.keystore import open_or_create_key
@@ -68,14 +68,16 @@ class LocalNetwork:
         self._loop: LoopThread | None = None
 
     @classmethod
-    def running(cls, directory: Path | str) -> LocalNetwork:
+    def running(cls, directory: Path | str | None = None) -> LocalNetwork:
         """A network that runs already, started by `fairgrid up` or by somebody's block; leaving changes nothing.
+
+        None: the one that `fairgrid up` starts without ``--dir``.
 
         Raises, on entering:
             UsageError: there is no network in that folder.
             ServiceError: it does not run wholly.
         """
-        self = cls(directory)
+        self = cls(default_directory() if directory is None else directory)
         self._foreign = True
         return self
 
