@@ -77,8 +77,13 @@ def _form(parameter: Any) -> str:
     """``--dir PATH``, ``--json`` or ``SCRIPT``."""
     if parameter.param_type_name == "argument":
         return str(parameter.metavar or parameter.name.upper())
-    names = ", ".join([*parameter.opts, *parameter.secondary_opts])
-    return names if parameter.is_flag else f"{names} {_value(parameter)}"
+    return str(parameter.opts[0]) if parameter.is_flag else f"{parameter.opts[0]} {_value(parameter)}"
+
+
+def _forms(parameter: Any) -> str:
+    """Every way to write it, as the table shows them."""
+    others = [] if parameter.param_type_name == "argument" else [*parameter.opts[1:], *parameter.secondary_opts]
+    return ", ".join(f"`{form}`" for form in (_form(parameter), *others))
 
 
 def _value(parameter: Any) -> str:
@@ -101,7 +106,7 @@ def _row(parameter: Any) -> str:
     text = (getattr(parameter, "help", None) or "").replace("|", "\\|")
     if getattr(parameter, "envvar", None):
         text += f" Environment: `{parameter.envvar}`."
-    return f"| `{_form(parameter)}` | {shown} | {text} |"
+    return f"| {_forms(parameter)} | {shown} | {text} |"
 
 
 def main() -> int:

@@ -9,18 +9,30 @@ if TYPE_CHECKING:
     from fairgrid.executors.asynchronous import AsyncExecutor
     from fairgrid.executors.choose import executor
     from fairgrid.executors.executor import Executor
+    from fairgrid.executors.guest.values import File
     from fairgrid.executors.packing import Packing
     from fairgrid.executors.receipt import Receipt
     from fairgrid.executors.remote import remote
     from fairgrid.testing.local_network import LocalNetwork
 
-__all__ = ["AsyncExecutor", "Executor", "LocalNetwork", "Packing", "Receipt", "__version__", "executor", "remote"]
+__all__ = [
+    "AsyncExecutor",
+    "Executor",
+    "File",
+    "LocalNetwork",
+    "Packing",
+    "Receipt",
+    "__version__",
+    "executor",
+    "remote",
+]
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "AsyncExecutor": "fairgrid.executors.asynchronous",
     "Executor": "fairgrid.executors.executor",
+    "File": "fairgrid.executors.guest.values",
     "LocalNetwork": "fairgrid.testing.local_network",
     "Packing": "fairgrid.executors.packing",
     "Receipt": "fairgrid.executors.receipt",

@@ -73,7 +73,7 @@ def fairgrid_words(line: str) -> list[str] | None:
 
 def check_call(words: list[str]) -> None:
     """Let the program's own parser read a command line."""
-    if words == ["--help"] or words == ["--version"]:
+    if len(words) == 1 and words[0] in {"--help", "--version", "--install-completion", "--show-completion"}:
         return
     command, rest = find(words)
     assert not hasattr(command, "list_commands"), f"`fairgrid {' '.join(words)}` is not a whole command"

@@ -23,6 +23,12 @@ NOTEBOOKS = REPOSITORY / "examples" / "notebooks"
 SCIENCE = "wasmtime-49/sci315/deterministic"
 SAID = {
     "map_reduce": ["4 tasks cost 0.404 RLC", "4 of 4 results verified", "1990-2001.csv 626 weeks", "-0.404000000 RLC"],
+    "parameter_sweep": [
+        "6 in 6 tasks of 1 deals",
+        "best: degree 3 with 4 harmonics, 0.688 ppmv",
+        "0.606 RLC spent",
+        "owners agreed on 0x",
+    ],
     "monte_carlo": [
         "1.3484 ppmv a year",
         "400 slopes",
@@ -30,7 +36,7 @@ SAID = {
         "total,,8,20",
     ],
 }
-NEEDS_SCIENCE = {"map_reduce"}
+NEEDS_SCIENCE = {"map_reduce", "parameter_sweep"}
 
 
 def outputs(book: dict[str, Any]) -> list[dict[str, Any]]:

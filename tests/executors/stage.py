@@ -120,6 +120,7 @@ class Stage:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.backend = TroubledBackend(folder / "deals")
+        self.packages: frozenset[str] = frozenset()
 
     def troubled(self, trouble: Callable[[str], Exception | None] | None = None, *, price_nrlc: int = 0) -> None:
         """From now on executors meet trouble, or pretend to pay."""
@@ -128,7 +129,7 @@ class Stage:
     @property
     def place(self) -> Place:
         """Where executors work."""
-        return Place(self.backend, self.folder / "runs")
+        return Place(self.backend, self.folder / "runs", self.packages)
 
     def executor(self, **options: Any) -> Executor:
         """A new run."""

@@ -15,14 +15,16 @@ import pytest
 
 import fairgrid
 from fairgrid.client.job import Job, run_locally
-from fairgrid.errors import RemoteError
+from fairgrid.errors import HostFailure, RemoteError
 from fairgrid.executors.executor import Executor
 from fairgrid.executors.here import HereBackend
 from fairgrid.executors.obstacles import MISSING_MODULES
 from fairgrid.executors.places import Place
+from fairgrid.executors.runtimes import SCIENCE_RUNTIME, packages_of
 from fairgrid.runtime.wasm.interpreters import default_runtime_id, find_runtime
 from tests.executors.stage import QUICK
 from tests.executors.test_capture import Colour, Node, Pair, fact, makes_tree, paints
+from tests.needs import need
 
 NAN = struct.unpack(">d", bytes.fromhex("7ff8000000000123"))[0]
 
@@ -52,6 +54,30 @@ def large(n: int) -> bytes:
 
 def tangent(x: float) -> float:
     return math.tan(x)
+
+
+def fitted(xs: Any, ys: Any) -> Any:
+    import numpy
+
+    return numpy.polyfit(xs, ys, 1), numpy.random.rand()
+
+
+@pytest.mark.timeout(240, func_only=True)
+def test_arrays_travel_through_the_sandbox_of_scientific_python(tmp_path: Path) -> None:
+    numpy: Any = pytest.importorskip("numpy")
+    try:
+        sandbox = find_runtime(SCIENCE_RUNTIME).sandbox()
+    except HostFailure as error:
+        need(None, str(error))
+        raise
+    backend = HereBackend(tmp_path / "deals", sandbox=sandbox, runtime_id=SCIENCE_RUNTIME)
+    place = Place(backend, tmp_path / "runs", packages_of(SCIENCE_RUNTIME))
+    xs = numpy.arange(10_000.0)
+    with Executor(place, timing=QUICK, packing=fairgrid.Packing(width=1)) as ex:
+        first, second = (ex.submit(fitted, xs, factor * xs + 1) for factor in (3.0, 4.0))
+        (slope, intercept), drawn = first.result()
+        assert (round(slope, 9), round(intercept, 6)) == (3, 1)
+        assert second.result()[1] != drawn
 
 
 def test_calls_values_and_errors_travel_through_the_sandbox(ex: Executor) -> None:

@@ -6,6 +6,7 @@ import csv
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import wasmtime
@@ -16,12 +17,17 @@ from fairgrid.runtime.catalogue import runtime_for_program, runtime_info
 from fairgrid.runtime.interface import Limits, Outcome, Stop
 from fairgrid.runtime.program_check import check_program
 from fairgrid.runtime.wasm.component_bytes import move_bytes_fast
-from fairgrid.runtime.wasm.component_format import component_fault
+from fairgrid.runtime.wasm.component_calls import ComponentCalls
+from fairgrid.runtime.wasm.component_files import ComponentFiles
+from fairgrid.runtime.wasm.component_format import INTERFACES, component_fault
+from fairgrid.runtime.wasm.component_resources import ResourceTable
+from fairgrid.runtime.wasm.component_types import SIGNATURES
 from fairgrid.runtime.wasm.engine import EngineClass, new_engine
 from fairgrid.runtime.wasm.launch import Launch
 from fairgrid.runtime.wasm.programs import CompiledPrograms
 from fairgrid.runtime.wasm.runtimes import COMPONENT_RUNTIME
 from fairgrid.runtime.wasm.sandbox import ModuleSandbox
+from fairgrid.runtime.wasm.wasi_state import LogicalClock
 from tests.needs import need
 from tests.runtime.modules import command, module_job, module_sandbox
 
@@ -119,6 +125,94 @@ async def test_what_is_no_command_is_refused_in_words_that_are_the_same_everywhe
     (tmp_path / "it.component.wasm").write_bytes(program)
     with pytest.raises(UsageError, match="Nothing was signed"):
         check_program(tmp_path / "it.component.wasm", runtime_info(COMPONENT_RUNTIME))
+
+
+def imported(interface: str, *items: str) -> bytes:
+    """A component that does nothing and imports that of an interface."""
+    return component("i32.const 0", imports=f'(import "wasi:{interface}@0.2.3" (instance {" ".join(items)}))')
+
+
+POLLABLE = '(export "pollable" (type $p (sub resource)))'
+TYPED_WRONGLY = [
+    (
+        imported("random/random", '(export "get-random-u64" (func (result u32)))'),
+        "it asks for get-random-u64 of wasi:random/random@0.2.3, with the type ()->u32; in WASI preview 2 it is ()->",
+    ),
+    (
+        imported("cli/environment", '(export "initial-cwd" (func (param "x" u8) (result (option string))))'),
+        "initial-cwd of wasi:cli/environment@0.2.3, with the type (u8)->option<string>; in WASI preview 2 it is ()->",
+    ),
+    (
+        imported("clocks/wall-clock", '(export "set" (func (param "x" u64)))'),
+        "it asks for set of wasi:clocks/wall-clock@0.2.3, a function that WASI preview 2 has not",
+    ),
+    (
+        imported("io/poll", '(export "socket" (type (sub resource)))'),
+        "it asks for socket of wasi:io/poll@0.2.3, a resource that WASI preview 2 has not",
+    ),
+    (
+        imported(
+            "io/poll", POLLABLE, '(export "[method]pollable.ready" (func (param "self" (borrow $p)) (result u8)))'
+        ),
+        "with the type (borrow<pollable>)->u8; in WASI preview 2 it is (borrow<pollable>)->bool",
+    ),
+    (
+        imported("io/poll", '(export "more" (instance))'),
+        "it asks for more of wasi:io/poll@0.2.3, which is neither a function nor a type",
+    ),
+]
+
+
+@pytest.mark.parametrize(("program", "words"), TYPED_WRONGLY)
+async def test_an_import_that_is_not_what_wasi_says_is_refused_by_its_name(
+    tmp_path: Path, program: bytes, words: str
+) -> None:
+    assert component_fault(program) is None, "what only the engine can tell"
+    outcome = await ran(tmp_path, program)
+    assert (outcome.stop, outcome.exit_code) == (Stop.EXITED, 126), outcome
+    assert words in outcome.stderr.decode()
+
+
+async def test_a_command_whose_run_gives_something_else_is_refused(tmp_path: Path) -> None:
+    program = bytes(
+        wasmtime.wat2wasm(
+            """(component
+              (core module $m (func (export "run") (result i32) i32.const 0))
+              (core instance $i (instantiate $m))
+              (func $run (result u32) (canon lift (core func $i "run")))
+              (instance $r (export "run" (func $run)))
+              (export "wasi:cli/run@0.2.0" (instance $r)))"""
+        )
+    )
+    outcome = await ran(tmp_path, program)
+    assert (outcome.stop, outcome.exit_code) == (Stop.EXITED, 126), outcome
+    assert b"the run of its wasi:cli/run@0.2.0 has the type ()->u32, not ()->result<_,_>" in outcome.stderr
+
+
+async def test_imports_that_are_as_wasi_says_are_taken_used_or_not(tmp_path: Path) -> None:
+    items = (POLLABLE, '(export "[method]pollable.ready" (func (param "self" (borrow $p)) (result bool)))')
+    assert (await ran(tmp_path, imported("io/poll", *items))).exit_code == 0
+
+
+def test_every_call_that_is_answered_has_its_type_in_the_table_and_only_splicing_is_missing() -> None:
+    table, clock = ResourceTable(), LogicalClock()
+    given: Any = None
+    files = ComponentFiles(table=table, tree=given, handles=given, clock=clock, charge=given, moved=None, removed=None)
+    calls = ComponentCalls(
+        table=table,
+        charge=given,
+        files=files,
+        clock=clock,
+        random=given,
+        streams=given,
+        arguments=[],
+        environment={},
+    ).functions()
+    answered = {(interface, name) for interface, functions in calls.items() for name in functions}
+    known = {(interface, name) for interface, functions in SIGNATURES.items() for name in functions}
+    splicing = {("wasi:io/streams", f"[method]output-stream.{name}") for name in ("splice", "blocking-splice")}
+    assert known - answered == splicing and answered <= known
+    assert {interface for interface, _ in known} <= INTERFACES
 
 
 async def test_bytes_that_only_look_like_a_component_are_refused_by_the_engine(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from fairgrid.protocol.hexes import keccak, to_hex32
 from fairgrid.protocol.manifest import FileRef, Item, Manifest, Resources, TaskRef, hashed_name
 from fairgrid.protocol.results import MAX_CALLBACK_BYTES, error_in_folder, error_to_bytes, exit_error, parse_error
 from fairgrid.runtime.interface import Outcome, SandboxJob, Stop
-from fairgrid.runtime.job import JobResult, TaskContext, run_job, task_environment
+from fairgrid.runtime.job import TaskContext, run_job, task_environment
+from fairgrid.runtime.job_result import JobResult
 from fairgrid.runtime.twin import FunctionSandbox
 from fairgrid.runtime.wasm.sandbox import WasmSandbox
 

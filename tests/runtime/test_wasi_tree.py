@@ -6,18 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from fairgrid.runtime.wasm.guest_faults import Errno, GuestError, HostTrouble, OutputLimitReached
 from fairgrid.runtime.wasm.wasi_handles import MAX_DESCRIPTORS, FolderHandle, HandleTable, StreamHandle
-from fairgrid.runtime.wasm.wasi_tree import (
-    MAX_PATH_BYTES,
-    Budget,
-    Errno,
-    FileNode,
-    FolderNode,
-    GuestError,
-    HostTrouble,
-    OutputLimitReached,
-    Tree,
-)
+from fairgrid.runtime.wasm.wasi_nodes import FileNode, FolderNode
+from fairgrid.runtime.wasm.wasi_tree import MAX_PATH_BYTES, Budget, Tree
 
 
 def new_tree(tmp_path: Path, *, max_bytes: int = 1000, max_files: int = 10) -> tuple[Tree, FolderNode, Budget]:

@@ -27,7 +27,7 @@ from fairgrid.pool.records.ledger import Ledger, LedgerEffect
 from fairgrid.pool.records.store import PoolStore
 from fairgrid.protocol.worker_messages import Opening
 from fairgrid.worker.core import answering, leasing
-from fairgrid.worker.core import events as ev
+from fairgrid.worker.core import instructions as to_do
 from fairgrid.worker.core.book import WorkerBook
 from fairgrid.worker.core.depth import Depth
 from fairgrid.worker.records.store import WorkerStore
@@ -188,13 +188,13 @@ def _deep_at_once(
 _seal_signed = leasing.seal_signed
 
 
-def _open_at_once(book: WorkerBook, held: Any, event: Any) -> list[ev.Instruction]:
+def _open_at_once(book: WorkerBook, held: Any, event: Any) -> list[to_do.Instruction]:
     opening = Opening(held.lease_id, held.task_id, digest=held.digest, salt=event.salt)
-    return [*_seal_signed(book, held, event), ev.Send(opening)]
+    return [*_seal_signed(book, held, event), to_do.Send(opening)]
 
 
-def _drop(book: WorkerBook, held: Any, message: Any) -> list[ev.Instruction]:
-    return [ev.Cancel(held.task_id), *book.forget(held, f"aborted: {message.reason}")]
+def _drop(book: WorkerBook, held: Any, message: Any) -> list[to_do.Instruction]:
+    return [to_do.Cancel(held.task_id), *book.forget(held, f"aborted: {message.reason}")]
 
 
 def _never_free_again(self: WorkerBook) -> int:
@@ -210,7 +210,7 @@ def _apply_only_ends(self: WorkerStore, saves: Sequence[Any], forgets: Sequence[
     _apply(self, (), forgets, **ends)
 
 
-def _forget_at_once(self: WorkerBook, held: Any, outcome: str, _block: int) -> list[ev.Instruction]:
+def _forget_at_once(self: WorkerBook, held: Any, outcome: str, _block: int) -> list[to_do.Instruction]:
     return self.forget(held, outcome)
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from fairgrid.chain.fees import Fees
 from fairgrid.chain.interface import Call, ChainEvent, Mined, Receipt, SignedTransaction
-from fairgrid.chain.twin import ModelChain, _MinedBlock
+from fairgrid.chain.twin import ModelChain
+from fairgrid.chain.twin_blocks import MinedBlock
 from fairgrid.errors import FundsError, ServiceUnavailable, TransactionFailed
 from fairgrid.wallet.signer import Signer
 from tests.simulation.faults import Counter, Fault
@@ -65,7 +66,7 @@ class SimulatedChain(ModelChain):
         arguments = self._calls[transaction.hash].arguments
         return str(arguments[0]) if transaction.function in _ABOUT_A_TASK else ""
 
-    def _append(self, mined: _MinedBlock) -> None:
+    def _append(self, mined: MinedBlock) -> None:
         if self._keep_states:
             before = self._blocks[-1] if self._blocks else None
             if before is not None and before.state_after is not None and not mined.transactions:

@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 from fairgrid.chain.interface import SignedTransaction
 from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS
 from fairgrid.protocol.ids import result_hash
-from fairgrid.protocol.pool_messages import Authorisation, Lease
+from fairgrid.protocol.pool_messages import Abort, Authorisation, Lease, OpeningRequest, TaskDone, UploadRequest
 from fairgrid.protocol.views import Contribution, ContributionStatus, Task, TaskStatus
 from fairgrid.worker.core import events as ev
+from fairgrid.worker.core import instructions as to_do
 from fairgrid.worker.core.held import HeldTask, Step
 from fairgrid.worker.core.machine import WorkerMachine
 
@@ -32,6 +33,12 @@ REVEAL_DEADLINE = 1_300
 FINAL = 2_000
 LEASE = Lease(lease_id="l1", deal_id=DEAL, task_id=TASK, index=0, round=0, seal_window_s=30.0)
 AUTHORISATION = Authorisation(lease_id="l1", task_id=TASK, enclave_challenge=ZERO_ADDRESS, signature=SIGNATURE)
+
+ABORT = Abort("l1", TASK, "no longer needed")
+OPENING_REQUEST = OpeningRequest("l1", TASK)
+UPLOAD_REQUEST = UploadRequest("l1", TASK)
+DONE = TaskDone(TASK)
+"""What the pool says of the task of `LEASE`."""
 
 
 def transaction(nonce: int = 0, function: str = "contribute") -> SignedTransaction:
@@ -79,15 +86,15 @@ def seen(view: Task, contribution: Contribution = UNSET, *, block: int = 10, tim
     return ev.ChainSeen(TASK, block, time, view, contribution)
 
 
-def only(instructions: Iterable[ev.Instruction], kind: type[Kind]) -> list[Kind]:
+def only(instructions: Iterable[to_do.Instruction], kind: type[Kind]) -> list[Kind]:
     return [instruction for instruction in instructions if isinstance(instruction, kind)]
 
 
-def sent(instructions: Iterable[ev.Instruction]) -> list[Any]:
-    return [instruction.message for instruction in only(instructions, ev.Send)]
+def sent(instructions: Iterable[to_do.Instruction]) -> list[Any]:
+    return [instruction.message for instruction in only(instructions, to_do.Send)]
 
 
-def kinds(instructions: Iterable[ev.Instruction]) -> list[str]:
+def kinds(instructions: Iterable[to_do.Instruction]) -> list[str]:
     return [type(instruction).__name__ for instruction in instructions]
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from fairgrid.chain.twin import GAS, GAS_PRICE_WEI
+from fairgrid.chain.twin_blocks import GAS, GAS_PRICE_WEI
 from fairgrid.protocol.archive import archive_digest
 from fairgrid.protocol.pool_messages import Lease, PoolMessage, TaskDone, UploadRequest
 from fairgrid.protocol.views import Task, TaskStatus

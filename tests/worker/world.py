@@ -39,7 +39,8 @@ from fairgrid.storage.store import MemoryStore
 from fairgrid.wallet.keys import KeySigner, dev_signer
 from fairgrid.worker.agent import AgentOptions, WorkerAgent
 from fairgrid.worker.computing.gpus import Gpus
-from fairgrid.worker.computing.work import LocalRuntime, LocalWork
+from fairgrid.worker.computing.running import LocalRuntime
+from fairgrid.worker.computing.work import LocalWork
 from fairgrid.worker.connection.cache_report import CacheReporter
 from fairgrid.worker.connection.link import LinkOptions
 from fairgrid.worker.onchain.ownership import Ownership
@@ -279,6 +280,15 @@ class AgentSetting:
     claims: Callable[[], Machine] | None = None
     """What it says of its machine; None: nothing."""
     gpus: Gpus | None = None
+
+
+async def stored(setting: AgentSetting) -> Any:
+    """What an agent that is running has on disk of the tasks that it holds."""
+    store = setting.store.open(setting.folder / "worker.sqlite")
+    try:
+        return await asyncio.to_thread(store.load)
+    finally:
+        store.close()
 
 
 def build_agent(world: World, setting: AgentSetting) -> tuple[WorkerAgent, WorkerStore]:

@@ -27,7 +27,7 @@ from fairgrid.runtime.companions import with_companions
 from fairgrid.runtime.determinism.check import CheckReport, check_determinism
 from fairgrid.runtime.determinism.conditions import CONDITIONS
 from fairgrid.runtime.interface import Sandbox
-from fairgrid.runtime.job import JobResult
+from fairgrid.runtime.job_result import JobResult
 from fairgrid.runtime.levels import RuntimeInfo
 from fairgrid.runtime.providers import provider_of
 

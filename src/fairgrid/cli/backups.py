@@ -18,7 +18,8 @@ from fairgrid.errors import UsageError
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from fairgrid.wallet.backup import BackupKind, BackupSummary
+    from fairgrid.wallet.backup import BackupSummary
+    from fairgrid.wallet.backup_file import BackupKind
 
 __all__ = ["add_pool_backups", "add_worker_backups"]
 
@@ -50,7 +51,9 @@ _Keep = Annotated[
     ),
 ]
 _Policy = Annotated[Path | None, typer.Option("--policy", help="The pool's policy, if it lies outside of DIR.")]
-_Network = Annotated[Path, typer.Option("--network", help="The network file; a backup of another pool is refused.")]
+_Network = Annotated[
+    Path, typer.Option("--network", metavar="NETWORK", help="Its name or file; a backup of another pool is refused.")
+]
 
 
 def add_pool_backups(app: typer.Typer) -> None:

@@ -10,10 +10,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from fairgrid.chain.network import load_network
+from fairgrid.chain.network_names import find_network
 from fairgrid.cli.live import live_progress
 from fairgrid.cli.output import console, emit_json, rlc, run_async
-from fairgrid.cli.shared_options import JsonOption, KeyFolderOption, LocalFolderOption
+from fairgrid.cli.shared_options import JsonOption, KeyFolderOption, PlaceOption, signer_of
 from fairgrid.client.bags import TaskOutcome
 from fairgrid.client.claims import Materialised
 from fairgrid.client.client import Client
@@ -23,10 +23,8 @@ from fairgrid.client.ledger import Bag
 from fairgrid.client.progress import OnProgress
 from fairgrid.client.settlement import Settlement
 from fairgrid.errors import JobError, ServiceError
-from fairgrid.localnet.paths import default_directory, requester_folder
 from fairgrid.protocol.results import describe_error
 from fairgrid.protocol.terminal import sanitise_terminal
-from fairgrid.wallet.keystore import open_or_create_key
 
 __all__ = ["FinishedBag", "finish_bag", "report_bag", "task_app"]
 
@@ -158,7 +156,7 @@ def _task() -> None:
 def materialise(
     deal: Annotated[str, typer.Argument(help="Beginning of the deal's id, or `last`.")],
     index: Annotated[int, typer.Argument(min=0, help="Index of the task.")],
-    directory: LocalFolderOption = None,
+    directory: PlaceOption = None,
     key_folder: KeyFolderOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -166,10 +164,10 @@ def materialise(
     screen = console()
 
     async def main() -> Materialised:
-        folder = directory or default_directory()
-        network = load_network(folder)
-        signer = open_or_create_key(key_folder or requester_folder(folder))
-        async with Client.connect(network, signer, journal_folder=folder / "deals" / signer.address) as client:
+        place = find_network(directory)
+        signer = signer_of(place, key_folder)
+        journal = place.folder / "deals" / signer.address
+        async with Client.connect(place.network, signer, journal_folder=journal) as client:
             with live_progress(screen) as on_progress:
                 return await client.materialise(client.journal.find(deal), index, on_progress=on_progress)
 

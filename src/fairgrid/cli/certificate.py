@@ -10,7 +10,7 @@ import typer
 from fairgrid.cli.bags import task_app
 from fairgrid.cli.output import console, emit_json, run_async
 from fairgrid.cli.run import connected
-from fairgrid.cli.shared_options import JsonOption, KeyFolderOption, LocalFolderOption
+from fairgrid.cli.shared_options import JsonOption, KeyFolderOption, PlaceOption
 from fairgrid.errors import UsageError
 from fairgrid.protocol.certificate import Certificate
 from fairgrid.protocol.hexes import hex32, is_hex32
@@ -30,7 +30,7 @@ def make_certificate(
     out: Annotated[
         Path | None, typer.Option("--out", help="The file to write. Default: <task>.certificate.json")
     ] = None,
-    directory: LocalFolderOption = None,
+    directory: PlaceOption = None,
     key_folder: KeyFolderOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -34,6 +34,8 @@ COMMANDS = {
     "up": CommandPlace("network", "Start a local network and keep it running."),
     "down": CommandPlace("network", "Stop a local network."),
     "status": CommandPlace("network", "Show a local network's services, workers and accounts."),
+    "network": CommandPlace("networks", "Networks by name, and the one that commands use.", group=True),
+    "wallet": CommandPlace("wallets", "Accounts by name: make, import, list, export, remove.", group=True),
     "run": CommandPlace("run", "Run a Python script on the network and bring back its verified result."),
     "result": CommandPlace("run", "Fetch and verify the result of a deal that was made before."),
     "claim": CommandPlace("run", "Take the money of a deal back when its deadline has passed without a result."),
@@ -71,7 +73,6 @@ class _LazyGroup(TyperGroup):
 
 command_line = typer.Typer(
     cls=_LazyGroup,
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

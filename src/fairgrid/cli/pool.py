@@ -14,9 +14,8 @@ from fairgrid.cli.log_options import LogFormat, LogFormatOption, LogLevel, LogLe
 from fairgrid.cli.output import console, emit_json, run_async
 from fairgrid.cli.pool_access import add_pool_access
 from fairgrid.cli.pool_usage import show_usage
-from fairgrid.cli.shared_options import JsonOption, LocalFolderOption, PoolDatabaseOption, PoolFolderOption
+from fairgrid.cli.shared_options import JsonOption, PlaceOption, PoolDatabaseOption, PoolFolderOption
 from fairgrid.errors import ServiceRefused, UsageError
-from fairgrid.localnet.paths import default_directory
 
 __all__ = ["app", "pool_app"]
 
@@ -36,7 +35,7 @@ def start_pool(
     directory: PoolFolderOption,
     network: Annotated[
         Path | None,
-        typer.Option("--network", help="The network file, or a folder with network.json. Default: pool.toml's."),
+        typer.Option("--network", metavar="NETWORK", help="Its name, file, or folder. Default: pool.toml's."),
     ] = None,
     host: Annotated[
         str | None,
@@ -116,21 +115,20 @@ def start_pool(
 @app.command("story")
 def tell_story(
     task: Annotated[str, typer.Argument(metavar="TASK", help="A task's id (0x and 64 digits), or its deal's.")],
-    network: Annotated[Path | None, typer.Option("--network", help="The network file.")] = None,
-    directory: LocalFolderOption = None,
+    network: PlaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Tell what happened to a task: phases, workers, transactions, in order.
 
     Before consensus no worker is named, and a digest never is: answers must not leak.
     """
-    from fairgrid.chain.network import load_network
+    from fairgrid.chain.network_names import find_network
     from fairgrid.pool.client import PoolClient, StoryEntry, TaskView
     from fairgrid.protocol.hexes import is_hex32
 
     if not is_hex32(task):
         raise UsageError(f"{task!r} is no task id: give 0x and 64 hexadecimal digits, as `fairgrid run` prints it.")
-    where = load_network(network or directory or default_directory())
+    where = find_network(network).network
 
     async def ask() -> list[tuple[TaskView, list[StoryEntry]]]:
         async with PoolClient(where.pool) as pool:

@@ -46,7 +46,8 @@ _UrlOption = Annotated[
     list[str] | None, typer.Option("--url", metavar="URL", help="Where the pool answers. Default: what --dir knows.")
 ]
 _NetworkOption = Annotated[
-    Path | None, typer.Option("--network", metavar="FILE", help="The network file, for a pool that never ran in --dir.")
+    Path | None,
+    typer.Option("--network", metavar="NETWORK", help="Its name or file, for a pool that never ran in --dir."),
 ]
 LimitOption = Annotated[int, typer.Option(min=1, max=1_000, help="How many to show.")]
 OffsetOption = Annotated[int, typer.Option(min=0, help="How many to leave out first.")]

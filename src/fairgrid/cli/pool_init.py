@@ -50,7 +50,7 @@ def init_pool(
     A key or file that is there is never replaced. Example: `fairgrid pool init --dir pool --network net.json --price
     100000000 --register "My pool"`, then `fairgrid pool start --dir pool`.
     """
-    from fairgrid.chain.network import load_network
+    from fairgrid.chain.network import load_network, save_network
     from fairgrid.pool.processes.pool_file import POOL_FILE, load_pool_file, pool_toml
 
     where = load_network(network)
@@ -60,6 +60,9 @@ def init_pool(
         load_pool_file(file)
     signer = _key(directory, keystore, password_file)
     found = network.resolve()
+    if not network.exists():
+        found = (directory / "network.json").resolve()
+        save_network(where, found)
     if register:
         found = _registered(where, signer, register, directory)
     start: dict[str, Any] = {"network": os.path.relpath(found, directory.resolve()), "host": host, "port": port}

@@ -12,13 +12,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from fairgrid.chain.network import load_network
+from fairgrid.chain.network_names import find_network
 from fairgrid.cli.bags import FinishedBag, finish_bag
 from fairgrid.cli.burst import FinishedRun, run_split
 from fairgrid.cli.live import live_progress
 from fairgrid.cli.output import console, emit_json, rlc, run_async
 from fairgrid.cli.run_report import FinishedTask, report
-from fairgrid.cli.shared_options import JsonOption, KeyFolderOption, LocalFolderOption
+from fairgrid.cli.shared_options import JsonOption, KeyFolderOption, PlaceOption, signer_of
 from fairgrid.client.burst import RULES_NAME, load_burst_rules
 from fairgrid.client.client import Client, LaneWish, TrustWish
 from fairgrid.client.dependencies import parse_dependency
@@ -29,13 +29,11 @@ from fairgrid.client.live import watching
 from fairgrid.client.progress import OnProgress
 from fairgrid.client.results import prepare_out
 from fairgrid.errors import ServiceError, TransactionFailed, UsageError
-from fairgrid.localnet.paths import default_directory, requester_folder
 from fairgrid.protocol.canonical import read_rule
 from fairgrid.protocol.network import ANYWHERE
 from fairgrid.runtime.catalogue import runtime_for_program
 from fairgrid.runtime.companions import with_companions
 from fairgrid.seams.tracing import start_tracing
-from fairgrid.wallet.keystore import open_or_create_key
 
 __all__ = ["app", "connected"]
 
@@ -69,7 +67,7 @@ def run(
         int, typer.Option("--workers-at-least", min=1, help="How many different owners must agree, at least.")
     ] = 1,
     out: OutOption = None,
-    directory: LocalFolderOption = None,
+    directory: PlaceOption = None,
     key_folder: KeyFolderOption = None,
     fuel: Annotated[
         int | None,
@@ -111,10 +109,10 @@ def run(
         bool,
         typer.Option("--checkpoint", help="Give the script a folder that survives a restart of its worker."),
     ] = False,
-    network: Annotated[
+    internet: Annotated[
         bool,
         typer.Option(
-            "--network",
+            "--internet",
             help="Let the job connect to any public host at ports 80 and 443, on workers whose owners allow it.",
         ),
     ] = False,
@@ -167,14 +165,14 @@ def run(
         output_bytes=parse_size(output_limit, "--output-limit"),
         checkpoint=checkpoint,
     )
-    job = job.connecting_to([*([ANYWHERE] if network else []), *(reach or [])])
+    job = job.connecting_to([*([ANYWHERE] if internet else []), *(reach or [])])
     job = replace(job, canonicaliser=tuple(read_rule(text) for text in canonical or []))
     job = job.needing(parse_gpus(gpus) if gpus is not None else None)
     if each is not None or tasks is not None:
         job = job.as_bag(read_items(each) if each is not None else (), tasks=tasks)
     wish = TrustWish(trust, workers_at_least)
     screen = console()
-    rules = load_burst_rules(burst_rules or (directory or default_directory()) / RULES_NAME) if burst else None
+    rules = load_burst_rules(burst_rules or find_network(directory).folder / RULES_NAME) if burst else None
 
     async def main() -> FinishedTask | FinishedBag | FinishedRun:
         started = time.monotonic()
@@ -208,7 +206,7 @@ def result(
         str, typer.Argument(help="Beginning of a deal or task id, or `last`; without it, all are listed.")
     ] = "",
     out: OutOption = None,
-    directory: LocalFolderOption = None,
+    directory: PlaceOption = None,
     key_folder: KeyFolderOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -234,7 +232,7 @@ def result(
 @app.command()
 def claim(
     deal: Annotated[str, typer.Argument(help="Beginning of a deal or task id, or `last`.")],
-    directory: LocalFolderOption = None,
+    directory: PlaceOption = None,
     key_folder: KeyFolderOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -266,10 +264,9 @@ def claim(
 def connected(directory: Path | None, key_folder: Path | None) -> AbstractAsyncContextManager[Client]:
     """A client of the network in ``directory``, with the requester's key."""
     start_tracing("client")
-    folder = directory or default_directory()
-    network = load_network(folder)
-    signer = open_or_create_key(key_folder or requester_folder(folder))
-    return Client.connect(network, signer, journal_folder=folder / "deals" / signer.address)
+    place = find_network(directory)
+    signer = signer_of(place, key_folder)
+    return Client.connect(place.network, signer, journal_folder=place.folder / "deals" / signer.address)
 
 
 async def _finish(

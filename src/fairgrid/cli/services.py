@@ -78,7 +78,7 @@ def _market() -> None:
 
 @market_app.command("start")
 def start_market(
-    network: Annotated[Path, typer.Option(help="Network file, or the folder that has a network.json.")],
+    network: Annotated[Path, typer.Option(metavar="NETWORK", help="Its name, its network file, or a folder with one.")],
     directory: Annotated[Path, typer.Option("--dir", help="Folder that keeps the order book; made if need be.")],
     host: _Host = "127.0.0.1",
     port: _Port = 0,

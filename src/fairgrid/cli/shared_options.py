@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fairgrid.chain.network import LOCAL
+from fairgrid.cli.completion import network_names, wallet_names
 from fairgrid.errors import OrderError, UsageError
+from fairgrid.seams.config_file import is_name, read_config
+
+if TYPE_CHECKING:
+    from fairgrid.chain.network_names import NetworkPlace
+    from fairgrid.wallet.keys import KeySigner
 
 __all__ = [
     "POOL_FOLDER",
     "WORKER_FOLDER",
+    "DryRunOption",
     "JsonOption",
     "KeyFolderOption",
     "LocalFolderOption",
     "NetworkOption",
     "PasswordFileOption",
+    "PlaceOption",
     "PoolDatabaseOption",
     "PoolFolderOption",
     "WorkerFolderOption",
+    "YesOption",
+    "kept_network",
     "read_address",
     "read_password",
+    "signer_of",
 ]
 
 POOL_FOLDER = Path("pool")
@@ -31,7 +44,25 @@ WORKER_FOLDER = Path("~/.fairgrid/worker")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; progress stays on stderr.")]
 NetworkOption = Annotated[
-    Path, typer.Option("--network", metavar="FILE", help="The network file, or a folder with network.json.")
+    Path,
+    typer.Option(
+        "--network",
+        metavar="NETWORK",
+        envvar="FAIRGRID_NETWORK",
+        autocompletion=network_names,
+        help="Its name (`fairgrid network list`), its network file, or a folder with network.json.",
+    ),
+]
+PlaceOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--network",
+        "--dir",
+        metavar="NETWORK",
+        autocompletion=network_names,
+        help="Its name (`fairgrid network list`), its folder or network file. Default: $FAIRGRID_NETWORK; `local` if "
+        "$FAIRGRID_DIR is set; what `fairgrid network use` said; `local`.",
+    ),
 ]
 LocalFolderOption = Annotated[
     Path | None,
@@ -41,12 +72,19 @@ LocalFolderOption = Annotated[
         help="The network's folder (`fairgrid up --dir`). Default: $FAIRGRID_DIR or ~/.fairgrid/local.",
     ),
 ]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Agree beforehand: nothing is asked.")]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be signed and sent, and what it would cost; sign nothing.")
+]
 KeyFolderOption = Annotated[
     Path | None,
     typer.Option(
+        "--wallet",
         "--key-folder",
-        metavar="FOLDER",
-        help="Folder of the requester's key. Default: the network's own requester.",
+        metavar="WALLET",
+        autocompletion=wallet_names,
+        help="Who signs and pays: a wallet's name, a keystore file, or the folder of a key. Default: a local network's "
+        "own requester; elsewhere the wallet in use.",
     ),
 ]
 WorkerFolderOption = Annotated[
@@ -85,6 +123,30 @@ def read_address(text: str) -> str:
         raise UsageError(f"{text!r} is no address: {error}") from error
 
 
+def kept_network(network: Path) -> str:
+    """What a file may keep to find the network again from anywhere: its name as it is, a path made absolute."""
+    text = str(network)
+    named = text == LOCAL or (is_name(text) and text in read_config().networks)
+    return text if named else str(network.expanduser().absolute())
+
+
+def signer_of(place: NetworkPlace, wallet: str | Path | None, password_file: Path | None = None) -> KeySigner:
+    """The key that ``--wallet`` names, or that signs on this network if it names none.
+
+    Raises:
+        UsageError: there is none, or its password is wrong, or nobody can be asked for it.
+    """
+    from fairgrid.localnet.paths import own_key_folder
+    from fairgrid.wallet.accounts import open_account
+
+    def ask(whose: str) -> str:
+        if not sys.stdin.isatty():
+            raise UsageError(f"The password of {whose} is asked for in a terminal. Elsewhere give --password-file.")
+        return read_password(None, question=f"Password of {whose}")
+
+    return open_account(wallet, own=own_key_folder(place), ask=ask, password_file=password_file)
+
+
 def read_password(file: Path | None, *, question: str = "Password of the keystore") -> str:
     """The password in ``file``; without one the user is asked.
 
@@ -93,7 +155,6 @@ def read_password(file: Path | None, *, question: str = "Password of the keystor
     """
     if file is None:
         return str(typer.prompt(question, hide_input=True, err=True))
-    try:
-        return file.read_text().rstrip("\r\n")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"The password file {file} cannot be read ({error}).") from error
+    from fairgrid.wallet.wallets import password_in
+
+    return password_in(file)

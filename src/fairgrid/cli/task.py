@@ -11,7 +11,7 @@ from fairgrid.cli.bags import task_app as app
 from fairgrid.cli.certificate import make_certificate
 from fairgrid.cli.output import console, emit_json, run_async
 from fairgrid.cli.run import connected
-from fairgrid.cli.shared_options import JsonOption, KeyFolderOption, LocalFolderOption
+from fairgrid.cli.shared_options import JsonOption, KeyFolderOption, PlaceOption
 from fairgrid.client.live import LiveLines, bar, follow_live
 from fairgrid.client.results import prepare_out
 from fairgrid.errors import VerificationError
@@ -26,7 +26,7 @@ _Task = Annotated[str, typer.Argument(help="Beginning of a deal or task id, or `
 
 
 @app.command("live")
-def watch_task(task: _Task, directory: LocalFolderOption = None, key_folder: KeyFolderOption = None) -> None:
+def watch_task(task: _Task, directory: PlaceOption = None, key_folder: KeyFolderOption = None) -> None:
     """Show what a running task prints, and its progress, until it has ended. Unverified: from one worker.
 
     Only for tasks of trust 1: of others nothing may be known before their workers agreed.
@@ -52,7 +52,7 @@ def watch_task(task: _Task, directory: LocalFolderOption = None, key_folder: Key
 def fetch_partial(
     task: _Task,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the files. Default: partial/<deal>.")] = None,
-    directory: LocalFolderOption = None,
+    directory: PlaceOption = None,
     key_folder: KeyFolderOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -50,8 +50,9 @@ def verify(
         Path | None,
         typer.Option(
             "--network",
-            metavar="FILE",
-            help="Ask the node of this network file, and see that the hub is the one that it names, with its code.",
+            metavar="NETWORK",
+            help="Ask the node of this network (name, file or folder), and see that the hub is the one that it names, "
+            "with its code.",
         ),
     ] = None,
     block_hashes: Annotated[

@@ -13,7 +13,7 @@ import typer
 from rich.table import Table
 
 from fairgrid.cli.output import console, emit_json, rlc, run_async
-from fairgrid.cli.shared_options import WORKER_FOLDER, JsonOption, WorkerFolderOption
+from fairgrid.cli.shared_options import WORKER_FOLDER, JsonOption, WorkerFolderOption, kept_network
 from fairgrid.cli.worker_debts import debts_of, show_debts
 from fairgrid.errors import ServiceUnavailable, UsageError
 
@@ -190,7 +190,7 @@ def show_earnings(
 def install_service(
     directory: WorkerFolderOption = WORKER_FOLDER,
     network: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="As for `start`; not needed once the worker was started.")
+        Path | None, typer.Option(metavar="NETWORK", help="As for `start`; not needed once the worker was started.")
     ] = None,
     pool: Annotated[str | None, typer.Option(metavar="URL", help="As for `start`.")] = None,
     slots: Annotated[int, typer.Option(min=1, max=1024, help="Tasks computed at once.")] = 1,
@@ -205,7 +205,7 @@ def install_service(
     folder = directory.expanduser().absolute()
     arguments = ["--slots", str(slots)]
     if network is not None:
-        arguments += ["--network", str(network.expanduser().absolute())]
+        arguments += ["--network", kept_network(network)]
     if pool is not None:
         arguments += ["--pool", pool]
     patience_s = load_policy(folder / POLICY_NAME).stop_within_s

@@ -54,8 +54,8 @@ def start_worker(
     network: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE",
-            help="The network file you trust: chain, hub, services. Default: the one that this worker keeps, or that "
+            metavar="NETWORK",
+            help="The network you trust: its name, file, or folder. Default: the one that this worker keeps, or that "
             "of `fairgrid up`.",
         ),
     ] = None,

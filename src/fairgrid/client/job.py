@@ -22,7 +22,9 @@ from fairgrid.protocol.network import destination
 from fairgrid.protocol.paths import path_fault
 from fairgrid.runtime.catalogue import runtime_info
 from fairgrid.runtime.interface import Sandbox
-from fairgrid.runtime.job import JobResult, TaskContext, run_job
+from fairgrid.runtime.job import TaskContext, run_job
+from fairgrid.runtime.job_result import JobResult
+from fairgrid.runtime.network.grant import NetworkGrant
 from fairgrid.runtime.program_check import check_program
 from fairgrid.storage.client import StorageClient
 
@@ -359,11 +361,13 @@ async def run_locally(
     deal_id: str = ZERO32,
     task_id: str = ZERO32,
     dependencies: Mapping[str, Path] | None = None,
+    network: NetworkGrant | None = None,
 ) -> JobResult:
     """The same job in the same runtime with the same seed, on this machine: what workers' results are compared with.
 
     A script that reads ``$IEXEC_DEAL_ID`` or ``$IEXEC_TASK_ID`` gives the same result only with the deal's own ids.
-    ``dependencies`` gives the folder of the result of each task that the job depends on.
+    ``dependencies`` gives the folder of the result of each task that the job depends on. ``network`` is what a job
+    that asks for it gets of this machine's.
 
     Raises:
         HostFailure: this machine cannot run it.
@@ -372,7 +376,14 @@ async def run_locally(
     files = local_files(job, timeref=timeref)
     context = TaskContext(deal_id=deal_id, task_id=task_id, index=index, bot_first=index, bot_size=1)
     return await run_job(
-        manifest, manifest.cid(), context, inputs=files, workdir=workdir, sandbox=sandbox, dependencies=dependencies
+        manifest,
+        manifest.cid(),
+        context,
+        inputs=files,
+        workdir=workdir,
+        sandbox=sandbox,
+        dependencies=dependencies,
+        network=network,
     )
 
 

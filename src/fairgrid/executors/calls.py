@@ -5,22 +5,29 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import os
+import stat
 import types
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 from typing import Any, Final
 
+from fairgrid.client.job import MAX_INPUT_BYTES
 from fairgrid.errors import CannotTravel
 from fairgrid.executors.capture import Captured, capture
-from fairgrid.executors.guest.values import ATTACHED_BYTES, Encoder, NotAValue
+from fairgrid.executors.guest.values import ATTACHED_BYTES, Encoder, File, NotAValue
 from fairgrid.executors.obstacles import obstacle
 
-__all__ = ["Call", "CallWriter", "Keep", "key_of"]
+__all__ = ["Call", "CallWriter", "Keep", "KeepFile", "key_of"]
 
 Keep = Callable[[str, bytes], None]
 """Stores a file that calls need, by its name; the same name always has the same content."""
+
+KeepFile = Callable[[Path], tuple[str, int]]
+"""Stores a copy of a user's file; gives its name, by its content, and its size in bytes."""
 
 _KNOWN_BLOBS: Final = 32
 
@@ -33,6 +40,8 @@ class Call:
     line: str
     bundle: str
     blobs: tuple[str, ...] = ()
+    sizes: tuple[int, ...] = ()
+    """Bytes of each of ``blobs``; not known of calls of an earlier process, which are packed already."""
     seconds: float = 0.0
     """About how long it computes; 0 if nobody said."""
     chunk: int = 0
@@ -62,11 +71,19 @@ class _Needs(Exception):
 class _Form:
     """How calls of one captured function are written."""
 
-    def __init__(self, captured: Captured, keep: Callable[[bytes], str]) -> None:
+    def __init__(
+        self,
+        captured: Captured,
+        keep: Callable[[bytes], str],
+        keep_file: Callable[[File, str], tuple[str, int]],
+        *,
+        arrays: bool,
+    ) -> None:
         self.captured = captured
-        self.blobs: dict[str, None] = {}
+        self.blobs: dict[str, int] = {}
         self._keep = keep
-        self.encoder = Encoder(captured.shapes, self.attach, self._refer)
+        self._keep_file = keep_file
+        self.encoder = Encoder(captured.shapes, self.attach, self._refer, arrays=arrays, attach_file=self.attach_file)
         function = json.dumps(captured.function)
         self.start = f'{{"bundle":"{captured.name}","function":'
         self.function = function
@@ -74,7 +91,15 @@ class _Form:
     def attach(self, content: bytes) -> str:
         """Keep a large part of the arguments beside the call."""
         name = self._keep(content)
-        self.blobs[name] = None
+        self.blobs[name] = len(content)
+        return name
+
+    def attach_file(self, file: File, where: str) -> str:
+        """Keep a file beside the call."""
+        name, size = self._keep_file(file, where)
+        self.blobs[name] = size
+        if sum(self.blobs.values()) > MAX_INPUT_BYTES:
+            raise NotAValue(file, where, f"is too much: a call takes at most {MAX_INPUT_BYTES} bytes of files")
         return name
 
     def part(self, value: Any, where: str) -> str:
@@ -103,10 +128,20 @@ class _Form:
 
 
 class CallWriter:
-    """Writes the calls of one run. Not for several threads at once."""
+    """Writes the calls of one run. Not for several threads at once. ``packages`` are there where calls run."""
 
-    def __init__(self, keep: Keep, *, first: int = 0) -> None:
+    def __init__(
+        self,
+        keep: Keep,
+        *,
+        keep_path: KeepFile | None = None,
+        first: int = 0,
+        packages: Set[str] = frozenset(),
+    ) -> None:
         self._keep_file = keep
+        self._keep_path = keep_path or _measure
+        self._files: dict[tuple[str, int, int, int], tuple[str, int]] = {}
+        self._packages = packages
         self._forms: dict[Any, _Form] = {}
         self._extras: dict[Any, tuple[Any, ...]] = {}
         self._equal: dict[bytes, int] = {}
@@ -150,7 +185,7 @@ class CallWriter:
                 if any(one is needs.what for one in known):
                     raise obstacle(NotAValue(needs.what, ""), f"An argument of {_name(root)}") from None
                 # What cannot travel must not spoil the next call of the same function.
-                capture(root, *known, needs.what)
+                capture(root, *known, needs.what, packages=self._packages)
                 self._extras[root] = (*known, needs.what)
                 self._forms.pop(root, None)
             except NotAValue as error:
@@ -164,6 +199,7 @@ class CallWriter:
             line=f"{ordinal}\t{text}",
             bundle=form.captured.name,
             blobs=tuple(form.blobs),
+            sizes=tuple(form.blobs.values()),
             seconds=seconds,
             chunk=chunk,
             group=group,
@@ -178,11 +214,11 @@ class CallWriter:
         if form is not None and (trusted or form.captured.is_fresh):
             form.blobs = {}
             return form
-        captured = capture(root, *self._extras.get(root, ()))
+        captured = capture(root, *self._extras.get(root, ()), packages=self._packages)
         if captured.name not in self._bundles:
             self._keep_file(captured.name, captured.bundle)
             self._bundles.add(captured.name)
-        form = self._forms[root] = _Form(captured, self._keep)
+        form = self._forms[root] = _Form(captured, self._keep, self._keep_users_file, arrays="numpy" in self._packages)
         return form
 
     def _text(self, form: _Form, root: Any, bound: Any, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> str:
@@ -192,6 +228,21 @@ class CallWriter:
         parts = [form.part(value, f"argument {number}") for number, value in enumerate(arguments, 1)]
         named = [f"[{_json(name)},{form.part(value, f'argument {name!r}')}]" for name, value in keywords.items()]
         return f'{form.start}{function},"arguments":[{",".join(parts)}],"keywords":[{",".join(named)}]}}'
+
+    def _keep_users_file(self, file: File, where: str) -> tuple[str, int]:
+        """A file that did not change since it was kept is not read again."""
+        try:
+            state = os.stat(file.path)
+            key = (file.path, state.st_ino, state.st_mtime_ns, state.st_size)
+            if not stat.S_ISREG(state.st_mode):
+                raise NotAValue(file, where, f"is no file: {file.path}")
+            if state.st_size > MAX_INPUT_BYTES:
+                raise NotAValue(file, where, f"has {state.st_size} bytes; a call takes at most {MAX_INPUT_BYTES}")
+            if key not in self._files:
+                self._files[key] = self._keep_path(Path(file.path))
+        except OSError as error:
+            raise NotAValue(file, where, f"cannot be read: {file.path} ({error.strerror})") from None
+        return self._files[key]
 
     def _keep(self, content: bytes) -> str:
         known = self._blobs.get(id(content))
@@ -221,6 +272,12 @@ def _json(wire: Any) -> str:
     """JSON text; an encoder is costly to set up, and most arguments are a number or a word."""
     write = _SCALARS.get(type(wire))
     return write(wire) if write is not None else _ENCODER.encode(wire)
+
+
+def _measure(path: Path) -> tuple[str, int]:
+    """What a file's copy would be named, and its size; nothing is copied."""
+    with open(path, "rb") as file:
+        return f"blob-{hashlib.file_digest(file, 'sha256').hexdigest()}", path.stat().st_size
 
 
 def _plain(function: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:

@@ -15,14 +15,15 @@ import inspect
 import json
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, is_dataclass
 from enum import Enum
 from typing import Any, Final
 
 from fairgrid.errors import CannotTravel
-from fairgrid.executors.guest.values import Encoder, NotAValue, Shapes
-from fairgrid.executors.obstacles import check_module, check_owner, is_standard, obstacle
+from fairgrid.executors.guest.values import Encoder, File, NotAValue, Shapes
+from fairgrid.executors.modules import Imported, UserModule, user_modules
+from fairgrid.executors.obstacles import check_owner, check_standard, is_standard, obstacle
 from fairgrid.executors.sources import Names, Source, class_source, function_source, names_of
 
 __all__ = ["Captured", "capture", "check_function"]
@@ -59,23 +60,40 @@ class Captured:
 _GONE: Final = object()
 
 
-def capture(function: Any, *more: Any) -> Captured:
+def capture(function: Any, *more: Any, packages: Set[str] = frozenset()) -> Captured:
     """Look at a callable and all that it needs; ``more`` are functions and classes that arguments bring along.
+
+    ``packages`` are top names of those that the other machine has.
 
     Raises:
         CannotTravel: something in it cannot; the message says what, and what to do.
     """
     _refuse_unfit(function)
-    builder = _Builder()
     name = getattr(function, "__qualname__", None) or repr(function)
-    wire = builder.wire(function, f"The function {name}")
-    for one in more:
-        builder.wire(one, f"The argument {getattr(one, '__qualname__', one)!r} of {name}")
+    whole: frozenset[str] = frozenset()
+    while True:
+        builder = _Builder(packages, whole)
+        wire = builder.wire(function, f"The function {name}")
+        for one in more:
+            builder.wire(one, f"The argument {getattr(one, '__qualname__', one)!r} of {name}")
+        if builder.modules.keys() <= whole:
+            break
+        # Of a module that travels whole nothing may travel beside it, or there were two of each of its classes.
+        whole |= builder.modules.keys()
     nodes = builder.nodes
+    modules = [
+        {"name": one.name, "file": one.file, "source": one.source, "package": one.is_package}
+        for _, one in sorted(builder.modules.items())
+    ]
     # Where a function stands in its file is no part of what it is: an edit above it does not make it another.
-    text = json.dumps([{k: v for k, v in node.items() if k not in ("file", "line")} for node in nodes], sort_keys=True)
+    told = [{k: v for k, v in node.items() if k not in ("file", "line")} for node in nodes]
+    more_told = [modules, list(builder.loads)] if modules else []
+    text = json.dumps([*told, *more_told], sort_keys=True)
     identity = "bundle-" + hashlib.sha256(text.encode()).hexdigest()[:40]
-    bundle = json.dumps({"nodes": nodes}, separators=(",", ":")).encode()
+    document: dict[str, Any] = {"nodes": nodes}
+    if modules:
+        document |= {"modules": modules, "loads": list(builder.loads)}
+    bundle = json.dumps(document, separators=(",", ":")).encode()
     return Captured(
         identity, bundle, wire, builder.shapes, builder.known, builder.objects, builder.fixed, tuple(builder.origins)
     )
@@ -114,21 +132,29 @@ def _check_names(names: Names, what: str) -> None:
             f"sets {names.changed[0]!r} outside of itself, and that would be lost on the other machine",
             "Return the value instead.",
         )
-    for module in names.imported:
-        check_module(module, what)
+    for imported in names.imported:
+        if not imported.level:
+            check_standard(imported.name, what)
 
 
 class _Builder:
     """Numbers functions and classes in the order in which they are met."""
 
-    def __init__(self) -> None:
+    def __init__(self, packages: Set[str], whole: Set[str]) -> None:
+        self.modules: dict[str, UserModule] = {}
+        self.loads: dict[str, None] = {}
+        """Modules that are imported before anything is called."""
+        self._packages = packages
+        self._whole = whole
+        self._arrays = "numpy" in packages
+        self._attributes: frozenset[str] = frozenset()
         self.nodes: list[dict[str, Any]] = []
         self.shapes = Shapes()
         self.fixed = True
         self.origins: list[tuple[dict[str, Any], str, Any]] = []
         self._numbers: dict[int, int] = {}
         self._kept: list[Any] = []
-        self._encoder = Encoder(self.shapes, None, self._refer)
+        self._encoder = Encoder(self.shapes, None, self._refer, arrays=self._arrays)
 
     @property
     def objects(self) -> tuple[Any, ...]:
@@ -171,20 +197,50 @@ class _Builder:
         """What the standard library has, and what is made of other things."""
         value = getattr(value, "__fairgrid_local__", value)
         if isinstance(value, types.ModuleType):
-            check_module(value.__name__, f"The module {value.__name__}")
+            self._module(value)
             return {"M": value.__name__}
         if isinstance(value, functools.partial):
-            encoder = Encoder(self.shapes, None, refer)
+            encoder = Encoder(self.shapes, None, refer, arrays=self._arrays)
             keywords = [[name, encoder.encode(item, f".{name}")] for name, item in value.keywords.items()]
             return {"P": [encoder.encode(value.func), encoder.encode(value.args), keywords]}
         if isinstance(value, types.MethodType):
-            return {"A": [Encoder(self.shapes, None, refer).encode(value.__self__), value.__name__]}
+            return {
+                "A": [Encoder(self.shapes, None, refer, arrays=self._arrays).encode(value.__self__), value.__name__]
+            }
         if isinstance(value, Enum) and is_standard(type(value).__module__):
             return {"A": [refer(type(value)), value.name]}
-        found = _imported(value)
+        found = _imported(value, self._packages)
         if found is None and isinstance(value, types.BuiltinMethodType) and _is_method(value):
-            return {"A": [Encoder(self.shapes, None, refer).encode(value.__self__), value.__name__]}
+            return {
+                "A": [Encoder(self.shapes, None, refer, arrays=self._arrays).encode(value.__self__), value.__name__]
+            }
         return found
+
+    def _module(self, module: types.ModuleType) -> None:
+        """A module as a value, with those below it that are loaded and that somebody speaks of."""
+        name, what = module.__name__, f"The module {module.__name__}"
+        self.import_all([Imported(name)], what)
+        if name in self.modules:
+            self.loads[name] = None
+            below = {one for one in sys.modules if one.startswith(f"{name}.")}
+            spoken = sorted(one for one in below if self._attributes.issuperset(one[len(name) + 1 :].split(".")))
+            self.import_all([Imported(one) for one in spoken], what)
+            self.loads |= dict.fromkeys(spoken)
+
+    def import_all(self, imported: Sequence[Imported], what: str, *, package: str = "") -> None:
+        """What code imports must be there: of the standard library, a package of the runtime, or the user's own."""
+        for one in user_modules(imported, what, self._packages, package=package):
+            self.modules.setdefault(one.name, one)
+
+    def _whole_module(self, value: types.FunctionType | type, what: str) -> int | None:
+        """The number of a function or class that is found in a module which travels whole."""
+        module = value.__module__
+        if module not in self._whole or getattr(sys.modules[module], value.__qualname__, None) is not value:
+            return None
+        self.import_all([Imported(value.__module__)], what)
+        number = self._number(value)
+        self.nodes[number] = {"kind": "import", "module": value.__module__, "name": value.__qualname__}
+        return number
 
     def _travels(self, value: Any) -> bool:
         kind = type(value)
@@ -193,9 +249,12 @@ class _Builder:
     def _function(self, function: types.FunctionType) -> int:
         what = f"The function {function.__qualname__}"
         check_owner(function.__module__, what)
+        if (found := self._whole_module(function, what)) is not None:
+            return found
         names = names_of(function.__code__)
         _check_names(names, what)
         source = function_source(function)
+        self.import_all(names.imported, what, package=_package_of(function.__module__))
         number = self._number(function)
         node = self._node("function", function.__module__, source)
         node |= {"lambda": source.is_lambda, "name": function.__name__, "qualname": function.__qualname__}
@@ -213,14 +272,17 @@ class _Builder:
         if id(cls) in self._numbers:
             return {"R": self._numbers[id(cls)]}
         check_owner(cls.__module__, what)
+        if (found := self._whole_module(cls, what)) is not None:
+            self._shape(cls, found)
+            return {"R": found}
         source = class_source(cls)
         body = ast.parse(f"if True:\n{source.text}" if source.indented else source.text)
         code = compile(body, source.file, "exec", __future__.annotations.compiler_flag, dont_inherit=True)
         names = names_of(code)
         _check_names(names, what)
+        self.import_all(names.imported, what, package=_package_of(cls.__module__))
         number = self._number(cls)
-        if is_dataclass(cls) or issubclass(cls, Enum) or (issubclass(cls, tuple) and hasattr(cls, "_fields")):
-            self.shapes.add(str(number), cls)
+        self._shape(cls, number)
         node = self._node("class", cls.__module__, source)
         node |= {"lambda": False, "name": cls.__name__}
         self.nodes[number] = node
@@ -228,6 +290,10 @@ class _Builder:
         optional = frozenset(inside | {cls.__name__})
         node["globals"] = self._globals(names, vars(sys.modules[cls.__module__]), what, optional=optional)
         return {"R": number}
+
+    def _shape(self, cls: type, number: int) -> None:
+        if is_dataclass(cls) or issubclass(cls, Enum) or (issubclass(cls, tuple) and hasattr(cls, "_fields")):
+            self.shapes.add(str(number), cls)
 
     def _inner_class(self, cls: type, what: str) -> Any:
         outer: Any = sys.modules.get(cls.__module__)
@@ -264,6 +330,7 @@ class _Builder:
         self, names: Names, scope: dict[str, Any], what: str, *, optional: frozenset[str] = frozenset()
     ) -> dict[str, Any]:
         wires = {}
+        before, self._attributes = self._attributes, names.attributes
         for name in names.read:
             if name in _AMBIENT:
                 continue
@@ -275,6 +342,8 @@ class _Builder:
                 raise CannotTravel(what, f"uses the name {name!r}, which is defined nowhere", "Define or import it.")
             self.origins.append((scope, name, scope[name]))
             wires[name] = self._constant(scope[name], f"{what}: the global {name!r}")
+            self._attributes = names.attributes
+        self._attributes = before
         return wires
 
     def _cells(self, function: types.FunctionType, what: str) -> dict[str, Any]:
@@ -297,6 +366,10 @@ class _Builder:
         return wire
 
 
+def _package_of(module: str) -> str:
+    return str(getattr(sys.modules.get(module), "__package__", None) or "")
+
+
 def _is_fixed(value: Any) -> bool:
     if isinstance(value, tuple | frozenset):
         return all(_is_fixed(item) for item in value)
@@ -308,17 +381,24 @@ def _is_method(value: types.BuiltinMethodType) -> bool:
     return value.__self__ is not None and not isinstance(value.__self__, types.ModuleType)
 
 
-def _imported(value: Any) -> Any:
-    """Functions and classes of the standard library, by the name under which they are found there."""
+def _imported(value: Any, packages: Set[str]) -> Any:
+    """Functions and classes of the standard library and of packages that are there, by where they are found."""
+    if value is File:
+        return {"I": ["fairgrid_values", "File"]}
     module, path = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
     if module is None and isinstance(value, types.MethodDescriptorType):
         module, path = "builtins", value.__qualname__
-    if not isinstance(module, str) or not isinstance(path, str) or not is_standard(module) or module == "__main__":
+    if module is None and type(value).__module__ == "numpy" and path is not None:
+        # Its universal functions say their name, and not where they are found.
+        module = "numpy"
+    if not isinstance(module, str) or not isinstance(path, str) or module == "__main__":
+        return None
+    if not is_standard(module) and module.partition(".")[0] not in packages:
         return None
     found: Any = sys.modules.get(module)
     for part in path.split("."):
         found = getattr(found, part, None)
     if found is not value:
         return None
-    check_module(module, f"The function {path}")
+    check_standard(module, f"The function {path}")
     return {"I": [module, path]}

@@ -32,6 +32,7 @@ def executor(where: str | Path | None = None, **options: Any) -> concurrent.futu
         "packing",
         "timing",
         "runtime",
+        "reach",
         "progress",
         "on_progress",
         "max_workers",

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
@@ -45,7 +45,9 @@ class Executor(concurrent.futures.Executor):
     stays yours. ``trust`` says how sure each result must be; a trust that the network cannot reach is refused before
     anything is signed, and so is a budget that does not cover one task.
 
-    ``runtime`` is ``"python"``, or ``"science"`` for numpy, pandas, scipy and scikit-learn. ``progress`` False hides
+    ``runtime`` is ``"python"``, or ``"science"`` for numpy, pandas, scipy and scikit-learn, or ``"native"`` for the
+    Python of the worker's machine, which alone can have the network: ``reach`` names the hosts that calls connect to
+    (``"api.example.org"``, ``"*.example.org:8443"``); their owners must allow them. ``progress`` False hides
     the line in a terminal and the card in a notebook that tell how far the run is, what it cost and how long it takes;
     elsewhere nothing is shown. ``on_progress`` is called with the same, from a thread of the executor.
 
@@ -69,6 +71,7 @@ class Executor(concurrent.futures.Executor):
         packing: Packing | None = None,
         timing: Timing | None = None,
         runtime: str = "python",
+        reach: Sequence[str] = (),
         progress: bool = True,
         on_progress: OnRunProgress | None = None,
     ) -> None:
@@ -81,6 +84,7 @@ class Executor(concurrent.futures.Executor):
             key_folder=key_folder,
             patience_s=timing.patience,
             runtime=runtime,
+            reach=reach,
         )
         record = RunRecord.make(
             place.runs,
@@ -89,6 +93,7 @@ class Executor(concurrent.futures.Executor):
             trust=str(trust),
             workersAtLeast=workers_at_least,
             runtime=runtime,
+            reach=list(reach),
             at=time.time(),
         )
         self._begin(place, record, packing, timing, progress, on_progress)
@@ -131,6 +136,7 @@ class Executor(concurrent.futures.Executor):
             key_folder=key_folder,
             patience_s=timing.patience,
             runtime=facts.get("runtime", "python"),
+            reach=facts.get("reach", ()),
         )
         self = cls.__new__(cls)
         self._begin(place, record, packing, timing, progress, on_progress)
@@ -150,8 +156,11 @@ class Executor(concurrent.futures.Executor):
         self._groups = itertools.count(1)
         plans = record.plans()
         calls = [call for plan in plans for task in plan.tasks for call in task]
-        self._writer = CallWriter(record.keep, first=max((call.number for call in calls), default=-1) + 1)
+        self._packages = place.packages
+        first = max((call.number for call in calls), default=-1) + 1
+        self._writer = CallWriter(record.keep, keep_path=record.keep_file, first=first, packages=place.packages)
         self._packing = packing or Packing()
+        self._reach = frozenset(record.facts.get("reach", ()))
         self._backend = place.backend
         self._dispatcher = Dispatcher(place.backend, record, int(record.facts["budget"]), self._packing, timing)
         display = find_display(self._dispatcher.progress()) if progress else None
@@ -196,6 +205,7 @@ class Executor(concurrent.futures.Executor):
         check_process(self._owner)
         with self._lock:
             self._refuse_closed()
+            self._check_reach(fn)
             hints = getattr(fn, "__fairgrid_seconds__", 0.0)
             return self._take(self._writer.write(fn, args, kwargs, seconds=hints))
 
@@ -241,6 +251,7 @@ class Executor(concurrent.futures.Executor):
             raise ValueError("chunksize and buffersize must be at least 1")
         group = next(self._groups)
         seconds = getattr(fn, "__fairgrid_seconds__", 0.0)
+        self._check_reach(fn)
         with self._lock:
             self._refuse_closed()
             self._writer.refresh(fn)
@@ -268,7 +279,7 @@ class Executor(concurrent.futures.Executor):
             ServiceError: the network does not answer.
         """
         check_process(self._owner)
-        writer = CallWriter(lambda name, content: None)
+        writer = CallWriter(lambda name, content: None, packages=self._packages)
         seconds = getattr(fn, "__fairgrid_seconds__", 0.0)
         calls = [
             writer.write(fn, item, {}, seconds=seconds, chunk=chunksize or 0, group=1)
@@ -326,6 +337,14 @@ class Executor(concurrent.futures.Executor):
             sys.stderr.write(
                 f"fairgrid: {left} calls of run {self.run_id} were still open. What was paid for goes on: "
                 f"Executor.resume({self.run_id!r}) fetches it.\n"
+            )
+
+    def _check_reach(self, fn: Callable[..., Any]) -> None:
+        missing = [host for host in getattr(fn, "__fairgrid_reach__", ()) if host not in self._reach]
+        if missing:
+            raise UsageError(
+                f"{getattr(fn, '__name__', fn)!r} reaches {', '.join(missing)}, and this executor's calls do not. "
+                f"Make it with Executor(runtime='native', reach={missing!r})."
             )
 
     def _refuse_closed(self) -> None:

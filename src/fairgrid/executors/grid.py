@@ -52,6 +52,7 @@ class GridBackend:
         patience_s: float = 600.0,
         client: Client | None = None,
         runtime_id: str = "",
+        reach: tuple[str, ...] = (),
     ) -> None:
         """``client`` is one that is connected already; else `open` connects."""
         self._network = network
@@ -59,6 +60,7 @@ class GridBackend:
         self._journal_folder = journal_folder
         self._wish = wish
         self._runtime_id = runtime_id or default_runtime_id()
+        self._reach = reach
         self.patience_s = patience_s
         self._stack = AsyncExitStack()
         self._client = client
@@ -129,7 +131,7 @@ class GridBackend:
             if quote.price > most:
                 raise BudgetExceeded(needed=quote.price, left=most, budget=most)
 
-        wanted = await asyncio.to_thread(job_of, job, self._runtime_id)
+        wanted = await asyncio.to_thread(job_of, job, self._runtime_id, self._reach)
         try:
             record = await self._connected.sign(wanted, self._wish, accept=accept)
         except ContractReverted:

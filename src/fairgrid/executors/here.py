@@ -13,9 +13,13 @@ from typing import Final
 from fairgrid.client.job import Job, JobRuntime, run_locally
 from fairgrid.errors import BudgetExceeded, UsageError
 from fairgrid.executors.backend import DealJob, SignedDeal, TaskEnding, Terms
+from fairgrid.executors.runtimes import NATIVE_RUNTIME
 from fairgrid.protocol.certificate import Certificate
 from fairgrid.protocol.hexes import keccak, to_hex32
+from fairgrid.runtime.catalogue import runtime_info
 from fairgrid.runtime.interface import Sandbox
+from fairgrid.runtime.network.grant import NetworkGrant
+from fairgrid.runtime.process.provider import provider as native_provider
 from fairgrid.runtime.removal import remove_tree
 from fairgrid.runtime.wasm.interpreters import default_runtime_id, install_interpreter
 
@@ -26,10 +30,11 @@ _READY: Final = 4
 """Most processes that are started ahead."""
 
 
-def job_of(deal: DealJob, runtime_id: str) -> Job:
+def job_of(deal: DealJob, runtime_id: str, reach: tuple[str, ...] = ()) -> Job:
     """A deal's job as `fairgrid.client.job` has it."""
     runtime = JobRuntime.of(runtime_id)
-    job = Job(deal.script, deal.inputs, (), runtime).as_bag([task.arguments for task in deal.tasks])
+    job = Job(deal.script, deal.inputs, (), runtime).connecting_to(reach)
+    job = job.as_bag([task.arguments for task in deal.tasks])
     more = tuple(task.inputs for task in deal.tasks)
     return replace(job, item_inputs=more) if any(more) else job
 
@@ -48,9 +53,11 @@ class HereBackend:
         slots: int | None = None,
         price_nrlc: int = 0,
         runtime_id: str = "",
+        reach: tuple[str, ...] = (),
     ) -> None:
         self._folder = folder
         self._runtime_id = runtime_id or default_runtime_id()
+        self._reach = reach
         self._sandbox = sandbox
         self._price = price_nrlc
         self._most_at_once = slots or os.cpu_count() or 1
@@ -59,7 +66,9 @@ class HereBackend:
 
     async def open(self) -> None:
         """Install the interpreter if need be; that takes a minute once."""
-        if self._sandbox is None:
+        if self._sandbox is None and self._runtime_id == NATIVE_RUNTIME:
+            self._sandbox = native_provider(runtime_info(NATIVE_RUNTIME)).sandbox()
+        elif self._sandbox is None:
             installed = await asyncio.to_thread(install_interpreter, self._runtime_id)
             self._sandbox = installed.sandbox(ready=min(self._most_at_once, _READY))
 
@@ -115,7 +124,7 @@ class HereBackend:
 
     async def endings(self, deal: SignedDeal, out: Path) -> AsyncGenerator[TaskEnding, None]:
         """Compute every task, as many at once as there are slots."""
-        job = job_of(self._jobs[deal.job_name], self._runtime_id)
+        job = job_of(self._jobs[deal.job_name], self._runtime_id, self._reach)
         running = [asyncio.ensure_future(self._run(job, index, out)) for index in range(deal.tasks)]
         try:
             for ended in asyncio.as_completed(running):
@@ -131,7 +140,14 @@ class HereBackend:
         async with self._slots:
             await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
             try:
-                result = await run_locally(job, timeref=_TIMEREF_S, index=index, workdir=folder, sandbox=self._sandbox)
+                result = await run_locally(
+                    job,
+                    timeref=_TIMEREF_S,
+                    index=index,
+                    workdir=folder,
+                    sandbox=self._sandbox,
+                    network=NetworkGrant(self._reach) if self._reach else None,
+                )
             except asyncio.CancelledError:
                 remove_tree(folder)
                 raise

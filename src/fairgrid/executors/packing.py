@@ -34,6 +34,8 @@ class Packing:
     """What a call takes of which nobody said it."""
     task_bytes: int = 4 << 20
     """At most so many bytes of calls in a task, if it has more than one."""
+    task_files_bytes: int = 256 << 20
+    """At most so many bytes of files and large arguments for a task, if it has more than one call."""
     page_bytes: int = 1 << 20
     """Bytes of a file with calls, about."""
 
@@ -74,14 +76,20 @@ def _by_cost(calls: Sequence[Call], packing: Packing, most_tasks: int) -> Iterat
     # Where money is short, tasks are longer than they should be, but not so long that none would end in time.
     count = min(wanted, len(calls), max(most_tasks, ceil(total / packing.task_seconds / _LONGEST), 1))
     task: list[Call] = []
+    files: dict[str, int] = {}
     before, size, part = 0.0, 0, 0
     for call, cost in zip(calls, costs, strict=True):
         here = min(int((before + cost / 2) / total * count), count - 1)
-        if task and (here != part or size + len(call.line) > packing.task_bytes):
+        own = dict(zip(call.blobs, call.sizes, strict=False))
+        too_large = size + len(call.line) > packing.task_bytes or (
+            own and sum((files | own).values()) > packing.task_files_bytes
+        )
+        if task and (here != part or too_large):
             yield tuple(task)
-            task, size = [], 0
+            task, files, size = [], {}, 0
         part = here
         task.append(call)
+        files |= own
         before, size = before + cost, size + len(call.line)
     if task:
         yield tuple(task)

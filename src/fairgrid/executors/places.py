@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from fairgrid.chain.network import load_network
+from fairgrid.chain.network import LOCAL
+from fairgrid.chain.network_names import find_network
 from fairgrid.client.client import TrustWish
 from fairgrid.errors import UsageError
 from fairgrid.executors.backend import Backend
 from fairgrid.executors.grid import GridBackend
 from fairgrid.executors.here import HereBackend
-from fairgrid.executors.runtimes import runtime_of
-from fairgrid.localnet.paths import default_directory, requester_folder
-from fairgrid.wallet.keystore import open_or_create_key
+from fairgrid.executors.runtimes import check_reach, packages_of, runtime_of
+from fairgrid.localnet.paths import own_key_folder
+from fairgrid.seams.config_file import is_name, read_config
+from fairgrid.wallet.accounts import open_account
 
 __all__ = ["Place", "Trust", "find_place"]
 
@@ -29,6 +32,8 @@ class Place:
 
     backend: Backend
     runs: Path
+    packages: Set[str] = frozenset()
+    """Top names of those that calls find there besides the standard library."""
 
 
 def find_place(
@@ -39,32 +44,47 @@ def find_place(
     key_folder: Path | None = None,
     patience_s: float = 600.0,
     runtime: str = "python",
+    reach: Sequence[str] = (),
 ) -> Place:
-    """The place that ``network`` names: ``"local"``, ``"here"``, or the folder of a network.
+    """The place that ``network`` names: ``"here"``, or as `fairgrid.chain.network_names.find_network` reads it.
 
     Raises:
-        UsageError: there is no such network or runtime, or the trust is none.
+        UsageError: there is no such network or runtime, the runtime cannot reach the hosts, or the trust is none.
     """
     if isinstance(network, Place):
         return network
     runtime_id = runtime_of(runtime)
+    hosts = check_reach(runtime_id, reach)
     if network == "here":
         base = Path(os.environ.get("FAIRGRID_DIR") or Path.home() / ".fairgrid") / "here"
-        return Place(HereBackend(base / "deals", runtime_id=runtime_id), base / "runs")
-    folder = default_directory() if network == "local" else Path(network)
-    if network != "local" and isinstance(network, str) and not folder.exists():
+        here = HereBackend(base / "deals", runtime_id=runtime_id, reach=hosts)
+        return Place(here, base / "runs", packages_of(runtime_id))
+    if network != LOCAL and isinstance(network, str) and not _is_there(network):
         raise UsageError(
             f"There is no network {network!r}. Name one: 'local' (start it with `fairgrid up --detach`), 'here' (this "
-            f"machine alone, without money), or the folder of a network."
+            f"machine alone, without money), one of `fairgrid network list`, or the folder of a network."
         )
-    found = load_network(folder)
-    signer = open_or_create_key(key_folder or requester_folder(folder))
+    found = find_network(network)
+    folder = found.folder
+    signer = open_account(key_folder, own=own_key_folder(found), ask=_nobody_to_ask)
     backend = GridBackend(
-        found,
+        found.network,
         signer,
         journal_folder=folder / "deals" / signer.address,
         wish=TrustWish(str(trust), workers_at_least),
         patience_s=patience_s,
         runtime_id=runtime_id,
+        reach=hosts,
     )
-    return Place(backend, folder / "runs" / signer.address)
+    return Place(backend, folder / "runs" / signer.address, packages_of(runtime_id))
+
+
+def _nobody_to_ask(whose: str) -> str:
+    raise UsageError(
+        f"A program cannot be asked for the password of {whose}. Keep it in a file or in the system's keyring "
+        f"(`fairgrid wallet create --password-file`, `--keyring`), or give key_folder."
+    )
+
+
+def _is_there(network: str) -> bool:
+    return (is_name(network) and network in read_config().networks) or Path(network).exists()

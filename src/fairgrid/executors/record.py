@@ -6,6 +6,7 @@ and not found there is not.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -21,11 +22,14 @@ from fairgrid.errors import UsageError
 from fairgrid.executors.backend import DealJob, TaskJob
 from fairgrid.executors.calls import Call
 from fairgrid.executors.packing import Packing, Task, lay_out
+from fairgrid.executors.runtimes import NATIVE_RUNTIME, runtime_of
 
 __all__ = ["DealPlan", "RunRecord", "new_run_id"]
 
 _GUEST: Final = Path(__file__).parent / "guest"
 _VALUES: Final = "fairgrid_values.py"
+_RUNNER: Final = "fairgrid_runner.py"
+_PIECE: Final = 1 << 20
 _RUN_ID: Final = re.compile(r"run-[0-9a-z-]{1,40}", re.ASCII)
 
 
@@ -62,6 +66,11 @@ class RunRecord:
         self._lock = _hold(folder)
         self.keep(_VALUES, (_GUEST / "values.py").read_bytes())
         self._script = (_GUEST / "runner.py").read_bytes()
+        self._shared: tuple[str, ...] = (_VALUES,)
+        if runtime_of(facts.get("runtime", "python")) == NATIVE_RUNTIME:
+            # A native program finds its modules by itself: the runner is one of the inputs.
+            self.keep(_RUNNER, self._script)
+            self._shared, self._script = (_VALUES, _RUNNER), (_GUEST / "native.py").read_bytes()
 
     @classmethod
     def make(cls, runs: Path, run_id: str, **facts: Any) -> RunRecord:
@@ -118,9 +127,32 @@ class RunRecord:
         if name in self._known:
             return
         path = self._inputs / name
-        if not path.exists() or name == _VALUES:
+        if not path.exists() or name in (_VALUES, _RUNNER):
             _write(path, content)
         self._known.add(name)
+
+    def keep_file(self, path: Path) -> tuple[str, int]:
+        """Copy a user's file, by its content, a piece at a time; gives its name and size.
+
+        Raises:
+            OSError: it cannot be read, or there is no room.
+        """
+        partial = self._inputs / f"{secrets.token_hex(8)}.partial"
+        digest, size = hashlib.sha256(), 0
+        try:
+            with open(path, "rb") as source, open(partial, "wb") as copy:
+                while piece := source.read(_PIECE):
+                    digest.update(piece)
+                    size += len(piece)
+                    copy.write(piece)
+                copy.flush()
+                os.fsync(copy.fileno())
+            name = f"blob-{digest.hexdigest()}"
+            partial.replace(self._inputs / name)
+        finally:
+            partial.unlink(missing_ok=True)
+        self._known.add(name)
+        return name, size
 
     def plan(self, tasks: Sequence[Task], packing: Packing) -> DealPlan:
         """Write the plan of the next deal."""
@@ -183,7 +215,9 @@ class RunRecord:
             TaskJob((entry["page"], str(entry["first"]), str(len(task))), () if shared else files)
             for entry, task, files in zip(document["tasks"], tasks, needed, strict=True)
         )
-        job = DealJob(document["job"], folder / document["job"], (self._inputs / _VALUES, *shared), jobs)
+        job = DealJob(
+            document["job"], folder / document["job"], (*(self._inputs / name for name in self._shared), *shared), jobs
+        )
         return DealPlan(job, tasks, folder / "results")
 
 

@@ -6,13 +6,14 @@ import functools
 import inspect
 import sys
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor as AnyExecutor
 from concurrent.futures import Future
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from fairgrid.errors import CannotTravel, UsageError
 from fairgrid.executors.capture import check_function
+from fairgrid.executors.runtimes import NATIVE_RUNTIME, check_reach
 
 __all__ = ["RemoteFunction", "remote"]
 
@@ -25,9 +26,10 @@ class RemoteFunction(Generic[_P, _T]):
 
     __name__: str
 
-    def __init__(self, function: Callable[_P, _T], seconds: float) -> None:
+    def __init__(self, function: Callable[_P, _T], seconds: float, reach: tuple[str, ...] = ()) -> None:
         self.__fairgrid_local__ = function
         self.__fairgrid_seconds__ = seconds
+        self.__fairgrid_reach__ = reach
         functools.update_wrapper(self, function)
 
     @property
@@ -52,7 +54,9 @@ class RemoteFunction(Generic[_P, _T]):
         found: Any = sys.modules.get(function.__module__)
         for part in function.__qualname__.split("."):
             found = getattr(found, part, None)
-        return function.__qualname__ if found is self else (RemoteFunction, (function, self.__fairgrid_seconds__))
+        if found is self:
+            return function.__qualname__
+        return RemoteFunction, (function, self.__fairgrid_seconds__, self.__fairgrid_reach__)
 
     def __repr__(self) -> str:
         return f"<remote {self.__fairgrid_local__.__qualname__}>"
@@ -63,26 +67,30 @@ def remote(function: Callable[_P, _T], /) -> RemoteFunction[_P, _T]: ...
 
 
 @overload
-def remote(*, seconds: float) -> Callable[[Callable[_P, _T]], RemoteFunction[_P, _T]]: ...
+def remote(
+    *, seconds: float = 0.0, reach: Sequence[str] = ()
+) -> Callable[[Callable[_P, _T]], RemoteFunction[_P, _T]]: ...
 
 
-def remote(function: Callable[..., Any] | None = None, /, *, seconds: float = 0.0) -> Any:
+def remote(function: Callable[..., Any] | None = None, /, *, seconds: float = 0.0, reach: Sequence[str] = ()) -> Any:
     """Mark a function for the grid, and check now that it can go there.
 
-    ``seconds`` is about how long one call computes there: calls are packed into tasks by it.
+    ``seconds`` is about how long one call computes there: calls are packed into tasks by it. ``reach`` names the hosts
+    that it connects to: only an executor takes it that reaches them (`Executor`).
 
     Raises:
         CannotTravel: the function can never travel; what it uses is checked when it is first called.
-        UsageError: ``seconds`` is no time.
+        UsageError: ``seconds`` is no time, or ``reach`` names no host.
     """
     if seconds < 0:
         raise UsageError(f"A call cannot take {seconds} seconds. Give 0 or more.")
+    hosts = check_reach(NATIVE_RUNTIME, reach)
     if function is None:
-        return functools.partial(_marked, seconds=seconds)
-    return _marked(function, seconds=seconds)
+        return functools.partial(_marked, seconds=seconds, reach=hosts)
+    return _marked(function, seconds=seconds, reach=hosts)
 
 
-def _marked(function: Any, *, seconds: float) -> RemoteFunction[Any, Any]:
+def _marked(function: Any, *, seconds: float, reach: tuple[str, ...]) -> RemoteFunction[Any, Any]:
     if isinstance(function, staticmethod | classmethod | property) or inspect.isclass(function):
         raise CannotTravel(
             f"The {type(function).__name__} {getattr(function, '__name__', '')}".rstrip(),
@@ -92,4 +100,4 @@ def _marked(function: Any, *, seconds: float) -> RemoteFunction[Any, Any]:
     if not isinstance(function, types.FunctionType):
         raise CannotTravel(f"{function!r:.60}", "is no function written in Python", "Put @remote on a `def`.")
     check_function(function)
-    return RemoteFunction(function, seconds)
+    return RemoteFunction(function, seconds, reach)

@@ -82,13 +82,19 @@ class TaskResults:
                 return captured.objects[body]
             raise BadWire(f"the tag {tag!r} is no value")
 
-        return Decoder(shapes, self._fetch, resolve)
+        return Decoder(shapes, self._fetch, resolve, self._locate)
 
-    def _fetch(self, name: str) -> bytes:
+    def _locate(self, name: str) -> str:
         if not _BLOB.fullmatch(name):
             raise BadWire(f"{name!r:.80} is not the name of a part")
+        path = self._folder / name
+        if path.is_symlink() or not path.is_file():
+            raise BadWire(f"the part {name} is missing")
+        return str(path)
+
+    def _fetch(self, name: str) -> bytes:
         try:
-            return (self._folder / name).read_bytes()
+            return Path(self._locate(name)).read_bytes()
         except OSError as error:
             raise BadWire(f"the part {name} is missing") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import dis
 import linecache
 import sys
@@ -14,6 +15,7 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from fairgrid.errors import CannotTravel
+from fairgrid.executors.modules import Imported
 
 __all__ = ["Names", "Source", "class_source", "function_source", "names_of"]
 
@@ -43,8 +45,10 @@ class Names:
     """Global names that it reads, in order."""
     changed: tuple[str, ...]
     """Global names, and names of the functions around it, that it sets."""
-    imported: tuple[str, ...]
+    imported: tuple[Imported, ...]
     """Modules that it imports itself."""
+    attributes: frozenset[str] = frozenset()
+    """What it reads of objects."""
     own: frozenset[str] = frozenset()
     """Of a class: names that its body sets."""
 
@@ -86,9 +90,10 @@ def class_source(cls: type) -> Source:
             for member in vars(cls).values()
             if isinstance(member, FunctionType)
             and member.__module__ == cls.__module__
+            and member.__code__.co_name == member.__name__
             and not member.__code__.co_filename.startswith("<")
         ),
-        getattr(module, "__file__", None) or "",
+        getattr(module, "__file__", None) or _cell_with(cls),
     )
     lines, tree = _parsed(file, getattr(module, "__dict__", {}), what)
     found = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == cls.__name__]
@@ -97,13 +102,26 @@ def class_source(cls: type) -> Source:
     return _source(found[-1], lines, file, is_lambda=False, what=what)
 
 
+def _cell_with(cls: type) -> str:
+    """The newest cell of a notebook that defines a class of that name; empty if none does."""
+    for file in reversed(linecache.cache):
+        if "ipykernel" in file or file.startswith("<ipython-input"):
+            with contextlib.suppress(SyntaxError):
+                tree = _tree("".join(linecache.getlines(file)))
+                if any(isinstance(node, ast.ClassDef) and node.name == cls.__name__ for node in tree.body):
+                    return file
+    return ""
+
+
 def names_of(code: CodeType) -> Names:
     """What a function's code, and all functions in it, need."""
     read: dict[str, None] = {}
     changed: dict[str, None] = {}
-    imported: dict[str, None] = {}
+    imported: dict[Imported, None] = {}
+    attributes: set[str] = set()
     free = set(code.co_freevars)
     for one in _codes(code):
+        constants: list[Any] = []
         for instruction in dis.get_instructions(one):
             name = str(instruction.argval)
             match instruction.opname:
@@ -113,10 +131,15 @@ def names_of(code: CodeType) -> Names:
                     changed[name] = None
                 case "STORE_DEREF" | "DELETE_DEREF" if name in free and name in one.co_freevars:
                     changed[name] = None
+                case "LOAD_ATTR" | "LOAD_METHOD":
+                    attributes.add(name)
                 case "IMPORT_NAME":
-                    imported[name] = None
+                    level, names = (*constants[-2:],) if len(constants) > 1 else (0, None)
+                    imported[Imported(name, level or 0, names or ())] = None
+            if instruction.opname in ("LOAD_CONST", "LOAD_SMALL_INT"):
+                constants.append(instruction.argval)
     own = {i.argval for i in dis.get_instructions(code) if i.opname == "STORE_NAME"}
-    return Names(tuple(read), tuple(changed), tuple(imported), frozenset(own))
+    return Names(tuple(read), tuple(changed), tuple(imported), frozenset(attributes), frozenset(own))
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:

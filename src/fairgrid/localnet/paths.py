@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-__all__ = ["default_directory", "key_folder", "requester_folder"]
+from fairgrid.chain.network_names import NetworkPlace
+from fairgrid.seams.config_file import local_directory
+
+__all__ = ["default_directory", "key_folder", "own_key_folder", "requester_folder"]
 
 
 def default_directory() -> Path:
     """``~/.fairgrid/local``, or what ``$FAIRGRID_DIR`` says."""
-    return Path(os.environ.get("FAIRGRID_DIR") or Path.home() / ".fairgrid" / "local")
+    return local_directory()
 
 
 def key_folder(directory: Path, role: str) -> Path:
@@ -21,3 +23,8 @@ def key_folder(directory: Path, role: str) -> Path:
 def requester_folder(directory: Path) -> Path:
     """Folder of the key that `fairgrid run` signs with."""
     return key_folder(directory, "requester")
+
+
+def own_key_folder(place: NetworkPlace) -> Path | None:
+    """Folder of the requester's key that a network has of its own; None for one of the config file: a wallet pays."""
+    return None if place.named else requester_folder(place.folder)

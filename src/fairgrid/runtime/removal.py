@@ -9,12 +9,22 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-__all__ = ["remove_tree"]
+__all__ = ["make_anew", "remove_tree"]
 
 _BY_DESCRIPTOR: Final = {os.open, os.rename, os.rmdir, os.unlink, os.chmod} <= os.supports_dir_fd
 _FOLDER: Final = (
     os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 )
+
+
+def make_anew(folder: Path) -> None:
+    """Make an empty folder, whatever was there before. Blocking.
+
+    Raises:
+        OSError: it cannot be made, or what was there cannot be removed.
+    """
+    remove_tree(folder)
+    folder.mkdir(parents=True)
 
 
 def remove_tree(folder: Path) -> None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeVar
 
-__all__ = ["Suspension"]
+__all__ = ["SuspendableSandbox", "Suspension"]
 
 _Result = TypeVar("_Result")
 
@@ -95,6 +95,30 @@ class Suspension:
             if not task.done():
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
+
+
+class SuspendableSandbox:
+    """What `fairgrid.runtime.interface.Sandbox` asks of a sandbox that starts nothing ahead of its jobs."""
+
+    def __init__(self, runtime_id: str) -> None:
+        self._runtime_id = runtime_id
+        self._suspension = Suspension()
+
+    @property
+    def runtime_id(self) -> str:
+        """Which runtime its jobs must name."""
+        return self._runtime_id
+
+    async def close(self) -> None:
+        """Nothing is kept ready."""
+
+    def suspend(self) -> bool:
+        """Stop all jobs until `resume`: they keep their memory, and notice nothing but the time."""
+        return self._suspension.suspend()
+
+    def resume(self) -> None:
+        """Let every job go on."""
+        self._suspension.resume()
 
 
 def _signal(group: int, number: signal.Signals) -> None:

@@ -1,77 +1,35 @@
 """A service's backup: its database, keys and settings in one sealed file, written while the service runs.
 
-The file is a `sealed_file` around a tar stream: first ``contents.json``, then the parts of the database, then the files
-of the service's folder. Every function blocks: call it from a thread.
+What the file is made of: `backup_file`. Every function blocks: call it from a thread.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import io
-import json
 import os
 import re
 import shutil
-import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import IO, Any, Final, cast
+from pathlib import Path
+from typing import Final
 
 from sqlalchemy import Engine
 
 from fairgrid import __version__
 from fairgrid.errors import HostFailure, UsageError, VerificationError
 from fairgrid.seams.database import open_engine, without_password
-from fairgrid.seams.database_copy import (
-    DatabaseCopy,
-    Part,
-    check_copy,
-    copy_database,
-    load_copy,
-)
-from fairgrid.wallet.sealed_file import DamagedFile, SealedReader, SealedWriter, read_about
+from fairgrid.seams.database_copy import check_copy, copy_database, load_copy
+from fairgrid.wallet.backup_file import DATABASE_PART, FILES_PART, BackupContents, BackupKind, pack, unpack
+from fairgrid.wallet.sealed_file import SealedWriter, read_about
 
-__all__ = [
-    "BackupKind",
-    "BackupSummary",
-    "backup_name",
-    "check_backup",
-    "restore_backup",
-    "rotate_backups",
-    "write_backup",
-]
+__all__ = ["BackupSummary", "backup_name", "check_backup", "restore_backup", "rotate_backups", "write_backup"]
 
-FORMAT: Final = 1
-
-_CONTENTS: Final = "contents.json"
-_DATABASE: Final = "database/"
-_FILES: Final = "files/"
-_MAX_CONTENTS_BYTES: Final = 4 << 20
 _MAX_FILE_BYTES: Final = 16 << 20
 _MAX_FILES: Final = 1_000
 _SUFFIX: Final = ".backup"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BackupKind:
-    """What a service's backup is made of."""
-
-    name: str
-    """``pool`` or ``worker``; a file of the one is never restored as the other."""
-    package: str
-    """Its migrations."""
-    prefix: str
-    """With which the names of its tables begin."""
-    database: str
-    """Name of the SQLite file in its folder."""
-    transient: frozenset[str] = frozenset()
-    """Tables whose rows mean nothing after a restore."""
-    left_out: frozenset[str] = frozenset()
-    """Names in its folder that are not kept: caches, and work that is begun anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,15 +48,6 @@ class BackupSummary:
     rows: Mapping[str, int]
     files: tuple[str, ...]
     size_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Contents:
-    identity: Mapping[str, str]
-    made_at: float
-    version: str
-    database: DatabaseCopy
-    files: tuple[str, ...]
 
 
 def write_backup(
@@ -133,13 +82,13 @@ def write_backup(
     options = {} if scrypt_n is None else {"scrypt_n": scrypt_n}
     with _writing(path), tempfile.TemporaryDirectory(prefix=".backup-", dir=directory) as scratch:
         copy = copy_database(engine, Path(scratch), package=kind.package, prefix=kind.prefix, transient=kind.transient)
-        contents = _Contents(belongs, time.time(), __version__, copy, tuple(sorted(files)))
+        contents = BackupContents(belongs, time.time(), __version__, copy, tuple(sorted(files)))
         try:
             descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with os.fdopen(descriptor, "wb") as file:
                 about = {"kind": kind.name, "madeAt": contents.made_at, "version": __version__, **belongs}
                 sealed = SealedWriter(file, passphrase, about=about, **options)
-                _pack(sealed, contents, Path(scratch), files)
+                pack(sealed, contents, Path(scratch), files)
                 sealed.finish()
                 file.flush()
                 os.fsync(file.fileno())
@@ -164,8 +113,8 @@ def check_backup(
         VerificationError: it was cut short or changed, or the database inside is damaged.
     """
     with tempfile.TemporaryDirectory(prefix="fairgrid-check-", dir=scratch_in) as scratch:
-        contents = _unpack(kind, path, passphrase, Path(scratch), name=name)
-        check_copy(contents.database, Path(scratch) / _DATABASE)
+        contents = unpack(kind, path, passphrase, Path(scratch), name=name)
+        check_copy(contents.database, Path(scratch) / DATABASE_PART)
         return _summary(kind, path, contents)
 
 
@@ -194,11 +143,11 @@ def restore_backup(
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise UsageError(f"{directory} is not empty. Nothing was overwritten; name a folder that does not exist.")
     with _writing(directory), _scratch_beside(directory) as scratch:
-        contents = _unpack(kind, path, passphrase, scratch)
+        contents = unpack(kind, path, passphrase, scratch)
         _refuse_stranger(kind, path, contents.identity, expected)
-        parts = scratch / _DATABASE
+        parts = scratch / DATABASE_PART
         check_copy(contents.database, parts)
-        files = scratch / _FILES
+        files = scratch / FILES_PART
         files.mkdir(mode=0o700, exist_ok=True)
         files.chmod(0o700)
         target = database if isinstance(database, str) and "://" in database else Path(database) if database else None
@@ -245,9 +194,6 @@ def backup_name(kind: BackupKind, account: str, at: float) -> str:
     return f"{kind.name}-{account[2:10].lower()}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(at))}{_SUFFIX}"
 
 
-# --- within ----------------------------------------------------------------------------------------------------------
-
-
 @contextlib.contextmanager
 def _writing(path: Path) -> Iterator[None]:
     try:
@@ -289,93 +235,6 @@ def _is_kept(kind: BackupKind, path: Path) -> bool:
     return path.is_file() and not path.is_symlink() and path.stat().st_size <= _MAX_FILE_BYTES
 
 
-def _pack(sealed: SealedWriter, contents: _Contents, parts: Path, files: Mapping[str, Path]) -> None:
-    document = json.dumps(dataclasses.asdict(contents) | {"format": FORMAT}).encode()
-    with tarfile.open(fileobj=cast(IO[bytes], sealed), mode="w|", format=tarfile.GNU_FORMAT) as tar:
-        _add(tar, _CONTENTS, io.BytesIO(document), len(document))
-        for part in contents.database.parts:
-            path = parts / part.name
-            with path.open("rb") as file:
-                _add(tar, _DATABASE + part.name, file, path.stat().st_size)
-        for name, path in files.items():
-            data = path.read_bytes()
-            _add(tar, _FILES + name, io.BytesIO(data), len(data))
-
-
-def _add(tar: tarfile.TarFile, name: str, file: IO[bytes], size: int) -> None:
-    member = tarfile.TarInfo(name)
-    member.size, member.mode = size, 0o600
-    tar.addfile(member, file)
-
-
-def _unpack(kind: BackupKind, path: Path, passphrase: str, scratch: Path, *, name: str = "") -> _Contents:
-    """Decrypt everything into ``scratch``; gives what it is. The names inside were checked."""
-    shown = name or str(path)
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise UsageError(f"The backup {shown} cannot be read ({error.strerror}). Name an existing file.") from error
-    with file:
-        reader = SealedReader(file, passphrase, name=shown)
-        if reader.about.get("kind") != kind.name:
-            raise UsageError(f"{shown} is a backup of a {reader.about.get('kind')}, not of a {kind.name}.")
-        contents: _Contents | None = None
-        members: set[str] = set()
-        try:
-            with tarfile.open(fileobj=io.BufferedReader(reader, 1 << 20), mode="r|") as tar:
-                for member in tar:
-                    content = tar.extractfile(member)
-                    if content is None or not _is_plain(member.name):
-                        raise DamagedFile(f"{shown} holds {member.name!r}, which no backup has.")
-                    if contents is None:
-                        contents = _read_contents(shown, member, content)
-                        continue
-                    members.add(member.name)
-                    target = scratch / member.name
-                    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-                    with os.fdopen(descriptor, "wb") as out:
-                        shutil.copyfileobj(content, out, 1 << 20)
-                        out.flush()
-                        os.fsync(out.fileno())
-            while reader.read(1 << 20):
-                pass  # What follows the tar's end is padding; it must be whole, too.
-        except tarfile.TarError as error:
-            raise DamagedFile(f"{shown} is damaged ({error}). Take another copy of it.") from error
-    if contents is None:
-        raise DamagedFile(f"{shown} is empty. Take another copy of it.")
-    wanted = {_DATABASE + part.name for part in contents.database.parts} | {_FILES + name for name in contents.files}
-    if members != wanted:
-        raise DamagedFile(f"{shown} does not hold what it says: {', '.join(sorted(members ^ wanted))}.")
-    return contents
-
-
-def _is_plain(name: str) -> bool:
-    place = PurePosixPath(name)
-    return (
-        not place.is_absolute()
-        and ".." not in place.parts
-        and len(place.parts) <= 3
-        and (name == _CONTENTS or name.startswith((_DATABASE, _FILES)))
-    )
-
-
-def _read_contents(shown: str, member: tarfile.TarInfo, content: IO[bytes]) -> _Contents:
-    damaged = DamagedFile(f"{shown} does not begin with its contents. Take another copy of it.")
-    if member.name != _CONTENTS or member.size > _MAX_CONTENTS_BYTES:
-        raise damaged
-    try:
-        document: dict[str, Any] = json.loads(content.read())
-        if document.pop("format") != FORMAT:
-            raise UsageError(f"{shown} was written by a newer release of fairgrid. Use that release to restore it.")
-        copy = document.pop("database")
-        parts = tuple(Part(**(part | {"columns": tuple(part["columns"])})) for part in copy.pop("parts"))
-        document["files"] = tuple(document["files"])
-        return _Contents(database=DatabaseCopy(parts=parts, **copy), **document)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise damaged from None
-
-
 def _refuse_stranger(kind: BackupKind, path: Path, found: Mapping[str, str], expected: Mapping[str, str]) -> None:
     for name, value in expected.items():
         if found.get(name) != value:
@@ -387,7 +246,7 @@ def _refuse_stranger(kind: BackupKind, path: Path, found: Mapping[str, str], exp
 
 def _restore_sqlite(
     kind: BackupKind,
-    contents: _Contents,
+    contents: BackupContents,
     parts: Path,
     files: Path,
     target: str | Path | None,
@@ -411,7 +270,7 @@ def _restore_sqlite(
     shutil.move(source, place)
 
 
-def _summary(kind: BackupKind, path: Path, contents: _Contents) -> BackupSummary:
+def _summary(kind: BackupKind, path: Path, contents: BackupContents) -> BackupSummary:
     return BackupSummary(
         kind=kind.name,
         identity=contents.identity,

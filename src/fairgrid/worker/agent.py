@@ -22,6 +22,7 @@ from fairgrid.wallet.signer import Signer
 from fairgrid.worker.connection.link import LinkOptions
 from fairgrid.worker.connection.pool_talk import PoolTalk
 from fairgrid.worker.core import events as ev
+from fairgrid.worker.core import instructions as to_do
 from fairgrid.worker.core.debts import Repay
 from fairgrid.worker.core.held import WORKING, InvalidTransition, Phase
 from fairgrid.worker.core.machine import WorkerMachine
@@ -313,42 +314,42 @@ class WorkerAgent:
             finally:
                 self._events.task_done()
 
-    async def _follow(self, instruction: ev.Instruction) -> None:
+    async def _follow(self, instruction: to_do.Instruction) -> None:
         match instruction:
-            case ev.Save() | ev.TakeUp():
+            case to_do.Save() | to_do.TakeUp():
                 pass
-            case ev.Send(message):
+            case to_do.Send(message):
                 self.talk.tell(message)
-            case ev.Note(task_id, text):
+            case to_do.Note(task_id, text):
                 _log.info("note", task=task_id, text=text)
-            case ev.Forget(held, outcome):
+            case to_do.Forget(held, outcome):
                 _log.info("task forgotten", task=held.task_id, phase=held.phase.value, outcome=outcome)
                 self._watch.forget(held.task_id)
                 await self._errands.end_work(held.task_id)
                 self._errands.start(self._work.discard(held, outcome))
-            case ev.Retire(held):
+            case to_do.Retire(held):
                 _log.info("task is over", task=held.task_id, phase=held.phase.value, outcome=held.outcome)
                 self._watch.forget(held.task_id)
-            case ev.Drop(held):
+            case to_do.Drop(held):
                 self._errands.start(self._work.discard(held, held.outcome))
-            case ev.Cancel(task_id):
+            case to_do.Cancel(task_id):
                 await self._errands.end_work(task_id)
-            case ev.Examine(task_id):
+            case to_do.Examine(task_id):
                 self._errands.start_work(task_id, self._errands.examine)
-            case ev.Download(task_id):
+            case to_do.Download(task_id):
                 self._errands.start_work(task_id, self._errands.download)
-            case ev.Compute(task_id):
+            case to_do.Compute(task_id):
                 self._errands.start_work(task_id, self._errands.compute)
                 self.talk.report_cache()
-            case ev.SignSeal(task_id):
+            case to_do.SignSeal(task_id):
                 self._errands.sign_seal(task_id)
-            case ev.Contribute(task_id):
+            case to_do.Contribute(task_id):
                 self._errands.start(self._errands.contribute(task_id))
-            case ev.Reveal(task_id):
+            case to_do.Reveal(task_id):
                 self._errands.start(self._errands.reveal(task_id))
-            case ev.Broadcast(task_id, step):
+            case to_do.Broadcast(task_id, step):
                 self._errands.start(self._errands.broadcast(task_id, step))
-            case ev.Upload(task_id):
+            case to_do.Upload(task_id):
                 self._errands.start(self._errands.upload(task_id))
-            case ev.LookAtChain(task_id):
+            case to_do.LookAtChain(task_id):
                 self._errands.start(self._watch.look(task_id))

@@ -175,7 +175,7 @@ def test_a_full_disk_while_writing_leaves_no_file(tmp_path: Path, monkeypatch: p
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(backup_module, "_pack", full)
+    monkeypatch.setattr(backup_module, "pack", full)
     with pytest.raises(HostFailure, match="No space left"):
         written(tmp_path / "file", tmp_path / "pool", tmp_path / "pool" / "pool.db")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["pool"]

@@ -113,6 +113,13 @@ def test_volumes_of_an_image_are_small_and_gone_with_the_container() -> None:
     ]
 
 
+def test_a_containers_group_is_made_in_the_one_that_was_delegated_to_the_worker() -> None:
+    own = replace(PODMAN, is_root=False, group_parent=Path("/sys/fs/cgroup/user.slice/worker.service"))
+    assert values(run_command(own, PLAN), "--cgroup-parent") == ["/user.slice/worker.service/" + PLAN.name]
+    assert values(run_command(PODMAN, PLAN), "--cgroup-parent") == ["/fairgrid/" + PLAN.name]
+    assert values(run_command(replace(PODMAN, owns_groups=False), PLAN), "--cgroup-parent") == []
+
+
 def test_without_root_the_jobs_user_is_the_workers_own_outside() -> None:
     command = run_command(replace(PODMAN, is_root=False, owns_groups=False), PLAN)
     assert "--userns=keep-id:uid=65534,gid=65534" in command and "--cgroup-parent" not in command

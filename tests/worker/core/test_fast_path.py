@@ -12,6 +12,7 @@ from fairgrid.protocol.results import results_text
 from fairgrid.protocol.views import ContributionStatus, TaskStatus
 from fairgrid.protocol.worker_messages import Contributed, Seal, Uploaded
 from fairgrid.worker.core import events as ev
+from fairgrid.worker.core import instructions as to_do
 from fairgrid.worker.core.held import Phase, Step
 from tests.worker.fake_pool import FakePool
 from tests.worker.machine_kit import (
@@ -44,19 +45,19 @@ OPENED = Uploaded("l1", TASK, cid="bafy", digest=DIGEST, salt=SALT)
 
 def test_asked_early_it_uploads_and_opens_its_seal_then_ends_the_task_at_once() -> None:
     machine = fed(TO_SEALED)
-    assert only(machine.handle(EARLY), ev.Upload)
+    assert only(machine.handle(EARLY), to_do.Upload)
     assert record(machine).phase is Phase.SEALED
     assert sent(machine.handle(ev.Uploaded(TASK, "bafy"))) == [OPENED]
-    assert only(machine.handle(FAST), ev.Contribute)
+    assert only(machine.handle(FAST), to_do.Contribute)
     assert record(machine).fast
     machine.handle(CONTRIBUTION_SIGNED)
     machine.handle(CONTRIBUTION_MINED)
     completed = task(TaskStatus.COMPLETED)
     machine.handle(seen(completed, PROVED, block=11))
     assert record(machine).phase is Phase.REVEALED
-    assert not only(machine.handle(seen(completed, PROVED, block=12)), ev.Upload), "it lies there already"
+    assert not only(machine.handle(seen(completed, PROVED, block=12)), to_do.Upload), "it lies there already"
     machine.handle(TaskDone(TASK))
-    assert only(machine.handle(seen(completed, PROVED, block=12)), ev.Retire)
+    assert only(machine.handle(seen(completed, PROVED, block=12)), to_do.Retire)
 
 
 @pytest.mark.parametrize("trust", [0, 2])
@@ -80,14 +81,14 @@ def test_before_its_seal_it_uploads_nothing() -> None:
 
 def test_authorised_for_both_without_an_upload_it_contributes_only() -> None:
     machine = fed(TO_SEALED)
-    assert only(machine.handle(FAST), ev.Contribute)
+    assert only(machine.handle(FAST), to_do.Contribute)
     assert not record(machine).fast
 
 
 def test_an_early_upload_that_failed_is_tried_again_at_the_next_look() -> None:
     machine = fed((*TO_SEALED, EARLY))
     machine.handle(ev.UploadFailed(TASK, "storage is down"))
-    assert only(machine.handle(seen(task())), ev.Upload)
+    assert only(machine.handle(seen(task())), to_do.Upload)
 
 
 def test_an_upload_that_ends_after_the_authorisation_is_not_told() -> None:
@@ -109,13 +110,13 @@ def test_refused_on_chain_it_contributes_with_the_same_authorisation() -> None:
     machine.handle(replace(CONTRIBUTION_MINED, succeeded=False))
     held = record(machine)
     assert held.phase is Phase.SEALED and not held.fast and held.authorisation
-    assert only(machine.handle(seen(task(), block=11)), ev.Contribute)
+    assert only(machine.handle(seen(task(), block=11)), to_do.Contribute)
 
 
 def test_taken_back_by_a_reorganisation_the_same_bytes_are_sent_again() -> None:
     machine = fed((*TO_SEALED, EARLY, ev.Uploaded(TASK, "bafy"), FAST, CONTRIBUTION_SIGNED, CONTRIBUTION_MINED))
     again = machine.handle(seen(task(), block=12))
-    assert only(again, ev.Broadcast) == [ev.Broadcast(TASK, Step.CONTRIBUTE)]
+    assert only(again, to_do.Broadcast) == [to_do.Broadcast(TASK, Step.CONTRIBUTE)]
     assert record(machine).contribution == CONTRIBUTION_SIGNED.transaction
 
 

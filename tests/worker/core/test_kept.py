@@ -8,6 +8,7 @@ from fairgrid.protocol.pool_messages import Abort, OpeningRequest, TaskDone, Upl
 from fairgrid.protocol.views import TaskStatus
 from fairgrid.protocol.worker_messages import Opening, Ready
 from fairgrid.worker.core import events as ev
+from fairgrid.worker.core import instructions as to_do
 from fairgrid.worker.core.held import Phase, Step
 from fairgrid.worker.core.machine import KEEP_BLOCKS, WorkerMachine
 from tests.worker.machine_kit import (
@@ -85,7 +86,9 @@ def test_it_is_kept_for_as_long_again_when_its_end_may_be_in_another_block() -> 
 def test_a_reveal_that_the_chain_undid_is_sent_again(before: tuple[ev.Event, ...]) -> None:
     machine = kept(before=before)
     instructions = machine.handle(seen(task(TaskStatus.REVEALING), CONTRIBUTED, block=ENDED))
-    assert only(instructions, ev.TakeUp) and only(instructions, ev.Broadcast) == [ev.Broadcast(TASK, Step.REVEAL)]
+    assert only(instructions, to_do.TakeUp) and only(instructions, to_do.Broadcast) == [
+        to_do.Broadcast(TASK, Step.REVEAL)
+    ]
     assert record(machine).phase is Phase.REVEALING and machine.kept == ()
 
 
@@ -94,10 +97,10 @@ def test_a_contribution_that_the_chain_undid_is_sent_again_and_then_revealed_ane
     machine.handle(seen(task(), UNSET, block=ENDED))
     assert record(machine).phase is Phase.CONTRIBUTED
     instructions = machine.handle(seen(task(), UNSET, block=ENDED))
-    assert only(instructions, ev.Broadcast) == [ev.Broadcast(TASK, Step.CONTRIBUTE)]
+    assert only(instructions, to_do.Broadcast) == [to_do.Broadcast(TASK, Step.CONTRIBUTE)]
     machine.handle(ev.TransactionMined(TASK, Step.CONTRIBUTE, transaction(0).hash, ENDED + 1, True))
     instructions = machine.handle(seen(task(TaskStatus.REVEALING), CONTRIBUTED, block=ENDED + 2))
-    assert only(instructions, ev.Reveal) == [ev.Reveal(TASK)]
+    assert only(instructions, to_do.Reveal) == [to_do.Reveal(TASK)]
 
 
 def test_a_consensus_that_came_back_is_awaited_as_deep_as_the_first() -> None:
@@ -109,13 +112,15 @@ def test_a_consensus_that_came_back_is_awaited_as_deep_as_the_first() -> None:
         machine.handle(seen(task(TaskStatus.COMPLETED), CONTRIBUTED, block=block))
     assert len(machine.kept) == 1
     back = [machine.handle(seen(task(TaskStatus.REVEALING), CONTRIBUTED, block=ENDED + block)) for block in range(3, 6)]
-    assert [bool(only(instructions, ev.Reveal)) for instructions in back] == [False, False, True]
+    assert [bool(only(instructions, to_do.Reveal)) for instructions in back] == [False, False, True]
 
 
 def test_an_upload_is_asked_for_again_and_done_again() -> None:
     machine = kept()
     assert kinds(machine.handle(UPLOAD_REQUEST)) == ["TakeUp", "Save", "LookAtChain"]
-    assert only(machine.handle(seen(task(TaskStatus.REVEALING), PROVED, block=ENDED)), ev.Upload) == [ev.Upload(TASK)]
+    assert only(machine.handle(seen(task(TaskStatus.REVEALING), PROVED, block=ENDED)), to_do.Upload) == [
+        to_do.Upload(TASK)
+    ]
 
 
 def test_a_seal_is_opened_again() -> None:
@@ -143,7 +148,7 @@ def test_it_is_leased_again_with_what_it_knows() -> None:
     machine = kept()
     instructions = machine.handle(LEASE)
     assert kinds(instructions)[0] == "TakeUp" and record(machine).digest == DIGEST
-    assert not only(instructions, ev.Examine), "nothing is computed again"
+    assert not only(instructions, to_do.Examine), "nothing is computed again"
 
 
 def test_another_end_than_the_first_is_stored_as_the_end() -> None:
@@ -163,8 +168,8 @@ def test_a_task_that_the_chain_does_not_know_any_more_is_forgotten_64_blocks_lat
 def test_a_restart_keeps_what_was_kept_and_takes_it_up_as_before() -> None:
     (stored,) = kept().kept
     machine = fed(())
-    assert machine.handle(ev.Restored((stored,))) == [ev.LookAtChain(TASK)], "nobody watched while it was away"
+    assert machine.handle(ev.Restored((stored,))) == [to_do.LookAtChain(TASK)], "nobody watched while it was away"
     assert machine.held == () and machine.kept == (stored,)
     assert kinds(machine.handle(ev.HeadSeen(ENDED + 1, rewritten=True))) == ["Save", "LookAtChain"]
     back = machine.handle(seen(task(TaskStatus.REVEALING), CONTRIBUTED, block=ENDED))
-    assert ev.Broadcast(TASK, Step.REVEAL) in back
+    assert to_do.Broadcast(TASK, Step.REVEAL) in back

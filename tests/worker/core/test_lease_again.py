@@ -16,6 +16,7 @@ from fairgrid.protocol.worker_messages import Opening
 from fairgrid.seams.clock import SystemClock
 from fairgrid.wallet.keys import KeySigner
 from fairgrid.worker.core import events as ev
+from fairgrid.worker.core import instructions as to_do
 from fairgrid.worker.core.held import Phase
 from fairgrid.worker.core.machine import WorkerMachine
 from fairgrid.worker.errands import Errands
@@ -67,7 +68,7 @@ def test_the_result_is_uploaded_under_whichever_lease_the_pool_counts_the_contri
     machine = leased_again()
     for event in (CONSENSUS, REVEAL_SIGNED, REVEAL_MINED, UploadRequest(lease_id, TASK)):
         machine.handle(event)
-    assert ev.Upload(TASK) in machine.handle(seen(task(TaskStatus.REVEALING), PROVED, block=16))
+    assert to_do.Upload(TASK) in machine.handle(seen(task(TaskStatus.REVEALING), PROVED, block=16))
     assert [message.lease_id for message in sent(machine.handle(ev.Uploaded(TASK, "bafy")))] == [lease_id]
 
 

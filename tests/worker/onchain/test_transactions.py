@@ -19,6 +19,7 @@ from fairgrid.protocol.views import ContributionStatus
 from fairgrid.protocol.worker_messages import Seal
 from fairgrid.seams.clock import SystemClock
 from fairgrid.worker.core import events as ev
+from fairgrid.worker.core import instructions as to_do
 from fairgrid.worker.core.held import Phase, Step
 from fairgrid.worker.onchain.transactions import Transactions
 from fairgrid.worker.records.store import WorkerStore
@@ -110,7 +111,7 @@ def test_the_dearer_version_is_stored_before_it_is_sent_and_the_earlier_one_kept
     first = record(machine).contribution
     dearer = made_up(0, "dearer")
     saved, sent = machine.handle(ev.TransactionReplaced(TASK, Step.CONTRIBUTE, dearer))
-    assert isinstance(saved, ev.Save) and sent == ev.Broadcast(TASK, Step.CONTRIBUTE)
+    assert isinstance(saved, to_do.Save) and sent == to_do.Broadcast(TASK, Step.CONTRIBUTE)
     assert first is not None
     assert saved.held.versions(Step.CONTRIBUTE) == (first, dearer)
     machine.handle(CONTRIBUTION_MINED)

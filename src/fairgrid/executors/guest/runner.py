@@ -9,9 +9,11 @@ from __future__ import annotations
 import __future__
 
 import ast
+import contextlib
 import functools
 import hashlib
 import importlib
+import importlib.machinery
 import json
 import linecache
 import os
@@ -21,7 +23,7 @@ import traceback
 import types
 from typing import Any
 
-from fairgrid_values import BadWire, Decoder, Encoder, NotAValue, Shapes  # type: ignore[import-not-found]
+from fairgrid_values import BadWire, Decoder, Encoder, File, NotAValue, Shapes  # type: ignore[import-not-found]
 
 FLAGS = __future__.annotations.compiler_flag
 IN = os.environ["IEXEC_IN"]
@@ -40,13 +42,18 @@ class Bundle:
     def __init__(self, document: Any) -> None:
         self.nodes = document["nodes"]
         self.shapes = Shapes()
-        self.decoder = Decoder(self.shapes, read_input, self.resolve)
-        self.encoder = Encoder(self.shapes, write_attached, self.refer)
+        self.decoder = Decoder(self.shapes, read_input, self.resolve, input_path)
+        self.encoder = Encoder(self.shapes, write_attached, self.refer, attach_file=attach_file)
         self.modules: dict[str, dict[str, Any]] = {}
         self.made: dict[int, Any] = {}
         self.making: set[int] = set()
         self.later: list[tuple[dict[str, Any], str, Any]] = []
         self.own: dict[int, int] = {}
+        self.finder = ModuleFinder(document.get("modules", ()))
+        self.loaded: dict[str, Any] = {}
+        activate(self)
+        for name in document.get("loads", ()):
+            importlib.import_module(name)
         for number in range(len(self.nodes)):
             self.node(number)
         for names, name, wire in self.later:
@@ -82,6 +89,12 @@ class Bundle:
         if number in self.making:
             raise NotYet
         node = self.nodes[number]
+        if node["kind"] == "import":
+            made = self.made[number] = walk(importlib.import_module(node["module"]), node["name"])
+            self.own[id(made)] = number
+            if isinstance(made, type):
+                self.shapes.add(str(number), made)
+            return made
         names = self.module(node["module"])
         show(node)
         make = self.function if node["kind"] == "function" else self.cls
@@ -147,6 +160,66 @@ class Bundle:
         return made
 
 
+class ModuleFinder:
+    """Finds the user's own modules, which came as source."""
+
+    def __init__(self, entries: Any) -> None:
+        self.entries = {entry["name"]: entry for entry in entries}
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        """Part of the protocol of imports."""
+        entry = self.entries.get(name)
+        if entry is None:
+            return None
+        loader: Any = self
+        return importlib.machinery.ModuleSpec(name, loader, origin=entry["file"], is_package=entry["package"])
+
+    def create_module(self, spec: Any) -> None:
+        """An ordinary one."""
+
+    def exec_module(self, module: Any) -> None:
+        """Run its source."""
+        entry = self.entries[module.__name__]
+        module.__file__ = entry["file"]
+        lines = entry["source"].splitlines(keepends=True)
+        linecache.cache[entry["file"]] = (len(entry["source"]), None, lines, entry["file"])
+        exec(compile(entry["source"], entry["file"], "exec", 0, True), module.__dict__)
+
+
+def remote(function: Any = None, /, *, seconds: float = 0.0) -> Any:
+    """The mark of a module of the user: over there, a marked function is the function."""
+    if function is None:
+        return remote
+    function.local = function
+    return function
+
+
+def no_more(name: str) -> Any:
+    """What the user's modules may want of fairgrid, and cannot have here."""
+    raise AttributeError(f"on the machines of the grid, fairgrid has File and remote only, not {name!r}")
+
+
+own_package = types.ModuleType("fairgrid", "What is left of the package on the machines of the grid.")
+own_package.__dict__.update(File=File, remote=remote, __getattr__=no_more)
+sys.modules["fairgrid"] = own_package
+
+
+ACTIVE: list[Bundle] = []
+
+
+def activate(bundle: Bundle) -> None:
+    """Two functions of one task may need different states of one module: each bundle has its own modules."""
+    if ACTIVE and ACTIVE[0] is bundle:
+        return
+    if ACTIVE:
+        before = ACTIVE.pop()
+        sys.meta_path.remove(before.finder)
+        before.loaded = {name: sys.modules.pop(name) for name in before.finder.entries if name in sys.modules}
+    sys.meta_path.insert(0, bundle.finder)
+    sys.modules.update(bundle.loaded)
+    ACTIVE.append(bundle)
+
+
 def walk(found: Any, path: str) -> Any:
     """Follow a dotted path of attributes."""
     for part in path.split("."):
@@ -185,12 +258,35 @@ def show(node: Any) -> None:
     linecache.cache[node["file"]] = (sum(map(len, lines)), None, lines, node["file"])
 
 
-def read_input(name: str) -> bytes:
-    """An argument that lies in a file of its own."""
+def input_path(name: str) -> str:
+    """Where an argument lies that has a file of its own."""
     if not name.startswith("blob-") or "/" in name:
         raise KeyError(name)
-    with open(os.path.join(IN, name), "rb") as file:
+    return os.path.join(IN, name)
+
+
+def read_input(name: str) -> bytes:
+    """An argument that lies in a file of its own."""
+    with open(input_path(name), "rb") as file:
         return file.read()
+
+
+def attach_file(file: File, where: str) -> str:
+    """Put a file that a call returns beside the results, under the name of its content."""
+    digest = hashlib.sha256()
+    try:
+        with file.open() as source:
+            while piece := source.read(1 << 20):
+                digest.update(piece)
+        name = "blob-" + digest.hexdigest()
+        target = os.path.join(OUT, name)
+        if os.path.dirname(file.path) == os.path.abspath(OUT) and file.name != RESULTS:
+            os.replace(file.path, target)
+        elif not os.path.exists(target):
+            file.save(target)
+    except OSError as error:
+        raise NotAValue(file, where, f"cannot be read: {error.strerror}") from None
+    return name
 
 
 def write_attached(content: bytes) -> str:
@@ -232,13 +328,22 @@ def run(line: str, bundles: dict[str, Bundle]) -> dict[str, Any]:
         name = call["bundle"]
         if name not in bundles:
             with open(os.path.join(IN, name), encoding="utf-8") as file:
-                bundles[name] = Bundle(json.load(file))
+                text = file.read()
+            if "numpy" in text:
+                # Loaded before the first call, so that its random numbers are seeded for that one, too.
+                with contextlib.suppress(ImportError):
+                    importlib.import_module("numpy")
+            bundles[name] = Bundle(json.loads(text))
         bundle = bundles[name]
+        activate(bundle)
         function = bundle.decoder.decode(call["function"])
         arguments = [bundle.decoder.decode(wire) for wire in call["arguments"]]
         keywords = {name: bundle.decoder.decode(wire) for name, wire in call["keywords"]}
         # Whatever the calls of a task are, each has its own random numbers.
-        random.seed(hashlib.sha256(line.encode()).digest())
+        seed = hashlib.sha256(line.encode()).digest()
+        random.seed(seed)
+        if "numpy" in sys.modules:
+            sys.modules["numpy"].random.seed(list(seed))
         value = function(*arguments, **keywords)
         try:
             return {"value": bundle.encoder.encode(value)}

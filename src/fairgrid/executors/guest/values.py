@@ -9,16 +9,31 @@ from __future__ import annotations
 
 import base64
 import datetime
+import io
 import json
+import math
+import os
 import struct
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
-from typing import Any
+from typing import Any, BinaryIO
 
-__all__ = ["ATTACHED_BYTES", "MAX_DEPTH", "Attach", "BadWire", "Decoder", "Encoder", "Fetch", "NotAValue", "Shapes"]
+__all__ = [
+    "ATTACHED_BYTES",
+    "MAX_DEPTH",
+    "Attach",
+    "AttachFile",
+    "BadWire",
+    "Decoder",
+    "Encoder",
+    "Fetch",
+    "File",
+    "NotAValue",
+    "Shapes",
+]
 
 ATTACHED_BYTES = 65_536
 """Bytes or text of at least this size lie in a file of their own."""
@@ -30,8 +45,59 @@ _SMALL = 1 << 63
 
 Attach = Callable[[bytes], str]
 """Keeps bytes beside the text, and gives their name."""
+AttachFile = Callable[["File", str], str]
+"""Keeps a file beside the text, and gives the name of its content; the second argument says where it is."""
 Fetch = Callable[[str], bytes]
 """Gives bytes by that name; raises `KeyError` if there are none."""
+
+
+_CHUNK = 1 << 20
+
+
+class File:
+    """A file as an argument or a result of a call: it travels by its content, is sent once, and is never in memory.
+
+    ``File("data/tiles.tif")`` as an argument is a file of the same name over there, to be read only; a call returns
+    ``File("out.csv")`` for one that it wrote, and the caller finds it at ``path``. Anything that opens a path opens it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], name: str = "") -> None:
+        self.path = os.path.abspath(path)
+        self.name = name or os.path.basename(self.path)
+        """Without folders."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return os.path.getsize(self.path)
+
+    def open(self) -> BinaryIO:
+        """Open it for reading bytes."""
+        return open(self.path, "rb")
+
+    def read_bytes(self) -> bytes:
+        """All of it."""
+        with self.open() as file:
+            return file.read()
+
+    def read_text(self, encoding: str = "utf-8") -> str:
+        """All of it, as text."""
+        with open(self.path, encoding=encoding) as file:
+            return file.read()
+
+    def save(self, place: str | os.PathLike[str]) -> str:
+        """Copy it to a path, or under its name into a folder that is there; gives where it lies now."""
+        target = os.path.join(place, self.name) if os.path.isdir(place) else os.fspath(place)
+        with self.open() as source, open(target, "wb") as copy:
+            while piece := source.read(_CHUNK):
+                copy.write(piece)
+        return target
+
+    def __fspath__(self) -> str:
+        return self.path
+
+    def __repr__(self) -> str:
+        return f"File({self.name!r})"
 
 
 class NotAValue(TypeError):
@@ -68,7 +134,7 @@ class Shapes:
 class Encoder:
     """Makes JSON documents of values. ``refer`` may write what has no form of its own: functions, modules, classes.
 
-    It returns None if it cannot, either.
+    It returns None if it cannot, either. ``arrays``: the reader has numpy, so that arrays may be written.
     """
 
     def __init__(
@@ -76,8 +142,13 @@ class Encoder:
         shapes: Shapes | None = None,
         attach: Attach | None = None,
         refer: Callable[[Any], Any] | None = None,
+        *,
+        arrays: bool = True,
+        attach_file: AttachFile | None = None,
     ) -> None:
         self.shapes = shapes or Shapes()
+        self._arrays = arrays
+        self._attach_file = attach_file
         self._attach = attach
         self._refer = refer
 
@@ -143,9 +214,15 @@ class Encoder:
             return self._time(value, kind, where)
         if kind is range:
             return {"r": [self._any(part, where, depth) for part in (value.start, value.stop, value.step)]}
+        if kind is File:
+            if self._attach_file is None:
+                raise NotAValue(value, where, "is a file, which can be an argument or a result, and nothing else")
+            return {"fl": [value.name, self._attach_file(value, where)]}
         key = self.shapes.key(kind)
         if key is not None:
             return self._shaped(value, kind, key, where, depth)
+        if kind.__module__ == "numpy" and self._arrays and hasattr(value, "dtype"):
+            return self._array(value, kind, where, depth)
         found = None if self._refer is None else self._refer(value)
         if found is None:
             raise NotAValue(value, where)
@@ -153,6 +230,18 @@ class Encoder:
             # It was told to the shapes just now.
             return self._shaped(value, kind, found, where, depth)
         return found
+
+    def _array(self, value: Any, kind: type, where: str, depth: int) -> Any:
+        """An array, or one number of numpy, as the bytes of an ``.npy`` file, which never holds a pickle."""
+        import numpy
+
+        if kind is not numpy.ndarray and not isinstance(value, numpy.generic):
+            raise NotAValue(value, where, "is a special kind of array; use numpy.asarray(...) of it")
+        if value.dtype.hasobject:
+            raise NotAValue(value, where, "is an array of Python objects; use .tolist() of it")
+        content = io.BytesIO()
+        numpy.save(content, value, allow_pickle=False)
+        return {"na" if kind is numpy.ndarray else "ns": self._any(content.getvalue(), where, depth)}
 
     def _time(self, value: Any, kind: type, where: str) -> Any:
         if kind is datetime.timedelta:
@@ -187,10 +276,12 @@ class Decoder:
         shapes: Shapes | None = None,
         fetch: Fetch | None = None,
         resolve: Callable[[str, Any], Any] | None = None,
+        locate: Callable[[str], str] | None = None,
     ) -> None:
         self.shapes = shapes or Shapes()
         self._fetch = fetch
         self._resolve = resolve
+        self._locate = locate
 
     def decode(self, wire: Any) -> Any:
         """The value.
@@ -250,6 +341,14 @@ class Decoder:
             raise BadWire("it names a file, and there is none")
         return self._fetch(name)
 
+    def _file(self, name: Any, attached: Any) -> File:
+        plain = isinstance(name, str) and name.isprintable() and 0 < len(name.encode()) < 256
+        if not plain or name in (".", "..") or any(sign in name for sign in "/\\:"):
+            raise BadWire(f"{name!r:.80} is no name of a file")
+        if self._locate is None or not isinstance(attached, str):
+            raise BadWire("it names a file, and there is none")
+        return File(self._locate(attached), name)
+
     def _rare(self, tag: str, body: Any) -> Any:
         match tag:
             case "c":
@@ -262,6 +361,12 @@ class Decoder:
                 return datetime.timedelta(*body)
             case "Tt" | "Tn" | "Tm":
                 return _read_time(_TIMES_BY_TAG[tag], body)
+            case "fl":
+                return self._file(*body)
+            case "na":
+                return _read_array(self._any(body))
+            case "ns":
+                return _read_array(self._any(body))[()]
             case "r":
                 return range(*[self._any(part) for part in body])
             case "E":
@@ -294,6 +399,23 @@ class Decoder:
         for name, wire in own:
             object.__setattr__(made, name, self._any(wire))
         return made
+
+
+def _read_array(content: Any) -> Any:
+    """The array of an ``.npy`` file; of its header nothing is believed that its length does not show."""
+    try:
+        import numpy
+    except ImportError:
+        raise BadWire("it holds an array, and numpy is not installed here: `pip install numpy`") from None
+    layout: Any = numpy.lib.format
+    file = io.BytesIO(content)
+    version = layout.read_magic(file)
+    read = {(1, 0): layout.read_array_header_1_0, (2, 0): layout.read_array_header_2_0}[version]
+    shape, columns_first, kind = read(file)
+    data = content[file.tell() :]
+    if kind.hasobject or kind.itemsize * math.prod(shape) != len(data):
+        raise BadWire("it is no plain array")
+    return numpy.frombuffer(bytearray(data), kind).reshape(shape, order="F" if columns_first else "C")
 
 
 def _read_time(kind: Any, text: str) -> Any:

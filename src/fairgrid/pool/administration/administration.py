@@ -22,9 +22,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from fairgrid import __version__
 from fairgrid.errors import FairgridError, OrderError, UsageError
 from fairgrid.pool.administration import operator_views as views
-from fairgrid.pool.administration.operating import PoolOperator, UnknownSubject
+from fairgrid.pool.administration.operating import PoolOperator
 from fairgrid.pool.administration.operations import WHOLE_POOL, Operations, Replayed
 from fairgrid.pool.administration.operator_access import AccessRefused, OperatorAccess, Signed
+from fairgrid.pool.administration.outlook import UnknownSubject
 from fairgrid.pool.administration.overview import WORKER_SORTS, WORKER_STATES, WorkerFilter
 from fairgrid.pool.core.phases import Phase
 from fairgrid.pool.records.task_lists import TaskFilter, TaskLists
@@ -235,17 +236,17 @@ def _application(
 
     @app.get("/status", summary="The pool in numbers, with alerts")
     async def status() -> views.PoolStatus:
-        return await operator.status()
+        return await operator.outlook.status()
 
     @app.get("/workers", summary="Workers, by state, owner or label")
     async def workers(query: Annotated[WorkerQuery, Query()]) -> views.WorkerList:
         owner = checksum(query.owner) if query.owner else ""
         wanted = WorkerFilter(state=query.state, owner=owner, label=query.label, sort=query.sort)
-        return await operator.workers(wanted, limit=query.limit, offset=query.offset)
+        return await operator.outlook.workers(wanted, limit=query.limit, offset=query.offset)
 
     @app.get("/workers/{worker}/why", summary="Why a worker gets no work", responses=_UNKNOWN)
     async def why_worker(worker: _Worker) -> views.WhyWorker:
-        return operator.why_worker(checksum(worker))
+        return operator.outlook.why_worker(checksum(worker))
 
     @app.post("/workers/{worker}/drain", summary="Give a worker no new lease")
     async def drain_worker(worker: _Worker, body: views.ReasonRequest, who: _Who) -> views.WorkerMark:
@@ -270,7 +271,7 @@ def _application(
 
     @app.get("/bans", summary="Who is banned, and why")
     async def bans() -> views.BanList:
-        return views.BanList(bans=operator.bans())
+        return views.BanList(bans=operator.outlook.bans())
 
     @app.get("/tasks", summary="Begun tasks, newest first")
     async def tasks(query: Annotated[TaskQuery, Query()]) -> views.TaskList:
@@ -287,11 +288,11 @@ def _application(
 
     @app.get("/tasks/{task_id}/story", summary="Everything that happened to a task, in order", responses=_UNKNOWN)
     async def story(task_id: _TaskId) -> views.StoryView:
-        return await operator.story(task_id.lower())
+        return await operator.outlook.story(task_id.lower())
 
     @app.get("/tasks/{task_id}/why", summary="Why a task does not go on", responses=_UNKNOWN)
     async def why_task(task_id: _TaskId) -> views.WhyTask:
-        return await operator.why_task(task_id.lower())
+        return await operator.outlook.why_task(task_id.lower())
 
     @app.post("/drain", summary="Begin no new task; those that have begun go on")
     async def drain(body: views.ReasonRequest, who: _Who) -> views.DrainView:
@@ -301,7 +302,7 @@ def _application(
     @app.post("/undrain", summary="Begin new tasks again", responses=_CONFLICT)
     async def undrain(who: _Who) -> views.PoolStatus:
         await operator.undrain(WHOLE_POOL, who)
-        return await operator.status()
+        return await operator.outlook.status()
 
     @app.get("/policy", summary="Every key of the policy, and where it comes from")
     async def policy() -> views.PolicyView:

@@ -5,29 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
-from fairgrid import __version__
 from fairgrid.errors import UsageError
 from fairgrid.pool.administration.operations import WHOLE_POOL, Act, Drain, Operations, Setting
 from fairgrid.pool.administration.operator_access import Signed
 from fairgrid.pool.administration.operator_views import (
-    BanView,
-    ChainView,
-    DrainView,
-    GasView,
     PolicyKey,
     PolicyView,
-    PoolStatus,
-    ProcessView,
-    Rule,
-    StoryEvent,
-    StoryView,
-    WhyTask,
-    WhyWorker,
-    WorkerList,
     WorkerMark,
 )
-from fairgrid.pool.administration.overview import WorkerFilter, alerts, oldest_wait, worker_page, worker_states
-from fairgrid.pool.administration.task_why import why_task
+from fairgrid.pool.administration.outlook import PoolOutlook
 from fairgrid.pool.core.events import OperatorBanned, OperatorUnbanned, PoolDrained, WorkerDrained, WorkerLabelled
 from fairgrid.pool.core.policy import Policy, changed_policy, policy_values
 from fairgrid.pool.core.worker_state import Ban
@@ -35,7 +21,7 @@ from fairgrid.pool.processes.leadership import Leadership
 from fairgrid.pool.records.task_lists import TaskLists
 from fairgrid.pool.service import PoolService
 
-__all__ = ["LATER", "PoolOperator", "UnknownSubject", "policy_in_force"]
+__all__ = ["LATER", "PoolOperator", "policy_in_force"]
 
 LATER: Final = frozenset(
     {
@@ -58,13 +44,6 @@ LATER: Final = frozenset(
 )
 """Keys of the policy that a term of lead begins with: a change counts from the next start or takeover on."""
 
-_DAY_S = 86_400.0
-_COUNTED_FOR_S = 10.0
-
-
-class UnknownSubject(UsageError):
-    """What was asked for is not here."""
-
 
 def policy_in_force(base: Policy, settings: dict[str, Setting]) -> Policy:
     """The file's policy with what operators set while the pool ran.
@@ -77,7 +56,7 @@ def policy_in_force(base: Policy, settings: dict[str, Setting]) -> Policy:
 
 
 class PoolOperator:
-    """What operators may ask of a running `PoolService`, and tell it."""
+    """What operators may tell a running `PoolService`; ``outlook`` is what they may ask of it."""
 
     def __init__(
         self,
@@ -91,15 +70,13 @@ class PoolOperator:
         """``base`` is the policy of the file, without what was set since; ``leadership`` knows the other processes."""
         self.service = service
         self._operations = operations
-        self._lists = lists
         self._base = base or service.policy
         self._begun_with = service.policy
-        self._leadership = leadership
         self._drains: dict[str, Drain] = {}
         self._labels: dict[str, tuple[str, ...]] = {}
         self._settings: dict[str, Setting] = {}
-        self._counts: tuple[float, dict[str, int], int] = (0.0, {}, 0)
         self._one_at_a_time = asyncio.Lock()
+        self.outlook = PoolOutlook(service, lists, drains=lambda: self._drains, leadership=leadership)
 
     async def begin(self) -> None:
         """Take up what was decided before this process led; before workers come."""
@@ -234,129 +211,6 @@ class PoolOperator:
     def _act(self, signed: Signed, act: str, subject: str = "", detail: str = "") -> Act:
         return Act(self.service.now(), signed.who, act, subject, detail, signed.nonce)
 
-    # --- asking ---------------------------------------------------------------------------------------------------
-
-    async def status(self) -> PoolStatus:
-        """The pool in numbers, with alerts."""
-        service, book, now = self.service, self.service.machine.book, self.service.now()
-        counts, sent = await self._counted(now)
-        block, others, leader = await asyncio.to_thread(self._elsewhere)
-        money = service.figures.gas_money
-        left = money.transactions_left
-        drain = self._drains.get(WHOLE_POOL)
-        ready = [worker for worker in book.workers.values() if worker.ready]
-        status = PoolStatus(
-            workerpool=service.identity.workerpool,
-            chain_id=service.identity.chain_id,
-            hub=service.identity.hub,
-            version=__version__,
-            epoch=service.epoch,
-            leader=leader,
-            standby=others,
-            draining=None if drain is None else DrainView(who=drain.who, reason=drain.reason, at=drain.at),
-            chain=ChainView(
-                time=service.figures.chain_time,
-                block=block,
-                lag_s=round(max(now - service.figures.chain_time, 0.0), 1) if service.figures.chain_time else 0.0,
-                silence_s=round(service.figures.chain_silence_s, 1),
-                to_read=book.behind,
-            ),
-            gas=GasView(
-                address=service.scheduler,
-                balance_wei=None if money.balance_wei is None else str(money.balance_wei),
-                transactions_left=left,
-                transactions_last_day=sent,
-                days_left=None if left is None or not sent else round(left / sent, 1),
-                low=money.is_low,
-            ),
-            workers=dict(worker_states(book, self._drains)),
-            owners=len({worker.owner for worker in ready}),
-            slots=sum(worker.slots for worker in ready),
-            free_slots=sum(worker.free_slots for worker in ready),
-            tasks=counts,
-            live_tasks=len(book.tasks),
-            waiting_for_workers=len(book.waiting),
-            not_begun=sum(bag.left for bag in book.bags.values()),
-            oldest_wait_s=round(oldest_wait(book), 1),
-            transactions_under_way=service.figures.transactions_under_way,
-            bans=len({ban.worker for ban in book.bans.values()}),
-            alerts=[],
-        )
-        several = self._leadership is not None and self._leadership.may_be_several
-        return status.model_copy(update={"alerts": alerts(status, several=several)})
-
-    async def workers(self, wanted: WorkerFilter, *, limit: int, offset: int) -> WorkerList:
-        """A page of the workers that are connected, banned, sponsored, or have a record here."""
-        debts = await self.service.inquiries.debts()
-        count, rows = worker_page(
-            self.service.machine.book,
-            wanted,
-            drains=self._drains,
-            heard={session.worker: session.heard_at for session in self.service.sessions},
-            now=self.service.now(),
-            limit=limit,
-            offset=offset,
-            debts=debts,
-        )
-        return WorkerList(count=count, workers=rows)
-
-    def why_worker(self, worker: str) -> WhyWorker:
-        """Why a worker gets no work: each rule with its number."""
-        answer = self.service.why(worker)
-        rules = [Rule(rule=reason.rule, allowed=reason.allowed, text=reason.text) for reason in answer.reasons]
-        for subject in (worker, WHOLE_POOL):
-            drain = self._drains.get(subject)
-            text = f"{'The pool' if subject == WHOLE_POOL else 'It'} is {'drained' if drain else 'not drained'}."
-            rules.insert(
-                0, Rule(rule=f"drained_{'pool' if subject == WHOLE_POOL else 'worker'}", allowed=not drain, text=text)
-            )
-        return WhyWorker(worker=worker, waiting_tasks=answer.waiting_tasks, rules=rules)
-
-    async def why_task(self, task_id: str) -> WhyTask:
-        """Why a task does not go on: each rule with its number.
-
-        Raises:
-            UnknownSubject: this pool has no such task.
-        """
-        service = self.service
-        stored = await service.inquiries.task(task_id)
-        if stored is None:
-            raise UnknownSubject(f"This pool has no task {task_id}.")
-        return why_task(
-            service.machine.book,
-            stored.state,
-            begun=task_id in service.machine.tasks or stored.state.is_final,
-            chain_silence_s=service.figures.chain_silence_s,
-            transactions_left=service.figures.gas_money.transactions_left,
-        )
-
-    async def story(self, task_id: str) -> StoryView:
-        """Everything that happened to a task and every transaction for it, in order.
-
-        Raises:
-            UnknownSubject: this pool has no such task.
-        """
-        stored = await self.service.inquiries.task(task_id)
-        if stored is None:
-            raise UnknownSubject(f"This pool has no task {task_id}.")
-        lines = await self.service.inquiries.story(task_id)
-        events = [StoryEvent(at=line.at, kind="task", text=line.text, worker=line.worker) for line in lines]
-        for sent in await asyncio.to_thread(self._lists.transactions, task_id):
-            mined = f", block {sent.block}" if sent.block else ""
-            text = f"{sent.function} signed with nonce {sent.nonce}: {sent.tx_hash} ({sent.status}{mined})"
-            events.append(StoryEvent(at=sent.at, kind="transaction", text=text, worker=""))
-        events.sort(key=lambda event: event.at)
-        deal_id = stored.state.deal.deal_id
-        return StoryView(task_id=task_id, deal_id=deal_id, phase=stored.state.phase.value, events=events)
-
-    def bans(self) -> list[BanView]:
-        """Who is banned, the newest ban first."""
-        found = {ban.worker: ban for ban in self.service.machine.bans.values()}
-        return [
-            BanView(worker=ban.worker, owner=ban.owner, reason=ban.reason, task_id=ban.task_id, at=ban.at)
-            for ban in sorted(found.values(), key=lambda ban: -ban.at)
-        ]
-
     def policy(self) -> PolicyView:
         """Every key with its value, and where it comes from."""
         default, base = policy_values(Policy()), policy_values(self._base)
@@ -382,20 +236,3 @@ class PoolOperator:
             banned = self.service.is_banned(worker, self._owner_of(worker))
         given = list(self._labels.get(worker, ()))
         return WorkerMark(worker=worker, drained=worker in self._drains, banned=banned, labels=given)
-
-    async def _counted(self, now: float) -> tuple[dict[str, int], int]:
-        """Counting reads every row, so the answer is some seconds old at most, not new for each that looks."""
-        if now >= self._counts[0] + _COUNTED_FOR_S:
-            lists = self._lists
-            counts, sent = await asyncio.to_thread(lambda: (lists.counts(), lists.sent_since(now - _DAY_S)))
-            self._counts = (now, counts, sent)
-        return self._counts[1], self._counts[2]
-
-    def _elsewhere(self) -> tuple[int | None, list[ProcessView], str]:
-        block, leadership = self._lists.last_block(), self._leadership
-        if leadership is None:
-            return block, [], ""
-        others = [
-            ProcessView(address=other.address, version=other.version, fit=other.fit) for other in leadership.others()
-        ]
-        return block, others, leadership.address

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
-from fairgrid.chain.interface import SignedTransaction
+from fairgrid.chain.transaction_rows import transaction_of
 from fairgrid.pool.core.deal_terms import Bag
 from fairgrid.pool.core.phases import Phase
 from fairgrid.pool.core.standing import Standing
@@ -137,7 +137,7 @@ class PoolArchive:
 def _effect(row: Any) -> StoredEffect:
     transaction = None
     if row.raw is not None:
-        transaction = SignedTransaction(bytes(row.raw), row.tx_hash, row.sender, row.nonce, row.function)
+        transaction = transaction_of(row)
     instruction = documents.read_transaction(row.kind, row.document)
     return StoredEffect(row.key, instruction, EffectStatus(row.status), row.attempt, transaction)
 

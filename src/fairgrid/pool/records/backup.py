@@ -18,7 +18,7 @@ from fairgrid.chain.network import Network
 from fairgrid.errors import UsageError
 from fairgrid.pool.records.schema import bindings
 from fairgrid.seams.database import migrate
-from fairgrid.wallet.backup import BackupKind
+from fairgrid.wallet.backup_file import BackupKind
 
 __all__ = ["POOL_BACKUP", "expected_of", "identity_of", "mark_restored", "restored_at"]
 

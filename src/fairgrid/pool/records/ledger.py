@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
 from fairgrid.chain.interface import SignedTransaction
+from fairgrid.chain.transaction_rows import transaction_of, transaction_values
 from fairgrid.errors import ServiceError
 from fairgrid.pool.core.instructions import ChainInstruction
 from fairgrid.pool.records import schema
@@ -149,11 +150,7 @@ class Ledger:
                 sa.insert(transactions),
                 [
                     {
-                        "tx_hash": item.transaction.hash,
-                        "sender": item.transaction.sender,
-                        "nonce": item.transaction.nonce,
-                        "function": item.transaction.function,
-                        "raw": item.transaction.raw,
+                        **transaction_values(item.transaction),
                         "epoch": epochs[item.transaction.sender],
                         "signed_at": at,
                         "status": TransactionStatus.SENT,
@@ -395,7 +392,7 @@ def _with_keys(connection: Connection, rows: Sequence[Any]) -> list[LedgerTransa
             keys.setdefault(link.tx_hash, []).append(link.key)
     return [
         LedgerTransaction(
-            SignedTransaction(bytes(row.raw), row.tx_hash, row.sender, row.nonce, row.function),
+            transaction_of(row),
             tuple(keys.get(row.tx_hash, ())),
             TransactionStatus(row.status),
         )

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 
 from fairgrid.chain.interface import SignedTransaction
+from fairgrid.chain.transaction_rows import transaction_of, transaction_values
 from fairgrid.pool.core.sponsoring import Grant
 from fairgrid.pool.records.backup import restored_at
 from fairgrid.pool.records.schema import grants, payments
@@ -107,11 +108,7 @@ class SponsorStore:
                     sa.insert(payments).values(
                         worker=grant.worker,
                         number=number,
-                        tx_hash=transaction.hash,
-                        raw=transaction.raw,
-                        sender=transaction.sender,
-                        nonce=transaction.nonce,
-                        function=transaction.function,
+                        **transaction_values(transaction),
                         ended="",
                     )
                 )
@@ -121,10 +118,7 @@ class SponsorStore:
         with self._engine.connect() as connection:
             query = sa.select(payments).where(payments.c.ended == "")
             rows = connection.execute(query.order_by(payments.c.nonce)).all()
-        return tuple(
-            Payment(row.worker, SignedTransaction(bytes(row.raw), row.tx_hash, row.sender, row.nonce, row.function))
-            for row in rows
-        )
+        return tuple(Payment(row.worker, transaction_of(row)) for row in rows)
 
     def next_nonce(self, sender: str) -> int:
         """One more than the highest nonce that ``sender`` signed with here; 0 before the first."""

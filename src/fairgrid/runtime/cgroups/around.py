@@ -39,13 +39,17 @@ def group_version(root: Path = ROOT) -> GroupVersion | None:
     return GroupVersion.V1 if (root / "memory" / "cgroup.procs").exists() else None
 
 
-def group_around(name: str, memory_bytes: int, *, root: Path = ROOT) -> JobGroup:
+def group_around(name: str, memory_bytes: int, *, root: Path = ROOT, parent: Path | None = None) -> JobGroup:
     """Make the group ``/fairgrid/NAME`` with a limit of memory.
+
+    ``parent`` is a group of version 2 that was delegated to this user, and takes the place of ``/fairgrid``.
 
     Raises:
         HostFailure: the machine refuses.
     """
     try:
+        if parent is not None:
+            return GroupV2(parent / name, Caps(memory_bytes), for_groups_inside=True)
         if group_version(root) is GroupVersion.V2:
             (root / PARENT).mkdir(exist_ok=True)
             for folder in (root, root / PARENT):

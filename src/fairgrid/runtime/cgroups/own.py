@@ -13,7 +13,7 @@ from fairgrid.runtime.cgroups.interface import Caps, OpenGroup
 from fairgrid.runtime.cgroups.version_1 import GroupV1
 from fairgrid.runtime.cgroups.version_2 import CONTROLLERS, GroupV2, pass_controllers_on
 
-__all__ = ["OwnGroupsV1", "OwnGroupsV2", "find_v1", "find_v2"]
+__all__ = ["OwnGroupsV1", "OwnGroupsV2", "delegated_folder", "find_v1", "find_v2"]
 
 _NEEDED: Final = ("memory", "pids", "cpuacct")
 _HELPFUL: Final = ("cpu", "freezer")
@@ -64,6 +64,15 @@ def find_v2(mounts: str, own_groups: str) -> OwnGroupsV2 | None:
     return OwnGroupsV2(base)
 
 
+def delegated_folder() -> Path | None:
+    """The group below which this process may make groups with limits under cgroups v2; None where it may not."""
+    try:
+        found = find_v2(Path("/proc/self/mounts").read_text(), Path("/proc/self/cgroup").read_text())
+    except OSError:
+        return None
+    return None if found is None else found.base
+
+
 class OwnGroupsV1:
     """Implements `Controls`. ``places`` gives for each controller the folder below which groups are made."""
 
@@ -92,7 +101,7 @@ class OwnGroupsV2:
     limits_processes = True
 
     def __init__(self, base: Path) -> None:
-        self._base = base
+        self.base = base
         remove_stale(base)
 
     @property
@@ -102,7 +111,7 @@ class OwnGroupsV2:
 
     def new_group(self, name: str, caps: Caps) -> OpenGroup:
         """See `Controls`."""
-        return GroupV2(self._base / name, caps)
+        return GroupV2(self.base / name, caps)
 
 
 def _may_make(place: Path) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from fairgrid.runtime.cgroups.around import PARENT, ROOT
 from fairgrid.runtime.container.engines import Engine, EngineKind
 from fairgrid.runtime.interface import Limits
 
@@ -81,7 +82,9 @@ def run_command(engine: Engine, plan: Plan) -> list[str]:
     for name, value in plan.variables:
         words += ["--env", f"{name}={value}"]
     if engine.owns_groups:
-        words += ["--cgroup-parent", f"/fairgrid/{plan.name}"]
+        parent = engine.group_parent
+        inside = PARENT if parent is None else parent.relative_to(ROOT).as_posix()
+        words += ["--cgroup-parent", f"/{inside}/{plan.name}"]
     if plan.runtime:
         words += ["--runtime", plan.runtime]
     for path in plan.volumes:

@@ -19,6 +19,7 @@ import platformdirs
 
 from fairgrid.errors import HostFailure
 from fairgrid.runtime.cgroups.around import GroupVersion, group_version
+from fairgrid.runtime.cgroups.own import delegated_folder
 
 __all__ = [
     "Engine",
@@ -69,6 +70,8 @@ class Engine:
     owns_groups: bool
     """True: jobs run in a cgroup that this process makes, so meters and the cause of an end are exact."""
     is_root: bool
+    group_parent: Path | None = None
+    """A group that was delegated to this user, in which those of the jobs are made; None: ``/fairgrid``."""
     runtimes: tuple[str, ...] = field(default=())
     """OCI runtimes that docker's daemon knows by name."""
 
@@ -149,8 +152,10 @@ async def _podman(program: str, folder: Path) -> Engine:
         )
     run = (Path("/run") if root else Path(os.environ.get("XDG_RUNTIME_DIR") or folder)) / _run_name(folder)
     run.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # With a group of its own podman makes those of containers there; else it asks the user's service manager.
+    delegated = None if root else await asyncio.to_thread(delegated_folder)
     settings = folder / "containers.conf"
-    text = _settings(root)
+    text = _settings(owns_groups=root or delegated is not None)
     if not settings.exists() or settings.read_text() != text:
         new = settings.with_name(f"{settings.name}.{os.getpid()}")
         new.write_text(text)
@@ -169,8 +174,9 @@ async def _podman(program: str, folder: Path) -> Engine:
         environment=environment,
         version=said.stdout.decode().strip(),
         folder=folder,
-        owns_groups=root and group_version() is not None,
+        owns_groups=delegated is not None or (root and group_version() is not None),
         is_root=root,
+        group_parent=delegated,
     )
 
 
@@ -205,12 +211,12 @@ def _run_name(folder: Path) -> str:
     return "fairgrid-" + hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]
 
 
-def _settings(root: bool) -> str:
+def _settings(*, owns_groups: bool) -> str:
     files = open_files_limit()
     lines = ["[containers]", f'default_ulimits = ["nofile={files}:{files}"]', "[engine]", 'events_logger = "none"']
     # Locks in files: those in shared memory would be one set with the owner's own podman.
     lines.append('lock_type = "file"')
-    if root:
+    if owns_groups:
         lines.append('cgroup_manager = "cgroupfs"')
         if group_version() is GroupVersion.V1 or shutil.which("crun") is None:
             lines.append('runtime = "runc"')

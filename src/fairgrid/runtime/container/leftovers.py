@@ -26,7 +26,7 @@ async def sweep(engine: Engine) -> int:
     for name in left:
         await remove_container(engine, name)
         _log.info("a container that was left over is removed", container=name)
-    if engine.owns_groups:
+    if engine.owns_groups and engine.group_parent is None:
         await asyncio.to_thread(sweep_groups)
     for pattern in ("load-*.tar", "pull-*"):
         for path in engine.folder.glob(pattern):

@@ -17,8 +17,9 @@ from fairgrid.runtime.container.runtimes import ARCHITECTURE_OF
 from fairgrid.runtime.container.sandbox import ContainerSandbox
 from fairgrid.runtime.container.settings import DEFAULT_SETTINGS, ContainerSettings
 from fairgrid.runtime.container.small_images import write_nothing_image
-from fairgrid.runtime.interface import Limits, Outcome, Sandbox, SandboxJob, Stop
+from fairgrid.runtime.interface import Limits, Outcome, Sandbox, Stop
 from fairgrid.runtime.levels import Probe, RuntimeInfo
+from fairgrid.runtime.own_job import own_job
 
 __all__ = ["ContainerProvider", "provider"]
 
@@ -104,20 +105,9 @@ def _more(engine: Engine) -> str:
 
 async def _outcome(sandbox: Sandbox, architecture: str) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="fairgrid-probe-") as temporary:
-        folder = Path(temporary)
-        for name in ("app", "in", "out"):
-            (folder / name).mkdir()
-        script = folder / "app" / "nothing.oci.tar"
-        await asyncio.to_thread(write_nothing_image, script, architecture)
-        job = SandboxJob(
-            script=script,
-            arguments=(),
-            input_folder=folder / "in",
-            output_folder=folder / "out",
-            environment={},
-            seed=bytes(32),
-            limits=Limits(fuel=0, memory_bytes=_PROBE_MEMORY, wall_s=_WALL_S),
-        )
+        limits = Limits(fuel=0, memory_bytes=_PROBE_MEMORY, wall_s=_WALL_S)
+        job = own_job(Path(temporary), "nothing.oci.tar", limits=limits)
+        await asyncio.to_thread(write_nothing_image, job.script, architecture)
         outcome = await sandbox.run(job)
         if outcome.stop is Stop.HOST:
             raise HostFailure(outcome.detail)

@@ -39,7 +39,7 @@ from fairgrid.runtime.interface import Outcome, SandboxJob, Stop
 from fairgrid.runtime.log_sink import LogSink
 from fairgrid.runtime.network.grant import proxy_environment
 from fairgrid.runtime.removal import remove_tree
-from fairgrid.runtime.suspension import Suspension
+from fairgrid.runtime.suspension import SuspendableSandbox
 from fairgrid.runtime.uninterrupted import settled, to_the_end
 
 __all__ = ["ContainerSandbox"]
@@ -89,29 +89,12 @@ class _Running:
         return [folder for folder in folders if folder.is_dir()]
 
 
-class ContainerSandbox:
+class ContainerSandbox(SuspendableSandbox):
     """Runs images in the containers of one machine."""
 
     def __init__(self, runtime_id: str, machine: ContainerMachine) -> None:
-        self._runtime_id = runtime_id
+        super().__init__(runtime_id)
         self._machine = machine
-        self._suspension = Suspension()
-
-    @property
-    def runtime_id(self) -> str:
-        """Which images it runs, and behind what."""
-        return self._runtime_id
-
-    async def close(self) -> None:
-        """Nothing is kept ready."""
-
-    def suspend(self) -> bool:
-        """Stop the processes of all containers until `resume`."""
-        return self._suspension.suspend()
-
-    def resume(self) -> None:
-        """Let every container go on."""
-        self._suspension.resume()
 
     async def run(self, job: SandboxJob) -> Outcome:
         """Run ``job``; its output folder must be empty and receives files only if the program ends by itself.
@@ -295,7 +278,9 @@ class ContainerSandbox:
 
 
 def _group(engine: Engine, name: str, memory_bytes: int) -> JobGroup:
-    return group_around(name, memory_bytes) if engine.owns_groups else SampledGroup(engine, name)
+    if engine.owns_groups:
+        return group_around(name, memory_bytes, parent=engine.group_parent)
+    return SampledGroup(engine, name)
 
 
 def _checkpoint_folder(job: SandboxJob, scratch: Path) -> tuple[Path | None, bool]:

@@ -14,9 +14,10 @@ from typing import Final
 
 from fairgrid.errors import FairgridError, HostFailure
 from fairgrid.runtime.cgroups.interface import Controls
-from fairgrid.runtime.interface import Limits, Outcome, Sandbox, SandboxJob, Stop
+from fairgrid.runtime.interface import Limits, Outcome, Sandbox, Stop
 from fairgrid.runtime.levels import Probe, RuntimeInfo
 from fairgrid.runtime.network.grant import NetworkGrant
+from fairgrid.runtime.own_job import own_job
 from fairgrid.runtime.process.bubblewrap import find_bubblewrap
 from fairgrid.runtime.process.choose import find_controls
 from fairgrid.runtime.process.sandbox import ProcessSandbox
@@ -100,20 +101,8 @@ async def _network_fault(sandbox: ProcessSandbox, folder: Path) -> str:
 
 
 async def _timed(sandbox: ProcessSandbox, folder: Path, network: NetworkGrant | None = None) -> tuple[Outcome, float]:
-    for name in ("app", "in", "out"):
-        (folder / name).mkdir(parents=True)
-    script = folder / "app" / "nothing.sh"
-    script.write_text(_NOTHING)
-    job = SandboxJob(
-        script=script,
-        arguments=(),
-        input_folder=folder / "in",
-        output_folder=folder / "out",
-        environment={},
-        seed=bytes(32),
-        limits=Limits(fuel=0, wall_s=_WALL_S),
-        network=network,
-    )
+    job = own_job(folder, "nothing.sh", limits=Limits(fuel=0, wall_s=_WALL_S), network=network)
+    job.script.write_text(_NOTHING)
     started = time.monotonic()
     outcome = await sandbox.run(job)
     return outcome, (time.monotonic() - started) * 1000

@@ -36,7 +36,7 @@ from fairgrid.runtime.process.programs import NotAProgram, lay_out_program
 from fairgrid.runtime.process.seccomp import ARCHITECTURES, allow_list
 from fairgrid.runtime.process.supervisor import TOO_DEEP, Supervisor, Verdict
 from fairgrid.runtime.removal import remove_tree
-from fairgrid.runtime.suspension import Suspension
+from fairgrid.runtime.suspension import SuspendableSandbox
 from fairgrid.runtime.uninterrupted import to_the_end
 from fairgrid.runtime.watch import SNAPSHOT_FILES, JobWatch
 
@@ -54,35 +54,18 @@ _EPOCH: Final = "1700000000"
 _THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "GOMAXPROCS", "RAYON_NUM_THREADS")
 
 
-class ProcessSandbox:
+class ProcessSandbox(SuspendableSandbox):
     """Implements `Sandbox` for native programs of this machine's architecture."""
 
     def __init__(self, runtime_id: str, *, controls: Controls | None = None) -> None:
         """``controls`` None: the best that this machine has, found at the first job."""
-        self._runtime_id = runtime_id
+        super().__init__(runtime_id)
         self._controls = controls
-        self._suspension = Suspension()
-
-    @property
-    def runtime_id(self) -> str:
-        """System and architecture."""
-        return self._runtime_id
 
     @property
     def summary(self) -> str:
         """How limits are kept, for people; empty before the first job."""
         return self._controls.summary if self._controls is not None else ""
-
-    async def close(self) -> None:
-        """Nothing is kept ready."""
-
-    def suspend(self) -> bool:
-        """Let the processes of all jobs stand still until `resume`."""
-        return self._suspension.suspend()
-
-    def resume(self) -> None:
-        """Let every job go on."""
-        self._suspension.resume()
 
     async def run(self, job: SandboxJob) -> Outcome:
         """Run ``job``; its output folder must be empty and belongs to the job while it runs.

@@ -18,7 +18,7 @@ from fairgrid.runtime.children import end_child, start_child
 from fairgrid.runtime.interface import Limits, Outcome, SandboxJob, Stop
 from fairgrid.runtime.log_sink import LogSink
 from fairgrid.runtime.removal import remove_tree
-from fairgrid.runtime.suspension import Suspension
+from fairgrid.runtime.suspension import SuspendableSandbox
 from fairgrid.runtime.vm.disks import ResultTooLarge, is_untouched, read_out_disk, write_in_disk, write_out_disk
 from fairgrid.runtime.vm.image import VirtualImage, disk_fault, kernel_fault, read_image
 from fairgrid.runtime.vm.panic import early_panic
@@ -37,30 +37,13 @@ _READ: Final = 65_536
 _END_S: Final = 10.0
 
 
-class VmSandbox:
+class VmSandbox(SuspendableSandbox):
     """Boots a virtual image for each job; ``accelerator`` is what the self-test found."""
 
     def __init__(self, qemu: str, accelerator: Accelerator, runtime_id: str) -> None:
         self._qemu = qemu
         self._accelerator = accelerator
-        self._runtime_id = runtime_id
-        self._suspension = Suspension()
-
-    @property
-    def runtime_id(self) -> str:
-        """The architecture of the guests."""
-        return self._runtime_id
-
-    async def close(self) -> None:
-        """Nothing is kept ready."""
-
-    def suspend(self) -> bool:
-        """Stop the machines of all jobs; they keep their memory and notice nothing but the time."""
-        return self._suspension.suspend()
-
-    def resume(self) -> None:
-        """Let every machine go on."""
-        self._suspension.resume()
+        super().__init__(runtime_id)
 
     async def run(self, job: SandboxJob) -> Outcome:
         """Boot, wait until the machine ends by itself or at a limit, and take its result off its disk.

@@ -9,7 +9,8 @@ from pathlib import Path
 from fairgrid.runtime.checkpoints import Checkpoint, CheckpointFolder
 from fairgrid.runtime.log_sink import LogSink
 from fairgrid.runtime.wasm.wasi_calls import BYTE_FUEL
-from fairgrid.runtime.wasm.wasi_tree import FolderNode, Tree, files_below, path_below
+from fairgrid.runtime.wasm.wasi_nodes import FolderNode, files_below, path_below
+from fairgrid.runtime.wasm.wasi_tree import Tree
 
 __all__ = ["GuestCheckpoint"]
 

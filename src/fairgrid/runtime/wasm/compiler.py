@@ -45,6 +45,8 @@ def main() -> None:
     if is_component:
         # Before there is no file to be read any more.
         import wasmtime.component
+
+        from fairgrid.runtime.wasm.component_types import signature_fault
     if hasattr(os, "nice"):
         os.nice(_NICE)
     limit_resources(
@@ -66,7 +68,9 @@ def main() -> None:
     if fault is None:
         try:
             if is_component:
-                compiled = memoryview(wasmtime.component.Component(engine, wasm).serialize())
+                component = wasmtime.component.Component(engine, wasm)
+                fault = signature_fault(component, engine)
+                compiled = memoryview(component.serialize() if fault is None else b"")
             else:
                 wasmtime.Module.validate(engine, wasm)
         except wasmtime.WasmtimeError:

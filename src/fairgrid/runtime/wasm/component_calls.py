@@ -19,9 +19,9 @@ from fairgrid.runtime.wasm.component_resources import (
     Pollable,
     ResourceTable,
 )
+from fairgrid.runtime.wasm.guest_faults import GuestError, GuestTrapped
 from fairgrid.runtime.wasm.wasi_calls import BYTE_FUEL, CALL_FUEL, GuestExit
 from fairgrid.runtime.wasm.wasi_state import CLOCK_STEP_NS, LogicalClock, SeededRandom
-from fairgrid.runtime.wasm.wasi_tree import GuestError, GuestTrapped
 
 __all__ = ["ComponentCalls"]
 

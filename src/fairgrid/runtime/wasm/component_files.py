@@ -10,10 +10,12 @@ from typing import Any, Final
 from wasmtime.component import Record, ResourceHost, Variant
 
 from fairgrid.runtime.wasm.component_resources import Descriptor, InputStream, Listing, OutputStream, ResourceTable
+from fairgrid.runtime.wasm.guest_faults import Errno, GuestError
 from fairgrid.runtime.wasm.wasi_calls import BYTE_FUEL
 from fairgrid.runtime.wasm.wasi_handles import FileHandle, FolderHandle, HandleTable
+from fairgrid.runtime.wasm.wasi_nodes import FileNode, FolderNode, Node
 from fairgrid.runtime.wasm.wasi_state import LogicalClock
-from fairgrid.runtime.wasm.wasi_tree import Errno, FileNode, FolderNode, GuestError, Node, Tree
+from fairgrid.runtime.wasm.wasi_tree import Tree
 
 __all__ = ["ComponentFiles", "moment"]
 

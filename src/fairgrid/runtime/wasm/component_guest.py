@@ -15,13 +15,13 @@ from fairgrid.runtime.wasm.component_calls import ComponentCalls
 from fairgrid.runtime.wasm.component_files import ComponentFiles
 from fairgrid.runtime.wasm.component_format import RUN, split_version
 from fairgrid.runtime.wasm.component_resources import RESOURCE_TYPES, OutputStream, ResourceTable
+from fairgrid.runtime.wasm.guest_faults import GuestTrapped, HostTrouble
 from fairgrid.runtime.wasm.guest_run import FuelExhausted, Guest, Interrupted, MemoryRefused, check_allocation
 from fairgrid.runtime.wasm.host_job import HostJob
 from fairgrid.runtime.wasm.launch import guest_command, guest_environment
 from fairgrid.runtime.wasm.loaded import LoadedProgram
 from fairgrid.runtime.wasm.wasi_calls import GuestExit
 from fairgrid.runtime.wasm.wasi_state import LogicalClock, SeededRandom
-from fairgrid.runtime.wasm.wasi_tree import GuestTrapped, HostTrouble
 
 __all__ = ["ComponentGuest"]
 

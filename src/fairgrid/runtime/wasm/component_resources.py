@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 from wasmtime.component import ResourceHost
 
 from fairgrid.runtime.log_sink import LogSink
-from fairgrid.runtime.wasm.wasi_tree import GuestTrapped
+from fairgrid.runtime.wasm.guest_faults import GuestTrapped
 
 __all__ = [
     "MAX_RESOURCES",

@@ -16,6 +16,7 @@ from fairgrid.runtime.interface import Limits, Outcome, Stop
 from fairgrid.runtime.log_sink import LogSink
 from fairgrid.runtime.wasm.checkpoint import GuestCheckpoint
 from fairgrid.runtime.wasm.engine import EngineClass
+from fairgrid.runtime.wasm.guest_faults import GuestError, GuestTrapped, HostTrouble, OutputLimitReached
 from fairgrid.runtime.wasm.host_job import HostJob
 from fairgrid.runtime.wasm.launch import ENTRY, GUEST_FILES, LIBRARY_FOLDER, Launch, guest_command, guest_environment
 from fairgrid.runtime.wasm.loaded import LoadedProgram
@@ -24,14 +25,7 @@ from fairgrid.runtime.wasm.wasi_handles import FolderHandle, HandleTable, Stream
 from fairgrid.runtime.wasm.wasi_memory import GuestMemory
 from fairgrid.runtime.wasm.wasi_signatures import WASI_MODULE
 from fairgrid.runtime.wasm.wasi_state import LogicalClock, SeededRandom
-from fairgrid.runtime.wasm.wasi_tree import (
-    Budget,
-    GuestError,
-    GuestTrapped,
-    HostTrouble,
-    OutputLimitReached,
-    Tree,
-)
+from fairgrid.runtime.wasm.wasi_tree import Budget, Tree
 
 __all__ = [
     "MEMORY_EXIT",

@@ -56,6 +56,8 @@ class CompiledPrograms:
         self._folder = folder
         self._class = engine_class
         self._kind = (COMPONENT,) if components else ()
+        # What an older version compiled was not held against WASI's types.
+        self._checked = "-typed" if components else ""
 
     async def compiled(self, module: Path) -> Path:
         """The compiled form of a module's file; compiles it if no job has used it here before.
@@ -72,7 +74,7 @@ class CompiledPrograms:
             raise ProgramRefused(f"it has more than {MAX_MODULE_BYTES} bytes")
         # A thread for a small one would take longer than its hash.
         digest = await asyncio.to_thread(_sha256_of, module) if size > _SMALL_BYTES else _sha256_of(module)
-        target = self._folder / f"{engine_key(digest, self._class)}.cwasm"
+        target = self._folder / f"{engine_key(digest, self._class)}{self._checked}.cwasm"
         key = target.stem
         self._prepare()
         if not _use(target):

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from fairgrid.errors import FairgridError
-from fairgrid.runtime.interface import Limits, Sandbox, SandboxJob, Stop
+from fairgrid.runtime.interface import Limits, Sandbox, Stop
 from fairgrid.runtime.levels import Probe, RuntimeInfo, RuntimeProvider
+from fairgrid.runtime.own_job import own_job
 from fairgrid.runtime.wasm.engine import EngineClass
 from fairgrid.runtime.wasm.interpreters import cache_folder, find_runtime
 from fairgrid.runtime.wasm.launch import Launch
@@ -101,20 +102,8 @@ class ModuleProvider:
 
 async def _tried(info: RuntimeInfo, sandbox: Sandbox, name: str, program: bytes) -> Probe:
     with tempfile.TemporaryDirectory(prefix="fairgrid-probe-") as temporary:
-        folder = Path(temporary)
-        for part in ("app", "in", "out"):
-            (folder / part).mkdir()
-        script = folder / "app" / name
-        script.write_bytes(program)
-        job = SandboxJob(
-            script=script,
-            arguments=(),
-            input_folder=folder / "in",
-            output_folder=folder / "out",
-            environment={},
-            seed=bytes(32),
-            limits=Limits(fuel=_FUEL, wall_s=_WALL_S),
-        )
+        job = own_job(Path(temporary), name, limits=Limits(fuel=_FUEL, wall_s=_WALL_S))
+        job.script.write_bytes(program)
         started = time.monotonic()
         outcome = await sandbox.run(job)
         start_ms = (time.monotonic() - started) * 1000

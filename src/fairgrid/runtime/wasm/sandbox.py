@@ -18,67 +18,12 @@ REFUSED_EXIT: Final = 126
 """Exit code of a program that cannot be run, as a shell reports it."""
 
 
-class WasmSandbox:
-    """Runs scripts in an interpreter that was compiled by `interpreters.install_interpreter`."""
+class _ReadySandbox:
+    """A sandbox whose processes are started before their jobs come."""
 
-    def __init__(self, interpreter: Path, program: GuestProgram, runtime_id: str, *, ready: int = 0) -> None:
-        """``ready`` processes are kept started for the jobs to come, once there was one."""
-        self._interpreter = interpreter
-        self._program = program
+    def __init__(self, runtime_id: str, hosts: ReadyHosts) -> None:
         self._runtime_id = runtime_id
-        self._processes = JobProcesses(ReadyHosts(ready, program.engine_class, program.launch, program.compiled))
-
-    @property
-    def runtime_id(self) -> str:
-        """Engine, version and class (decision 13)."""
-        return self._runtime_id
-
-    @property
-    def interpreter(self) -> Path:
-        """The interpreter's WebAssembly file, as it was pinned by hash."""
-        return self._interpreter
-
-    def suspend(self) -> bool:
-        """Stop the processes of all jobs until `resume`; False where the system cannot."""
-        return self._processes.suspend()
-
-    def resume(self) -> None:
-        """Let every job go on."""
-        self._processes.resume()
-
-    @property
-    def ready_processes(self) -> int:
-        """How many processes wait for jobs just now."""
-        return self._processes.ready
-
-    async def close(self) -> None:
-        """End the processes that wait for jobs."""
-        await self._processes.close()
-
-    async def run(self, job: SandboxJob) -> Outcome:
-        """Run ``job``: see `JobProcesses.run`."""
-        return await self._processes.run(job, self._program)
-
-
-class ModuleSandbox:
-    """Runs programs that are WebAssembly modules or components themselves; each is compiled when it first comes."""
-
-    def __init__(
-        self,
-        programs: CompiledPrograms,
-        runtime_id: str,
-        engine_class: EngineClass,
-        *,
-        launch: Launch = Launch.MODULE,
-        ready: int = 0,
-    ) -> None:
-        """``launch`` says whether they are modules or components. ``ready`` processes are
-        kept started for the jobs to come, once there was one."""
-        self._programs = programs
-        self._runtime_id = runtime_id
-        self._class = engine_class
-        self._launch = launch
-        self._processes = JobProcesses(ReadyHosts(ready, engine_class, launch))
+        self._processes = JobProcesses(hosts)
 
     @property
     def runtime_id(self) -> str:
@@ -101,6 +46,45 @@ class ModuleSandbox:
     async def close(self) -> None:
         """End the processes that wait for jobs."""
         await self._processes.close()
+
+
+class WasmSandbox(_ReadySandbox):
+    """Runs scripts in an interpreter that was compiled by `interpreters.install_interpreter`."""
+
+    def __init__(self, interpreter: Path, program: GuestProgram, runtime_id: str, *, ready: int = 0) -> None:
+        """``ready`` processes are kept started for the jobs to come, once there was one."""
+        super().__init__(runtime_id, ReadyHosts(ready, program.engine_class, program.launch, program.compiled))
+        self._interpreter = interpreter
+        self._program = program
+
+    @property
+    def interpreter(self) -> Path:
+        """The interpreter's WebAssembly file, as it was pinned by hash."""
+        return self._interpreter
+
+    async def run(self, job: SandboxJob) -> Outcome:
+        """Run ``job``: see `JobProcesses.run`."""
+        return await self._processes.run(job, self._program)
+
+
+class ModuleSandbox(_ReadySandbox):
+    """Runs programs that are WebAssembly modules or components themselves; each is compiled when it first comes."""
+
+    def __init__(
+        self,
+        programs: CompiledPrograms,
+        runtime_id: str,
+        engine_class: EngineClass,
+        *,
+        launch: Launch = Launch.MODULE,
+        ready: int = 0,
+    ) -> None:
+        """``launch`` says whether they are modules or components. ``ready`` processes are
+        kept started for the jobs to come, once there was one."""
+        super().__init__(runtime_id, ReadyHosts(ready, engine_class, launch))
+        self._programs = programs
+        self._class = engine_class
+        self._launch = launch
 
     async def run(self, job: SandboxJob) -> Outcome:
         """Run ``job``: see `JobProcesses.run`. A program that is none for WASI ends with code 126.

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from fairgrid.runtime.wasm.guest_faults import Errno, GuestError
 from fairgrid.runtime.wasm.wasi_handles import FileHandle, FolderHandle, HandleTable, StreamHandle
 from fairgrid.runtime.wasm.wasi_memory import GuestMemory
+from fairgrid.runtime.wasm.wasi_nodes import FileNode, FolderNode, Node
 from fairgrid.runtime.wasm.wasi_state import CLOCK_START_NS, CLOCK_STEP_NS, LogicalClock, SeededRandom
-from fairgrid.runtime.wasm.wasi_tree import Errno, FileNode, FolderNode, GuestError, Node, Tree
+from fairgrid.runtime.wasm.wasi_tree import Tree
 
 __all__ = ["BYTE_FUEL", "CALL_FUEL", "GuestExit", "WasiCalls"]
 

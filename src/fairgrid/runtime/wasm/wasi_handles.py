@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from fairgrid.runtime.log_sink import LogSink
-from fairgrid.runtime.wasm.wasi_tree import Errno, FileNode, FolderNode, GuestError, HostTrouble, Tree
+from fairgrid.runtime.wasm.guest_faults import Errno, GuestError, HostTrouble
+from fairgrid.runtime.wasm.wasi_nodes import FileNode, FolderNode
+from fairgrid.runtime.wasm.wasi_tree import Tree
 
 __all__ = ["MAX_DESCRIPTORS", "FileHandle", "FolderHandle", "Handle", "HandleTable", "StreamHandle"]
 

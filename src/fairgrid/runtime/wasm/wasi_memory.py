@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 
-from fairgrid.runtime.wasm.wasi_tree import Errno, GuestError
+from fairgrid.runtime.wasm.guest_faults import Errno, GuestError
 
 __all__ = ["GuestMemory"]
 

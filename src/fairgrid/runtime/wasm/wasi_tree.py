@@ -11,85 +11,17 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from enum import IntEnum
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
-__all__ = [
-    "MAX_NAME_BYTES",
-    "MAX_PATH_BYTES",
-    "Budget",
-    "Errno",
-    "FileNode",
-    "FolderNode",
-    "GuestError",
-    "GuestTrapped",
-    "HostTrouble",
-    "Node",
-    "OutputLimitReached",
-    "Tree",
-    "files_below",
-    "path_below",
-]
+from fairgrid.runtime.wasm.guest_faults import Errno, GuestError, HostTrouble, OutputLimitReached
+from fairgrid.runtime.wasm.wasi_nodes import FileNode, FolderNode, Node, deepest_below, files_below, upwards
+
+__all__ = ["MAX_NAME_BYTES", "MAX_PATH_BYTES", "Budget", "Tree"]
 
 MAX_NAME_BYTES = 255
 MAX_PATH_BYTES = 1024
 """Longest path below a mount, in bytes of UTF-8: small enough that the host can hold it below any working folder."""
-
-
-class Errno(IntEnum):
-    """The error numbers of WASI preview 1 that this file system returns."""
-
-    SUCCESS = 0
-    BADF = 8
-    BUSY = 10
-    EXIST = 20
-    FAULT = 21
-    ILSEQ = 25
-    INVAL = 28
-    ISDIR = 31
-    MFILE = 33
-    NAMETOOLONG = 37
-    NOENT = 44
-    NOSYS = 52
-    NOTDIR = 54
-    NOTEMPTY = 55
-    NOTSOCK = 57
-    NOTSUP = 58
-    PERM = 63
-    ROFS = 69
-    SPIPE = 70
-    NOTCAPABLE = 76
-
-
-class GuestError(Exception):
-    """An error that the guest gets as the return value of its call."""
-
-    def __init__(self, errno: Errno) -> None:
-        self.errno = errno
-        super().__init__(errno.name)
-
-
-class GuestTrapped(Exception):
-    """A component did what it must not; ``why`` is the same text on every machine."""
-
-    def __init__(self, why: str) -> None:
-        self.why = why
-        super().__init__(why)
-
-
-class OutputLimitReached(Exception):
-    """The guest wrote more than it may; ``what`` is ``bytes`` or ``files``. Two machines stop at the same call."""
-
-    def __init__(self, what: str) -> None:
-        self.what = what
-        super().__init__(what)
-
-
-class HostTrouble(Exception):
-    """This machine failed below the guest (disk full, I/O error): the run says nothing about the job."""
 
 
 @dataclass(slots=True)
@@ -120,48 +52,6 @@ class Budget:
         if self.used_files + 1 > self.max_files:
             raise OutputLimitReached("files")
         self.used_files += 1
-
-
-@dataclass(slots=True, eq=False)
-class FileNode:
-    """A regular file; its content lies in the host file ``backing``."""
-
-    number: int
-    writable: bool
-    backing: Path
-    size: int
-    accessed_ns: int
-    modified_ns: int
-    opens: int = 0
-    linked: bool = True
-
-
-@dataclass(slots=True, eq=False)
-class FolderNode:
-    """A folder; the root of a mount is its own parent."""
-
-    number: int
-    writable: bool
-    accessed_ns: int
-    modified_ns: int
-    parent: FolderNode | None = None
-    name: str = ""
-    children: dict[str, FileNode | FolderNode] = field(default_factory=dict)
-
-    def listing(self) -> list[tuple[str, FileNode | FolderNode]]:
-        """Children in byte order of their UTF-8 names."""
-        return sorted(self.children.items(), key=lambda item: item[0].encode())
-
-    def path_bytes(self) -> int:
-        """Length of this folder's path below its mount, in bytes, with the trailing slash; 0 for the mount itself."""
-        length, folder = 0, self
-        while folder.parent is not None:
-            length += len(folder.name.encode()) + 1
-            folder = folder.parent
-        return length
-
-
-Node: TypeAlias = FileNode | FolderNode
 
 
 class Tree:
@@ -337,14 +227,14 @@ class Tree:
         if target is node:
             return
         if isinstance(node, FolderNode):
-            if any(folder is node for folder in _upwards(new)):
+            if any(folder is node for folder in upwards(new)):
                 raise GuestError(Errno.INVAL)
             if isinstance(target, FileNode):
                 raise GuestError(Errno.NOTDIR)
         elif isinstance(target, FolderNode):
             raise GuestError(Errno.ISDIR)
         _check_name(new_name)
-        if new.path_bytes() + len(new_name.encode()) + _deepest(node) > MAX_PATH_BYTES:
+        if new.path_bytes() + len(new_name.encode()) + deepest_below(node) > MAX_PATH_BYTES:
             raise GuestError(Errno.NAMETOOLONG)
         if isinstance(target, FolderNode):
             self.remove_folder(new, new_name, now_ns)
@@ -448,40 +338,7 @@ class Tree:
             raise GuestError(Errno.ROFS)
 
 
-def files_below(folder: FolderNode, prefix: str = "") -> list[tuple[str, FileNode]]:
-    """Every file below a folder with its path, folder by folder in byte order."""
-    found: list[tuple[str, FileNode]] = []
-    for name, node in folder.listing():
-        path = f"{prefix}{name}"
-        found += files_below(node, f"{path}/") if isinstance(node, FolderNode) else [(path, node)]
-    return found
-
-
-def path_below(root: FolderNode, folder: FolderNode) -> str | None:
-    """The path of ``folder`` below ``root``, with a slash at the end, empty for the root itself; None if it is not."""
-    parts: list[str] = []
-    for current in _upwards(folder):
-        if current is root:
-            return "".join(f"{part}/" for part in reversed(parts))
-        parts.append(current.name)
-    return None
-
-
 def _check_name(name: str) -> None:
     """Names that a result may hold on every machine: no control characters (ILSEQ)."""
     if any(character < " " for character in name):
         raise GuestError(Errno.ILSEQ)
-
-
-def _upwards(folder: FolderNode) -> Iterator[FolderNode]:
-    current: FolderNode | None = folder
-    while current is not None:
-        yield current
-        current = current.parent
-
-
-def _deepest(node: Node) -> int:
-    """Bytes of the longest path below ``node``, with its leading slash; 0 for a file or an empty folder."""
-    if isinstance(node, FileNode) or not node.children:
-        return 0
-    return max(1 + len(name.encode()) + _deepest(child) for name, child in node.children.items())

@@ -25,9 +25,10 @@ from fairgrid.protocol.manifest import FileRef, Manifest, TaskRef
 from fairgrid.protocol.run_results import RunResults, TaskResult
 from fairgrid.protocol.usage import NO_USAGE, Usage
 from fairgrid.protocol.views import Deal, Task
-from fairgrid.runtime.job import JobResult, TaskContext
-from fairgrid.runtime.job import Usage as JobUsage
-from fairgrid.runtime.removal import remove_tree
+from fairgrid.runtime.job import TaskContext
+from fairgrid.runtime.job_result import JobResult
+from fairgrid.runtime.job_result import Usage as JobUsage
+from fairgrid.runtime.removal import make_anew, remove_tree
 from fairgrid.worker.computing import transfers
 from fairgrid.worker.computing.dependencies import fetch_dependencies
 from fairgrid.worker.computing.finished import FinishedTasks
@@ -228,7 +229,7 @@ class RunWork:
     ) -> None:
         for index in queue:
             began = time.monotonic()
-            await asyncio.to_thread(_make_anew, workdir)
+            await asyncio.to_thread(make_anew, workdir)
             context = TaskContext(
                 deal_id=held.deal_id,
                 task_id=task_id(held.deal_id, index),
@@ -311,11 +312,6 @@ class _Progress:
 
 def _indexes(held: HeldTask) -> range:
     return range(held.index, held.index + held.count)
-
-
-def _make_anew(folder: Path) -> None:
-    remove_tree(folder)
-    folder.mkdir(parents=True)
 
 
 def _cid_and_size(path: Path) -> tuple[str, int]:

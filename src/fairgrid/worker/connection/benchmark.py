@@ -17,7 +17,8 @@ import structlog
 
 from fairgrid.errors import FairgridError
 from fairgrid.protocol.machine import Benchmark
-from fairgrid.runtime.interface import Limits, Sandbox, SandboxJob, Stop
+from fairgrid.runtime.interface import Limits, Sandbox, Stop
+from fairgrid.runtime.own_job import own_job
 from fairgrid.runtime.removal import remove_tree
 
 __all__ = ["BENCHMARK_NAME", "benchmark_of", "measure_disk", "measure_download", "measure_fuel", "measure_memory"]
@@ -58,18 +59,8 @@ async def measure_fuel(folder: Path, sandbox: Sandbox) -> int:
     """Fuel a second of one job that only computes, its start included."""
     scratch = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="benchmark-", dir=folder))
     try:
-        for name in ("in", "out"):
-            (scratch / name).mkdir()
-        (scratch / "script.py").write_bytes(_SCRIPT)
-        job = SandboxJob(
-            script=scratch / "script.py",
-            arguments=(),
-            input_folder=scratch / "in",
-            output_folder=scratch / "out",
-            environment={},
-            seed=bytes(32),
-            limits=Limits(fuel=10**12, wall_s=60.0),
-        )
+        job = own_job(scratch, "script.py", limits=Limits(fuel=10**12, wall_s=60.0))
+        job.script.write_bytes(_SCRIPT)
         outcome = await sandbox.run(job)
     except (FairgridError, OSError) as error:
         _log.warning("the sandbox cannot be measured", reason=str(error))

@@ -9,7 +9,8 @@ from typing import Final
 
 from fairgrid.errors import HostFailure
 from fairgrid.protocol.spot_checks import MAX_ROUNDS, SCRIPT
-from fairgrid.runtime.interface import Limits, Sandbox, SandboxJob, Stop
+from fairgrid.runtime.interface import Limits, Sandbox, Stop
+from fairgrid.runtime.own_job import own_job
 from fairgrid.runtime.removal import remove_tree
 
 __all__ = ["answer_check"]
@@ -27,18 +28,9 @@ async def answer_check(folder: Path, sandbox: Sandbox, *, seed: int, rounds: int
         raise HostFailure(f"A check of {rounds} rounds is none: at most {MAX_ROUNDS} are run.")
     scratch = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="check-", dir=folder))
     try:
-        for name in ("in", "out"):
-            (scratch / name).mkdir()
-        (scratch / "check.py").write_bytes(SCRIPT)
-        job = SandboxJob(
-            script=scratch / "check.py",
-            arguments=(str(seed), str(rounds)),
-            input_folder=scratch / "in",
-            output_folder=scratch / "out",
-            environment={},
-            seed=bytes(32),
-            limits=Limits(fuel=10**12, wall_s=_WALL_S),
-        )
+        limits = Limits(fuel=10**12, wall_s=_WALL_S)
+        job = own_job(scratch, "check.py", limits=limits, arguments=(str(seed), str(rounds)))
+        job.script.write_bytes(SCRIPT)
         outcome = await sandbox.run(job)
     finally:
         await asyncio.to_thread(remove_tree, scratch)

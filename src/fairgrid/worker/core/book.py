@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fairgrid.protocol.worker_messages import HeldLease
-from fairgrid.worker.core import events as ev
+from fairgrid.worker.core import instructions as to_do
 from fairgrid.worker.core import replies
 from fairgrid.worker.core.depth import Depth
 from fairgrid.worker.core.held import WORKING, HeldTask, Phase, Step, moved
@@ -31,7 +31,7 @@ class WorkerBook:
         self.keep_blocks = keep_blocks
         self.held: dict[str, HeldTask] = {}
         self.kept: dict[str, HeldTask] = {}
-        self.busy: dict[str, type[ev.Instruction]] = {}
+        self.busy: dict[str, type[to_do.Instruction]] = {}
         self.depth = Depth(confirmations)
         self.mined_at: dict[str, int] = {}
         self.stopping = False
@@ -57,55 +57,55 @@ class WorkerBook:
         moved(held, phase, because)
         return replace(held, phase=phase, story=held.told(f"{phase}: {because}"))
 
-    def save(self, held: HeldTask) -> list[ev.Instruction]:
+    def save(self, held: HeldTask) -> list[to_do.Instruction]:
         """Store it."""
         self.held[held.task_id] = held
-        return [ev.Save(held)]
+        return [to_do.Save(held)]
 
-    def begin(self, held: HeldTask, instruction: type[ev.Instruction]) -> ev.Instruction:
+    def begin(self, held: HeldTask, instruction: type[to_do.Instruction]) -> to_do.Instruction:
         """Let something begin whose end will be reported."""
         self.held[held.task_id] = held
         self.busy[held.task_id] = instruction
         return instruction(held.task_id)  # type: ignore[call-arg,arg-type]
 
-    def broadcast(self, held: HeldTask, step: Step) -> ev.Instruction:
+    def broadcast(self, held: HeldTask, step: Step) -> to_do.Instruction:
         """Let the stored transaction be sent."""
-        self.busy[held.task_id] = ev.Broadcast
-        return ev.Broadcast(held.task_id, step)
+        self.busy[held.task_id] = to_do.Broadcast
+        return to_do.Broadcast(held.task_id, step)
 
-    def forget(self, held: HeldTask, outcome: str) -> list[ev.Instruction]:
+    def forget(self, held: HeldTask, outcome: str) -> list[to_do.Instruction]:
         """Drop it with its folder: nothing hangs on it."""
         self._let_go(held)
-        return [ev.Forget(held, outcome)]
+        return [to_do.Forget(held, outcome)]
 
-    def retire(self, held: HeldTask, outcome: str, block: int) -> list[ev.Instruction]:
+    def retire(self, held: HeldTask, outcome: str, block: int) -> list[to_do.Instruction]:
         """Its task is over at ``block``: hold it no longer, keep it for as long as the chain may take that back."""
         if self.keep_blocks <= 0:
             return self.forget(held, outcome)
         self._let_go(held)
         held = replace(held, outcome=outcome, ended_block=block, story=held.told(f"over at block {block}: {outcome}"))
         self.kept[held.task_id] = held
-        return [ev.Retire(held)]
+        return [to_do.Retire(held)]
 
-    def take_up(self, kept: HeldTask, because: str) -> tuple[HeldTask, list[ev.Instruction]]:
+    def take_up(self, kept: HeldTask, because: str) -> tuple[HeldTask, list[to_do.Instruction]]:
         """Hold a record again that was only kept."""
         del self.kept[kept.task_id]
         held = replace(kept, outcome="", ended_block=0, attempts=0, story=kept.told(f"taken up again: {because}"))
         self.held[held.task_id] = held
-        return held, [ev.TakeUp(held)]
+        return held, [to_do.TakeUp(held)]
 
-    def drop(self, kept: HeldTask) -> ev.Instruction:
+    def drop(self, kept: HeldTask) -> to_do.Instruction:
         """Nothing takes the end of its task back any more."""
         del self.kept[kept.task_id]
-        return ev.Drop(kept)
+        return to_do.Drop(kept)
 
-    def hand_back(self, held: HeldTask, reason: str) -> list[ev.Instruction]:
+    def hand_back(self, held: HeldTask, reason: str) -> list[to_do.Instruction]:
         """Give the lease back to the pool."""
         return [
-            ev.Cancel(held.task_id),
+            to_do.Cancel(held.task_id),
             *self.forget(held, f"handed back: {reason}"),
             replies.failed(held, reason),
-            ev.Note(held.task_id, reason),
+            to_do.Note(held.task_id, reason),
         ]
 
     def _let_go(self, held: HeldTask) -> None:

@@ -7,6 +7,7 @@ from typing import Final
 
 from fairgrid.protocol.views import ContributionStatus, TaskStatus
 from fairgrid.worker.core import events as ev
+from fairgrid.worker.core import instructions as to_do
 from fairgrid.worker.core import replies
 from fairgrid.worker.core.book import WorkerBook
 from fairgrid.worker.core.contributing import MAX_ATTEMPTS, contributed, contribution_off, revealed
@@ -20,14 +21,14 @@ _UNKNOWN_BLOCKS: Final = 64
 _OVER: Final = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.SPLIT)
 
 
-def chain_seen(book: WorkerBook, held: HeldTask, event: ev.ChainSeen) -> list[ev.Instruction]:
+def chain_seen(book: WorkerBook, held: HeldTask, event: ev.ChainSeen) -> list[to_do.Instruction]:
     if event.block < book.mined_at.get(held.task_id, 0):
         return []
     task, status = event.task, event.task.status
     consensus = (task.consensus_value, task.reveal_deadline) if status in _CONSENSUS else None
     agreed = book.depth.reached(held.task_id, "consensus", consensus, event.block)
     over = book.depth.reached(held.task_id, "end", status if status in _OVER else None, event.block)
-    instructions: list[ev.Instruction] = []
+    instructions: list[to_do.Instruction] = []
     if held.opening_requested and held.salt and (agreed or (over and status is TaskStatus.FAILED)):
         held = replace(held, opening_requested=False, story=held.told("opened the seal"))
         instructions += [
@@ -45,7 +46,7 @@ def chain_seen(book: WorkerBook, held: HeldTask, event: ev.ChainSeen) -> list[ev
 
 def _follow_chain(
     book: WorkerBook, held: HeldTask, event: ev.ChainSeen, *, agreed: bool, over: bool
-) -> list[ev.Instruction]:
+) -> list[to_do.Instruction]:
     task, mine = event.task, event.contribution
     busy = book.busy.get(held.task_id)
     match held.phase:
@@ -54,9 +55,9 @@ def _follow_chain(
         case Phase.SEALED if mine.status is not ContributionStatus.UNSET and held.contribution is not None:
             return contributed(book, held)
         case Phase.SEALED if held.authorisation and busy is None and _accepts_contributions(held, event):
-            return [book.begin(held, ev.Contribute)]
+            return [book.begin(held, to_do.Contribute)]
         case Phase.SEALED if held.upload_requested and not held.cid and busy is None and held.may_be_quick:
-            return [book.begin(held, ev.Upload)]
+            return [book.begin(held, to_do.Upload)]
         case Phase.CONTRIBUTING if mine.status is not ContributionStatus.UNSET:
             return contributed(book, held)
         case Phase.CONTRIBUTING if agreed or over or event.time >= task.contribution_deadline > 0:
@@ -75,12 +76,12 @@ def _follow_chain(
             return _follow_undone(book, held, event)
         case Phase.REVEALED | Phase.UPLOADED if held.upload_requested and task.status in _CONSENSUS:
             held = replace(book.move(held, Phase.UPLOADING, "uploads"), upload_requested=False)
-            return [*book.save(held), replies.report(held), book.begin(held, ev.Upload)]
+            return [*book.save(held), replies.report(held), book.begin(held, to_do.Upload)]
         case _:
             return []
 
 
-def _follow_undone(book: WorkerBook, held: HeldTask, event: ev.ChainSeen) -> list[ev.Instruction]:
+def _follow_undone(book: WorkerBook, held: HeldTask, event: ev.ChainSeen) -> list[to_do.Instruction]:
     """A reorganisation took the reveal back, and perhaps what was before it."""
     status = event.task.status
     if status is TaskStatus.REVEALING and held.reveal is not None:
@@ -88,16 +89,16 @@ def _follow_undone(book: WorkerBook, held: HeldTask, event: ev.ChainSeen) -> lis
         return [*book.save(held), book.broadcast(held, Step.REVEAL)]
     if status in (TaskStatus.ACTIVE, TaskStatus.REVEALING):
         held = book.move(held, Phase.CONTRIBUTED, "the chain undid the reveal")
-        return [*book.save(held), ev.LookAtChain(held.task_id)]
+        return [*book.save(held), to_do.LookAtChain(held.task_id)]
     if _may_be_opened(held, event):
         held = book.move(held, Phase.CONTRIBUTED, "the chain undid the settling of the run")
-        return [*book.save(held), ev.LookAtChain(held.task_id)]
+        return [*book.save(held), to_do.LookAtChain(held.task_id)]
     return []
 
 
 def _follow_contributed(
     book: WorkerBook, held: HeldTask, event: ev.ChainSeen, *, agreed: bool, busy: bool
-) -> list[ev.Instruction]:
+) -> list[to_do.Instruction]:
     task, mine = event.task, event.contribution
     if mine.status is ContributionStatus.UNSET:
         if _accepts_contributions(held, event) and held.contribution is not None:
@@ -115,7 +116,7 @@ def _follow_contributed(
         and mine.result_hash == task.consensus_value
         and event.time < task.reveal_deadline
     )
-    return [book.begin(held, ev.Reveal)] if due else []
+    return [book.begin(held, to_do.Reveal)] if due else []
 
 
 def _may_let_go(book: WorkerBook, held: HeldTask, event: ev.ChainSeen) -> bool:
@@ -137,20 +138,20 @@ def _may_be_opened(held: HeldTask, event: ev.ChainSeen) -> bool:
 # --- tasks that are over --------------------------------------------------------------------------------------------
 
 
-def head_seen(book: WorkerBook, event: ev.HeadSeen) -> list[ev.Instruction]:
+def head_seen(book: WorkerBook, event: ev.HeadSeen) -> list[to_do.Instruction]:
     """Let go for good of what is deep enough; look at the others again when the chain was rewritten."""
-    instructions: list[ev.Instruction] = []
+    instructions: list[to_do.Instruction] = []
     for kept in tuple(book.kept.values()):
         if event.rewritten:
             # Its end may be in another block now.
             book.kept[kept.task_id] = again = replace(kept, ended_block=event.block)
-            instructions += [ev.Save(again), ev.LookAtChain(kept.task_id)]
+            instructions += [to_do.Save(again), to_do.LookAtChain(kept.task_id)]
         elif event.block - kept.ended_block >= book.keep_blocks:
             instructions.append(book.drop(kept))
     return instructions
 
 
-def kept_seen(book: WorkerBook, kept: HeldTask, event: ev.ChainSeen) -> list[ev.Instruction]:
+def kept_seen(book: WorkerBook, kept: HeldTask, event: ev.ChainSeen) -> list[to_do.Instruction]:
     """Over no more, or otherwise: take it up."""
     status = event.task.status
     if status in _OVER and status.name.lower() == kept.outcome:

@@ -8,6 +8,7 @@ from typing import Final
 from fairgrid.protocol.hexes import MAX_UINT256
 from fairgrid.protocol.pool_messages import Lease
 from fairgrid.worker.core import events as ev
+from fairgrid.worker.core import instructions as to_do
 from fairgrid.worker.core import replies
 from fairgrid.worker.core.book import WorkerBook
 from fairgrid.worker.core.held import WORKING, HeldTask, InvalidTransition, Phase
@@ -17,7 +18,7 @@ __all__ = ["approved", "computed", "downloaded", "leased", "seal_signed", "work_
 _MAX_ROUNDS: Final = 1 << 31
 
 
-def leased(book: WorkerBook, lease: Lease) -> list[ev.Instruction]:
+def leased(book: WorkerBook, lease: Lease) -> list[to_do.Instruction]:
     if not (0 <= lease.index <= MAX_UINT256 and 0 <= lease.round < _MAX_ROUNDS):
         return [replies.refused(lease, "Index or round of the lease is out of range.")]
     held = book.held.get(lease.task_id)
@@ -39,10 +40,10 @@ def leased(book: WorkerBook, lease: Lease) -> list[ev.Instruction]:
         unopened=lease.unopened is True,
         story=(f"leased as {lease.lease_id} in round {lease.round}",),
     )
-    return [*book.save(held), replies.report(held), book.begin(held, ev.Examine)]
+    return [*book.save(held), replies.report(held), book.begin(held, to_do.Examine)]
 
 
-def _lease_again(book: WorkerBook, held: HeldTask, lease: Lease) -> list[ev.Instruction]:
+def _lease_again(book: WorkerBook, held: HeldTask, lease: Lease) -> list[to_do.Instruction]:
     if (held.deal_id, held.index, held.count) != (lease.deal_id, lease.index, lease.count):
         return [replies.refused(lease, "This task is held with another deal, index or count.")]
     if lease.lease_id == held.lease_id:
@@ -56,7 +57,7 @@ def _lease_again(book: WorkerBook, held: HeldTask, lease: Lease) -> list[ev.Inst
             story=held.told(f"leased again as {lease.lease_id}"),
         )
         return [*book.save(held), replies.report(held)]
-    if held.phase is Phase.SEALED and ev.Contribute is not book.busy.get(held.task_id):
+    if held.phase is Phase.SEALED and to_do.Contribute is not book.busy.get(held.task_id):
         held = replace(
             held,
             lease_id=lease.lease_id,
@@ -68,11 +69,11 @@ def _lease_again(book: WorkerBook, held: HeldTask, lease: Lease) -> list[ev.Inst
             upload_requested=False,
             story=held.told(f"leased again as {lease.lease_id} in round {lease.round}, seals the same digest"),
         )
-        return [*book.save(held), book.begin(held, ev.SignSeal)]
+        return [*book.save(held), book.begin(held, to_do.SignSeal)]
     return [replies.refused(lease, "This worker already contributes to this task.")]
 
 
-def approved(book: WorkerBook, held: HeldTask, event: ev.Approved) -> list[ev.Instruction]:
+def approved(book: WorkerBook, held: HeldTask, event: ev.Approved) -> list[to_do.Instruction]:
     held = replace(
         book.move(held, Phase.DOWNLOADING, "the owner's policy allows it"),
         workerpool=event.workerpool,
@@ -81,16 +82,16 @@ def approved(book: WorkerBook, held: HeldTask, event: ev.Approved) -> list[ev.In
         final_deadline=event.final_deadline,
         trust=event.trust,
     )
-    return [*book.save(held), replies.report(held), book.begin(held, ev.Download)]
+    return [*book.save(held), replies.report(held), book.begin(held, to_do.Download)]
 
 
-def downloaded(book: WorkerBook, held: HeldTask, event: ev.Downloaded) -> list[ev.Instruction]:
+def downloaded(book: WorkerBook, held: HeldTask, event: ev.Downloaded) -> list[to_do.Instruction]:
     held = book.move(held, Phase.COMPUTING, "manifest and inputs are here")
     held = replace(held, usage=replace(held.usage, bytes_in=held.usage.bytes_in + event.bytes_in))
-    return [*book.save(held), replies.report(held), book.begin(held, ev.Compute)]
+    return [*book.save(held), replies.report(held), book.begin(held, to_do.Compute)]
 
 
-def computed(book: WorkerBook, held: HeldTask, event: ev.Computed) -> list[ev.Instruction]:
+def computed(book: WorkerBook, held: HeldTask, event: ev.Computed) -> list[to_do.Instruction]:
     # The phase stays until the seal is signed: a crash in between computes anew, and nothing was promised.
     if held.phase is not Phase.COMPUTING:
         raise InvalidTransition(held, Phase.COMPUTING, "computed")
@@ -103,10 +104,10 @@ def computed(book: WorkerBook, held: HeldTask, event: ev.Computed) -> list[ev.In
         usage=held.usage if event.usage is None else replace(event.usage, bytes_in=held.usage.bytes_in),
         story=held.told(f"computed in {event.compute_s:.2f} s {event.where}".rstrip()),
     )
-    return [*book.save(held), book.begin(held, ev.SignSeal)]
+    return [*book.save(held), book.begin(held, to_do.SignSeal)]
 
 
-def seal_signed(book: WorkerBook, held: HeldTask, event: ev.SealSigned) -> list[ev.Instruction]:
+def seal_signed(book: WorkerBook, held: HeldTask, event: ev.SealSigned) -> list[to_do.Instruction]:
     book.busy.pop(held.task_id, None)
     held = replace(
         book.move(held, Phase.SEALED, f"sealed in round {held.round}"),
@@ -117,7 +118,7 @@ def seal_signed(book: WorkerBook, held: HeldTask, event: ev.SealSigned) -> list[
     return [*book.save(held), replies.seal(held)]
 
 
-def work_failed(book: WorkerBook, held: HeldTask, event: ev.WorkFailed) -> list[ev.Instruction]:
+def work_failed(book: WorkerBook, held: HeldTask, event: ev.WorkFailed) -> list[to_do.Instruction]:
     if held.phase not in WORKING:
-        return [ev.Note(held.task_id, f"late failure in phase {held.phase}: {event.reason}")]
+        return [to_do.Note(held.task_id, f"late failure in phase {held.phase}: {event.reason}")]
     return book.hand_back(held, event.reason)

@@ -30,6 +30,7 @@ from fairgrid.protocol.pool_messages import (
 from fairgrid.protocol.worker_messages import Heartbeat, HeldLease, Ready
 from fairgrid.worker.core import answering, contributing, following, leasing, replies
 from fairgrid.worker.core import events as ev
+from fairgrid.worker.core import instructions as to_do
 from fairgrid.worker.core.book import WorkerBook
 from fairgrid.worker.core.held import WORKING, HeldTask, Phase, Step
 
@@ -56,7 +57,7 @@ class WorkerMachine:
         self._book = WorkerBook(slots=slots, confirmations=confirmations, keep_s=keep_s, keep_blocks=keep_blocks)
         self._connected = False
         self._first_slots = slots
-        self._handlers: dict[type[Any], Callable[[Any], list[ev.Instruction]]] = {
+        self._handlers: dict[type[Any], Callable[[Any], list[to_do.Instruction]]] = {
             ev.Restored: self._on_restored,
             ev.PoolConnected: self._on_connected,
             ev.PoolDisconnected: self._on_disconnected,
@@ -65,7 +66,7 @@ class WorkerMachine:
             ev.HeadSeen: self._on_head_seen,
             Lease: self._on_lease,
         }
-        self._task_handlers: dict[type[Any], Callable[[WorkerBook, HeldTask, Any], list[ev.Instruction]]] = {
+        self._task_handlers: dict[type[Any], Callable[[WorkerBook, HeldTask, Any], list[to_do.Instruction]]] = {
             ev.Approved: leasing.approved,
             ev.Downloaded: leasing.downloaded,
             ev.Computed: leasing.computed,
@@ -122,7 +123,7 @@ class WorkerMachine:
         """What heartbeats say of the tasks held."""
         return self._book.leases()
 
-    def handle(self, event: ev.Event) -> list[ev.Instruction]:
+    def handle(self, event: ev.Event) -> list[to_do.Instruction]:
         """Take one event. Events about a task that is not held any more give nothing, or a `Note`.
 
         Raises:
@@ -137,77 +138,77 @@ class WorkerMachine:
             return self._task_handlers[type(event)](self._book, held, event)
         kept = self._book.kept.get(task_id)
         if kept is None:
-            return [ev.Note(task_id, f"{type(event).__name__}: this task is not held")]
+            return [to_do.Note(task_id, f"{type(event).__name__}: this task is not held")]
         return self._about_kept(kept, event)
 
-    def _about_kept(self, kept: HeldTask, event: ev.Event) -> list[ev.Instruction]:
+    def _about_kept(self, kept: HeldTask, event: ev.Event) -> list[to_do.Instruction]:
         if isinstance(event, ev.ChainSeen):
             return following.kept_seen(self._book, kept, event)
         if not isinstance(event, _TakesUp):
-            return [ev.Note(kept.task_id, f"{type(event).__name__}: this task is over")]
+            return [to_do.Note(kept.task_id, f"{type(event).__name__}: this task is over")]
         held, instructions = self._book.take_up(kept, f"the pool sent {type(event).__name__}")
         return [*instructions, *self._task_handlers[type(event)](self._book, held, event)]
 
     # --- the process and its connection -------------------------------------------------------------------------
 
-    def _on_restored(self, event: ev.Restored) -> list[ev.Instruction]:
+    def _on_restored(self, event: ev.Restored) -> list[to_do.Instruction]:
         self._book.kept = {held.task_id: held for held in event.held if held.is_over}
         self._book.held = {held.task_id: held for held in event.held if not held.is_over}
         # Nobody watched while the process was away: the chain may have taken ends back.
-        instructions: list[ev.Instruction] = [ev.LookAtChain(kept.task_id) for kept in self.kept]
+        instructions: list[to_do.Instruction] = [to_do.LookAtChain(kept.task_id) for kept in self.kept]
         for held in self.held:
             instructions += self._resume(held)
         return instructions
 
-    def _resume(self, held: HeldTask) -> list[ev.Instruction]:
+    def _resume(self, held: HeldTask) -> list[to_do.Instruction]:
         book = self._book
         match held.phase:
             case Phase.ACCEPTED:
-                return [book.begin(held, ev.Examine)]
+                return [book.begin(held, to_do.Examine)]
             case Phase.DOWNLOADING | Phase.COMPUTING:
                 held = book.move(held, Phase.ACCEPTED, "restarted, computes anew")
-                return [ev.Save(held), book.begin(held, ev.Examine)]
+                return [to_do.Save(held), book.begin(held, to_do.Examine)]
             case Phase.CONTRIBUTING:
                 return [book.broadcast(held, Step.CONTRIBUTE)]
             case Phase.REVEALING:
                 return [book.broadcast(held, Step.REVEAL)]
             case Phase.UPLOADING:
                 held = replace(book.move(held, Phase.REVEALED, "restarted, uploads anew"), upload_requested=True)
-                return [*book.save(held), ev.LookAtChain(held.task_id)]
+                return [*book.save(held), to_do.LookAtChain(held.task_id)]
             case _:
-                return [ev.LookAtChain(held.task_id)]
+                return [to_do.LookAtChain(held.task_id)]
 
-    def _on_connected(self, _event: ev.PoolConnected) -> list[ev.Instruction]:
+    def _on_connected(self, _event: ev.PoolConnected) -> list[to_do.Instruction]:
         self._connected = True
-        instructions: list[ev.Instruction] = [ev.Send(Ready(held=self.leases(), free_slots=self.free_slots))]
+        instructions: list[to_do.Instruction] = [to_do.Send(Ready(held=self.leases(), free_slots=self.free_slots))]
         for held in self.held:
             instructions += replies.missed(held)
         return instructions
 
-    def _on_disconnected(self, _event: ev.PoolDisconnected) -> list[ev.Instruction]:
+    def _on_disconnected(self, _event: ev.PoolDisconnected) -> list[to_do.Instruction]:
         self._connected = False
         return []
 
-    def _on_stopping(self, _event: ev.Stopping) -> list[ev.Instruction]:
+    def _on_stopping(self, _event: ev.Stopping) -> list[to_do.Instruction]:
         self._book.stopping = True
-        instructions: list[ev.Instruction] = []
+        instructions: list[to_do.Instruction] = []
         for held in self.held:
             if held.phase in WORKING:
                 instructions += self._book.hand_back(held, "The worker is being stopped by its owner.")
         return instructions
 
-    def _on_owner_said(self, event: ev.OwnerSaid) -> list[ev.Instruction]:
+    def _on_owner_said(self, event: ev.OwnerSaid) -> list[to_do.Instruction]:
         before = self.free_slots
         self._book.closed = "" if event.takes_work else event.reason or "The worker's owner takes no work now."
         self._book.slots = event.slots or self._first_slots
         if not self._connected or self.free_slots == before:
             return []
-        return [ev.Send(Heartbeat(held=self.leases(), free_slots=self.free_slots))]
+        return [to_do.Send(Heartbeat(held=self.leases(), free_slots=self.free_slots))]
 
-    def _on_head_seen(self, event: ev.HeadSeen) -> list[ev.Instruction]:
+    def _on_head_seen(self, event: ev.HeadSeen) -> list[to_do.Instruction]:
         return following.head_seen(self._book, event)
 
-    def _on_lease(self, lease: Lease) -> list[ev.Instruction]:
+    def _on_lease(self, lease: Lease) -> list[to_do.Instruction]:
         kept = self._book.kept.get(lease.task_id)
         if kept is None:
             return leasing.leased(self._book, lease)

@@ -7,8 +7,8 @@ from typing import Final
 from fairgrid.protocol.pool_messages import Lease
 from fairgrid.protocol.usage import NO_USAGE, Usage
 from fairgrid.protocol.worker_messages import Contributed, LeaseFailed, Opening, PhaseReport, Revealed, Seal, Uploaded
-from fairgrid.worker.core.events import Instruction, Send
 from fairgrid.worker.core.held import HeldTask, Phase
+from fairgrid.worker.core.instructions import Instruction, Send
 
 __all__ = ["failed", "missed", "opening", "refused", "report", "seal", "uploaded"]
 

@@ -11,8 +11,8 @@ from sqlalchemy import Engine
 from fairgrid.chain.network import Network
 from fairgrid.errors import UsageError
 from fairgrid.seams.database import migrate
-from fairgrid.wallet.backup import BackupKind
-from fairgrid.worker.computing.work import CACHE_FOLDER, CHECKPOINT_FOLDER, PARTIAL_FOLDER
+from fairgrid.wallet.backup_file import BackupKind
+from fairgrid.worker.computing.folders import CACHE_FOLDER, CHECKPOINT_FOLDER, PARTIAL_FOLDER
 from fairgrid.worker.owner.control import CONTROL_NAME
 from fairgrid.worker.setup.opening import DATABASE_NAME
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any
 
 import sqlalchemy as sa
 
 from fairgrid.chain.interface import SignedTransaction
+from fairgrid.chain.transaction_rows import transaction_columns, transaction_of, transaction_values
 from fairgrid.seams.database import Uint256
 from fairgrid.worker.core.debts import Debt
 from fairgrid.worker.records.store import WorkerStore
@@ -47,11 +47,7 @@ _transaction = sa.Table(
     _metadata,
     sa.Column("number", sa.Integer, sa.ForeignKey("worker_repayment.number"), primary_key=True),
     sa.Column("place", sa.Integer, primary_key=True),
-    sa.Column("tx_hash", sa.String(66), nullable=False),
-    sa.Column("raw", sa.LargeBinary, nullable=False),
-    sa.Column("sender", sa.String(42), nullable=False),
-    sa.Column("nonce", Uint256, nullable=False),
-    sa.Column("function", sa.String(64), nullable=False),
+    *transaction_columns(),
 )
 """Versions of one payment under one nonce, so that at most one of them is mined."""
 
@@ -125,14 +121,18 @@ class DebtStore:
                 )
             )
             (number,) = written.inserted_primary_key or (0,)
-            connection.execute(sa.insert(_transaction).values(**_row(number, 0, transaction)))
+            connection.execute(
+                sa.insert(_transaction).values(number=number, place=0, **transaction_values(transaction))
+            )
         return int(number)
 
     def add_version(self, payment: Repayment, transaction: SignedTransaction, signed_at: float) -> None:
         """Write a dearer version of a payment, before it is sent."""
         with self._store.database.begin() as connection:
             connection.execute(
-                sa.insert(_transaction).values(**_row(payment.number, len(payment.versions), transaction))
+                sa.insert(_transaction).values(
+                    number=payment.number, place=len(payment.versions), **transaction_values(transaction)
+                )
             )
             connection.execute(
                 sa.update(_repayment).where(_repayment.c.number == payment.number).values(signed_at=signed_at)
@@ -156,9 +156,7 @@ class DebtStore:
         with self._store.database.connect().execution_options(read_only=True) as connection:
             signed = sa.select(_transaction).order_by(_transaction.c.number, _transaction.c.place)
             for row in connection.execute(signed):
-                versions.setdefault(row.number, []).append(
-                    SignedTransaction(bytes(row.raw), row.tx_hash, row.sender, row.nonce, row.function)
-                )
+                versions.setdefault(row.number, []).append(transaction_of(row))
             rows = connection.execute(query).all()
         return tuple(
             Repayment(
@@ -172,15 +170,3 @@ class DebtStore:
             )
             for row in rows
         )
-
-
-def _row(number: int, place: int, transaction: SignedTransaction) -> dict[str, Any]:
-    return {
-        "number": number,
-        "place": place,
-        "tx_hash": transaction.hash,
-        "raw": transaction.raw,
-        "sender": transaction.sender,
-        "nonce": transaction.nonce,
-        "function": transaction.function,
-    }

@@ -9,7 +9,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from fairgrid.seams.clock import Clock
-from fairgrid.worker.core import events as ev
+from fairgrid.worker.core import instructions as to_do
 from fairgrid.worker.core.held import HeldTask
 from fairgrid.worker.core.machine import WorkerMachine
 from fairgrid.worker.records.store import Finished, WorkerStore
@@ -43,7 +43,7 @@ class Recorder:
         self._waits = waits
         self._ended_before: set[str] = set()
 
-    async def store(self, instructions: Sequence[ev.Instruction]) -> None:
+    async def store(self, instructions: Sequence[to_do.Instruction]) -> None:
         """Have all of it on disk when this returns; a database that cannot be written is waited for."""
         saves: list[HeldTask] = []
         forgets: list[Finished] = []
@@ -52,17 +52,17 @@ class Recorder:
         dropped: list[str] = []
         for instruction in instructions:
             match instruction:
-                case ev.Save(held):
+                case to_do.Save(held):
                     saves.append(held)
-                case ev.Forget(held, outcome):
+                case to_do.Forget(held, outcome):
                     forgets.append(self._finished(held, outcome))
-                case ev.Retire(held):
+                case to_do.Retire(held):
                     saves.append(held)
                     retired.append(self._finished(held, held.outcome))
-                case ev.TakeUp(held):
+                case to_do.TakeUp(held):
                     saves.append(held)
                     taken_up.append(held.task_id)
-                case ev.Drop(held):
+                case to_do.Drop(held):
                     dropped.append(held.task_id)
                 case _:
                     pass

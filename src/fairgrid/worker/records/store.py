@@ -6,12 +6,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
 from fairgrid.chain.interface import SignedTransaction
+from fairgrid.chain.transaction_rows import transaction_columns, transaction_of, transaction_values
 from fairgrid.errors import UsageError
 from fairgrid.protocol.usage import Usage
 from fairgrid.seams.database import Uint256, open_migrated
@@ -71,11 +72,7 @@ _transaction = sa.Table(
         "task_id", sa.String(66), sa.ForeignKey("worker_held_task.task_id", ondelete="CASCADE"), primary_key=True
     ),
     sa.Column("step", sa.String(16), primary_key=True),
-    sa.Column("tx_hash", sa.String(66), nullable=False),
-    sa.Column("raw", sa.LargeBinary, nullable=False),
-    sa.Column("sender", sa.String(42), nullable=False),
-    sa.Column("nonce", Uint256, nullable=False),
-    sa.Column("function", sa.String(64), nullable=False),
+    *transaction_columns(),
 )
 _replaced = sa.Table(
     "worker_replaced_transaction",
@@ -84,11 +81,7 @@ _replaced = sa.Table(
         "task_id", sa.String(66), sa.ForeignKey("worker_held_task.task_id", ondelete="CASCADE"), primary_key=True
     ),
     sa.Column("place", sa.Integer, primary_key=True),
-    sa.Column("tx_hash", sa.String(66), nullable=False),
-    sa.Column("raw", sa.LargeBinary, nullable=False),
-    sa.Column("sender", sa.String(42), nullable=False),
-    sa.Column("nonce", Uint256, nullable=False),
-    sa.Column("function", sa.String(64), nullable=False),
+    *transaction_columns(),
 )
 """Versions that dearer ones replaced, in order."""
 _finished = sa.Table(
@@ -227,11 +220,11 @@ class WorkerStore:
         """Every record that is held or kept, in the order of arrival."""
         with self._engine.connect().execution_options(read_only=True) as connection:
             transactions: dict[tuple[str, str], SignedTransaction] = {
-                (row.task_id, row.step): _signed(row) for row in connection.execute(sa.select(_transaction))
+                (row.task_id, row.step): transaction_of(row) for row in connection.execute(sa.select(_transaction))
             }
             earlier: dict[str, list[SignedTransaction]] = {}
             for row in connection.execute(sa.select(_replaced).order_by(_replaced.c.place)):
-                earlier.setdefault(row.task_id, []).append(_signed(row))
+                earlier.setdefault(row.task_id, []).append(transaction_of(row))
             rows = connection.execute(sa.select(_held).order_by(_held.c.arrival)).mappings().all()
         return tuple(
             HeldTask(
@@ -307,11 +300,7 @@ class WorkerStore:
                 sa.insert(_transaction).values(
                     task_id=held.task_id,
                     step=step.value,
-                    tx_hash=transaction.hash,
-                    raw=transaction.raw,
-                    sender=transaction.sender,
-                    nonce=transaction.nonce,
-                    function=transaction.function,
+                    **transaction_values(transaction),
                 )
             )
         self._save_replaced(connection, held)
@@ -326,11 +315,7 @@ class WorkerStore:
                 sa.insert(_replaced).values(
                     task_id=held.task_id,
                     place=place,
-                    tx_hash=version.hash,
-                    raw=version.raw,
-                    sender=version.sender,
-                    nonce=version.nonce,
-                    function=version.function,
+                    **transaction_values(version),
                 )
             )
 
@@ -379,9 +364,3 @@ class WorkerStore:
             query = query.where(_finished.c.workerpool == workerpool)
         with self._engine.connect().execution_options(read_only=True) as connection:
             return sum(row.earned or 0 for row in connection.execute(query))
-
-
-def _signed(row: Any) -> SignedTransaction:
-    return SignedTransaction(
-        raw=bytes(row.raw), hash=row.tx_hash, sender=row.sender, nonce=row.nonce, function=row.function
-    )

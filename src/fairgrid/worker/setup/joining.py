@@ -8,21 +8,19 @@ refused.
 from __future__ import annotations
 
 import json
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
 
-from fairgrid.chain.network import Network, load_network, network_of, save_network
+from fairgrid.chain.network import Network, check_network, load_network, network_of, save_network
 from fairgrid.errors import ServiceUnavailable, UsageError
-from fairgrid.protocol.hexes import checksum, is_hex32
 
 __all__ = ["Described", "described_by", "fetch_description", "find_network", "pin"]
 
 _MAX_BYTES: Final = 65_536
 _ANSWER_S: Final = 10.0
-_LONGEST_TEXT: Final = 500
 Described = list[tuple[str, str]]
 """Lines of name and value, in the order in which they are shown."""
 
@@ -105,19 +103,7 @@ def _checked(body: bytes, url: str) -> Network:
             f"{url} is no description of a network. Get the network file from the pool's operator."
         ) from None
     try:
-        for field in fields(Network):
-            value = getattr(network, field.name)
-            if isinstance(value, str) and (len(value) > _LONGEST_TEXT or not value.isprintable()):
-                raise UsageError(f"{field.name} is too long or not printable")
-        if type(network.chain_id) is not int or network.chain_id < 1:
-            raise UsageError("the chain id is no whole number above 0")
-        if not is_hex32(network.hub_code_hash):
-            raise UsageError("the hub's code hash is no hash")
-        for address in (network.hub, network.rlc, network.pool_address):
-            checksum(address)
-        for service in (network.rpc, network.storage):
-            if httpx.URL(service).scheme not in ("http", "https"):
-                raise UsageError(f"{service!r} is no http address")
+        check_network(network)
     except Exception as error:
         raise UsageError(f"{url} describes a network that cannot be: {error}.") from None
     return network

@@ -25,7 +25,7 @@ from fairgrid.runtime.levels import Probe, RuntimeInfo, RuntimeProvider
 from fairgrid.runtime.providers import probe_all
 from fairgrid.worker.computing.cells import CellBook
 from fairgrid.worker.computing.gpus import EngineGpus, Gpus, MachineGpus, NoGpus
-from fairgrid.worker.computing.work import LocalRuntime
+from fairgrid.worker.computing.running import LocalRuntime
 from fairgrid.worker.owner.policy import WorkerPolicy
 from fairgrid.worker.setup.containers import container_settings
 

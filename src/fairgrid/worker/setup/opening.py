@@ -28,8 +28,10 @@ from fairgrid.wallet.keystore import open_or_create_key
 from fairgrid.wallet.signer import Signer
 from fairgrid.worker.agent import AgentOptions, Announcer, WorkerAgent
 from fairgrid.worker.computing.bandwidth import TokenBucket
+from fairgrid.worker.computing.folders import PARTIAL_FOLDER
 from fairgrid.worker.computing.misbehave import LOCAL_CHAIN_ID, allowed
-from fairgrid.worker.computing.work import PARTIAL_FOLDER, LocalRuntime, LocalWork
+from fairgrid.worker.computing.running import LocalRuntime
+from fairgrid.worker.computing.work import LocalWork
 from fairgrid.worker.connection.benchmark import benchmark_of
 from fairgrid.worker.connection.cache_report import CacheReporter
 from fairgrid.worker.connection.claims import claimed_gpus, machine_claims
