@@ -2,50 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from fairgrid.chain.network import save_network
 from fairgrid.cli.completion import network_names, wallet_names
-from fairgrid.cli.main import main
 from fairgrid.seams.config_file import config_file
 from fairgrid.wallet import wallets as room
 from fairgrid.wallet.keys import dev_signer
 from fairgrid.wallet.keystore import load_keystore, save_keystore
 from tests.chain.test_network_names import NETWORK
+from tests.cli.shell import Shell
 
 FAST = 1 << 10
-
-
-class Shell:
-    """Types commands."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str], folder: Path) -> None:
-        self._capsys = capsys
-        self.folder = folder
-        self.secret = folder / "secret"
-        self.secret.write_text("sesame")
-
-    def __call__(self, *words: str | Path, code: int = 0) -> dict[str, Any]:
-        self._capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main([*map(str, words), "--json"])
-        said = self._capsys.readouterr()
-        assert ended.value.code == code, said.out + said.err
-        answer = json.loads(said.out)
-        assert isinstance(answer, dict)
-        return answer
-
-    def tell(self, *words: str | Path) -> str:
-        """What people read."""
-        self._capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main([str(word) for word in words])
-        assert ended.value.code == 0
-        return self._capsys.readouterr().err
 
 
 @pytest.fixture

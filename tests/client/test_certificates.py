@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -49,6 +52,14 @@ from tests.chain.test_chain import (
 )
 
 LIAR = dev_signer(7)
+CHECK = """
+import sys
+from fairgrid.cli.main import main
+try:
+    main(["verify", sys.argv[1], "--json"])
+except SystemExit:
+    print("hashes by what is loaded:", "Crypto" not in sys.modules)
+"""
 LANE_TAG = f"0x{LANE_MASK:064x}"
 
 
@@ -113,7 +124,9 @@ def changed(certificate: Certificate, change: Callable[[dict[str, Any]], object]
     return parse_certificate(json.dumps(document).encode())
 
 
-async def test_certificate_of_a_disputed_task_proves_who_agreed_who_lied_and_its_files(site: Site) -> None:
+async def test_certificate_of_a_disputed_task_proves_who_agreed_who_lied_and_its_files(
+    site: Site, tmp_path: Path
+) -> None:
     market = await open_market(site.chain, trust=3)
     deal, digest = await site.completed(market)
     site.skip(5)
@@ -132,6 +145,13 @@ async def test_certificate_of_a_disputed_task_proves_who_agreed_who_lied_and_its
     head = site.anvil.request("eth_getBlockByNumber", hex(proven.rests_on[0].number), False)
     assert [header.hash for header in proven.rests_on] == [head["hash"]], "all older blocks are linked to the newest"
     assert len(certificate.to_bytes()) < 100_000
+    (tmp_path / "certificate.json").write_bytes(certificate.to_bytes())
+    command = [sys.executable, "-c", CHECK, str(tmp_path / "certificate.json")]
+    checked = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
+    assert '"sound"' in checked.stdout
+    if sys.platform == "linux":
+        assert checked.stdout.endswith("hashes by what is loaded: True\n")
     only = await site.certificate(deal, files=["b.txt"])
     assert [entry.path for entry in check_certificate(only).files] == ["b.txt"]
 

@@ -13,7 +13,12 @@ import pytest
 from tests.docs.blocks import block, blocks_of
 
 REPOSITORY = Path(__file__).parents[2]
-EXAMPLES = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs" / "executor.md").read_text(), re.DOTALL)
+EXAMPLES = [
+    text
+    for text in re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs" / "executor.md").read_text(), re.DOTALL)
+    # One asks a host that answers nobody.
+    if "api.example.org" not in text
+]
 SAID = [
     "[0, 1, 4, 9, 16, 25, 36, 49, 64, 81]",
     "27 111",

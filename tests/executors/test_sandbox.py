@@ -56,6 +56,18 @@ def tangent(x: float) -> float:
     return math.tan(x)
 
 
+def deep(text: str) -> Any:
+    from toolz import frequencies  # type: ignore[import-untyped]
+
+    return frequencies(text)
+
+
+def test_a_declared_package_is_imported_from_its_wheel_in_the_sandbox(tmp_path: Path) -> None:
+    place = Place(HereBackend(tmp_path / "deals"), tmp_path / "runs")
+    with Executor(place, timing=QUICK, environment=["toolz"]) as ex:
+        assert ex.submit(deep, "abca").result() == {"a": 2, "b": 1, "c": 1}
+
+
 def fitted(xs: Any, ys: Any) -> Any:
     import numpy
 

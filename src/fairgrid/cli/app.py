@@ -13,6 +13,7 @@ from rich.table import Table
 
 from fairgrid.cli.app_build import build
 from fairgrid.cli.app_init import init
+from fairgrid.cli.assets import add_app_commands
 from fairgrid.cli.output import console, emit_json, run_async
 from fairgrid.cli.shared_options import JsonOption
 from fairgrid.client.apps.building import build_program, is_built
@@ -37,6 +38,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Make and try
 
 app.command("init")(init)
 app.command("build")(build)
+add_app_commands(app)
 
 ProgramArgument = Annotated[
     Path | None,

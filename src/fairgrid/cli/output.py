@@ -12,6 +12,7 @@ from typing import Any, NoReturn, TypeVar
 from rich.console import Console
 
 from fairgrid.errors import FairgridError
+from fairgrid.protocol.amounts import format_amount
 
 __all__ = ["INTERRUPTED", "UNEXPECTED", "Interrupted", "Unexpected", "console", "emit_json", "fail", "rlc", "run_async"]
 
@@ -24,7 +25,6 @@ UNEXPECTED = 70
 """Exit code after a failure that nobody foresaw: neither a verified job error nor one of the others."""
 
 _LOG_WIDTH = 120
-_NRLC_PER_RLC = 1_000_000_000
 
 
 def console(*, quiet: bool = False) -> Console:
@@ -79,10 +79,7 @@ def fail(error: FairgridError, *, as_json: bool) -> NoReturn:
 
 def rlc(nrlc: int) -> str:
     """An amount for people: ``1.5 RLC``, exact to the last nRLC."""
-    sign = "-" if nrlc < 0 else ""
-    whole, rest = divmod(abs(nrlc), _NRLC_PER_RLC)
-    decimals = f"{rest:09d}".rstrip("0")
-    return f"{sign}{whole}{'.' + decimals if decimals else ''} RLC"
+    return format_amount(nrlc)
 
 
 def run_async(main: Callable[[], Coroutine[Any, Any, _Value]]) -> _Value:

@@ -17,8 +17,9 @@ from fairgrid.cli.bags import FinishedBag, finish_bag
 from fairgrid.cli.burst import FinishedRun, run_split
 from fairgrid.cli.live import live_progress
 from fairgrid.cli.output import console, emit_json, rlc, run_async
+from fairgrid.cli.run_quote import foresee_claim, tell_claim, tell_quote
 from fairgrid.cli.run_report import FinishedTask, report
-from fairgrid.cli.shared_options import JsonOption, KeyFolderOption, PlaceOption, signer_of
+from fairgrid.cli.shared_options import DryRunOption, JsonOption, KeyFolderOption, PlaceOption, signer_of
 from fairgrid.client.burst import RULES_NAME, load_burst_rules
 from fairgrid.client.client import Client, LaneWish, TrustWish
 from fairgrid.client.dependencies import parse_dependency
@@ -144,6 +145,7 @@ def run(
         str | None,
         typer.Option("--runtime", help="What it runs in, see `fairgrid runtime list`. Default: by the file's ending."),
     ] = None,
+    dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run a program on the network and bring back its verified result.
@@ -174,6 +176,11 @@ def run(
     screen = console()
     rules = load_burst_rules(burst_rules or find_network(directory).folder / RULES_NAME) if burst else None
 
+    async def foresee() -> None:
+        async with connected(directory, key_folder) as client:
+            needed = [parse_dependency(text, client.journal) for text in after or []]
+            tell_quote(await client.quote(job.after(needed), wish, lane=lane), client, as_json=as_json)
+
     async def main() -> FinishedTask | FinishedBag | FinishedRun:
         started = time.monotonic()
         async with connected(directory, key_folder) as client:
@@ -197,6 +204,11 @@ def run(
                 target = out or Path("results") / record.deal_id[:12]
                 return await _finish(client, record, target, on_progress, started, screen, follow=follow)
 
+    if dry_run:
+        if rules is not None:
+            raise UsageError("What --burst would buy is known only while it buys. Leave --dry-run or --burst out.")
+        run_async(foresee)
+        return
     report(run_async(main), as_json=as_json, screen=screen)
 
 
@@ -234,10 +246,20 @@ def claim(
     deal: Annotated[str, typer.Argument(help="Beginning of a deal or task id, or `last`.")],
     directory: PlaceOption = None,
     key_folder: KeyFolderOption = None,
+    dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Take the money of a deal back when its deadline has passed without a result."""
     screen = console()
+
+    async def foresee() -> None:
+        async with connected(directory, key_folder) as client:
+            found = await foresee_claim(client.chain, client.journal.find(deal))
+            tell_claim(found, client, as_json=as_json)
+
+    if dry_run:
+        run_async(foresee)
+        return
 
     async def main() -> tuple[DealRecord, int]:
         async with connected(directory, key_folder) as client:

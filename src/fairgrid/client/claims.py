@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
+from typing import Final
 
 from fairgrid.chain import calls
 from fairgrid.chain.interface import Call, Chain
 from fairgrid.client.bags import BagFollower, fetch_run_results
+from fairgrid.client.funds import DealState
 from fairgrid.client.journal import DealRecord
 from fairgrid.client.ledger import Bag
 from fairgrid.errors import ContractReverted, UsageError
@@ -17,9 +19,10 @@ from fairgrid.protocol.views import TaskStatus
 from fairgrid.storage.client import StorageClient
 from fairgrid.wallet.signer import Signer
 
-__all__ = ["Materialised", "claim_bag", "materialise"]
+__all__ = ["Materialised", "claim_bag", "claim_calls", "materialise"]
 
 _CATCH_UP_S = 2.0
+_TASKS_A_CLAIM: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,32 @@ class Materialised:
     run_id: str
     digest: str
     tx_hash: str
+
+
+def claim_calls(hub: str, state: DealState) -> list[Call]:
+    """The transactions that take back everything that an overdue deal still locks; anybody may send them.
+
+    Raises:
+        UsageError: the deadline has not passed, or nothing is left.
+    """
+    if not state.open_tasks:
+        raise UsageError(f"Deal {state.deal_id} is over: nothing is left to claim.")
+    if state.now < state.deadline:
+        raise UsageError(
+            f"Deal {state.deal_id} still has {state.deadline - state.now} s until its deadline. Claim it after that."
+        )
+    unset = [index for index, status in state.statuses.items() if status is TaskStatus.UNSET]
+    begun = [index for index, status in state.statuses.items() if status in (TaskStatus.ACTIVE, TaskStatus.REVEALING)]
+    found = [calls.claim(hub, run) for run, _, _ in state.open_runs]
+    if state.unopened:
+        found.append(calls.refund_rest(hub, state.deal_id))
+    for start in range(0, len(unset), _TASKS_A_CLAIM):
+        tasks = [(state.deal_id, index) for index in unset[start : start + _TASKS_A_CLAIM]]
+        found.append(calls.initialize_and_claim_array(hub, tasks))
+    for start in range(0, len(begun), _TASKS_A_CLAIM):
+        ids = [task_id(state.deal_id, index) for index in begun[start : start + _TASKS_A_CLAIM]]
+        found.append(calls.claim_array(hub, ids))
+    return found
 
 
 async def claim_bag(chain: Chain, signer: Signer, record: DealRecord, follower: BagFollower) -> Bag:

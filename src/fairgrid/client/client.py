@@ -10,6 +10,7 @@ from fairgrid.chain import calls
 from fairgrid.chain.client import JsonRpcChain
 from fairgrid.chain.interface import Chain
 from fairgrid.chain.network import Network
+from fairgrid.chain.network_names import find_network
 from fairgrid.chain.rpc import JsonRpc
 from fairgrid.client.bags import BagFollower, TaskOutcome, collect_bag
 from fairgrid.client.certificates import make_certificate
@@ -67,8 +68,23 @@ class Client:
 
     @classmethod
     @asynccontextmanager
-    async def connect(cls, network: Network, signer: Signer, *, journal_folder: Path) -> AsyncIterator[Client]:
-        """Connect to every service of ``network``; the chain is checked against the network file (decision 31)."""
+    async def connect(
+        cls, network: Network | str | Path, signer: Signer, *, journal_folder: Path | None = None
+    ) -> AsyncIterator[Client]:
+        """Connect to every service of ``network``; the chain is checked against the network file (decision 31).
+
+        ``network`` may be a name, as in `fairgrid network list`, a network file, or a folder with one. Deals are kept
+        in ``journal_folder``; without one where `fairgrid run` keeps those of this signer on that network.
+
+        Raises:
+            UsageError: there is no such network, or only ``journal_folder`` could say where deals are kept.
+            ServiceUnavailable, VerificationError: the chain does not answer, or is not the one of the network.
+        """
+        if not isinstance(network, Network):
+            found = find_network(network)
+            network, journal_folder = found.network, journal_folder or found.folder / "deals" / signer.address
+        if journal_folder is None:
+            raise UsageError("Say where deals are kept: give journal_folder, or name the network.")
         place = PoolPlace(network.chain_id, network.hub, network.pool_address)
         async with AsyncExitStack() as stack:
             chain = await JsonRpcChain.connect(network)

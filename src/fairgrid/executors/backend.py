@@ -71,6 +71,10 @@ class Terms:
     """So many of them must agree, at their weights of now."""
     batch: bool = False
     """Tasks are settled in runs."""
+    on_chain: bool = False
+    """Results are agreed on by others, and settled."""
+    audit_share: float = 0.0
+    """The least share of tasks that the pool says to compute once more in silence."""
 
 
 class DealVoid(ServiceError):

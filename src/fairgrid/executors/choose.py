@@ -27,6 +27,9 @@ def executor(where: str | Path | None = None, **options: Any) -> concurrent.futu
     known = {
         "budget",
         "trust",
+        "environment",
+        "wheelhouse",
+        "verify",
         "workers_at_least",
         "key_folder",
         "packing",

@@ -21,13 +21,15 @@ from fairgrid.errors import UsageError
 from fairgrid.executors.calls import Call, CallWriter
 from fairgrid.executors.dispatcher import Dispatcher, Timing
 from fairgrid.executors.displays import find_display
+from fairgrid.executors.environment import resolve_environment
 from fairgrid.executors.futures import CallFuture, check_process
 from fairgrid.executors.packing import MAX_DEAL_TASKS, Packing, pack
-from fairgrid.executors.places import Place, Trust, find_place
+from fairgrid.executors.places import Place, Trust, find_place, verification_of
 from fairgrid.executors.progress import OnRunProgress, RunProgress
 from fairgrid.executors.quoting import SweepQuote, quote_of
 from fairgrid.executors.receipt import Receipt, parse_budget
 from fairgrid.executors.record import RunRecord, new_run_id
+from fairgrid.executors.verification import explain
 from fairgrid.protocol.certificate import Certificate
 
 __all__ = ["Executor"]
@@ -42,14 +44,17 @@ class Executor(concurrent.futures.Executor):
 
     ``network`` is ``"local"``, the folder of a network, or ``"here"`` for this machine alone. ``budget`` is a hard cap
     for the life of the executor ("2 RLC", or whole nRLC): nothing is signed that goes beyond it, and what is not spent
-    stays yours. ``trust`` says how sure each result must be; a trust that the network cannot reach is refused before
-    anything is signed, and so is a budget that does not cover one task.
+    stays yours. ``trust`` says how sure each result must be (0.9 by default), or ``verify`` who stands for it:
+    ``"none"``, ``"replicate:3"``, ``"audit:5%"``, ``"tee"``; `explain` tells what that is worth. What the network
+    cannot reach is refused before anything is signed, and so is a budget that does not cover one task.
 
     ``runtime`` is ``"python"``, or ``"science"`` for numpy, pandas, scipy and scikit-learn, or ``"native"`` for the
     Python of the worker's machine, which alone can have the network: ``reach`` names the hosts that calls connect to
-    (``"api.example.org"``, ``"*.example.org:8443"``); their owners must allow them. ``progress`` False hides
-    the line in a terminal and the card in a notebook that tell how far the run is, what it cost and how long it takes;
-    elsewhere nothing is shown. ``on_progress`` is called with the same, from a thread of the executor.
+    (``"api.example.org"``, ``"*.example.org:8443"``); their owners must allow them. ``environment`` is a requirements
+    file, or a list such as ``["attrs==24.2.0"]``: pure Python packages that travel along, from the folder
+    ``wheelhouse`` or as they are installed here. ``progress`` False hides the line in a terminal and the card in a
+    notebook that tell how far the run is, what it cost and how long it takes; elsewhere nothing is shown.
+    ``on_progress`` is called with the same, from a thread of the executor.
 
     Functions travel as source with the constants, functions and classes that they use; see `docs/executor.md` for what
     can travel. Calls that come close together are dealt together, many calls to a task.
@@ -65,37 +70,46 @@ class Executor(concurrent.futures.Executor):
         network: str | Path | Place = "local",
         *,
         budget: str | int = 0,
-        trust: Trust = "0.9",
+        trust: Trust | None = None,
+        verify: str | None = None,
         workers_at_least: int = 1,
         key_folder: Path | None = None,
         packing: Packing | None = None,
         timing: Timing | None = None,
         runtime: str = "python",
+        environment: str | Path | Sequence[str] = (),
+        wheelhouse: str | Path | None = None,
         reach: Sequence[str] = (),
         progress: bool = True,
         on_progress: OnRunProgress | None = None,
     ) -> None:
         timing = timing or Timing()
         nrlc = parse_budget(budget)
+        asked = verification_of(trust, verify, workers_at_least=workers_at_least)
         place = find_place(
             network,
-            trust=trust,
-            workers_at_least=workers_at_least,
+            verification=asked,
             key_folder=key_folder,
             patience_s=timing.patience,
             runtime=runtime,
             reach=reach,
         )
+        declared = resolve_environment(environment, wheelhouse=wheelhouse, provided=place.packages)
         record = RunRecord.make(
             place.runs,
             new_run_id(),
+            wheels=[wheel.name for wheel in declared.wheels],
+            packages=sorted(declared.packages),
             budget=nrlc,
-            trust=str(trust),
-            workersAtLeast=workers_at_least,
+            trust=asked.confidence,
+            verify=verify,
+            workersAtLeast=asked.replicas,
             runtime=runtime,
             reach=list(reach),
             at=time.time(),
         )
+        for wheel in declared.wheels:
+            record.keep(wheel.name, wheel.content)
         self._begin(place, record, packing, timing, progress, on_progress)
 
     @classmethod
@@ -131,8 +145,9 @@ class Executor(concurrent.futures.Executor):
         facts = record.facts
         place = find_place(
             name,
-            trust=facts["trust"],
-            workers_at_least=facts["workersAtLeast"],
+            verification=verification_of(facts["trust"], None, workers_at_least=facts["workersAtLeast"])
+            if facts.get("verify") is None
+            else verification_of(None, facts["verify"]),
             key_folder=key_folder,
             patience_s=timing.patience,
             runtime=facts.get("runtime", "python"),
@@ -156,9 +171,9 @@ class Executor(concurrent.futures.Executor):
         self._groups = itertools.count(1)
         plans = record.plans()
         calls = [call for plan in plans for task in plan.tasks for call in task]
-        self._packages = place.packages
+        self._packages = place.packages | frozenset(record.facts.get("packages", ()))
         first = max((call.number for call in calls), default=-1) + 1
-        self._writer = CallWriter(record.keep, keep_path=record.keep_file, first=first, packages=place.packages)
+        self._writer = CallWriter(record.keep, keep_path=record.keep_file, first=first, packages=self._packages)
         self._packing = packing or Packing()
         self._reach = frozenset(record.facts.get("reach", ()))
         self._backend = place.backend
@@ -290,6 +305,14 @@ class Executor(concurrent.futures.Executor):
         tasks = pack(calls, self._packing, most_tasks=left // first.price if first.price else len(calls))
         terms = ask(lambda: self._backend.terms(min(len(tasks), MAX_DEAL_TASKS))) if len(tasks) > 1 else first
         return quote_of(tasks, terms, self._packing, budget_left=left)
+
+    def explain(self) -> str:
+        """What a result is worth under this executor's trust or verification, by whom, and what that costs.
+
+        Raises:
+            as `quote`.
+        """
+        return explain(self._dispatcher.ask(lambda: self._backend.terms(1)))
 
     def progress(self) -> RunProgress:
         """How far the run is now."""

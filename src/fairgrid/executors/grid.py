@@ -16,10 +16,12 @@ from fairgrid.client.job import Job, JobRuntime
 from fairgrid.client.journal import DealRecord
 from fairgrid.client.ledger import Bag
 from fairgrid.client.progress import ignore_progress
+from fairgrid.client.quotes import DEFAULT_CATEGORY
 from fairgrid.errors import (
     BudgetExceeded,
     ContractReverted,
     DealLost,
+    OrderError,
     ServiceError,
     ServiceUnavailable,
     TransactionFailed,
@@ -29,7 +31,9 @@ from fairgrid.errors import (
 from fairgrid.executors.backend import DealJob, DealVoid, SignedDeal, TaskEnding, Terms
 from fairgrid.executors.here import job_of
 from fairgrid.executors.quoting import workers_for_trust
+from fairgrid.executors.verification import Verification, VerificationKind, audits_too_little
 from fairgrid.protocol.certificate import Certificate
+from fairgrid.protocol.tags import requires_tee
 from fairgrid.runtime.wasm.interpreters import default_runtime_id
 from fairgrid.wallet.signer import Signer
 
@@ -52,6 +56,7 @@ class GridBackend:
         patience_s: float = 600.0,
         client: Client | None = None,
         runtime_id: str = "",
+        verification: Verification | None = None,
         reach: tuple[str, ...] = (),
     ) -> None:
         """``client`` is one that is connected already; else `open` connects."""
@@ -59,6 +64,7 @@ class GridBackend:
         self._signer = signer
         self._journal_folder = journal_folder
         self._wish = wish
+        self._verification = verification
         self._runtime_id = runtime_id or default_runtime_id()
         self._reach = reach
         self.patience_s = patience_s
@@ -86,6 +92,7 @@ class GridBackend:
         Raises:
             TrustUnreachable, FundsError, OrderError, ServiceUnavailable: see `Client.quote`.
         """
+        await self.check_reachable()
         return (await self._quote(1)).offer.price
 
     async def terms(self, tasks: int) -> Terms:
@@ -104,7 +111,35 @@ class GridBackend:
             workers=info.workers,
             workers_per_task=workers_for_trust([owner.weight for owner in listing.owners], quote.trust),
             batch=quote.batch,
+            on_chain=True,
+            audit_share=info.audit_share,
         )
+
+    async def check_reachable(self) -> None:
+        """Refuse a way of verifying that nobody on this network offers; trust and replicas are checked by `price`.
+
+        Raises:
+            FundsError: the pool audits less than was asked for.
+            OrderError: an enclave was asked for.
+        """
+        asked = self._verification
+        if asked is None:
+            return
+        if asked.kind is VerificationKind.TEE:
+            published = await self._connected.market.workerpool_orders(category=DEFAULT_CATEGORY, requester="any")
+            if any(requires_tee(entry.order.tag) for entry in published):
+                raise OrderError(
+                    "A pool on this market offers trusted execution, but Python calls do not run in an enclave: there "
+                    "is no attested build of their interpreter. Nothing was signed. Ask for verify='replicate:3'."
+                )
+            raise OrderError(
+                "There is no order for trusted execution on this market (none has the tag of an enclave). Nothing was "
+                "signed. Ask for verify='replicate:3' or trust=0.99."
+            )
+        if asked.kind is VerificationKind.AUDIT:
+            share = (await self._connected.pool.info()).audit_share
+            if share < asked.audit_share:
+                raise audits_too_little(asked, share)
 
     async def certificate(self, deal_id: str, index: int) -> Certificate:
         """Made of the chain's receipts and the result in storage, and checked.

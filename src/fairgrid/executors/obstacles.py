@@ -18,6 +18,7 @@ from fairgrid.executors.runtimes import SCIENCE_RUNTIME
 from fairgrid.runtime.program_check import SCIENCE_PACKAGES
 
 __all__ = [
+    "COMPILED_SUFFIXES",
     "MISSING_MODULES",
     "check_owner",
     "check_standard",
@@ -36,7 +37,7 @@ MISSING_MODULES: Final = frozenset(
 """Modules of the standard library that the sandbox's interpreter does not have; a test asks it."""
 
 _PACKAGE_FOLDERS: Final = ("site-packages", "dist-packages")
-_COMPILED: Final = (".so", ".pyd", ".dylib")
+COMPILED_SUFFIXES: Final = (".so", ".pyd", ".dylib")
 _INSTALLED: Final = frozenset(sysconfig.get_path(name) for name in ("purelib", "platlib"))
 _STANDARD: Final = sys.stdlib_module_names | {"builtins"}
 
@@ -132,13 +133,13 @@ def distribution_of(root: str) -> str:
 
 def is_compiled(root: str, origin: str | None) -> bool:
     """Whether an installed package holds compiled extensions."""
-    if origin is not None and origin.endswith(_COMPILED):
+    if origin is not None and origin.endswith(COMPILED_SUFFIXES):
         return True
     try:
         files = importlib.metadata.files(distribution_of(root)) or ()
     except importlib.metadata.PackageNotFoundError:
         return False
-    return any(file.suffix in _COMPILED for file in files)
+    return any(file.suffix in COMPILED_SUFFIXES for file in files)
 
 
 def check_owner(module: str, what: str) -> None:

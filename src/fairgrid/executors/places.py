@@ -16,11 +16,12 @@ from fairgrid.executors.backend import Backend
 from fairgrid.executors.grid import GridBackend
 from fairgrid.executors.here import HereBackend
 from fairgrid.executors.runtimes import check_reach, packages_of, runtime_of
+from fairgrid.executors.verification import Verification, VerificationKind, parse_verification
 from fairgrid.localnet.paths import own_key_folder
 from fairgrid.seams.config_file import is_name, read_config
 from fairgrid.wallet.accounts import open_account
 
-__all__ = ["Place", "Trust", "find_place"]
+__all__ = ["Place", "Trust", "find_place", "verification_of"]
 
 Trust = float | str | Decimal
 """How sure a result must be, at least 0 and below 1: ``0.99``."""
@@ -36,11 +37,26 @@ class Place:
     """Top names of those that calls find there besides the standard library."""
 
 
+def verification_of(trust: Trust | None, verify: str | None, *, workers_at_least: int = 1) -> Verification:
+    """What ``trust`` or ``verify`` asks for, of which at most one is given; else trust 0.9.
+
+    Raises:
+        UsageError: both are given, or one is none.
+    """
+    if verify is None:
+        confidence = "0.9" if trust is None else str(trust)
+        return Verification(VerificationKind.TRUST, confidence, workers_at_least)
+    if trust is not None or workers_at_least != 1:
+        raise UsageError(
+            "`verify=` says how results are verified, and so do `trust=` and `workers_at_least=`: give one of the two."
+        )
+    return parse_verification(verify)
+
+
 def find_place(
     network: str | Path | Place,
     *,
-    trust: Trust = "0.9",
-    workers_at_least: int = 1,
+    verification: Verification | None = None,
     key_folder: Path | None = None,
     patience_s: float = 600.0,
     runtime: str = "python",
@@ -54,6 +70,7 @@ def find_place(
     if isinstance(network, Place):
         return network
     runtime_id = runtime_of(runtime)
+    asked = verification or verification_of(None, None)
     hosts = check_reach(runtime_id, reach)
     if network == "here":
         base = Path(os.environ.get("FAIRGRID_DIR") or Path.home() / ".fairgrid") / "here"
@@ -71,9 +88,10 @@ def find_place(
         found.network,
         signer,
         journal_folder=folder / "deals" / signer.address,
-        wish=TrustWish(str(trust), workers_at_least),
+        wish=TrustWish(asked.confidence, asked.replicas),
         patience_s=patience_s,
         runtime_id=runtime_id,
+        verification=asked,
         reach=hosts,
     )
     return Place(backend, folder / "runs" / signer.address, packages_of(runtime_id))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from fairgrid.executors.backend import Terms
 from fairgrid.executors.packing import MAX_DEAL_TASKS, Packing, Task
 from fairgrid.executors.receipt import format_rlc
+from fairgrid.executors.verification import explain
 
 __all__ = ["SweepQuote", "quote_of", "workers_for_trust"]
 
@@ -42,6 +43,8 @@ class SweepQuote:
     wall_seconds: float
     """About how long the computing takes with the workers of now; settling comes on top."""
     runtime: str
+    explanation: str = ""
+    """What a result is worth, and by whom; as `Executor.explain`."""
 
     @property
     def total(self) -> int:
@@ -112,4 +115,5 @@ def quote_of(tasks: tuple[Task, ...], terms: Terms, packing: Packing, *, budget_
         compute_seconds=sum(seconds),
         wall_seconds=max(max(seconds, default=0.0), sum(seconds) / at_once),
         runtime=terms.runtime,
+        explanation=explain(terms),
     )

@@ -215,8 +215,9 @@ class RunRecord:
             TaskJob((entry["page"], str(entry["first"]), str(len(task))), () if shared else files)
             for entry, task, files in zip(document["tasks"], tasks, needed, strict=True)
         )
+        common = (*self._shared, *self.facts.get("wheels", ()))
         job = DealJob(
-            document["job"], folder / document["job"], (*(self._inputs / name for name in self._shared), *shared), jobs
+            document["job"], folder / document["job"], (*(self._inputs / name for name in common), *shared), jobs
         )
         return DealPlan(job, tasks, folder / "results")
 

@@ -50,6 +50,8 @@ class PoolInfo:
     scheduler: str
     workers: int
     owners: int
+    audit_share: float = 0.0
+    """At least this share of the tasks of proven workers is computed once more in silence, as the pool says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +202,7 @@ def read_info(document: Mapping[str, Any]) -> PoolInfo:
         scheduler=str(document["scheduler"]),
         workers=int(document["workers"]),
         owners=int(document["owners"]),
+        audit_share=min(1.0, max(0.0, float(document.get("auditShare", 0.0)))),
     )
 
 

@@ -151,6 +151,7 @@ class _Rim:
                 "heartbeatS": service.policy.heartbeat_s,
                 "workers": sum(1 for worker in workers if worker.ready),
                 "owners": len({worker.owner for worker in workers if worker.ready}),
+                "auditShare": service.policy.audit_share,
             }
         )
 

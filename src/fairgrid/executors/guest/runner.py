@@ -32,6 +32,10 @@ RESULTS = "results.jsonl"
 MAKER = "__made_by_fairgrid__"
 
 
+# Declared packages come as wheels, and Python imports from them as they are.
+sys.path += sorted(os.path.join(IN, name) for name in os.listdir(IN) if name.startswith("wheel-"))
+
+
 class NotYet(Exception):
     """A class that is being made is needed to make itself."""
 

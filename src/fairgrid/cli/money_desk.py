@@ -1,0 +1,282 @@
+"""What commands about money have in common: a network, an account, and nothing signed before it was said and agreed.
+
+A command says what it is about to sign as `Act`s: a human sentence each, and the transaction if there is one. With
+``--dry-run`` the sentences and their gas are shown and nothing is signed; without ``--yes`` a terminal is asked.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from fairgrid.cli.completion import wallet_names
+from fairgrid.cli.output import console, emit_json, rlc, run_async
+from fairgrid.cli.shared_options import (
+    DryRunOption,
+    JsonOption,
+    PasswordFileOption,
+    PlaceOption,
+    YesOption,
+    signer_of,
+)
+from fairgrid.errors import FundsError, TransactionFailed, UsageError
+
+if TYPE_CHECKING:
+    from fairgrid.chain.client import JsonRpcChain
+    from fairgrid.chain.interface import Call, Receipt
+    from fairgrid.chain.network_names import NetworkPlace
+    from fairgrid.wallet.keys import KeySigner
+
+__all__ = ["Act", "AmountArgument", "MoneyDesk", "Plan", "amount_of", "money_command"]
+
+_Answer = TypeVar("_Answer")
+_Command = TypeVar("_Command", bound=Callable[..., None])
+_WEI_PER_COIN = 10**18
+
+_WalletOption = Annotated[
+    str | None,
+    typer.Option(
+        "--wallet",
+        "--key-folder",
+        metavar="WALLET",
+        autocompletion=wallet_names,
+        help="Whose account: a wallet's name, a keystore file, or the folder of a key. Default: a local network's own "
+        "requester; elsewhere the wallet in use.",
+    ),
+]
+AmountArgument = Annotated[
+    list[str], typer.Argument(metavar="AMOUNT", help="With its unit: `1.5 RLC`, `500 nRLC`; or `all`.")
+]
+
+_LOOKING: tuple[tuple[str, Any, object], ...] = (
+    ("network", PlaceOption, None),
+    ("wallet", _WalletOption, None),
+    ("password_file", PasswordFileOption, None),
+    ("as_json", JsonOption, False),
+)
+_SPENDING: tuple[tuple[str, Any, object], ...] = (
+    *_LOOKING[:3],
+    ("yes", YesOption, False),
+    ("dry_run", DryRunOption, False),
+    _LOOKING[3],
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One thing that is signed: what it does, in a sentence, and its transaction; None where only a document is."""
+
+    sentence: str
+    call: Call | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a command is about to do. ``facts`` goes into the answer of ``--json``."""
+
+    acts: Sequence[Act]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    then: Callable[[JsonRpcChain, KeySigner, Sequence[Receipt]], Awaitable[Mapping[str, Any]]] | None = None
+    """What follows when all transactions are mined; gives more facts."""
+    done: Callable[[Mapping[str, Any]], str] | None = None
+    """The last sentence for people, from all facts."""
+
+
+@dataclass(kw_only=True)
+class MoneyDesk:
+    """Which network, which account, and for whom the answer is shown."""
+
+    network: Path | None = None
+    wallet: str | None = None
+    password_file: Path | None = None
+    yes: bool = False
+    dry_run: bool = False
+    as_json: bool = False
+
+    @cached_property
+    def place(self) -> NetworkPlace:
+        """The network.
+
+        Raises:
+            UsageError: there is none of that name.
+        """
+        from fairgrid.chain.network_names import find_network
+
+        return find_network(self.network)
+
+    @cached_property
+    def signer(self) -> KeySigner:
+        """The account's key.
+
+        Raises:
+            UsageError: there is none, or its password is wrong.
+        """
+        return signer_of(self.place, self.wallet, self.password_file)
+
+    @cached_property
+    def address(self) -> str:
+        """The account, without opening its wallet where that needs a password.
+
+        Raises:
+            UsageError: there is none.
+        """
+        from fairgrid.localnet.paths import own_key_folder
+        from fairgrid.wallet.accounts import account_address
+
+        if self.password_file is not None:
+            return self.signer.address
+        return account_address(self.wallet, own=own_key_folder(self.place))
+
+    @property
+    def journal_folder(self) -> Path:
+        """Where the account's deals are kept."""
+        return self.place.folder / "deals" / self.address
+
+    def ask(self, question: Callable[[JsonRpcChain], Awaitable[_Answer]]) -> _Answer:
+        """What ``question`` gets of the chain, which is checked against the network first."""
+        from fairgrid.chain.client import JsonRpcChain
+
+        async def main() -> _Answer:
+            async with await JsonRpcChain.connect(self.place.network) as chain:
+                return await question(chain)
+
+        return run_async(main)
+
+    def show(self, document: Mapping[str, Any], people: Callable[[], None]) -> None:
+        """With ``--json`` the document with network and account; otherwise ``people`` prints what people read."""
+        if self.as_json:
+            emit_json({"status": "ok", "network": self.place.name, **document})
+        else:
+            people()
+
+    def carry_out(self, plan: Callable[[JsonRpcChain], Awaitable[Plan]]) -> None:
+        """Say what would be signed, with its gas; agree; sign, send, wait; and tell.
+
+        Raises:
+            UsageError: nobody agreed.
+            FundsError: the account has nothing to pay gas with.
+            TransactionFailed: it would fail, or did.
+        """
+        made, gas, fee_wei = self.ask(lambda chain: self._foreseen(chain, plan))
+        self._say(made, gas, fee_wei)
+        if self.dry_run:
+            self._tell("dry-run", made, made.facts, [])
+            return
+        self._agree()
+        receipts, facts = self.ask(lambda chain: self._sent(chain, made))
+        self._tell("ok", made, {**made.facts, **facts}, receipts)
+
+    async def _foreseen(
+        self, chain: JsonRpcChain, plan: Callable[[JsonRpcChain], Awaitable[Plan]]
+    ) -> tuple[Plan, int, int]:
+        made = await plan(chain)
+        wanted = [act.call for act in made.acts if act.call is not None]
+        if not wanted:
+            return made, 0, 0
+        if await chain.balance_wei(self.address) == 0:
+            raise FundsError(
+                f"{self.address} has no coin of chain {chain.chain_id} to pay gas with. Nothing was signed. Send it "
+                f"some."
+            )
+        estimated = await chain.estimate(wanted, self.address)
+        for found in estimated:
+            if isinstance(found, TransactionFailed):
+                raise found
+        market = await chain.fee_market()
+        gas = sum(int(found) for found in estimated if not isinstance(found, TransactionFailed))
+        return made, gas, gas * (market.base_fee_wei + market.tip_wei)
+
+    def _say(self, plan: Plan, gas: int, fee_wei: int) -> None:
+        screen = console()
+        screen.print(f"On the network {self.place.name}, {self.address} signs:", style="bold", markup=False)
+        for act in plan.acts:
+            screen.print(f"  {act.sentence}", markup=False, soft_wrap=True)
+        if gas:
+            coins = f"{fee_wei / _WEI_PER_COIN:.9f}".rstrip("0").rstrip(".")
+            screen.print(f"  Gas: about {gas} units, now {coins} coins of chain {self.place.network.chain_id}.")
+        else:
+            screen.print("  This costs no gas.")
+
+    def _agree(self) -> None:
+        if self.yes:
+            return
+        asked = not self.as_json and sys.stdin.isatty()
+        if not (asked and typer.confirm("Sign?", err=True)):
+            raise UsageError("Nothing was signed. Answer y in a terminal, or add --yes.")
+
+    async def _sent(self, chain: JsonRpcChain, plan: Plan) -> tuple[list[Receipt], Mapping[str, Any]]:
+        signer = self.signer
+        receipts = [await chain.transact(act.call, signer) for act in plan.acts if act.call is not None]
+        return receipts, {} if plan.then is None else await plan.then(chain, signer, receipts)
+
+    def _tell(self, status: str, plan: Plan, facts: Mapping[str, Any], receipts: Sequence[Receipt]) -> None:
+        if self.as_json:
+            emit_json(
+                {
+                    "status": status,
+                    "network": self.place.name,
+                    "account": self.address,
+                    "signs": [act.sentence for act in plan.acts],
+                    **facts,
+                    "transactions": [{"txHash": sent.tx_hash, "gasUsed": sent.gas_used} for sent in receipts],
+                }
+            )
+            return
+        screen = console()
+        if status == "dry-run":
+            screen.print("Nothing was signed (--dry-run).", markup=False)
+            return
+        for sent in receipts:
+            screen.print(f"  mined: {sent.tx_hash}, {sent.gas_used} gas", markup=False)
+        if plan.done is not None:
+            screen.print(plan.done(facts), markup=False, soft_wrap=True)
+
+
+def amount_of(words: Sequence[str], *, everything: int | None = None) -> int:
+    """The nRLC of an amount on the command line; `all` means ``everything``, where there is such a thing.
+
+    Raises:
+        UsageError: it is none, or nothing.
+    """
+    from fairgrid.protocol.amounts import parse_rlc
+
+    text = " ".join(words)
+    if text == "all" and everything is not None:
+        amount = everything
+    else:
+        amount = parse_rlc(text, "The amount")
+    if not amount:
+        raise UsageError(f"{rlc(amount)} is nothing to move. Nothing was signed.")
+    return amount
+
+
+def money_command(group: typer.Typer, name: str, *, spends: bool = False) -> Callable[[_Command], _Command]:
+    """Make a function the command ``name`` of ``group``; its parameter ``desk`` becomes the options of `MoneyDesk`."""
+
+    def register(command: _Command) -> _Command:
+        options = _SPENDING if spends else _LOOKING
+        signature = inspect.signature(command, eval_str=True)
+        own = [parameter for parameter in signature.parameters.values() if parameter.name != "desk"]
+        shared = [
+            inspect.Parameter(option, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+            for option, annotation, default in options
+        ]
+
+        def called(**given: Any) -> None:
+            desk = MoneyDesk(**{option: given.pop(option) for option, _, _ in options})
+            command(desk=desk, **given)
+
+        parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
+        called.__signature__ = inspect.Signature([*parameters, *shared])  # type: ignore[attr-defined]
+        called.__doc__ = command.__doc__
+        group.command(name)(called)
+        return command
+
+    return register
