@@ -15,12 +15,12 @@ from nbclient import NotebookClient
 def main() -> None:
     """Run the notebook in its folder; write what it looks like afterwards."""
     source, target = Path(sys.argv[1]), Path(sys.argv[2])
-    book = nbformat.read(source, as_version=4)
+    book = nbformat.read(source, as_version=4)  # type: ignore[no-untyped-call]
     resources = {"metadata": {"path": str(source.parent)}}
     try:
         NotebookClient(book, timeout=600, kernel_name="python3", resources=resources).execute()
     finally:
-        nbformat.write(book, target)
+        nbformat.write(book, target)  # type: ignore[no-untyped-call]
 
 
 if __name__ == "__main__":
