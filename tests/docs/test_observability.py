@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from fairgrid.pool.core.identity import PoolIdentity
 from fairgrid.pool.core.machine import PoolMachine
 from fairgrid.pool.core.policy import Policy
+from fairgrid.pool.core.sponsoring import DebtSums
 from fairgrid.pool.observability.meter import PoolMeter
 from fairgrid.pool.observability.numbers import PoolNumbers, numbers_of
 from fairgrid.pool.onchain.gas_money import GasMoney
@@ -36,6 +37,8 @@ class IdlePool:
     tally: ClassVar[Counter[str]] = Counter()
     transactions_tally: ClassVar[Counter[str]] = Counter()
     refusals: ClassVar[Counter[str]] = Counter(schema=1)
+    rpc_calls: ClassVar[Counter[str]] = Counter(eth_call=1)
+    debts = DebtSums()
     gas_money = GasMoney(low_below=1, balance_wei=1)
     transactions_under_way = 0
     chain_time = 1

@@ -30,7 +30,7 @@ from fairgrid.seams.database import open_engine
 from fairgrid.seams.service import serving
 from fairgrid.wallet.keys import KeySigner
 
-from .grid import Grid, Scripted, key
+from .grid import Grid, Script, Scripted, key
 
 APP_PRICE, HOME_PRICE, AWAY_PRICE = 10, 100, 300
 INTERPRETER = "0x" + "ab" * 32
@@ -79,7 +79,7 @@ class _Place:
 
 
 @contextlib.asynccontextmanager
-async def _place(folder: Path) -> AsyncIterator[_Place]:
+async def _place(folder: Path, own: Script | None = None) -> AsyncIterator[_Place]:
     """Both pools at work, the first with one worker of one slot, the other with two."""
     home, away = Grid(folder / "home"), Grid(folder / "away")
     chain, scheduler = home.chain, key("other scheduler")
@@ -103,7 +103,7 @@ async def _place(folder: Path) -> AsyncIterator[_Place]:
         MarketClient(url, chain.chain_id, hub=chain.hub) as market,
         home.pool(),
         away.pool(),
-        Scripted(home, "own worker").connected(),
+        Scripted(home, "own worker", own or Script()).connected(),
         Scripted(away, "strange worker").connected(),
         Scripted(away, "stranger worker").connected(),
     ):
@@ -162,6 +162,29 @@ async def test_the_cap_of_the_day_holds_over_several_runs(tmp_path: Path) -> Non
         assert [int(message["volume"]) for message in signed] == [2]
         paid = [int(message["workerpoolmaxprice"]) + int(message["appmaxprice"]) for message in signed]
         assert paid == [price]
+
+
+async def test_once_a_task_has_waited_in_the_full_pool_as_long_as_the_rules_say_the_rest_is_bought(
+    tmp_path: Path,
+) -> None:
+    async with _place(tmp_path, Script(seals=False)) as place:
+        await place.home.deal(1, volume=3)
+
+        async def waits() -> bool:
+            room = await place.home.client.room(trust=1, requester=place.requester.address)
+            return room.room == 0 and room.waiting > 0 and room.oldest_wait_s >= 10
+
+        await place.home.until(waits, what="a task of the full pool that has waited for 10 s")
+        finished = await place.run(2, min_queue_age_s=10)
+        assert finished.completed == 2 and [part.record.burst for part in finished.parts] == [True]
+        assert [int(message["volume"]) for message in place.bought_elsewhere()] == [2]
+
+
+async def test_a_full_pool_whose_tasks_have_waited_for_less_is_waited_for(tmp_path: Path) -> None:
+    async with _place(tmp_path) as place:
+        finished = await place.run(2, min_queue_age_s=36_000)
+        assert finished.completed == 2 and "less than 36000 s" in finished.run.plan.why
+        assert place.bought_elsewhere() == []
 
 
 async def test_a_requester_whom_the_own_pool_does_not_admit_signs_nothing(tmp_path: Path) -> None:

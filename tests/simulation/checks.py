@@ -15,7 +15,7 @@ from fairgrid.protocol.runs import units_of
 from fairgrid.protocol.trust import consensus_reached
 from fairgrid.protocol.views import ContributionStatus, Run, Task, TaskStatus
 from tests.simulation.faults import Fault, Part
-from tests.simulation.watching import right_digest
+from tests.simulation.watching import WINDOW_OF_RUN, right_digest
 
 if TYPE_CHECKING:
     from tests.simulation.world import Simulation
@@ -24,8 +24,6 @@ __all__ = ["check_end", "check_transactions"]
 
 _FAIR_S = 200.0
 """So long after calm everybody can have done what was due."""
-_WINDOW_OF_RUN = 4
-"""A seal of a run may take so many times its category's time (`fairgrid.pool.core.dispatch`)."""
 _AUDIT_ENDS = ("agreed", "wrong", "undecided", "unopened")
 
 
@@ -153,7 +151,7 @@ def _check_failure(simulation: Simulation, task_id: str, task: Task) -> None:
     read = simulation.requests.needs.get(task_id)
     if read is not None and read not in simulation.completed:
         return
-    windows = min(units_of(model.view_run(task_id).count), _WINDOW_OF_RUN)
+    windows = min(units_of(model.view_run(task_id).count), WINDOW_OF_RUN)
     stalled_s = (windows - 1) * plan.timeref_s * sum(worker.lie is Fault.STALLING for worker in plan.workers)
     ready_s = stalled_s + max(plan.calm_at_s, simulation.completed.get(read, 0.0) if read is not None else 0.0)
     if deal.start_time + 7 * plan.timeref_s - simulation.epoch < ready_s + plan.enough_s:

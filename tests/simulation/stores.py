@@ -19,6 +19,10 @@ _Store = type[PoolStore] | type[WorkerStore]
 _Kind = Literal["pool", "worker"]
 _KINDS: dict[_Kind, _Store] = {"pool": PoolStore, "worker": WorkerStore}
 
+_idle: dict[_Kind, list[Engine]] = {"pool": [], "worker": []}
+"""Engines of databases in memory that nobody uses any more. They have compiled all statements of their store, which
+costs more than to execute them."""
+
 
 class Disk:
     """Where a node's store lies. It outlives the process: what was committed is there for the next one."""
@@ -35,10 +39,12 @@ class Disk:
         if self._file is not None:
             if self._open is not None:
                 self._open.close()
+            else:
+                self._file.write_bytes(_file_picture(self._kind))
             self._open = _KINDS[self._kind].open(self._file)
             return self._open
         if self._engine is None:
-            self._engine = open_engine("sqlite://")
+            self._engine = _idle[self._kind].pop() if _idle[self._kind] else open_engine("sqlite://")
             connection = self._engine.raw_connection()
             try:
                 assert connection.driver_connection is not None
@@ -49,18 +55,25 @@ class Disk:
         return self._open
 
     def close(self) -> None:
-        if self._open is not None:
+        if self._engine is not None:
+            _idle[self._kind].append(self._engine)
+            self._engine = self._open = None
+        elif self._open is not None:
             self._open.close()
 
 
 @functools.cache
-def _picture(name: _Kind) -> bytes:
+def _file_picture(name: _Kind) -> bytes:
     """An empty database with all tables."""
-    kind = _KINDS[name]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "empty.db"
-        kind.open(file).close()
-        picture = bytearray(file.read_bytes())
-    # A database in memory has no write-ahead log.
+        _KINDS[name].open(file).close()
+        return file.read_bytes()
+
+
+@functools.cache
+def _picture(name: _Kind) -> bytes:
+    """The same for one in memory, which has no write-ahead log."""
+    picture = bytearray(_file_picture(name))
     picture[18:20] = b"\x01\x01"
     return bytes(picture)

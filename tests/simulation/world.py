@@ -100,6 +100,8 @@ class Simulation:
         """Whose ban the pool had stored."""
         self.bans_seen: tuple[Node | None, set[str]] = (None, set())
         self.authorised: set[tuple[str, str]] = set()
+        self.overdue: dict[str, float] = {}
+        """Leases that should have ended, and since when they are seen so, in seconds since the simulation began."""
         self.acts: list[asyncio.Task[None]] = []
         self.reorganised = False
         self.calm = False

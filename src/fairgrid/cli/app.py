@@ -19,7 +19,9 @@ from fairgrid.cli.shared_options import JsonOption
 from fairgrid.client.apps.building import build_program, is_built
 from fairgrid.client.apps.project import AppProject, find_project, read_project
 from fairgrid.client.apps.trial import ResultUnexpected, accept_result, differences, project_inputs
-from fairgrid.client.job import Job, local_files, manifest_of, parse_size, run_locally
+from fairgrid.client.job import Job
+from fairgrid.client.job_options import parse_size
+from fairgrid.client.prepared_job import local_files, manifest_of, run_locally
 from fairgrid.client.results import prepare_out
 from fairgrid.errors import FairgridError, HostFailure, JobError, UsageError
 from fairgrid.protocol.terminal import sanitise_terminal

@@ -24,7 +24,8 @@ from fairgrid.client.burst import RULES_NAME, load_burst_rules
 from fairgrid.client.client import Client, LaneWish, TrustWish
 from fairgrid.client.dependencies import parse_dependency
 from fairgrid.client.follow import Ending
-from fairgrid.client.job import Job, parse_gpus, parse_size, read_items
+from fairgrid.client.job import Job
+from fairgrid.client.job_options import parse_gpus, parse_size, read_items
 from fairgrid.client.journal import DealRecord
 from fairgrid.client.live import watching
 from fairgrid.client.progress import OnProgress

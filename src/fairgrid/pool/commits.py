@@ -29,6 +29,14 @@ def commit_of(
     ``account`` gives what a task adds to the accounts; it is asked once, when nothing more is expected of the task, and
     again when the chain took that back; ``corrected`` is told of what is taken off then.
     """
+    if not (outcome.changed or outcome.lines or outcome.instructions or outcome.corrections):
+        return Commit(
+            at=at,
+            events=events,
+            bags={bag.deal.deal_id: BagRow.of(bag) for bag in outcome.bags},
+            standings={standing.worker: standing for standing in outcome.standings},
+            position=position,
+        )
     fresh = Counter([line.task_id for line in outcome.lines])
     accounts: list[Account] = []
     if corrected is not None:

@@ -182,6 +182,8 @@ class PoolService(WorkerDesk):
             teller=self._teller,
             effects=self._effects,
             watcher=self._watcher,
+            repayments=self._repayments,
+            chain=chain,
             sessions=self._sessions,
             refusals=self.refusals,
             clock=clock,

@@ -119,12 +119,16 @@ class WorkLoop:
                     # Half of it goes to the database at once; the other half is handled while that is written.
                     self._handle_some(max(len(self._queue) // 2, _LEAST_EVENTS))
                 if writing is None and self._handled:
-                    handed = asyncio.Event()
-                    writing = asyncio.create_task(self._write(*self._group(), handed))
-                    writing.add_done_callback(partial(self._wrote, handed))
-                    # The thread needs the interpreter for the database's statements; for its word that all is on the
-                    # disk it does not: only then the next events are handled.
-                    await handed.wait()
+                    commit, count = self._group()
+                    if commit.is_empty:  # Most heartbeats and ticks lead to nothing.
+                        self._finish(commit, count)
+                    else:
+                        handed = asyncio.Event()
+                        writing = asyncio.create_task(self._write(commit, count, handed))
+                        writing.add_done_callback(partial(self._wrote, handed))
+                        # The thread needs the interpreter for the database's statements; for its word that all is on
+                        # the disk it does not: only then the next events are handled.
+                        await handed.wait()
                 elif writing is not None:
                     self._handle_some(MOST_EVENTS)
                 if self._handled < MOST_EVENTS and self._queue:
@@ -197,16 +201,18 @@ class WorkLoop:
         return commit, count
 
     async def _write(self, commit: Commit, count: int, handed: asyncio.Event) -> None:
-        if not commit.is_empty:
-            loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
 
-            def tell() -> None:
-                # If nobody waits any more: what is being written is written all the same.
-                with suppress(RuntimeError):
-                    loop.call_soon_threadsafe(handed.set)
+        def tell() -> None:
+            # If nobody waits any more: what is being written is written all the same.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(handed.set)
 
-            with self._committing():
-                await asyncio.to_thread(self._store.commit, commit, handed=tell)
+        with self._committing():
+            await asyncio.to_thread(self._store.commit, commit, handed=tell)
+        self._finish(commit, count)
+
+    def _finish(self, commit: Commit, count: int) -> None:
         self._act(commit.instructions)
         self._unfinished -= count
         if not self._unfinished:

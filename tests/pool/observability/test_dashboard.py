@@ -14,6 +14,7 @@ import httpx
 from fairgrid.pool.core.events import WorkerJoined, WorkerReady
 from fairgrid.pool.core.machine import PoolMachine
 from fairgrid.pool.core.policy import Policy
+from fairgrid.pool.core.sponsoring import DebtSums
 from fairgrid.pool.observability.dashboard import Dashboard, Totals
 from fairgrid.pool.observability.numbers import PoolNumbers, numbers_of
 from fairgrid.protocol.views import TaskStatus
@@ -27,6 +28,7 @@ class Pool:
     transactions_under_way = 0
     chain_silence_s = 0.0
     chain_time = 1
+    debts = DebtSums(debtors=2, owed_nrlc=70, repaid_nrlc=30)
 
     def __init__(self, workers: int) -> None:
         self.machine = PoolMachine(IDENTITY, Policy())
@@ -58,6 +60,8 @@ def test_rates_are_those_of_the_last_minute() -> None:
         dashboard.sample()
     document = dashboard.document()
     assert document["tasksPerS"] == 5.0
+    told = (document["debtors"], document["sponsoredOwedNrlc"], document["sponsoredRepaidNrlc"])
+    assert told == (2, "70", "30")
     assert document["paidNrlcPerHour"] == str(round(7 / 2 * 3_600))
     history = document["history"]
     assert {len(values) for values in history.values()} == {100}

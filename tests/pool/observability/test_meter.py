@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from fairgrid.chain.client import JsonRpcChain
 from fairgrid.pool.app import pool_application
 from fairgrid.pool.core.policy import Policy
+from fairgrid.pool.core.sponsoring import DebtSums
 from fairgrid.protocol.views import TaskStatus
 from fairgrid.seams.metrics import Metered
 from fairgrid.seams.service import serving
@@ -157,3 +160,31 @@ async def test_labels_name_nobody(tmp_path: Path) -> None:
 
 def _of(figures: Figures, name: str) -> list[tuple[str, float]]:
     return [(key[1], value) for key, value in figures.items() if key[0] == name]
+
+
+async def test_what_the_node_was_asked_is_told_by_method_and_a_chain_in_memory_was_asked_nothing(
+    tmp_path: Path,
+) -> None:
+    def node(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={"jsonrpc": "2.0", "id": json.loads(request.content)["id"], "result": "0x7"})
+
+    grid = Grid(tmp_path)
+    async with grid.pool(), measured(grid) as url:
+        assert not [value for name, value in _of(await scrape(url), "fairgrid_pool_rpc_calls_total")]
+        chain = JsonRpcChain("http://node", chain_id=1, hub=grid.chain.hub, rlc="", transport=httpx.MockTransport(node))
+        async with chain:
+            for _ in range(3):
+                await chain.rpc.request("eth_blockNumber")
+            grid.service.figures._chain = chain
+            assert _of(await scrape(url), "fairgrid_pool_rpc_calls_total") == [("eth_blockNumber", 3.0)]
+
+
+async def test_a_pool_whose_workers_owe_nothing_says_so(tmp_path: Path) -> None:
+    grid = Grid(tmp_path)
+    async with grid.pool(), measured(grid) as url:
+        figures = await scrape(url)
+        grid.service._repayments.sums = DebtSums(debtors=2, owed_nrlc=70, repaid_nrlc=30)
+        owing = await scrape(url)
+    names = [f"fairgrid_pool_sponsored_{name}" for name in ("debtors", "owed_nrlc", "repaid_nrlc")]
+    assert [figures[name,] for name in names] == [0, 0, 0]
+    assert [owing[name,] for name in names] == [2, 70, 30]

@@ -15,7 +15,7 @@ from fairgrid.chain.interface import ChainEvent
 from fairgrid.chain.twin import ModelChain
 from fairgrid.errors import UsageError
 from fairgrid.pool.core.policy import Policy, changed_policy
-from fairgrid.pool.core.sponsoring import Debt, Grant, Newcomer, SponsorTerms, debts_of, decide
+from fairgrid.pool.core.sponsoring import Debt, DebtSums, Grant, Newcomer, SponsorTerms, debts_of, decide
 from fairgrid.pool.onchain.repayments import SETTLED_BLOCKS, Repayments
 from fairgrid.pool.onchain.sponsor import Sponsor
 from fairgrid.pool.records.repayment_store import RepaymentStore
@@ -179,6 +179,19 @@ async def test_a_payment_counts_once_however_often_the_chain_tells_of_it(books: 
     await books.counting.take(replace(event, removed=True))
     await books.counting.take(replace(event, removed=True))
     assert books.debt == Debt(STAKE, 0)
+
+
+async def test_what_all_owe_is_added_up_with_every_payment_and_after_one_was_taken_back(books: Books) -> None:
+    assert books.counting.sums == DebtSums(debtors=1, owed_nrlc=STAKE, repaid_nrlc=0)
+    (event,) = await books.pay(40)
+    await books.counting.take(event)
+    assert books.counting.sums == DebtSums(debtors=1, owed_nrlc=STAKE - 40, repaid_nrlc=40)
+    await books.counting.take(replace(event, removed=True))
+    assert books.counting.sums.repaid_nrlc == 0
+    await books.counting.take(event)
+    (rest,) = await books.pay(STAKE - 40)
+    await books.counting.take(rest)
+    assert books.counting.sums == DebtSums(debtors=0, owed_nrlc=0, repaid_nrlc=STAKE)
 
 
 async def test_payments_of_strangers_and_to_strangers_do_not_count(books: Books, store: PoolStore) -> None:

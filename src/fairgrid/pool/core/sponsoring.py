@@ -8,12 +8,12 @@ the escrow (`debts_of`); who owes gets nothing more.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-__all__ = ["Debt", "Grant", "Newcomer", "SponsorTerms", "debts_of", "decide"]
+__all__ = ["Debt", "DebtSums", "Grant", "Newcomer", "SponsorTerms", "debts_of", "decide"]
 
 _DAY_S: Final = 86_400.0
 _NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
@@ -88,6 +88,26 @@ class Debt:
     @property
     def owed_nrlc(self) -> int:
         return self.given_nrlc - self.repaid_nrlc
+
+
+@dataclass(frozen=True, slots=True)
+class DebtSums:
+    """What sponsored workers that agreed to repay owe and repaid altogether, in nRLC."""
+
+    debtors: int = 0
+    """Workers that owe something still."""
+    owed_nrlc: int = 0
+    repaid_nrlc: int = 0
+
+    @classmethod
+    def of(cls, debts: Iterable[Debt]) -> DebtSums:
+        """Added up."""
+        told = list(debts)
+        return cls(
+            debtors=sum(debt.owed_nrlc > 0 for debt in told),
+            owed_nrlc=sum(debt.owed_nrlc for debt in told),
+            repaid_nrlc=sum(debt.repaid_nrlc for debt in told),
+        )
 
 
 def debts_of(

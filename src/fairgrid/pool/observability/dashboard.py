@@ -20,6 +20,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Route
 
 from fairgrid.pool.core.accounts import Account
+from fairgrid.pool.core.sponsoring import DebtSums
 from fairgrid.pool.observability.numbers import PoolNumbers
 from fairgrid.seams.service import until_server_ends
 
@@ -53,6 +54,8 @@ class Shown(Protocol):
     def chain_silence_s(self) -> float: ...
     @property
     def chain_time(self) -> int: ...
+    @property
+    def debts(self) -> DebtSums: ...
 
     def numbers(self) -> PoolNumbers: ...
     def now(self) -> float: ...
@@ -131,7 +134,8 @@ class Dashboard:
                 busy=numbers.workers["busy"],
             )
         )
-        self._latest = _event(self.document(history=False))
+        if self.spectators:
+            self._latest = _event(self.document(history=False))
         self._next.set()
         self._next = asyncio.Event()
 
@@ -163,6 +167,9 @@ class Dashboard:
             "chainTime": shown.chain_time,
             "chainSilenceS": round(shown.chain_silence_s, 1),
             "quarantined": numbers.quarantined,
+            "debtors": shown.debts.debtors,
+            "sponsoredOwedNrlc": str(shown.debts.owed_nrlc),
+            "sponsoredRepaidNrlc": str(shown.debts.repaid_nrlc),
         }
         if history:
             document["history"] = self._history()

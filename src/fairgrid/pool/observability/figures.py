@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sized
+from collections.abc import Mapping, Sized
 
+from fairgrid.chain.client import JsonRpcChain
+from fairgrid.chain.interface import Chain
 from fairgrid.pool.core.machine import PoolMachine
+from fairgrid.pool.core.sponsoring import DebtSums
 from fairgrid.pool.observability.dashboard import Totals
 from fairgrid.pool.observability.numbers import Census, PoolNumbers
 from fairgrid.pool.observability.telling import GroupTeller
 from fairgrid.pool.onchain.effects import ChainEffects
 from fairgrid.pool.onchain.gas_money import GasMoney
+from fairgrid.pool.onchain.repayments import Repayments
 from fairgrid.pool.onchain.watcher import ChainWatcher
 from fairgrid.pool.work_loop import WorkLoop
 from fairgrid.seams.clock import Clock
@@ -29,6 +33,8 @@ class PoolFigures:
         teller: GroupTeller,
         effects: ChainEffects,
         watcher: ChainWatcher,
+        repayments: Repayments,
+        chain: Chain,
         sessions: Sized,
         refusals: Counter[str],
         clock: Clock,
@@ -39,6 +45,8 @@ class PoolFigures:
         self._teller = teller
         self._effects = effects
         self._watcher = watcher
+        self._repayments = repayments
+        self._chain = chain
         self._sessions = sessions
         self._clock = clock
         self._census = Census(machine)
@@ -76,6 +84,16 @@ class PoolFigures:
     def gas_money(self) -> GasMoney:
         """How long the key's coins last."""
         return self._effects.gas_money
+
+    @property
+    def debts(self) -> DebtSums:
+        """What sponsored workers owe the sponsor, as it was counted last."""
+        return self._repayments.sums
+
+    @property
+    def rpc_calls(self) -> Mapping[str, int]:
+        """How often the node was asked what since this process began, by method; a chain in memory is not counted."""
+        return self._chain.rpc.asked.calls if isinstance(self._chain, JsonRpcChain) else {}
 
     @property
     def chain_time(self) -> int:

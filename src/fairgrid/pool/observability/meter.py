@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from fairgrid.pool.core.instructions import SendLease
 from fairgrid.pool.core.phases import ReplicaPhase
 from fairgrid.pool.core.replica import Replica
+from fairgrid.pool.core.sponsoring import DebtSums
 from fairgrid.pool.core.task_state import TaskState
 from fairgrid.pool.observability.numbers import PoolNumbers
 from fairgrid.pool.onchain.gas_money import GasMoney
@@ -46,6 +47,10 @@ class Measured(Protocol):
     @property
     def gas_money(self) -> GasMoney: ...
     @property
+    def debts(self) -> DebtSums: ...
+    @property
+    def rpc_calls(self) -> Mapping[str, int]: ...
+    @property
     def transactions_under_way(self) -> int: ...
     @property
     def chain_time(self) -> int: ...
@@ -69,6 +74,8 @@ class PoolMeter:
             "fairgrid_pool_leads", "1 while this process schedules, 0 while it stands by.", registry=registry
         )
         self._events = Counter("fairgrid_pool_events", "Events that the scheduler took.", ("kind",), registry=registry)
+        self._of_kind: dict[type, Counter] = {}
+        """Found once: most groups are one heartbeat."""
         self._instructions = Counter(
             "fairgrid_pool_instructions", "What the scheduler decided.", ("kind",), registry=registry
         )
@@ -120,8 +127,13 @@ class PoolMeter:
 
     def took(self, batch: Iterable[object], commit: Commit, tasks: Mapping[str, TaskState]) -> None:
         """Count a batch of events and what it led to."""
-        for kind, count in Count(map(type, batch)).items():
-            self._events.labels(kind.__name__).inc(count)
+        for event in batch:
+            kind = type(event)
+            if kind not in self._of_kind:
+                self._of_kind[kind] = self._events.labels(kind.__name__)
+            self._of_kind[kind].inc()
+        if not commit.instructions and not commit.lines:
+            return
         for made, count in Count(map(type, commit.instructions)).items():
             self._instructions.labels(made.__name__).inc(count)
         for instruction in commit.instructions:
@@ -188,6 +200,7 @@ class _AtWork(Collector):
         yield _gauge("workers_quarantined", "Known workers in quarantine.", numbers.quarantined)
         yield _gauge("banned", "Addresses that are banned.", numbers.banned)
         yield _gauge("owed_nrlc", "What the pool owes workers for audits, in nRLC.", numbers.owed_nrlc)
+        yield from _debts(pool.debts)
         yield _counters("lease_ends", "Replicas that ended early, by why.", "why", _LEASE_ENDS, "lease/", pool.tally)
         yield _counters("audits", "Audited replicas by outcome.", "outcome", _AUDIT_ENDS, "audit/", pool.tally)
         sent = pool.transactions_tally
@@ -196,6 +209,10 @@ class _AtWork(Collector):
         yield _counter("gas_spent_wei", "Coins that mined transactions cost, in wei.", sent.get("wei", 0))
         yield _gauge("transactions_under_way", "Transactions sent and not mined.", pool.transactions_under_way)
         yield from _money(pool.gas_money)
+        asked = CounterMetricFamily("fairgrid_pool_rpc_calls", "What the node was asked.", labels=("method",))
+        for method, count in sorted(pool.rpc_calls.items()):
+            asked.add_metric((method,), count)
+        yield asked
         lag = max(pool.now() - pool.chain_time, 0.0) if pool.chain_time else 0.0
         yield _gauge("chain_lag_seconds", "Age of the newest block by this machine's clock.", lag)
         yield _gauge("chain_silence_seconds", "Since the chain last answered.", pool.chain_silence_s)
@@ -216,6 +233,12 @@ def _money(money: GasMoney) -> Iterable[Metric]:
         left = money.transactions_left or 0
         yield _gauge("transactions_left", "For how many transactions the coins last, at today's price.", left)
         yield _gauge("balance_low", "1 when the coins last for fewer transactions than the policy wants.", money.is_low)
+
+
+def _debts(debts: DebtSums) -> Iterable[Metric]:
+    yield _gauge("sponsored_debtors", "Sponsored workers that owe something still.", debts.debtors)
+    yield _gauge("sponsored_owed_nrlc", "What sponsored workers owe the sponsor, in nRLC.", debts.owed_nrlc)
+    yield _gauge("sponsored_repaid_nrlc", "What sponsored workers repaid, in nRLC.", debts.repaid_nrlc)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

@@ -14,6 +14,7 @@ import structlog
 
 from fairgrid.chain.interface import Chain, ChainEvent
 from fairgrid.errors import ServiceUnavailable
+from fairgrid.pool.core.sponsoring import DebtSums
 from fairgrid.pool.records.repayment_store import RepaymentStore
 from fairgrid.seams.clock import Clock
 
@@ -35,10 +36,13 @@ class Repayments:
         self._store = store
         self._clock = clock
         self._sponsors = {sponsor} - {""}
+        self.sums = DebtSums()
+        """What all owe and repaid, as it was counted last."""
 
     async def begin(self) -> None:
         """Read whom repayments go to; before the first event."""
         self._sponsors |= await asyncio.to_thread(self._store.sponsors)
+        await self._add_up()
 
     async def take(self, event: ChainEvent) -> None:
         """Count a ``Transfer`` of the hub, or count it no more; on disk when it returns."""
@@ -50,13 +54,19 @@ class Repayments:
             _log.warning("a reorganisation took a repayment back", worker=given["from"], tx=event.tx_hash)
         elif await asyncio.to_thread(self._store.add, event, self._clock.now()):
             _log.info("a worker repaid", worker=given["from"], nrlc=given["value"], tx=event.tx_hash)
+        await self._add_up()
 
     async def keep(self) -> None:
         """Look again at repayments that are not deep yet, for ever."""
         while True:
             with contextlib.suppress(ServiceUnavailable):
                 await self.look()
+            await self._add_up()
             await self._clock.sleep(_LOOK_EVERY_S)
+
+    async def _add_up(self) -> None:
+        if self._sponsors:
+            self.sums = DebtSums.of((await asyncio.to_thread(self._store.debts)).values())
 
     async def look(self) -> None:
         """Drop what lies in blocks that were replaced.

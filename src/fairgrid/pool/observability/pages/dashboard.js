@@ -49,6 +49,7 @@ function show(numbers) {
   say("perHour", rlc(numbers.paidNrlcPerHour));
   say("cpu", grouped(numbers.cpuS / 3600, 1));
   say("sent", grouped(numbers.transactionsUnderWay));
+  say("owed", rlc(numbers.sponsoredOwedNrlc));
   const silent = numbers.chainSilenceS > 30;
   say("state", silent ? `The chain has not answered for ${duration(numbers.chainSilenceS)}.` : "Live");
   const items = Object.entries(numbers.tasks).map(([phase, count]) => {
