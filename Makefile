@@ -47,7 +47,7 @@ demo: $(VENV)/.runtime
 
 test: $(VENV)/.dev
 	$(BIN)/fairgrid runtime install
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not e2e and not slow" --timeout $(TEST_TIMEOUT)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not e2e and not slow" --timeout $(TEST_TIMEOUT) --reruns 1 -rR
 	scripts/slow_tests.sh $(BIN)/python $(TEST_TIMEOUT)
 
 check: $(VENV)/.dev

@@ -28,7 +28,8 @@ from rich.table import Table
 
 from fairgrid.client.client import Client, TrustWish
 from fairgrid.client.follow import Ending
-from fairgrid.client.job import Job, run_locally
+from fairgrid.client.job import Job
+from fairgrid.client.prepared_job import run_locally
 from fairgrid.client.progress import Phase, Progress
 from fairgrid.errors import FairgridError, ServiceError, VerificationError
 from fairgrid.localnet.accounts import REQUESTER

@@ -23,7 +23,8 @@ from web3.logs import DISCARD  # events of the hub in the same transaction
 from fairgrid.chain.artifacts import artifact
 from fairgrid.chain.network import load_network
 from fairgrid.client.client import Client, TrustWish
-from fairgrid.client.job import Job, prepare_job
+from fairgrid.client.job import Job
+from fairgrid.client.prepared_job import prepare_job
 from fairgrid.localnet.paths import default_directory, requester_folder
 from fairgrid.protocol.manifest import params_for
 from fairgrid.runtime.wasm.interpreters import default_runtime_id

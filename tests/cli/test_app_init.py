@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fairgrid.cli.app import app
-from fairgrid.client.apps.templates import APP_TEMPLATES, shipped
+from fairgrid.client.apps.templates import APP_TEMPLATES, CONSUMER_TEMPLATES, shipped
 from fairgrid.runtime.wasm.interpreters import InstalledRuntime, default_runtime_id, install_interpreter
 from tests.needs import hope, need
 
@@ -162,7 +162,8 @@ def test_wheel_holds_every_template_and_the_examples_that_they_copy(tmp_path: Pa
     subprocess.run(command, cwd=root, check=True, capture_output=True, timeout=120)
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
         names = set(wheel.namelist())
-    folders = {folder for template in APP_TEMPLATES.values() for folder in template.folders}
+    templates = (*APP_TEMPLATES.values(), *CONSUMER_TEMPLATES.values())
+    folders = {folder for template in templates for folder in template.folders}
     wanted = {
         f"fairgrid/templates/{path.relative_to(shipped('templates')).as_posix()}"
         for folder in folders

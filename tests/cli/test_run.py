@@ -37,6 +37,8 @@ class Requester:
 
     def __init__(self, *, match: FairgridError | None = None, mined: bool = False, follow: Any = None) -> None:
         self._match, self._mined, self._follow = match, mined, follow
+        self.waits = asyncio.Event()
+        """Set once it waits for ever."""
 
     async def match(self, record: DealRecord, on_progress: OnProgress) -> DealRecord:
         if self._mined:
@@ -48,18 +50,20 @@ class Requester:
         await self._end(self._follow)
 
     async def _end(self, error: FairgridError | None) -> None:
-        if error is None:
-            await asyncio.Event().wait()
-        else:
+        if error is not None:
             raise error
+        self.waits.set()
+        await asyncio.Event().wait()
 
 
 async def told(requester: Requester, error: type[BaseException]) -> str:
-    """What is printed when `_finish` ends with ``error``, or is cancelled."""
+    """What is printed when `_finish` ends with ``error``, or is cancelled while it waits."""
     screen = Console(file=io.StringIO(), width=1_000)
     client = cast(Client, requester)
     task = asyncio.create_task(_finish(client, RECORD, Path("out"), ignore_progress, time.monotonic(), screen))
-    await asyncio.sleep(0.01)
+    waits = asyncio.create_task(requester.waits.wait())
+    await asyncio.wait((task, waits), return_when=asyncio.FIRST_COMPLETED)
+    waits.cancel()
     task.cancel()
     with pytest.raises(error):
         await task

@@ -9,19 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from fairgrid.client.job import (
-    FUEL_PER_SECOND,
-    MAX_INPUT_BYTES,
-    MAX_TASKS,
-    Job,
-    JobRuntime,
-    manifest_of,
-    parse_gpus,
-    parse_size,
-    prepare_job,
-    read_items,
-    run_locally,
-)
+from fairgrid.client.job import MAX_INPUT_BYTES, MAX_TASKS, Job, JobRuntime
+from fairgrid.client.job_options import parse_gpus, parse_size, read_items
+from fairgrid.client.prepared_job import FUEL_PER_SECOND, manifest_of, prepare_job, run_locally
 from fairgrid.errors import ManifestError, ServiceRefused, UsageError
 from fairgrid.protocol.cid import cid_of
 from fairgrid.protocol.manifest import parse_manifest

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fairgrid.client.apps.templates import CONSUMER_TEMPLATES, make_project
 from fairgrid.protocol.views import TaskStatus
 from tests.e2e.acts import on_chain, task_on_chain
 from tests.e2e.network import Answer, Network
@@ -42,3 +43,19 @@ def test_contract_pays_workers_compute_and_the_answer_arrives_in_its_storage(net
     account = on_chain(network, lambda chain: chain.view_account(document["contract"]))
     assert (account.stake, account.locked) == (0, 0)
     assert document["spent"] == deal.app.price + deal.workerpool.price
+
+
+def test_project_of_consumer_init_passes_its_own_test_on_the_network(network: Network) -> None:
+    folder = network.scratch / "price-median"
+    make_project(CONSUMER_TEMPLATES["vyper"], folder, name="price-median")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "--fairgrid-network", network.local.folder.path],
+        env=network.environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=220,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed" in done.stdout

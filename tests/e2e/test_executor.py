@@ -101,16 +101,3 @@ def killed_after_its_signature(folder: Path) -> str:
         process.send_signal(signal.SIGKILL)
         process.communicate()
     return run_id
-
-
-def test_the_readme_estimates_pi_on_the_local_network(network: Network, tmp_path: Path) -> None:
-    page = (Path(__file__).parents[2] / "README.md").read_text()
-    script = tmp_path / "pi.py"
-    script.write_text(page.split("```python\n", 1)[1].split("```", 1)[0])
-    done = subprocess.run(
-        [sys.executable, str(script)], env=network.environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    pi, _, receipt = done.stdout.partition(" ")
-    assert 3.12 < float(pi) < 3.16
-    assert "100 calls in 8 tasks of 1 deals; 0.808 RLC spent" in receipt

@@ -13,6 +13,7 @@ import pytest
 
 import fairgrid
 from fairgrid.errors import ServiceError, UsageError
+from tests.docs.blocks import block
 from tests.e2e.network import Network
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -30,13 +31,8 @@ with fairgrid.LocalNetwork(workers=0, progress=tell) as local:
 """
 
 PLUGIN_TESTS = """
-import fairgrid
 
-def double(x):
-    return 2 * x
-
-def test_calls(fairgrid_executor):
-    assert list(fairgrid_executor.map(double, range(20))) == list(range(0, 40, 2))
+def test_budget(fairgrid_executor):
     assert fairgrid_executor.receipt().budget == 3_000_000_000
 
 def test_same_network(fairgrid_network, request):
@@ -110,7 +106,7 @@ def test_nothing_is_left_after_ctrl_c_in_the_block_or_at_its_start(tmp_path: Pat
 def test_fixtures_of_the_plugin_work_on_a_network_that_runs_and_leave_it_running(
     network: Network, tmp_path: Path
 ) -> None:
-    (tmp_path / "test_mine.py").write_text(PLUGIN_TESTS)
+    (tmp_path / "test_mine.py").write_text(block("testing.md", "# test_mine.py").text + PLUGIN_TESTS)
     (tmp_path / "pytest.ini").write_text("[pytest]\nfairgrid_budget = 3 RLC\nfairgrid_trust = 0.5\n")
     folder = str(network.local.folder.path)
     done = subprocess.run(
@@ -134,5 +130,5 @@ def test_fixtures_of_the_plugin_work_on_a_network_that_runs_and_leave_it_running
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 passed" in done.stdout
+    assert "4 passed" in done.stdout
     assert network.local.ended() == {}

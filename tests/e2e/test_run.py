@@ -38,6 +38,10 @@ def test_script_with_input_and_arguments_comes_back_verified(network: Network) -
     assert sum(line["agreed"] for line in document["contributions"]) == 2
     assert sum(line["net"] for line in document["payments"]) == 0
     assert document["gas"]["total"] > 0
+    why = network.fairgrid("task", "why", document["dealId"], "--json").document
+    assert (why["state"], why["lockedNrlc"], why["taskId"]) == ("done", 0, document["taskIds"][0])
+    logs = network.fairgrid("task", "logs", document["dealId"])
+    assert logs.code == 0 and logs.stdout == "done red\n" and "to stderr\n" in logs.stderr
 
 
 def test_a_webassembly_module_comes_back_verified_and_its_trap_is_agreed(network: Network) -> None:

@@ -90,6 +90,7 @@ class TroubledBackend(HereBackend):
 
     async def open(self) -> None:
         self._ask("open")
+        await super().open()
 
     async def price(self) -> int:
         self._ask("price")

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.blocks import block, blocks_of
+
 REPOSITORY = Path(__file__).parents[2]
 EXAMPLES = [
     text
@@ -28,12 +30,12 @@ SAID = [
 ]
 
 
-def run(text: str, folder: Path) -> str:
+def run(text: str, folder: Path, *arguments: str) -> str:
     """What a script prints that ends well."""
     script = folder / "example.py"
     script.write_text(text)
     done = subprocess.run(
-        [sys.executable, str(script)],
+        [sys.executable, str(script), *arguments],
         cwd=folder,
         env=os.environ | {"FAIRGRID_DIR": str(folder / "state")},
         capture_output=True,
@@ -58,5 +60,30 @@ def test_the_readme_estimates_pi(tmp_path: Path) -> None:
     page = (REPOSITORY / "README.md").read_text()
     (text,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     assert sum(bool(line.strip()) for line in text.splitlines()) == 5
-    printed = run(text.replace("fairgrid.Executor(", 'fairgrid.Executor("here", '), tmp_path)
+    printed = run(
+        text.replace("fairgrid.LocalNetwork() as local, local.executor(", 'fairgrid.Executor("here", '), tmp_path
+    )
     assert 3.1 < float(printed.split()[0]) < 3.2
+
+
+MIGRATION = [one.text for one in blocks_of("migration.md", "") if one.language == "python"]
+
+
+@pytest.mark.timeout(300)
+def test_one_script_says_the_same_wherever_it_runs(tmp_path: Path) -> None:
+    (tmp_path / "anywhere.py").write_text(MIGRATION[0])
+    lines = block("migration.md", "python anywhere.py").commands
+    assert [line.split()[-1] for line in lines] == ["threads", "processes", "here", "local"]
+    for where in ("threads", "processes", "here"):  # and on a network in tests/e2e/test_pages.py
+        assert run(MIGRATION[0], tmp_path, where) == "124 171\n"
+
+
+@pytest.mark.timeout(300)  # Dask alone takes a second of processor time to begin
+@pytest.mark.parametrize("first", [1, 3, 5])
+def test_programs_of_the_migration_page_say_the_same_before_and_after(tmp_path: Path, first: int) -> None:
+    assert len(MIGRATION) == 7
+    before, after = MIGRATION[first : first + 2]
+    assert "fairgrid" not in before and '"local", budget="1 RLC"' in after
+    said = run(before, tmp_path)
+    assert said
+    assert sorted(run(after.replace('"local"', '"here"'), tmp_path).split()) == sorted(said.split())

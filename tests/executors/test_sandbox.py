@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 import fairgrid
-from fairgrid.client.job import Job, run_locally
+from fairgrid.client.job import Job
+from fairgrid.client.prepared_job import run_locally
 from fairgrid.errors import HostFailure, RemoteError
 from fairgrid.executors.executor import Executor
 from fairgrid.executors.here import HereBackend

@@ -227,7 +227,7 @@ def test_a_killed_process_is_resumed_without_paying_twice(stage: Stage) -> None:
     stage.troubled(price_nrlc=5)
     again = stage.resume(run_id)
     future = again.submit(nap, 60)
-    assert future in list(again._dispatcher._futures.values())
+    assert future in list(again._dispatcher._calls._futures.values())
     assert again.receipt().signed == 10
     assert again._dispatcher.abandon("the test is over") == 4
     assert isinstance(future.exception(5), RunInterrupted)

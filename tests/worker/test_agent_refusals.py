@@ -8,13 +8,17 @@ from typing import Any
 
 import pytest
 
+from fairgrid.protocol.app_document import AppDocument
+from fairgrid.protocol.hexes import ZERO32
 from fairgrid.protocol.needs import Needs
 from fairgrid.protocol.pool_messages import Abort, OpeningRequest, RevealNotice, TaskDone, UploadRequest
+from fairgrid.protocol.views import AppInfo
 from fairgrid.protocol.worker_messages import Contributed, LeaseFailed, Ready, Revealed, Seal, Uploaded
 from fairgrid.runtime.interface import Outcome, SandboxJob, Stop
 from fairgrid.worker.owner.policy import WorkerPolicy
 from tests.worker.fake_pool import FakePool
 from tests.worker.world import (
+    ADMIN,
     DEPOSIT,
     OTHER,
     REQUESTER,
@@ -22,6 +26,7 @@ from tests.worker.world import (
     WORKER,
     AgentSetting,
     World,
+    honest,
     running,
 )
 
@@ -100,6 +105,31 @@ async def test_params_and_manifests_that_are_not_of_this_app_are_handed_back(
     assert "asks for runtime" in await _refusal_of(world, pool, setting, lease)
     lease = await world.task(manifest_bytes=b"{}")
     assert "manifest" in await _refusal_of(world, pool, setting, lease)
+
+
+async def test_a_published_app_is_computed_and_a_job_with_another_program_is_not_it(
+    world: World, pool: FakePool, setting: AgentSetting
+) -> None:
+    manifest = await world.manifest()
+    document = AppDocument("tool", manifest.runtime, manifest.script)
+    entry = AppInfo(ADMIN.address, "tool", "WASM", f"/ipfs/{document.cid()}".encode(), document.checksum(), b"")
+    world.app = tool = world.chain.model.registries.apps.create(entry)
+    lease = await world.task(manifest=manifest)
+    assert "does not have" in await _refusal_of(world, pool, setting, lease), "its document is not there yet"
+    await world.storage.add_bytes(document.to_bytes())
+    script = replace(manifest.script, cid=manifest.inputs[0].cid, size=manifest.inputs[0].size)
+    lease = await world.task(manifest=replace(manifest, script=script))
+    assert "program is not that of the app 'tool'" in await _refusal_of(world, pool, setting, lease)
+    world.app = world.chain.model.registries.apps.create(replace(entry, checksum=ZERO32))
+    lease = await world.task(manifest=manifest)
+    assert "not the one whose checksum is on chain" in await _refusal_of(world, pool, setting, lease)
+    world.app = world.chain.model.registries.apps.create(replace(entry, multiaddr=b"/somewhere"))
+    lease = await world.task(manifest=manifest)
+    assert "names no document of its program" in await _refusal_of(world, pool, setting, lease)
+    world.app, setting.function = tool, honest
+    async with running(world, setting):
+        await pool.send(await world.task(manifest=manifest))
+        await pool.expect(Seal)
 
 
 async def test_a_lease_whose_task_is_of_another_deal_is_handed_back(

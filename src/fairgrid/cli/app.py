@@ -13,13 +13,16 @@ from rich.table import Table
 
 from fairgrid.cli.app_build import build
 from fairgrid.cli.app_init import init
+from fairgrid.cli.app_publish import publish_app
 from fairgrid.cli.assets import add_app_commands
 from fairgrid.cli.output import console, emit_json, run_async
 from fairgrid.cli.shared_options import JsonOption
 from fairgrid.client.apps.building import build_program, is_built
 from fairgrid.client.apps.project import AppProject, find_project, read_project
 from fairgrid.client.apps.trial import ResultUnexpected, accept_result, differences, project_inputs
-from fairgrid.client.job import Job, local_files, manifest_of, parse_size, run_locally
+from fairgrid.client.job import Job
+from fairgrid.client.job_options import parse_size
+from fairgrid.client.prepared_job import local_files, manifest_of, run_locally
 from fairgrid.client.results import prepare_out
 from fairgrid.errors import FairgridError, HostFailure, JobError, UsageError
 from fairgrid.protocol.terminal import sanitise_terminal
@@ -38,6 +41,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Make and try
 
 app.command("init")(init)
 app.command("build")(build)
+app.command("publish")(publish_app)
 add_app_commands(app)
 
 ProgramArgument = Annotated[

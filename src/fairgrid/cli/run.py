@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
@@ -19,12 +20,21 @@ from fairgrid.cli.live import live_progress
 from fairgrid.cli.output import console, emit_json, rlc, run_async
 from fairgrid.cli.run_quote import foresee_claim, tell_claim, tell_quote
 from fairgrid.cli.run_report import FinishedTask, report
-from fairgrid.cli.shared_options import DryRunOption, JsonOption, KeyFolderOption, PlaceOption, signer_of
+from fairgrid.cli.shared_options import (
+    DryRunOption,
+    JsonOption,
+    KeyFolderOption,
+    PlaceOption,
+    read_address,
+    signer_of,
+)
+from fairgrid.client.apps.fetching import fetch_app
 from fairgrid.client.burst import RULES_NAME, load_burst_rules
 from fairgrid.client.client import Client, LaneWish, TrustWish
 from fairgrid.client.dependencies import parse_dependency
 from fairgrid.client.follow import Ending
-from fairgrid.client.job import Job, parse_gpus, parse_size, read_items
+from fairgrid.client.job import Job
+from fairgrid.client.job_options import parse_gpus, parse_size, read_items
 from fairgrid.client.journal import DealRecord
 from fairgrid.client.live import watching
 from fairgrid.client.progress import OnProgress
@@ -40,14 +50,21 @@ __all__ = ["app", "connected"]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
+_DEFAULT_MEMORY: Final = 1 << 30
+
 OutOption = Annotated[Path | None, typer.Option("--out", help="Folder for the result. Default: results/<deal>.")]
 
 
 @app.command()
 def run(
     script: Annotated[
-        Path, typer.Argument(help="The program, a Python file for one. It reads $IEXEC_IN and writes $IEXEC_OUT.")
-    ],
+        Path | None,
+        typer.Argument(help="The program, a Python file for one. It reads $IEXEC_IN and writes $IEXEC_OUT."),
+    ] = None,
+    published: Annotated[
+        str | None,
+        typer.Option("--app", metavar="ADDRESS", help="Instead of a program: an app that somebody published."),
+    ] = None,
     inputs: Annotated[
         list[Path] | None, typer.Option("--input", help="A file that the script needs; may be given again.")
     ] = None,
@@ -74,7 +91,9 @@ def run(
         int | None,
         typer.Option("--fuel", min=1, help="Limit of work, in units of fuel. Default: 10^9 a second of its category."),
     ] = None,
-    memory: Annotated[str, typer.Option("--memory", help="Limit of memory, e.g. 512M or 2G.")] = "1G",
+    memory: Annotated[
+        str | None, typer.Option("--memory", help="Limit of memory, e.g. 512M or 2G. Default: 1G, or the app's own.")
+    ] = None,
     output_limit: Annotated[str, typer.Option("--output-limit", help="Limit of all output files, e.g. 64M.")] = "256M",
     gpus: Annotated[
         str | None,
@@ -155,35 +174,59 @@ def run(
     fairgrid run my_script.py --input data.csv --arg 42 --trust 0.99 --out results
 
     fairgrid run my_script.py --each arguments.txt --out results
+
+    fairgrid run --app 0x5FbDB2315678afecb367f032d93F642f64180aa3 --input data.csv
     """
-    runtime_id = runtime or runtime_for_program(script).runtime_id
-    job = Job.from_files(
-        script,
-        with_companions(runtime_id, script, inputs or []),
-        arguments or [],
-        runtime_id=runtime_id,
-        fuel=fuel,
-        memory_bytes=parse_size(memory, "--memory"),
-        output_bytes=parse_size(output_limit, "--output-limit"),
-        checkpoint=checkpoint,
-    )
-    job = job.connecting_to([*([ANYWHERE] if internet else []), *(reach or [])])
-    job = replace(job, canonicaliser=tuple(read_rule(text) for text in canonical or []))
-    job = job.needing(parse_gpus(gpus) if gpus is not None else None)
-    if each is not None or tasks is not None:
-        job = job.as_bag(read_items(each) if each is not None else (), tasks=tasks)
+    if (script is None) is (published is None):
+        raise UsageError("Name either a program or, with --app, the address of a published app.")
+    if published is not None and runtime is not None:
+        raise UsageError("A published app says itself what it runs in: leave --runtime out.")
+    app_address = read_address(published) if published is not None else ""
+
+    def job_of(program: Path, files: Sequence[Path], runtime_id: str, memory_bytes: int) -> Job:
+        job = Job.from_files(
+            program,
+            files,
+            arguments or [],
+            runtime_id=runtime_id,
+            fuel=fuel,
+            memory_bytes=parse_size(memory, "--memory") if memory is not None else memory_bytes,
+            output_bytes=parse_size(output_limit, "--output-limit"),
+            checkpoint=checkpoint,
+        )
+        job = job.connecting_to([*([ANYWHERE] if internet else []), *(reach or [])])
+        job = replace(job, canonicaliser=tuple(read_rule(text) for text in canonical or []), app=app_address)
+        job = job.needing(parse_gpus(gpus) if gpus is not None else None)
+        if each is not None or tasks is not None:
+            job = job.as_bag(read_items(each) if each is not None else (), tasks=tasks)
+        return job
+
+    own: Job | None = None
+    if script is not None:
+        runtime_id = runtime or runtime_for_program(script).runtime_id
+        own = job_of(script, with_companions(runtime_id, script, inputs or []), runtime_id, _DEFAULT_MEMORY)
     wish = TrustWish(trust, workers_at_least)
     screen = console()
     rules = load_burst_rules(burst_rules or find_network(directory).folder / RULES_NAME) if burst else None
 
+    async def job_for(client: Client) -> Job:
+        if own is not None:
+            return own
+        place = find_network(directory).folder / "apps"
+        fetched = await fetch_app(client.chain, client.storage, app_address, place)
+        files = [*fetched.inputs, *(inputs or [])]
+        return job_of(fetched.program, files, fetched.document.runtime, fetched.document.memory_bytes)
+
     async def foresee() -> None:
         async with connected(directory, key_folder) as client:
             needed = [parse_dependency(text, client.journal) for text in after or []]
-            tell_quote(await client.quote(job.after(needed), wish, lane=lane), client, as_json=as_json)
+            job = (await job_for(client)).after(needed)
+            tell_quote(await client.quote(job, wish, lane=lane), client, as_json=as_json)
 
     async def main() -> FinishedTask | FinishedBag | FinishedRun:
         started = time.monotonic()
         async with connected(directory, key_folder) as client:
+            job = await job_for(client)
             with live_progress(screen) as on_progress:
                 if rules is not None:
                     needed = [parse_dependency(text, client.journal) for text in after or []]

@@ -12,13 +12,14 @@ from fairgrid.cli.certificate import make_certificate
 from fairgrid.cli.output import console, emit_json, run_async
 from fairgrid.cli.run import connected
 from fairgrid.cli.shared_options import JsonOption, KeyFolderOption, PlaceOption
+from fairgrid.cli.task_why import show_logs, tell_task_story, tell_why
 from fairgrid.client.live import LiveLines, bar, follow_live
 from fairgrid.client.results import prepare_out
 from fairgrid.errors import VerificationError
 from fairgrid.pool.client import LiveOutput, LiveProgress
 from fairgrid.protocol.archive import extract_archive
 
-__all__ = ["app", "make_certificate"]
+__all__ = ["app", "make_certificate", "show_logs", "tell_task_story", "tell_why"]
 
 _MAX_FILES = 10_000
 

@@ -83,6 +83,7 @@ async def buy_run(
         runtime=job.runtime,
         requester=client.address,
         tasks=job.tasks,
+        app=job.app,
     )
     with one_at_a_time(client.journal.folder) as now:
         spent = spent_on_burst(client.journal.all(), now=now)

@@ -11,9 +11,10 @@ from fairgrid.chain import calls
 from fairgrid.chain.interface import Chain, SignedTransaction
 from fairgrid.chain.network import Network
 from fairgrid.chain.sender import NonceTaken
-from fairgrid.client.job import Job, PreparedJob, prepare_job
+from fairgrid.client.job import Job
 from fairgrid.client.journal import DealRecord, Journal
 from fairgrid.client.orders import request_for
+from fairgrid.client.prepared_job import PreparedJob, prepare_job
 from fairgrid.client.progress import OnProgress, Phase, Progress
 from fairgrid.client.quotes import BATCH_TAG, Quote
 from fairgrid.errors import DealLost, TransactionFailed

@@ -50,29 +50,33 @@ async def open_to(chain: Chain, restriction: str, account: str) -> bool:
 
 
 async def find_app_order(
-    market: MarketClient, chain: Chain, *, runtime: JobRuntime, requester: str, tasks: int = 1
+    market: MarketClient, chain: Chain, *, runtime: JobRuntime, requester: str, tasks: int = 1, app: str = ""
 ) -> AppOrder:
     """The cheapest order of an app that is this runtime: named so, of its type, with this very content.
 
-    It is good for ``tasks`` more uses.
+    With ``app`` the cheapest of that app, whatever its content. It is good for ``tasks`` more uses.
 
     Raises:
         OrderError: nobody offers one.
     """
-    published = await market.app_orders("any", requester="any")
+    published = await market.app_orders(app or "any", requester="any")
     for candidate in sorted(published, key=lambda entry: entry.order.appprice):
         order = candidate.order
         if not _usable(candidate, chain) or order.tag != ZERO32:
             continue
         if not await open_to(chain, order.requesterrestrict, requester):
             continue
-        info = await chain.view_app(order.app)
-        if (info.type, info.name, info.checksum) == (
-            runtime.app_type,
-            runtime.runtime_id,
-            runtime.checksum,
-        ) and await chain.view_consumed(order_hash(order, _domain(chain))) + tasks <= order.volume:
+        if app and order.app != app:
+            continue
+        if not app and not await _is_runtime(chain, order.app, runtime):
+            continue
+        if await chain.view_consumed(order_hash(order, _domain(chain))) + tasks <= order.volume:
             return order
+    if app:
+        raise OrderError(
+            f"Nobody offers {tasks} task(s) of the app {app} to {requester} on this market. Its owner lists it with "
+            f"`fairgrid app publish --volume N`."
+        )
     raise OrderError(
         f"No app on this market is the runtime {runtime.runtime_id} as this version knows it. "
         f"Ask the network's operator to publish one, or choose a runtime that it has."
@@ -126,6 +130,11 @@ async def find_workerpool_order(
     raise OrderError(
         f"The workerpool {workerpool} offers no trust {trust} in category {category}: {hint}. Ask for less."
     )
+
+
+async def _is_runtime(chain: Chain, app: str, runtime: JobRuntime) -> bool:
+    info = await chain.view_app(app)
+    return (info.type, info.name, info.checksum) == (runtime.app_type, runtime.runtime_id, runtime.checksum)
 
 
 def _domain(chain: Chain) -> Domain:

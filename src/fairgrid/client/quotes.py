@@ -131,6 +131,7 @@ class Quoter:
             runtime=job.runtime,
             requester=self._requester,
             tasks=job.tasks,
+            app=job.app,
         )
         workerpool, batch = await self._pool_order(job, app, trust, category, lane)
         offer = offer_of(app, workerpool)

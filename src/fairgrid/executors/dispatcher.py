@@ -1,6 +1,7 @@
-"""The thread behind an executor: gathers calls, signs deals, follows them, resolves futures. All I/O is here.
+"""The thread behind an executor: gathers calls, signs deals, follows them. All I/O is here.
 
-What to do is decided in `packing` and `receipt`; every deal is planned on disk before it is signed.
+What to do is decided in `packing` and `receipt`, futures are resolved by `open_calls`; every deal is planned on disk
+before it is signed.
 """
 
 from __future__ import annotations
@@ -11,11 +12,10 @@ import contextlib
 import os
 import sys
 import threading
-import time
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -26,6 +26,7 @@ from fairgrid.executors.backend import Backend, DealVoid, SignedDeal, TaskEnding
 from fairgrid.executors.calls import Call
 from fairgrid.executors.capture import Captured
 from fairgrid.executors.futures import CallFuture
+from fairgrid.executors.open_calls import Intake, OpenCalls
 from fairgrid.executors.packing import Packing, Task, deals_of, halves, pack
 from fairgrid.executors.progress import OnRunProgress, RunProgress
 from fairgrid.executors.receipt import DealLine, Purse, Receipt
@@ -66,26 +67,17 @@ class Dispatcher:
         self._timing = timing
         self._purse = Purse(record.run_id, budget)
         self._lock = threading.Lock()
-        self._waiting: list[Call] = []
-        self._futures: dict[int, CallFuture[Any]] = {}
+        self._calls = OpenCalls(record.run_id)
         self._again: list[Task] = []
-        self._closing = False
         self._reason = "it was shut down"
         self._wake: asyncio.Event | None = None
         self._hurry: asyncio.Event | None = None
-        self._woken = False
         self._main: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._following: set[asyncio.Task[None]] = set()
-        self._latest: dict[int, str] = {}
         self._plans: list[DealPlan] = []
         self._opened: Future[None] = Future()
-        self._parked: dict[int, tuple[TaskResults, bytes, Call] | None] = {}
-        self._captured: dict[int, Captured | None] = {}
         self._watch = Watch(self.progress)
-        self._begun: float | None = None
-        self._taken = 0
-        self._failed = 0
         self._places: dict[tuple[str, int], None] = {}
         self._thread = threading.Thread(target=self._work, name=f"fairgrid-{record.run_id}", daemon=True)
 
@@ -95,18 +87,7 @@ class Dispatcher:
         Raises:
             FairgridError: the backend cannot be used; the thread has ended.
         """
-        recovered: dict[int, CallFuture[Any]] = {}
-        for plan in plans:
-            for task in plan.tasks:
-                for call in task:
-                    self._latest[call.number] = plan.job.job_name
-                    if call.number not in recovered:
-                        future = recovered[call.number] = CallFuture[Any]()
-                        future.set_running_or_notify_cancel()
-                        self._parked[call.number] = None
-        self._futures |= recovered
-        self._taken = len(recovered)
-        self._begun = time.monotonic() if recovered else None
+        recovered = self._calls.recover(plans)
         self._plans = list(plans)
         self._thread.start()
         try:
@@ -123,27 +104,12 @@ class Dispatcher:
         Raises:
             RuntimeError: the executor was shut down.
         """
-        with self._lock:
-            if self._closing:
-                raise RuntimeError("cannot schedule new futures after shutdown")
-            self._waiting.append(call)
-            self._taken += 1
-            self._begun = self._begun or time.monotonic()
-            self._futures[call.number] = future
-            wake = not self._woken
-            self._woken = True
-        if wake:
+        if self._calls.add(call, future):
             self._call(self._set_wake)
 
     def claim(self, number: int, captured: Captured | None) -> None:
         """Somebody wants the result of a call of an earlier process; ``captured`` knows the classes in it."""
-        with self._lock:
-            parked = self._parked.pop(number, None)
-            if parked is None:
-                self._captured[number] = captured
-                return
-        results, line, call = parked
-        self._resolve(number, *results.ending(line, replace(call, captured=captured)))
+        self._calls.claim(number, captured)
 
     def receipt(self) -> Receipt:
         """What the run cost so far."""
@@ -158,20 +124,19 @@ class Dispatcher:
         """How far the run is."""
         with self._lock:
             receipt = self._purse.receipt()
-            calls, done, failed = self._taken, self._taken - len(self._futures), self._failed
-            elapsed = 0.0 if self._begun is None else time.monotonic() - self._begun
+        counts = self._calls.counts()
         return RunProgress(
             self.run_id,
-            calls,
-            done,
-            failed,
+            counts.taken,
+            counts.done,
+            counts.failed,
             tasks=sum(deal.tasks for deal in receipt.deals),
             tasks_done=sum(deal.completed + deal.refunded for deal in receipt.deals),
             budget=receipt.budget,
             spent=receipt.spent,
             locked=receipt.open,
-            elapsed_s=elapsed,
-            eta_s=elapsed / done * (calls - done) if done else None,
+            elapsed_s=counts.elapsed_s,
+            eta_s=counts.elapsed_s / counts.done * (counts.taken - counts.done) if counts.done else None,
             over=over,
         )
 
@@ -194,11 +159,7 @@ class Dispatcher:
 
     def close(self, *, wait: bool, cancel: bool) -> None:
         """Take no more calls; the thread ends when all are done. ``cancel`` drops what is not signed yet."""
-        with self._lock:
-            self._closing = True
-            dropped = [self._futures[call.number] for call in self._waiting] if cancel else []
-        for future in dropped:
-            future.cancel()
+        self._calls.close(cancel=cancel)
         self._call(self._set_wake)
         self._call(lambda: self._hurry.set() if self._hurry is not None else None)
         while wait and self._thread.is_alive():
@@ -207,9 +168,8 @@ class Dispatcher:
 
     def abandon(self, reason: str, *, within_s: float = _EXIT_S) -> int:
         """Stop waiting for anything; deals go on without. Gives how many calls had no end yet."""
-        with self._lock:
-            self._closing, self._reason = True, reason
-            left = sum(not future.done() for future in self._futures.values())
+        self._reason = reason
+        left = self._calls.abandon()
         self._call(lambda: self._main.cancel() if self._main is not None else None)
         self._thread.join(within_s)
         return left
@@ -244,15 +204,8 @@ class Dispatcher:
 
     def _end(self) -> None:
         """Nobody resolves futures any more."""
-        with self._lock:
-            self._closing = True
-            left = list(self._futures.values())
-            self._futures.clear()
-            self._waiting.clear()
         self._record.close()
-        for future in left:
-            if not future.cancel() and not future.done():
-                future.set_exception(RunInterrupted(self.run_id, self._reason))
+        self._calls.end(self._reason)
         if self._opened.done() and self._opened.exception() is None:
             self._watch.tell(self.progress(over=True))
 
@@ -283,12 +236,11 @@ class Dispatcher:
         """Wait for calls; True when there will be none any more."""
         assert self._wake is not None
         while True:
-            with self._lock:
-                if self._waiting or self._again:
-                    return False
-                if self._closing and not self._following:
-                    return True
-                self._woken = False
+            intake = self._calls.intake()
+            if intake is Intake.WAITING or self._again:
+                return False
+            if intake is Intake.CLOSED and not self._following:
+                return True
             await self._wake.wait()
             self._wake.clear()
 
@@ -305,43 +257,33 @@ class Dispatcher:
         """Gather, pack, plan, sign; following goes on beside it."""
         assert self._hurry is not None
         seen, waited = -1, 0.0
-        while len(self._waiting) != seen and waited < self._timing.longest_window and not self._hurry.is_set():
-            seen = len(self._waiting)
+        while self._calls.waiting != seen and waited < self._timing.longest_window and not self._hurry.is_set():
+            seen = self._calls.waiting
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._hurry.wait(), self._timing.window)
             waited += self._timing.window
-        with self._lock:
-            calls, self._waiting = self._waiting, []
-            again, self._again = self._again, []
+        calls = self._calls.take()
+        again, self._again = self._again, []
         try:
             price = await self._patiently(self._backend.price)
         except FairgridError as unreachable:
-            self._fail([*calls, *(call for task in again for call in task)], unreachable)
+            self._calls.fail([*calls, *(call for task in again for call in task)], unreachable)
             return
-        started = [call for call in calls if self._begins(call)]
+        started = self._calls.begin(calls)
         affordable = self._purse.affordable(price)
         tasks = (*again, *pack(started, self._packing, most_tasks=affordable - len(again)))
         if len(tasks) > affordable:
             receipt = self.receipt()
             too_dear = BudgetExceeded(needed=price * len(tasks), left=receipt.left, budget=receipt.budget)
-            self._fail([call for task in tasks[affordable:] for call in task], too_dear)
+            self._calls.fail([call for task in tasks[affordable:] for call in task], too_dear)
         for some in deals_of(tasks[:affordable]):
             plan = await asyncio.to_thread(self._record.plan, some, self._packing)
             await self._guarded(plan, None)
 
-    def _begins(self, call: Call) -> bool:
-        """From here on a call cannot be cancelled."""
-        with self._lock:
-            begins = self._futures[call.number].set_running_or_notify_cancel()
-            if not begins:
-                del self._futures[call.number]
-            return begins
-
     async def _guarded(self, plan: DealPlan, deal: SignedDeal | None) -> None:
         """Sign, match, and begin to follow; whatever fails is told to the calls."""
         calls = [call for task in plan.tasks for call in task]
-        for call in calls:
-            self._latest.setdefault(call.number, plan.job.job_name)
+        self._calls.plan(plan)
         signed = deal is not None
         try:
             for _ in range(_SIGNATURES):
@@ -364,10 +306,10 @@ class Dispatcher:
                 )
         except FairgridError as error:
             if signed:
-                self._fail(calls, RunInterrupted(self.run_id, str(error)), of=plan)
+                self._calls.fail(calls, RunInterrupted(self.run_id, str(error)), of=plan)
             else:
                 await asyncio.to_thread(self._record.give_up, plan)
-                self._fail(calls, error, of=plan)
+                self._calls.fail(calls, error, of=plan)
             return
         assert deal is not None
         task = asyncio.ensure_future(self._follow(plan, deal))
@@ -394,7 +336,7 @@ class Dispatcher:
         except Exception as error:
             reason = str(error) if isinstance(error, FairgridError) else f"{type(error).__name__}: {error}"
             calls = [call for task in plan.tasks for call in task]
-            self._fail(calls, RunInterrupted(self.run_id, reason), of=plan)
+            self._calls.fail(calls, RunInterrupted(self.run_id, reason), of=plan)
 
     async def _ended(self, plan: DealPlan, ending: TaskEnding) -> None:
         name, task = plan.job.job_name, plan.tasks[ending.index]
@@ -403,10 +345,7 @@ class Dispatcher:
             if not ending.refunded and ending.failure is None:
                 deal_id = self._purse.deal_id(name)
                 self._places[deal_id, ending.index] = None
-                for call in task:
-                    future = self._futures.get(call.number)
-                    if future is not None:
-                        future.settled(partial(self.certificate, deal_id, ending.index))
+                self._calls.settled(task, partial(self.certificate, deal_id, ending.index))
         if ending.refunded:
             error: Exception = ServiceError(
                 "The network did not compute this call before its deadline. Its money is back. Call it again."
@@ -424,14 +363,12 @@ class Dispatcher:
             assert ending.folder is not None
             await self._deliver(plan, task, ending.folder)
             return
-        self._fail(task, error, of=plan)
+        self._calls.fail(task, error, of=plan)
 
     def _parts(self, plan: DealPlan, task: Task) -> tuple[Task, ...]:
-        mine = all(self._latest.get(call.number) == plan.job.job_name for call in task)
-        parts = halves(task) if mine else ()
+        parts = halves(task) if self._calls.owns(plan, task) else ()
         for part in parts:
-            for call in part:
-                self._latest.pop(call.number, None)
+            self._calls.release(part)
         return parts
 
     async def _deliver(self, plan: DealPlan, task: Task, folder: Path) -> None:
@@ -439,42 +376,10 @@ class Dispatcher:
         try:
             lines = await asyncio.to_thread(results.read, len(task))
         except JobError as unreadable:
-            self._fail(task, unreadable, of=plan)
+            self._calls.fail(task, unreadable, of=plan)
             return
-        with self._lock:
-            parked = {call.number for call in task} & self._parked.keys()
-            for call, line in zip(task, lines, strict=True):
-                if call.number in parked:
-                    self._parked[call.number] = (results, line, call)
-            rest = [
-                (line, replace(call, captured=self._captured[call.number]) if call.number in self._captured else call)
-                for call, line in zip(task, lines, strict=True)
-                if call.number not in parked
-            ]
-        endings = await asyncio.to_thread(lambda: [results.ending(line, call) for line, call in rest])
-        for (_, call), (value, error) in zip(rest, endings, strict=True):
-            self._resolve(call.number, value, error)
-
-    def _resolve(self, number: int, value: Any, error: BaseException | None) -> None:
-        with self._lock:
-            future = self._futures.pop(number, None)
-        if future is None:
-            return
-        if error is not None:
-            self._failed += 1
-            future.set_exception(error)
-        else:
-            future.set_result(value)
-
-    def _fail(self, calls: Sequence[Call], error: BaseException, *, of: DealPlan | None = None) -> None:
-        """Give calls an exception; of those of a plan, only to the ones that no later plan has."""
-        for call in calls:
-            if of is None or self._latest.get(call.number) == of.job.job_name:
-                with self._lock:
-                    future = self._futures.pop(call.number, None)
-                if future is not None and (future.running() or future.set_running_or_notify_cancel()):
-                    self._failed += 1
-                    future.set_exception(error)
+        rest = self._calls.park(task, results, lines)
+        self._calls.resolve(rest, await asyncio.to_thread(lambda: [results.ending(line, call) for line, call in rest]))
 
     async def _patiently(self, ask: Callable[[], Awaitable[_T]]) -> _T:
         waited = 0.0

@@ -10,7 +10,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
 
-from fairgrid.client.job import Job, JobRuntime, run_locally
+from fairgrid.client.job import Job, JobRuntime
+from fairgrid.client.prepared_job import run_locally
 from fairgrid.errors import BudgetExceeded, UsageError
 from fairgrid.executors.backend import DealJob, SignedDeal, TaskEnding, Terms
 from fairgrid.executors.runtimes import NATIVE_RUNTIME
@@ -61,11 +62,13 @@ class HereBackend:
         self._sandbox = sandbox
         self._price = price_nrlc
         self._most_at_once = slots or os.cpu_count() or 1
-        self._slots = asyncio.Semaphore(self._most_at_once)
+        self._slots: asyncio.Semaphore | None = None
         self._jobs: dict[str, DealJob] = {}
 
     async def open(self) -> None:
         """Install the interpreter if need be; that takes a minute once."""
+        # Made in the loop that waits for it: a backend may be opened again by another executor, in another loop.
+        self._slots = asyncio.Semaphore(self._most_at_once)
         if self._sandbox is None and self._runtime_id == NATIVE_RUNTIME:
             self._sandbox = native_provider(runtime_info(NATIVE_RUNTIME)).sandbox()
         elif self._sandbox is None:
@@ -135,7 +138,7 @@ class HereBackend:
             await asyncio.gather(*running, return_exceptions=True)
 
     async def _run(self, job: Job, index: int, out: Path) -> TaskEnding:
-        assert self._sandbox is not None
+        assert self._sandbox is not None and self._slots is not None
         folder = out / str(index)
         async with self._slots:
             await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)

@@ -18,7 +18,17 @@ from fairgrid.localnet.paths import key_folder
 from fairgrid.wallet.keys import KeySigner, dev_signer
 from fairgrid.wallet.keystore import open_or_create_key
 
-__all__ = ["APP_OWNER", "DEPLOYER", "POOL_OWNER", "REQUESTER", "Purse", "fund_accounts", "open_accounts"]
+__all__ = [
+    "APP_OWNER",
+    "DEPLOYER",
+    "POOL_OWNER",
+    "REQUESTER",
+    "WORKER_PURSE",
+    "Purse",
+    "fund_accounts",
+    "fund_address",
+    "open_accounts",
+]
 
 DEPLOYER = "deployer"
 APP_OWNER = "app-owner"
@@ -86,6 +96,24 @@ async def fund_accounts(chain: JsonRpcChain, accounts: Mapping[str, KeySigner]) 
     ]
     payments += [calls.deposit_for(chain.hub, amount, address) for address, amount in deposits]
     await asyncio.gather(*(chain.transact(payment, deployer) for payment in payments))
+
+
+async def fund_address(chain: JsonRpcChain, address: str, purse: Purse) -> None:
+    """Add coins for gas, and what the purse says, to an account that is none of the network's own.
+
+    Raises:
+        UsageError: this is not the local chain.
+        ServiceUnavailable: the chain does not answer.
+    """
+    if chain.chain_id != LOCAL_CHAIN_ID:
+        raise UsageError(f"Accounts are filled on chain {LOCAL_CHAIN_ID} only, not on chain {chain.chain_id}.")
+    deployer = dev_signer(0)
+    await chain.rpc.batch([("anvil_setBalance", [address, hex(_GAS_MONEY_WEI)])])
+    if purse.wallet:
+        await chain.transact(calls.transfer(chain.rlc, address, purse.wallet), deployer)
+    if purse.escrow:
+        await chain.transact(calls.approve(chain.rlc, chain.hub, purse.escrow), deployer)
+        await chain.transact(calls.deposit_for(chain.hub, purse.escrow, address), deployer)
 
 
 async def fund_gas(chain: JsonRpcChain, accounts: Mapping[str, KeySigner]) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 from fairgrid.chain.interface import Chain
 from fairgrid.client.client import Client, TrustWish
 from fairgrid.client.follow import Ending
-from fairgrid.client.job import Job, run_locally
+from fairgrid.client.job import Job
 from fairgrid.client.journal import DealRecord
+from fairgrid.client.prepared_job import run_locally
 from fairgrid.client.progress import OnProgress, Phase, Progress
 from fairgrid.client.results import CollectedResult
 from fairgrid.client.settlement import Settlement

@@ -118,8 +118,8 @@ def parse_document(data: bytes, app: AppInfo | None = None) -> AppDocument:
     if fault is not None:
         raise ManifestError(f"The app's name {document.name!r} cannot be used: {fault}.")
     names = [reference.name for reference in document.inputs]
-    if names != sorted(set(names)):
-        raise ManifestError("The app's inputs are not in order, or two have one name.")
+    if names != sorted(set(names)) or any("/" in name for name in (document.program.name, *names)):
+        raise ManifestError("The app's files are not in order, two have one name, or one lies in a folder.")
     if app is not None and document.name != app.name:
         raise ManifestError(f"The app is {app.name!r} on chain and {document.name!r} in its document.")
     return document

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
+from fairgrid.chain.client import JsonRpcChain
 from fairgrid.chain.network import Network, load_network
 from fairgrid.client.client import Client
 from fairgrid.errors import ServiceError, UsageError
@@ -19,9 +20,11 @@ from fairgrid.executors.asynchronous import AsyncExecutor
 from fairgrid.executors.executor import Executor
 from fairgrid.executors.places import Trust
 from fairgrid.localnet import network as engine
+from fairgrid.localnet.accounts import WORKER_PURSE, Purse, fund_address
 from fairgrid.localnet.network import LocalNetworkOptions, WorkerSpec, honest_workers
-from fairgrid.localnet.paths import requester_folder
+from fairgrid.localnet.paths import default_directory, requester_folder
 from fairgrid.localnet.status import network_status
+from fairgrid.protocol.hexes import is_address
 from fairgrid.testing.loop_thread import LoopThread
 from fairgrid.wallet.keystore import open_or_create_key
 
@@ -68,14 +71,16 @@ class LocalNetwork:
         self._loop: LoopThread | None = None
 
     @classmethod
-    def running(cls, directory: Path | str) -> LocalNetwork:
+    def running(cls, directory: Path | str | None = None) -> LocalNetwork:
         """A network that runs already, started by `fairgrid up` or by somebody's block; leaving changes nothing.
+
+        None: the one that `fairgrid up` starts without ``--dir``.
 
         Raises, on entering:
             UsageError: there is no network in that folder.
             ServiceError: it does not run wholly.
         """
-        self = cls(directory)
+        self = cls(default_directory() if directory is None else directory)
         self._foreign = True
         return self
 
@@ -163,6 +168,18 @@ class LocalNetwork:
             raise UsageError("This network was started elsewhere, and is restarted there: `fairgrid up`.")
         network = self._entered
         self._loop_of_ours.wait(network.restart(name))
+
+    def fund(self, address: str, purse: Purse = WORKER_PURSE) -> None:
+        """Give an account coins for gas, and RLC in its wallet and in escrow: 100 RLC in escrow, as workers have.
+
+        Raises:
+            UsageError: ``address`` is none.
+            ServiceUnavailable: the chain does not answer.
+        """
+        if not is_address(address):
+            raise UsageError(f"{address!r} is no address. `fairgrid worker init` and `fairgrid status` show some.")
+        network = self.network
+        self._loop_of_ours.wait(_fund(network, address, purse))
 
     # --- the block ----------------------------------------------------------------------------------------------
 
@@ -260,3 +277,8 @@ class LocalNetwork:
         if trust is not None:
             return trust
         return "0.75" if len(self._workers) >= 2 else "0.5"
+
+
+async def _fund(network: Network, address: str, purse: Purse) -> None:
+    async with await JsonRpcChain.connect(network) as chain:
+        await fund_address(chain, address, purse)

@@ -10,7 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from fairgrid.cli.app import app
-from fairgrid.client.job import Job, local_files, manifest_of
+from fairgrid.client.job import Job
+from fairgrid.client.prepared_job import local_files, manifest_of
 from fairgrid.errors import HostFailure
 from fairgrid.runtime.determinism import check as checking
 from fairgrid.runtime.determinism.check import CheckReport, check_determinism

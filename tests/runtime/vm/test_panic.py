@@ -1,4 +1,4 @@
-"""Which ends of a machine are the host's, told from its console: real words of a real kernel, cut short."""
+"""Which ends of a machine are the host's, told from its console: words of a real kernel, cut short, or in its form."""
 
 from __future__ import annotations
 

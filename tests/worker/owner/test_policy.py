@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from fairgrid.protocol.app_document import AppDocument
 from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS, checksum
 from fairgrid.protocol.ids import task_id
+from fairgrid.protocol.manifest import FileRef
 from fairgrid.protocol.runs import run_id
 from fairgrid.protocol.views import AppInfo, Deal, Resource, TaskStatus
 from fairgrid.worker.owner.policy import (
@@ -155,6 +157,20 @@ def test_an_app_that_is_not_exactly_the_installed_interpreter_is_refused(
 ) -> None:
     refusal = refusal_of_app(policy, app, INSTALLED)
     assert refusal is not None and reason in refusal
+
+
+def test_a_published_app_is_run_in_the_runtime_of_its_document() -> None:
+    app = replace(APP_VIEW, name="tool", multiaddr=b"/ipfs/other", checksum=ZERO32)
+    document = AppDocument("tool", RUNTIME, FileRef("tool.py", CID, 1))
+    assert refusal_of_app(WorkerPolicy(), app, INSTALLED, document) is None
+    assert refusal_of_app(WorkerPolicy(runtimes=(RUNTIME,)), app, INSTALLED, document) is None
+    for policy, changed, wanted, reason in (
+        (WorkerPolicy(), app, replace(document, runtime="none/1"), "'none/1' is not installed"),
+        (WorkerPolicy(runtimes=("other",)), app, document, "does not list runtime"),
+        (WorkerPolicy(levels=()), replace(app, type="OCI"), document, "has type 'WASM'"),
+        (WorkerPolicy(), replace(app, mrenclave=b"x"), document, "enclave"),
+    ):
+        assert reason in str(refusal_of_app(policy, changed, INSTALLED, wanted))
 
 
 def test_an_unlisted_pool_and_a_price_below_the_least_are_refused() -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from fairgrid.client.job import parse_size
+from fairgrid.client.job_options import parse_size
 from fairgrid.errors import UsageError
 from fairgrid.protocol.amounts import parse_rlc
 from fairgrid.protocol.app_document import name_fault

@@ -11,7 +11,7 @@ from typing import Final
 
 from fairgrid.errors import UsageError
 
-__all__ = ["APP_TEMPLATES", "Template", "make_project", "shipped"]
+__all__ = ["APP_TEMPLATES", "CONSUMER_TEMPLATES", "Template", "make_project", "shipped"]
 
 _NAME: Final = "{{name}}"
 
@@ -25,6 +25,8 @@ class Template:
     """Below ``templates``; what comes later covers what came before."""
     examples: tuple[tuple[str, str], ...] = ()
     """Files of ``examples`` that are copied, and their paths in the project."""
+    needs: str = ""
+    """What must be installed for it, for people."""
 
 
 APP_TEMPLATES: Final[Mapping[str, Template]] = MappingProxyType(
@@ -44,6 +46,23 @@ APP_TEMPLATES: Final[Mapping[str, Template]] = MappingProxyType(
             "an OCI image, for workers that allow the level container",
             ("app/shared", "app/oci"),
             (("word_count/word_count.c", "word_count.c"),),
+        ),
+    }
+)
+
+
+CONSUMER_TEMPLATES: Final[Mapping[str, Template]] = MappingProxyType(
+    {
+        "vyper": Template(
+            "a contract in Vyper that orders a computation and keeps the verified answer",
+            ("consumer/shared", "consumer/vyper"),
+            needs="Vyper, web3 and pytest: pip install vyper==0.4.3 web3 pytest",
+        ),
+        "solidity": Template(
+            "a contract in Solidity that orders a computation and keeps the verified answer",
+            ("consumer/shared", "consumer/solidity"),
+            needs="web3 and pytest (pip install web3 pytest), and a compiler: solc 0.8.30 on PATH, or Node.js and "
+            "`npm install solc@0.8.30`",
         ),
     }
 )

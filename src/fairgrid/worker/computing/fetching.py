@@ -8,12 +8,14 @@ from collections.abc import Callable
 from fairgrid.chain.interface import Chain
 from fairgrid.errors import HostFailure, ManifestError
 from fairgrid.protocol.abilities import level_fault
+from fairgrid.protocol.app_document import program_fault
 from fairgrid.protocol.manifest import MAX_MANIFEST_BYTES, parse_manifest
 from fairgrid.protocol.views import Deal
 from fairgrid.worker.computing.dependencies import fetch_dependencies
 from fairgrid.worker.computing.folders import TaskFolder
 from fairgrid.worker.computing.gpus import Gpus
 from fairgrid.worker.computing.inputs import ContentSource, InputCache
+from fairgrid.worker.computing.published import PublishedApps
 from fairgrid.worker.computing.run_work import RunWork
 from fairgrid.worker.computing.running import manifest_cid_of
 from fairgrid.worker.core.held import HeldTask
@@ -33,6 +35,7 @@ class TaskFetcher:
         storage: ContentSource,
         cache: InputCache,
         apps: KnownApps,
+        published: PublishedApps,
         runs: RunWork,
         policy: Callable[[], WorkerPolicy],
         slots: int,
@@ -42,6 +45,7 @@ class TaskFetcher:
         self._storage = storage
         self._cache = cache
         self._apps = apps
+        self._published = published
         self._runs = runs
         self._policy = policy
         self._slots = slots
@@ -60,8 +64,12 @@ class TaskFetcher:
         data = await self._manifest_of(deal)
         manifest = await asyncio.to_thread(parse_manifest, data)
         app = await self._apps.at(deal.app.pointer)
-        if manifest.runtime != app.name:
+        document = await self._published.document_of(app)
+        if document is None and manifest.runtime != app.name:
             raise ManifestError(f"The manifest asks for runtime {manifest.runtime!r}, its app is {app.name!r}.")
+        fault = None if document is None else await asyncio.to_thread(program_fault, document, manifest)
+        if fault is not None:
+            raise ManifestError(fault)
         policy = self._policy()
         refusal = level_fault(manifest.runtime, manifest.needs.level)
         refusal = refusal or refusal_of_memory(policy, manifest.resources.memory_bytes, policy.slots or self._slots)

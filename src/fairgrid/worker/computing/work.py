@@ -14,7 +14,7 @@ from typing import Protocol
 import structlog
 
 from fairgrid.chain.interface import Chain
-from fairgrid.errors import HostFailure, VerificationError
+from fairgrid.errors import HostFailure, ManifestError, VerificationError
 from fairgrid.protocol.archive import write_archive
 from fairgrid.protocol.digest import tree_digest_of_folder
 from fairgrid.protocol.hexes import from_hex, keccak, to_hex, to_hex32
@@ -40,6 +40,7 @@ from fairgrid.worker.computing.gpus import Gpus, NoGpus
 from fairgrid.worker.computing.inputs import ContentSource, InputCache
 from fairgrid.worker.computing.live import LiveJobs
 from fairgrid.worker.computing.misbehave import Misbehaviour, flip_byte, flip_last_byte
+from fairgrid.worker.computing.published import PublishedApps
 from fairgrid.worker.computing.run_work import RunWork
 from fairgrid.worker.computing.running import LocalRunner, LocalRuntime
 from fairgrid.worker.connection.cache_report import MIN_REPORTED_BYTES
@@ -116,11 +117,13 @@ class LocalWork:
             slots=slots,
             misbehaviour=misbehaviour,
         )
+        self._published = PublishedApps(self._cache)
         self._fetcher = TaskFetcher(
             chain=chain,
             storage=storage,
             cache=self._cache,
             apps=self._apps,
+            published=self._published,
             runs=self._runs,
             policy=policy,
             slots=slots,
@@ -131,7 +134,11 @@ class LocalWork:
         """Why the deal's app is not run here; None when it is. Reads the app from the chain."""
         app = await self._apps.at(deal.app.pointer)
         installed = {name: (found.app_type, found.cid, found.sha256) for name, found in self._runtimes.items()}
-        refusal = refusal_of_app(self._policy(), app, installed)
+        try:
+            document = await self._published.document_of(app)
+        except ManifestError as error:
+            return str(error)
+        refusal = refusal_of_app(self._policy(), app, installed, document)
         if refusal is None and manifest_cid_of_params(deal.params) is None:
             return "The deal's params do not name a manifest: they are not those of a job of this app."
         return refusal

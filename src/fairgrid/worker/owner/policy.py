@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from fairgrid.protocol.app_document import AppDocument
 from fairgrid.protocol.app_types import LEVEL_OF_TYPE, Level, is_manifest_type
 from fairgrid.protocol.hexes import ZERO_ADDRESS
 from fairgrid.protocol.network import ANYWHERE, uncovered
@@ -249,25 +250,31 @@ def refusal_of_network(policy: WorkerPolicy, network: Sequence[str]) -> str | No
     return None
 
 
-def refusal_of_app(policy: WorkerPolicy, app: AppInfo, installed: Mapping[str, tuple[str, str, str]]) -> str | None:
+def refusal_of_app(
+    policy: WorkerPolicy,
+    app: AppInfo,
+    installed: Mapping[str, tuple[str, str, str]],
+    document: AppDocument | None = None,
+) -> str | None:
     """Why this worker does not run an app; None when it does.
 
     ``installed`` maps the ids of the runtimes that work here to type, CID and SHA-256 (0x-hex) of their generic apps:
-    the app must be exactly that one (decision 44).
+    the app must be exactly that one (decision 44), or be published with a ``document`` that asks for its runtime.
     """
     if not is_manifest_type(app.type):
         return f"The app's type is {app.type!r}; this worker runs apps of {', '.join(LEVEL_OF_TYPE)} only."
     if policy.levels and LEVEL_OF_TYPE[app.type] not in policy.levels:
         return f"The owner's policy does not list isolation level {LEVEL_OF_TYPE[app.type].value!r}."
-    if app.name not in installed:
-        return f"Runtime {app.name!r} is not installed here; installed: {', '.join(sorted(installed)) or 'none'}."
-    if policy.runtimes and app.name not in policy.runtimes:
-        return f"The owner's policy does not list runtime {app.name!r}."
-    app_type, cid, sha256 = installed[app.name]
+    runtime = app.name if document is None else document.runtime
+    if runtime not in installed:
+        return f"Runtime {runtime!r} is not installed here; installed: {', '.join(sorted(installed)) or 'none'}."
+    if policy.runtimes and runtime not in policy.runtimes:
+        return f"The owner's policy does not list runtime {runtime!r}."
+    app_type, cid, sha256 = installed[runtime]
     if app.type != app_type:
-        return f"The app's type is {app.type!r}; the runtime {app.name!r} has type {app_type!r}."
-    if app.multiaddr != f"/ipfs/{cid}".encode() or app.checksum != sha256:
-        return f"The app names another content than the runtime {app.name!r} has here."
+        return f"The app's type is {app.type!r}; the runtime {runtime!r} has type {app_type!r}."
+    if document is None and (app.multiaddr != f"/ipfs/{cid}".encode() or app.checksum != sha256):
+        return f"The app names another content than the runtime {runtime!r} has here."
     if app.mrenclave:
         return "The app is made for an enclave, which this worker does not have."
     return None

@@ -1,0 +1,73 @@
+"""`fairgrid app publish` and `fairgrid run --app`: what is refused before a network is asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from fairgrid.cli.app import app
+from fairgrid.cli.app_publish import _agree
+from fairgrid.cli.output import console
+from fairgrid.cli.run import app as runs
+from fairgrid.errors import UsageError
+
+
+class Terminal:
+    """Standard input on which somebody sits."""
+
+    def __init__(self, answer: str, *, is_there: bool = True) -> None:
+        self._answer = answer
+        self._is_there = is_there
+
+    def isatty(self) -> bool:
+        return self._is_there
+
+    def readline(self) -> str:
+        return self._answer
+
+
+@pytest.mark.parametrize("answer", ["y\n", "Yes\n"])
+def test_who_agrees_signs(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+    monkeypatch.setattr("sys.stdin", Terminal(answer))
+    _agree(console(quiet=True), yes=False)
+
+
+@pytest.mark.parametrize("answer", ["", "\n", "n\n", "maybe\n"])
+def test_who_does_not_agree_signs_nothing(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+    monkeypatch.setattr("sys.stdin", Terminal(answer))
+    with pytest.raises(UsageError, match="Nothing was signed"):
+        _agree(console(quiet=True), yes=False)
+
+
+def test_where_nobody_can_be_asked_nothing_is_signed_without_yes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", Terminal("y\n", is_there=False))
+    with pytest.raises(UsageError, match="Add --yes"):
+        _agree(console(quiet=True), yes=False)
+    _agree(console(quiet=True), yes=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [(["--price", "5"], "with its unit"), (["--price", "-1 RLC"], "is not an amount")],
+)
+def test_price_without_a_unit_is_refused(tmp_path: Path, options: list[str], said: str) -> None:
+    (tmp_path / "app.toml").write_text('name = "tool"\nprogram = "tool.py"\n')
+    (tmp_path / "tool.py").write_text("print(1)")
+    result = CliRunner().invoke(app, ["publish", str(tmp_path), "--yes", *options])
+    assert result.exit_code != 0 and said in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "Name either a program or"),
+        (["job.py", "--app", "0x" + "11" * 20], "Name either a program or"),
+        (["--app", "nonsense"], "is no address"),
+        (["--app", "0x" + "11" * 20, "--runtime", "oci/linux-x86_64"], "leave --runtime out"),
+    ],
+)
+def test_run_takes_a_program_or_a_published_app(arguments: list[str], said: str) -> None:
+    result = CliRunner().invoke(runs, ["run", *arguments])
+    assert result.exit_code != 0 and said in str(result.exception)
