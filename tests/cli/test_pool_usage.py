@@ -12,6 +12,7 @@ from fairgrid.cli.csv_text import csv_text
 from fairgrid.cli.main import main
 from fairgrid.pool.core.accounts import Account, Correction
 from fairgrid.pool.records.account_store import AccountKeeper, write_corrections
+from fairgrid.pool.records.bulk import written_at_once
 from fairgrid.pool.records.store import PoolStore
 
 ALICE, BOB = "0x" + "a1" * 20, "0x" + "b0" * 20
@@ -21,9 +22,10 @@ ALICE, BOB = "0x" + "a1" * 20, "0x" + "b0" * 20
 def folder(tmp_path: Path) -> Path:
     """A pool's folder with two days of accounts."""
     store = PoolStore.open(tmp_path / "pool.db")
+    keeper = AccountKeeper()
     with store.engine.begin() as connection:
-        AccountKeeper().write(connection, "2026-01-01", [Account("requester", ALICE, tasks=2, completed=1, nrlc=10)])
-        AccountKeeper().write(
+        keeper.prepare(connection, "2026-01-01", [Account("requester", ALICE, tasks=2, completed=1, nrlc=10)])
+        keeper.prepare(
             connection,
             "2026-01-02",
             [
@@ -32,6 +34,8 @@ def folder(tmp_path: Path) -> Path:
                 Account("worker", BOB, tasks=9, completed=9, nrlc=9),
             ],
         )
+        with written_at_once(connection) as batch:
+            keeper.write(batch)
     store.close()
     return tmp_path
 
