@@ -18,6 +18,7 @@ from fairgrid.protocol.cid import CidBuilder, normal_cid
 from fairgrid.seams.clock import Clock, SystemClock
 from fairgrid.seams.closing import Closing
 from fairgrid.seams.http import Interrupted, open_http, parse_json, retried, start_of
+from fairgrid.seams.opening import open_in_thread
 from fairgrid.storage.download import Download, FileSink, Leaves, Limiter, MemorySink, Sink, refusal, words_of
 
 __all__ = ["StorageClient"]
@@ -95,7 +96,7 @@ class StorageClient(Closing):
             ServiceUnavailable, ServiceRefused, VerificationError: as `add_bytes`.
         """
         try:
-            file = await asyncio.to_thread(path.open, "rb")
+            file = await open_in_thread(lambda: path.open("rb"), lambda file: file.close())
         except OSError as error:
             raise UsageError(
                 f"The file {path} cannot be read ({error.strerror}). Check its name and rights."
@@ -123,7 +124,7 @@ class StorageClient(Closing):
         """
         partial = dest.with_name(f".{dest.name[:100]}.{secrets.token_hex(8)}.partial")
         try:
-            file = await asyncio.to_thread(partial.open, "wb")
+            file = await open_in_thread(lambda: partial.open("wb"), lambda file: file.close())
         except OSError as error:
             raise UsageError(f"Cannot write to {dest.parent} ({error.strerror}). Choose another folder.") from error
         try:

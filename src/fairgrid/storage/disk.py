@@ -21,6 +21,7 @@ from typing import BinaryIO
 
 from fairgrid.errors import UsageError
 from fairgrid.protocol.cid import CHUNK_BYTES, CidBuilder, cid_of_leaves
+from fairgrid.seams.opening import open_in_thread
 from fairgrid.storage.store import (
     BlobDamaged,
     BlobMissing,
@@ -107,7 +108,7 @@ class DiskStore:
             pass
 
     async def read(self, cid: str, *, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
-        opened = await asyncio.to_thread(self._open_blob, cid)
+        opened = await open_in_thread(lambda: self._open_blob(cid), lambda blob: blob.file.close())
         try:
             stop = opened.size if length is None else min(opened.size, start + length)
             position = start
@@ -119,7 +120,7 @@ class DiskStore:
             opened.file.close()
 
     async def leaves(self, cid: str) -> tuple[int, tuple[bytes, ...]]:
-        opened = await asyncio.to_thread(self._open_blob, cid)
+        opened = await open_in_thread(lambda: self._open_blob(cid), lambda blob: blob.file.close())
         await asyncio.to_thread(opened.file.close)
         return opened.size, opened.leaves
 

@@ -19,6 +19,7 @@ import structlog
 from fairgrid.errors import FairgridError, HostFailure, ServiceRefused, ServiceUnavailable, VerificationError
 from fairgrid.protocol.cid import normal_cid
 from fairgrid.seams.addresses import AddressRefused
+from fairgrid.seams.opening import open_in_thread
 from fairgrid.storage.client import StorageClient
 from fairgrid.storage.download import Download, FileSink, Leaves, Limiter, MemorySink, Sink, Tempo, WrongBytes
 from fairgrid.storage.store import BlobTooLarge
@@ -103,7 +104,7 @@ class MirroredStorage:
         partial = self._folder / cid
         try:
             await asyncio.to_thread(self._folder.mkdir, parents=True, exist_ok=True)
-            file = await asyncio.to_thread(_open_partial, partial)
+            file = await open_in_thread(lambda: _open_partial(partial), lambda file: file.close())
             try:
                 await self._fill(cid, FileSink(file), max_bytes, partial)
                 await asyncio.to_thread(_to_disk, file)
