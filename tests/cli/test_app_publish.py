@@ -62,12 +62,12 @@ def test_price_without_a_unit_is_refused(tmp_path: Path, options: list[str], sai
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "Name either a program or"),
-        (["job.py", "--app", "0x" + "11" * 20], "Name either a program or"),
+        ([], "Name a program, such as"),
+        (["job.py", "--app", "0x" + "11" * 20], "Name a program, such as"),
         (["--app", "nonsense"], "is no address"),
         (["--app", "0x" + "11" * 20, "--runtime", "oci/linux-x86_64"], "leave --runtime out"),
     ],
 )
 def test_run_takes_a_program_or_a_published_app(arguments: list[str], said: str) -> None:
-    result = CliRunner().invoke(runs, ["run", *arguments])
+    result = CliRunner().invoke(runs, arguments)
     assert result.exit_code != 0 and said in str(result.exception)

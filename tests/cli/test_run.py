@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 from rich.console import Console
 
-from fairgrid.cli.run import _finish
+from fairgrid.cli.finishing import finish
 from fairgrid.cli.run_report import show_job_error
 from fairgrid.client.client import Client
 from fairgrid.client.journal import DealRecord
@@ -57,10 +57,10 @@ class Requester:
 
 
 async def told(requester: Requester, error: type[BaseException]) -> str:
-    """What is printed when `_finish` ends with ``error``, or is cancelled while it waits."""
+    """What is printed when `finish` ends with ``error``, or is cancelled while it waits."""
     screen = Console(file=io.StringIO(), width=1_000)
     client = cast(Client, requester)
-    task = asyncio.create_task(_finish(client, RECORD, Path("out"), ignore_progress, time.monotonic(), screen))
+    task = asyncio.create_task(finish(client, RECORD, Path("out"), ignore_progress, time.monotonic(), screen))
     waits = asyncio.create_task(requester.waits.wait())
     await asyncio.wait((task, waits), return_when=asyncio.FIRST_COMPLETED)
     waits.cancel()

@@ -136,7 +136,7 @@ def test_make_targets_that_are_named_exist(page: Path) -> None:
     "line",
     [
         "fairgrid nothing",
-        "fairgrid run",
+        "fairgrid claim",
         "fairgrid run a.py --no-such-option",
         "fairgrid worker",
         "fairgrid worker drain now",

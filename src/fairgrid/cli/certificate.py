@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from fairgrid.cli.bags import task_app
+from fairgrid.cli.connecting import client_of
 from fairgrid.cli.output import console, emit_json, run_async
-from fairgrid.cli.run import connected
 from fairgrid.cli.shared_options import JsonOption, KeyFolderOption, PlaceOption
 from fairgrid.errors import UsageError
 from fairgrid.protocol.certificate import Certificate
@@ -41,7 +41,7 @@ def make_certificate(
     screen = console()
 
     async def main() -> Certificate:
-        async with connected(directory, key_folder) as client:
+        async with client_of(directory, key_folder) as client:
             deal_id = hex32(deal) if is_hex32(deal) and await client.chain.view_deal(hex32(deal)) else ""
             deal_id = deal_id or client.journal.find(deal).deal_id
             number = index

@@ -1,58 +1,50 @@
-"""`fairgrid run`, `result` and `claim`: a script goes out, a verified result comes back, or the money does."""
+"""`fairgrid run`: a program goes out, a verified result comes back."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from rich.console import Console
 
 from fairgrid.chain.network_names import find_network
-from fairgrid.cli.bags import FinishedBag, finish_bag
+from fairgrid.cli.bags import FinishedBag
 from fairgrid.cli.burst import FinishedRun, run_split
+from fairgrid.cli.connecting import client_of
+from fairgrid.cli.finishing import finish
 from fairgrid.cli.live import live_progress
-from fairgrid.cli.output import console, emit_json, rlc, run_async
-from fairgrid.cli.run_quote import foresee_claim, tell_claim, tell_quote
+from fairgrid.cli.output import console, run_async
+from fairgrid.cli.run_quote import tell_quote
 from fairgrid.cli.run_report import FinishedTask, report
 from fairgrid.cli.shared_options import (
     DryRunOption,
     JsonOption,
     KeyFolderOption,
+    OutOption,
     PlaceOption,
     read_address,
-    signer_of,
 )
 from fairgrid.client.apps.fetching import fetch_app
 from fairgrid.client.burst import RULES_NAME, load_burst_rules
 from fairgrid.client.client import Client, LaneWish, TrustWish
 from fairgrid.client.dependencies import parse_dependency
-from fairgrid.client.follow import Ending
 from fairgrid.client.job import Job
 from fairgrid.client.job_options import parse_gpus, parse_size, read_items
-from fairgrid.client.journal import DealRecord
-from fairgrid.client.live import watching
-from fairgrid.client.progress import OnProgress
 from fairgrid.client.results import prepare_out
-from fairgrid.errors import ServiceError, TransactionFailed, UsageError
+from fairgrid.errors import UsageError
 from fairgrid.protocol.canonical import read_rule
 from fairgrid.protocol.network import ANYWHERE
 from fairgrid.runtime.catalogue import runtime_for_program
 from fairgrid.runtime.companions import with_companions
-from fairgrid.seams.tracing import start_tracing
 
-__all__ = ["app", "connected"]
+__all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, add_completion=False)
+app = typer.Typer(add_completion=False)
 
 _DEFAULT_MEMORY: Final = 1 << 30
-
-OutOption = Annotated[Path | None, typer.Option("--out", help="Folder for the result. Default: results/<deal>.")]
 
 
 @app.command()
@@ -178,7 +170,7 @@ def run(
     fairgrid run --app 0x5FbDB2315678afecb367f032d93F642f64180aa3 --input data.csv
     """
     if (script is None) is (published is None):
-        raise UsageError("Name either a program or, with --app, the address of a published app.")
+        raise UsageError("Name a program, such as my_script.py, or with --app the address of a published app.")
     if published is not None and runtime is not None:
         raise UsageError("A published app says itself what it runs in: leave --runtime out.")
     app_address = read_address(published) if published is not None else ""
@@ -218,14 +210,14 @@ def run(
         return job_of(fetched.program, files, fetched.document.runtime, fetched.document.memory_bytes)
 
     async def foresee() -> None:
-        async with connected(directory, key_folder) as client:
+        async with client_of(directory, key_folder) as client:
             needed = [parse_dependency(text, client.journal) for text in after or []]
             job = (await job_for(client)).after(needed)
             tell_quote(await client.quote(job, wish, lane=lane), client, as_json=as_json)
 
     async def main() -> FinishedTask | FinishedBag | FinishedRun:
         started = time.monotonic()
-        async with connected(directory, key_folder) as client:
+        async with client_of(directory, key_folder) as client:
             job = await job_for(client)
             with live_progress(screen) as on_progress:
                 if rules is not None:
@@ -245,7 +237,7 @@ def run(
                 needed = [parse_dependency(text, client.journal) for text in after or []]
                 record = await client.sign(job.after(needed), wish, lane=lane, on_progress=on_progress)
                 target = out or Path("results") / record.deal_id[:12]
-                return await _finish(client, record, target, on_progress, started, screen, follow=follow)
+                return await finish(client, record, target, on_progress, started, screen, follow=follow)
 
     if dry_run:
         if rules is not None:
@@ -253,175 +245,3 @@ def run(
         run_async(foresee)
         return
     report(run_async(main), as_json=as_json, screen=screen)
-
-
-@app.command()
-def result(
-    deal: Annotated[
-        str, typer.Argument(help="Beginning of a deal or task id, or `last`; without it, all are listed.")
-    ] = "",
-    out: OutOption = None,
-    directory: PlaceOption = None,
-    key_folder: KeyFolderOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Fetch and verify the result of a deal that was made before, waiting for it if it still runs."""
-    screen = console()
-
-    async def main() -> FinishedTask | FinishedBag | None:
-        started = time.monotonic()
-        async with connected(directory, key_folder) as client:
-            if not deal:
-                await _list_deals(client, screen, as_json=as_json)
-                return None
-            record = client.journal.find(deal)
-            with live_progress(screen) as on_progress:
-                target = out or Path("results") / record.deal_id[:12]
-                return await _finish(client, record, target, on_progress, started, screen)
-
-    finished = run_async(main)
-    if finished is not None:
-        report(finished, as_json=as_json, screen=screen)
-
-
-@app.command()
-def claim(
-    deal: Annotated[str, typer.Argument(help="Beginning of a deal or task id, or `last`.")],
-    directory: PlaceOption = None,
-    key_folder: KeyFolderOption = None,
-    dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Take the money of a deal back when its deadline has passed without a result."""
-    screen = console()
-
-    async def foresee() -> None:
-        async with connected(directory, key_folder) as client:
-            found = await foresee_claim(client.chain, client.journal.find(deal))
-            tell_claim(found, client, as_json=as_json)
-
-    if dry_run:
-        run_async(foresee)
-        return
-
-    async def main() -> tuple[DealRecord, int]:
-        async with connected(directory, key_folder) as client:
-            record = client.journal.find(deal)
-            with live_progress(screen) as on_progress:
-                if record.is_bag:
-                    async with client.bag(record) as follower:
-                        bag = await client.claim_bag(record, follower, on_progress=on_progress)
-                        return record, len(bag.refunded)
-                await client.claim(record, on_progress=on_progress)
-            return record, 1
-
-    record, refunded = run_async(main)
-    if as_json:
-        ids = list(record.task_ids)
-        emit_json(
-            {"status": "refunded", "dealId": record.deal_id, "taskIds": ids, "refundedTasks": refunded, "exitCode": 0}
-        )
-    else:
-        back = rlc(record.price // record.tasks * refunded)
-        screen.print(f"Claimed: {back} of deal {record.deal_id} is back in your escrow.")
-
-
-def connected(directory: Path | None, key_folder: Path | None) -> AbstractAsyncContextManager[Client]:
-    """A client of the network in ``directory``, with the requester's key."""
-    start_tracing("client")
-    place = find_network(directory)
-    signer = signer_of(place, key_folder)
-    return Client.connect(place.network, signer, journal_folder=place.folder / "deals" / signer.address)
-
-
-async def _finish(
-    client: Client,
-    record: DealRecord,
-    out: Path,
-    on_progress: OnProgress,
-    started: float,
-    screen: Console,
-    *,
-    follow: bool = False,
-) -> FinishedTask | FinishedBag:
-    """Everything after the signature: the deal is in the journal, so whatever ends this leaves a hint how to go on."""
-    short = record.deal_id[:12]
-    try:
-        record = await client.match(record, on_progress)
-        if record.is_bag:
-            return await finish_bag(client, record, out, on_progress, started)
-        ending = await _follow(client, record, on_progress, screen if follow else None)
-        if ending is Ending.OVERDUE:
-            await client.claim(record, on_progress=on_progress)
-        if ending is not Ending.COMPLETED:
-            raise ServiceError(
-                f"The pool did not finish deal {record.deal_id} before its deadline. Your {record.price} nRLC are "
-                f"back in your escrow. `fairgrid story {record.task_ids[0]}` tells what happened; run it again."
-            )
-        collected = await client.collect(record, out, on_progress=on_progress)
-        settlement = await client.settlement(record)
-    except asyncio.CancelledError:
-        stopped = (
-            f"You stopped waiting; deal {record.deal_id} goes on without you. "
-            f"`fairgrid result {short}` fetches its result"
-            if record.mined
-            else f"You stopped while deal {record.deal_id} was being matched, and it may go on without you. "
-            f"`fairgrid result {short}` sends it again if it was lost, and fetches its result"
-        )
-        screen.print(f"\n{stopped}, `fairgrid claim {short}` takes the money back after its deadline.", markup=False)
-        raise
-    except TransactionFailed:
-        if record.mined:
-            _hint_at_result(record, screen)
-        raise
-    except (ServiceError, UsageError):
-        _hint_at_result(record, screen)
-        raise
-    return FinishedTask(record, collected, settlement, time.monotonic() - started)
-
-
-async def _follow(client: Client, record: DealRecord, on_progress: OnProgress, screen: Console | None) -> Ending:
-    """Wait for the end; at trust 1 with the job's own progress, and its unverified output on stderr if ``screen``."""
-    if record.trust > 1:
-        if screen is not None:
-            screen.print("The trust is above 1: nothing of the job is shown before its workers agreed.", markup=False)
-        return await client.follow(record, on_progress=on_progress)
-
-    def show(stream: str, line: str) -> None:
-        if screen is not None:
-            screen.print(f"{stream}| {line}", markup=False, highlight=False, style="dim")
-
-    async with watching(client, record.task_ids[0], on_progress, show) as tell:
-        return await client.follow(record, on_progress=tell)
-
-
-def _hint_at_result(record: DealRecord, screen: Console) -> None:
-    where = "stays on chain" if record.mined else "is signed and kept"
-    screen.print(
-        f"Deal {record.deal_id} {where}: `fairgrid result {record.deal_id[:12]}` goes on from here.", markup=False
-    )
-
-
-async def _status_of(client: Client, record: DealRecord) -> str:
-    return (await client.chain.view_task(record.task_ids[0])).status.name
-
-
-async def _list_deals(client: Client, screen: Console, *, as_json: bool) -> None:
-    records = client.journal.all()
-    rows = [
-        (record, f"{record.tasks} tasks" if record.is_bag else await _status_of(client, record)) for record in records
-    ]
-    if as_json:
-        emit_json(
-            {
-                "status": "ok",
-                "deals": [
-                    {"dealId": r.deal_id, "job": r.job_name, "task": status, "price": r.price} for r, status in rows
-                ],
-                "exitCode": 0,
-            }
-        )
-    elif not rows:
-        screen.print("No deals yet. Make one with `fairgrid run my_script.py`.")
-    for record, status in [] if as_json else rows:
-        screen.print(f"{record.deal_id[:12]}…  {status:<10} {record.job_name}  {rlc(record.price)}", markup=False)

@@ -25,6 +25,7 @@ __all__ = [
     "KeyFolderOption",
     "LocalFolderOption",
     "NetworkOption",
+    "OutOption",
     "PasswordFileOption",
     "PlaceOption",
     "PoolDatabaseOption",
@@ -43,6 +44,7 @@ WORKER_FOLDER = Path("~/.fairgrid/worker")
 """Where a worker lives if its owner names no other place."""
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; progress stays on stderr.")]
+OutOption = Annotated[Path | None, typer.Option("--out", help="Folder for the result. Default: results/<deal>.")]
 NetworkOption = Annotated[
     Path,
     typer.Option(

@@ -9,8 +9,8 @@ import typer
 
 from fairgrid.cli.bags import task_app as app
 from fairgrid.cli.certificate import make_certificate
+from fairgrid.cli.connecting import client_of
 from fairgrid.cli.output import console, emit_json, run_async
-from fairgrid.cli.run import connected
 from fairgrid.cli.shared_options import JsonOption, KeyFolderOption, PlaceOption
 from fairgrid.cli.task_why import show_logs, tell_task_story, tell_why
 from fairgrid.client.live import LiveLines, bar, follow_live
@@ -42,7 +42,7 @@ def watch_task(task: _Task, directory: PlaceOption = None, key_folder: KeyFolder
             screen.print(bar(event), markup=False, highlight=False)
 
     async def main() -> None:
-        async with connected(directory, key_folder) as client:
+        async with client_of(directory, key_folder) as client:
             await follow_live(client, client.journal.find(task).task_ids[0], show)
             lines.end()
 
@@ -64,7 +64,7 @@ def fetch_partial(
     screen = console()
 
     async def main() -> tuple[Path, str, str, list[str]]:
-        async with connected(directory, key_folder) as client:
+        async with client_of(directory, key_folder) as client:
             record = client.journal.find(task)
             folder = out or Path("partial") / record.deal_id[:12]
             prepare_out(folder)

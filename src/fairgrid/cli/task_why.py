@@ -12,9 +12,9 @@ from typing import Annotated, Any
 import typer
 
 from fairgrid.cli.bags import task_app as app
+from fairgrid.cli.connecting import client_of
 from fairgrid.cli.output import console, emit_json, rlc, run_async
 from fairgrid.cli.pool import tell_story
-from fairgrid.cli.run import connected
 from fairgrid.cli.shared_options import JsonOption, KeyFolderOption, PlaceOption
 from fairgrid.client.client import Client
 from fairgrid.client.follow import Ending
@@ -53,7 +53,7 @@ def tell_why(
     """
 
     async def main() -> tuple[DealRecord, str, int, Why]:
-        async with connected(directory, key_folder) as client:
+        async with client_of(directory, key_folder) as client:
             record = client.journal.find(task)
             facts = await gather(client, record, index=index)
             return record, facts.task_id, facts.now, explain(facts)
@@ -86,7 +86,7 @@ def tell_task_story(
     """
 
     async def main() -> str:
-        async with connected(directory, key_folder) as client:
+        async with client_of(directory, key_folder) as client:
             record = client.journal.find(task)
             return record.deal_id if record.is_bag else record.task_ids[0]
 
@@ -113,7 +113,7 @@ def show_logs(
         raise UsageError("--json gives one object, and -f goes on: leave one of them out.")
 
     async def main() -> dict[str, Any]:
-        async with connected(directory, key_folder) as client:
+        async with client_of(directory, key_folder) as client:
             return await _Logs(client, show=not as_json).told(client.journal.find(task), index, follow=follow)
 
     document = run_async(main)
