@@ -330,3 +330,22 @@ def test_a_job_cannot_ask_for_a_network_that_no_machine_could_give_it(script: Pa
         native.connecting_to(["http://a.org"])
     with pytest.raises(UsageError, match="may name 16 hosts"):
         native.connecting_to([f"h{number}.org" for number in range(17)])
+
+
+def test_tasks_without_arguments_of_their_own_may_have_files_of_their_own(script: Path, tmp_path: Path) -> None:
+    files = [file(tmp_path, f"{number}/part.bin", bytes([number])) for number in range(3)]
+    job = replace(
+        Job(script, (), ("all",), JobRuntime.of(RUNTIME)).as_bag(tasks=3), item_inputs=tuple((f,) for f in files)
+    )
+    manifest = manifest_of(job, timeref=TIMEREF)
+    assert [item.arguments for item in manifest.items] == [("all",)] * 3
+    assert [[ref.cid for ref in item.inputs or ()] for item in manifest.items] == [
+        [cid_of(bytes([number]))] for number in range(3)
+    ]
+
+
+def test_files_for_more_tasks_than_the_bag_has_are_refused(script: Path, tmp_path: Path) -> None:
+    files = ((file(tmp_path, "part.bin"),),) * 3
+    job = replace(Job(script, (), (), JobRuntime.of(RUNTIME)).as_bag(tasks=2), item_inputs=files)
+    with pytest.raises(UsageError, match="for 3 tasks of a bag of 2"):
+        manifest_of(job, timeref=TIMEREF)

@@ -37,7 +37,11 @@ class PreparedJob:
 
 
 def manifest_of(job: Job, *, timeref: int) -> Manifest:
-    """The manifest of a job; ``timeref`` in seconds gives the default fuel."""
+    """The manifest of a job; ``timeref`` in seconds gives the default fuel.
+
+    Raises:
+        UsageError: there are files for more or fewer tasks than the bag has.
+    """
     references = {path: _file_ref(path) for path in dict.fromkeys((*job.inputs, *chain.from_iterable(job.item_inputs)))}
     return Manifest(
         script=_file_ref(job.script),
@@ -58,7 +62,11 @@ def manifest_of(job: Job, *, timeref: int) -> Manifest:
 
 
 def _items(job: Job, references: Mapping[Path, FileRef]) -> Iterator[Item]:
-    for number, item in enumerate(job.items):
+    if job.item_inputs and len(job.item_inputs) != job.tasks:
+        raise UsageError(
+            f"Files are given for {len(job.item_inputs)} tasks of a bag of {job.tasks}. Nothing was signed."
+        )
+    for number, item in enumerate(job.items or ((),) * len(job.item_inputs)):
         more = job.item_inputs[number] if job.item_inputs else ()
         inputs = _in_order(references[path] for path in (*job.inputs, *more)) if more else None
         yield Item(arguments=(*job.arguments, *item), inputs=inputs)
