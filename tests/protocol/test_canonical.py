@@ -172,3 +172,11 @@ def test_rules_travel_in_the_manifest_and_none_is_the_text_of_before() -> None:
 def test_rules_beyond_the_schema_are_refused(rule: CanonicalRule) -> None:
     with pytest.raises(ManifestError):
         _manifest(rule).to_bytes()
+
+
+@pytest.mark.parametrize(
+    ("content", "form"),
+    [(b"\r", b""), (b"b\r\r\na\r", b"a\nb\n"), (b"a\rb\r\n", b"a\rb\n"), (b"a\n\r\n", b"\na\n")],
+)
+def test_rows_end_without_carriage_returns_however_many_there_were(content: bytes, form: bytes) -> None:
+    assert canonical_bytes(content, ROWS) == form == canonical_bytes(form, ROWS)

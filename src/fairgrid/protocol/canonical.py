@@ -45,7 +45,8 @@ class NotCanonical(UsageError):
 class CanonicalRule:
     """One rule: which files of the result, and what is done to them.
 
-    ``json``: RFC 8785. ``rows``: lines in byte order below ``header`` lines that stay, each ended by one line feed.
+    ``json``: RFC 8785. ``rows``: lines in byte order below ``header`` lines that stay, each ended by one line feed and
+    no carriage return.
     ``round``: every number with a point or an exponent is rounded to ``decimals`` decimals, or to ``digits``
     significant digits, half to even; whole numbers stay.
     """
@@ -167,7 +168,7 @@ def _exact(value: Any) -> Any:
 
 
 def _rows(content: bytes, header: int) -> bytes:
-    lines = content.replace(b"\r\n", b"\n").split(b"\n")
+    lines = [line.rstrip(b"\r") for line in content.split(b"\n")]
     if lines and not lines[-1]:
         lines.pop()
     lines = lines[:header] + sorted(lines[header:])

@@ -94,7 +94,7 @@ def test_a_whole_image_is_read_and_its_sizes_are_measured(tmp_path: Path) -> Non
 
 def test_the_image_that_does_nothing_is_whole(tmp_path: Path) -> None:
     write_nothing_image(tmp_path / "x.oci.tar", "amd64")
-    assert check(tmp_path / "x.oci.tar").entrypoint == ("/nothing",)
+    assert check(tmp_path / "x.oci.tar").entrypoint == ("/program",)
 
 
 @pytest.mark.parametrize(("of", "says"), [("config", "configuration"), ("manifest", "manifest"), ("layer", "layer")])
