@@ -8,7 +8,7 @@ nice -n 19 "$python" -m pytest tests/simulation -m slow --timeout 3600 >"$log" 2
 seeds=$!
 trap 'kill $seeds 2>/dev/null; rm -f "$log"; exit 130' INT TERM
 "$python" -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "e2e or slow" --ignore tests/simulation --timeout "$2" \
-    --reruns 1 --reruns-delay 2 -rR
+    --reruns 1 --reruns-delay 2 -rR --durations 40 --durations-min 10
 others=$?
 echo "Waiting for the simulation's seeds"
 wait $seeds
