@@ -19,8 +19,12 @@ from tests.e2e.network import Network
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 SCRIPT = """
+import signal
 import time
 import fairgrid
+
+# Whoever started the tests in the background of a shell let them ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def tell(sentence):
     print(sentence, flush=True)
