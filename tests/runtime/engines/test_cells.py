@@ -21,7 +21,7 @@ from fairgrid.runtime.engines.sandbox import EngineSandbox
 from fairgrid.runtime.interface import Outcome, Stop
 from fairgrid.runtime.wasm.interpreters import InstalledRuntime
 from fairgrid.runtime.watch import JobWatch
-from tests.runtime.engines.jobs import Uses, job_in
+from tests.runtime.engines.jobs import Uses, endless_in, job_in
 
 
 def test_a_job_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ async def test_a_cancelled_job_leaves_no_process_and_no_folder(
     tmp_path: Path, installed_runtime: InstalledRuntime
 ) -> None:
     sandbox = EngineSandbox(LocalEngine(), installed_runtime.runtime_id)
-    running = asyncio.ensure_future(sandbox.run(job_in(tmp_path, "while True: pass")))
+    running = asyncio.ensure_future(sandbox.run(endless_in(tmp_path)))
     async with asyncio.timeout(40):
         while not _hosts():  # noqa: ASYNC110 - nobody could tell
             await asyncio.sleep(0.05)

@@ -92,7 +92,7 @@ async def test_a_cell_that_is_cancelled_ends_on_its_node(
     engine: Engine, tmp_path: Path, installed_runtime: InstalledRuntime
 ) -> None:
     sandbox = EngineSandbox(engine, installed_runtime.runtime_id)
-    running = asyncio.ensure_future(sandbox.run(job_in(tmp_path / "job", "while True: pass")))
+    running = asyncio.ensure_future(sandbox.run(endless_in(tmp_path / "job")))
     await until(lambda: list(tmp_path.glob("job/cell-*/place.json")), 120)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -135,7 +135,7 @@ async def test_closing_ends_every_cell(
 ) -> None:
     async with opened_engine(options, tmp_path / "engine", prefix="fairgrid-test") as engine:
         sandbox = EngineSandbox(engine, installed_runtime.runtime_id)
-        running = asyncio.ensure_future(sandbox.run(job_in(tmp_path / "job", "while True: pass")))
+        running = asyncio.ensure_future(sandbox.run(endless_in(tmp_path / "job")))
         await until(lambda: list(tmp_path.glob("job/cell-*/place.json")), 120)
     with pytest.raises(HostFailure):
         await running

@@ -18,7 +18,7 @@ from fairgrid.runtime.engines.options import EngineKind, EngineOptions, SlurmMod
 from fairgrid.runtime.engines.sandbox import EngineSandbox
 from fairgrid.runtime.engines.spool import Order, Spool
 from fairgrid.runtime.wasm.interpreters import InstalledRuntime
-from tests.runtime.engines.jobs import Uses, job_in, until
+from tests.runtime.engines.jobs import Uses, endless_in, job_in, until
 from tests.runtime.engines.slurm_cluster import SlurmCluster
 
 pytestmark = pytest.mark.timeout(120)
@@ -64,7 +64,7 @@ async def test_a_cell_that_is_cancelled_ends_in_its_allocation_and_frees_its_slo
 ) -> None:
     async with opened(tmp_path, replace(OPTIONS, allocation_slots=1)) as engine:
         sandbox = EngineSandbox(engine, installed_runtime.runtime_id, prefix=PREFIX)
-        running = asyncio.ensure_future(sandbox.run(job_in(tmp_path / "runs", "while True: pass")))
+        running = asyncio.ensure_future(sandbox.run(endless_in(tmp_path / "runs")))
         await until(lambda: list(tmp_path.glob("runs/cell-*/place.json")))
         after = asyncio.ensure_future(sandbox.run(job_in(tmp_path / "after")))
         running.cancel()
@@ -78,7 +78,7 @@ async def test_cells_of_an_allocation_that_is_cancelled_are_lost_and_the_next_on
     engine: Engine, slurm: SlurmCluster, tmp_path: Path, installed_runtime: InstalledRuntime
 ) -> None:
     sandbox = EngineSandbox(engine, installed_runtime.runtime_id, prefix=PREFIX)
-    running = asyncio.ensure_future(sandbox.run(job_in(tmp_path / "runs", "while True: pass")))
+    running = asyncio.ensure_future(sandbox.run(endless_in(tmp_path / "runs")))
     await until(lambda: list(tmp_path.glob("runs/cell-*/place.json")))
     slurm.command("scancel", f"--name={PREFIX}-allocation")
     with pytest.raises(HostFailure, match="can be run again"):

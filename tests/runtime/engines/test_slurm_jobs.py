@@ -70,7 +70,7 @@ async def test_cells_that_are_cancelled_leave_the_queue_whether_they_wait_or_run
     engine: Engine, slurm: SlurmCluster, tmp_path: Path, installed_runtime: InstalledRuntime
 ) -> None:
     sandbox = EngineSandbox(engine, installed_runtime.runtime_id, prefix=PREFIX)
-    endless = job_in(tmp_path / "runs", "while True: pass")
+    endless = endless_in(tmp_path / "runs")
     waits = job_in(tmp_path / "waits")
     waits = replace(waits, limits=replace(waits.limits, cpus=16))  # All of the node, while another cell runs there.
     running = asyncio.ensure_future(sandbox.run(endless))
@@ -103,7 +103,7 @@ async def test_closing_ends_every_cell(
 ) -> None:
     async with opened(tmp_path) as engine:
         sandbox = EngineSandbox(engine, installed_runtime.runtime_id, prefix=PREFIX)
-        running = asyncio.ensure_future(sandbox.run(job_in(tmp_path / "job", "while True: pass")))
+        running = asyncio.ensure_future(sandbox.run(endless_in(tmp_path / "job")))
         await until(slurm.jobs)
     with pytest.raises(HostFailure, match="closed"):
         await running
