@@ -137,7 +137,7 @@ def test_what_is_not_there_as_declared_is_told_with_the_command(
         resolve_environment([line])
 
 
-@pytest.mark.parametrize("line", ["-r more.txt", "--index-url x", "greetings @ file:///x.whl", "==1", "git+x"])
+@pytest.mark.parametrize("line", ["-r more.txt", "-i x", "greetings @ file:///x.whl", "==1", "git+x"])
 def test_lines_that_would_fetch_something_are_refused(line: str) -> None:
     with pytest.raises(UsageError, match="nothing is fetched"):
         resolve_environment([line])

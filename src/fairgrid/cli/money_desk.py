@@ -6,7 +6,6 @@ A command says what it is about to sign as `Act`s: a human sentence each, and th
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from fairgrid.cli.completion import wallet_names
+from fairgrid.cli.desk_command import DeskOption, desk_command
 from fairgrid.cli.output import console, emit_json, rlc, run_async
 from fairgrid.cli.shared_options import (
     DryRunOption,
@@ -55,13 +55,13 @@ AmountArgument = Annotated[
     list[str], typer.Argument(metavar="AMOUNT", help="With its unit: `1.5 RLC`, `500 nRLC`; or `all`.")
 ]
 
-_LOOKING: tuple[tuple[str, Any, object], ...] = (
+_LOOKING: tuple[DeskOption, ...] = (
     ("network", PlaceOption, None),
     ("wallet", _WalletOption, None),
     ("password_file", PasswordFileOption, None),
     ("as_json", JsonOption, False),
 )
-_SPENDING: tuple[tuple[str, Any, object], ...] = (
+_SPENDING: tuple[DeskOption, ...] = (
     *_LOOKING[:3],
     ("yes", YesOption, False),
     ("dry_run", DryRunOption, False),
@@ -259,24 +259,4 @@ def amount_of(words: Sequence[str], *, everything: int | None = None) -> int:
 
 def money_command(group: typer.Typer, name: str, *, spends: bool = False) -> Callable[[_Command], _Command]:
     """Make a function the command ``name`` of ``group``; its parameter ``desk`` becomes the options of `MoneyDesk`."""
-
-    def register(command: _Command) -> _Command:
-        options = _SPENDING if spends else _LOOKING
-        signature = inspect.signature(command, eval_str=True)
-        own = [parameter for parameter in signature.parameters.values() if parameter.name != "desk"]
-        shared = [
-            inspect.Parameter(option, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-            for option, annotation, default in options
-        ]
-
-        def called(**given: Any) -> None:
-            desk = MoneyDesk(**{option: given.pop(option) for option, _, _ in options})
-            command(desk=desk, **given)
-
-        parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
-        called.__signature__ = inspect.Signature([*parameters, *shared])  # type: ignore[attr-defined]
-        called.__doc__ = command.__doc__
-        group.command(name)(called)
-        return command
-
-    return register
+    return desk_command(group, name, MoneyDesk, _SPENDING if spends else _LOOKING)

@@ -5,7 +5,6 @@ A command is made with `operator_command`; its parameter ``desk`` stands for the
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +15,7 @@ import typer
 from pydantic import BaseModel
 from rich.table import Table
 
+from fairgrid.cli.desk_command import DeskOption, desk_command
 from fairgrid.cli.output import console, emit_json, run_async
 from fairgrid.cli.shared_options import POOL_FOLDER, JsonOption, PoolFolderOption
 from fairgrid.errors import UsageError
@@ -54,8 +54,7 @@ OffsetOption = Annotated[int, typer.Option(min=0, help="How many to leave out fi
 WorkerArgument = Annotated[str, typer.Argument(metavar="WORKER", help="A worker's address.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is kept with who did it and when.")]
 
-_DESK = "desk"
-_OPTIONS: tuple[tuple[str, Any, object], ...] = (
+_OPTIONS: tuple[DeskOption, ...] = (
     ("directory", PoolFolderOption, POOL_FOLDER),
     ("url", _UrlOption, None),
     ("key", _AsOption, None),
@@ -135,26 +134,7 @@ class PoolDesk:
 
 def operator_command(group: typer.Typer, name: str) -> Callable[[_Command], _Command]:
     """Make a function the command ``name`` of ``group``; its parameter ``desk`` becomes the options of `PoolDesk`."""
-
-    def register(command: _Command) -> _Command:
-        signature = inspect.signature(command, eval_str=True)
-        own = [parameter for parameter in signature.parameters.values() if parameter.name != _DESK]
-        shared = [
-            inspect.Parameter(option, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-            for option, annotation, default in _OPTIONS
-        ]
-
-        def called(**given: Any) -> None:
-            desk = PoolDesk(**{option: given.pop(option) for option, _, _ in _OPTIONS})
-            command(desk=desk, **given)
-
-        parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
-        called.__signature__ = inspect.Signature([*parameters, *shared])  # type: ignore[attr-defined]
-        called.__doc__ = command.__doc__
-        group.command(name)(called)
-        return command
-
-    return register
+    return desk_command(group, name, PoolDesk, _OPTIONS)
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "") -> None:
