@@ -106,8 +106,8 @@ class Receipt:
         calls = sum(deal.calls for deal in self.deals)
         return (
             f"run {self.run_id}: {calls} calls in {tasks} tasks of {len(self.deals)} deals; "
-            f"{format_amount(self.spent)} spent, {format_amount(self.refunded)} back, {format_amount(self.open)} locked, "
-            f"{format_amount(self.left)} of {format_amount(self.budget)} left"
+            f"{format_amount(self.spent)} spent, {format_amount(self.refunded)} back, "
+            f"{format_amount(self.open)} locked, {format_amount(self.left)} of {format_amount(self.budget)} left"
         )
 
 

@@ -143,7 +143,7 @@ def _cost(terms: Terms) -> str:
     if not terms.price:
         return "It costs nothing."
     return (
-        f"A task costs {format_amount(terms.price)}, however many workers compute it: the pool's order sets the price for "
-        f"every trust up to its own, and its workers share it. More workers cost time: {terms.workers} are connected, "
-        f"and each task takes {terms.workers_per_task} of them."
+        f"A task costs {format_amount(terms.price)}, however many workers compute it: the pool's order sets the price "
+        f"for every trust up to its own, and its workers share it. More workers cost time: {terms.workers} are "
+        f"connected, and each task takes {terms.workers_per_task} of them."
     )
