@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
 
 from fairgrid.errors import CannotTravel, OrderError, UsageError
 from fairgrid.executors.backend import AppProgram
@@ -46,7 +46,7 @@ class App:
         self.__fairgrid_seconds__ = seconds
         self.__name__ = self.__qualname__ = f"App({self.address!r})"
 
-    def __call__(self, *arguments: Any) -> NoReturn:
+    def __call__(self, *arguments: Any) -> AppResult:
         """It cannot be called here.
 
         Raises:
