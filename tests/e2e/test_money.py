@@ -237,3 +237,49 @@ def test_a_job_of_a_wallet_on_a_named_network_is_among_its_deals(bench: Bench) -
     funds: dict[str, Any] = shell("funds")
     assert (funds["lockedNrlc"], funds["locks"]) == (0, [])
     assert json.dumps(funds)
+
+
+def test_a_cold_owner_acts_for_its_role_account_and_nobody_else_does(bench: Bench) -> None:
+    shell, ann, bob = bench.shell, bench.ann, bench.bob
+    enrol = ("worker", "enrol", "--operator", bob, "--create", "--out", shell.folder / "owner.json")
+    dry = shell(*enrol, "--dry-run")
+    assert dry["created"] is False and "Create the role account" in dry["signs"][0]
+    assert not (shell.folder / "owner.json").exists()
+    made = shell(*enrol, "--yes")
+    role = made["roleAccount"]
+    assert (made["created"], made["owner"], role) == (True, ann, dry["roleAccount"])
+    shell("account", "transfer", role, "3 RLC", "--from", "wallet", "--yes")
+    as_role = ("--as", role, "--yes")
+
+    def has(who: str) -> tuple[int, int]:
+        found = shell("account", "show", "--of", who)
+        return found["walletNrlc"], found["stakeNrlc"]
+
+    dry = shell("account", "deposit", "2 RLC", "--as", role, "--dry-run")
+    assert (dry["account"], has(role)) == (role, (3 * RLC, 0))
+    assert f"{ann}, for {role}, signs" in shell.tell("account", "deposit", "2 RLC", *as_role)
+    assert has(role) == (RLC, 2 * RLC)
+    shell("account", "deposit", "0.5 RLC", "--to", bob, *as_role)
+    shell("account", "withdraw", "0.5 RLC", *as_role)
+    shell("account", "transfer", bob, "0.25 RLC", *as_role)
+    shell("account", "withdraw", "all", "--to", ann, *as_role)
+    assert (has(role), has(ann)[0], has(bob)[1]) == ((RLC, 0), 8_250_000_000, 750_000_000)
+    for words, says in (
+        (("--as", role, "--wallet", "bob"), f"belongs to {ann}"),
+        (("--as", bob), "no role account"),
+        (("--as", "somebody"), "is no address"),
+    ):
+        assert says in shell("account", "deposit", "1 RLC", "--yes", *words, code=2)["message"]
+
+    (shell.folder / "sum.wasm").write_bytes(b"not run by anybody, of a role account")
+    app = shell("app", "register", "sum", "--file", shell.folder / "sum.wasm", *as_role)
+    assert app["owner"] == role
+    sold = shell("order", "sign", "app", app["address"], "--price", "0.1 RLC", "--publish", *as_role)
+    assert shell("order", "show", sold["orderHash"])["problems"] == []
+    assert [row["orderHash"] for row in shell("order", "list", "app", "--of", role)["orders"]] == [sold["orderHash"]]
+    assert "Name the" in shell("order", "cancel", sold["orderHash"], "--yes", code=2)["message"]
+    gone = shell("order", "cancel", sold["orderHash"], *as_role)
+    assert gone["onChain"] and shell("order", "list", "app", "--of", role)["orders"] == []
+    group = shell("group", "create", "ours", *as_role)["group"]
+    assert shell("group", "add", group, bob, *as_role)["members"] == [bob]
+    assert "belongs to" in shell("group", "add", group, ann, "--yes", code=2)["message"]
