@@ -287,6 +287,32 @@ async def test_a_claim_before_the_final_deadline_is_refused_and_after_it_gives_t
     assert await chain.view_account(REQUESTER.address) == Account(10_000 - 105, 105)
 
 
+async def test_a_deal_of_boost_is_seen_as_one_until_its_tasks_are_claimed(place: Place) -> None:
+    chain = place.chain
+    market = await open_market(chain, trust=1)
+    request = sign(chain, market.request, REQUESTER)
+    orders = (market.app_order, NULL_DATASET_ORDER, market.workerpool_order, request)
+    call = replace(calls.match_orders(chain.hub, *orders), function="matchOrdersBoost")  # type: ignore[arg-type]
+    receipt = await chain.transact(call, WORKERS[0])
+    (matched,) = [event for event in receipt.events if event.name == "OrdersMatched"]
+    deal_id = matched.arguments["dealid"]
+    deal = await chain.view_deal_boost(deal_id)
+    assert deal is not None and await chain.view_deal(deal_id) is None
+    assert (deal.sponsor, deal.requester) == (REQUESTER.address, REQUESTER.address)
+    assert (deal.app_owner, deal.app_price) == (APP_OWNER.address, 5)
+    assert (deal.dataset_owner, deal.dataset_price) == (ZERO_ADDRESS, 0)
+    assert (deal.workerpool_owner, deal.workerpool_price) == (POOL_OWNER.address, 100)
+    assert (deal.worker_reward, deal.bot_first, deal.bot_size, deal.short_tag) == (90, 0, 2, "0x000000")
+    assert deal.deadline == receipt.block.timestamp + 7 * 300
+    assert await chain.view_deal_boost(DIGEST) is None
+    with pytest.raises(ContractReverted, match="Deadline not reached"):
+        await chain.transact(calls.claim_boost(chain.hub, deal_id, 1), WORKERS[0])
+    place.skip(7 * 300)
+    await chain.transact(calls.claim_boost(chain.hub, deal_id, 1), WORKERS[0])
+    assert (await chain.view_task(ids.task_id(deal_id, 1))).status is TaskStatus.FAILED
+    assert await chain.view_account(REQUESTER.address) == Account(10_000 - 105, 105)
+
+
 async def test_orders_that_do_not_fit_are_refused_with_the_text_of_the_hub(place: Place) -> None:
     chain = place.chain
     market = await open_market(chain)
@@ -370,6 +396,7 @@ async def test_a_node_that_is_gone_is_an_unavailable_service_for_every_method(pl
     attempts = [
         chain.head(),
         chain.view_deal(DIGEST),
+        chain.view_deal_boost(DIGEST),
         chain.view_task(DIGEST),
         chain.view_contribution(DIGEST, chain.hub),
         chain.view_account(chain.hub),

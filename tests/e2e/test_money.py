@@ -283,3 +283,37 @@ def test_a_cold_owner_acts_for_its_role_account_and_nobody_else_does(bench: Benc
     group = shell("group", "create", "ours", *as_role)["group"]
     assert shell("group", "add", group, bob, *as_role)["members"] == [bob]
     assert "belongs to" in shell("group", "add", group, ann, "--yes", code=2)["message"]
+
+
+def test_what_was_published_is_listed_and_taken_off_the_shelf(bench: Bench) -> None:
+    shell, ann, bob = bench.shell, bench.ann, bench.bob
+    assert shell("app", "list")["apps"] == [] and f"{ann} has no app" in shell.tell("app", "list")
+    (shell.folder / "tool.wasm").write_bytes(b"for sale, and run by nobody")
+    app = shell("app", "register", "tool", "--file", shell.folder / "tool.wasm", "--yes")["address"]
+    (row,) = shell("app", "list")["apps"]
+    assert (row["address"], row["name"], row["orders"]) == (app, "tool", [])
+    assert "not for sale" in shell.tell("app", "list", "--of", ann)
+    hashes = [
+        shell("order", "sign", "app", app, "--price", price, "--volume", 5, "--publish", "--yes")["orderHash"]
+        for price in ("0.2 RLC", "0.1 RLC")
+    ]
+    (row,) = shell("app", "list", "--of", ann)["apps"]
+    assert sorted(order["orderHash"] for order in row["orders"]) == sorted(hashes)
+    assert "0.1 RLC, 0.2 RLC" in shell.tell("app", "list")
+    assert f"belongs to {ann}" in shell("app", "unlist", app, "--wallet", "bob", "--yes", code=2)["message"]
+    assert "no app" in shell("app", "unlist", bob, "--yes", code=2)["message"]
+    dry = shell("app", "unlist", app, "--dry-run")
+    assert sorted(dry["orders"]) == sorted(hashes) and len(dry["signs"]) == 3 and dry["transactions"] == []
+    assert shell("order", "show", hashes[0])["problems"] == []
+    kept = shell.folder / "kept.json"
+    kept.write_text(json.dumps({"kind": "app", "order": shell("order", "show", hashes[0])["order"]}))
+    gone = shell("app", "unlist", app, "--yes")
+    assert gone["onChain"] and len(gone["transactions"]) == 2
+    assert shell("app", "list")["apps"][0]["orders"] == []
+    assert "cancelled on chain" in shell("order", "show", kept)["problems"][0]
+    assert "not for sale" in shell.tell("app", "unlist", app)
+
+    again = shell("order", "sign", "app", app, "--price", "0.3 RLC", "--publish", "--yes")["orderHash"]
+    off = shell("app", "unlist", app, "--market-only", "--yes")
+    assert (off["orders"], off["onChain"], off["transactions"]) == ([again], False, [])
+    assert shell("app", "list")["apps"][0]["orders"] == []
