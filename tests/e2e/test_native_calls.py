@@ -10,7 +10,7 @@ import pytest
 
 import fairgrid
 from fairgrid.errors import FairgridError
-from fairgrid.localnet.network import LocalNetworkOptions, honest_workers
+from fairgrid.localnet.options import LocalNetworkOptions, honest_workers
 from fairgrid.protocol.certificate_check import check_certificate
 from fairgrid.runtime.process.bubblewrap import find_bubblewrap
 from tests.e2e.network import Network, running_network

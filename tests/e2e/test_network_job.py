@@ -15,7 +15,7 @@ import pytest
 
 from fairgrid.errors import FairgridError
 from fairgrid.localnet.accounts import APP_OWNER
-from fairgrid.localnet.network import LocalNetworkOptions, honest_workers
+from fairgrid.localnet.options import LocalNetworkOptions, honest_workers
 from fairgrid.localnet.paths import key_folder
 from fairgrid.runtime.process.bubblewrap import find_bubblewrap
 from tests.e2e.network import Network, running_network
