@@ -193,6 +193,8 @@ def run(
     screen = desk.screen
     rules = load_burst_rules(burst_rules or desk.place.folder / RULES_NAME) if burst else None
 
+    told: list[str] = []
+
     async def job_for(client: Client) -> Job:
         if own is not None:
             return own
@@ -207,8 +209,10 @@ def run(
                     f"The app {document.name!r} says itself what it connects to ({hosts}), and workers refuse it "
                     f"anything else. Nothing was signed; leave --reach and --internet out."
                 )
-            told = f"The app {document.name!r} connects to {hosts}: only workers whose owners allow that take it."
-            screen.print(told, markup=False)
+            sentence = f"The app {document.name!r} connects to {hosts}: only workers whose owners allow that take it."
+            if sentence not in told:
+                screen.print(sentence, markup=False)
+                told.append(sentence)
         return job_of(fetched.program, files, document.runtime, document.memory_bytes, document.reach)
 
     async def foresee() -> Quote:
