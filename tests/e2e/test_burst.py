@@ -83,9 +83,10 @@ def another_pool(lab: Network, folder: Path) -> Iterator[Away]:
         "--port",
         "0",
         "--price",
-        str(AWAY_PRICE),
+        f"{AWAY_PRICE} nRLC",
         "--register",
         "A stranger's pool",
+        "--yes",
         "--json",
     )
     assert made.code == 0, made.stderr
