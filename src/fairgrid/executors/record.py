@@ -236,12 +236,13 @@ class RunRecord:
     def _keep_app(self, app: AppProgram) -> dict[str, Any]:
         """The app in a plan; its files are kept, so that a run goes on without fetching them again."""
         program, *inputs = [[path.name, self.keep_file(path)[0]] for path in (app.program, *app.inputs)]
-        facts = {"address": app.address, "runtime": app.runtime, "memoryBytes": app.memory_bytes}
+        facts = {"address": app.address, "runtime": app.runtime, "memoryBytes": app.memory_bytes, "reach": app.reach}
         return {**facts, "program": program, "inputs": inputs}
 
     def _app_job(self, name: str, wire: dict[str, Any], tasks: tuple[Task, ...]) -> DealJob:
         program, inputs = self._named(*wire["program"]), tuple(self._named(*one) for one in wire["inputs"])
-        app = AppProgram(wire["address"], program, inputs, wire["runtime"], wire["memoryBytes"])
+        reach = tuple(wire.get("reach", ()))
+        app = AppProgram(wire["address"], program, inputs, wire["runtime"], wire["memoryBytes"], reach)
         calls = [read_app_call(task[0].line) for task in tasks]
         jobs = [TaskJob(call.arguments, tuple(self._named(*file) for file in call.files)) for call in calls]
         return DealJob(name, program, inputs, tuple(jobs), app)
