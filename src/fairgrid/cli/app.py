@@ -34,6 +34,7 @@ from fairgrid.runtime.determinism.conditions import CONDITIONS
 from fairgrid.runtime.interface import Sandbox
 from fairgrid.runtime.job_result import JobResult
 from fairgrid.runtime.levels import RuntimeInfo
+from fairgrid.runtime.network.grant import NetworkGrant
 from fairgrid.runtime.providers import provider_of
 
 __all__ = ["ResultsDiffer", "app"]
@@ -174,7 +175,14 @@ def test(
     async def main() -> JobResult:
         sandbox = await _sandbox(info)
         try:
-            return await run_locally(job, timeref=timeref, index=0, workdir=folder / "job", sandbox=sandbox)
+            return await run_locally(
+                job,
+                timeref=timeref,
+                index=0,
+                workdir=folder / "job",
+                sandbox=sandbox,
+                network=NetworkGrant(job.network) if job.network else None,
+            )
         finally:
             await sandbox.close()
 
@@ -225,7 +233,7 @@ def _job(
     if runtime is not None:
         info = runtime_info(runtime)
     job = Job.from_files(program, files, words, runtime_id=info.runtime_id, memory_bytes=limit)
-    return job, info, project
+    return job.connecting_to(project.reach if project is not None else ()), info, project
 
 
 async def _sandbox(info: RuntimeInfo) -> Sandbox:
