@@ -71,7 +71,7 @@ class Client:
     async def connect(
         cls, network: Network | str | Path, signer: Signer, *, journal_folder: Path | None = None
     ) -> AsyncIterator[Client]:
-        """Connect to every service of ``network``; the chain is checked against the network file (decision 31).
+        """Connect to every service of ``network``; the chain is checked against the network file.
 
         ``network`` may be a name, as in `fairgrid network list`, a network file, or a folder with one. Deals are kept
         in ``journal_folder``; without one where `fairgrid run` keeps those of this signer on that network.
