@@ -33,7 +33,7 @@ class Species:
 for species in {Species(number) for number in range(3000)}:
     out.write(f"species,{species.number}\\n")
 """
-"""A set of objects has the order of their addresses; the hash seed, which orders texts, is fixed for native programs."""
+"""A set of objects has the order of their addresses; the hash seed, which orders texts, is fixed."""
 THREADS = """
 parts = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 out.write(f"{parts} parts")
