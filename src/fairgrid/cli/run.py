@@ -165,7 +165,9 @@ def run(
         raise UsageError("A published app says itself what it runs in: leave --runtime out.")
     app_address = read_address(published) if published is not None else ""
 
-    def job_of(program: Path, files: Sequence[Path], runtime_id: str, memory_bytes: int) -> Job:
+    def job_of(
+        program: Path, files: Sequence[Path], runtime_id: str, memory_bytes: int, hosts: Sequence[str] = ()
+    ) -> Job:
         job = Job.from_files(
             program,
             files,
@@ -176,7 +178,7 @@ def run(
             output_bytes=parse_size(output_limit, "--output-limit"),
             checkpoint=checkpoint,
         )
-        job = job.connecting_to([*([ANYWHERE] if internet else []), *(reach or [])])
+        job = job.connecting_to([*hosts, *([ANYWHERE] if internet else []), *(reach or [])])
         job = replace(job, canonicaliser=tuple(read_rule(text) for text in canonical or []), app=app_address)
         job = job.needing(parse_gpus(gpus) if gpus is not None else None)
         if each is not None or tasks is not None:
@@ -191,13 +193,27 @@ def run(
     screen = desk.screen
     rules = load_burst_rules(burst_rules or desk.place.folder / RULES_NAME) if burst else None
 
+    told: list[str] = []
+
     async def job_for(client: Client) -> Job:
         if own is not None:
             return own
         place = desk.place.folder / "apps"
         fetched = await fetch_app(client.chain, client.storage, app_address, place)
         files = [*fetched.inputs, *(inputs or [])]
-        return job_of(fetched.program, files, fetched.document.runtime, fetched.document.memory_bytes)
+        document = fetched.document
+        if document.reach:
+            hosts = ", ".join(document.reach)
+            if reach or internet:
+                raise UsageError(
+                    f"The app {document.name!r} says itself what it connects to ({hosts}), and workers refuse it "
+                    f"anything else. Nothing was signed; leave --reach and --internet out."
+                )
+            sentence = f"The app {document.name!r} connects to {hosts}: only workers whose owners allow that take it."
+            if sentence not in told:
+                screen.print(sentence, markup=False)
+                told.append(sentence)
+        return job_of(fetched.program, files, document.runtime, document.memory_bytes, document.reach)
 
     async def foresee() -> Quote:
         async with desk.client() as client:

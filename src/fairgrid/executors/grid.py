@@ -99,7 +99,7 @@ class GridBackend:
             found = await fetch_app(client.chain, client.storage, address, place)
             document = found.document
             self._apps[address] = AppProgram(
-                address, found.program, found.inputs, document.runtime, document.memory_bytes
+                address, found.program, found.inputs, document.runtime, document.memory_bytes, document.reach
             )
         return self._apps[address]
 
