@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -129,7 +130,8 @@ def test_the_key_opens_for_the_pool_and_for_the_requester() -> None:
 @pytest.mark.parametrize("field", ["hub", "requester", "chain_id"])
 def test_another_chain_hub_or_requester_cannot_use_the_sealed_key(field: str) -> None:
     public, _ = sealed()
-    other = replace(PLACE, **{field: 1 if field == "chain_id" else checksum("0x" + "ee" * 20)})
+    values: dict[str, Any] = {field: 1 if field == "chain_id" else checksum("0x" + "ee" * 20)}
+    other = replace(PLACE, **values)
     with pytest.raises(VerificationError, match="does not open"):
         open_data_key(public, POOL_KEY, other, of_pool=True)
 
@@ -137,12 +139,12 @@ def test_another_chain_hub_or_requester_cannot_use_the_sealed_key(field: str) ->
 @pytest.mark.parametrize("field", ["pool", "app"])
 def test_a_deal_with_another_pool_or_app_is_refused_and_so_is_a_forged_name(field: str) -> None:
     public, _ = sealed()
-    stranger = checksum("0x" + "ee" * 20)
-    other = replace(PLACE, **{field: stranger})
+    stranger: dict[str, Any] = {field: checksum("0x" + "ee" * 20)}
+    other = replace(PLACE, **stranger)
     with pytest.raises(ManifestError, match="used for no other"):
         open_data_key(public, POOL_KEY, other, of_pool=True)
     assert public.sealed is not None
-    forged = replace(public, sealed=replace(public.sealed, **{field: stranger}))
+    forged = replace(public, sealed=replace(public.sealed, **stranger))
     with pytest.raises(VerificationError, match="does not open"):
         open_data_key(forged, POOL_KEY, other, of_pool=True)
 

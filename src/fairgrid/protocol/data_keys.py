@@ -58,7 +58,7 @@ class TaskKeys:
 
     def to_bytes(self) -> bytes:
         """The text that is sealed for a worker."""
-        nodes = [[level, place, node.hex()] for level, place, node in self.nodes]
+        nodes: list[Any] = [[level, place, node.hex()] for level, place, node in self.nodes]
         return rfc8785.dumps({"fairgrid": _FORMAT, "shared": self.shared.hex(), "nodes": nodes})
 
     @classmethod

@@ -266,7 +266,7 @@ def open_private_job(public: Manifest, document: bytes, keys: TaskKeys, indexes:
                 items[index] = opened["item"]
                 files |= {cid: (place, key) for cid, place in opened["files"].items() if cid not in files}
             manifest_wire["items"] = items
-        manifest = parse_manifest(rfc8785.dumps(manifest_wire))
+        manifest = _parsed(manifest_wire)
         secrets = _secrets_of(wire["secrets"])
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, rfc8785.CanonicalizationError):
         raise ManifestError("The private document of the job cannot be used: a part of it is missing.") from None
@@ -279,6 +279,14 @@ def open_private_job(public: Manifest, document: bytes, keys: TaskKeys, indexes:
     if missing:
         raise ManifestError(f"The private document does not say where {len(missing)} of the job's files lie.")
     return PrivateJob(manifest, files, secrets)
+
+
+def _parsed(wire: Any) -> Manifest:
+    try:
+        return parse_manifest(rfc8785.dumps(wire))
+    except ManifestError:
+        # Its message may hold names and arguments, and goes to logs and to the pool.
+        raise ManifestError("The private document of the job holds a manifest that breaks its rules.") from None
 
 
 def _numbered(files: Sequence[tuple[str, int]], *, start: int = 0) -> tuple[FileRef, ...]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from fairgrid.chain.interface import Chain
 from fairgrid.errors import HostFailure, ManifestError
 from fairgrid.protocol.abilities import level_fault
 from fairgrid.protocol.app_document import program_fault
 from fairgrid.protocol.manifest import MAX_MANIFEST_BYTES, parse_manifest
+from fairgrid.protocol.private_job import is_private
 from fairgrid.protocol.views import Deal
 from fairgrid.worker.computing.dependencies import fetch_dependencies
 from fairgrid.worker.computing.folders import TaskFolder
 from fairgrid.worker.computing.gpus import Gpus
 from fairgrid.worker.computing.inputs import ContentSource, InputCache
+from fairgrid.worker.computing.private_work import PrivateWork, open_files
 from fairgrid.worker.computing.published import PublishedApps
 from fairgrid.worker.computing.run_work import RunWork
 from fairgrid.worker.computing.running import manifest_cid_of
@@ -37,6 +40,7 @@ class TaskFetcher:
         apps: KnownApps,
         published: PublishedApps,
         runs: RunWork,
+        private: PrivateWork,
         policy: Callable[[], WorkerPolicy],
         slots: int,
         gpus: Gpus,
@@ -47,6 +51,7 @@ class TaskFetcher:
         self._apps = apps
         self._published = published
         self._runs = runs
+        self._private = private
         self._policy = policy
         self._slots = slots
         self._gpus = gpus
@@ -65,9 +70,10 @@ class TaskFetcher:
         manifest = await asyncio.to_thread(parse_manifest, data)
         app = await self._apps.at(deal.app.pointer)
         document = await self._published.document_of(app)
+        hidden = is_private(manifest)
         if document is None and manifest.runtime != app.name:
             raise ManifestError(f"The manifest asks for runtime {manifest.runtime!r}, its app is {app.name!r}.")
-        fault = None if document is None else await asyncio.to_thread(program_fault, document, manifest)
+        fault = None if document is None or hidden else await asyncio.to_thread(program_fault, document, manifest)
         if fault is not None:
             raise ManifestError(fault)
         policy = self._policy()
@@ -78,8 +84,20 @@ class TaskFetcher:
             refusal = self._gpus.refusal(manifest.runtime, manifest.needs.gpus)
         if refusal is not None:
             raise HostFailure(refusal)
+        keys = await self._private.keys_for(held, deal, manifest)
+
+        def lay_out(paths: Mapping[str, Path], indexes: Sequence[int]) -> None:
+            if keys is None or not hidden:
+                folder.lay_out(data, paths)
+            if keys is not None:
+                opened, note = open_files(manifest, keys, indexes, paths, folder.path)
+                if document is not None and hidden and (wrong := program_fault(document, opened)) is not None:
+                    raise ManifestError(wrong)
+                folder.lay_out_opened(opened)
+                note.write(folder.path)
+
         if held.count:
-            await self._runs.download(held, manifest, folder.dependencies, lambda paths: folder.lay_out(data, paths))
+            await self._runs.download(held, manifest, folder.dependencies, lay_out)
             return
         files = manifest.files_of(held.index)
         limit = self._policy().max_input_bytes
@@ -91,7 +109,7 @@ class TaskFetcher:
                 if size != file.size:
                     raise ManifestError(f"The manifest says that {file.name!r} has {file.size} bytes; it has {size}.")
             try:
-                await asyncio.to_thread(folder.lay_out, data, paths)
+                await asyncio.to_thread(lay_out, paths, (held.index,))
             except OSError as error:
                 raise HostFailure(f"The inputs cannot be laid out in {folder.path} ({error}). Make room.") from error
         await fetch_dependencies(
