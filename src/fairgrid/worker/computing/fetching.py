@@ -111,7 +111,9 @@ class TaskFetcher:
             try:
                 await asyncio.to_thread(lay_out, paths, (held.index,))
             except OSError as error:
-                raise HostFailure(f"The inputs cannot be laid out in {folder.path} ({error}). Make room.") from error
+                # The names of a private job's files are nobody's business: only what went wrong is told.
+                what = error.strerror or str(error)
+                raise HostFailure(f"The inputs cannot be laid out in {folder.path} ({what}). Make room.") from error
         await fetch_dependencies(
             self._chain,
             self._storage,

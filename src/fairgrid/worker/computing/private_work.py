@@ -120,9 +120,9 @@ def open_files(
     if document.stat().st_size > MAX_DOCUMENT_BYTES:
         raise ManifestError("The private document of the job is too large.")
     job = open_private_job(public, document.read_bytes(), keys, indexes)
-    folder.chmod(0o700)
     inputs = folder / "inputs"
-    inputs.mkdir(parents=True, mode=0o700)
+    inputs.mkdir(parents=True)
+    folder.chmod(0o700)
     for file in {file.cid: file for index in indexes for file in job.manifest.files_of(index)}.values():
         place, key = job.files[file.cid]
         if place not in paths:
