@@ -71,9 +71,9 @@ class _Recorded(StorageClient):
         self.sent.append(path.read_bytes())
         return await super().add_file(path, **options)
 
-    async def add_bytes(self, data: bytes) -> str:
+    async def add_bytes(self, data: bytes, **options: Any) -> str:
         self.sent.append(data)
-        return await super().add_bytes(data)
+        return await super().add_bytes(data, **options)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import fairgrid
 from fairgrid.chain.network import load_network
 from fairgrid.client.client import Client
 from fairgrid.errors import UsageError
-from fairgrid.localnet.network import honest_workers
+from fairgrid.localnet.options import honest_workers
 from fairgrid.protocol.results import BLIND_FILE
 from fairgrid.wallet.keys import dev_signer
 from tests.e2e.network import Network, running_network

@@ -13,7 +13,8 @@ from rich.table import Table
 
 from fairgrid.cli.app_build import build
 from fairgrid.cli.app_init import init
-from fairgrid.cli.app_publish import publish_app
+from fairgrid.cli.app_publish import add_publish
+from fairgrid.cli.app_shelf import add_shelf
 from fairgrid.cli.assets import add_app_commands
 from fairgrid.cli.output import console, emit_json, run_async
 from fairgrid.cli.shared_options import JsonOption
@@ -33,6 +34,7 @@ from fairgrid.runtime.determinism.conditions import CONDITIONS
 from fairgrid.runtime.interface import Sandbox
 from fairgrid.runtime.job_result import JobResult
 from fairgrid.runtime.levels import RuntimeInfo
+from fairgrid.runtime.network.grant import NetworkGrant
 from fairgrid.runtime.providers import provider_of
 
 __all__ = ["ResultsDiffer", "app"]
@@ -41,7 +43,8 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Make and try
 
 app.command("init")(init)
 app.command("build")(build)
-app.command("publish")(publish_app)
+add_publish(app)
+add_shelf(app)
 add_app_commands(app)
 
 ProgramArgument = Annotated[
@@ -172,7 +175,14 @@ def test(
     async def main() -> JobResult:
         sandbox = await _sandbox(info)
         try:
-            return await run_locally(job, timeref=timeref, index=0, workdir=folder / "job", sandbox=sandbox)
+            return await run_locally(
+                job,
+                timeref=timeref,
+                index=0,
+                workdir=folder / "job",
+                sandbox=sandbox,
+                network=NetworkGrant(job.network) if job.network else None,
+            )
         finally:
             await sandbox.close()
 
@@ -223,7 +233,7 @@ def _job(
     if runtime is not None:
         info = runtime_info(runtime)
     job = Job.from_files(program, files, words, runtime_id=info.runtime_id, memory_bytes=limit)
-    return job, info, project
+    return job.connecting_to(project.reach if project is not None else ()), info, project
 
 
 async def _sandbox(info: RuntimeInfo) -> Sandbox:

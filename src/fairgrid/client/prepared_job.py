@@ -96,7 +96,7 @@ async def prepare_job(job: Job, storage: StorageClient, *, timeref: int) -> Prep
     manifest = await asyncio.to_thread(manifest_of, job, timeref=timeref)
     data = await asyncio.to_thread(manifest.to_bytes)
     await upload_files(job, manifest, storage)
-    return PreparedJob(job.script.name, manifest, await storage.add_bytes(data))
+    return PreparedJob(job.label or job.script.name, manifest, await storage.add_bytes(data))
 
 
 async def upload_files(job: Job, manifest: Manifest, storage: StorageClient) -> None:

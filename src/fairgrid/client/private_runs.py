@@ -104,7 +104,7 @@ class PrivateRuns:
             seal_data_key, manifest, key, place, pool_key=pool_key, requester_key=own_key
         )
         data = await asyncio.to_thread(manifest.to_bytes)
-        return PreparedJob(job.script.name, manifest, await self._storage.add_bytes(data))
+        return PreparedJob(job.label or job.script.name, manifest, await self._storage.add_bytes(data))
 
     async def result_key(self, deal_id: str, index: int) -> bytes:
         """The key of the result of the task at ``index`` (as the chain counts) of a private deal of this requester.

@@ -7,7 +7,6 @@ import contextlib
 import gc
 import itertools
 import os
-import sys
 import threading
 import time
 from collections import deque
@@ -18,11 +17,19 @@ from types import TracebackType
 from typing import Any, Final, ParamSpec, TypeVar
 
 from fairgrid.errors import UsageError
+from fairgrid.executors.apps import name_clash
 from fairgrid.executors.calls import Call, CallWriter
 from fairgrid.executors.dispatcher import Dispatcher, Timing
 from fairgrid.executors.displays import find_display
-from fairgrid.executors.environment import resolve_environment
+from fairgrid.executors.environment import Environment, resolve_environment
 from fairgrid.executors.futures import CallFuture, check_process
+from fairgrid.executors.kept_environments import (
+    environment_facts,
+    find_environment,
+    is_lock_hash,
+    kept_environment,
+)
+from fairgrid.executors.leaving import tell_left
 from fairgrid.executors.packing import MAX_DEAL_TASKS, Packing, pack
 from fairgrid.executors.places import Place, Trust, find_place, verification_of
 from fairgrid.executors.progress import OnRunProgress, RunProgress
@@ -55,7 +62,8 @@ class Executor(concurrent.futures.Executor):
     Python of the worker's machine, which alone can have the network: ``reach`` names the hosts that calls connect to
     (``"api.example.org"``, ``"*.example.org:8443"``); their owners must allow them. ``environment`` is a requirements
     file, or a list such as ``["attrs==24.2.0"]``: pure Python packages that travel along, from the folder
-    ``wheelhouse`` or as they are installed here. ``progress`` False hides the line in a terminal and the card in a
+    ``wheelhouse`` or as they are installed here; or the hash of an environment that an earlier run had
+    (`Environment.lock_hash`). ``progress`` False hides the line in a terminal and the card in a
     notebook that tell how far the run is, what it cost and how long it takes; elsewhere nothing is shown.
     ``on_progress`` is called with the same, from a thread of the executor.
 
@@ -99,12 +107,17 @@ class Executor(concurrent.futures.Executor):
             reach=reach,
             private=private,
         )
-        declared = resolve_environment(environment, wheelhouse=wheelhouse, provided=place.packages)
+        declared = (
+            find_environment(place.runs, str(environment))
+            if is_lock_hash(environment)
+            else resolve_environment(environment, wheelhouse=wheelhouse, provided=place.packages)
+        )
         record = RunRecord.make(
             place.runs,
             new_run_id(),
             wheels=[wheel.name for wheel in declared.wheels],
             packages=sorted(declared.packages),
+            environment=environment_facts(declared),
             budget=nrlc,
             trust=asked.confidence,
             verify=verify,
@@ -116,6 +129,8 @@ class Executor(concurrent.futures.Executor):
         )
         for wheel in declared.wheels:
             record.keep(wheel.name, wheel.content)
+        if declared.wheels:
+            record.keep(declared.lock_name, declared.lock.encode())
         self._begin(place, record, packing, timing, progress, on_progress)
 
     @classmethod
@@ -182,6 +197,7 @@ class Executor(concurrent.futures.Executor):
         first = max((call.number for call in calls), default=-1) + 1
         self._writer = CallWriter(record.keep, keep_path=record.keep_file, first=first, packages=self._packages)
         self._packing = packing or Packing()
+        self._environment = kept_environment(record.facts.get("environment"), record.inputs)
         self._reach = frozenset(record.facts.get("reach", ()))
         self._backend = place.backend
         self._dispatcher = Dispatcher(place.backend, record, int(record.facts["budget"]), self._packing, timing)
@@ -203,6 +219,14 @@ class Executor(concurrent.futures.Executor):
     def run_id(self) -> str:
         """The name of this run: `resume` takes it."""
         return self._dispatcher.run_id
+
+    @property
+    def environment(self) -> Environment:
+        """The packages that travel with the calls: `Environment.lock_hash` names them, `Environment.save` keeps them.
+
+        ``Executor(environment=hash)`` has the same ones again on this network, `resume` has them anyway.
+        """
+        return self._environment
 
     @property
     def recovered(self) -> list[CallFuture[Any]]:
@@ -308,9 +332,14 @@ class Executor(concurrent.futures.Executor):
             for item in zip(*iterables, strict=False)
         ]
         ask, left = self._dispatcher.ask, self.receipt().left
-        first = ask(lambda: self._backend.terms(1))
+        app = calls[0].app if calls else ""
+        if app:
+            program = ask(lambda: self._backend.app(app))
+            if fault := next((fault for call in calls if (fault := name_clash(call, program))), None):
+                raise fault
+        first = ask(lambda: self._backend.terms(1, app))
         tasks = pack(calls, self._packing, most_tasks=left // first.price if first.price else len(calls))
-        terms = ask(lambda: self._backend.terms(min(len(tasks), MAX_DEAL_TASKS))) if len(tasks) > 1 else first
+        terms = ask(lambda: self._backend.terms(min(len(tasks), MAX_DEAL_TASKS), app)) if len(tasks) > 1 else first
         return quote_of(tasks, terms, self._packing, budget_left=left)
 
     def explain(self) -> str:
@@ -364,10 +393,7 @@ class Executor(concurrent.futures.Executor):
             return
         self._closed = True
         if left := self._dispatcher.abandon("it was interrupted"):
-            sys.stderr.write(
-                f"fairgrid: {left} calls of run {self.run_id} were still open. What was paid for goes on: "
-                f"Executor.resume({self.run_id!r}) fetches it.\n"
-            )
+            tell_left(self.run_id, left)
 
     def _check_reach(self, fn: Callable[..., Any]) -> None:
         missing = [host for host in getattr(fn, "__fairgrid_reach__", ()) if host not in self._reach]

@@ -10,7 +10,7 @@ from fairgrid.chain.interface import Chain
 from fairgrid.errors import HostFailure, ManifestError
 from fairgrid.protocol.abilities import level_fault
 from fairgrid.protocol.app_document import program_fault
-from fairgrid.protocol.manifest import MAX_MANIFEST_BYTES, parse_manifest
+from fairgrid.protocol.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from fairgrid.protocol.private_job import is_private
 from fairgrid.protocol.views import Deal
 from fairgrid.worker.computing.dependencies import fetch_dependencies
@@ -56,8 +56,9 @@ class TaskFetcher:
         self._slots = slots
         self._gpus = gpus
 
-    async def fetch(self, held: HeldTask, deal: Deal, folder: TaskFolder) -> None:
-        """Fetch manifest, script and inputs into the task's ``folder``, which is made anew.
+    async def fetch(self, held: HeldTask, deal: Deal, folder: TaskFolder) -> Manifest:
+        """Fetch manifest, script and inputs into the task's ``folder``, which is made anew; gives the manifest of
+        the job, decrypted if it is private.
 
         Raises:
             HostFailure: the owner's limits do not allow them, or storage does not have them.
@@ -86,6 +87,8 @@ class TaskFetcher:
             raise HostFailure(refusal)
         keys = await self._private.keys_for(held, deal, manifest)
 
+        laid_out = [manifest]
+
         def lay_out(paths: Mapping[str, Path], indexes: Sequence[int]) -> None:
             if keys is None or not hidden:
                 folder.lay_out(data, paths)
@@ -94,11 +97,12 @@ class TaskFetcher:
                 if document is not None and hidden and (wrong := program_fault(document, opened)) is not None:
                     raise ManifestError(wrong)
                 folder.lay_out_opened(opened)
+                laid_out[0] = opened
                 note.write(folder.path)
 
         if held.count:
             await self._runs.download(held, manifest, folder.dependencies, lay_out)
-            return
+            return laid_out[0]
         files = manifest.files_of(held.index)
         limit = self._policy().max_input_bytes
         if sum(file.size for file in files) > limit:
@@ -121,6 +125,7 @@ class TaskFetcher:
             folder.dependencies,
             max_bytes=limit - sum(file.size for file in files),
         )
+        return laid_out[0]
 
     async def _manifest_of(self, deal: Deal) -> bytes:
         cid = manifest_cid_of(deal)
