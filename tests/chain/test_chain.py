@@ -18,6 +18,7 @@ from tests.chain.places import (
     contribute,
     match,
     open_market,
+    sign,
 )
 
 from fairgrid.chain import calls
@@ -30,6 +31,7 @@ from fairgrid.errors import (
 from fairgrid.localnet.anvil import LOCAL_CHAIN_ID
 from fairgrid.protocol import ids
 from fairgrid.protocol.hexes import ZERO_ADDRESS, from_hex
+from fairgrid.protocol.orders import NULL_DATASET_ORDER
 from fairgrid.protocol.typed_data import Domain, order_hash
 from fairgrid.protocol.views import (
     Account,
@@ -160,6 +162,32 @@ async def test_a_claim_before_the_final_deadline_is_refused_and_after_it_gives_t
     receipt = await chain.transact(calls.claim(chain.hub, task_id), REQUESTER)
     assert receipt.events[-1].name == "TaskClaimed"
     assert (await chain.view_task(task_id)).status is TaskStatus.FAILED
+    assert await chain.view_account(REQUESTER.address) == Account(10_000 - 105, 105)
+
+
+async def test_a_deal_of_boost_is_seen_as_one_until_its_tasks_are_claimed(place: Place) -> None:
+    chain = place.chain
+    market = await open_market(chain, trust=1)
+    request = sign(chain, market.request, REQUESTER)
+    orders = (market.app_order, NULL_DATASET_ORDER, market.workerpool_order, request)
+    call = replace(calls.match_orders(chain.hub, *orders), function="matchOrdersBoost")  # type: ignore[arg-type]
+    receipt = await chain.transact(call, WORKERS[0])
+    (matched,) = [event for event in receipt.events if event.name == "OrdersMatched"]
+    deal_id = matched.arguments["dealid"]
+    deal = await chain.view_deal_boost(deal_id)
+    assert deal is not None and await chain.view_deal(deal_id) is None
+    assert (deal.sponsor, deal.requester) == (REQUESTER.address, REQUESTER.address)
+    assert (deal.app_owner, deal.app_price) == (APP_OWNER.address, 5)
+    assert (deal.dataset_owner, deal.dataset_price) == (ZERO_ADDRESS, 0)
+    assert (deal.workerpool_owner, deal.workerpool_price) == (POOL_OWNER.address, 100)
+    assert (deal.worker_reward, deal.bot_first, deal.bot_size, deal.short_tag) == (90, 0, 2, "0x000000")
+    assert deal.deadline == receipt.block.timestamp + 7 * 300
+    assert await chain.view_deal_boost(DIGEST) is None
+    with pytest.raises(ContractReverted, match="Deadline not reached"):
+        await chain.transact(calls.claim_boost(chain.hub, deal_id, 1), WORKERS[0])
+    place.skip(7 * 300)
+    await chain.transact(calls.claim_boost(chain.hub, deal_id, 1), WORKERS[0])
+    assert (await chain.view_task(ids.task_id(deal_id, 1))).status is TaskStatus.FAILED
     assert await chain.view_account(REQUESTER.address) == Account(10_000 - 105, 105)
 
 

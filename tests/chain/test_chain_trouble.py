@@ -66,6 +66,7 @@ async def test_a_node_that_is_gone_is_an_unavailable_service_for_every_method(pl
     attempts = [
         chain.head(),
         chain.view_deal(DIGEST),
+        chain.view_deal_boost(DIGEST),
         chain.view_task(DIGEST),
         chain.view_contribution(DIGEST, chain.hub),
         chain.view_account(chain.hub),

@@ -29,7 +29,7 @@ from fairgrid.market.client import MarketClient
 from fairgrid.pool.client import LiveOutput, LiveProgress, PartialView, PoolClient
 from fairgrid.protocol.access import PoolPlace
 from fairgrid.protocol.certificate import Certificate
-from fairgrid.protocol.views import TaskStatus
+from fairgrid.protocol.views import Account, TaskStatus
 from fairgrid.seams import tracing
 from fairgrid.seams.clock import Clock, SystemClock
 from fairgrid.storage.client import StorageClient
@@ -71,7 +71,7 @@ class Client:
     async def connect(
         cls, network: Network | str | Path, signer: Signer, *, journal_folder: Path | None = None
     ) -> AsyncIterator[Client]:
-        """Connect to every service of ``network``; the chain is checked against the network file (decision 31).
+        """Connect to every service of ``network``; the chain is checked against the network file.
 
         ``network`` may be a name, as in `fairgrid network list`, a network file, or a folder with one. Deals are kept
         in ``journal_folder``; without one where `fairgrid run` keeps those of this signer on that network.
@@ -109,6 +109,14 @@ class Client:
     def journal(self) -> Journal:
         """The deals of this requester."""
         return self._journal
+
+    async def account(self, address: str = "") -> Account:
+        """What an account has in escrow, free and locked; the requester's own without an ``address``.
+
+        Raises:
+            ServiceUnavailable: the chain does not answer.
+        """
+        return await self.chain.view_account(address or self.address)
 
     async def quote(
         self,

@@ -136,7 +136,7 @@ async def ends(process: subprocess.Popen[str], number: signal.Signals) -> tuple[
     """Seconds until the process ended after a signal, and its stderr."""
     began = time.monotonic()
     process.send_signal(number)
-    _, error = await asyncio.to_thread(process.communicate, None, 20)
+    _, error = await asyncio.to_thread(process.communicate, None, 60)
     return time.monotonic() - began, error
 
 

@@ -37,7 +37,7 @@ async def test_a_worker_computes_survives_kill_9_contributes_and_reveals(place: 
     lease = await place.lease(b"print('hello', sum(range(1000)))")
     with worker(*options) as process:
         await pool.send(lease)
-        seal = await pool.expect(Seal, timeout_s=40)
+        seal = await pool.expect(Seal)
         process.kill()
     stdout = place.folder / "worker" / "tasks" / lease.task_id / "result" / "stdout.txt"
     assert stdout.read_text() == "hello 499500\n"
@@ -96,6 +96,16 @@ async def test_a_worker_with_time_to_stop_finishes_what_it_holds_and_ends_at_the
     assert not pool.seen(LeaseFailed)
 
 
+async def test_a_worker_without_a_task_for_the_time_of_its_option_ends_by_itself(place: Place, pool: FakePool) -> None:
+    address, options = start_options(place, pool)
+    await place.fund(address)
+    with worker(*options, "--idle-exit", "3s") as process:
+        assert (await pool.expect(Ready)).free_slots == 1
+        _, error = await asyncio.to_thread(process.communicate, None, 60)
+        assert process.returncode == 0, error
+        assert "Ends by itself: there was no task for 3 s" in error
+
+
 async def test_a_worker_hands_back_what_it_did_not_finish_in_its_time_to_stop(place: Place, pool: FakePool) -> None:
     address, options = start_options(place, pool)
     (place.folder / "worker" / "policy.toml").write_text("stop_within_s = 2\n")
@@ -143,7 +153,7 @@ async def test_a_worker_behind_a_role_account_contributes_and_reveals_on_a_real_
     lease = await place.lease(b"print('cold')")
     with worker(*options):
         await pool.send(lease)
-        await pool.expect(Seal, timeout_s=40)
+        await pool.expect(Seal)
         await pool.send(place.authorisation(lease, account))
         await pool.expect(Contributed)
         await pool.expect(Revealed)
