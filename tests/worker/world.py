@@ -347,6 +347,7 @@ def build_agent(world: World, setting: AgentSetting) -> tuple[WorkerAgent, Worke
     talk = agent.talk
     work.live.listen(talk.tell)
     talk.partials = work.live.partial
+    work.private.ask, work.private.forget = talk.keys.keys_of, talk.keys.forget
     now = setting.policy_now or (lambda: setting.policy)
     talk.cache = CacheReporter(work.cached, tell=talk.tell, allowed=lambda: now().tell_cached)
     return agent, store

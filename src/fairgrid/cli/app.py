@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +27,7 @@ from fairgrid.client.job_options import parse_size
 from fairgrid.client.prepared_job import local_files, manifest_of, run_locally
 from fairgrid.client.results import prepare_out
 from fairgrid.errors import FairgridError, HostFailure, JobError, UsageError
+from fairgrid.protocol.canonical import read_rule
 from fairgrid.protocol.terminal import sanitise_terminal
 from fairgrid.runtime.catalogue import runtime_for_program, runtime_info
 from fairgrid.runtime.companions import with_companions
@@ -69,6 +71,15 @@ SecondsOption = Annotated[
         help="The category's time: limit of one run. Default: the project's, or the 300 s of category 0.",
     ),
 ]
+CanonicalOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--canonical",
+        metavar="RULE",
+        help="Hash files in a canonical form, as `fairgrid run --canonical` does: json:*.json, rows:out.csv:header=1 "
+        "or round:*.csv:decimals=6:edge=3; may be given again.",
+    ),
+]
 
 
 _CATEGORY_0_S = 300
@@ -88,6 +99,7 @@ def check(
     runtime: RuntimeOption = None,
     memory: MemoryOption = None,
     seconds: SecondsOption = None,
+    canonical: CanonicalOption = None,
     only: Annotated[
         list[str] | None,
         typer.Option("--only", help=f"Only this condition ({', '.join(c.name for c in CONDITIONS)}); may be repeated."),
@@ -103,8 +115,11 @@ def check(
     Exit code 0: every run agreed. 5: they differ. Example:
 
     fairgrid app check simulate.py --arg 42
+
+    fairgrid app check model.sh --canonical round:scores.csv:decimals=6:edge=3
     """
     job, info, project = _job(program, inputs, arguments, runtime, memory)
+    job = replace(job, canonicaliser=tuple(read_rule(text) for text in canonical or []))
     timeref = seconds or (project.test.seconds if project is not None else _CATEGORY_0_S)
     conditions = [condition for condition in CONDITIONS if not only or condition.name in only]
     if not conditions:
@@ -145,6 +160,7 @@ def test(
     runtime: RuntimeOption = None,
     memory: MemoryOption = None,
     seconds: SecondsOption = None,
+    canonical: CanonicalOption = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="New folder for the result. Default: it is not kept.")
     ] = None,
@@ -163,6 +179,7 @@ def test(
     fairgrid app test simulate.py --input data.csv --out result
     """
     job, info, project = _job(program, inputs, arguments, runtime, memory)
+    job = replace(job, canonicaliser=tuple(read_rule(text) for text in canonical or []))
     timeref = seconds or (project.test.seconds if project is not None else _CATEGORY_0_S)
     # Other inputs or arguments than the project's test has give another result than it expects.
     expected = project.test.expected if project is not None and not inputs and not arguments else None

@@ -25,6 +25,7 @@ from fairgrid.client.client import Client, LaneWish, Quote, TrustWish
 from fairgrid.client.dependencies import parse_dependency
 from fairgrid.client.job import Job
 from fairgrid.client.job_options import parse_gpus, parse_size, read_items
+from fairgrid.client.private_runs import HONEST_WORDS
 from fairgrid.client.results import prepare_out
 from fairgrid.errors import UsageError
 from fairgrid.protocol.canonical import read_rule
@@ -143,6 +144,14 @@ def run(
         Path | None,
         typer.Option("--burst-rules", help="The caps, a TOML file. Default: burst.toml in the network's folder."),
     ] = None,
+    private: Annotated[
+        bool,
+        typer.Option(
+            "--private",
+            help="Encrypt program, inputs, names, arguments and results; the pool and the machines that run it read "
+            "them.",
+        ),
+    ] = False,
     runtime: Annotated[
         str | None,
         typer.Option("--runtime", help="What it runs in, see `fairgrid runtime list`. Default: by the file's ending."),
@@ -180,11 +189,16 @@ def run(
         )
         job = job.connecting_to([*hosts, *([ANYWHERE] if internet else []), *(reach or [])])
         job = replace(job, canonicaliser=tuple(read_rule(text) for text in canonical or []), app=app_address)
-        job = job.needing(parse_gpus(gpus) if gpus is not None else None)
+        job = job.needing(parse_gpus(gpus) if gpus is not None else None).hidden(private=private)
         if each is not None or tasks is not None:
             job = job.as_bag(read_items(each) if each is not None else (), tasks=tasks)
         return job
 
+    if private and (burst or follow):
+        raise UsageError(
+            "A private run is for one pool alone, and nothing of it is shown while it runs. Nothing was signed. Leave "
+            "--burst and --follow out."
+        )
     own: Job | None = None
     if script is not None:
         runtime_id = runtime or runtime_for_program(script).runtime_id
@@ -222,7 +236,7 @@ def run(
             return await client.quote(job, wish, lane=lane)
 
     def say(quote: Quote) -> None:
-        desk.say(quote_sentences(quote))
+        desk.say([*([HONEST_WORDS] if private else []), *quote_sentences(quote)])
 
     accept: Callable[[Quote], None] = say
 

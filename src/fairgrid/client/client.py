@@ -20,6 +20,7 @@ from fairgrid.client.follow import Ending, follow_task
 from fairgrid.client.job import Job
 from fairgrid.client.journal import DealRecord, Journal
 from fairgrid.client.ledger import Bag
+from fairgrid.client.private_runs import PrivateRuns
 from fairgrid.client.progress import OnProgress, Phase, Progress, ignore_progress
 from fairgrid.client.quotes import DEFAULT_CATEGORY, LaneWish, Quote, Quoter, TrustWish
 from fairgrid.client.results import CollectedResult, collect_result
@@ -64,7 +65,11 @@ class Client:
         self._quoter = Quoter(
             network, signer.address, chain=chain, market=market, pool=pool, journal=journal, clock=self._clock
         )
-        self._deals = DealMaker(network, signer, chain=chain, storage=storage, journal=journal, clock=self._clock)
+        self.private = PrivateRuns(chain, storage, pool, signer)
+        """What this requester encrypts and decrypts."""
+        self._deals = DealMaker(
+            network, signer, chain=chain, storage=storage, private=self.private, journal=journal, clock=self._clock
+        )
 
     @classmethod
     @asynccontextmanager
@@ -239,7 +244,7 @@ class Client:
         on_progress(Progress(Phase.FETCHING, "comparing the result with the digest on chain"))
         task = await self.chain.view_task(record.task_ids[0])
         with tracing.span("download", record.deal_id, tracing.task_place(record.task_ids[0])):
-            return await collect_result(self.storage, task, record.task_ids[0], out)
+            return await collect_result(self.storage, task, record.task_ids[0], out, key=self.private.result_key)
 
     @asynccontextmanager
     async def bag(self, record: DealRecord) -> AsyncIterator[BagFollower]:
@@ -267,7 +272,15 @@ class Client:
         bag = follower.ledger.bag()
         with tracing.span("download", record.deal_id):
             return await collect_bag(
-                self.chain, self.storage, record.deal_id, follower.deal, bag, out, on_progress, first=record.first
+                self.chain,
+                self.storage,
+                record.deal_id,
+                follower.deal,
+                bag,
+                out,
+                on_progress,
+                first=record.first,
+                key=self.private.result_key,
             )
 
     async def bag_settlement(self, record: DealRecord, follower: BagFollower) -> Settlement:
@@ -326,7 +339,9 @@ class Client:
     async def certificate(self, deal_id: str, index: int, *, files: Sequence[str] | None = None) -> Certificate:
         """The certificate of a finished task, of anybody's deal; as `fairgrid.client.certificates.make_certificate`."""
         async with JsonRpc(self.network.rpc) as rpc:
-            return await make_certificate(self.chain, rpc, self.storage, deal_id, index, files=files)
+            return await make_certificate(
+                self.chain, rpc, self.storage, deal_id, index, files=files, key=self.private.result_key
+            )
 
     async def claim(self, record: DealRecord, *, on_progress: OnProgress = ignore_progress) -> None:
         """Take the money of an overdue deal back: initialize the task if nobody did, then claim it.

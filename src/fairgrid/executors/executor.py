@@ -56,6 +56,9 @@ class Executor(concurrent.futures.Executor):
     ``"none"``, ``"replicate:3"``, ``"audit:5%"``, ``"tee"``; `explain` tells what that is worth. What the network
     cannot reach is refused before anything is signed, and so is a budget that does not cover one task.
 
+    ``private`` encrypts calls, data and results for the network's own pool and the machines that it gives them to: they
+    can read all of it, storage, market, chain and everybody else see sizes only.
+
     ``runtime`` is ``"python"``, or ``"science"`` for numpy, pandas, scipy and scikit-learn, or ``"native"`` for the
     Python of the worker's machine, which alone can have the network: ``reach`` names the hosts that calls connect to
     (``"api.example.org"``, ``"*.example.org:8443"``); their owners must allow them. ``environment`` is a requirements
@@ -89,6 +92,7 @@ class Executor(concurrent.futures.Executor):
         environment: str | Path | Sequence[str] = (),
         wheelhouse: str | Path | None = None,
         reach: Sequence[str] = (),
+        private: bool = False,
         progress: bool = True,
         on_progress: OnRunProgress | None = None,
     ) -> None:
@@ -102,6 +106,7 @@ class Executor(concurrent.futures.Executor):
             patience_s=timing.patience,
             runtime=runtime,
             reach=reach,
+            private=private,
         )
         declared = (
             find_environment(place.runs, str(environment))
@@ -120,6 +125,7 @@ class Executor(concurrent.futures.Executor):
             workersAtLeast=asked.replicas,
             runtime=runtime,
             reach=list(reach),
+            private=private,
             at=time.time(),
         )
         for wheel in declared.wheels:
@@ -168,6 +174,7 @@ class Executor(concurrent.futures.Executor):
             patience_s=timing.patience,
             runtime=facts.get("runtime", "python"),
             reach=facts.get("reach", ()),
+            private=facts.get("private", False),
         )
         self = cls.__new__(cls)
         self._begin(place, record, packing, timing, progress, on_progress)

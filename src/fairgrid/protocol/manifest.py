@@ -26,6 +26,7 @@ from fairgrid.protocol.needs import NO_NEEDS, Needs, needs_from_wire
 from fairgrid.protocol.network import destination
 from fairgrid.protocol.paths import path_fault
 from fairgrid.protocol.schema_check import Check, compile_check
+from fairgrid.protocol.sealed_part import SealedPart, sealed_part_from_wire
 
 __all__ = [
     "MAX_MANIFEST_BYTES",
@@ -50,7 +51,6 @@ _LONG = ("dependencies", "inputs", "items")
 """Lists with up to 100,000 entries; each may be empty."""
 _FIXED: dict[str, Any] = {
     "clock": {"startSeconds": 1_700_000_000, "stepNanoseconds": 1_000},
-    "encryption": "none",
     "environment": None,
     "fairgrid": "manifest/1",
     "outputs": {"logs": "included", "rule": "computed-or-folder"},
@@ -149,6 +149,8 @@ class Manifest:
     """How files of the result are written before they are hashed, in this order; empty: as they are."""
     checkpoint: bool = False
     """Each task has a folder that survives a restart of its worker."""
+    sealed: SealedPart | None = None
+    """What of the job is encrypted, and its key, sealed; None: all of it is plain."""
 
     def arguments_of(self, index: int) -> tuple[str, ...]:
         """The arguments of task ``index``.
@@ -196,6 +198,7 @@ class Manifest:
                 if self.canonicaliser
                 else "none",
                 "dependencies": [reference.to_wire() for reference in self.dependencies],
+                "encryption": "none" if self.sealed is None else self.sealed.to_wire(),
                 "inputs": [reference.to_wire() for reference in self.inputs],
                 "items": [item.to_wire() for item in self.items],
                 "job": {"kind": "script", "script": self.script.to_wire()},
@@ -268,6 +271,7 @@ def parse_manifest(data: bytes) -> Manifest:
         needs=needs_from_wire(wire.get("needs", {})),
         canonicaliser=_canonical_rules(wire["canonicaliser"]),
         checkpoint=wire.get("checkpoint", False),
+        sealed=None if wire["encryption"] == "none" else sealed_part_from_wire(wire["encryption"]),
     )
     _check_meaning(manifest)
     return manifest
