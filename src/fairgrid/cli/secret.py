@@ -53,10 +53,13 @@ def set_secret(
 
 @app.command("list")
 def list_secrets(
-    directory: PlaceOption = None, key_folder: KeyFolderOption = None, as_json: JsonOption = False
+    directory: PlaceOption = None,
+    key_folder: KeyFolderOption = None,
+    password_file: PasswordFileOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """List the names of an account's secrets; opens none. Example: `fairgrid secret list`."""
-    store, address = _store(directory, key_folder)
+    store, address = _store(directory, key_folder, password_file)
     names = store.names()
     if as_json:
         emit_json({"status": "ok", "account": address, "secrets": names})
@@ -67,10 +70,14 @@ def list_secrets(
 
 @app.command("remove")
 def remove_secret(
-    name: _Name, directory: PlaceOption = None, key_folder: KeyFolderOption = None, as_json: JsonOption = False
+    name: _Name,
+    directory: PlaceOption = None,
+    key_folder: KeyFolderOption = None,
+    password_file: PasswordFileOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Forget a secret. Jobs that have it keep it. Example: `fairgrid secret remove api-token`."""
-    store, address = _store(directory, key_folder)
+    store, address = _store(directory, key_folder, password_file)
     if not store.remove(name):
         raise UsageError(f"The account {address} has no secret {name!r}. `fairgrid secret list` shows them.")
     if as_json:
@@ -90,14 +97,18 @@ def _value(name: str, file: Path | None) -> str:
         raise UsageError(f"The value of {name} cannot be read from {file} ({error}). Nothing was kept.") from error
 
 
-def _store(directory: Path | None, key_folder: Path | None) -> tuple[SecretStore, str]:
-    """The store of an account that is not opened, and its address."""
+def _store(directory: Path | None, key_folder: Path | None, password_file: Path | None) -> tuple[SecretStore, str]:
+    """The store of an account, which is opened only to know its address, and that address."""
     from fairgrid.chain.network_names import find_network
     from fairgrid.localnet.paths import own_key_folder
     from fairgrid.wallet.accounts import account_address
     from fairgrid.wallet.secret_store import SecretStore
 
-    address = account_address(key_folder, own=own_key_folder(find_network(directory)))
+    place = find_network(directory)
+    if password_file is not None:
+        address = signer_of(place, key_folder, password_file).address
+    else:
+        address = account_address(key_folder, own=own_key_folder(place))
 
     def no_signature(message: bytes) -> str:
         raise UsageError("Listing and removing secrets opens none.")
