@@ -161,7 +161,7 @@ async def test_the_first_tick_after_the_chain_was_away_says_for_how_long(tmp_pat
 
 
 class Counting:
-    """A chain that counts the looks at tasks; it mines, or not, before each round, which begins with the newest block."""
+    """A chain that counts looks at tasks; it mines, or not, before each round, which begins with the newest block."""
 
     def __init__(self, grid: Grid, *, mines: bool) -> None:
         self._grid = grid
