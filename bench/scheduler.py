@@ -215,13 +215,15 @@ def peer(name: str, python: str, tasks: int) -> dict[str, Any]:
     path = os.pathsep.join([str(Path(python).absolute().parent), os.environ.get("PATH", "")])
     command = [python, str(Path(__file__).with_name("scheduler_peers.py")), name, str(tasks)]
     with tempfile.TemporaryDirectory(prefix="fairgrid-bench-") as folder:
+        said = ""
         try:
             run = subprocess.run(
                 command, cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=300
             )
+            said = (run.stderr.strip().splitlines() or [""])[-1]
             answered = json.loads(run.stdout.strip().splitlines()[-1])
         except (OSError, subprocess.TimeoutExpired, ValueError, IndexError) as error:
-            return {"name": name, "reason": f"skipped: {name} does not run with {python} ({error})"}
+            return {"name": name, "reason": f"skipped: {name} does not run with {python} ({said or error})"}
     return {**answered, "perSecond": tasks / answered["seconds"]}
 
 

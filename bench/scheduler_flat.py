@@ -26,7 +26,7 @@ from fairgrid.pool.records import schema
 from fairgrid.pool.records.places import tag_of
 from fairgrid.pool.records.store import PoolStore
 
-__all__ = ["flat"]
+__all__ = ["alone", "flat", "measured_once"]
 
 _WARM = 500
 _COPIED_UP_TO = 10_000
@@ -43,7 +43,7 @@ def flat(database: str, stored: Sequence[int], tasks: int, *, rounds: int = 5) -
         for number in range(rounds):
             for place, (wanted, url) in enumerate(zip(stored, made, strict=True)):
                 with _for_a_round(url, wanted) as used:
-                    taken[place].append(_alone(used, f"round {number} with {wanted}", tasks))
+                    taken[place].append(alone(used, f"round {number} with {wanted}", tasks))
     return [_row(database, wanted, own, taken[0]) for wanted, own in zip(stored, taken, strict=True)]
 
 
@@ -117,13 +117,15 @@ def _for_a_round(url: str | Path, wanted: int) -> Iterator[str | Path]:
 # --- a round ------------------------------------------------------------------------------------------------------
 
 
-def _alone(url: str | Path, name: str, tasks: int) -> dict[str, float]:
+def alone(url: str | Path, name: str, tasks: int) -> dict[str, float]:
     """Measure in a process that does nothing else, before and after."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-        return process.submit(_round, url, name, tasks).result(_ROUND_S)
+        return process.submit(measured_once, url, name, tasks).result(_ROUND_S)
 
 
-def _round(url: str | Path, name: str, tasks: int) -> dict[str, float]:
+def measured_once(url: str | Path, name: str, tasks: int) -> dict[str, float]:
+    """Tasks a second and processor time of a scheduler that just started."""
+
     async def measured(store: PoolStore) -> dict[str, float]:
         async with Driver(store).running(100) as driver:
             await driver.run(f"warm {name}", _WARM)
