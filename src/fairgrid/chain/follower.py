@@ -164,7 +164,7 @@ class Follower:
         follows = remember_from == first and first - 1 in self._seen
         previous = self._seen[first - 1].hash if follows else None
         for header in headers:
-            if header is None or (previous is not None and header.get("parentHash") != previous):
+            if header is None or (previous is not None and header["parentHash"] != previous):
                 return None
             previous = header["hash"]
             blocks[int(header["number"], 16)] = _Seen(header["hash"])
