@@ -6,16 +6,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fairgrid.executors.apps import App, AppResult
     from fairgrid.executors.asynchronous import AsyncExecutor
     from fairgrid.executors.choose import executor
     from fairgrid.executors.executor import Executor
     from fairgrid.executors.guest.values import File
+    from fairgrid.executors.joblib_backend import joblib_backend
     from fairgrid.executors.packing import Packing
     from fairgrid.executors.receipt import Receipt
     from fairgrid.executors.remote import remote
     from fairgrid.testing.local_network import LocalNetwork
 
 __all__ = [
+    "App",
+    "AppResult",
     "AsyncExecutor",
     "Executor",
     "File",
@@ -24,12 +28,15 @@ __all__ = [
     "Receipt",
     "__version__",
     "executor",
+    "joblib_backend",
     "remote",
 ]
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "App": "fairgrid.executors.apps",
+    "AppResult": "fairgrid.executors.apps",
     "AsyncExecutor": "fairgrid.executors.asynchronous",
     "Executor": "fairgrid.executors.executor",
     "File": "fairgrid.executors.guest.values",
@@ -37,6 +44,7 @@ _HOMES = {
     "Packing": "fairgrid.executors.packing",
     "Receipt": "fairgrid.executors.receipt",
     "executor": "fairgrid.executors.choose",
+    "joblib_backend": "fairgrid.executors.joblib_backend",
     "remote": "fairgrid.executors.remote",
 }
 

@@ -7,9 +7,9 @@ import contextlib
 import gc
 import itertools
 import os
-import sys
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
@@ -18,11 +18,19 @@ from types import TracebackType
 from typing import Any, Final, ParamSpec, TypeVar
 
 from fairgrid.errors import UsageError
+from fairgrid.executors.apps import name_clash
 from fairgrid.executors.calls import Call, CallWriter
 from fairgrid.executors.dispatcher import Dispatcher, Timing
 from fairgrid.executors.displays import find_display
-from fairgrid.executors.environment import resolve_environment
+from fairgrid.executors.environment import Environment, resolve_environment
 from fairgrid.executors.futures import CallFuture, check_process
+from fairgrid.executors.kept_environments import (
+    environment_facts,
+    find_environment,
+    is_lock_hash,
+    kept_environment,
+)
+from fairgrid.executors.leaving import tell_left
 from fairgrid.executors.packing import MAX_DEAL_TASKS, Packing, pack
 from fairgrid.executors.places import Place, Trust, find_place, verification_of
 from fairgrid.executors.progress import OnRunProgress, RunProgress
@@ -48,11 +56,15 @@ class Executor(concurrent.futures.Executor):
     ``"none"``, ``"replicate:3"``, ``"audit:5%"``, ``"tee"``; `explain` tells what that is worth. What the network
     cannot reach is refused before anything is signed, and so is a budget that does not cover one task.
 
+    ``private`` encrypts calls, data and results for the network's own pool and the machines that it gives them to: they
+    can read all of it, storage, market, chain and everybody else see sizes only.
+
     ``runtime`` is ``"python"``, or ``"science"`` for numpy, pandas, scipy and scikit-learn, or ``"native"`` for the
     Python of the worker's machine, which alone can have the network: ``reach`` names the hosts that calls connect to
     (``"api.example.org"``, ``"*.example.org:8443"``); their owners must allow them. ``environment`` is a requirements
     file, or a list such as ``["attrs==24.2.0"]``: pure Python packages that travel along, from the folder
-    ``wheelhouse`` or as they are installed here. ``progress`` False hides the line in a terminal and the card in a
+    ``wheelhouse`` or as they are installed here; or the hash of an environment that an earlier run had
+    (`Environment.lock_hash`). ``progress`` False hides the line in a terminal and the card in a
     notebook that tell how far the run is, what it cost and how long it takes; elsewhere nothing is shown.
     ``on_progress`` is called with the same, from a thread of the executor.
 
@@ -80,6 +92,7 @@ class Executor(concurrent.futures.Executor):
         environment: str | Path | Sequence[str] = (),
         wheelhouse: str | Path | None = None,
         reach: Sequence[str] = (),
+        private: bool = False,
         progress: bool = True,
         on_progress: OnRunProgress | None = None,
     ) -> None:
@@ -93,23 +106,32 @@ class Executor(concurrent.futures.Executor):
             patience_s=timing.patience,
             runtime=runtime,
             reach=reach,
+            private=private,
         )
-        declared = resolve_environment(environment, wheelhouse=wheelhouse, provided=place.packages)
+        declared = (
+            find_environment(place.runs, str(environment))
+            if is_lock_hash(environment)
+            else resolve_environment(environment, wheelhouse=wheelhouse, provided=place.packages)
+        )
         record = RunRecord.make(
             place.runs,
             new_run_id(),
             wheels=[wheel.name for wheel in declared.wheels],
             packages=sorted(declared.packages),
+            environment=environment_facts(declared),
             budget=nrlc,
             trust=asked.confidence,
             verify=verify,
             workersAtLeast=asked.replicas,
             runtime=runtime,
             reach=list(reach),
+            private=private,
             at=time.time(),
         )
         for wheel in declared.wheels:
             record.keep(wheel.name, wheel.content)
+        if declared.wheels:
+            record.keep(declared.lock_name, declared.lock.encode())
         self._begin(place, record, packing, timing, progress, on_progress)
 
     @classmethod
@@ -152,6 +174,7 @@ class Executor(concurrent.futures.Executor):
             patience_s=timing.patience,
             runtime=facts.get("runtime", "python"),
             reach=facts.get("reach", ()),
+            private=facts.get("private", False),
         )
         self = cls.__new__(cls)
         self._begin(place, record, packing, timing, progress, on_progress)
@@ -175,6 +198,7 @@ class Executor(concurrent.futures.Executor):
         first = max((call.number for call in calls), default=-1) + 1
         self._writer = CallWriter(record.keep, keep_path=record.keep_file, first=first, packages=self._packages)
         self._packing = packing or Packing()
+        self._environment = kept_environment(record.facts.get("environment"), record.inputs)
         self._reach = frozenset(record.facts.get("reach", ()))
         self._backend = place.backend
         self._dispatcher = Dispatcher(place.backend, record, int(record.facts["budget"]), self._packing, timing)
@@ -189,6 +213,8 @@ class Executor(concurrent.futures.Executor):
             self._closed = True
             record.discard(empty=not plans)
             raise
+        # Whom nobody holds any more nobody can give calls: its thread ends once those that are there are done.
+        weakref.finalize(self, self._dispatcher.close, wait=False, cancel=False).atexit = False
         self._recovered = {call.key: (call.number, futures[call.number]) for call in calls}
         self._earlier = dict(sorted(futures.items()))
 
@@ -196,6 +222,14 @@ class Executor(concurrent.futures.Executor):
     def run_id(self) -> str:
         """The name of this run: `resume` takes it."""
         return self._dispatcher.run_id
+
+    @property
+    def environment(self) -> Environment:
+        """The packages that travel with the calls: `Environment.lock_hash` names them, `Environment.save` keeps them.
+
+        ``Executor(environment=hash)`` has the same ones again on this network, `resume` has them anyway.
+        """
+        return self._environment
 
     @property
     def recovered(self) -> list[CallFuture[Any]]:
@@ -301,9 +335,14 @@ class Executor(concurrent.futures.Executor):
             for item in zip(*iterables, strict=False)
         ]
         ask, left = self._dispatcher.ask, self.receipt().left
-        first = ask(lambda: self._backend.terms(1))
+        app = calls[0].app if calls else ""
+        if app:
+            program = ask(lambda: self._backend.app(app))
+            if fault := next((fault for call in calls if (fault := name_clash(call, program))), None):
+                raise fault
+        first = ask(lambda: self._backend.terms(1, app))
         tasks = pack(calls, self._packing, most_tasks=left // first.price if first.price else len(calls))
-        terms = ask(lambda: self._backend.terms(min(len(tasks), MAX_DEAL_TASKS))) if len(tasks) > 1 else first
+        terms = ask(lambda: self._backend.terms(min(len(tasks), MAX_DEAL_TASKS), app)) if len(tasks) > 1 else first
         return quote_of(tasks, terms, self._packing, budget_left=left)
 
     def explain(self) -> str:
@@ -357,10 +396,7 @@ class Executor(concurrent.futures.Executor):
             return
         self._closed = True
         if left := self._dispatcher.abandon("it was interrupted"):
-            sys.stderr.write(
-                f"fairgrid: {left} calls of run {self.run_id} were still open. What was paid for goes on: "
-                f"Executor.resume({self.run_id!r}) fetches it.\n"
-            )
+            tell_left(self.run_id, left)
 
     def _check_reach(self, fn: Callable[..., Any]) -> None:
         missing = [host for host in getattr(fn, "__fairgrid_reach__", ()) if host not in self._reach]

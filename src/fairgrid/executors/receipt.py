@@ -4,40 +4,26 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from typing import Final
 
 from fairgrid.errors import BudgetExceeded, UsageError
+from fairgrid.protocol.amounts import format_amount, parse_rlc
 
-__all__ = ["DealLine", "Purse", "Receipt", "format_rlc", "parse_budget"]
-
-_NRLC_PER_RLC: Final = 1_000_000_000
-_AMOUNT: Final = re.compile(r"([0-9][0-9_]{0,30})(?:\.([0-9]{1,30}))?\s*(n?RLC)", re.ASCII | re.IGNORECASE)
+__all__ = ["DealLine", "Purse", "Receipt", "parse_budget"]
 
 
 def parse_budget(amount: str | int) -> int:
-    """The nRLC of ``"2 RLC"``, ``"0.5 RLC"``, ``"1000 nRLC"``, or of a whole number of nRLC.
+    """The nRLC of a budget: an amount as `parse_rlc` reads it, or a whole number of nRLC.
 
     Raises:
-        UsageError: it is none of these, or no whole number of nRLC.
+        UsageError: it is none of these.
     """
     if isinstance(amount, int) and not isinstance(amount, bool) and amount >= 0:
         return amount
-    found = _AMOUNT.fullmatch(amount.strip()) if isinstance(amount, str) else None
-    if found is not None:
-        value = Decimal(f"{found[1].replace('_', '')}.{found[2] or 0}")
-        nrlc = value * (_NRLC_PER_RLC if found[3].upper() == "RLC" else 1)
-        if nrlc == nrlc.to_integral_value():
-            return int(nrlc)
+    if isinstance(amount, str):
+        return parse_rlc(amount, "The budget")
     raise UsageError(f"{amount!r} is not a budget. Give one such as '2 RLC' or '500 nRLC', or a whole number of nRLC.")
-
-
-def format_rlc(nrlc: int) -> str:
-    """An amount for people."""
-    whole, rest = divmod(nrlc, _NRLC_PER_RLC)
-    return f"{whole}.{rest:09d}".rstrip("0").rstrip(".") + " RLC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +62,8 @@ class Receipt:
     run_id: str
     budget: int
     deals: tuple[DealLine, ...]
+    environment: str = ""
+    """Hash of the lock of the packages that travelled along (`Environment.lock_hash`); empty: there were none."""
 
     @property
     def signed(self) -> int:
@@ -103,16 +91,16 @@ class Receipt:
         return self.budget - self.spent - self.open
 
     def to_csv(self) -> str:
-        """A line for each deal, and their sum."""
+        """A line for each deal, and their sum; the last column has the environment."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         names = ("tasks", "calls", "price", "completed", "refunded", "spent_nrlc", "refunded_nrlc", "open_nrlc")
-        writer.writerow(("run_id", "job_name", "deal_id", *names))
+        writer.writerow(("run_id", "job_name", "deal_id", *names, "environment"))
         rows = [[getattr(deal, name) for name in names] for deal in self.deals]
         for deal, row in zip(self.deals, rows, strict=True):
-            writer.writerow((self.run_id, deal.job_name, deal.deal_id, *row))
+            writer.writerow((self.run_id, deal.job_name, deal.deal_id, *row, self.environment))
         sums = [sum(column) for column in zip(*rows, strict=True)] or [0] * len(names)
-        writer.writerow((self.run_id, "total", "", *sums))
+        writer.writerow((self.run_id, "total", "", *sums, self.environment))
         return text.getvalue()
 
     def __str__(self) -> str:
@@ -120,16 +108,18 @@ class Receipt:
         calls = sum(deal.calls for deal in self.deals)
         return (
             f"run {self.run_id}: {calls} calls in {tasks} tasks of {len(self.deals)} deals; "
-            f"{format_rlc(self.spent)} spent, {format_rlc(self.refunded)} back, {format_rlc(self.open)} locked, "
-            f"{format_rlc(self.left)} of {format_rlc(self.budget)} left"
+            f"{format_amount(self.spent)} spent, {format_amount(self.refunded)} back, "
+            f"{format_amount(self.open)} locked, {format_amount(self.left)} of {format_amount(self.budget)} left"
+            f"{f'; environment {self.environment}' if self.environment else ''}"
         )
 
 
 class Purse:
     """A hard cap: nothing is signed that it does not cover."""
 
-    def __init__(self, run_id: str, budget: int) -> None:
+    def __init__(self, run_id: str, budget: int, *, environment: str = "") -> None:
         self._run_id = run_id
+        self._environment = environment
         self._budget = budget
         self._deals: dict[str, DealLine] = {}
 
@@ -175,7 +165,7 @@ class Purse:
 
     def receipt(self) -> Receipt:
         """What stands now."""
-        return Receipt(self._run_id, self._budget, tuple(self._deals.values()))
+        return Receipt(self._run_id, self._budget, tuple(self._deals.values()), self._environment)
 
 
 MANY: Final = 1 << 62

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from fairgrid.errors import UsageError
-from fairgrid.executors.backend import DealJob, TaskJob
+from fairgrid.executors.apps import read_app_call
+from fairgrid.executors.backend import AppProgram, DealJob, TaskJob
 from fairgrid.executors.calls import Call
 from fairgrid.executors.packing import Packing, Task, lay_out
 from fairgrid.executors.runtimes import NATIVE_RUNTIME, runtime_of
@@ -59,8 +60,9 @@ class RunRecord:
     def __init__(self, folder: Path, facts: dict[str, Any]) -> None:
         self.folder = folder
         self.facts = facts
-        self._inputs = folder / "inputs"
-        self._inputs.mkdir(exist_ok=True)
+        self.inputs = folder / "inputs"
+        """Where files lie that calls need."""
+        self.inputs.mkdir(exist_ok=True)
         self._known: set[str] = set()
         self._deals = len(list(folder.glob("deal-*")))
         self._lock = _hold(folder)
@@ -126,7 +128,7 @@ class RunRecord:
         """Keep a file that calls need; one of that name is there already or has the same content."""
         if name in self._known:
             return
-        path = self._inputs / name
+        path = self.inputs / name
         if not path.exists() or name in (_VALUES, _RUNNER):
             _write(path, content)
         self._known.add(name)
@@ -137,7 +139,7 @@ class RunRecord:
         Raises:
             OSError: it cannot be read, or there is no room.
         """
-        partial = self._inputs / f"{secrets.token_hex(8)}.partial"
+        partial = self.inputs / f"{secrets.token_hex(8)}.partial"
         digest, size = hashlib.sha256(), 0
         try:
             with open(path, "rb") as source, open(partial, "wb") as copy:
@@ -148,24 +150,28 @@ class RunRecord:
                 copy.flush()
                 os.fsync(copy.fileno())
             name = f"blob-{digest.hexdigest()}"
-            partial.replace(self._inputs / name)
+            partial.replace(self.inputs / name)
         finally:
             partial.unlink(missing_ok=True)
         self._known.add(name)
         return name, size
 
-    def plan(self, tasks: Sequence[Task], packing: Packing) -> DealPlan:
-        """Write the plan of the next deal."""
+    def plan(self, tasks: Sequence[Task], packing: Packing, app: AppProgram | None = None) -> DealPlan:
+        """Write the plan of the next deal; with ``app``, all its calls are calls of that app, each a task."""
         self._deals += 1
         folder = self.folder / f"deal-{self._deals:04d}"
         folder.mkdir()
         pages = lay_out(tasks, packing)
         for name, text in pages.files.items():
             _write(folder / name, text.encode())
-        name = f"{self.run_id}.{self._deals}.py"
-        _write(folder / name, self._script)
+        if app is None:
+            name = f"{self.run_id}.{self._deals}.py"
+            _write(folder / name, self._script)
+        else:
+            name = f"{self.run_id}.{self._deals}.{app.program.name}"
         document = {
             "job": name,
+            "app": None if app is None else self._keep_app(app),
             "tasks": [
                 {
                     "page": place.page,
@@ -182,7 +188,7 @@ class RunRecord:
 
     def give_up(self, plan: DealPlan) -> None:
         """A plan that was not signed, and never will be."""
-        file = plan.job.script.parent / "plan.json"
+        file = plan.out.parent / "plan.json"
         file.rename(file.with_name("given-up.json"))
 
     def plans(self) -> list[DealPlan]:
@@ -200,26 +206,60 @@ class RunRecord:
                 lines = pages[task["page"]][task["first"] : task["first"] + len(task["numbers"])]
                 bundles = [json.loads(line.split("\t", 1)[1])["bundle"] for line in lines]
                 calls = zip(task["numbers"], lines, bundles, task["blobs"], strict=True)
-                tasks.append(tuple(Call(number, line, bundle, tuple(blobs)) for number, line, bundle, blobs in calls))
+                app = (document.get("app") or {}).get("address", "")
+                tasks.append(
+                    tuple(Call(number, line, bundle, tuple(blobs), app=app) for number, line, bundle, blobs in calls)
+                )
             return self._plan(folder, document, tuple(tasks))
         except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
             raise UsageError(f"The plan in {folder} cannot be read ({error}). Move {folder} away to go on.") from error
 
     def _plan(self, folder: Path, document: dict[str, Any], tasks: tuple[Task, ...]) -> DealPlan:
+        if document.get("app") is not None:
+            return DealPlan(self._app_job(document["job"], document["app"], tasks), tasks, folder / "results")
         needed = []
         for entry, task in zip(document["tasks"], tasks, strict=True):
             names = dict.fromkeys((*entry["bundles"], *(blob for call in task for blob in call.blobs)))
-            needed.append((folder / entry["page"], *(self._inputs / name for name in names)))
+            needed.append((folder / entry["page"], *(self.inputs / name for name in names)))
         shared = needed[0] if len(set(needed)) == 1 else ()
         jobs = tuple(
             TaskJob((entry["page"], str(entry["first"]), str(len(task))), () if shared else files)
             for entry, task, files in zip(document["tasks"], tasks, needed, strict=True)
         )
-        common = (*self._shared, *self.facts.get("wheels", ()))
+        lock = (self.facts.get("environment") or {}).get("lock")
+        common = (*self._shared, *self.facts.get("wheels", ()), *((lock,) if lock else ()))
         job = DealJob(
-            document["job"], folder / document["job"], (*(self._inputs / name for name in common), *shared), jobs
+            document["job"], folder / document["job"], (*(self.inputs / name for name in common), *shared), jobs
         )
         return DealPlan(job, tasks, folder / "results")
+
+    def _keep_app(self, app: AppProgram) -> dict[str, Any]:
+        """The app in a plan; its files are kept, so that a run goes on without fetching them again."""
+        program, *inputs = [[path.name, self.keep_file(path)[0]] for path in (app.program, *app.inputs)]
+        facts = {"address": app.address, "runtime": app.runtime, "memoryBytes": app.memory_bytes, "reach": app.reach}
+        return {**facts, "program": program, "inputs": inputs}
+
+    def _app_job(self, name: str, wire: dict[str, Any], tasks: tuple[Task, ...]) -> DealJob:
+        program, inputs = self._named(*wire["program"]), tuple(self._named(*one) for one in wire["inputs"])
+        reach = tuple(wire.get("reach", ()))
+        app = AppProgram(wire["address"], program, inputs, wire["runtime"], wire["memoryBytes"], reach)
+        calls = [read_app_call(task[0].line) for task in tasks]
+        jobs = [TaskJob(call.arguments, tuple(self._named(*file) for file in call.files)) for call in calls]
+        return DealJob(name, program, inputs, tuple(jobs), app)
+
+    def _named(self, name: str, content: str) -> Path:
+        """A file that is kept by its content, under the name that a program sees."""
+        place = self.inputs / "named" / content / name
+        if not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(self.inputs / content, place)
+            except OSError:
+                # Not every file system has links.
+                partial = place.parent.with_suffix(".partial")
+                shutil.copyfile(self.inputs / content, partial)
+                partial.replace(place)
+        return place
 
 
 def _write(path: Path, content: bytes) -> None:

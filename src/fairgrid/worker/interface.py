@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,8 +22,9 @@ class TaskWork(Protocol):
         """Why the deal's app is not run here; None when it is."""
         ...
 
-    async def download(self, held: HeldTask, deal: Deal) -> None:
-        """Fetch manifest and inputs."""
+    async def download(self, held: HeldTask, deal: Deal, tell: Callable[[str], None]) -> None:
+        """Fetch manifest and inputs, and make what this machine needs of a program that is new to it; ``tell`` hears,
+        in words for the owner, what takes long."""
         ...
 
     async def compute(self, held: HeldTask, deal: Deal, task: Task) -> ev.Computed:
@@ -79,6 +80,9 @@ class AgentOptions:
     keep_blocks: int = KEEP_BLOCKS
     """How long the record and result of a task that is over are kept, in blocks: a reorganisation may take its end
     back. 0: not at all."""
+    tasks: int | None = None
+    """End once so many tasks were sealed and what hangs on them is finished; None: go on. A run counts as all of its
+    tasks and is taken whole; what is handed back does not count."""
     misbehaviour: Misbehaviour | None = None
     benchmark: bool = False
     """Measure the machine before the first enrolment, and tell the pool."""
