@@ -202,8 +202,8 @@ class Comparison:
         return ChainFacts(status=TaskStatus.FAILED if nothing_left else TaskStatus.UNSET)
 
     async def _look_for_deals(self, tasks: Sequence[TaskState]) -> None:
-        """A task that the chain does not know may have lost its deal. One that was there `_DEAL_DEPTH` blocks apart stays;
-        before, to look once a block is enough."""
+        """A task that the chain does not know may have lost its deal. A deal that was there `_DEAL_DEPTH` blocks apart
+        stays; before, to look once a block is enough."""
         deals = dict.fromkeys(task.deal.deal_id for task in tasks if not task.deal.undone)
         if not deals:
             return
