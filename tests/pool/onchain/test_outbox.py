@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -104,11 +104,12 @@ async def test_what_is_under_way_is_counted_once_a_block(folder: Path) -> None:
     await desk.put(1)
     for _ in range(20):
         assert await desk.look() == []
-    assert desk.chain.counts == 1
+    counting = cast(CountingAccounts, desk.chain)
+    assert counting.counts == 1
     desk.twin.mine()
     for _ in range(20):
         await desk.look()
-    assert desk.chain.counts == 2
+    assert counting.counts == 2
     desk.twin.base_fee_wei = 0
     desk.twin.mine()
     assert await desk.look(60) == [Ended(("pay/1",))]
