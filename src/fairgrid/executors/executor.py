@@ -9,6 +9,7 @@ import itertools
 import os
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
@@ -212,6 +213,8 @@ class Executor(concurrent.futures.Executor):
             self._closed = True
             record.discard(empty=not plans)
             raise
+        # Whom nobody holds any more nobody can give calls: its thread ends once those that are there are done.
+        weakref.finalize(self, self._dispatcher.close, wait=False, cancel=False).atexit = False
         self._recovered = {call.key: (call.number, futures[call.number]) for call in calls}
         self._earlier = dict(sorted(futures.items()))
 

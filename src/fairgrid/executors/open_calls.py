@@ -131,7 +131,10 @@ class OpenCalls:
             self._futures.clear()
             self._waiting.clear()
         for future in left:
-            if not future.cancel() and not future.done():
+            if future.cancel():
+                # Else who waits for it would wait for ever: being cancelled is told only by this.
+                future.set_running_or_notify_cancel()
+            elif not future.done():
                 future.set_exception(RunInterrupted(self._run_id, reason))
 
     # --- on their way into deals --------------------------------------------------------------------------------
