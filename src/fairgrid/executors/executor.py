@@ -59,6 +59,9 @@ class Executor(concurrent.futures.Executor):
     ``private`` encrypts calls, data and results for the network's own pool and the machines that it gives them to: they
     can read all of it, storage, market, chain and everybody else see sizes only.
 
+    ``secrets`` are names of the account's secrets (`fairgrid secret set`, `Client.secrets`), which calls find in
+    ``os.environ["IEXEC_REQUESTER_SECRET_1"]`` and so on; they travel sealed, and the same can read them.
+
     ``runtime`` is ``"python"``, or ``"science"`` for numpy, pandas, scipy and scikit-learn, or ``"native"`` for the
     Python of the worker's machine, which alone can have the network: ``reach`` names the hosts that calls connect to
     (``"api.example.org"``, ``"*.example.org:8443"``); their owners must allow them. ``environment`` is a requirements
@@ -93,6 +96,7 @@ class Executor(concurrent.futures.Executor):
         wheelhouse: str | Path | None = None,
         reach: Sequence[str] = (),
         private: bool = False,
+        secrets: Sequence[str] = (),
         progress: bool = True,
         on_progress: OnRunProgress | None = None,
     ) -> None:
@@ -107,6 +111,7 @@ class Executor(concurrent.futures.Executor):
             runtime=runtime,
             reach=reach,
             private=private,
+            secrets=secrets,
         )
         declared = (
             find_environment(place.runs, str(environment))
@@ -126,6 +131,7 @@ class Executor(concurrent.futures.Executor):
             runtime=runtime,
             reach=list(reach),
             private=private,
+            secrets=list(secrets),
             at=time.time(),
         )
         for wheel in declared.wheels:
@@ -175,6 +181,7 @@ class Executor(concurrent.futures.Executor):
             runtime=facts.get("runtime", "python"),
             reach=facts.get("reach", ()),
             private=facts.get("private", False),
+            secrets=facts.get("secrets", ()),
         )
         self = cls.__new__(cls)
         self._begin(place, record, packing, timing, progress, on_progress)

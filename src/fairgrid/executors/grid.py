@@ -61,9 +61,12 @@ class GridBackend:
         verification: Verification | None = None,
         reach: tuple[str, ...] = (),
         private: bool = False,
+        secrets: tuple[str, ...] = (),
     ) -> None:
-        """``client`` is one that is connected already; else `open` connects. ``private`` deals are encrypted."""
+        """``client`` is one that is connected already; else `open` connects. ``private`` deals are encrypted;
+        ``secrets`` are names of the requester's, which every deal gets."""
         self._private = private
+        self._secrets = secrets
         self._network = network
         self._signer = signer
         self._journal_folder = journal_folder
@@ -199,7 +202,7 @@ class GridBackend:
                 raise BudgetExceeded(needed=quote.price, left=most, budget=most)
 
         wanted = await asyncio.to_thread(job_of, job, self._runtime_id, self._reach)
-        wanted = wanted.hidden(private=self._private)
+        wanted = wanted.hidden(private=self._private, secrets=self._connected.secrets_named(self._secrets))
         try:
             record = await self._connected.sign(wanted, self._wish, accept=accept)
         except ContractReverted:
