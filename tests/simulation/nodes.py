@@ -19,7 +19,7 @@ __all__ = ["EPOCH", "Dead", "Node", "NodeClock", "Stored", "blocking_calls", "cu
 EPOCH = 1_700_000_000.0
 """Local time when a simulation begins, in seconds."""
 
-_QUIET_PAUSE_S = 4.0
+_QUIET_PAUSE_S = 8.0
 
 current_node: contextvars.ContextVar[Node | None] = contextvars.ContextVar("current_node", default=None)
 
@@ -42,9 +42,10 @@ class Node:
     """One process. ``skew_s`` is how far its clock is off; ``fuse`` counts the effects until it crashes; ``wire`` is
     the beginning of an effect's name: at the next one that is called so it crashes, and whoever laid it is told."""
 
-    def __init__(self, name: str, watcher: Watcher, *, skew_s: float = 0.0) -> None:
+    def __init__(self, name: str, watcher: Watcher, *, skew_s: float = 0.0, pause_s: float = 0.0) -> None:
         self.name = name
         self.skew_s = skew_s
+        self.pause_s = pause_s
         self.alive = True
         self.fuse: int | None = None
         self.wire: tuple[str, Callable[[], None]] | None = None
@@ -110,7 +111,7 @@ class NodeClock:
 
     async def sleep(self, seconds: float) -> None:
         """Nodes look around less often while nothing happens: it would only cost time."""
-        await asyncio.sleep(max(seconds, _QUIET_PAUSE_S) if self._node.is_in_quiet else seconds)
+        await asyncio.sleep(max(seconds, _QUIET_PAUSE_S if self._node.is_in_quiet else self._node.pause_s))
 
 
 class Stored:

@@ -71,7 +71,7 @@ class Processes:
 
     def start_pool(self) -> None:
         simulation = self._simulation
-        node = Node("pool", simulation, skew_s=simulation.plan.pool_skew_s)
+        node = Node("pool", simulation, skew_s=simulation.plan.pool_skew_s, pause_s=simulation.plan.pace.pause_s)
         simulation.pool_node = node
         node.start(self._pool_process(node))
 
@@ -106,7 +106,12 @@ class Processes:
 
     def _policy(self) -> Policy:
         plan = self._simulation.plan
-        policy = Policy(confirmations=plan.confirmations, first_round_replicas=plan.first_round_replicas)
+        policy = Policy(
+            confirmations=plan.confirmations,
+            first_round_replicas=plan.first_round_replicas,
+            heartbeat_s=plan.pace.heartbeat_s,
+            lease_ttl_s=2 * plan.pace.heartbeat_s,
+        )
         if plan.audits:
             policy = replace(policy, audit_share=0.25, proven_after=2, audit_payment_nrlc=POOL_PRICE)
         return policy
@@ -119,7 +124,8 @@ class Processes:
     def start_worker(self, seat: WorkerSeat) -> None:
         if seat.gone or (seat.node is not None and seat.node.alive):
             return
-        node = Node(seat.plan.name, self._simulation, skew_s=seat.plan.skew_s)
+        pause_s = self._simulation.plan.pace.pause_s
+        node = Node(seat.plan.name, self._simulation, skew_s=seat.plan.skew_s, pause_s=pause_s)
         seat.node = node
         node.start(self._worker_process(seat, node))
 
@@ -159,7 +165,8 @@ class Processes:
             options=AgentOptions(
                 slots=plan.slots,
                 confirmations=simulation.plan.confirmations,
-                poll_s=2.0,
+                poll_s=simulation.plan.pace.poll_s,
+                calm_looks=simulation.plan.pace.calm_looks,
                 receipt_poll_s=1.0,
                 misbehaviour=Misbehaviour.NO_REVEAL if plan.lie is Fault.NO_REVEAL else None,
             ),
