@@ -109,14 +109,18 @@ class Pace:
     """Between two looks of a worker at the chain."""
     calm_looks: int = 5
     """A worker looks at what follows no deadline every so many times."""
+    knock_s: float = 5.0
+    """The longest pause of a worker before it tries to enrol again."""
     pause_s: float = 0.0
     """No pause of a node is shorter."""
+    quiet_pause_s: float = 4.0
+    """The same while nothing happens anywhere."""
 
 
 _PACES = (
     Pace(),
-    *(Pace(heartbeat_s=10.0, poll_s=4.0, calm_looks=3, pause_s=1.0),) * 3,
-    *(Pace(heartbeat_s=20.0, poll_s=4.0, calm_looks=3, pause_s=2.0),) * 4,
+    *(Pace(heartbeat_s=10.0, poll_s=5.0, calm_looks=2, knock_s=10.0, pause_s=1.0, quiet_pause_s=10.0),) * 3,
+    *(Pace(heartbeat_s=20.0, poll_s=5.0, calm_looks=2, knock_s=15.0, pause_s=2.0, quiet_pause_s=10.0),) * 4,
 )
 """One seed in eight has the defaults of the program."""
 
@@ -167,6 +171,11 @@ class Plan:
         """
         stalling = sum(worker.lie is Fault.STALLING for worker in self.workers)
         return 180.0 + (stalling + 2) * self.timeref_s + 6 * self.confirmations * self.block_s + 4 * self.block_s
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether everything takes up to seconds."""
+        return self.network.latency_s > 0.1
 
     @property
     def is_operated(self) -> bool:

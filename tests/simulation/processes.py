@@ -71,7 +71,7 @@ class Processes:
 
     def start_pool(self) -> None:
         simulation = self._simulation
-        node = Node("pool", simulation, skew_s=simulation.plan.pool_skew_s, pause_s=simulation.plan.pace.pause_s)
+        node = Node("pool", simulation, skew_s=simulation.plan.pool_skew_s, pace=simulation.plan.pace)
         simulation.pool_node = node
         node.start(self._pool_process(node))
 
@@ -94,6 +94,7 @@ class Processes:
                     await simulation.operator.begin(node, service)
                 if node.alive:
                     simulation.service, simulation.service_node = service, node
+                    simulation.leases.pool_sees(restarted=True)
                     simulation.network.pool, simulation.network.serve = node, partial(serve_worker, service)
                 await asyncio.get_running_loop().create_future()
         except ServiceUnavailable as error:
@@ -124,8 +125,7 @@ class Processes:
     def start_worker(self, seat: WorkerSeat) -> None:
         if seat.gone or (seat.node is not None and seat.node.alive):
             return
-        pause_s = self._simulation.plan.pace.pause_s
-        node = Node(seat.plan.name, self._simulation, skew_s=seat.plan.skew_s, pause_s=pause_s)
+        node = Node(seat.plan.name, self._simulation, skew_s=seat.plan.skew_s, pace=self._simulation.plan.pace)
         seat.node = node
         node.start(self._worker_process(seat, node))
 
@@ -146,6 +146,7 @@ class Processes:
                 workerpool=simulation.workerpool,
                 runtimes=(RUNTIME,),
                 slots=plan.slots,
+                longest_pause_s=simulation.plan.pace.knock_s,
             ),
             chain=cast(Any, chain),
             signer=seat.signer,
