@@ -7,6 +7,9 @@ WORKERS ?= auto
 # A test has 60 s; a machine that others share may need more, so the whole suite is more patient.
 TEST_TIMEOUT ?= 240
 
+# Tests start thousands of Python processes. Where bytecode is not written, as in many containers, each compiles hundreds of modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help system-deps demo test check docs format lock contracts mutants bench gas clean
 
 help:

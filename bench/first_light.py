@@ -33,7 +33,8 @@ from fairgrid.client.prepared_job import run_locally
 from fairgrid.client.progress import Phase, Progress
 from fairgrid.errors import FairgridError, ServiceError, VerificationError
 from fairgrid.localnet.accounts import REQUESTER
-from fairgrid.localnet.network import LocalNetwork, honest_workers
+from fairgrid.localnet.network import LocalNetwork
+from fairgrid.localnet.options import honest_workers
 from fairgrid.pool.client import StoryEntry
 from fairgrid.runtime.wasm.interpreters import default_runtime_id, find_runtime
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +22,11 @@ from tests.suites import suite_table
 # How long an example takes says nothing on a machine that others share; a test's time limit is pytest's.
 settings.register_profile("fairgrid", deadline=None)
 settings.load_profile("fairgrid")
+
+# Where bytecode may not be written, as in many containers, each of the thousands of processes that tests start would
+# compile hundreds of modules anew, and pytest every test file.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # Tests make many objects and few cycles: looked for rarely, they cost a fifth less processor time.
 gc.set_threshold(100_000, 50, 100)

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fairgrid.executors.apps import App, AppResult
     from fairgrid.executors.asynchronous import AsyncExecutor
     from fairgrid.executors.choose import executor
     from fairgrid.executors.executor import Executor
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from fairgrid.testing.local_network import LocalNetwork
 
 __all__ = [
+    "App",
+    "AppResult",
     "AsyncExecutor",
     "Executor",
     "File",
@@ -30,6 +33,8 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
+    "App": "fairgrid.executors.apps",
+    "AppResult": "fairgrid.executors.apps",
     "AsyncExecutor": "fairgrid.executors.asynchronous",
     "Executor": "fairgrid.executors.executor",
     "File": "fairgrid.executors.guest.values",

@@ -8,8 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fairgrid.cli.app import app
-from fairgrid.cli.app_publish import _agree
-from fairgrid.cli.output import console
+from fairgrid.cli.money_desk import MoneyDesk
 from fairgrid.cli.run import app as runs
 from fairgrid.errors import UsageError
 
@@ -31,21 +30,21 @@ class Terminal:
 @pytest.mark.parametrize("answer", ["y\n", "Yes\n"])
 def test_who_agrees_signs(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
     monkeypatch.setattr("sys.stdin", Terminal(answer))
-    _agree(console(quiet=True), yes=False)
+    MoneyDesk().agree()
 
 
 @pytest.mark.parametrize("answer", ["", "\n", "n\n", "maybe\n"])
 def test_who_does_not_agree_signs_nothing(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
     monkeypatch.setattr("sys.stdin", Terminal(answer))
     with pytest.raises(UsageError, match="Nothing was signed"):
-        _agree(console(quiet=True), yes=False)
+        MoneyDesk().agree()
 
 
 def test_where_nobody_can_be_asked_nothing_is_signed_without_yes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", Terminal("y\n", is_there=False))
     with pytest.raises(UsageError, match="Add --yes"):
-        _agree(console(quiet=True), yes=False)
-    _agree(console(quiet=True), yes=True)
+        MoneyDesk().agree()
+    MoneyDesk(yes=True).agree()
 
 
 @pytest.mark.parametrize(

@@ -44,14 +44,14 @@ def start(*arguments: object) -> tuple[int, str]:
 
 def test_a_folder_is_made_with_a_key_and_a_file_and_a_second_run_keeps_both(tmp_path: Path) -> None:
     arguments = ("init", "--dir", tmp_path / "pool", "--network", network(tmp_path))
-    code, first = fairgrid(*arguments, "--price", 5, "--port", 9000)
+    code, first = fairgrid(*arguments, "--price", "5 nRLC", "--port", 9000)
     assert code == 0 and first["new"] is True
     read = load_pool_file(tmp_path / "pool" / "pool.toml")
     assert read.offer is not None and read.offer.price_nrlc == 5
     assert (read.start.network, read.start.port) == (str(tmp_path / "net.json"), 9000)
     edited = (tmp_path / "pool" / "pool.toml").read_text().replace("price_nrlc = 5", "price_nrlc = 6")
     (tmp_path / "pool" / "pool.toml").write_text(edited)
-    code, second = fairgrid(*arguments, "--price", 7)
+    code, second = fairgrid(*arguments, "--price", "7 nRLC")
     assert code == 0 and second["new"] is False and second["owner"] == first["owner"]
     assert (tmp_path / "pool" / "pool.toml").read_text() == edited
     code, text = start("--dir", tmp_path / "pool")

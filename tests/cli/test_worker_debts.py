@@ -44,17 +44,17 @@ class Lent:
     def repay(self, capsys: pytest.CaptureFixture[str], **changes: str) -> tuple[int, dict[str, Any]]:
         options = {
             "network": str(self.network),
-            "keystore": str(self.folder / "cold.json"),
+            "wallet": str(self.folder / "cold.json"),
             "password-file": str(self.folder / "password"),
             "sponsor": SPONSOR.address,
             "deposit-tx": self.deposit_tx,
-            "account": self.account,
+            "as": self.account,
         } | changes
         arguments = [
             text for name, value in options.items() if value for text in (f"--{name.replace('_', '-')}", value)
         ]
         with pytest.raises(SystemExit) as ended:
-            main(["worker", "repay", *arguments, "--json"])
+            main(["worker", "repay", *arguments, "--yes", "--json"])
         return int(ended.value.code or 0), json.loads(capsys.readouterr().out)
 
     def free(self, address: str) -> int:
@@ -105,28 +105,28 @@ def test_an_owner_pays_its_accounts_stake_back_in_parts_and_never_twice(
     lent: Lent, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = lent.free(SPONSOR.address)
-    code, first = lent.repay(capsys, amount="200")
-    assert (code, first["paid"], first["repaid"], first["given"]) == (0, 200, 200, GIVEN)
-    code, too_much = lent.repay(capsys, amount="301")
-    assert code and "Only 300 nRLC" in too_much["message"]
+    code, first = lent.repay(capsys, amount="200 nRLC")
+    assert (code, first["paidNrlc"], first["repaidNrlc"], first["givenNrlc"]) == (0, 200, 200, GIVEN)
+    code, too_much = lent.repay(capsys, amount="301 nRLC")
+    assert code and "Only 0.0000003 RLC" in too_much["message"]
     code, rest = lent.repay(capsys)
-    assert (code, rest["paid"], rest["repaid"]) == (0, 300, GIVEN)
+    assert (code, rest["paidNrlc"], rest["repaidNrlc"]) == (0, 300, GIVEN)
     code, again = lent.repay(capsys)
-    assert (code, again["paid"]) == (0, 0)
+    assert (code, again["paidNrlc"]) == (0, 0)
     assert lent.free(SPONSOR.address) - before == GIVEN and lent.free(lent.account) == 0
 
 
 def test_who_gave_nothing_gets_nothing_and_only_the_owner_pays(lent: Lent, capsys: pytest.CaptureFixture[str]) -> None:
     for changes, why in (
         ({"sponsor": RICH.address}, "gave nothing to"),
-        ({"account": ""}, "gave nothing to"),
+        ({"as": ""}, "gave nothing to"),
         ({"deposit-tx": "0x" + "12" * 32}, "does not know the transaction"),
         ({"deposit-tx": "0x12"}, "is no transaction"),
     ):
         code, answer = lent.repay(capsys, **changes)
         assert code and why in answer["message"], changes
     save_keystore(KeySigner.generate(), lent.folder / "thief.json", "secret", scrypt_n=1 << 10)
-    code, answer = lent.repay(capsys, keystore=str(lent.folder / "thief.json"))
+    code, answer = lent.repay(capsys, wallet=str(lent.folder / "thief.json"))
     assert code and "belongs to" in answer["message"]
     assert lent.free(lent.account) == GIVEN
 
@@ -155,9 +155,7 @@ def test_the_owner_is_shown_the_exact_command_and_a_refused_claim(
     assert [(line["owed"], bool(line["command"])) for line in found] == [(400, True), (0, False)]
     show_debts(console(), {"debts": found, "running": {"notRepaying": [{"reason": "No coins."}]}})
     shown = capsys.readouterr().err
-    command = (
-        f"fairgrid worker repay --network FILE --keystore OWNER.json --account {account} --sponsor {SPONSOR.address}"
-    )
+    command = f"fairgrid worker repay --network FILE --wallet OWNER.json --as {account} --sponsor {SPONSOR.address}"
     assert f"{command} --deposit-tx {tx}" in shown.replace("\n", "")
     assert "The pool lies." in shown and "No coins." in shown
     assert debts_of(store, worker=account, key=account)[0]["command"] == ""

@@ -79,11 +79,22 @@ def test_pool_with_room_begins_soon() -> None:
     assert "room for 3 task(s)" in " ".join(told(room=replace(ROOM, room=3)).reasons)
 
 
-@pytest.mark.parametrize("phase", ["leased", "sealed", "contributed", "auditing"])
+@pytest.mark.parametrize(
+    "phase", ["accepted", "downloading", "computing", "leased", "sealed", "contributing", "contributed", "auditing"]
+)
 def test_task_with_a_worker_at_it_runs(phase: str) -> None:
     why = told(view=replace(VIEW, replicas=(ReplicaView("1", phase),)))
     assert why.state == "running" and "being computed" in why.summary
     assert not any("full for this trust" in reason for reason in why.reasons)
+
+
+def test_what_workers_do_before_their_seals_is_said_and_what_one_says_of_its_progress() -> None:
+    replicas = (ReplicaView("1", "downloading"), ReplicaView("2", "computing"), ReplicaView("3", "downloading"))
+    reasons = told(view=replace(VIEW, replicas=replicas), said="[...]   0 %  compiling its \x1b[31mprogram").reasons
+    assert "2 worker(s): fetches what the task needs, and compiles a program that is new to it." in reasons
+    assert "1 worker(s): computes." in reasons
+    (said,) = (reason for reason in reasons if reason.startswith("Its worker says: "))
+    assert "compiling its" in said and "\x1b" not in said
 
 
 @pytest.mark.parametrize("phase", ["lost", "declined", "late", "given_up", "banned"])

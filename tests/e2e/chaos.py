@@ -16,7 +16,7 @@ import psutil
 
 from fairgrid.chain.client import JsonRpcChain
 from fairgrid.client.journal import DealRecord, Journal
-from fairgrid.localnet.network import ANVIL, MARKET, POOL, STORAGE
+from fairgrid.localnet.options import ANVIL, MARKET, POOL, STORAGE
 from tests.e2e.acts import on_chain, process, until
 from tests.e2e.network import Answer, Network
 

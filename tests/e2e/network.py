@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fairgrid.localnet.network import LocalNetwork, LocalNetworkOptions, WorkerSpec
+from fairgrid.localnet.network import LocalNetwork
+from fairgrid.localnet.options import LocalNetworkOptions, WorkerSpec
 
 __all__ = ["Answer", "Network", "running_network"]
 

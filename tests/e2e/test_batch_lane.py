@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fairgrid.localnet.network import honest_workers
+from fairgrid.localnet.options import honest_workers
 from tests.e2e.network import Network, running_network
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]

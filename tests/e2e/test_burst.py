@@ -15,7 +15,7 @@ import pytest
 from fairgrid.chain.client import JsonRpcChain
 from fairgrid.chain.network import load_network, save_network
 from fairgrid.localnet.accounts import DEPLOYER, POOL_OWNER, REQUESTER, fund_accounts
-from fairgrid.localnet.network import WorkerSpec
+from fairgrid.localnet.options import WorkerSpec
 from fairgrid.localnet.processes import Guardian, ProcessSpec, RunningProcess, start_process
 from fairgrid.market.client import MarketClient
 from fairgrid.wallet.keystore import open_or_create_key
@@ -83,9 +83,10 @@ def another_pool(lab: Network, folder: Path) -> Iterator[Away]:
         "--port",
         "0",
         "--price",
-        str(AWAY_PRICE),
+        f"{AWAY_PRICE} nRLC",
         "--register",
         "A stranger's pool",
+        "--yes",
         "--json",
     )
     assert made.code == 0, made.stderr

@@ -20,7 +20,7 @@ import pytest
 from fairgrid.chain.client import JsonRpcChain
 from fairgrid.chain.decode import decode_logs
 from fairgrid.chain.interface import ChainEvent
-from fairgrid.localnet.network import honest_workers
+from fairgrid.localnet.options import honest_workers
 from fairgrid.protocol.ids import task_id
 from tests.e2e.acts import books, on_chain
 from tests.e2e.chaos import BagOfTasks, Chaos, Requester, Struck, plan_of

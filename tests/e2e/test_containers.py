@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fairgrid.localnet.network import WorkerSpec
+from fairgrid.localnet.options import WorkerSpec
 from tests.containers import docker_daemon
 from tests.e2e.network import running_network
 from tests.needs import need

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fairgrid.localnet.network import LocalNetworkOptions, WorkerSpec
+from fairgrid.localnet.options import LocalNetworkOptions, WorkerSpec
 from fairgrid.worker.records.cells import CellSum, sum_of_cells
 from fairgrid.worker.records.store import WorkerStore
 from fairgrid.worker.setup.opening import DATABASE_NAME

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fairgrid.localnet.network import honest_workers
+from fairgrid.localnet.options import honest_workers
 from fairgrid.protocol.views import TaskStatus
 from tests.e2e.acts import (
     address,

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from fairgrid.errors import FairgridError
-from fairgrid.localnet.network import LocalNetworkOptions, honest_workers
+from fairgrid.localnet.options import LocalNetworkOptions, honest_workers
 from fairgrid.runtime.process.bubblewrap import find_bubblewrap
 from tests.e2e.network import running_network
 from tests.needs import need

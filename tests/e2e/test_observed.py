@@ -15,7 +15,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from prometheus_client.parser import text_string_to_metric_families
 
-from fairgrid.localnet.network import WorkerSpec
+from fairgrid.localnet.options import WorkerSpec
 from fairgrid.seams.tracing import trace_id_of
 from tests.e2e.acts import on_chain, until
 from tests.e2e.network import Network, running_network

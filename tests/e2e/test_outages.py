@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fairgrid.localnet.network import honest_workers
+from fairgrid.localnet.options import honest_workers
 from fairgrid.protocol.views import TaskStatus
 from tests.e2e.acts import (
     Books,

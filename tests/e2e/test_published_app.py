@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +20,7 @@ from fairgrid.localnet.accounts import APP_OWNER
 from fairgrid.localnet.paths import key_folder
 from fairgrid.market.client import MarketClient
 from fairgrid.storage.client import StorageClient
+from tests.docs.blocks import block
 from tests.e2e.network import Network
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -57,6 +61,22 @@ def test_app_from_a_template_is_published_once_and_strangers_run_it_and_its_owne
     assert (network.scratch / "out" / "words.csv").read_text() == "word,count\ntwo,2\none,1\n"
     owner = network.local.accounts[APP_OWNER].address
     assert {line["account"]: line["net"] for line in answer.document["payments"]}[owner] == PRICE
+
+    for number in (1, 2):
+        (network.scratch / str(number)).mkdir()
+        (network.scratch / str(number) / "text.txt").write_text("word " * number)
+    code = re.sub("0x[0-9a-fA-F]{40}", first["app"], block("executor.md", "import fairgrid\n\nwords").text)
+    said = subprocess.run(
+        [sys.executable, network.script("words.py", code)],
+        env=network.environment,
+        cwd=network.scratch,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=150,
+        check=True,
+    ).stdout
+    assert "2 in 2 tasks of 1 deals" in said and "word,count\nword,1\n\nword,count\nword,2\n" in said
+    assert "2 calls in 2 tasks of 1 deals; 0.202 RLC spent" in said
 
     dearer = published(network, folder, "--yes", "--price", "0.002 RLC")
     assert (dearer["app"], dearer["price"], dearer["closed"]) == (first["app"], 2 * PRICE, 1)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fairgrid.localnet.network import honest_workers
+from fairgrid.localnet.options import honest_workers
 from fairgrid.worker.core.machine import KEEP_BLOCKS
 from tests.e2e.acts import (
     Started,

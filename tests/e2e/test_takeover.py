@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from fairgrid.chain.client import JsonRpcChain
-from fairgrid.localnet.network import POOL, LocalNetworkOptions, WorkerSpec
+from fairgrid.localnet.options import POOL, LocalNetworkOptions, WorkerSpec
 from fairgrid.pool.client import pool_urls
 from fairgrid.protocol.views import TaskStatus
 from tests.e2e.acts import books, started, task_on_chain, until

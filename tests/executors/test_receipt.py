@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairgrid.errors import BudgetExceeded, UsageError
-from fairgrid.executors.receipt import DealLine, Purse, format_rlc, parse_budget
+from fairgrid.executors.receipt import DealLine, Purse, parse_budget
+from fairgrid.protocol.amounts import format_amount
 
 
 @pytest.mark.parametrize(
@@ -34,13 +35,13 @@ def test_budgets_are_read_exactly(text: str | int, nrlc: int) -> None:
     "text", ["", "2", "two RLC", "-1 RLC", "0.0000000001 RLC", "0.5 nRLC", -1, True, 1.5, None, "\u0661 RLC"]
 )
 def test_what_is_no_amount_is_refused_with_an_example(text: Any) -> None:
-    with pytest.raises(UsageError, match="'2 RLC'"):
+    with pytest.raises(UsageError, match="RLC' or '500 nRLC'"):
         parse_budget(text)
 
 
 @pytest.mark.parametrize(("nrlc", "text"), [(0, "0 RLC"), (1, "0.000000001 RLC"), (25 * 10**8, "2.5 RLC")])
 def test_amounts_are_shown_without_loss(nrlc: int, text: str) -> None:
-    assert format_rlc(nrlc) == text
+    assert format_amount(nrlc) == text
     assert parse_budget(text) == nrlc
 
 

@@ -21,7 +21,8 @@ from fairgrid.chain.network import load_network
 from fairgrid.errors import UsageError
 from fairgrid.localnet.accounts import NRLC_PER_RLC, POOL_OWNER, REQUESTER
 from fairgrid.localnet.folder import ProcessBook
-from fairgrid.localnet.network import LocalNetwork, LocalNetworkOptions, WorkerSpec, honest_workers
+from fairgrid.localnet.network import LocalNetwork
+from fairgrid.localnet.options import LocalNetworkOptions, WorkerSpec, honest_workers
 from fairgrid.localnet.processes import ProcessFailed
 from fairgrid.localnet.status import network_status
 from fairgrid.market.client import MarketClient

@@ -136,7 +136,7 @@ async def test_a_module_that_burns_the_compiler_costs_a_bounded_time_and_is_reme
     sandbox = module_sandbox(tmp_path / "cache")
     with pytest.raises(HostFailure, match="more time or memory"):
         await sandbox.run(job)
-    assert sorted(path.suffix for path in (tmp_path / "cache").iterdir()) == [".failed", ".lock"]
+    assert sorted(path.suffix for path in (tmp_path / "cache").iterdir()) == [".failed", ".lock", ".turn"]
     began = asyncio.get_running_loop().time()
     with pytest.raises(HostFailure, match="more time or memory"):
         await sandbox.run(job)

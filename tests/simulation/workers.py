@@ -58,7 +58,7 @@ class SimulatedWork:
     async def check_app(self, deal: Deal) -> str | None:
         return None
 
-    async def download(self, held: HeldTask, deal: Deal) -> None:
+    async def download(self, held: HeldTask, deal: Deal, tell: Callable[[str], None]) -> None:
         await self._node.checkpoint("before a download")
         await asyncio.sleep(0.1)
 

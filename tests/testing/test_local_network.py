@@ -8,7 +8,7 @@ import pytest
 
 import fairgrid
 from fairgrid.errors import UsageError
-from fairgrid.localnet.network import LocalNetworkOptions, WorkerSpec
+from fairgrid.localnet.options import LocalNetworkOptions, WorkerSpec
 
 
 @pytest.mark.parametrize("workers", [-1, 101])

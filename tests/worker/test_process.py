@@ -481,20 +481,27 @@ def test_an_owner_far_away_enrols_a_worker_and_the_worker_takes_only_that_accoun
         "--out",
         str(out),
     )
-    options += ("--keystore", str(tmp_path / "cold.json"), "--password-file", str(tmp_path / "password"), "--json")
+    options += (
+        "--keystore",
+        str(tmp_path / "cold.json"),
+        "--password-file",
+        str(tmp_path / "password"),
+        "--yes",
+        "--json",
+    )
     code, text, error = run_worker(capsys, *options)
     assert code == 2 and "--create" in (text + error) and not out.exists()
     code, text, _ = run_worker(capsys, *options, "--create")
     first = json.loads(text)
     assert (code, first["created"], first["operator"], first["owner"]) == (0, True, hot, OWNER.address)
     code, text, _ = run_worker(capsys, *options, "--create")
-    assert json.loads(text)["account"] == first["account"] and json.loads(text)["created"] is False
+    assert json.loads(text)["roleAccount"] == first["roleAccount"] and json.loads(text)["created"] is False
     start = ("start", "--network", network_file(network, tmp_path), "--dir", str(folder))
     code, _, error = run_worker(capsys, *start, "--owner-account", ZERO_ADDRESS)
-    assert code == 2 and first["account"] in error
+    assert code == 2 and first["roleAccount"] in error
     code, text, _ = run_worker(capsys, "status", "--dir", str(folder), "--json")
     status = json.loads(text)
-    assert (status["address"], status["key"]) == (first["account"], hot)
+    assert (status["address"], status["key"]) == (first["roleAccount"], hot)
 
 
 async def test_a_worker_behind_a_role_account_contributes_and_reveals_on_a_real_chain(

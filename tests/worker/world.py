@@ -30,7 +30,7 @@ from fairgrid.protocol.run_results import RunResults, parse_run_results
 from fairgrid.protocol.tags import LANE_MASK
 from fairgrid.protocol.typed_data import Domain, order_typed_data
 from fairgrid.protocol.views import AppInfo
-from fairgrid.runtime.interface import SandboxJob
+from fairgrid.runtime.interface import Sandbox, SandboxJob
 from fairgrid.runtime.twin import FunctionSandbox
 from fairgrid.seams.clock import SystemClock
 from fairgrid.storage.app import storage_application
@@ -263,6 +263,8 @@ class AgentSetting:
     url: str
     signer: KeySigner = WORKER
     function: Callable[[SandboxJob], Any] = honest
+    sandbox: Sandbox | None = None
+    """Runs the jobs instead of ``function``."""
     policy: WorkerPolicy = field(default_factory=WorkerPolicy)
     options: AgentOptions = field(
         default_factory=lambda: AgentOptions(
@@ -301,7 +303,7 @@ def build_agent(world: World, setting: AgentSetting) -> tuple[WorkerAgent, Worke
     )
     chain = setting.chain or world.chain
     tally: Counter[str] = Counter()
-    sandbox = FunctionSandbox(setting.function, runtime_id=RUNTIME)
+    sandbox = setting.sandbox or FunctionSandbox(setting.function, runtime_id=RUNTIME)
     work = LocalWork(
         setting.folder,
         chain=chain,

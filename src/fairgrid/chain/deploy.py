@@ -36,9 +36,11 @@ __all__ = [
     "REGISTRY_ENTRIES",
     "Deployment",
     "PlannedContract",
+    "PlannedDeployment",
     "creation_codes",
     "deploy",
     "plan_contracts",
+    "plan_deployment",
 ]
 
 LOCAL_CHAIN_ID = 31337
@@ -62,6 +64,32 @@ class PlannedContract:
     name: str
     address: str
     init_code: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedDeployment:
+    """What a deployment would create."""
+
+    chain_id: int
+    owner: str
+    hub: str
+    missing: tuple[str, ...]
+    """Names of the contracts that are not there yet."""
+    gas: int
+    """Of their creation; without the hub's and the settings', which depend on what is created before."""
+    balance_wei: int
+    """What the owner has to pay it with."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of ``fairgrid contracts deploy --dry-run --json``."""
+        return {
+            "chainId": self.chain_id,
+            "owner": self.owner,
+            "hub": self.hub,
+            "missing": list(self.missing),
+            "gas": self.gas,
+            "balanceWei": self.balance_wei,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +205,39 @@ def creation_codes(plan: Mapping[str, PlannedContract]) -> dict[str, Any]:
         "factories": planned(FACTORIES),
         "clones": created(FACTORIES.values()),
     }
+
+
+async def plan_deployment(
+    rpc_url: str, signer: Signer | None = None, *, rlc: str | None = None, native: bool = False
+) -> PlannedDeployment:
+    """What `deploy` would create; nothing is signed or sent.
+
+    Raises:
+        UsageError, ServiceUnavailable: as `deploy`.
+    """
+    _check_flavour(rlc, native=native)
+    async with JsonRpc(rpc_url) as rpc:
+        chain_id = int(await rpc.request("eth_chainId"), 16)
+        owner = (signer or _local_signer(chain_id)).address
+        await _check_deployer(rpc, chain_id)
+        token = None if rlc is None else await _check_token(rpc, rlc)
+        plan = plan_contracts(owner, rlc=token, native=native)
+        missing = [contract for contract in plan.values() if not await _code(rpc, contract.address)]
+        gas = 0
+        for step in (_creation(contract) for contract in missing if contract.name != "hub"):
+            call = {"from": owner, "to": step.to, "data": to_hex(step.data), "gasPrice": "0x0"}
+            try:
+                gas += int(await rpc.request("eth_estimateGas", call), 16)
+            except RpcError as error:
+                raise UsageError(f"The node cannot say what gas {step.label} takes: {error}.") from error
+        return PlannedDeployment(
+            chain_id=chain_id,
+            owner=owner,
+            hub=plan["hub"].address,
+            missing=tuple(contract.name for contract in missing),
+            gas=gas,
+            balance_wei=int(await rpc.request("eth_getBalance", owner, "latest"), 16),
+        )
 
 
 async def deploy(

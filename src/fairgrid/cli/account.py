@@ -105,7 +105,7 @@ def deposit(desk: MoneyDesk, amount: AmountArgument, to: _ToOption = None) -> No
         sentence = f"Put these {rlc(nrlc)} into the escrow of {other}: they are its own from then on."
 
         async def then(chain: JsonRpcChain, signer: Any, receipts: Any) -> dict[str, Any]:
-            receipts.append(await chain.transact(later, signer))
+            receipts.append(await desk.transact(chain, later))
             return await _balances(chain, desk.address)
 
         return Plan([*acts, Act(sentence)], {"amountNrlc": nrlc, "to": other}, then, _stands)

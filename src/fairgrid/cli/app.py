@@ -13,7 +13,7 @@ from rich.table import Table
 
 from fairgrid.cli.app_build import build
 from fairgrid.cli.app_init import init
-from fairgrid.cli.app_publish import publish_app
+from fairgrid.cli.app_publish import add_publish
 from fairgrid.cli.assets import add_app_commands
 from fairgrid.cli.output import console, emit_json, run_async
 from fairgrid.cli.shared_options import JsonOption
@@ -41,7 +41,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Make and try
 
 app.command("init")(init)
 app.command("build")(build)
-app.command("publish")(publish_app)
+add_publish(app)
 add_app_commands(app)
 
 ProgramArgument = Annotated[

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -10,20 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from fairgrid.chain.client import JsonRpcChain
 from fairgrid.chain.network import Network
-from fairgrid.chain.network_names import find_network
-from fairgrid.cli.output import console, emit_json, rlc, run_async
-from fairgrid.cli.shared_options import (
-    DryRunOption,
-    JsonOption,
-    KeyFolderOption,
-    PlaceOption,
-    YesOption,
-    signer_of,
-)
+from fairgrid.cli.money_desk import MoneyDesk, money_command
+from fairgrid.cli.output import emit_json, rlc, run_async
 from fairgrid.client.apps.building import build_program, is_built
 from fairgrid.client.apps.project import AppProject, find_project, read_project
 from fairgrid.client.apps.publishing import Publication, Shop, plan_publication, publish
@@ -33,10 +23,16 @@ from fairgrid.protocol.amounts import parse_rlc
 from fairgrid.storage.client import StorageClient
 from fairgrid.wallet.signer import Signer
 
-__all__ = ["publish_app"]
+__all__ = ["add_publish"]
+
+
+def add_publish(group: typer.Typer) -> None:
+    """Put `publish` into the group of apps."""
+    money_command(group, "publish", spends=True, for_roles=False)(publish_app)
 
 
 def publish_app(
+    desk: MoneyDesk,
     folder: Annotated[Path | None, typer.Argument(help="The project's folder. Default: here.")] = None,
     price: Annotated[
         str | None, typer.Option("--price", help="For one task, with its unit: '0.5 RLC'. Default: the project's.")
@@ -44,13 +40,11 @@ def publish_app(
     volume: Annotated[
         int | None, typer.Option("--volume", min=1, help="Tasks that the listing sells. Default: the project's.")
     ] = None,
-    dry_run: DryRunOption = False,
-    yes: YesOption = False,
-    directory: PlaceOption = None,
-    key_folder: KeyFolderOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Put an app on the network: upload its files, register it on chain, and offer it for sale.
+
+    For the project of an app (`fairgrid app init`) that others run with `fairgrid run --app`; `fairgrid app register`
+    only makes an entry on chain, for content that is elsewhere or that other programs than this run.
 
     It may be run again at any time: what is done is found by its content and not done twice, and a new price replaces
     the old listing. A changed program is a new app with a new address. Example:
@@ -63,27 +57,27 @@ def publish_app(
         price=parse_rlc(price, "--price") if price is not None else project.sale.price,
         volume=volume or project.sale.volume,
     )
-    screen = console()
+    screen = desk.screen
     if not is_built(project):
         build_program(project, lambda text: screen.print(text, markup=False))
-    place = find_network(directory)
-    network, owner = place.network, signer_of(place, key_folder)
+    network, owner = desk.place.network, desk.signer
 
     async def main() -> tuple[Publication, str]:
         async with _shop(network, owner) as shop:
             plan = await plan_publication(shop, project, price=terms.price, volume=terms.volume)
-            for sentence in _sentences(plan, network, shop.owner.address):
-                screen.print(sentence, markup=False)
-            if dry_run or plan.is_done:
+            desk.say(_sentences(plan, network, shop.owner.address), plan.gas)
+            if desk.dry_run or plan.is_done:
                 return plan, ""
-            _agree(screen, yes=yes)
+            desk.agree()
             return plan, await publish(shop, plan, lambda text: screen.print(text, markup=False))
 
     plan, listing = run_async(main)
-    if as_json:
-        emit_json(_row(plan, network, listing, dry_run=dry_run))
+    if desk.as_json:
+        emit_json(_row(plan, network, listing, dry_run=desk.dry_run))
         return
-    if not dry_run:
+    if desk.dry_run:
+        screen.print("Nothing was signed (--dry-run).", markup=False)
+    else:
         screen.print(f"{plan.document.name} is at {plan.address}.", markup=False)
         screen.print(f"Anybody runs it with `fairgrid run --app {plan.address}`.", markup=False)
 
@@ -102,16 +96,6 @@ async def _shop(network: Network, owner: Signer) -> AsyncIterator[Shop]:
         market = await stack.enter_async_context(MarketClient(network.market, network.chain_id, hub=network.hub))
         storage = await stack.enter_async_context(StorageClient(network.storage))
         yield Shop(chain, market, storage, owner)
-
-
-def _agree(screen: Console, *, yes: bool) -> None:
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise UsageError("Nothing was signed: nobody is here to be asked. Add --yes, or --dry-run to look only.")
-    screen.print("Sign and send? [y/N] ", markup=False, end="")
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise UsageError("You did not agree. Nothing was signed.")
 
 
 def _sentences(plan: Publication, network: Network, owner: str) -> list[str]:
@@ -138,8 +122,6 @@ def _sentences(plan: Publication, network: Network, owner: str) -> list[str]:
         else f"Signature: an order that offers {offer} to anybody. It costs no gas; a buyer pays you when a task is "
         f"done."
     )
-    if plan.gas:
-        steps.append(f"The transactions take about {plan.gas:,} gas together.")
     return steps
 
 

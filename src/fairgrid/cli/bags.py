@@ -5,26 +5,30 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from fairgrid.chain.network_names import find_network
-from fairgrid.cli.live import live_progress
-from fairgrid.cli.output import console, emit_json, rlc, run_async
-from fairgrid.cli.shared_options import JsonOption, KeyFolderOption, PlaceOption, signer_of
-from fairgrid.client.bags import TaskOutcome
-from fairgrid.client.claims import Materialised
+from fairgrid.cli.money_desk import Act, MoneyDesk, Plan, money_command
+from fairgrid.cli.output import emit_json, rlc
+from fairgrid.client.bags import BagFollower, TaskOutcome
+from fairgrid.client.claims import plan_materialise
 from fairgrid.client.client import Client
 from fairgrid.client.follow import Ending
-from fairgrid.client.journal import DealRecord
+from fairgrid.client.journal import DealRecord, Journal
 from fairgrid.client.ledger import Bag
 from fairgrid.client.progress import OnProgress
 from fairgrid.client.settlement import Settlement
 from fairgrid.errors import JobError, ServiceError
 from fairgrid.protocol.results import describe_error
 from fairgrid.protocol.terminal import sanitise_terminal
+from fairgrid.storage.client import StorageClient
+
+if TYPE_CHECKING:
+    from fairgrid.chain.client import JsonRpcChain
+    from fairgrid.chain.interface import Receipt
+    from fairgrid.wallet.signer import Signer
 
 __all__ = ["FinishedBag", "finish_bag", "report_bag", "task_app"]
 
@@ -152,36 +156,35 @@ def _task() -> None:
     """One task of a bag."""
 
 
-@task_app.command()
+@money_command(task_app, "materialise", spends=True, for_roles=False)
 def materialise(
+    desk: MoneyDesk,
     deal: Annotated[str, typer.Argument(help="Beginning of the deal's id, or `last`.")],
     index: Annotated[int, typer.Argument(min=0, help="Index of the task.")],
-    directory: PlaceOption = None,
-    key_folder: KeyFolderOption = None,
-    as_json: JsonOption = False,
 ) -> None:
-    """Prove one task of a settled run on chain, so that contracts see its digest and the deal's callback comes."""
-    screen = console()
+    """Prove one task of a settled run on chain, so that contracts see its digest and the deal's callback comes.
 
-    async def main() -> Materialised:
-        place = find_network(directory)
-        signer = signer_of(place, key_folder)
-        journal = place.folder / "deals" / signer.address
-        async with Client.connect(place.network, signer, journal_folder=journal) as client:
-            with live_progress(screen) as on_progress:
-                return await client.materialise(client.journal.find(deal), index, on_progress=on_progress)
+    Example: `fairgrid task materialise last 7 --dry-run`.
+    """
+    record = Journal(desk.journal_folder).find(deal)
 
-    made = run_async(main)
-    if as_json:
-        emit_json(
-            {
-                "status": "ok",
-                "taskId": made.task_id,
-                "runId": made.run_id,
-                "digest": made.digest,
-                "txHash": made.tx_hash,
-                "exitCode": 0,
-            }
+    async def plan(chain: JsonRpcChain) -> Plan:
+        follower = await BagFollower.open(chain, record)
+        try:
+            async with StorageClient(desk.place.network.storage) as storage:
+                call, made = await plan_materialise(chain, storage, record, follower, index)
+        finally:
+            await follower.close()
+        sentence = (
+            f"Give task {index} of deal {record.deal_id} a place of its own on chain, as {made.task_id} with digest "
+            f"{made.digest}; the deal's callback, if it has one, is called. You pay the gas."
         )
-    else:
-        screen.print(f"Task {index} is {made.task_id} on chain now, with digest {made.digest}.", highlight=False)
+
+        async def then(chain: JsonRpcChain, signer: Signer, receipts: list[Receipt]) -> dict[str, Any]:
+            return {"txHash": receipts[0].tx_hash}
+
+        facts = {"taskId": made.task_id, "runId": made.run_id, "digest": made.digest, "exitCode": 0}
+        text = f"Task {index} is {made.task_id} on chain now, with digest {made.digest}."
+        return Plan([Act(sentence, call)], facts, then, lambda _: text)
+
+    desk.carry_out(plan)

@@ -20,7 +20,7 @@ from fairgrid.client.job import Job
 from fairgrid.client.progress import OnProgress, Progress
 from fairgrid.client.results import prepare_out
 
-__all__ = ["FinishedRun", "report_run", "run_split"]
+__all__ = ["FinishedRun", "burst_sentence", "report_run", "run_split"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,15 @@ class FinishedRun:
     def completed(self) -> int:
         """Tasks whose result was verified."""
         return sum(part.bag.completed for part in self.parts)
+
+
+def burst_sentence(rules: BurstRules) -> str:
+    """What `fairgrid run --burst` may sign under these rules."""
+    pools = "any pool of the market" if not rules.pools else f"the pools {', '.join(rules.pools)}"
+    return (
+        f"Make a deal of what your own pool has room for, at its price; and of the rest deals on {pools}, at "
+        f"{rlc(rules.max_price_nrlc)} a task and {rlc(rules.daily_cap_nrlc)} a day at most, with deposits for them."
+    )
 
 
 async def run_split(

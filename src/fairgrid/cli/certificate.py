@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from fairgrid.cli.bags import task_app
-from fairgrid.cli.connecting import client_of
+from fairgrid.cli.money_desk import MoneyDesk, money_command
 from fairgrid.cli.output import console, emit_json, run_async
-from fairgrid.cli.shared_options import JsonOption, KeyFolderOption, PlaceOption
 from fairgrid.errors import UsageError
 from fairgrid.protocol.certificate import Certificate
 from fairgrid.protocol.hexes import hex32, is_hex32
@@ -18,8 +17,9 @@ from fairgrid.protocol.hexes import hex32, is_hex32
 __all__ = ["make_certificate"]
 
 
-@task_app.command("certificate")
+@money_command(task_app, "certificate")
 def make_certificate(
+    desk: MoneyDesk,
     deal: Annotated[str, typer.Argument(help="Beginning of a deal or task id of yours, `last`, or any whole deal id.")],
     index: Annotated[
         int | None, typer.Option("--index", min=0, help="Which task of the deal. Default: its first.")
@@ -30,9 +30,6 @@ def make_certificate(
     out: Annotated[
         Path | None, typer.Option("--out", help="The file to write. Default: <task>.certificate.json")
     ] = None,
-    directory: PlaceOption = None,
-    key_folder: KeyFolderOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Write the certificate of a finished task: a small file that proves its result to anybody, offline.
 
@@ -41,7 +38,7 @@ def make_certificate(
     screen = console()
 
     async def main() -> Certificate:
-        async with client_of(directory, key_folder) as client:
+        async with desk.client() as client:
             deal_id = hex32(deal) if is_hex32(deal) and await client.chain.view_deal(hex32(deal)) else ""
             deal_id = deal_id or client.journal.find(deal).deal_id
             number = index
@@ -57,7 +54,7 @@ def make_certificate(
         place.write_bytes(data)
     except OSError as error:
         raise UsageError(f"{place} cannot be written ({error.strerror}). Name another file with --out.") from error
-    if as_json:
+    if desk.as_json:
         emit_json(
             {
                 "status": "ok",

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fairgrid.cli.money_desk import MoneyDesk
 from fairgrid.cli.output import console, emit_json, run_async
-from fairgrid.cli.shared_options import JsonOption, PasswordFileOption, read_password
+from fairgrid.cli.shared_options import DryRunOption, JsonOption, PasswordFileOption, YesOption, read_password
 from fairgrid.errors import UsageError
 
 if TYPE_CHECKING:
-    from fairgrid.chain.deploy import Deployment
+    from fairgrid.chain.deploy import Deployment, PlannedDeployment
     from fairgrid.chain.verify import Verification
     from fairgrid.wallet.signer import Signer
 
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 
 _PRIVATE_KEY_BYTES = 32
+_WEI_PER_COIN = 10**18
 
 
 @app.callback()
@@ -54,6 +56,8 @@ def deploy_contracts(
         bool,
         typer.Option("--native", help="Escrow the chain's own coin (1 nRLC is 10^9 wei); then there is no token."),
     ] = False,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Deploy token, registries and hub, and leave them ready: names, five categories, owner, base URIs.
@@ -61,12 +65,28 @@ def deploy_contracts(
     The same key gets the same addresses on every chain. Run it again at any time: what is there stays, what is missing
     is added. The owner owns hub and registries and, unless --rlc names a token, the whole supply of the test token.
 
-    Without a key it deploys to a local chain (31337) only, for the first of its well-known test accounts.
+    Without a key it deploys to a local chain (31337) only, for the first of its well-known test accounts; there nothing
+    is asked. Example:
+
+    fairgrid contracts deploy --rpc https://node.example.org --keystore owner.json --dry-run
     """
-    from fairgrid.chain.deploy import deploy
+    from fairgrid.chain.deploy import LOCAL_CHAIN_ID, deploy, plan_deployment
 
     signer = _signer(key, keystore, password_file)
     people = console()
+    planned = run_async(lambda: plan_deployment(rpc, signer, rlc=rlc, native=native))
+    desk = MoneyDesk(yes=yes, dry_run=dry_run, as_json=as_json)
+    signs = _sentences(planned)
+    for sentence in signs:
+        people.print(sentence, markup=False, soft_wrap=True)
+    if dry_run:
+        if as_json:
+            emit_json({"status": "dry-run", "signs": signs, **planned.to_json()})
+        else:
+            people.print("Nothing was signed (--dry-run).", markup=False)
+        return
+    if planned.missing and planned.chain_id != LOCAL_CHAIN_ID:
+        desk.agree()
 
     def tell(line: str) -> None:
         people.print(line, markup=False)
@@ -122,6 +142,20 @@ def verify_contracts(
         _show_checks(found)
     if not found.ok:
         raise typer.Exit(found.exit_code)
+
+
+def _sentences(planned: PlannedDeployment) -> list[str]:
+    if not planned.missing:
+        return [f"All contracts of {planned.owner} are on chain {planned.chain_id}; what is not set there yet is set."]
+    creates = (
+        f"{planned.owner} creates {len(planned.missing)} contract(s) on chain {planned.chain_id}, sets their names and "
+        f"registries, and owns them; the hub is {planned.hub}."
+    )
+    costs = (
+        f"Gas: about {planned.gas:,} units for all but the hub and the settings, which cannot be foreseen; it holds "
+        f"{planned.balance_wei / _WEI_PER_COIN:.6g} coins."
+    )
+    return [creates, f"Missing: {', '.join(planned.missing)}.", costs]
 
 
 def _show_checks(found: Verification) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fairgrid.cli.money_desk import Act, MoneyDesk, Plan, money_command
-from fairgrid.cli.orders import find_order
+from fairgrid.cli.order_io import find_order
 from fairgrid.cli.output import rlc
 from fairgrid.errors import ContractReverted, OrderError
 
@@ -46,7 +46,7 @@ def make_deal(
         from fairgrid.protocol.orders import NULL_DATASET_ORDER
 
         async def found(reference: str, kind: str) -> Any:
-            order: Order = await find_order(desk, chain, reference)
+            order: Order = await find_order(desk, reference)
             if order.KIND != kind:
                 raise OrderError(f"{reference} is an order of kind {order.KIND}, not {kind}. Nothing was signed.")
             return order

@@ -22,7 +22,8 @@ from fairgrid.client.progress import OnProgress, Phase, Progress
 from fairgrid.errors import UsageError, VerificationError
 from fairgrid.localnet.accounts import REQUESTER
 from fairgrid.localnet.demo import LIAR, DemoReport, run_demo
-from fairgrid.localnet.network import LocalNetwork, LocalNetworkOptions, WorkerSpec, honest_workers
+from fairgrid.localnet.network import LocalNetwork
+from fairgrid.localnet.options import LocalNetworkOptions, WorkerSpec, honest_workers
 from fairgrid.runtime.wasm.interpreters import default_runtime_id
 
 __all__ = ["app"]

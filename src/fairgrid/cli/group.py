@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fairgrid.cli.output import console, emit_json, run_async
-from fairgrid.cli.shared_options import JsonOption, NetworkOption
+from fairgrid.cli.money_desk import Act, MoneyDesk, Plan, money_command
+from fairgrid.cli.shared_options import read_address
 from fairgrid.errors import UsageError
 
 if TYPE_CHECKING:
     from fairgrid.chain.client import JsonRpcChain
+    from fairgrid.chain.interface import Receipt
     from fairgrid.wallet.signer import Signer
 
 __all__ = ["app"]
@@ -22,7 +22,6 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="A group of a
 
 _PAGE = 256
 
-_Key = Annotated[Path, typer.Option("--key-folder", help="Folder of the group's owner's key, such as the pool's.")]
 _Group = Annotated[str, typer.Argument(metavar="GROUP", help="The group's address.")]
 _Accounts = Annotated[list[str], typer.Argument(metavar="ACCOUNT...", help="Accounts of people, or owners of workers.")]
 
@@ -32,18 +31,19 @@ def _group() -> None:
     """Make a group of accounts on chain, and change it. Its owner alone can; everybody can read it."""
 
 
-@app.command("create")
+@money_command(app, "create", spends=True)
 def create_group(
+    desk: MoneyDesk,
     name: Annotated[str, typer.Argument(help="What it is called, up to 64 bytes. Names are not unique.")],
-    network: NetworkOption,
-    key_folder: _Key,
-    as_json: JsonOption = False,
 ) -> None:
-    """Make a group that this key owns; prints its address, which is what orders and pools name."""
-    if not 0 < len(name.encode()) <= 64:
-        raise UsageError("A group's name has 1 to 64 bytes.")
+    """Make a group that this account owns; prints its address, which is what orders and pools name.
 
-    async def make(chain: JsonRpcChain, signer: Signer) -> str:
+    Example: `fairgrid group create "our lab"`.
+    """
+    if not 0 < len(name.encode()) <= 64:
+        raise UsageError("A group's name has 1 to 64 bytes. Nothing was signed.")
+
+    async def plan(chain: JsonRpcChain) -> Plan:
         from fairgrid.chain import calls
         from fairgrid.chain.deploy import plan_contracts
         from fairgrid.errors import ContractReverted
@@ -51,65 +51,74 @@ def create_group(
 
         groups = plan_contracts(ZERO_ADDRESS)["groups"].address
         try:
-            group = str(await chain.read("groups", groups, "nextAddressOf", signer.address, name))
+            group = str(await chain.read("groups", groups, "nextAddressOf", desk.address, name))
         except (ContractReverted, UsageError) as error:
             raise UsageError(
-                f"There is no registry of groups at {groups} on this chain. `fairgrid contracts deploy` makes it."
+                f"There is no registry of groups at {groups} on this chain. Nothing was signed. `fairgrid contracts "
+                f"deploy` makes it."
             ) from error
-        await chain.transact(calls.create_group(groups, name), signer)
-        return group
+        act = Act(f"Make the group {name!r}, owned by {desk.address}, as {group}.", calls.create_group(groups, name))
+        return Plan([act], {"group": group, "name": name}, done=lambda _: f"Group {group} ({name})")
 
-    group = _on_chain(network, key_folder, make)
-    if as_json:
-        emit_json({"status": "ok", "group": group, "name": name})
-    else:
-        console().print(f"Group {group} ({name})", markup=False)
+    desk.carry_out(plan)
 
 
-@app.command("add")
-def add_members(
-    group: _Group, accounts: _Accounts, network: NetworkOption, key_folder: _Key, as_json: JsonOption = False
-) -> None:
-    """Let accounts in; who is in already stays in."""
-    _change(group, accounts, network, key_folder, "add_members", as_json=as_json)
+@money_command(app, "add", spends=True)
+def add_members(desk: MoneyDesk, group: _Group, accounts: _Accounts) -> None:
+    """Let accounts in; who is in already stays in.
+
+    Example: `fairgrid group add 0x7E5F4552091A69125d5DfCb7b8C2659029395Bdf 0x8dF2aCE5b0D9a7Cd4a0A1cD6D1b0d4e2F3a4b5C6`.
+    """
+    _change(desk, group, accounts, "add_members", "Let {} account(s) into the group {}, for deals from now on.")
 
 
-@app.command("remove")
-def remove_members(
-    group: _Group, accounts: _Accounts, network: NetworkOption, key_folder: _Key, as_json: JsonOption = False
-) -> None:
-    """Put accounts out: they are in no later deal, and stay in those that were made."""
-    _change(group, accounts, network, key_folder, "remove_members", as_json=as_json)
+@money_command(app, "remove", spends=True)
+def remove_members(desk: MoneyDesk, group: _Group, accounts: _Accounts) -> None:
+    """Put accounts out: they are in no later deal, and stay in those that were made.
+
+    Example: `fairgrid group remove 0x7E5F4552091A69125d5DfCb7b8C2659029395Bdf
+    0x8dF2aCE5b0D9a7Cd4a0A1cD6D1b0d4e2F3a4b5C6`.
+    """
+    _change(desk, group, accounts, "remove_members", "Put {} account(s) out of the group {}, for deals from now on.")
 
 
-@app.command("show")
-def show_group(group: _Group, network: NetworkOption, as_json: JsonOption = False) -> None:
-    """Show a group's name, owner and members."""
-    _tell(_on_chain(network, None, lambda chain, _: _read(chain, group)), as_json=as_json)
+@money_command(app, "show")
+def show_group(desk: MoneyDesk, group: _Group) -> None:
+    """Show a group's name, owner and members. Example: `fairgrid group show
+    0x7E5F4552091A69125d5DfCb7b8C2659029395Bdf`.
+    """
+    found = desk.ask(lambda chain: _read(chain, group))
+    desk.show(found, lambda: desk.screen.print(_text(found), markup=False))
 
 
-def _change(group: str, accounts: list[str], network: Path, key_folder: Path, builder: str, *, as_json: bool) -> None:
-    from fairgrid.chain import calls
-    from fairgrid.protocol.hexes import checksum
+def _change(desk: MoneyDesk, group: str, accounts: list[str], builder: str, sentence: str) -> None:
+    wanted = [read_address(account) for account in accounts]
 
-    wanted = [checksum(account) for account in accounts]
+    async def plan(chain: JsonRpcChain) -> Plan:
+        from fairgrid.chain import calls
 
-    async def change(chain: JsonRpcChain, signer: Signer) -> dict[str, Any]:
         known = await _read(chain, group)
-        if known["owner"] != signer.address:
-            raise UsageError(f"The group {group} belongs to {known['owner']}, not to {signer.address}.")
-        for start in range(0, len(wanted), _PAGE):
-            await chain.transact(getattr(calls, builder)(known["group"], wanted[start : start + _PAGE]), signer)
-        return await _read(chain, group)
+        if known["owner"] != desk.address:
+            raise UsageError(
+                f"The group {group} belongs to {known['owner']}, not to {desk.address}. Nothing was signed. Name the "
+                f"owner's account with --wallet."
+            )
+        parts = [wanted[start : start + _PAGE] for start in range(0, len(wanted), _PAGE)]
+        make = getattr(calls, builder)
+        acts = [Act(sentence.format(len(part), known["group"]), make(known["group"], part)) for part in parts]
 
-    _tell(_on_chain(network, key_folder, change), as_json=as_json)
+        async def then(chain: JsonRpcChain, signer: Signer, receipts: list[Receipt]) -> dict[str, Any]:
+            return await _read(chain, group)
+
+        return Plan(acts, known, then, _text)
+
+    desk.carry_out(plan)
 
 
 async def _read(chain: JsonRpcChain, group: str) -> dict[str, Any]:
     from fairgrid.errors import ContractReverted
-    from fairgrid.protocol.hexes import checksum
 
-    address = checksum(group)
+    address = read_address(group)
     try:
         name, owner = await chain.read("group", address, "name"), await chain.read("group", address, "owner")
         count = int(await chain.read("group", address, "memberCount"))
@@ -121,28 +130,6 @@ async def _read(chain: JsonRpcChain, group: str) -> dict[str, Any]:
     return {"group": address, "name": name, "owner": owner, "members": members}
 
 
-def _on_chain(network: Path, key_folder: Path | None, work: Callable[[Any, Any], Coroutine[Any, Any, Any]]) -> Any:
-    from fairgrid.chain.client import JsonRpcChain
-    from fairgrid.chain.network import load_network
-    from fairgrid.wallet.keystore import KEYSTORE_NAME, open_or_create_key
-
-    where = load_network(network)
-    if key_folder is not None and not (key_folder / KEYSTORE_NAME).exists():
-        raise UsageError(f"There is no key in {key_folder}. Name the folder of the group's owner.")
-    signer = None if key_folder is None else open_or_create_key(key_folder)
-
-    async def main() -> Any:
-        async with await JsonRpcChain.connect(where) as chain:
-            return await work(chain, signer)
-
-    return run_async(main)
-
-
-def _tell(group: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        emit_json({"status": "ok", **group})
-        return
-    screen = console()
-    screen.print(f"Group {group['group']} ({group['name']}), owner {group['owner']}", style="bold", markup=False)
-    for member in group["members"]:
-        screen.print(f"  {member}", markup=False)
+def _text(group: Mapping[str, Any]) -> str:
+    head = f"Group {group['group']} ({group['name']}), owner {group['owner']}"
+    return "\n".join([head, *(f"  {member}" for member in group["members"])])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,33 +19,41 @@ import typer
 from fairgrid.cli.completion import wallet_names
 from fairgrid.cli.desk_command import DeskOption, desk_command
 from fairgrid.cli.output import console, emit_json, rlc, run_async
+from fairgrid.cli.role_accounts import RoleSigner, check_owner, through
 from fairgrid.cli.shared_options import (
     DryRunOption,
     JsonOption,
     PasswordFileOption,
     PlaceOption,
     YesOption,
+    read_address,
     signer_of,
 )
 from fairgrid.errors import FundsError, TransactionFailed, UsageError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from fairgrid.chain.client import JsonRpcChain
     from fairgrid.chain.interface import Call, Receipt
     from fairgrid.chain.network_names import NetworkPlace
+    from fairgrid.client.client import Client
     from fairgrid.wallet.keys import KeySigner
+    from fairgrid.wallet.signer import Signer
 
 __all__ = ["Act", "AmountArgument", "MoneyDesk", "Plan", "amount_of", "money_command"]
 
 _Answer = TypeVar("_Answer")
 _Command = TypeVar("_Command", bound=Callable[..., None])
 _WEI_PER_COIN = 10**18
+_LOCAL_CHAIN = 31337
 
 _WalletOption = Annotated[
     str | None,
     typer.Option(
         "--wallet",
         "--key-folder",
+        "--keystore",
         metavar="WALLET",
         autocompletion=wallet_names,
         help="Whose account: a wallet's name, a keystore file, or the folder of a key. Default: a local network's own "
@@ -53,6 +62,15 @@ _WalletOption = Annotated[
 ]
 AmountArgument = Annotated[
     list[str], typer.Argument(metavar="AMOUNT", help="With its unit: `1.5 RLC`, `500 nRLC`; or `all`.")
+]
+
+_AsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--as",
+        metavar="ADDRESS",
+        help="Act for this role account, which the wallet's key owns: its money, its orders; the key pays the gas.",
+    ),
 ]
 
 _LOOKING: tuple[DeskOption, ...] = (
@@ -67,6 +85,7 @@ _SPENDING: tuple[DeskOption, ...] = (
     ("dry_run", DryRunOption, False),
     _LOOKING[3],
 )
+_ACTING: DeskOption = ("acting_for", _AsOption, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +102,8 @@ class Plan:
 
     acts: Sequence[Act]
     facts: Mapping[str, Any] = field(default_factory=dict)
-    then: Callable[[JsonRpcChain, KeySigner, Sequence[Receipt]], Awaitable[Mapping[str, Any]]] | None = None
-    """What follows when all transactions are mined; gives more facts."""
+    then: Callable[[JsonRpcChain, Signer, list[Receipt]], Awaitable[Mapping[str, Any]]] | None = None
+    """What follows when all transactions are mined; gives more facts. Its signer signs documents of the account."""
     done: Callable[[Mapping[str, Any]], str] | None = None
     """The last sentence for people, from all facts."""
 
@@ -95,10 +114,17 @@ class MoneyDesk:
 
     network: Path | None = None
     wallet: str | None = None
+    acting_for: str | None = None
+    """The role account whose owner the wallet's key is; None: the key acts for itself."""
     password_file: Path | None = None
     yes: bool = False
     dry_run: bool = False
     as_json: bool = False
+
+    @cached_property
+    def screen(self) -> Console:
+        """Where people read."""
+        return console()
 
     @cached_property
     def place(self) -> NetworkPlace:
@@ -121,8 +147,26 @@ class MoneyDesk:
         return signer_of(self.place, self.wallet, self.password_file)
 
     @cached_property
+    def role_account(self) -> str | None:
+        """The role account that is acted for, with its checksum.
+
+        Raises:
+            UsageError: it is no address.
+        """
+        return None if self.acting_for is None else read_address(self.acting_for)
+
+    @property
     def address(self) -> str:
-        """The account, without opening its wallet where that needs a password.
+        """The account whose money and orders these are.
+
+        Raises:
+            UsageError: there is none.
+        """
+        return self.role_account or self.key_address
+
+    @cached_property
+    def key_address(self) -> str:
+        """The address of the key that signs, without opening its wallet where that needs a password.
 
         Raises:
             UsageError: there is none.
@@ -130,7 +174,8 @@ class MoneyDesk:
         from fairgrid.localnet.paths import own_key_folder
         from fairgrid.wallet.accounts import account_address
 
-        if self.password_file is not None:
+        a_file = self.wallet is not None and Path(self.wallet).expanduser().is_file()
+        if a_file or self.password_file is not None or "signer" in vars(self):
             return self.signer.address
         return account_address(self.wallet, own=own_key_folder(self.place))
 
@@ -156,36 +201,63 @@ class MoneyDesk:
         else:
             people()
 
-    def carry_out(self, plan: Callable[[JsonRpcChain], Awaitable[Plan]]) -> None:
-        """Say what would be signed, with its gas; agree; sign, send, wait; and tell.
+    def client(self) -> AbstractAsyncContextManager[Client]:
+        """A client of the network, with the account's key."""
+        from fairgrid.client.client import Client
+        from fairgrid.seams.tracing import start_tracing
+
+        start_tracing("client")
+        signer = self.signer
+        return Client.connect(self.place.network, signer, journal_folder=self.place.folder / "deals" / signer.address)
+
+    @property
+    def has_play_money(self) -> bool:
+        """Whether the network is a local one, whose coins and RLC are worth nothing."""
+        return self.place.network.chain_id == _LOCAL_CHAIN
+
+    async def transact(self, chain: JsonRpcChain, call: Call) -> Receipt:
+        """Send a call as the account that is acted for.
 
         Raises:
-            UsageError: nobody agreed.
+            TransactionFailed: it would fail, or did.
+        """
+        return await chain.transact(self._as_sent(call), self.signer)
+
+    def carry_out(self, plan: Callable[[JsonRpcChain], Awaitable[Plan]]) -> None:
+        """Say what would be signed, with its gas; agree; sign, send, wait; and tell. A plan without acts is only told.
+
+        Raises:
+            UsageError: nobody agreed, or the account is not the key's.
             FundsError: the account has nothing to pay gas with.
             TransactionFailed: it would fail, or did.
         """
         made, gas, fee_wei = self.ask(lambda chain: self._foreseen(chain, plan))
-        self._say(made, gas, fee_wei)
+        if not made.acts:
+            self._tell("ok", made, made.facts, [])
+            return
+        self.say([act.sentence for act in made.acts], gas, fee_wei)
         if self.dry_run:
             self._tell("dry-run", made, made.facts, [])
             return
-        self._agree()
+        self.agree()
         receipts, facts = self.ask(lambda chain: self._sent(chain, made))
         self._tell("ok", made, {**made.facts, **facts}, receipts)
 
     async def _foreseen(
         self, chain: JsonRpcChain, plan: Callable[[JsonRpcChain], Awaitable[Plan]]
     ) -> tuple[Plan, int, int]:
+        if self.role_account is not None:
+            await check_owner(chain, self.role_account, self.key_address)
         made = await plan(chain)
-        wanted = [act.call for act in made.acts if act.call is not None]
+        wanted = [self._as_sent(act.call) for act in made.acts if act.call is not None]
         if not wanted:
             return made, 0, 0
-        if await chain.balance_wei(self.address) == 0:
+        if await chain.balance_wei(self.key_address) == 0:
             raise FundsError(
-                f"{self.address} has no coin of chain {chain.chain_id} to pay gas with. Nothing was signed. Send it "
-                f"some."
+                f"{self.key_address} has no coin of chain {chain.chain_id} to pay gas with. Nothing was signed. Send "
+                f"it some."
             )
-        estimated = await chain.estimate(wanted, self.address)
+        estimated = await chain.estimate(wanted, self.key_address)
         for found in estimated:
             if isinstance(found, TransactionFailed):
                 raise found
@@ -193,27 +265,42 @@ class MoneyDesk:
         gas = sum(int(found) for found in estimated if not isinstance(found, TransactionFailed))
         return made, gas, gas * (market.base_fee_wei + market.tip_wei)
 
-    def _say(self, plan: Plan, gas: int, fee_wei: int) -> None:
-        screen = console()
-        screen.print(f"On the network {self.place.name}, {self.address} signs:", style="bold", markup=False)
-        for act in plan.acts:
-            screen.print(f"  {act.sentence}", markup=False, soft_wrap=True)
+    def say(self, sentences: Sequence[str], gas: int | None = None, fee_wei: int = 0) -> None:
+        """Tell people what is about to be signed, and what gas it costs, where that is known."""
+        screen = self.screen
+        who = self.key_address if self.role_account is None else f"{self.key_address}, for {self.role_account},"
+        screen.print(f"On the network {self.place.name}, {who} signs:", style="bold", markup=False)
+        for sentence in sentences:
+            screen.print(f"  {sentence}", markup=False, soft_wrap=True)
         if gas:
             coins = f"{fee_wei / _WEI_PER_COIN:.9f}".rstrip("0").rstrip(".")
-            screen.print(f"  Gas: about {gas} units, now {coins} coins of chain {self.place.network.chain_id}.")
-        else:
+            cost = f", now {coins} coins of chain {self.place.network.chain_id}" if fee_wei else ""
+            screen.print(f"  Gas: about {gas} units{cost}.")
+        elif gas == 0:
             screen.print("  This costs no gas.")
 
-    def _agree(self) -> None:
+    def agree(self) -> None:
+        """Ask in a terminal, unless `--yes` agreed beforehand.
+
+        Raises:
+            UsageError: nobody agreed.
+        """
         if self.yes:
             return
-        asked = not self.as_json and sys.stdin.isatty()
-        if not (asked and typer.confirm("Sign?", err=True)):
-            raise UsageError("Nothing was signed. Answer y in a terminal, or add --yes.")
+        if self.as_json or not sys.stdin.isatty():
+            raise UsageError("Nothing was signed: nobody is here to be asked. Add --yes, or --dry-run to look only.")
+        self.screen.print("Sign? [y/N] ", markup=False, end="")
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            raise UsageError("You did not agree. Nothing was signed.")
+
+    def _as_sent(self, call: Call) -> Call:
+        return call if self.role_account is None else through(self.role_account, call)
 
     async def _sent(self, chain: JsonRpcChain, plan: Plan) -> tuple[list[Receipt], Mapping[str, Any]]:
-        signer = self.signer
-        receipts = [await chain.transact(act.call, signer) for act in plan.acts if act.call is not None]
+        signer: Signer = self.signer
+        if self.role_account is not None:
+            signer = RoleSigner(self.role_account, self.signer)
+        receipts = [await self.transact(chain, act.call) for act in plan.acts if act.call is not None]
         return receipts, {} if plan.then is None else await plan.then(chain, signer, receipts)
 
     def _tell(self, status: str, plan: Plan, facts: Mapping[str, Any], receipts: Sequence[Receipt]) -> None:
@@ -229,7 +316,7 @@ class MoneyDesk:
                 }
             )
             return
-        screen = console()
+        screen = self.screen
         if status == "dry-run":
             screen.print("Nothing was signed (--dry-run).", markup=False)
             return
@@ -257,6 +344,12 @@ def amount_of(words: Sequence[str], *, everything: int | None = None) -> int:
     return amount
 
 
-def money_command(group: typer.Typer, name: str, *, spends: bool = False) -> Callable[[_Command], _Command]:
-    """Make a function the command ``name`` of ``group``; its parameter ``desk`` becomes the options of `MoneyDesk`."""
-    return desk_command(group, name, MoneyDesk, _SPENDING if spends else _LOOKING)
+def money_command(
+    group: typer.Typer, name: str, *, spends: bool = False, for_roles: bool = True
+) -> Callable[[_Command], _Command]:
+    """Make a function the command ``name`` of ``group``; its parameter ``desk`` becomes the options of `MoneyDesk`.
+
+    ``spends``: it signs something, so it has ``--dry-run``, ``--yes``, and ``--as`` unless ``for_roles`` is False.
+    """
+    options = (*_SPENDING, *([_ACTING] if for_roles else [])) if spends else _LOOKING
+    return desk_command(group, name, MoneyDesk, options)

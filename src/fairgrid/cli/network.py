@@ -13,7 +13,8 @@ from rich.table import Table
 from fairgrid.cli.output import console, emit_json, rlc, run_async
 from fairgrid.cli.shared_options import JsonOption, LocalFolderOption
 from fairgrid.errors import ServiceError, UsageError
-from fairgrid.localnet.network import DEFAULT_WORKERS, LocalNetwork, LocalNetworkOptions, honest_workers
+from fairgrid.localnet.network import LocalNetwork
+from fairgrid.localnet.options import DEFAULT_WORKERS, LocalNetworkOptions, honest_workers
 from fairgrid.localnet.paths import default_directory
 from fairgrid.localnet.processes import log_tail
 from fairgrid.localnet.status import NetworkStatus, network_status

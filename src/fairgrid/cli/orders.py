@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from enum import StrEnum
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fairgrid.cli.money_desk import Act, MoneyDesk, Plan, money_command
+from fairgrid.cli.order_io import find_order, hash_of, market_of, published, read_order, signed, write_order
 from fairgrid.cli.order_tables import asset_filters, entry_document, order_document, print_order, print_orders
 from fairgrid.cli.output import console
 from fairgrid.cli.shared_options import read_address
@@ -18,10 +18,9 @@ from fairgrid.errors import ServiceRefused, UsageError
 
 if TYPE_CHECKING:
     from fairgrid.chain.client import JsonRpcChain
-    from fairgrid.market.client import MarketClient
     from fairgrid.protocol.orders import Order
 
-__all__ = ["OrderKind", "app", "find_order"]
+__all__ = ["OrderKind", "app"]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Sign, publish, cancel, list and show orders.")
 
@@ -124,14 +123,14 @@ def sign_order(
             acts.append(Act(f"Put it on the market {desk.place.network.market}, with a log-in that moves no money."))
 
         async def then(chain: JsonRpcChain, signer: Any, receipts: Any) -> dict[str, Any]:
-            signed = _signed(chain, order, signer)
+            made = signed(chain, order, signer)
             if out is not None:
-                _write(signed, out)
+                write_order(made, out)
             if publish:
-                await _published(desk, chain, signed, signer)
-            return {"order": signed.to_wire(), "orderHash": _hash(chain, signed), "published": publish}
+                await published(desk, made, signer)
+            return {"order": made.to_wire(), "orderHash": hash_of(chain, made), "published": publish}
 
-        unsigned = {"order": order.to_wire(), "orderHash": _hash(chain, order), "published": False}
+        unsigned = {"order": order.to_wire(), "orderHash": hash_of(chain, order), "published": False}
         return Plan(acts, unsigned, then, lambda facts: _told(facts, out))
 
     desk.carry_out(plan)
@@ -143,7 +142,7 @@ def publish_order(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A signed order, as `sign --out` writes.")],
 ) -> None:
     """Put a signed order on the network's market. Example: `fairgrid order publish order.json`."""
-    order = _read(file)
+    order = read_order(file)
 
     async def plan(chain: JsonRpcChain) -> Plan:
         from fairgrid.client.order_desk import describe_order, standing_of
@@ -155,7 +154,7 @@ def publish_order(
         acts.append(Act(f"Log in at the market {desk.place.network.market} with a signature that moves no money."))
 
         async def then(chain: JsonRpcChain, signer: Any, receipts: Any) -> dict[str, Any]:
-            return {"orderHash": await _published(desk, chain, order, signer), "published": True}
+            return {"orderHash": await published(desk, order, signer), "published": True}
 
         facts = {"order": order.to_wire(), "orderHash": standing.order_hash, "published": False}
         return Plan(acts, facts, then, lambda facts: _told(facts, None))
@@ -180,9 +179,9 @@ def cancel_order(
     async def plan(chain: JsonRpcChain) -> Plan:
         from fairgrid.chain import calls
 
-        order = await find_order(desk, chain, reference)
+        order = await find_order(desk, reference)
         await _check_signer(chain, order, desk.address)
-        identity = _hash(chain, order)
+        identity = hash_of(chain, order)
         left = order.volume - await chain.view_consumed(identity)
         if left <= 0:
             raise UsageError(f"Order {identity} is used up, or cancelled already. Nothing was signed.")
@@ -196,7 +195,7 @@ def cancel_order(
             acts = [Act(close, calls.manage_order(chain.hub, order, calls.CLOSE)), off]
 
         async def then(chain: JsonRpcChain, signer: Any, receipts: Any) -> dict[str, Any]:
-            async with _market(desk) as market:
+            async with market_of(desk) as market:
                 try:
                     await market.unpublish(order.KIND, identity, signer)
                 except ServiceRefused:
@@ -221,7 +220,7 @@ def list_orders(
 
     async def ask(chain: JsonRpcChain) -> list[Any]:
         kinds = [kind] if kind is not None else list(OrderKind)
-        async with _market(desk) as market:
+        async with market_of(desk) as market:
             return [entry for one in kinds for entry in await asset_filters(market, one.value, address)]
 
     found = desk.ask(ask)
@@ -239,7 +238,7 @@ def show_order(desk: MoneyDesk, reference: _Reference) -> None:
     async def ask(chain: JsonRpcChain) -> tuple[Any, Any]:
         from fairgrid.client.order_desk import standing_of
 
-        order = await find_order(desk, chain, reference)
+        order = await find_order(desk, reference)
         return order, await standing_of(chain, order)
 
     order, standing = desk.ask(ask)
@@ -312,79 +311,6 @@ async def _check_signer(chain: JsonRpcChain, order: Order, address: str) -> None
             f"The {order.KIND} {asset_of(order)} belongs to {owner}, not to {address}. Nothing was signed. Name the "
             f"owner's account with --wallet."
         )
-
-
-def _signed(chain: JsonRpcChain, order: Order, signer: Any) -> Order:
-    from fairgrid.protocol.typed_data import Domain, order_typed_data
-
-    return order.signed(signer.sign_typed_data(order_typed_data(order, Domain(chain.chain_id, chain.hub))))
-
-
-def _hash(chain: JsonRpcChain, order: Order) -> str:
-    from fairgrid.protocol.typed_data import Domain, order_hash
-
-    return order_hash(order, Domain(chain.chain_id, chain.hub))
-
-
-def _market(desk: MoneyDesk) -> MarketClient:
-    from fairgrid.market.client import MarketClient
-
-    network = desk.place.network
-    return MarketClient(network.market, network.chain_id, hub=network.hub)
-
-
-async def _published(desk: MoneyDesk, chain: JsonRpcChain, order: Order, signer: Any) -> str:
-    async with _market(desk) as market:
-        return await market.publish(order, signer)
-
-
-def _write(order: Order, out: Path) -> None:
-    try:
-        with out.open("x", encoding="utf-8") as opened:
-            opened.write(json.dumps({"kind": order.KIND, "order": order.to_wire()}, indent=2) + "\n")
-    except OSError as error:
-        raise UsageError(f"The order was signed, but {out} cannot be written ({error}).") from error
-
-
-def _read(file: Path) -> Order:
-    """An order of a file: what `sign --out` writes, or an order alone whose fields say its kind."""
-    from fairgrid.errors import OrderError
-    from fairgrid.market.kinds import KINDS
-
-    try:
-        document = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise UsageError(f"The order {file} cannot be read ({error}).") from error
-    if not isinstance(document, dict):
-        raise UsageError(f"{file} is no order: it is no JSON object.")
-    fields = document.get("order", document)
-    for kind in reversed(KINDS.values()):  # A request has an app, too.
-        if document.get("kind", kind.name) == kind.name and isinstance(fields, dict) and kind.price_field in fields:
-            try:
-                return kind.order_class.from_wire(fields)
-            except OrderError as error:
-                raise UsageError(f"{file} is no order of this program: {error}") from error
-    raise UsageError(f"{file} is no order. `fairgrid order sign --out FILE` writes one.")
-
-
-async def find_order(desk: MoneyDesk, chain: JsonRpcChain, reference: str) -> Order:
-    """The order of a file, or the one of that hash on the market.
-
-    Raises:
-        UsageError: there is none.
-    """
-    from fairgrid.market.kinds import KINDS
-    from fairgrid.protocol.hexes import hex32, is_hex32
-
-    if not is_hex32(reference):
-        return _read(Path(reference))
-    async with _market(desk) as market:
-        for kind in KINDS:
-            entry = await market.order(kind, hex32(reference))
-            if entry is not None:
-                order: Order = entry.order
-                return order
-    raise UsageError(f"The market {desk.place.network.market} has no order {reference}. Give the file of the order.")
 
 
 def _told(facts: Any, out: Path | None) -> str:

@@ -13,6 +13,7 @@ from fairgrid.cli.backups import add_pool_backups
 from fairgrid.cli.log_options import LogFormat, LogFormatOption, LogLevel, LogLevelOption
 from fairgrid.cli.output import console, emit_json, run_async
 from fairgrid.cli.pool_access import add_pool_access
+from fairgrid.cli.pool_offer import offer_tasks
 from fairgrid.cli.pool_usage import show_usage
 from fairgrid.cli.shared_options import JsonOption, PlaceOption, PoolDatabaseOption, PoolFolderOption
 from fairgrid.errors import ServiceRefused, UsageError
@@ -161,4 +162,5 @@ def _story_document(view: Any, lines: Any) -> dict[str, Any]:
     }
 
 
+pool_app.command("offer")(offer_tasks)
 pool_app.command("usage")(show_usage)

@@ -1,4 +1,4 @@
-"""`fairgrid pool access` and `fairgrid pool offer`: who may use a pool and work for it, and an order for them alone."""
+"""`fairgrid pool access`: who may use a pool and work for it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from fairgrid.cli.output import console, emit_json, rlc, run_async
-from fairgrid.cli.shared_options import POOL_FOLDER, JsonOption, NetworkOption, PoolDatabaseOption, PoolFolderOption
+from fairgrid.cli.output import console, emit_json
+from fairgrid.cli.shared_options import POOL_FOLDER, JsonOption, PoolDatabaseOption, PoolFolderOption
 from fairgrid.errors import UsageError
 
 if TYPE_CHECKING:
@@ -43,7 +43,6 @@ _Note = Annotated[str, typer.Option("--note", help="A word for yourself, such as
 def add_pool_access(app: typer.Typer) -> None:
     """Add the commands to `fairgrid pool`."""
     app.add_typer(access_app, name="access")
-    app.command("offer")(offer)
 
 
 @access_app.command("list")
@@ -120,79 +119,6 @@ def set_door(
         raise UsageError(f"There is no state {state!r}: give open, closed or lenient.") from None
 
     _changed(directory, database, lambda store: store.set_door(_roles(role), door), as_json=as_json)
-
-
-def offer(
-    network: NetworkOption,
-    directory: PoolFolderOption,
-    price: Annotated[int, typer.Option(min=0, help="nRLC for one task; 0 asks for nothing.")],
-    volume: Annotated[int, typer.Option(min=1, help="So many tasks may be bought with it.")] = 1_000,
-    trust: Annotated[int, typer.Option(min=0, help="The highest trust that it offers.")] = 1,
-    category: Annotated[int, typer.Option(min=0, help="Category of the tasks.")] = 0,
-    only: Annotated[
-        str | None, typer.Option("--only", help="Account or group that may buy; nobody else can. Default: everybody.")
-    ] = None,
-    batch: Annotated[bool, typer.Option("--batch/--no-batch", help="Whether it offers the batch lane.")] = True,
-    as_json: JsonOption = False,
-) -> None:
-    """Sign an order of the workerpool and publish it on the market, for a group alone if you say so.
-
-    The chain itself refuses a match by somebody who is not in the group. The owner's deposit must cover the
-    scheduler's stake, 30 % of the price of every task that is sold.
-    """
-    from fairgrid.chain.client import JsonRpcChain
-    from fairgrid.chain.network import load_network
-    from fairgrid.market.client import MarketClient
-    from fairgrid.pool.onchain.ownership import check_ownership
-    from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS, checksum, to_hex32
-    from fairgrid.protocol.orders import WorkerpoolOrder
-    from fairgrid.protocol.tags import LANE_MASK
-    from fairgrid.protocol.typed_data import Domain, order_hash, order_typed_data
-    from fairgrid.wallet.keystore import open_or_create_key
-
-    where = load_network(network)
-    signer = open_or_create_key(directory)
-
-    async def publish() -> tuple[WorkerpoolOrder, str]:
-        import secrets
-
-        async with (
-            await JsonRpcChain.connect(where) as chain,
-            MarketClient(where.market, where.chain_id, hub=where.hub) as market,
-        ):
-            await check_ownership(chain, where.pool_address, signer)
-            domain = Domain(chain.chain_id, chain.hub)
-            order = WorkerpoolOrder(
-                workerpool=where.pool_address,
-                workerpoolprice=price,
-                volume=volume,
-                tag=f"0x{LANE_MASK:064x}" if batch else ZERO32,
-                category=category,
-                trust=trust,
-                requesterrestrict=checksum(only) if only else ZERO_ADDRESS,
-                salt=to_hex32(secrets.token_bytes(32)),
-            )
-            signed = order.signed(signer.sign_typed_data(order_typed_data(order, domain)))
-            await market.publish(signed, signer)
-            return signed, order_hash(signed, domain)
-
-    order, name = run_async(publish)
-    if as_json:
-        emit_json(
-            {
-                "status": "ok",
-                "orderHash": name,
-                "workerpool": order.workerpool,
-                "priceNrlc": order.workerpoolprice,
-                "volume": order.volume,
-                "onlyFor": None if order.requesterrestrict == ZERO_ADDRESS else order.requesterrestrict,
-            }
-        )
-        return
-    whom = "everybody" if order.requesterrestrict == ZERO_ADDRESS else order.requesterrestrict
-    console().print(
-        f"Published {name}: {volume:,} tasks at {rlc(price)} each, for {whom}.", markup=False, soft_wrap=True
-    )
 
 
 def _changed(directory: Path, database: str | None, change: Callable[[AccessStore], object], *, as_json: bool) -> None:

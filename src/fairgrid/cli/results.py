@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from fairgrid.cli.bags import FinishedBag
-from fairgrid.cli.connecting import client_of
 from fairgrid.cli.finishing import finish
 from fairgrid.cli.live import live_progress
-from fairgrid.cli.output import console, emit_json, rlc, run_async
-from fairgrid.cli.run_quote import foresee_claim, tell_claim
+from fairgrid.cli.money_desk import MoneyDesk, money_command
+from fairgrid.cli.output import emit_json, rlc, run_async
+from fairgrid.cli.run_quote import claim_sentence, foresee_claim, tell_claim
 from fairgrid.cli.run_report import FinishedTask, report
-from fairgrid.cli.shared_options import DryRunOption, JsonOption, KeyFolderOption, OutOption, PlaceOption
+from fairgrid.cli.shared_options import OutOption
 from fairgrid.client.client import Client
 from fairgrid.client.journal import DealRecord
 
@@ -25,24 +25,26 @@ __all__ = ["app"]
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 
-@app.command()
+@money_command(app, "result")
 def result(
+    desk: MoneyDesk,
     deal: Annotated[
         str, typer.Argument(help="Beginning of a deal or task id, or `last`; without it, all are listed.")
     ] = "",
     out: OutOption = None,
-    directory: PlaceOption = None,
-    key_folder: KeyFolderOption = None,
-    as_json: JsonOption = False,
 ) -> None:
-    """Fetch and verify the result of a deal that was made before, waiting for it if it still runs."""
-    screen = console()
+    """Fetch and verify the result of a deal that was made before, waiting for it if it still runs.
+
+    It signs no new deal: it sends the one that was signed again if it was lost, and takes the money back when its
+    deadline has passed without a result. Example: `fairgrid result last --out results`.
+    """
+    screen = desk.screen
 
     async def main() -> FinishedTask | FinishedBag | None:
         started = time.monotonic()
-        async with client_of(directory, key_folder) as client:
+        async with desk.client() as client:
             if not deal:
-                await _list_deals(client, screen, as_json=as_json)
+                await _list_deals(client, screen, as_json=desk.as_json)
                 return None
             record = client.journal.find(deal)
             with live_progress(screen) as on_progress:
@@ -51,31 +53,34 @@ def result(
 
     finished = run_async(main)
     if finished is not None:
-        report(finished, as_json=as_json, screen=screen)
+        report(finished, as_json=desk.as_json, screen=screen)
 
 
-@app.command()
+@money_command(app, "claim", spends=True, for_roles=False)
 def claim(
+    desk: MoneyDesk,
     deal: Annotated[str, typer.Argument(help="Beginning of a deal or task id, or `last`.")],
-    directory: PlaceOption = None,
-    key_folder: KeyFolderOption = None,
-    dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
 ) -> None:
-    """Take the money of a deal back when its deadline has passed without a result."""
-    screen = console()
+    """Take the money of a deal back when its deadline has passed without a result.
 
-    async def foresee() -> None:
-        async with client_of(directory, key_folder) as client:
-            found = await foresee_claim(client.chain, client.journal.find(deal))
-            tell_claim(found, client, as_json=as_json)
+    On a local network nothing is asked. Example: `fairgrid claim last --dry-run`.
+    """
+    screen = desk.screen
 
-    if dry_run:
-        run_async(foresee)
+    async def foresee() -> dict[str, Any]:
+        async with desk.client() as client:
+            return await foresee_claim(client.chain, client.journal.find(deal))
+
+    foreseen = run_async(foresee)
+    if desk.dry_run:
+        tell_claim(foreseen, desk)
         return
+    desk.say([claim_sentence(foreseen)])
+    if not desk.has_play_money:
+        desk.agree()
 
     async def main() -> tuple[DealRecord, int]:
-        async with client_of(directory, key_folder) as client:
+        async with desk.client() as client:
             record = client.journal.find(deal)
             with live_progress(screen) as on_progress:
                 if record.is_bag:
@@ -86,7 +91,7 @@ def claim(
             return record, 1
 
     record, refunded = run_async(main)
-    if as_json:
+    if desk.as_json:
         ids = list(record.task_ids)
         emit_json(
             {"status": "refunded", "dealId": record.deal_id, "taskIds": ids, "refundedTasks": refunded, "exitCode": 0}

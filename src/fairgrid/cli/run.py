@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
-from fairgrid.chain.network_names import find_network
 from fairgrid.cli.bags import FinishedBag
-from fairgrid.cli.burst import FinishedRun, run_split
-from fairgrid.cli.connecting import client_of
+from fairgrid.cli.burst import FinishedRun, burst_sentence, run_split
 from fairgrid.cli.finishing import finish
 from fairgrid.cli.live import live_progress
-from fairgrid.cli.output import console, run_async
-from fairgrid.cli.run_quote import tell_quote
+from fairgrid.cli.money_desk import MoneyDesk, money_command
+from fairgrid.cli.output import run_async
+from fairgrid.cli.run_quote import agree_to, not_above, quote_sentences, tell_quote
 from fairgrid.cli.run_report import FinishedTask, report
-from fairgrid.cli.shared_options import (
-    DryRunOption,
-    JsonOption,
-    KeyFolderOption,
-    OutOption,
-    PlaceOption,
-    read_address,
-)
+from fairgrid.cli.shared_options import OutOption, read_address
 from fairgrid.client.apps.fetching import fetch_app
 from fairgrid.client.burst import RULES_NAME, load_burst_rules
-from fairgrid.client.client import Client, LaneWish, TrustWish
+from fairgrid.client.client import Client, LaneWish, Quote, TrustWish
 from fairgrid.client.dependencies import parse_dependency
 from fairgrid.client.job import Job
 from fairgrid.client.job_options import parse_gpus, parse_size, read_items
@@ -47,8 +39,9 @@ app = typer.Typer(add_completion=False)
 _DEFAULT_MEMORY: Final = 1 << 30
 
 
-@app.command()
+@money_command(app, "run", spends=True, for_roles=False)
 def run(
+    desk: MoneyDesk,
     script: Annotated[
         Path | None,
         typer.Argument(help="The program, a Python file for one. It reads $IEXEC_IN and writes $IEXEC_OUT."),
@@ -77,8 +70,6 @@ def run(
         int, typer.Option("--workers-at-least", min=1, help="How many different owners must agree, at least.")
     ] = 1,
     out: OutOption = None,
-    directory: PlaceOption = None,
-    key_folder: KeyFolderOption = None,
     fuel: Annotated[
         int | None,
         typer.Option("--fuel", min=1, help="Limit of work, in units of fuel. Default: 10^9 a second of its category."),
@@ -156,12 +147,11 @@ def run(
         str | None,
         typer.Option("--runtime", help="What it runs in, see `fairgrid runtime list`. Default: by the file's ending."),
     ] = None,
-    dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
 ) -> None:
     """Run a program on the network and bring back its verified result.
 
-    Nothing is paid before enough workers of different owners computed the same bits. Examples:
+    Nothing is paid before enough workers of different owners computed the same bits. What is signed, and its price, is
+    said first; a terminal is asked, except on a local network, whose money is play money. Examples:
 
     fairgrid run my_script.py --input data.csv --arg 42 --trust 0.99 --out results
 
@@ -198,26 +188,31 @@ def run(
         runtime_id = runtime or runtime_for_program(script).runtime_id
         own = job_of(script, with_companions(runtime_id, script, inputs or []), runtime_id, _DEFAULT_MEMORY)
     wish = TrustWish(trust, workers_at_least)
-    screen = console()
-    rules = load_burst_rules(burst_rules or find_network(directory).folder / RULES_NAME) if burst else None
+    screen = desk.screen
+    rules = load_burst_rules(burst_rules or desk.place.folder / RULES_NAME) if burst else None
 
     async def job_for(client: Client) -> Job:
         if own is not None:
             return own
-        place = find_network(directory).folder / "apps"
+        place = desk.place.folder / "apps"
         fetched = await fetch_app(client.chain, client.storage, app_address, place)
         files = [*fetched.inputs, *(inputs or [])]
         return job_of(fetched.program, files, fetched.document.runtime, fetched.document.memory_bytes)
 
-    async def foresee() -> None:
-        async with client_of(directory, key_folder) as client:
+    async def foresee() -> Quote:
+        async with desk.client() as client:
             needed = [parse_dependency(text, client.journal) for text in after or []]
             job = (await job_for(client)).after(needed)
-            tell_quote(await client.quote(job, wish, lane=lane), client, as_json=as_json)
+            return await client.quote(job, wish, lane=lane)
+
+    def say(quote: Quote) -> None:
+        desk.say(quote_sentences(quote))
+
+    accept: Callable[[Quote], None] = say
 
     async def main() -> FinishedTask | FinishedBag | FinishedRun:
         started = time.monotonic()
-        async with client_of(directory, key_folder) as client:
+        async with desk.client() as client:
             job = await job_for(client)
             with live_progress(screen) as on_progress:
                 if rules is not None:
@@ -235,13 +230,21 @@ def run(
                 if out is not None:
                     prepare_out(out)
                 needed = [parse_dependency(text, client.journal) for text in after or []]
-                record = await client.sign(job.after(needed), wish, lane=lane, on_progress=on_progress)
+                record = await client.sign(job.after(needed), wish, lane=lane, accept=accept, on_progress=on_progress)
                 target = out or Path("results") / record.deal_id[:12]
                 return await finish(client, record, target, on_progress, started, screen, follow=follow)
 
-    if dry_run:
+    if desk.dry_run:
         if rules is not None:
             raise UsageError("What --burst would buy is known only while it buys. Leave --dry-run or --burst out.")
-        run_async(foresee)
+        tell_quote(run_async(foresee), desk)
         return
-    report(run_async(main), as_json=as_json, screen=screen)
+    if rules is not None:
+        desk.say([burst_sentence(rules)])
+        if not desk.has_play_money:
+            desk.agree()
+    elif not (desk.yes or desk.has_play_money):
+        quote = run_async(foresee)
+        agree_to(quote, desk)
+        accept = not_above(quote)
+    report(run_async(main), as_json=desk.as_json, screen=screen)

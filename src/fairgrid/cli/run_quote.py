@@ -1,24 +1,25 @@
-"""`--dry-run` of `fairgrid run` and `claim`: what would be signed and sent, and what it would cost."""
+"""What `fairgrid run` and `claim` sign, said before they do: to agree to, or with `--dry-run` instead of it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from fairgrid.chain.interface import Chain
-from fairgrid.cli.output import console, emit_json, rlc
+from fairgrid.cli.money_desk import MoneyDesk
+from fairgrid.cli.output import emit_json, rlc
 from fairgrid.client.claims import claim_calls
-from fairgrid.client.client import Client, Quote
+from fairgrid.client.client import Quote
 from fairgrid.client.funds import events_until_now, read_deal
 from fairgrid.client.journal import DealRecord
+from fairgrid.errors import UsageError
 from fairgrid.protocol.rewards import task_price
 
-__all__ = ["foresee_claim", "tell_claim", "tell_quote"]
-
-_NOTHING = "Nothing was signed (--dry-run)."
+__all__ = ["agree_to", "claim_sentence", "foresee_claim", "not_above", "quote_sentences", "tell_claim", "tell_quote"]
 
 
-def tell_quote(quote: Quote, client: Client, *, as_json: bool) -> None:
-    """Print what `fairgrid run` would sign for this quote."""
+def quote_sentences(quote: Quote) -> list[str]:
+    """What `fairgrid run` signs for this quote."""
     missing = max(quote.price - quote.stake, 0)
     lane = "settled in runs" if quote.batch else "settled one by one"
     signs = [f"Deposit {rlc(missing)} from your wallet into your escrow (two transactions)."] if missing else []
@@ -26,25 +27,44 @@ def tell_quote(quote: Quote, client: Client, *, as_json: bool) -> None:
         f"Make a deal of {quote.tasks} task(s) at {rlc(quote.offer.price)} each, {rlc(quote.price)} in all, on the "
         f"pool {quote.offer.workerpool.workerpool}, at trust {quote.trust}, {lane}. What comes to no result comes back."
     )
-    if as_json:
-        emit_json(
-            {
-                "status": "dry-run",
-                "network": client.network.name,
-                "account": client.address,
-                "signs": signs,
-                "priceNrlc": quote.price,
-                "taskPriceNrlc": quote.offer.price,
-                "depositNrlc": missing,
-                "taskCount": quote.tasks,
-                "trust": quote.trust,
-                "category": quote.category,
-                "batchLane": quote.batch,
-                "exitCode": 0,
-            }
-        )
-        return
-    _print(client.address, signs)
+    return signs
+
+
+def tell_quote(quote: Quote, desk: MoneyDesk) -> None:
+    """Tell what `fairgrid run --dry-run` would sign for this quote."""
+    facts = {
+        "priceNrlc": quote.price,
+        "taskPriceNrlc": quote.offer.price,
+        "depositNrlc": max(quote.price - quote.stake, 0),
+        "taskCount": quote.tasks,
+        "trust": quote.trust,
+        "category": quote.category,
+        "batchLane": quote.batch,
+    }
+    _tell(desk, quote_sentences(quote), facts)
+
+
+def agree_to(quote: Quote, desk: MoneyDesk) -> None:
+    """Say what is signed for this quote, and ask.
+
+    Raises:
+        UsageError: nobody agreed.
+    """
+    desk.say(quote_sentences(quote))
+    desk.agree()
+
+
+def not_above(agreed: Quote) -> Callable[[Quote], None]:
+    """Refuses a quote that is dearer than the one that was agreed to: prices may rise while somebody reads."""
+
+    def check(quote: Quote) -> None:
+        if quote.price > agreed.price:
+            raise UsageError(
+                f"The price rose from {rlc(agreed.price)} to {rlc(quote.price)} meanwhile. Nothing was signed. Run it "
+                f"again to agree to that."
+            )
+
+    return check
 
 
 async def foresee_claim(chain: Chain, record: DealRecord) -> dict[str, Any]:
@@ -65,22 +85,23 @@ async def foresee_claim(chain: Chain, record: DealRecord) -> dict[str, Any]:
     }
 
 
-def tell_claim(found: dict[str, Any], client: Client, *, as_json: bool) -> None:
-    """Print what `foresee_claim` found."""
-    sentence = (
+def claim_sentence(found: dict[str, Any]) -> str:
+    """What `fairgrid claim` signs for what `foresee_claim` found."""
+    return (
         f"Claim {found['refundedTasks']} task(s) of deal {found['dealId']}: {rlc(found['amountNrlc'])} come back, for "
         f"the gas of {found['transactionCount']} transaction(s) or a few more."
     )
-    if as_json:
-        account = {"network": client.network.name, "account": client.address}
-        emit_json({"status": "dry-run", **account, "signs": [sentence], **found, "exitCode": 0})
+
+
+def tell_claim(found: dict[str, Any], desk: MoneyDesk) -> None:
+    """Tell what `fairgrid claim --dry-run` would sign."""
+    _tell(desk, [claim_sentence(found)], found)
+
+
+def _tell(desk: MoneyDesk, signs: list[str], facts: dict[str, Any]) -> None:
+    if desk.as_json:
+        account = {"network": desk.place.name, "account": desk.address}
+        emit_json({"status": "dry-run", **account, "signs": signs, **facts, "exitCode": 0})
         return
-    _print(client.address, [sentence])
-
-
-def _print(address: str, signs: list[str]) -> None:
-    screen = console()
-    screen.print(f"{address} would sign:", style="bold", markup=False)
-    for sentence in signs:
-        screen.print(f"  {sentence}", markup=False, soft_wrap=True)
-    screen.print(_NOTHING, markup=False)
+    desk.say(signs)
+    desk.screen.print("Nothing was signed (--dry-run).", markup=False)

@@ -12,10 +12,9 @@ from typing import Annotated, Any
 import typer
 
 from fairgrid.cli.bags import task_app as app
-from fairgrid.cli.connecting import client_of
+from fairgrid.cli.money_desk import MoneyDesk, money_command
 from fairgrid.cli.output import console, emit_json, rlc, run_async
 from fairgrid.cli.pool import tell_story
-from fairgrid.cli.shared_options import JsonOption, KeyFolderOption, PlaceOption
 from fairgrid.client.client import Client
 from fairgrid.client.follow import Ending
 from fairgrid.client.journal import DealRecord
@@ -37,13 +36,11 @@ TaskArgument = Annotated[str, typer.Argument(help="Beginning of a deal or task i
 IndexOption = Annotated[int | None, typer.Option("--index", min=0, help="Which task of a bag. Default: the first.")]
 
 
-@app.command("why")
+@money_command(app, "why")
 def tell_why(
+    desk: MoneyDesk,
     task: TaskArgument = "last",
     index: IndexOption = None,
-    directory: PlaceOption = None,
-    key_folder: KeyFolderOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Say why a task has no result yet, what happens next and when, and how the money comes back.
 
@@ -53,13 +50,13 @@ def tell_why(
     """
 
     async def main() -> tuple[DealRecord, str, int, Why]:
-        async with client_of(directory, key_folder) as client:
+        async with desk.client() as client:
             record = client.journal.find(task)
             facts = await gather(client, record, index=index)
             return record, facts.task_id, facts.now, explain(facts)
 
     record, task_id, now, why = run_async(main)
-    if as_json:
+    if desk.as_json:
         emit_json(_row(record, task_id, now, why))
         return
     screen = console()
@@ -73,12 +70,10 @@ def tell_why(
     screen.print(f"Next: `{why.command}`", markup=False)
 
 
-@app.command("story")
+@money_command(app, "story")
 def tell_task_story(
+    desk: MoneyDesk,
     task: TaskArgument = "last",
-    directory: PlaceOption = None,
-    key_folder: KeyFolderOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Tell what happened to a task of yours, in order, as its pool saw it; `fairgrid story` does it for anybody's.
 
@@ -86,21 +81,19 @@ def tell_task_story(
     """
 
     async def main() -> str:
-        async with client_of(directory, key_folder) as client:
+        async with desk.client() as client:
             record = client.journal.find(task)
             return record.deal_id if record.is_bag else record.task_ids[0]
 
-    tell_story(run_async(main), directory, as_json)
+    tell_story(run_async(main), desk.network, desk.as_json)
 
 
-@app.command("logs")
+@money_command(app, "logs")
 def show_logs(
+    desk: MoneyDesk,
     task: TaskArgument = "last",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the task has ended.")] = False,
     index: IndexOption = None,
-    directory: PlaceOption = None,
-    key_folder: KeyFolderOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Show what a task printed: stdout on stdout, stderr on stderr.
 
@@ -109,15 +102,15 @@ def show_logs(
 
     fairgrid task logs -f last
     """
-    if follow and as_json:
+    if follow and desk.as_json:
         raise UsageError("--json gives one object, and -f goes on: leave one of them out.")
 
     async def main() -> dict[str, Any]:
-        async with client_of(directory, key_folder) as client:
-            return await _Logs(client, show=not as_json).told(client.journal.find(task), index, follow=follow)
+        async with desk.client() as client:
+            return await _Logs(client, show=not desk.as_json).told(client.journal.find(task), index, follow=follow)
 
     document = run_async(main)
-    if as_json:
+    if desk.as_json:
         emit_json({"status": "ok", **document})
 
 

@@ -7,9 +7,9 @@ import typer
 from fairgrid.cli.backups import add_worker_backups
 from fairgrid.cli.output import console, emit_json
 from fairgrid.cli.shared_options import WORKER_FOLDER, JsonOption, WorkerFolderOption
-from fairgrid.cli.worker_debts import repay
+from fairgrid.cli.worker_debts import add_repay
 from fairgrid.cli.worker_doctor import doctor
-from fairgrid.cli.worker_enrol import enrol_worker
+from fairgrid.cli.worker_enrol import add_enrol
 from fairgrid.cli.worker_owner import add_to
 from fairgrid.cli.worker_start import start_worker
 from fairgrid.cli.worker_status import show_status
@@ -46,7 +46,7 @@ def init_worker(directory: WorkerFolderOption = WORKER_FOLDER, as_json: JsonOpti
 app.command("start")(start_worker)
 app.command("status")(show_status)
 app.command("doctor")(doctor)
-app.command("enrol")(enrol_worker)
-app.command("repay")(repay)
+add_enrol(app)
+add_repay(app)
 add_to(app)
 add_worker_backups(app)

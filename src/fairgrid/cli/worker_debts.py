@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from fairgrid.cli.output import console, emit_json, rlc, run_async
-from fairgrid.cli.shared_options import JsonOption, NetworkOption, PasswordFileOption, read_address, read_password
+from fairgrid.cli.money_desk import Act, MoneyDesk, Plan, amount_of, money_command
+from fairgrid.cli.output import rlc
+from fairgrid.cli.shared_options import read_address
 from fairgrid.errors import FundsError, UsageError
 from fairgrid.protocol.hexes import is_hex32
 
 if TYPE_CHECKING:
     from fairgrid.chain.client import JsonRpcChain
-    from fairgrid.chain.interface import Call
+    from fairgrid.chain.interface import Receipt
     from fairgrid.wallet.signer import Signer
     from fairgrid.worker.records.store import WorkerStore
 
-__all__ = ["debts_of", "repay", "show_debts"]
+__all__ = ["add_repay", "debts_of", "show_debts"]
 
 
 def debts_of(store: WorkerStore, *, worker: str, key: str) -> list[dict[str, Any]]:
@@ -70,71 +70,50 @@ def show_debts(screen: Console, document: dict[str, Any]) -> None:
 
 def _command(worker: str, sponsor: str, deposit_tx: str) -> str:
     return (
-        f"fairgrid worker repay --network FILE --keystore OWNER.json --account {worker} --sponsor {sponsor} "
+        f"fairgrid worker repay --network FILE --wallet OWNER.json --as {worker} --sponsor {sponsor} "
         f"--deposit-tx {deposit_tx}"
     )
 
 
+def add_repay(group: typer.Typer) -> None:
+    """Put `repay` into the group of workers."""
+    money_command(group, "repay", spends=True)(repay)
+
+
 def repay(
-    network: NetworkOption,
-    keystore: Annotated[
-        Path, typer.Option(metavar="FILE", help="Keystore (V3, JSON) of the owner, or of the worker itself.")
-    ],
+    desk: MoneyDesk,
     sponsor: Annotated[str, typer.Option(metavar="ADDRESS", help="Who lent the stake: `fairgrid worker earnings`.")],
     deposit_tx: Annotated[
         str, typer.Option("--deposit-tx", metavar="TX", help="The transaction by which it was lent.")
     ],
-    account: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS", help="The role account that got it, of this owner. Default: the key's own account."
-        ),
-    ] = None,
     amount: Annotated[
-        int | None, typer.Option(min=1, metavar="NRLC", help="Pay only so much. Default: all that is owed.")
+        str | None, typer.Option(metavar="AMOUNT", help="Pay only so much, e.g. '0.5 RLC'. Default: all that is owed.")
     ] = None,
-    password_file: PasswordFileOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Pay a sponsored stake back by hand: the owner of a role account must, other workers do it by themselves.
 
     The chain is asked first who gave how much and what came back: no more is paid, and run again it pays nothing twice.
-    Stop the worker first if the key is its own.
-    """
-    from fairgrid.chain.network import load_network
-    from fairgrid.wallet.keystore import load_keystore
+    Stop the worker first if the key is its own. `fairgrid worker earnings` prints the whole command. Example:
 
-    where, to = load_network(network), read_address(sponsor)
+    fairgrid worker repay --wallet cold.json --as 0x7E5F4552091A69125d5DfCb7b8C2659029395Bdf --sponsor
+    0x8dF2aCE5b0D9a7Cd4a0A1cD6D1b0d4e2F3a4b5C6 --deposit-tx 0x… --dry-run
+    """
+    to = read_address(sponsor)
     if not is_hex32(deposit_tx):
         raise UsageError(f"{deposit_tx!r} is no transaction: give 0x and 64 hexadecimal digits.")
-    payer = read_address(account) if account is not None else None
-    signer = load_keystore(keystore, read_password(password_file))
+    wanted = None if amount is None else amount_of([amount])
 
-    async def pay() -> dict[str, Any]:
-        from fairgrid.chain.client import JsonRpcChain
+    async def plan(chain: JsonRpcChain) -> Plan:
+        return await _plan(chain, desk, to, deposit_tx.lower(), wanted)
 
-        async with await JsonRpcChain.connect(where) as chain:
-            return await _paid(chain, signer, payer, to, deposit_tx.lower(), amount)
-
-    document = run_async(pay)
-    if as_json:
-        emit_json({"status": "ok", **document})
-        return
-    screen = console()
-    if not document["paid"]:
-        screen.print(f"Nothing is owed: {rlc(document['repaid'])} of {rlc(document['given'])} came back.", markup=False)
-        return
-    screen.print(
-        f"Paid {rlc(document['paid'])} to {to}; {rlc(document['given'] - document['repaid'])} still owed.", markup=False
-    )
+    desk.carry_out(plan)
 
 
-async def _paid(
-    chain: JsonRpcChain, signer: Signer, account: str | None, sponsor: str, deposit_tx: str, amount: int | None
-) -> dict[str, Any]:
+async def _plan(chain: JsonRpcChain, desk: MoneyDesk, sponsor: str, deposit_tx: str, amount: int | None) -> Plan:
+    from fairgrid.chain import calls
     from fairgrid.worker.core.debts import given_by
 
-    worker = account or signer.address
+    worker = desk.address
     receipt = await chain.receipt(deposit_tx)
     if receipt is None:
         raise UsageError(f"The chain does not know the transaction {deposit_tx} (yet). Nothing was paid.")
@@ -144,39 +123,31 @@ async def _paid(
     came = await chain.deposit_transfers(worker, sponsor, from_block=receipt.block.number)
     repaid = sum(event.arguments["value"] for event in came)
     left = given - repaid
-    facts = {"worker": worker, "sponsor": sponsor, "given": given, "repaid": repaid, "paid": 0, "transaction": ""}
+    facts = {"worker": worker, "sponsor": sponsor, "givenNrlc": given, "repaidNrlc": repaid, "paidNrlc": 0}
     if left <= 0:
-        return facts
+        nothing = f"Nothing is owed: {rlc(repaid)} of {rlc(given)} came back."
+        return Plan([], facts, done=lambda _: nothing)
     if amount is not None and amount > left:
-        raise UsageError(f"Only {left} nRLC of {given} are owed, not {amount}. Nothing was paid.")
+        raise UsageError(f"Only {rlc(left)} of {rlc(given)} are owed, not {rlc(amount)}. Nothing was paid.")
     pays = amount or left
     free = (await chain.view_account(worker)).stake
     if free < pays:
         raise FundsError(
-            f"{worker} has {free} nRLC free in the hub, and {pays} are to be paid. Deposit more, wait until tasks end, "
-            f"or pay less with --amount. Nothing was paid."
+            f"{worker} has {rlc(free)} free in the hub, and {rlc(pays)} are to be paid. Deposit more, wait until tasks "
+            f"end, or pay less with --amount. Nothing was paid."
         )
-    key = signer.address
+    key = desk.key_address
     if await chain.count_transactions(key, pending=True) > await chain.count_transactions(key):
         raise UsageError(
             f"A transaction of {key} waits to be mined: it may be this payment. Wait for it, and run this again."
         )
-    mined = await chain.transact(await _call(chain, signer, account, sponsor, pays), signer)
-    return {**facts, "repaid": repaid + pays, "paid": pays, "transaction": mined.tx_hash}
+    sentence = (
+        f"Pay {rlc(pays)} of the stake that {sponsor} lent back, from the escrow of {worker} into its own. "
+        f"{rlc(left - pays)} are still owed then."
+    )
 
+    async def then(chain: JsonRpcChain, signer: Signer, receipts: list[Receipt]) -> dict[str, Any]:
+        return {"repaidNrlc": repaid + pays, "paidNrlc": pays}
 
-async def _call(chain: JsonRpcChain, signer: Signer, account: str | None, sponsor: str, nrlc: int) -> Call:
-    """The payment; out of a role account by its owner's word."""
-    from fairgrid.chain import calls
-    from fairgrid.chain.bulk import call_data
-    from fairgrid.chain.interface import Call
-
-    pay = calls.transfer_deposit(chain.hub, sponsor, nrlc)
-    if account is None:
-        return pay
-    found = await chain.view_role_account(account)
-    if found is None:
-        raise UsageError(f"There is no role account at {account}. Leave --account out if the key got the stake itself.")
-    if found.owner != signer.address:
-        raise UsageError(f"The role account {account} belongs to {found.owner}, not to {signer.address}.")
-    return Call("role_account", account, "execute", (chain.hub, 0, call_data(pay)))
+    text = f"Paid {rlc(pays)} to {sponsor}; {rlc(left - pays)} still owed."
+    return Plan([Act(sentence, calls.transfer_deposit(chain.hub, sponsor, pays))], facts, then, lambda _: text)

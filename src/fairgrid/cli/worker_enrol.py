@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fairgrid.cli.output import console, emit_json, run_async
-from fairgrid.cli.shared_options import JsonOption, NetworkOption, PasswordFileOption, read_address, read_password
+from fairgrid.cli.money_desk import Act, MoneyDesk, Plan, money_command
+from fairgrid.cli.shared_options import read_address
 from fairgrid.errors import UsageError
 
-__all__ = ["enrol_worker"]
+if TYPE_CHECKING:
+    from fairgrid.chain.client import JsonRpcChain
+    from fairgrid.chain.interface import Call, Receipt
+    from fairgrid.wallet.signer import Signer
+
+__all__ = ["add_enrol"]
 
 _WORKER_ROLE = 1
 _LOCAL_CHAIN_ID = 31337
 
 
+def add_enrol(group: typer.Typer) -> None:
+    """Put `enrol` into the group of workers."""
+    money_command(group, "enrol", spends=True, for_roles=False)(enrol_worker)
+
+
 def enrol_worker(
+    desk: MoneyDesk,
     operator: Annotated[
         str,
         typer.Option(metavar="ADDRESS", help="The worker's own key, which `fairgrid worker init` shows."),
     ],
-    network: NetworkOption,
-    keystore: Annotated[Path, typer.Option(metavar="FILE", help="Keystore (V3, JSON) of the owner.")],
-    password_file: PasswordFileOption = None,
     account: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="A role account of the owner that exists already.")
     ] = None,
@@ -45,78 +54,88 @@ def enrol_worker(
     out: Annotated[Path, typer.Option(metavar="FILE", help="Where to write; copy it into the worker's folder.")] = Path(
         "owner.json"
     ),
-    as_json: JsonOption = False,
 ) -> None:
     """Let a worker work in your name while your key stays here: its stakes and earnings are yours.
 
     Writes owner.json, which holds your signature and no secret. The worker's key can only work; it pays the gas, so
-    it needs coins. Deposit stakes for the role account that is shown.
-    """
-    from fairgrid.chain.network import load_network
-    from fairgrid.wallet.keystore import load_keystore
-    from fairgrid.worker.onchain.ownership import save_ownership, sign_ownership
+    it needs coins. Deposit stakes for the role account that is shown. Example:
 
-    where = load_network(network)
-    hot = read_address(operator)
+    fairgrid worker enrol --operator 0x7E5F4552091A69125d5DfCb7b8C2659029395Bdf --network test --wallet cold.json
+    --create
+    """
+    where, hot = desk.place.network, read_address(operator)
     pool = read_address(workerpool) if workerpool is not None else where.pool_address
-    signer = load_keystore(keystore, read_password(password_file, question="Password of the owner's keystore"))
-    there, created = run_async(
-        lambda: _account(
-            where,
-            signer,
-            hot,
-            account=read_address(account) if account else None,
-            factory=read_address(factory) if factory else None,
-            create=create,
+    given = read_address(account) if account is not None else None
+    maker = read_address(factory) if factory is not None else None
+
+    async def plan(chain: JsonRpcChain) -> Plan:
+        there, call = await _account(chain, desk.address, hot, account=given, factory=maker)
+        if call is not None and not create:
+            raise UsageError(
+                f"The role account {there} of {desk.address} and {hot} does not exist yet. Nothing was signed. Add "
+                f"--create, which costs the gas of one transaction."
+            )
+        acts = [] if call is None else [Act(f"Create the role account {there}: you own it, {hot} works for it.", call)]
+        acts.append(
+            Act(
+                f"Sign that {there} works for you on the pool {pool}, and write that to {out}: its stakes and earnings "
+                f"are yours, and it is one of your workers to the pool."
+            )
         )
+
+        async def then(chain: JsonRpcChain, signer: Signer, receipts: list[Receipt]) -> dict[str, Any]:
+            from fairgrid.worker.onchain.ownership import save_ownership, sign_ownership
+
+            await _check_account(chain, there, desk.address, hot)
+            ownership = sign_ownership(signer, there, pool, chain_id=where.chain_id, hub=where.hub)
+            save_ownership(ownership, out)
+            return {"created": call is not None}
+
+        facts = {"owner": desk.address, "roleAccount": there, "operator": hot, "workerpool": pool, "file": str(out)}
+        return Plan(acts, {**facts, "created": False}, then, _told)
+
+    desk.carry_out(plan)
+
+
+def _told(facts: Mapping[str, Any]) -> str:
+    return (
+        f"{'Created' if facts['created'] else 'Role account'} {facts['roleAccount']}\n"
+        f"Wrote {facts['file']}. Copy it into the worker's folder, then start the worker.\n"
+        f"Deposit stakes for it: `fairgrid account deposit AMOUNT --to {facts['roleAccount']}`; send coins for gas to "
+        f"{facts['operator']}."
     )
-    ownership = sign_ownership(signer, there, pool, chain_id=where.chain_id, hub=where.hub)
-    save_ownership(ownership, out)
-    if as_json:
-        document = {"owner": signer.address, "account": there, "operator": hot, "workerpool": pool, "file": str(out)}
-        emit_json({"status": "ok", **document, "created": created})
-        return
-    screen = console()
-    screen.print(f"{'Created' if created else 'Role account'} {there}", style="bold", markup=False)
-    screen.print(f"Wrote {out}. Copy it into the worker's folder, then start the worker.", markup=False)
-    screen.print(f"Deposit stakes for {there} in the hub; send coins for gas to {hot}.", markup=False)
 
 
 async def _account(
-    where: Any, signer: Any, operator: str, *, account: str | None, factory: str | None, create: bool
-) -> tuple[str, bool]:
-    """The role account's address, and whether it was created now."""
-    from fairgrid.chain.client import JsonRpcChain
+    chain: JsonRpcChain, owner: str, operator: str, *, account: str | None, factory: str | None
+) -> tuple[str, Call | None]:
+    """The role account's address, and the call that creates it if it is not there."""
     from fairgrid.chain.interface import Call
     from fairgrid.protocol.hexes import ZERO32
 
-    async with await JsonRpcChain.connect(where) as chain:
-        created = False
-        if account is None:
-            maker = factory or _local_factory(where.chain_id)
-            terms = (signer.address, operator, _WORKER_ROLE, ZERO32)
-            account = str(await chain.read("role_accounts", maker, "addressOf", *terms))
-            if await chain.view_role_account(account) is None:
-                if not create:
-                    raise UsageError(
-                        f"The role account {account} of {signer.address} and {operator} does not exist yet. "
-                        f"Add --create, which costs the gas of one transaction."
-                    )
-                await chain.transact(Call("role_accounts", maker, "create", terms), signer)
-                created = True
-        found = await chain.view_role_account(account)
-        if found is None:
-            raise UsageError(f"There is no role account at {account}.")
-        if found.owner != signer.address:
-            raise UsageError(f"The role account {account} belongs to {found.owner}, not to {signer.address}.")
-        if found.operator != operator or not found.may_work:
-            raise UsageError(
-                f"The role account {account} has operator {found.operator} with roles {found.roles}. Call "
-                f"setOperator({operator}, 1) on it first, or leave --account out."
-            )
-        if await chain.read("role_account", account, "hub") != where.hub:
-            raise UsageError(f"The role account {account} is of another hub than {where.hub}.")
-        return account, created
+    if account is None:
+        maker = factory or _local_factory(chain.chain_id)
+        terms = (owner, operator, _WORKER_ROLE, ZERO32)
+        account = str(await chain.read("role_accounts", maker, "addressOf", *terms))
+        if await chain.view_role_account(account) is None:
+            return account, Call("role_accounts", maker, "create", terms)
+    await _check_account(chain, account, owner, operator)
+    return account, None
+
+
+async def _check_account(chain: JsonRpcChain, account: str, owner: str, operator: str) -> None:
+    found = await chain.view_role_account(account)
+    if found is None:
+        raise UsageError(f"There is no role account at {account}.")
+    if found.owner != owner:
+        raise UsageError(f"The role account {account} belongs to {found.owner}, not to {owner}.")
+    if found.operator != operator or not found.may_work:
+        raise UsageError(
+            f"The role account {account} has operator {found.operator} with roles {found.roles}. Call "
+            f"setOperator({operator}, 1) on it first, or leave --account out."
+        )
+    if await chain.read("role_account", account, "hub") != chain.hub:
+        raise UsageError(f"The role account {account} is of another hub than {chain.hub}.")
 
 
 def _local_factory(chain_id: int) -> str:

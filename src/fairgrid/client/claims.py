@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from fairgrid.chain import calls
@@ -19,7 +19,7 @@ from fairgrid.protocol.views import TaskStatus
 from fairgrid.storage.client import StorageClient
 from fairgrid.wallet.signer import Signer
 
-__all__ = ["Materialised", "claim_bag", "claim_calls", "materialise"]
+__all__ = ["Materialised", "claim_bag", "claim_calls", "materialise", "plan_materialise"]
 
 _CATCH_UP_S = 2.0
 _TASKS_A_CLAIM: Final = 40
@@ -33,6 +33,7 @@ class Materialised:
     run_id: str
     digest: str
     tx_hash: str
+    """Empty while it was not sent."""
 
 
 def claim_calls(hub: str, state: DealState) -> list[Call]:
@@ -88,15 +89,14 @@ async def claim_bag(chain: Chain, signer: Signer, record: DealRecord, follower: 
     return await follower.read(quiet_s=_CATCH_UP_S)
 
 
-async def materialise(
-    chain: Chain, storage: StorageClient, signer: Signer, record: DealRecord, follower: BagFollower, index: int
-) -> Materialised:
-    """Give one task of a settled run its own place on chain, and its callback.
+async def plan_materialise(
+    chain: Chain, storage: StorageClient, record: DealRecord, follower: BagFollower, index: int
+) -> tuple[Call, Materialised]:
+    """The call that gives one task of a settled run its own place on chain, and its callback; and what will be there.
 
     Raises:
         UsageError: the task is not in a settled run (yet).
-        VerificationError: the run's results are not what its workers agreed on; nothing was sent.
-        ContractReverted: the task was materialised before.
+        VerificationError: the run's results are not what its workers agreed on.
     """
     run = (await follower.read(quiet_s=_CATCH_UP_S)).run_of(index)
     if run is None:
@@ -115,8 +115,21 @@ async def materialise(
         to_hex32(keccak(run.results)),
         task.callback or b"",
     )
+    return call, Materialised(task_id(record.deal_id, index), run.run_id, task.digest, "")
+
+
+async def materialise(
+    chain: Chain, storage: StorageClient, signer: Signer, record: DealRecord, follower: BagFollower, index: int
+) -> Materialised:
+    """Carry `plan_materialise` out.
+
+    Raises:
+        UsageError, VerificationError: as `plan_materialise`; nothing was sent.
+        ContractReverted: the task was materialised before.
+    """
+    call, made = await plan_materialise(chain, storage, record, follower, index)
     receipt = await chain.transact(call, signer)
-    return Materialised(task_id(record.deal_id, index), run.run_id, task.digest, receipt.tx_hash)
+    return replace(made, tx_hash=receipt.tx_hash)
 
 
 async def _claim_task(chain: Chain, signer: Signer, deal_id: str, index: int) -> None:

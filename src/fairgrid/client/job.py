@@ -77,6 +77,8 @@ class Job:
     """Graphics processors that each task needs."""
     app: str = ""
     """Address of the published app whose program it is; empty: a program of one's own, in its runtime."""
+    label: str = ""
+    """What its deals are called in the journal; empty: as the script."""
 
     def __post_init__(self) -> None:
         """A job that no machine could ever compute is not made: a pool would lease it to nobody.

@@ -87,7 +87,7 @@ async def prepare_job(job: Job, storage: StorageClient, *, timeref: int) -> Prep
     manifest = await asyncio.to_thread(manifest_of, job, timeref=timeref)
     data = await asyncio.to_thread(manifest.to_bytes)
     await _upload(_files(job, manifest), storage)
-    return PreparedJob(job.script.name, manifest, await storage.add_bytes(data))
+    return PreparedJob(job.label or job.script.name, manifest, await storage.add_bytes(data))
 
 
 async def _upload(files: Iterable[tuple[Path, FileRef]], storage: StorageClient) -> None:

@@ -6,6 +6,9 @@ counts; the pool only tells how far it is. `gather` asks them.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections import Counter
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
@@ -13,8 +16,9 @@ from typing import Final
 from fairgrid.client.client import Client
 from fairgrid.client.journal import DealRecord
 from fairgrid.client.ledger import Bag
+from fairgrid.client.live import bar
 from fairgrid.errors import ServiceError, ServiceRefused, UsageError
-from fairgrid.pool.client import PoolRoom, StoryEntry, TaskView, TrustListing
+from fairgrid.pool.client import LiveProgress, PoolRoom, StoryEntry, TaskView, TrustListing
 from fairgrid.protocol.deadlines import contribution_deadline, final_deadline
 from fairgrid.protocol.ids import task_id as task_id_of
 from fairgrid.protocol.terminal import sanitise_terminal
@@ -23,7 +27,15 @@ from fairgrid.protocol.views import Deal, Task, TaskStatus
 __all__ = ["Facts", "PoolState", "Step", "Why", "explain", "gather"]
 
 _NOT_FOUND: Final = 404
-_AT_WORK: Final = frozenset({"leased", "sealed", "authorised", "contributed", "auditing"})
+_LISTEN_S: Final = 2.0
+_MORE_S: Final = 0.2
+_WORKING: Final = {
+    "accepted": "looks at the deal",
+    "downloading": "fetches what the task needs, and compiles a program that is new to it",
+    "computing": "computes",
+}
+"""What a worker does in a coarse phase before its seal (decision 3)."""
+_AT_WORK: Final = frozenset({*_WORKING, "leased", "sealed", "contributing", "contributed", "auditing"})
 _PHASES: Final = {
     "received": "The pool knows the deal and has not begun the task on chain yet.",
     "initializing": "The pool's transaction that begins the task is on its way.",
@@ -63,6 +75,8 @@ class Facts:
     pool_error: str = ""
     view: TaskView | None = None
     story: tuple[StoryEntry, ...] = ()
+    said: str = ""
+    """What the worker says of its progress now; only at trust 1 (decision 3), and unverified."""
     trust: TrustListing | None = None
     room: PoolRoom | None = None
     bag: Bag | None = None
@@ -153,6 +167,9 @@ def _running(facts: Facts, each: int, short: str, final: int) -> Why:
     waiting = not begun and task.status is not TaskStatus.REVEALING
     if facts.view is not None:
         reasons.append(_PHASES.get(facts.view.phase, f"The pool says: {facts.view.phase}."))
+        reasons += _workers(facts.view)
+    if facts.said:
+        reasons.append(f"Its worker says: {sanitise_terminal(facts.said)}")
     if waiting and facts.room is not None and facts.room.admitted:
         reasons += _queue(facts.room)
     reasons += _last_words(facts)
@@ -207,6 +224,12 @@ def _reach(facts: Facts) -> list[str]:
         f"{len(listing.owners)} owner(s) that are connected to the pool reach trust {listing.reachable} if all agree"
     )
     return [f"The {reached}; the task wants {facts.record.trust}. It goes on when more of them come."]
+
+
+def _workers(view: TaskView) -> list[str]:
+    """What those do that have not sealed a result yet."""
+    doing = Counter(replica.phase for replica in view.replicas)
+    return [f"{doing[phase]} worker(s): {words}." for phase, words in _WORKING.items() if doing[phase]]
 
 
 def _queue(room: PoolRoom) -> list[str]:
@@ -267,4 +290,21 @@ async def _with_pool(client: Client, facts: Facts) -> Facts:
         return replace(facts, pool=state, pool_error=str(error), trust=trust, room=room)
     except ServiceError as error:
         return replace(facts, pool=PoolState.SILENT, pool_error=str(error))
-    return replace(facts, pool=PoolState.ANSWERS, view=view, story=story, trust=trust, room=room)
+    answered = replace(facts, pool=PoolState.ANSWERS, view=view, story=story, trust=trust, room=room)
+    return replace(answered, said=await _said(client, answered))
+
+
+async def _said(client: Client, facts: Facts) -> str:
+    """The last that a running task said of its progress; empty when it says nothing, or nothing may be seen."""
+    assert facts.view is not None
+    if facts.record.trust > 1 or not any(replica.phase in _WORKING for replica in facts.view.replicas):
+        return ""
+    said = ""
+    with contextlib.suppress(TimeoutError, ServiceError):
+        async with asyncio.timeout(_LISTEN_S) as listening:
+            async for event in client.live(facts.task_id):
+                # What is known comes at once; nobody waits for what is new.
+                listening.reschedule(asyncio.get_running_loop().time() + _MORE_S)
+                if isinstance(event, LiveProgress):
+                    said = bar(event)
+    return said

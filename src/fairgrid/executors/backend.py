@@ -10,7 +10,19 @@ from typing import Any, Protocol
 from fairgrid.errors import ServiceError
 from fairgrid.protocol.certificate import Certificate
 
-__all__ = ["Backend", "DealJob", "DealVoid", "SignedDeal", "TaskEnding", "TaskJob", "Terms"]
+__all__ = ["AppProgram", "Backend", "DealJob", "DealVoid", "SignedDeal", "TaskEnding", "TaskJob", "Terms"]
+
+
+@dataclass(frozen=True, slots=True)
+class AppProgram:
+    """A published app as it lies on this machine: what a deal of its tasks needs besides their own files."""
+
+    address: str
+    program: Path
+    inputs: tuple[Path, ...]
+    """Files that every task of it has."""
+    runtime: str
+    memory_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +41,8 @@ class DealJob:
     script: Path
     inputs: tuple[Path, ...]
     tasks: tuple[TaskJob, ...]
+    app: AppProgram | None = None
+    """The published app whose tasks these are, with ``script`` and ``inputs`` as its own; None for Python calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +106,22 @@ class Backend(Protocol):
         """Leave; deals go on."""
         ...
 
-    async def price(self) -> int:
-        """What one task costs now (nRLC); refuses what can never work, such as a trust out of reach."""
+    async def app(self, address: str) -> AppProgram:
+        """The published app at this address, its files on this machine.
+
+        Raises:
+            FairgridError: there is none, it cannot be used, or something does not answer.
+        """
         ...
 
-    async def terms(self, tasks: int) -> Terms:
+    async def price(self, app: str = "") -> int:
+        """What one task costs now (nRLC), of Python calls or of the ``app`` at an address.
+
+        It refuses what can never work, such as a trust out of reach.
+        """
+        ...
+
+    async def terms(self, tasks: int, app: str = "") -> Terms:
         """What each of so many tasks costs and is worth now; refuses as `price` does."""
         ...
 

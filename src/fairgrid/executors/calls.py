@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from fairgrid.client.job import MAX_INPUT_BYTES
 from fairgrid.errors import CannotTravel
+from fairgrid.executors.apps import App, write_app_call
 from fairgrid.executors.capture import Captured, capture
 from fairgrid.executors.guest.values import ATTACHED_BYTES, Encoder, File, NotAValue
 from fairgrid.executors.obstacles import obstacle
@@ -47,6 +48,8 @@ class Call:
     chunk: int = 0
     """So many calls of its group are one task; 0: as the executor sees fit."""
     group: int = 0
+    app: str = ""
+    """Address of the published app that it calls; empty: a Python function."""
     captured: Captured | None = field(default=None, compare=False, repr=False)
     """What its result is read with; None for a call of an earlier process that nobody made again."""
 
@@ -172,6 +175,8 @@ class CallWriter:
         root, before, named = _plain(function)
         if before or named:
             arguments, keywords = (*before, *arguments), {**named, **keywords}
+        if isinstance(root, App):
+            return self._write_app(root, arguments, keywords, seconds)
         bound = None
         if isinstance(root, types.MethodType):
             root, bound = type(root.__self__), root
@@ -190,13 +195,10 @@ class CallWriter:
                 self._forms.pop(root, None)
             except NotAValue as error:
                 raise obstacle(error, f"In the call of {_name(root)}, ") from None
-        digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
-        ordinal = self._equal.get(digest, 0)
-        self._equal[digest] = ordinal + 1
-        number, self._count = self._count, self._count + 1
+        number, line = self._next(text)
         return Call(
             number=number,
-            line=f"{ordinal}\t{text}",
+            line=line,
             bundle=form.captured.name,
             blobs=tuple(form.blobs),
             sizes=tuple(form.blobs.values()),
@@ -205,6 +207,22 @@ class CallWriter:
             group=group,
             captured=form.captured,
         )
+
+    def _write_app(self, app: App, arguments: Sequence[Any], keywords: Mapping[str, Any], seconds: float) -> Call:
+        try:
+            text, sizes = write_app_call(app, arguments, keywords, self._keep_users_file)
+        except NotAValue as error:
+            raise obstacle(error, f"In the call of {app}, ") from None
+        number, line = self._next(text)
+        return Call(number, line, "", tuple(sizes), tuple(sizes.values()), seconds, app=app.address)
+
+    def _next(self, text: str) -> tuple[int, str]:
+        """The number of the next call of the run, and its line."""
+        digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
+        ordinal = self._equal.get(digest, 0)
+        self._equal[digest] = ordinal + 1
+        number, self._count = self._count, self._count + 1
+        return number, f"{ordinal}\t{text}"
 
     def _form(self, root: Any, *, trusted: bool) -> _Form:
         try:

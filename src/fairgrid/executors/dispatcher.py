@@ -7,12 +7,8 @@ before it is signed.
 from __future__ import annotations
 
 import asyncio
-import atexit
 import contextlib
-import os
-import sys
 import threading
-import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -21,17 +17,19 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from fairgrid.errors import BudgetExceeded, FairgridError, JobError, RunInterrupted, ServiceError, ServiceUnavailable
+from fairgrid.executors.apps import AppResults, name_clash
 from fairgrid.executors.asking import ask
-from fairgrid.executors.backend import Backend, DealVoid, SignedDeal, TaskEnding
+from fairgrid.executors.backend import AppProgram, Backend, DealVoid, SignedDeal, TaskEnding
 from fairgrid.executors.calls import Call
 from fairgrid.executors.capture import Captured
 from fairgrid.executors.futures import CallFuture
+from fairgrid.executors.leaving import leave_at_exit
 from fairgrid.executors.open_calls import Intake, OpenCalls
 from fairgrid.executors.packing import Packing, Task, deals_of, halves, pack
 from fairgrid.executors.progress import OnRunProgress, RunProgress
 from fairgrid.executors.receipt import DealLine, Purse, Receipt
 from fairgrid.executors.record import DealPlan, RunRecord
-from fairgrid.executors.results import TaskResults, limit_reached
+from fairgrid.executors.results import CallResults, TaskResults, limit_reached
 from fairgrid.executors.watch import Watch
 from fairgrid.protocol.certificate import Certificate
 
@@ -95,7 +93,7 @@ class Dispatcher:
         except BaseException:
             self._thread.join(_EXIT_S)
             raise
-        _LIVE.add(self)
+        leave_at_exit(self)
         return recovered
 
     def add(self, call: Call, future: CallFuture[Any]) -> None:
@@ -264,12 +262,25 @@ class Dispatcher:
             waited += self._timing.window
         calls = self._calls.take()
         again, self._again = self._again, []
+        await self._deal([call for call in calls if not call.app], again)
+        for app in dict.fromkeys(call.app for call in calls if call.app):
+            await self._deal([call for call in calls if call.app == app], (), app)
+
+    async def _deal(self, calls: Sequence[Call], again: Sequence[Task], app: str = "") -> None:
+        """Deal Python calls, or calls of one published app; ``again`` are tasks that were dealt before."""
+        if not calls and not again:
+            return
+        program: AppProgram | None = None
         try:
-            price = await self._patiently(self._backend.price)
+            if app:
+                program = await self._patiently(partial(self._backend.app, app))
+            price = await self._patiently(partial(self._backend.price, app))
         except FairgridError as unreachable:
             self._calls.fail([*calls, *(call for task in again for call in task)], unreachable)
             return
         started = self._calls.begin(calls)
+        if program is not None:
+            started = self._without_clashes(started, program)
         affordable = self._purse.affordable(price)
         tasks = (*again, *pack(started, self._packing, most_tasks=affordable - len(again)))
         if len(tasks) > affordable:
@@ -277,8 +288,19 @@ class Dispatcher:
             too_dear = BudgetExceeded(needed=price * len(tasks), left=receipt.left, budget=receipt.budget)
             self._calls.fail([call for task in tasks[affordable:] for call in task], too_dear)
         for some in deals_of(tasks[:affordable]):
-            plan = await asyncio.to_thread(self._record.plan, some, self._packing)
+            plan = await asyncio.to_thread(self._record.plan, some, self._packing, program)
             await self._guarded(plan, None)
+
+    def _without_clashes(self, calls: Sequence[Call], program: AppProgram) -> list[Call]:
+        """Those whose files have other names than the app's own; the rest fail."""
+        fit = []
+        for call in calls:
+            fault = name_clash(call, program)
+            if fault is None:
+                fit.append(call)
+            else:
+                self._calls.fail([call], fault)
+        return fit
 
     async def _guarded(self, plan: DealPlan, deal: SignedDeal | None) -> None:
         """Sign, match, and begin to follow; whatever fails is told to the calls."""
@@ -372,7 +394,7 @@ class Dispatcher:
         return parts
 
     async def _deliver(self, plan: DealPlan, task: Task, folder: Path) -> None:
-        results = TaskResults(folder)
+        results: CallResults = AppResults(folder) if task[0].app else TaskResults(folder)
         try:
             lines = await asyncio.to_thread(results.read, len(task))
         except JobError as unreadable:
@@ -391,21 +413,3 @@ class Dispatcher:
                     raise
             await asyncio.sleep(_RETRY_S)
             waited += _RETRY_S
-
-
-_LIVE: weakref.WeakSet[Dispatcher] = weakref.WeakSet()
-
-
-def _leave() -> None:
-    """At the interpreter's exit: nobody will look at the futures, so nothing is waited for."""
-    for dispatcher in list(_LIVE):
-        if dispatcher.is_alive and (left := dispatcher.abandon("the interpreter ended")):
-            sys.stderr.write(
-                f"fairgrid: {left} calls of run {dispatcher.run_id} were still open. What was paid for goes on: "
-                f"Executor.resume({dispatcher.run_id!r}) fetches it.\n"
-            )
-
-
-atexit.register(_leave)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_LIVE.clear)

@@ -7,7 +7,6 @@ import contextlib
 import gc
 import itertools
 import os
-import sys
 import threading
 import time
 from collections import deque
@@ -18,11 +17,13 @@ from types import TracebackType
 from typing import Any, Final, ParamSpec, TypeVar
 
 from fairgrid.errors import UsageError
+from fairgrid.executors.apps import name_clash
 from fairgrid.executors.calls import Call, CallWriter
 from fairgrid.executors.dispatcher import Dispatcher, Timing
 from fairgrid.executors.displays import find_display
 from fairgrid.executors.environment import resolve_environment
 from fairgrid.executors.futures import CallFuture, check_process
+from fairgrid.executors.leaving import tell_left
 from fairgrid.executors.packing import MAX_DEAL_TASKS, Packing, pack
 from fairgrid.executors.places import Place, Trust, find_place, verification_of
 from fairgrid.executors.progress import OnRunProgress, RunProgress
@@ -301,9 +302,14 @@ class Executor(concurrent.futures.Executor):
             for item in zip(*iterables, strict=False)
         ]
         ask, left = self._dispatcher.ask, self.receipt().left
-        first = ask(lambda: self._backend.terms(1))
+        app = calls[0].app if calls else ""
+        if app:
+            program = ask(lambda: self._backend.app(app))
+            if fault := next((fault for call in calls if (fault := name_clash(call, program))), None):
+                raise fault
+        first = ask(lambda: self._backend.terms(1, app))
         tasks = pack(calls, self._packing, most_tasks=left // first.price if first.price else len(calls))
-        terms = ask(lambda: self._backend.terms(min(len(tasks), MAX_DEAL_TASKS))) if len(tasks) > 1 else first
+        terms = ask(lambda: self._backend.terms(min(len(tasks), MAX_DEAL_TASKS), app)) if len(tasks) > 1 else first
         return quote_of(tasks, terms, self._packing, budget_left=left)
 
     def explain(self) -> str:
@@ -357,10 +363,7 @@ class Executor(concurrent.futures.Executor):
             return
         self._closed = True
         if left := self._dispatcher.abandon("it was interrupted"):
-            sys.stderr.write(
-                f"fairgrid: {left} calls of run {self.run_id} were still open. What was paid for goes on: "
-                f"Executor.resume({self.run_id!r}) fetches it.\n"
-            )
+            tell_left(self.run_id, left)
 
     def _check_reach(self, fn: Callable[..., Any]) -> None:
         missing = [host for host in getattr(fn, "__fairgrid_reach__", ()) if host not in self._reach]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from fairgrid.chain.network import Network
+from fairgrid.client.apps.fetching import fetch_app
 from fairgrid.client.bags import BagFollower, collect_bag
 from fairgrid.client.client import Client, Quote, TrustWish
 from fairgrid.client.job import Job, JobRuntime
@@ -28,7 +29,7 @@ from fairgrid.errors import (
     UsageError,
     VerificationError,
 )
-from fairgrid.executors.backend import DealJob, DealVoid, SignedDeal, TaskEnding, Terms
+from fairgrid.executors.backend import AppProgram, DealJob, DealVoid, SignedDeal, TaskEnding, Terms
 from fairgrid.executors.here import job_of
 from fairgrid.executors.quoting import workers_for_trust
 from fairgrid.executors.verification import Verification, VerificationKind, audits_too_little
@@ -71,6 +72,7 @@ class GridBackend:
         self._stack = AsyncExitStack()
         self._client = client
         self._records: dict[str, DealRecord] = {}
+        self._apps: dict[str, AppProgram] = {}
 
     async def open(self) -> None:
         """Connect.
@@ -86,27 +88,42 @@ class GridBackend:
         """Disconnect."""
         await self._stack.aclose()
 
-    async def price(self) -> int:
+    async def app(self, address: str) -> AppProgram:
+        """Fetched once, beside the deals of this network, and checked against what the chain says of it.
+
+        Raises:
+            UsageError, ManifestError, VerificationError, ServiceUnavailable, ServiceRefused: as `fetch_app`.
+        """
+        if address not in self._apps:
+            client, place = self._connected, self._journal_folder.parent.parent / "apps"
+            found = await fetch_app(client.chain, client.storage, address, place)
+            document = found.document
+            self._apps[address] = AppProgram(
+                address, found.program, found.inputs, document.runtime, document.memory_bytes
+            )
+        return self._apps[address]
+
+    async def price(self, app: str = "") -> int:
         """What one task costs now (nRLC).
 
         Raises:
             TrustUnreachable, FundsError, OrderError, ServiceUnavailable: see `Client.quote`.
         """
         await self.check_reachable()
-        return (await self._quote(1)).offer.price
+        return (await self._quote(1, app)).offer.price
 
-    async def terms(self, tasks: int) -> Terms:
+    async def terms(self, tasks: int, app: str = "") -> Terms:
         """As the market, the pool and the chain have it.
 
         Raises:
             as `price`; FundsError also if escrow and wallet do not cover all of the tasks.
         """
-        quote = await self._quote(tasks)
+        quote = await self._quote(tasks, app)
         info, listing = await asyncio.gather(self._connected.pool.info(), self._connected.pool.trust())
         return Terms(
             quote.offer.price,
             quote.trust,
-            self._runtime_id,
+            (await self.app(app)).runtime if app else self._runtime_id,
             escrow=quote.stake,
             workers=info.workers,
             workers_per_task=workers_for_trust([owner.weight for owner in listing.owners], quote.trust),
@@ -151,8 +168,8 @@ class GridBackend:
         first = 0 if deal is None else deal.bot_first
         return await self._connected.certificate(deal_id, first + index)
 
-    async def _quote(self, tasks: int) -> Quote:
-        job = Job(Path("price.py"), (), (), JobRuntime.of(self._runtime_id)).as_bag(tasks=tasks)
+    async def _quote(self, tasks: int, app: str = "") -> Quote:
+        job = Job(Path("price.py"), (), (), JobRuntime.of(self._runtime_id), app=app).as_bag(tasks=tasks)
         return await self._connected.quote(job, self._wish)
 
     async def sign(self, job: DealJob, *, most: int) -> SignedDeal:

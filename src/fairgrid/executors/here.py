@@ -13,7 +13,7 @@ from typing import Final
 from fairgrid.client.job import Job, JobRuntime
 from fairgrid.client.prepared_job import run_locally
 from fairgrid.errors import BudgetExceeded, UsageError
-from fairgrid.executors.backend import DealJob, SignedDeal, TaskEnding, Terms
+from fairgrid.executors.backend import AppProgram, DealJob, SignedDeal, TaskEnding, Terms
 from fairgrid.executors.runtimes import NATIVE_RUNTIME
 from fairgrid.protocol.certificate import Certificate
 from fairgrid.protocol.hexes import keccak, to_hex32
@@ -32,9 +32,13 @@ _READY: Final = 4
 
 
 def job_of(deal: DealJob, runtime_id: str, reach: tuple[str, ...] = ()) -> Job:
-    """A deal's job as `fairgrid.client.job` has it."""
-    runtime = JobRuntime.of(runtime_id)
-    job = Job(deal.script, deal.inputs, (), runtime).connecting_to(reach)
+    """A deal's job as `fairgrid.client.job` has it; a published app brings its own runtime, and reaches no host."""
+    app = deal.app
+    if app is None:
+        job = Job(deal.script, deal.inputs, (), JobRuntime.of(runtime_id)).connecting_to(reach)
+    else:
+        job = Job(deal.script, deal.inputs, (), JobRuntime.of(app.runtime), memory_bytes=app.memory_bytes)
+        job = replace(job, app=app.address, label=deal.job_name)
     job = job.as_bag([task.arguments for task in deal.tasks])
     more = tuple(task.inputs for task in deal.tasks)
     return replace(job, item_inputs=more) if any(more) else job
@@ -80,11 +84,22 @@ class HereBackend:
         if self._sandbox is not None:
             await self._sandbox.close()
 
-    async def price(self) -> int:
+    async def app(self, address: str) -> AppProgram:
+        """There is none.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(
+            f"The app {address} is registered on a chain, and 'here' has none. Name its network, such as "
+            f"Executor('local'); `fairgrid app test` runs an app's project on this machine."
+        )
+
+    async def price(self, app: str = "") -> int:
         """The pretended price."""
         return self._price
 
-    async def terms(self, tasks: int) -> Terms:
+    async def terms(self, tasks: int, app: str = "") -> Terms:
         """This machine alone, at the pretended price."""
         return Terms(self._price, 1, self._runtime_id, workers=self._most_at_once)
 

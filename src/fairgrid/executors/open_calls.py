@@ -15,7 +15,7 @@ from fairgrid.executors.capture import Captured
 from fairgrid.executors.futures import CallFuture
 from fairgrid.executors.packing import Task
 from fairgrid.executors.record import DealPlan
-from fairgrid.executors.results import TaskResults
+from fairgrid.executors.results import CallResults
 from fairgrid.protocol.certificate import Certificate
 
 __all__ = ["CallCounts", "Intake", "OpenCalls"]
@@ -54,7 +54,7 @@ class OpenCalls:
         self._waiting: list[Call] = []
         self._futures: dict[int, CallFuture[Any]] = {}
         self._latest: dict[int, str] = {}
-        self._parked: dict[int, tuple[TaskResults, bytes, Call] | None] = {}
+        self._parked: dict[int, tuple[CallResults, bytes, Call] | None] = {}
         self._captured: dict[int, Captured | None] = {}
         self._begun: float | None = None
         self._taken = 0
@@ -191,7 +191,7 @@ class OpenCalls:
                 if future is not None:
                     future.settled(certify)
 
-    def park(self, task: Task, results: TaskResults, lines: Sequence[bytes]) -> list[tuple[bytes, Call]]:
+    def park(self, task: Task, results: CallResults, lines: Sequence[bytes]) -> list[tuple[bytes, Call]]:
         """Keep the results of calls that nobody claimed yet; gives the others, each with the line of its result."""
         with self._lock:
             parked = {call.number for call in task} & self._parked.keys()

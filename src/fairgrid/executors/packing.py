@@ -58,15 +58,24 @@ class Pages:
 
 
 def pack(calls: Sequence[Call], packing: Packing, *, most_tasks: int) -> tuple[Task, ...]:
-    """Put calls into tasks, in their order. No more than ``most_tasks`` are made to have many machines work at once."""
+    """Put calls into tasks, in their order; a call of a published app is one.
+
+    No more than ``most_tasks`` are made to have many machines work at once.
+    """
     tasks: list[Task] = []
-    for (_, chunk), group in groupby(calls, key=lambda call: (call.group, call.chunk) if call.chunk else (0, 0)):
+    for (app, _, chunk), group in groupby(calls, key=_kind):
         some = list(group)
-        if chunk:
+        if app:
+            tasks += [(call,) for call in some]
+        elif chunk:
             tasks += [tuple(some[start : start + chunk]) for start in range(0, len(some), chunk)]
         else:
             tasks += _by_cost(some, packing, most_tasks)
     return tuple(tasks)
+
+
+def _kind(call: Call) -> tuple[str, int, int]:
+    return (call.app, call.group, call.chunk) if call.chunk and not call.app else (call.app, 0, 0)
 
 
 def _by_cost(calls: Sequence[Call], packing: Packing, most_tasks: int) -> Iterator[Task]:

@@ -6,7 +6,7 @@ import html
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fairgrid.executors.receipt import format_rlc
+from fairgrid.protocol.amounts import format_amount
 
 __all__ = ["OnRunProgress", "RunProgress"]
 
@@ -46,7 +46,7 @@ class RunProgress:
         rest = "" if self.eta_s is None or self.done == self.calls else f", about {_time(self.eta_s)} left"
         return (
             f"{self.done} of {self.calls} calls{failed}; {self.tasks_done} of {self.tasks} tasks; "
-            f"{format_rlc(self.spent)} spent, {format_rlc(self.locked)} locked of {format_rlc(self.budget)}; "
+            f"{format_amount(self.spent)} spent, {format_amount(self.locked)} locked of {format_amount(self.budget)}; "
             f"{_time(self.elapsed_s)}{rest}"
         )
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from fairgrid.executors.backend import Terms
 from fairgrid.executors.packing import MAX_DEAL_TASKS, Packing, Task
-from fairgrid.executors.receipt import format_rlc
 from fairgrid.executors.verification import explain
+from fairgrid.protocol.amounts import format_amount
 
 __all__ = ["SweepQuote", "quote_of", "workers_for_trust"]
 
@@ -64,16 +64,16 @@ class SweepQuote:
     def rows(self) -> tuple[tuple[str, str], ...]:
         """What is said of it, line by line."""
         lane = ", in runs" if self.batch else ""
-        after = f"leaves {format_rlc(self.budget_left - self.total)}" if self.is_covered else "is NOT covered by"
-        left = f"{after} of the {format_rlc(self.budget_left)} that may be signed"
+        after = f"leaves {format_amount(self.budget_left - self.total)}" if self.is_covered else "is NOT covered by"
+        left = f"{after} of the {format_amount(self.budget_left)} that may be signed"
         if self.trust > 1:
             sure = f"1 in {self.trust} at most that a wrong result is agreed on; "
         else:
             sure = "none asked for: one worker's word counts; "
         return (
             ("calls", f"{self.calls} in {self.tasks} tasks of {self.deals} deals{lane}"),
-            ("price", f"{format_rlc(self.price_per_task)} a task, {format_rlc(self.total)} together; {left}"),
-            ("escrow", f"{format_rlc(self.escrow)} there, {format_rlc(self.deposit)} to be deposited first"),
+            ("price", f"{format_amount(self.price_per_task)} a task, {format_amount(self.total)} together; {left}"),
+            ("escrow", f"{format_amount(self.escrow)} there, {format_amount(self.deposit)} to be deposited first"),
             ("trust", f"{sure}{self.workers_per_task} or more workers a task, {self.workers} are connected"),
             ("time", f"about {self.wall_seconds:.0f} s of computing, {self.compute_seconds:.0f} s if one machine did"),
             ("runtime", self.runtime),

@@ -4,40 +4,26 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from typing import Final
 
 from fairgrid.errors import BudgetExceeded, UsageError
+from fairgrid.protocol.amounts import format_amount, parse_rlc
 
-__all__ = ["DealLine", "Purse", "Receipt", "format_rlc", "parse_budget"]
-
-_NRLC_PER_RLC: Final = 1_000_000_000
-_AMOUNT: Final = re.compile(r"([0-9][0-9_]{0,30})(?:\.([0-9]{1,30}))?\s*(n?RLC)", re.ASCII | re.IGNORECASE)
+__all__ = ["DealLine", "Purse", "Receipt", "parse_budget"]
 
 
 def parse_budget(amount: str | int) -> int:
-    """The nRLC of ``"2 RLC"``, ``"0.5 RLC"``, ``"1000 nRLC"``, or of a whole number of nRLC.
+    """The nRLC of a budget: an amount as `parse_rlc` reads it, or a whole number of nRLC.
 
     Raises:
-        UsageError: it is none of these, or no whole number of nRLC.
+        UsageError: it is none of these.
     """
     if isinstance(amount, int) and not isinstance(amount, bool) and amount >= 0:
         return amount
-    found = _AMOUNT.fullmatch(amount.strip()) if isinstance(amount, str) else None
-    if found is not None:
-        value = Decimal(f"{found[1].replace('_', '')}.{found[2] or 0}")
-        nrlc = value * (_NRLC_PER_RLC if found[3].upper() == "RLC" else 1)
-        if nrlc == nrlc.to_integral_value():
-            return int(nrlc)
+    if isinstance(amount, str):
+        return parse_rlc(amount, "The budget")
     raise UsageError(f"{amount!r} is not a budget. Give one such as '2 RLC' or '500 nRLC', or a whole number of nRLC.")
-
-
-def format_rlc(nrlc: int) -> str:
-    """An amount for people."""
-    whole, rest = divmod(nrlc, _NRLC_PER_RLC)
-    return f"{whole}.{rest:09d}".rstrip("0").rstrip(".") + " RLC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +106,8 @@ class Receipt:
         calls = sum(deal.calls for deal in self.deals)
         return (
             f"run {self.run_id}: {calls} calls in {tasks} tasks of {len(self.deals)} deals; "
-            f"{format_rlc(self.spent)} spent, {format_rlc(self.refunded)} back, {format_rlc(self.open)} locked, "
-            f"{format_rlc(self.left)} of {format_rlc(self.budget)} left"
+            f"{format_amount(self.spent)} spent, {format_amount(self.refunded)} back, "
+            f"{format_amount(self.open)} locked, {format_amount(self.left)} of {format_amount(self.budget)} left"
         )
 
 

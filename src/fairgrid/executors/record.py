@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from fairgrid.errors import UsageError
-from fairgrid.executors.backend import DealJob, TaskJob
+from fairgrid.executors.apps import read_app_call
+from fairgrid.executors.backend import AppProgram, DealJob, TaskJob
 from fairgrid.executors.calls import Call
 from fairgrid.executors.packing import Packing, Task, lay_out
 from fairgrid.executors.runtimes import NATIVE_RUNTIME, runtime_of
@@ -154,18 +155,22 @@ class RunRecord:
         self._known.add(name)
         return name, size
 
-    def plan(self, tasks: Sequence[Task], packing: Packing) -> DealPlan:
-        """Write the plan of the next deal."""
+    def plan(self, tasks: Sequence[Task], packing: Packing, app: AppProgram | None = None) -> DealPlan:
+        """Write the plan of the next deal; with ``app``, all its calls are calls of that app, each a task."""
         self._deals += 1
         folder = self.folder / f"deal-{self._deals:04d}"
         folder.mkdir()
         pages = lay_out(tasks, packing)
         for name, text in pages.files.items():
             _write(folder / name, text.encode())
-        name = f"{self.run_id}.{self._deals}.py"
-        _write(folder / name, self._script)
+        if app is None:
+            name = f"{self.run_id}.{self._deals}.py"
+            _write(folder / name, self._script)
+        else:
+            name = f"{self.run_id}.{self._deals}.{app.program.name}"
         document = {
             "job": name,
+            "app": None if app is None else self._keep_app(app),
             "tasks": [
                 {
                     "page": place.page,
@@ -182,7 +187,7 @@ class RunRecord:
 
     def give_up(self, plan: DealPlan) -> None:
         """A plan that was not signed, and never will be."""
-        file = plan.job.script.parent / "plan.json"
+        file = plan.out.parent / "plan.json"
         file.rename(file.with_name("given-up.json"))
 
     def plans(self) -> list[DealPlan]:
@@ -200,12 +205,17 @@ class RunRecord:
                 lines = pages[task["page"]][task["first"] : task["first"] + len(task["numbers"])]
                 bundles = [json.loads(line.split("\t", 1)[1])["bundle"] for line in lines]
                 calls = zip(task["numbers"], lines, bundles, task["blobs"], strict=True)
-                tasks.append(tuple(Call(number, line, bundle, tuple(blobs)) for number, line, bundle, blobs in calls))
+                app = (document.get("app") or {}).get("address", "")
+                tasks.append(
+                    tuple(Call(number, line, bundle, tuple(blobs), app=app) for number, line, bundle, blobs in calls)
+                )
             return self._plan(folder, document, tuple(tasks))
         except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
             raise UsageError(f"The plan in {folder} cannot be read ({error}). Move {folder} away to go on.") from error
 
     def _plan(self, folder: Path, document: dict[str, Any], tasks: tuple[Task, ...]) -> DealPlan:
+        if document.get("app") is not None:
+            return DealPlan(self._app_job(document["job"], document["app"], tasks), tasks, folder / "results")
         needed = []
         for entry, task in zip(document["tasks"], tasks, strict=True):
             names = dict.fromkeys((*entry["bundles"], *(blob for call in task for blob in call.blobs)))
@@ -220,6 +230,33 @@ class RunRecord:
             document["job"], folder / document["job"], (*(self._inputs / name for name in common), *shared), jobs
         )
         return DealPlan(job, tasks, folder / "results")
+
+    def _keep_app(self, app: AppProgram) -> dict[str, Any]:
+        """The app in a plan; its files are kept, so that a run goes on without fetching them again."""
+        program, *inputs = [[path.name, self.keep_file(path)[0]] for path in (app.program, *app.inputs)]
+        facts = {"address": app.address, "runtime": app.runtime, "memoryBytes": app.memory_bytes}
+        return {**facts, "program": program, "inputs": inputs}
+
+    def _app_job(self, name: str, wire: dict[str, Any], tasks: tuple[Task, ...]) -> DealJob:
+        program, inputs = self._named(*wire["program"]), tuple(self._named(*one) for one in wire["inputs"])
+        app = AppProgram(wire["address"], program, inputs, wire["runtime"], wire["memoryBytes"])
+        calls = [read_app_call(task[0].line) for task in tasks]
+        jobs = [TaskJob(call.arguments, tuple(self._named(*file) for file in call.files)) for call in calls]
+        return DealJob(name, program, inputs, tuple(jobs), app)
+
+    def _named(self, name: str, content: str) -> Path:
+        """A file that is kept by its content, under the name that a program sees."""
+        place = self._inputs / "named" / content / name
+        if not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(self._inputs / content, place)
+            except OSError:
+                # Not every file system has links.
+                partial = place.parent.with_suffix(".partial")
+                shutil.copyfile(self._inputs / content, partial)
+                partial.replace(place)
+        return place
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -6,7 +6,7 @@ import builtins
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from fairgrid.errors import JobError, RemoteError
 from fairgrid.executors.calls import Call
@@ -15,7 +15,7 @@ from fairgrid.protocol.bounded_json import load_json
 from fairgrid.protocol.results import describe_error
 from fairgrid.protocol.terminal import sanitise_terminal
 
-__all__ = ["RemoteTraceback", "TaskResults", "limit_reached"]
+__all__ = ["CallResults", "RemoteTraceback", "TaskResults", "limit_reached"]
 
 _RESULTS: Final = "results.jsonl"
 _BLOB: Final = re.compile(r"blob-[0-9a-f]{64}", re.ASCII)
@@ -38,6 +38,22 @@ class RemoteTraceback(Exception):
 
     def __str__(self) -> str:
         return f"\n\n{self.text.rstrip()}\n"
+
+
+class CallResults(Protocol):
+    """What the files of one task say of its calls."""
+
+    def read(self, count: int) -> list[bytes]:
+        """What they say of each of so many calls.
+
+        Raises:
+            JobError: they do not.
+        """
+        ...
+
+    def ending(self, line: bytes, call: Call) -> tuple[Any, BaseException | None]:
+        """What a call returned, or what it raised."""
+        ...
 
 
 class TaskResults:

@@ -12,7 +12,7 @@ from typing import Final
 
 from fairgrid.errors import FundsError, UsageError
 from fairgrid.executors.backend import Terms
-from fairgrid.executors.receipt import format_rlc
+from fairgrid.protocol.amounts import format_amount
 
 __all__ = ["Verification", "VerificationKind", "audits_too_little", "explain", "parse_verification"]
 
@@ -143,7 +143,7 @@ def _cost(terms: Terms) -> str:
     if not terms.price:
         return "It costs nothing."
     return (
-        f"A task costs {format_rlc(terms.price)}, however many workers compute it: the pool's order sets the price for "
-        f"every trust up to its own, and its workers share it. More workers cost time: {terms.workers} are connected, "
-        f"and each task takes {terms.workers_per_task} of them."
+        f"A task costs {format_amount(terms.price)}, however many workers compute it: the pool's order sets the price "
+        f"for every trust up to its own, and its workers share it. More workers cost time: {terms.workers} are "
+        f"connected, and each task takes {terms.workers_per_task} of them."
     )

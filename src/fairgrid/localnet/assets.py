@@ -12,18 +12,21 @@ from typing import TypeVar
 from fairgrid.chain import calls
 from fairgrid.chain.client import JsonRpcChain
 from fairgrid.chain.decode import created_address
+from fairgrid.chain.network import Network
 from fairgrid.errors import HostFailure
+from fairgrid.localnet.folder import url_answers
 from fairgrid.market.client import MarketClient
 from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS, keccak, to_hex32
 from fairgrid.protocol.orders import AppOrder, WorkerpoolOrder
 from fairgrid.protocol.tags import LANE_MASK
 from fairgrid.protocol.typed_data import Domain, order_hash, order_typed_data
+from fairgrid.runtime.catalogue import CATALOGUE
 from fairgrid.runtime.levels import RuntimeInfo
 from fairgrid.runtime.wasm.interpreters import find_runtime
 from fairgrid.storage.client import StorageClient
 from fairgrid.wallet.signer import Signer
 
-__all__ = ["Terms", "publish_orders", "register_app", "register_workerpool", "upload_content"]
+__all__ = ["Terms", "offer", "publish_orders", "register_app", "register_workerpool", "upload_content"]
 
 _Sold = TypeVar("_Sold", AppOrder, WorkerpoolOrder)
 
@@ -121,6 +124,40 @@ async def publish_orders(
     signed_pool = workerpool_order.signed(pool_owner.sign_typed_data(order_typed_data(workerpool_order, domain)))
     if signed_pool not in [published.order for published in pool_orders]:
         await market.publish(signed_pool, pool_owner)
+
+
+async def offer(
+    network: Network, terms: Terms, *, apps: Sequence[str], app_owner: Signer, pool_owner: Signer, within_s: float
+) -> None:
+    """Upload the interpreters and publish the orders, as soon as storage and market answer.
+
+    Raises:
+        ServiceUnavailable: storage or market does not answer within ``within_s`` seconds.
+    """
+
+    async def upload() -> None:
+        await url_answers(network.storage, within_s=within_s)
+        async with StorageClient(network.storage) as storage:
+            for info in CATALOGUE.values():
+                await upload_content(storage, info)
+
+    async def publish() -> None:
+        await url_answers(network.market, within_s=within_s)
+        async with (
+            await JsonRpcChain.connect(network) as chain,
+            MarketClient(network.market, network.chain_id, hub=network.hub) as market,
+        ):
+            await publish_orders(
+                market,
+                chain,
+                terms,
+                apps=apps,
+                app_owner=app_owner,
+                workerpool=network.pool_address,
+                pool_owner=pool_owner,
+            )
+
+    await asyncio.gather(upload(), publish())
 
 
 async def _publish_app(market: MarketClient, chain: JsonRpcChain, terms: Terms, app: str, owner: Signer) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from fairgrid.runtime.network.grant import NetworkGrant
 from fairgrid.runtime.watch import JobWatch
 
-__all__ = ["Limits", "Outcome", "Sandbox", "SandboxJob", "Stop"]
+__all__ = ["Limits", "Outcome", "Preparing", "Sandbox", "SandboxJob", "Stop"]
 
 
 class Stop(StrEnum):
@@ -116,4 +117,22 @@ class Sandbox(Protocol):
 
     def resume(self) -> None:
         """Let every job go on."""
+        ...
+
+
+@runtime_checkable
+class Preparing(Protocol):
+    """A sandbox that makes something of a new program, once per machine. Whoever has it done ahead of `Sandbox.run`
+    keeps that work out of the job's slot, time and accounts; who does not has it done there."""
+
+    async def is_prepared(self, program: Path) -> bool:
+        """Whether nothing is left to be made of it."""
+        ...
+
+    async def prepare(self, program: Path, tell: Callable[[str], None]) -> None:
+        """Make it; ``tell`` hears now and then how far it is. Cancelling ends it, and leaves nothing half made.
+
+        Raises:
+            HostFailure: this machine cannot make it, or not within its limits.
+        """
         ...

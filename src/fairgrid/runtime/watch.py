@@ -34,6 +34,11 @@ class JobWatch:
         self.folder = folder
         self._snapshot: Snapshot | None = None
 
+    def say(self, text: str) -> None:
+        """Note, where the job notes its progress, what this machine does before the job begins. Blocking, and short."""
+        with (self.folder / "progress").open("a", encoding="utf-8") as file:
+            file.write(f"0 {text}\n")
+
     @contextlib.contextmanager
     def attached(self, snapshot: Snapshot) -> Iterator[None]:
         """For sandboxes: within the block the job runs, and ``snapshot`` copies its output folder."""

@@ -21,7 +21,7 @@ from fairgrid.executors.executor import Executor
 from fairgrid.executors.places import Trust
 from fairgrid.localnet import network as engine
 from fairgrid.localnet.accounts import WORKER_PURSE, Purse, fund_address
-from fairgrid.localnet.network import LocalNetworkOptions, WorkerSpec, honest_workers
+from fairgrid.localnet.options import LocalNetworkOptions, WorkerSpec, honest_workers
 from fairgrid.localnet.paths import default_directory, requester_folder
 from fairgrid.localnet.status import network_status
 from fairgrid.protocol.hexes import is_address

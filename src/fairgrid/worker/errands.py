@@ -143,7 +143,7 @@ class Errands:
         """Fetch what the task needs."""
         deal, _ = self._examined[held.task_id]
         with counting() as moved, self._span("fetch", held):
-            await self._work.download(held, deal)
+            await self._work.download(held, deal, lambda text: self._report(ev.MadeReady(held.task_id, text)))
         return ev.Downloaded(held.task_id, moved.bytes_in)
 
     async def compute(self, held: HeldTask) -> ev.Event:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,8 +22,9 @@ class TaskWork(Protocol):
         """Why the deal's app is not run here; None when it is."""
         ...
 
-    async def download(self, held: HeldTask, deal: Deal) -> None:
-        """Fetch manifest and inputs."""
+    async def download(self, held: HeldTask, deal: Deal, tell: Callable[[str], None]) -> None:
+        """Fetch manifest and inputs, and make what this machine needs of a program that is new to it; ``tell`` hears,
+        in words for the owner, what takes long."""
         ...
 
     async def compute(self, held: HeldTask, deal: Deal, task: Task) -> ev.Computed:

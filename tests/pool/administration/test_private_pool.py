@@ -89,14 +89,26 @@ async def test_a_member_works_and_buys_and_a_stranger_is_refused_in_both_roles(
             for person in (buyer, stranger):
                 grid.deposit(person.address)
 
-            owner = ("--network", net, "--key-folder", folder)
+            owner = ("--network", net, "--key-folder", folder, "--yes")
             group = (await _fairgrid("group", "create", "lab", *owner))["group"]
             shown = await _fairgrid("group", "add", group, buyer.address, worker.address, *owner)
             assert shown["members"] == [buyer.address, worker.address] and shown["name"] == "lab"
             listed = await _fairgrid("pool", "access", "group", group, "--dir", folder)
             assert listed["doors"] == {"worker": "closed", "requester": "closed"}
             offer = await _fairgrid(
-                "pool", "offer", "--network", net, "--dir", folder, "--price", 0, "--trust", 10, "--only", group
+                "pool",
+                "offer",
+                "--network",
+                net,
+                "--dir",
+                folder,
+                "--price",
+                "0 RLC",
+                "--trust",
+                10,
+                "--only",
+                group,
+                "--yes",
             )
             assert offer["onlyFor"] == group
 

@@ -38,7 +38,18 @@ async def test_a_pool_is_made_registered_once_started_and_looked_at(anvil: Anvil
     async with anvil_grid(anvil, tmp_path, policy=Policy()) as grid:
         grid.deposit(owner.address)
         save_network(grid.network(), tmp_path / "net.json")
-        init = ("init", "--dir", folder, "--network", tmp_path / "net.json", "--port", 0, "--price", 1_000)
+        init = (
+            "init",
+            "--dir",
+            folder,
+            "--network",
+            tmp_path / "net.json",
+            "--port",
+            0,
+            "--price",
+            "1000 nRLC",
+            "--yes",
+        )
         first = await _fairgrid(*init, "--register", "My pool")
         assert first["owner"] == owner.address and first["new"] is True
         where = load_network(folder / "network.json")

@@ -2,7 +2,7 @@
 
 The module comes on standard input, the compiled form goes to standard output, which are files that the parent opened.
 Before it looks at the first byte, the process has given up every other file, the network, new processes, and time
-without end: a module that attacks the compiler gains its own compiled form, and nothing else.
+and memory without end: a module that attacks the compiler gains its own compiled form, and nothing else.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from fairgrid.runtime.wasm.engine import EngineClass, new_engine
 from fairgrid.runtime.wasm.lockdown import die_with_parent, limit_resources, lock_calls, lock_files
 from fairgrid.runtime.wasm.module_format import MAX_MODULE_BYTES, program_fault
 
-__all__ = ["COMPILE_CPU_S", "COMPONENT", "INTERPRETER", "REFUSED", "main"]
+__all__ = ["COMPILE_CPU_S", "COMPILE_MEMORY_BYTES", "COMPONENT", "INTERPRETER", "REFUSED", "main"]
 
 COMPONENT: Final = "component"
 """The second argument when it is a component."""
@@ -26,6 +26,8 @@ INTERPRETER: Final = "interpreter"
 REFUSED: Final = 3
 """Status of the process when the module is none that can run anywhere; why stands on standard error."""
 COMPILE_CPU_S: Final = 180
+COMPILE_MEMORY_BYTES: Final = 2 << 30
+"""Of a stranger's module. CPython, of 26 MB, took 0.4 GB; the largest that is read has 64 MiB."""
 _INTERPRETER_CPU_S: Final = 3600
 _ADDRESS_BYTES: Final = 12 << 30
 _COMPILED_BYTES: Final = 1 << 30
@@ -52,6 +54,8 @@ def main() -> None:
     limit_resources(
         {
             "RLIMIT_CPU": _INTERPRETER_CPU_S if trusted else COMPILE_CPU_S,
+            # Address space that is only reserved, as threads do, is no memory; this counts what can be written.
+            "RLIMIT_DATA": _ADDRESS_BYTES if trusted else COMPILE_MEMORY_BYTES,
             "RLIMIT_AS": _ADDRESS_BYTES,
             "RLIMIT_FSIZE": _COMPILED_BYTES,
             "RLIMIT_CORE": 0,

@@ -1,7 +1,8 @@
 """Strangers' modules in compiled form: made here, in a locked-down process, and kept in a folder of this user alone.
 
 A compiled form is native code. It is never taken from anybody: its name is a hash of the module's bytes, the engine's
-version and configuration, so a job can only ever meet what this machine made of that very module.
+version and configuration, so a job can only ever meet what this machine made of that very module. One module is
+compiled at a time on a machine, so that what strangers make it spend is bounded however many of them come at once.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Final
 
@@ -33,9 +34,18 @@ _KEPT_BYTES: Final = 4 << 30
 """Room for compiled programs; the ones that were not used for longest go first."""
 _REMEMBERED_S: Final = 3600.0
 """So long a module that was too much for the compiler is not tried again."""
+_REFUSALS: Final = 256
+"""So many modules that are no programs are remembered while this process runs."""
 _POLL_S: Final = 0.1
+_COMPILER_TURN: Final = "compiler.turn"
 _SMALL_BYTES: Final = 1 << 18
 _MAX_WORDS: Final = 1000
+_THREADS: Final = 4
+"""Of one compilation: each holds a function's intermediate form."""
+
+
+def _say_nothing(text: str) -> None:
+    pass
 
 
 class ProgramRefused(FairgridError):
@@ -58,32 +68,47 @@ class CompiledPrograms:
         self._kind = (COMPONENT,) if components else ()
         # What an older version compiled was not held against WASI's types.
         self._checked = "-typed" if components else ""
+        self._refused: dict[str, str] = {}
 
-    async def compiled(self, module: Path) -> Path:
+    async def has(self, module: Path) -> bool:
+        """Whether nothing of a module's file is left to compile; also when it is too large to be compiled at all."""
+        if module.stat().st_size > MAX_MODULE_BYTES:
+            return True
+        target = await self._target(module)
+        return target.exists() or target.stem in self._refused
+
+    async def compiled(self, module: Path, tell: Callable[[str], None] = _say_nothing) -> Path:
         """The compiled form of a module's file; compiles it if no job has used it here before.
 
         Any number of callers may ask for the same module, also from several processes: it is compiled once.
-        Cancelling ends the compilation.
+        Cancelling ends the compilation. ``tell`` hears in words for people when it waits, begins and ends.
 
         Raises:
             ProgramRefused: it is no program that can run anywhere.
             HostFailure: compiling it takes more time or memory than this machine gives, or the folder is not safe.
         """
-        size = module.stat().st_size
-        if size > MAX_MODULE_BYTES:
+        if module.stat().st_size > MAX_MODULE_BYTES:
             raise ProgramRefused(f"it has more than {MAX_MODULE_BYTES} bytes")
-        # A thread for a small one would take longer than its hash.
-        digest = await asyncio.to_thread(_sha256_of, module) if size > _SMALL_BYTES else _sha256_of(module)
-        target = self._folder / f"{engine_key(digest, self._class)}{self._checked}.cwasm"
-        key = target.stem
+        target = await self._target(module)
         self._prepare()
+        if target.stem in self._refused:
+            raise ProgramRefused(self._refused[target.stem])
         if not _use(target):
-            async with _turn(self._folder / f"{key}.lock"):
+            same = "waits: another task compiles the same program here"
+            other = "waits: another program is compiled here first"
+            async with _turn(target.with_suffix(".lock"), lambda: tell(same)):
                 if not _use(target):
-                    await self._compile(module, target)
+                    async with _turn(self._folder / _COMPILER_TURN, lambda: tell(other)):
+                        await self._compile(module, target, tell)
                     await asyncio.to_thread(self._make_room, target)
         check_native_code(target)
         return target
+
+    async def _target(self, module: Path) -> Path:
+        # A thread for a small one would take longer than its hash.
+        small = module.stat().st_size <= _SMALL_BYTES
+        digest = _sha256_of(module) if small else await asyncio.to_thread(_sha256_of, module)
+        return self._folder / f"{engine_key(digest, self._class)}{self._checked}.cwasm"
 
     def _prepare(self) -> None:
         try:
@@ -99,17 +124,22 @@ class CompiledPrograms:
                 f"FAIRGRID_CACHE to a folder of yours."
             )
 
-    async def _compile(self, module: Path, target: Path) -> None:
+    async def _compile(self, module: Path, target: Path, tell: Callable[[str], None]) -> None:
         failed = target.with_suffix(".failed")
         reason = await asyncio.to_thread(_fresh_words, failed)
         if reason:
             raise HostFailure(reason)
         started = time.monotonic()
+        since = time.strftime("%H:%M:%S", time.gmtime())
+        tell(f"compiling its program of {module.stat().st_size / 1e6:.1f} MB, new here, since {since} UTC")
         descriptor, name = tempfile.mkstemp(dir=self._folder, prefix=target.stem, suffix=".part")
         temporary = Path(name)
         try:
             status, words = await _run_compiler(module, descriptor, self._class, *self._kind)
             if status == REFUSED:
+                while len(self._refused) >= _REFUSALS:
+                    del self._refused[next(iter(self._refused))]
+                self._refused[target.stem] = words
                 raise ProgramRefused(words)
             if status != 0:
                 reason = (
@@ -119,12 +149,14 @@ class CompiledPrograms:
                 await asyncio.to_thread(failed.write_text, reason)
                 raise HostFailure(reason)
             temporary.chmod(0o400)
+            await asyncio.to_thread(os.fsync, descriptor)
             os.replace(temporary, target)
         except OSError as error:
             raise HostFailure(f"Cannot store a compiled program in {self._folder}: {error}. Make room.") from error
         finally:
             os.close(descriptor)
             temporary.unlink(missing_ok=True)
+        tell(f"compiled its program in {time.monotonic() - started:.1f} s")
         # A third of a cell's start, for the one line of a program that is new here.
         import structlog
 
@@ -132,6 +164,11 @@ class CompiledPrograms:
         log.info("compiled a program", key=target.stem, seconds=round(time.monotonic() - started, 1))
 
     def _make_room(self, newest: Path) -> None:
+        for path in self._folder.glob("*.part"):
+            # Of a process that was killed: what it had not finished has no name that a job could meet.
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > 2 * _COMPILE_WALL_S:
+                    path.unlink()
         found = []
         for path in self._folder.glob("*.cwasm"):
             with contextlib.suppress(FileNotFoundError):
@@ -155,7 +192,11 @@ async def _run_compiler(module: Path, output: int, engine_class: EngineClass, *k
             stdout=output,
             stderr=asyncio.subprocess.PIPE,
             cwd="/" if os.name == "posix" else None,
-            env={"PATH": os.defpath, "LANG": "C.UTF-8"},
+            env={
+                "PATH": os.defpath,
+                "LANG": "C.UTF-8",
+                "RAYON_NUM_THREADS": str(min(_THREADS, os.cpu_count() or 1)),
+            },
         )
     assert process.stderr is not None
     try:
@@ -194,20 +235,24 @@ def _sha256_of(path: Path) -> str:
 
 
 @contextlib.asynccontextmanager
-async def _turn(path: Path) -> AsyncIterator[None]:
-    """Hold a lock file among all processes of this machine."""
+async def _turn(path: Path, waits: Callable[[], None]) -> AsyncIterator[None]:
+    """Hold a lock file among all processes of this machine; ``waits`` is called once if somebody else holds it."""
     try:
         import fcntl
     except ImportError:
         yield
         return
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    told = False
     try:
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
+                if not told:
+                    waits()
+                told = True
                 await asyncio.sleep(_POLL_S)
         yield
     finally:

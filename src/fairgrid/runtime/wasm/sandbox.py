@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -85,6 +87,19 @@ class ModuleSandbox(_ReadySandbox):
         self._programs = programs
         self._class = engine_class
         self._launch = launch
+
+    async def is_prepared(self, program: Path) -> bool:
+        """Implements `Preparing`: whether it is compiled, or is none that can be."""
+        return await self._programs.has(program)
+
+    async def prepare(self, program: Path, tell: Callable[[str], None]) -> None:
+        """Implements `Preparing`: compile it. What is no program is refused when it is run: that is its result.
+
+        Raises:
+            HostFailure: it cannot be compiled within this machine's limits.
+        """
+        with contextlib.suppress(ProgramRefused):
+            await self._programs.compiled(program, tell)
 
     async def run(self, job: SandboxJob) -> Outcome:
         """Run ``job``: see `JobProcesses.run`. A program that is none for WASI ends with code 126.

@@ -9,7 +9,7 @@ from fairgrid.chain.interface import Chain
 from fairgrid.errors import HostFailure, ManifestError
 from fairgrid.protocol.abilities import level_fault
 from fairgrid.protocol.app_document import program_fault
-from fairgrid.protocol.manifest import MAX_MANIFEST_BYTES, parse_manifest
+from fairgrid.protocol.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from fairgrid.protocol.views import Deal
 from fairgrid.worker.computing.dependencies import fetch_dependencies
 from fairgrid.worker.computing.folders import TaskFolder
@@ -51,8 +51,8 @@ class TaskFetcher:
         self._slots = slots
         self._gpus = gpus
 
-    async def fetch(self, held: HeldTask, deal: Deal, folder: TaskFolder) -> None:
-        """Fetch manifest, script and inputs into the task's ``folder``, which is made anew.
+    async def fetch(self, held: HeldTask, deal: Deal, folder: TaskFolder) -> Manifest:
+        """Fetch manifest, script and inputs into the task's ``folder``, which is made anew; gives the manifest.
 
         Raises:
             HostFailure: the owner's limits do not allow them, or storage does not have them.
@@ -80,7 +80,7 @@ class TaskFetcher:
             raise HostFailure(refusal)
         if held.count:
             await self._runs.download(held, manifest, folder.dependencies, lambda paths: folder.lay_out(data, paths))
-            return
+            return manifest
         files = manifest.files_of(held.index)
         limit = self._policy().max_input_bytes
         if sum(file.size for file in files) > limit:
@@ -101,6 +101,7 @@ class TaskFetcher:
             folder.dependencies,
             max_bytes=limit - sum(file.size for file in files),
         )
+        return manifest
 
     async def _manifest_of(self, deal: Deal) -> bytes:
         cid = manifest_cid_of(deal)

@@ -22,6 +22,7 @@ from fairgrid.protocol.manifest import manifest_cid_of_params
 from fairgrid.protocol.usage import Usage
 from fairgrid.protocol.views import Deal, Task
 from fairgrid.protocol.worker_messages import MAX_REPORTED_FILES
+from fairgrid.runtime.interface import Preparing
 from fairgrid.runtime.job import TaskContext
 from fairgrid.runtime.job_result import JobResult
 from fairgrid.runtime.removal import remove_tree
@@ -147,9 +148,31 @@ class LocalWork:
         """Why a run does not fit its deadline on this computer, as far as is known; None when it may."""
         return await self._runs.check(held, deal, task) if held.count else None
 
-    async def download(self, held: HeldTask, deal: Deal) -> None:
-        """`TaskFetcher.fetch` into the task's folder."""
-        await self._fetcher.fetch(held, deal, self._folder(held.task_id))
+    async def download(self, held: HeldTask, deal: Deal, tell: Callable[[str], None]) -> None:
+        """`TaskFetcher.fetch` into the task's folder; then make what its sandbox needs of a program that is new here.
+
+        A program is compiled before its job waits for a slot: the others go on, and none of it is in the job's time.
+        ``tell`` hears how far that is, and the requester, where anything of the job may be seen.
+        """
+        folder = self._folder(held.task_id)
+        manifest = await self._fetcher.fetch(held, deal, folder)
+        runtime = self._runtimes.get(manifest.runtime)
+        program = folder.inputs / manifest.script.cid
+        if runtime is None or not isinstance(runtime.sandbox, Preparing) or not program.exists():
+            return
+        if await runtime.sandbox.is_prepared(program):
+            return
+        if held.count:
+            await runtime.sandbox.prepare(program, tell)
+            return
+        async with self._watched(held, deal, folder) as watch:
+
+            def say(text: str) -> None:
+                tell(text)
+                if watch is not None:
+                    watch.say(text)
+
+            await runtime.sandbox.prepare(program, say)
 
     def cached(self) -> tuple[str, ...]:
         """CIDs of large inputs that need not be fetched, the most recently used first. Blocking."""

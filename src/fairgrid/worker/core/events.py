@@ -26,6 +26,7 @@ __all__ = [
     "Downloaded",
     "Event",
     "HeadSeen",
+    "MadeReady",
     "OwnerSaid",
     "PoolConnected",
     "PoolDisconnected",
@@ -85,6 +86,14 @@ class Approved:
     final_deadline: int
     trust: int = 0
     """Of the deal, 1 or more; 0: not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class MadeReady:
+    """How far this machine is with what it makes of a program that is new to it, in words for its owner."""
+
+    task_id: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +236,7 @@ Event = (
     | Stopping
     | OwnerSaid
     | Approved
+    | MadeReady
     | Downloaded
     | Computed
     | SealSigned

@@ -13,7 +13,7 @@ from fairgrid.worker.core import replies
 from fairgrid.worker.core.book import WorkerBook
 from fairgrid.worker.core.held import WORKING, HeldTask, InvalidTransition, Phase
 
-__all__ = ["approved", "computed", "downloaded", "leased", "seal_signed", "work_failed"]
+__all__ = ["approved", "computed", "downloaded", "leased", "made_ready", "seal_signed", "work_failed"]
 
 _MAX_ROUNDS: Final = 1 << 31
 
@@ -83,6 +83,13 @@ def approved(book: WorkerBook, held: HeldTask, event: ev.Approved) -> list[to_do
         trust=event.trust,
     )
     return [*book.save(held), replies.report(held), book.begin(held, to_do.Download)]
+
+
+def made_ready(book: WorkerBook, held: HeldTask, event: ev.MadeReady) -> list[to_do.Instruction]:
+    """Only the owner reads it here; the requester hears of it as of a job's progress, where that may be seen."""
+    if held.phase is not Phase.DOWNLOADING:
+        return []
+    return book.save(replace(held, story=held.told(event.text)))
 
 
 def downloaded(book: WorkerBook, held: HeldTask, event: ev.Downloaded) -> list[to_do.Instruction]:

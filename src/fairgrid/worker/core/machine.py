@@ -68,6 +68,7 @@ class WorkerMachine:
         }
         self._task_handlers: dict[type[Any], Callable[[WorkerBook, HeldTask, Any], list[to_do.Instruction]]] = {
             ev.Approved: leasing.approved,
+            ev.MadeReady: leasing.made_ready,
             ev.Downloaded: leasing.downloaded,
             ev.Computed: leasing.computed,
             ev.SealSigned: leasing.seal_signed,
