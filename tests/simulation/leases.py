@@ -43,42 +43,59 @@ class LeaseWatch:
         self._simulation = simulation
         self._named: dict[str, float] = {}
         """When each lease was sent or named last, in seconds since the simulation began."""
+        self._leased_to: dict[str, set[str]] = {}
+        """All leases that each worker (by name) was ever sent."""
         self._came: dict[str, float] = {}
         """When each worker (by name) enrolled or said that it is ready last."""
         self._left: dict[str, float] = {}
-        """When a connection of each worker (by name) ended last."""
+        """When the only connection of each worker (by name) ended last."""
         self._sees_since = 0.0
         """Since when the pool has what it needs to judge."""
         self._restarted_at = 0.0
         self._lacking: dict[str, float] = {}
         """Tasks that should have been leased to somebody else, and since when they are seen so."""
         self._told: set[str] = set()
+        self._doubtful: set[str] = set()
+        """Leases that were not named for a while, or in a heartbeat, or whose connection ended: they may be lost."""
 
     # --- words ----------------------------------------------------------------------------------------------------
 
-    def lease_sent(self, lease_id: str) -> None:
-        """The pool sends a lease, perhaps again."""
-        self._named[lease_id] = self._simulation.elapsed_s
+    def lease_sent(self, worker: str, lease_id: str) -> None:
+        """The pool sends a worker a lease, perhaps again."""
+        self._leased_to.setdefault(worker, set()).add(lease_id)
+        self._name(lease_id)
 
     def frame_arrived(self, worker: str, frame: str) -> None:
         """A worker's frame arrives at the pool."""
-        message, now = json.loads(frame), self._simulation.elapsed_s
+        message = json.loads(frame)
         if message["kind"] in _OF_THE_WORKER:
-            self._came[worker] = now
+            self._came[worker] = self._simulation.elapsed_s
         if (lease_id := message.get("lease_id")) is not None:
-            self._named[lease_id] = now
-        for lease in message.get("held", ()):
-            self._named[lease["lease_id"]] = now
+            self._name(lease_id)
+        held = {lease["lease_id"] for lease in message.get("held", ())}
+        for lease_id in held:
+            self._name(lease_id)
+        if message["kind"] == "heartbeat":
+            self._doubtful |= self._leased_to.get(worker, set()) - held
 
     def connection_ended(self, worker: str) -> None:
-        """The pool is told that a worker's connection is over."""
-        self._left[worker] = self._simulation.elapsed_s
+        """The pool is told that a worker's connection is over; one that another took the place of is nothing."""
+        self._doubtful |= self._leased_to.get(worker, set())
+        if all(other.worker.name != worker for other in self._simulation.network.connections):
+            self._left[worker] = self._simulation.elapsed_s
 
     def pool_sees(self, *, restarted: bool = False) -> None:
         """The pool has its chain again, or is a new process."""
         self._sees_since = self._simulation.elapsed_s
         if restarted:
             self._restarted_at = self._simulation.elapsed_s
+            self._doubtful |= self._named.keys()
+
+    def _name(self, lease_id: str) -> None:
+        now, heartbeat_s = self._simulation.elapsed_s, self._simulation.plan.pace.heartbeat_s
+        if now > self._named.get(lease_id, now) + heartbeat_s:
+            self._doubtful.add(lease_id)
+        self._named[lease_id] = now
 
     # --- each block -----------------------------------------------------------------------------------------------
 
@@ -96,6 +113,8 @@ class LeaseWatch:
                 continue
             for replica in task.in_phase(ReplicaPhase.LEASED):
                 self._watch_end(service, task, replica, process.skew_s)
+            for replica in task.in_phase(ReplicaPhase.LOST):
+                self._watch_loss(service, task, replica)
             if self._lacks_a_replica(service, task):
                 since = lacking[task.task_id] = self._lacking.get(task.task_id, simulation.elapsed_s)
                 if simulation.elapsed_s > since + self._slack_s:
@@ -118,6 +137,15 @@ class LeaseWatch:
         if late_s > self._slack_s:
             text = f"the lease of {task.task_id[:10]} to {name} does not end: it should have {late_s:.1f} s ago"
             self._violate(replica.lease_id, text)
+
+    def _watch_loss(self, service: PoolService, task: TaskState, replica: Replica) -> None:
+        named_s = self._named.get(replica.lease_id)
+        if named_s is None or replica.lease_id in self._doubtful:
+            return
+        if self._simulation.elapsed_s < named_s + service.policy.heartbeat_s:
+            name = self._simulation.by_address[replica.worker].plan.name
+            self._violate(replica.lease_id, f"{name} loses {task.task_id[:10]}, which it named all the time")
+        self._doubtful.add(replica.lease_id)
 
     def _lacks_a_replica(self, service: PoolService, task: TaskState) -> bool:
         """A replica of the round came to nothing, one is needed, and somebody could have it at once."""

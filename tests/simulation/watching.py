@@ -58,7 +58,7 @@ def watch_what_pool_says(simulation: Simulation, worker: str, frame: str) -> Non
 def _watch_lease(simulation: Simulation, worker: str, task_id: str, lease_id: str) -> None:
     first_time = lease_id not in simulation.leased
     simulation.leased.add(lease_id)
-    simulation.leases.lease_sent(lease_id)
+    simulation.leases.lease_sent(worker, lease_id)
     if first_time and simulation.operator.is_drained(simulation.seats[worker].signer.address):
         simulation.violate(f"the pool leases {task_id[:10]} to {worker}, which is drained")
     read = simulation.requests.needs.get(task_id)
