@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from tests.chain.test_chain import APP_OWNER, DEPLOYER, POOL_OWNER, REQUESTER, WORKERS, match, open_market, sign
+from tests.chain.places import APP_OWNER, DEPLOYER, POOL_OWNER, REQUESTER, WORKERS, match, open_market, sign
 
 from fairgrid.chain import calls
 from fairgrid.chain.client import JsonRpcChain

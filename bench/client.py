@@ -1,45 +1,37 @@
-"""What a Python call costs: how fast calls are accepted, and calls a second from `map` to the last result.
+"""What a Python call costs: how fast calls are accepted, and what each takes from `map` to the last result.
 
     python -m bench.client accept --calls 100000
-    python -m bench.client run --calls 2000
+    python -m bench.client run --calls 2000 [--network local] [--peers PYTHON]
 
 ``accept`` counts from the first `submit` until the last future is there; nothing is sent meanwhile. ``run`` maps a
 small function over numbers on each executor that is there, in one run: processes of this machine, Fairgrid's sandbox
-on this machine (``here``), with ``--network`` a Fairgrid network (name its folder, or ``local``), and Dask and Ray if
-they are installed (`requirements/bench.txt`). Starting and stopping counts for none of them; one call goes before.
+on this machine (``here``), with ``--network`` a Fairgrid network (name its folder, or ``local``), and with ``--peers``
+Dask and Ray, in the environment of that Python (`requirements/bench.txt`). Of each it tells calls a second, what a call
+costs beside its own work, and how long a single one takes. Starting and stopping counts for none of them.
 """
 
 from __future__ import annotations
 
 import argparse
-import concurrent.futures
 import contextlib
-import importlib
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from bench.client_peers import MapCalls, collatz, measure
 from fairgrid.executors.dispatcher import Timing
 from fairgrid.executors.executor import Executor
 from fairgrid.executors.here import HereBackend
 from fairgrid.executors.packing import Packing
 from fairgrid.executors.places import Place
 
-MapCalls = Callable[[range], list[int]]
-
-
-def collatz(n: int) -> int:
-    """About 20 microseconds of work here."""
-    steps = 0
-    while n > 1:
-        n = n // 2 if n % 2 == 0 else 3 * n + 1
-        steps += 1
-    return steps
+_PEER_S: Final = 300
 
 
 def accept(calls: int) -> dict[str, float]:
@@ -63,12 +55,6 @@ def accept(calls: int) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def _processes() -> Iterator[MapCalls]:
-    with concurrent.futures.ProcessPoolExecutor() as pool:
-        yield lambda numbers: list(pool.map(collatz, numbers))
-
-
-@contextlib.contextmanager
 def _here() -> Iterator[MapCalls]:
     with tempfile.TemporaryDirectory() as folder:
         place = Place(HereBackend(Path(folder) / "deals"), Path(folder) / "runs")
@@ -83,46 +69,27 @@ def _network(name: str, trust: str) -> Iterator[MapCalls]:
         yield lambda numbers: list(executor.map(collatz, numbers))
 
 
-@contextlib.contextmanager
-def _dask() -> Iterator[MapCalls]:
-    distributed = importlib.import_module("distributed")
-    with distributed.Client(dashboard_address=":0", silence_logs=50) as client:
-        yield lambda numbers: list(client.gather(client.map(collatz, numbers)))
-
-
-@contextlib.contextmanager
-def _ray() -> Iterator[MapCalls]:
-    ray = importlib.import_module("ray")
-    ray.init(include_dashboard=False, logging_level="ERROR", configure_logging=False)
-    remote = ray.remote(collatz)
-    try:
-        yield lambda numbers: list(ray.get([remote.remote(number) for number in numbers]))
-    finally:
-        ray.shutdown()
-
-
-def run(calls: int, network: str, trust: str) -> dict[str, float | str]:
-    """Calls a second of each executor that is there."""
-    ways: dict[str, Any] = {"ProcessPoolExecutor": _processes(), "fairgrid here": _here()}
+def run(calls: int, network: str, trust: str, peers: str | None) -> dict[str, dict[str, float] | str]:
+    """What a call costs on each executor, one after the other."""
+    found: dict[str, dict[str, float] | str] = {"ProcessPoolExecutor": _peer("processes", sys.executable, calls)}
+    with _here() as map_calls:
+        found["fairgrid here"] = measure(map_calls, calls)
     if network:
-        ways[f"fairgrid {network}, trust {trust}"] = _network(network, trust)
-    ways |= {"dask": _dask(), "ray": _ray()}
-    expected = [collatz(number) for number in range(calls)]
-    found: dict[str, float | str] = {}
-    for name, way in ways.items():
-        try:
-            with way as map_calls:
-                map_calls(range(1))
-                start = time.perf_counter()
-                results = map_calls(range(calls))
-                seconds = time.perf_counter() - start
-        except ModuleNotFoundError as error:
-            found[name] = f"not installed ({error.name})"
-            continue
-        if results != expected:
-            raise SystemExit(f"{name} gave wrong results")
-        found[name] = round(calls / seconds, 1)
+        with _network(network, trust) as map_calls:
+            found[f"fairgrid {network}, trust {trust}"] = measure(map_calls, calls, single=1)
+    for name in ("dask", "ray"):
+        found[name] = _peer(name, peers, calls) if peers else "skipped: name its environment's Python with --peers"
     return found
+
+
+def _peer(name: str, python: str, calls: int) -> dict[str, float] | str:
+    command = [python, str(Path(__file__).with_name("client_peers.py")), name, str(calls)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_PEER_S, check=True)
+        figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
+        return f"failed: {error}"
+    return figures
 
 
 def main(arguments: list[str]) -> None:
@@ -132,12 +99,13 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--calls", type=int, default=0)
     parser.add_argument("--network", default="")
     parser.add_argument("--trust", default="0.5")
+    parser.add_argument("--peers", help="a Python that has requirements/bench.txt")
     options = parser.parse_args(arguments)
     load = os.getloadavg()[0]
     if options.what == "accept":
         figures: dict[str, Any] = accept(options.calls or 100_000)
     else:
-        figures = run(options.calls or 2_000, options.network, options.trust)
+        figures = run(options.calls or 2_000, options.network, options.trust, options.peers)
     print(json.dumps({"what": options.what, "load": round(load, 1), **figures}, indent=2))
 
 

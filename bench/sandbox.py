@@ -12,6 +12,7 @@ import contextlib
 import logging
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -20,7 +21,6 @@ import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from shutil import which
 from typing import Any
 
 import psutil
@@ -44,6 +44,7 @@ from fairgrid.runtime.vm.provider import QemuProvider
 from fairgrid.runtime.vm.qemu import MachineFiles, find_qemu, machine_command
 from fairgrid.runtime.wasm.engine import load_module, new_engine
 from fairgrid.runtime.wasm.interpreters import find_runtime
+from fairgrid.runtime.wasm.launch import GUEST_FILES, Launch, guest_command
 from fairgrid.runtime.wasm.provider import provider as wasm_provider
 from fairgrid.runtime.wasm.sandbox import ModuleSandbox, WasmSandbox
 
@@ -108,9 +109,11 @@ class Contest:
 def _docker_of_our_own() -> None:
     """Start a daemon for this run where none answers, as the tests do; it ends with this process."""
     there = (
-        subprocess.run(["docker", "info"], capture_output=True, check=False, timeout=60) if which("docker") else None
+        subprocess.run(["docker", "info"], capture_output=True, check=False, timeout=60)
+        if shutil.which("docker")
+        else None
     )
-    if there is not None and there.returncode and which("dockerd") and os.geteuid() == 0:
+    if there is not None and there.returncode and shutil.which("dockerd") and os.geteuid() == 0:
         from tests.containers import docker_daemon
 
         docker_daemon()
@@ -222,16 +225,27 @@ _MODULES, _PYTHON = "wasmtime-49/wasi/deterministic", "wasmtime-49/py312/determi
 
 
 def _wasm(runtime_id: str, *, ready: int) -> Contest:
-    """An empty module, or an empty script in CPython, each against the engine alone in this process, warm."""
+    """An empty module, or an empty script in CPython, each against the engine alone in this process, warm.
+
+    The engine alone runs the same command with the same folders: for a script the prelude, which reads and runs it.
+    """
     sandbox = wasm_provider(CATALOGUE[runtime_id]).sandbox(ready=ready)
     assert isinstance(sandbox, ModuleSandbox | WasmSandbox)
     is_script = runtime_id == _PYTHON
     engine = new_engine()
     module = load_module(engine, find_runtime(_PYTHON).compiled) if is_script else wasmtime.Module(engine, _NO_MODULE)
 
+    mounts: dict[str, Path] = {}
+
     def program(folder: Path) -> Path:
         path = folder / ("nothing.py" if is_script else "nothing.wasm")
         path.write_bytes(b"" if is_script else _NO_MODULE)
+        for name in ("iexec_in", "iexec_out", "iexec_app", ".fairgrid", "tmp"):
+            mounts[f"/{name}"] = folder / "bare" / name
+            mounts[f"/{name}"].mkdir(parents=True)
+        shutil.copy(path, mounts["/iexec_app"])
+        for name, file in GUEST_FILES[Launch.PYTHON].items():
+            shutil.copy(file, mounts["/.fairgrid"] / name)
         return path
 
     def here() -> None:
@@ -241,13 +255,17 @@ def _wasm(runtime_id: str, *, ready: int) -> Contest:
         linker = wasmtime.Linker(engine)
         if is_script:
             settings = wasmtime.WasiConfig()
-            settings.argv = ["python", "-I", "-B", "-c", ""]
+            settings.argv = guest_command(Launch.PYTHON, "nothing.py", ())
+            for guest_path, folder in mounts.items():
+                settings.preopen_dir(str(folder), guest_path)
             store.set_wasi(settings)
             linker.define_wasi()
         start = linker.instantiate(store, module).exports(store)["_start"]
         assert isinstance(start, wasmtime.Func)
-        with contextlib.suppress(wasmtime.ExitTrap):
+        try:
             start(store)
+        except wasmtime.ExitTrap as end:
+            assert end.code == 0, "the bare engine failed"
 
     async def settled(jobs: int) -> None:
         while sandbox.ready_processes < min(jobs, ready):  # noqa: ASYNC110 - nothing tells of it
@@ -257,7 +275,12 @@ def _wasm(runtime_id: str, *, ready: int) -> Contest:
         return []
 
     def slot_mib() -> float:
-        found = [one for one in psutil.Process().children() if any("ready_host" in word for word in one.cmdline())]
+        found = []
+        for one in psutil.Process().children():
+            # The last job's process may have ended, and nobody has waited for it yet.
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if any("ready_host" in word for word in one.cmdline()):
+                    found.append(one)
         return statistics.mean([one.memory_full_info().uss for one in found] or [0]) / (1 << 20)
 
     target = Target(over_ms=5) if ready else Target()

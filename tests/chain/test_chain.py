@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
+from tests.chain.places import (
+    APP_OWNER,
+    DEPLOYER,
+    DIGEST,
+    OTHER_DIGEST,
+    POOL_OWNER,
+    REQUESTER,
+    WORKERS,
+    Place,
+    contribute,
+    match,
+    open_market,
+    sign,
+)
 
 from fairgrid.chain import calls
-from fairgrid.chain.client import JsonRpcChain
 from fairgrid.chain.decode import created_address
-from fairgrid.chain.deploy import deploy
-from fairgrid.chain.interface import Chain, ChainEvent, Receipt
-from fairgrid.chain.network import Network
-from fairgrid.chain.sender import NonceTaken
-from fairgrid.chain.twin import ModelChain
+from fairgrid.chain.interface import ChainEvent
 from fairgrid.errors import (
     ContractReverted,
-    FundsError,
-    ServiceUnavailable,
     UsageError,
-    VerificationError,
 )
-from fairgrid.localnet.anvil import LOCAL_CHAIN_ID, AnvilProcess
+from fairgrid.localnet.anvil import LOCAL_CHAIN_ID
 from fairgrid.protocol import ids
-from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS, from_hex
-from fairgrid.protocol.orders import NULL_DATASET_ORDER, AppOrder, Order, RequestOrder, WorkerpoolOrder
-from fairgrid.protocol.typed_data import Domain, order_hash, order_typed_data
+from fairgrid.protocol.hexes import ZERO_ADDRESS, from_hex
+from fairgrid.protocol.orders import NULL_DATASET_ORDER
+from fairgrid.protocol.typed_data import Domain, order_hash
 from fairgrid.protocol.views import (
     Account,
     AppInfo,
@@ -37,134 +42,7 @@ from fairgrid.protocol.views import (
     TaskStatus,
     WorkerpoolInfo,
 )
-from fairgrid.wallet.keys import KeySigner, dev_signer
-
-DIGEST = "0x" + "d1" * 32
-OTHER_DIGEST = "0x" + "d2" * 32
-SALT = "0x" + "07" * 32
-DEPLOYER, REQUESTER, APP_OWNER, POOL_OWNER = (dev_signer(index) for index in range(4))
-WORKERS = [dev_signer(index) for index in range(4, 7)]
-
-
-@dataclass
-class Place:
-    """A chain with the contracts on it, and what a test may do to it beside the seam."""
-
-    chain: JsonRpcChain | ModelChain
-    skip: Callable[[int], object]
-    mine: Callable[[], object]
-    set_automine: Callable[[bool], object]
-    set_balance: Callable[[str, int], object]
-    break_node: Callable[[], object]
-
-
-async def real_place(anvil: AnvilProcess) -> Place:
-    deployment = await deploy(anvil.rpc_url, DEPLOYER)
-    chain = JsonRpcChain(anvil.rpc_url, chain_id=LOCAL_CHAIN_ID, hub=deployment.hub, rlc=deployment.rlc)
-
-    def skip(seconds: int) -> None:
-        anvil.request("evm_increaseTime", seconds)
-        anvil.request("evm_mine")
-
-    return Place(
-        chain=chain,
-        skip=skip,
-        mine=lambda: anvil.request("evm_mine"),
-        set_automine=lambda on: anvil.request("evm_setAutomine", on),
-        set_balance=lambda address, wei: anvil.request("anvil_setBalance", address, hex(wei)),
-        break_node=anvil.kill,
-    )
-
-
-def model_place() -> Place:
-    chain = ModelChain.fresh(owner=DEPLOYER.address)
-    return Place(
-        chain=chain,
-        skip=chain.skip,
-        mine=chain.mine,
-        set_automine=lambda on: setattr(chain, "automine", on),
-        set_balance=chain.set_balance,
-        break_node=lambda: setattr(chain, "down", True),
-    )
-
-
-@pytest.fixture(params=["anvil", "model"])
-async def place(request: pytest.FixtureRequest) -> AsyncIterator[Place]:
-    if request.param == "model":
-        yield model_place()
-        return
-    found = await real_place(request.getfixturevalue("anvil"))
-    yield found
-    assert isinstance(found.chain, JsonRpcChain)
-    await found.chain.close()
-
-
-def sign(chain: Chain, order: Order, signer: KeySigner) -> Order:
-    domain = Domain(chain.chain_id, chain.hub)
-    return order.signed(signer.sign_typed_data(order_typed_data(order, domain)))
-
-
-@dataclass
-class Market:
-    """Assets, money and signed orders; the request is not signed yet."""
-
-    app: str
-    workerpool: str
-    app_order: AppOrder
-    workerpool_order: WorkerpoolOrder
-    request: RequestOrder
-
-
-async def open_market(chain: JsonRpcChain | ModelChain, *, trust: int = 4) -> Market:
-    apps, pools = await chain.registry("app"), await chain.registry("workerpool")
-    made = await chain.transact(
-        calls.create_app(apps, APP_OWNER.address, "py", "WASM", b"/ipfs/bafk", DIGEST), APP_OWNER
-    )
-    app = created_address(made, apps)
-    made = await chain.transact(calls.create_workerpool(pools, POOL_OWNER.address, "pool"), POOL_OWNER)
-    workerpool = created_address(made, pools)
-    await chain.transact(calls.change_policy(workerpool, stake_ratio=50, scheduler_ratio=10), POOL_OWNER)
-    for account in (REQUESTER, POOL_OWNER, *WORKERS):
-        await chain.transact(calls.transfer(chain.rlc, account.address, 10_000), DEPLOYER)
-        await chain.transact(calls.approve(chain.rlc, chain.hub, 10_000), account)
-        await chain.transact(calls.deposit(chain.hub, 10_000), account)
-    app_order = AppOrder(
-        app=app, appprice=5, volume=1000, tag=ZERO32, datasetrestrict=ZERO_ADDRESS, workerpoolrestrict=ZERO_ADDRESS,
-        requesterrestrict=ZERO_ADDRESS, salt=SALT,
-    )  # fmt: skip
-    workerpool_order = WorkerpoolOrder(
-        workerpool=workerpool, workerpoolprice=100, volume=1000, tag=ZERO32, category=0, trust=1000,
-        apprestrict=ZERO_ADDRESS, datasetrestrict=ZERO_ADDRESS, requesterrestrict=ZERO_ADDRESS, salt=SALT,
-    )  # fmt: skip
-    request = RequestOrder(
-        app=app, appmaxprice=5, dataset=ZERO_ADDRESS, datasetmaxprice=0, workerpool=ZERO_ADDRESS,
-        workerpoolmaxprice=100, requester=REQUESTER.address, volume=2, tag=ZERO32, category=0, trust=trust,
-        beneficiary=REQUESTER.address, callback=ZERO_ADDRESS, params="{}", salt=SALT,
-    )  # fmt: skip
-    signed_app = sign(chain, app_order, APP_OWNER)
-    signed_pool = sign(chain, workerpool_order, POOL_OWNER)
-    assert isinstance(signed_app, AppOrder)
-    assert isinstance(signed_pool, WorkerpoolOrder)
-    return Market(app, workerpool, signed_app, signed_pool, request)
-
-
-async def match(chain: JsonRpcChain | ModelChain, market: Market) -> str:
-    request = sign(chain, market.request, REQUESTER)
-    assert isinstance(request, RequestOrder)
-    receipt = await chain.transact(
-        calls.match_orders(chain.hub, market.app_order, NULL_DATASET_ORDER, market.workerpool_order, request), REQUESTER
-    )
-    (matched,) = [event for event in receipt.events if event.name == "OrdersMatched"]
-    deal_id = str(matched.arguments["dealid"])
-    assert deal_id == ids.deal_id(order_hash(request, Domain(chain.chain_id, chain.hub)), 0)
-    return deal_id
-
-
-async def contribute(chain: Chain, task_id: str, worker: KeySigner, digest: str) -> Receipt:
-    authorisation = POOL_OWNER.sign_message(ids.authorisation_message(worker.address, task_id, ZERO_ADDRESS))
-    seal = ids.result_seal(worker.address, task_id, digest)
-    call = calls.contribute(chain.hub, task_id, ids.result_hash(task_id, digest), seal, authorisation)
-    return await chain.transact(call, worker)
+from fairgrid.wallet.keys import dev_signer
 
 
 async def test_a_deployed_hub_has_its_five_categories_and_no_deals(place: Place) -> None:
@@ -287,6 +165,32 @@ async def test_a_claim_before_the_final_deadline_is_refused_and_after_it_gives_t
     assert await chain.view_account(REQUESTER.address) == Account(10_000 - 105, 105)
 
 
+async def test_a_deal_of_boost_is_seen_as_one_until_its_tasks_are_claimed(place: Place) -> None:
+    chain = place.chain
+    market = await open_market(chain, trust=1)
+    request = sign(chain, market.request, REQUESTER)
+    orders = (market.app_order, NULL_DATASET_ORDER, market.workerpool_order, request)
+    call = replace(calls.match_orders(chain.hub, *orders), function="matchOrdersBoost")  # type: ignore[arg-type]
+    receipt = await chain.transact(call, WORKERS[0])
+    (matched,) = [event for event in receipt.events if event.name == "OrdersMatched"]
+    deal_id = matched.arguments["dealid"]
+    deal = await chain.view_deal_boost(deal_id)
+    assert deal is not None and await chain.view_deal(deal_id) is None
+    assert (deal.sponsor, deal.requester) == (REQUESTER.address, REQUESTER.address)
+    assert (deal.app_owner, deal.app_price) == (APP_OWNER.address, 5)
+    assert (deal.dataset_owner, deal.dataset_price) == (ZERO_ADDRESS, 0)
+    assert (deal.workerpool_owner, deal.workerpool_price) == (POOL_OWNER.address, 100)
+    assert (deal.worker_reward, deal.bot_first, deal.bot_size, deal.short_tag) == (90, 0, 2, "0x000000")
+    assert deal.deadline == receipt.block.timestamp + 7 * 300
+    assert await chain.view_deal_boost(DIGEST) is None
+    with pytest.raises(ContractReverted, match="Deadline not reached"):
+        await chain.transact(calls.claim_boost(chain.hub, deal_id, 1), WORKERS[0])
+    place.skip(7 * 300)
+    await chain.transact(calls.claim_boost(chain.hub, deal_id, 1), WORKERS[0])
+    assert (await chain.view_task(ids.task_id(deal_id, 1))).status is TaskStatus.FAILED
+    assert await chain.view_account(REQUESTER.address) == Account(10_000 - 105, 105)
+
+
 async def test_orders_that_do_not_fit_are_refused_with_the_text_of_the_hub(place: Place) -> None:
     chain = place.chain
     market = await open_market(chain)
@@ -340,108 +244,6 @@ async def test_stored_bytes_are_sent_once_however_often_they_are_sent(place: Pla
     assert receipt.succeeded
     assert (receipt.tx_hash, receipt.block.number) == (transaction.hash, (await chain.head()).number)
     assert await chain.rlc_balance(REQUESTER.address) == 3
-
-
-async def test_a_nonce_that_was_taken_by_another_transaction_is_told(place: Place) -> None:
-    chain = place.chain
-    call = calls.transfer(chain.rlc, REQUESTER.address, 3)
-    first = await chain.prepare(call, DEPLOYER)
-    rival = await chain.prepare(replace(call, arguments=(REQUESTER.address, 4)), DEPLOYER, nonce=first.nonce)
-    await chain.broadcast(first)
-    async with asyncio.timeout(10):
-        while await chain.receipt(first.hash) is None:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-    with pytest.raises(NonceTaken):
-        await chain.broadcast(rival)
-
-
-async def test_without_gas_money_nothing_is_sent(place: Place) -> None:
-    place.set_balance(REQUESTER.address, 10)
-    with pytest.raises(FundsError, match=rf"{REQUESTER.address} cannot pay the gas of approve.*10 wei"):
-        await place.chain.transact(calls.approve(place.chain.rlc, place.chain.hub, 1), REQUESTER)
-    assert await place.chain.balance_wei(REQUESTER.address) == 10
-
-
-async def test_a_node_that_is_gone_is_an_unavailable_service_for_every_method(place: Place) -> None:
-    chain = place.chain
-    call = calls.approve(chain.rlc, chain.hub, 1)
-    transaction = await chain.prepare(call, REQUESTER)
-    place.break_node()
-    attempts = [
-        chain.head(),
-        chain.view_deal(DIGEST),
-        chain.view_task(DIGEST),
-        chain.view_contribution(DIGEST, chain.hub),
-        chain.view_account(chain.hub),
-        chain.view_score(chain.hub),
-        chain.view_category(0),
-        chain.count_categories(),
-        chain.view_consumed(DIGEST),
-        chain.view_presigned(DIGEST),
-        chain.view_app(chain.hub),
-        chain.view_dataset(chain.hub),
-        chain.view_workerpool(chain.hub),
-        chain.is_registered("app", chain.hub),
-        chain.verify_signature(chain.hub, DIGEST, "0x"),
-        chain.balance_wei(chain.hub),
-        chain.rlc_balance(chain.hub),
-        chain.prepare(call, REQUESTER),
-        chain.broadcast(transaction),
-        chain.receipt(transaction.hash),
-        chain.transact(call, REQUESTER),
-    ]
-    for attempt in attempts:
-        with pytest.raises(ServiceUnavailable) as caught:
-            await attempt
-        assert caught.value.service == "chain"
-
-
-# --- only on a real node ----------------------------------------------------------------------------------------
-
-
-async def test_connecting_checks_chain_and_code_of_the_hub(anvil: AnvilProcess) -> None:
-    deployment = await deploy(anvil.rpc_url, DEPLOYER)
-    network = Network(
-        name="local", chain_id=LOCAL_CHAIN_ID, rpc=anvil.rpc_url, hub=deployment.hub,
-        hub_code_hash=deployment.hub_code_hash, rlc=deployment.rlc, market="", storage="", pool="",
-        pool_address=ZERO_ADDRESS,
-    )  # fmt: skip
-    async with await JsonRpcChain.connect(network) as chain:
-        assert await chain.count_categories() == 5
-    with pytest.raises(UsageError, match="is on chain 31337, the network local on 1"):
-        await JsonRpcChain.connect(replace(network, chain_id=1))
-    with pytest.raises(UsageError, match="no contract at the hub's address"):
-        await JsonRpcChain.connect(replace(network, hub=REQUESTER.address))
-    with pytest.raises(VerificationError, match="not what the network local pins"):
-        await JsonRpcChain.connect(replace(network, hub=deployment.rlc))
-    async with await JsonRpcChain.connect(replace(network, hub_code_hash=DIGEST), check_code=False) as chain:
-        assert chain.hub == deployment.hub
-    anvil.kill()
-    with pytest.raises(ServiceUnavailable):
-        await JsonRpcChain.connect(network)
-
-
-async def test_gas_estimated_before_the_others_contributed_suffices_after_it(
-    anvil: AnvilProcess,
-) -> None:
-    """Two contributions are prepared on the same state; the one mined last makes the consensus, which costs more."""
-    place = await real_place(anvil)
-    assert isinstance(place.chain, JsonRpcChain)
-    async with place.chain as chain:
-        deal_id = await match(chain, await open_market(chain, trust=3))
-        task_id = ids.task_id(deal_id, 0)
-        await chain.transact(calls.initialize(chain.hub, deal_id, 0), REQUESTER)
-        place.set_automine(False)
-        pending = [asyncio.create_task(contribute(chain, task_id, worker, DIGEST)) for worker in WORKERS]
-        async with asyncio.timeout(20):
-            while anvil.request("txpool_status")["pending"] != hex(len(WORKERS)):  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
-        place.mine()
-        receipts = await asyncio.gather(*pending, return_exceptions=True)
-        assert (await chain.view_task(task_id)).status is TaskStatus.REVEALING
-        reverted = [result for result in receipts if isinstance(result, ContractReverted)]
-        assert len(reverted) == 1  # two make the consensus, the third one comes too late and is told why
-        assert reverted[0].tx_hash is not None
 
 
 async def test_bytes_of_params_survive_the_way_over_the_chain(place: Place) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.chain.test_chain import (
+from tests.chain.places import (
     POOL_OWNER,
     REQUESTER,
     WORKERS,
@@ -13,7 +13,6 @@ from tests.chain.test_chain import (
     contribute,
     match,
     open_market,
-    place,
     sign,
 )
 
@@ -25,8 +24,6 @@ from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS, keccak, to_hex32
 from fairgrid.protocol.run_results import RunResults, TaskResult
 from fairgrid.protocol.tags import LANE_MASK
 from fairgrid.protocol.views import ContributionStatus, Lane, Run, TaskStatus
-
-__all__ = ["place"]
 
 TAG = f"0x{LANE_MASK:064x}"
 

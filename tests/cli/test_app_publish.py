@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ from fairgrid.cli.app import app
 from fairgrid.cli.money_desk import MoneyDesk
 from fairgrid.cli.run import app as runs
 from fairgrid.errors import UsageError
+from tests.internet import PUBLIC_NAME, internet
+from tests.needs import need
 
 
 class Terminal:
@@ -70,3 +74,27 @@ def test_price_without_a_unit_is_refused(tmp_path: Path, options: list[str], sai
 def test_run_takes_a_program_or_a_published_app(arguments: list[str], said: str) -> None:
     result = CliRunner().invoke(runs, arguments)
     assert result.exit_code != 0 and said in str(result.exception)
+
+
+FETCH = """\
+#!/usr/bin/python3
+import os, urllib.request
+fetched = urllib.request.urlopen("http://public.example.org/table", timeout=30).read()
+with open(os.path.join(os.environ["IEXEC_OUT"], "fetched.txt"), "wb") as out:
+    out.write(fetched)
+"""
+
+
+@pytest.mark.timeout(120)
+def test_a_project_reaches_in_its_own_test_the_host_that_it_names_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need(sys.platform == "linux" and os.uname().machine == "x86_64", "native programs are for Linux on x86-64 here")
+    need(Path("/usr/bin/python3").exists(), "/usr/bin/python3 is what the program runs in (apt install python3)")
+    (tmp_path / "fetch.sh").write_text(FETCH)
+    with internet(monkeypatch) as world:
+        for host, code in ((PUBLIC_NAME, 0), ("other.example.org", 1)):
+            (tmp_path / "app.toml").write_text(f'name = "tool"\nprogram = "fetch.sh"\nreach = ["{host}"]\n')
+            result = CliRunner().invoke(app, ["test", str(tmp_path), "--json"])
+            assert result.exit_code == code, result.output
+    assert [path for path, _ in world.asked] == ["/table"]

@@ -9,17 +9,20 @@ import pytest
 
 from fairgrid.client.apps.building import build_program, is_built
 from fairgrid.client.apps.project import find_project, read_project
+from fairgrid.client.apps.publishing import document_of
 from fairgrid.client.apps.templates import APP_TEMPLATES, make_project
-from fairgrid.client.apps.trial import differences
+from fairgrid.client.apps.trial import differences, job_of_project
 from fairgrid.errors import UsageError
 
 MINIMAL = 'name = "tool"\nprogram = "tool.py"\n'
+NATIVE = 'name = "tool"\nprogram = "tool.sh"\n'
 
 
 def project_of(folder: Path, text: str = MINIMAL) -> Path:
     """A folder with a program and this ``app.toml``."""
     folder.mkdir(exist_ok=True)
     (folder / "tool.py").write_text("print(1)")
+    (folder / "tool.sh").write_text("#!/bin/sh\n")
     (folder / "app.toml").write_text(text)
     return folder
 
@@ -46,6 +49,12 @@ def test_everything_that_is_said_is_read(tmp_path: Path) -> None:
     assert project.runtime.runtime_id == "wasmtime-49/py312/fast"
 
 
+def test_hosts_that_an_app_reaches_are_in_its_document_and_in_the_job_of_its_test(tmp_path: Path) -> None:
+    project = read_project(project_of(tmp_path, NATIVE + 'reach = ["b.org:22", "a.org", "a.org"]\n'))
+    assert project.reach == job_of_project(project).network == ("a.org", "b.org:22")
+    assert document_of(project)[0].reach == project.reach
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -64,6 +73,10 @@ def test_everything_that_is_said_is_read(tmp_path: Path) -> None:
         (MINIMAL + "[test]\narguments = [1]", "must be a list of texts"),
         (MINIMAL + 'runtime = "none"', "There is no runtime 'none'"),
         (MINIMAL + "test = 1", "test must be a table"),
+        (MINIMAL + 'reach = ["a.org"]', "reach cannot be had: .*has no network on any machine"),
+        (NATIVE + 'reach = "a.org"', "reach must be a list of texts"),
+        (NATIVE + 'reach = ["http://a.org"]', "reach is wrong: .*no place that a job could connect to"),
+        (NATIVE + f"reach = {[f'h{n}.org' for n in range(17)]}", "reach names 17 hosts; at most 16"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_key(tmp_path: Path, text: str, said: str) -> None:

@@ -36,7 +36,7 @@ from fairgrid.storage.app import storage_application
 from fairgrid.storage.client import StorageClient
 from fairgrid.storage.store import MemoryStore
 from fairgrid.wallet.keys import dev_signer
-from tests.chain.test_chain import (
+from tests.chain.places import (
     APP_OWNER,
     DEPLOYER,
     OTHER_DIGEST,

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from fairgrid.chain import calls
+from fairgrid.client.boost import claim_boost_calls, read_boost
 from fairgrid.client.claims import claim_calls
 from fairgrid.client.funds import Funds, Role, events_until_now, explain_funds, read_deal
 from fairgrid.client.journal import DealRecord
@@ -143,6 +144,34 @@ async def test_the_batch_lane_with_an_open_run_and_unopened_tasks(world: World) 
     assert (await funds(world, REQUESTER.address, record)).locked == 0
     state = await read_deal(world.chain, record.deal_id, await events_until_now(world.chain, 0))
     assert (state.open_tasks, state.refunded, state.unopened) == (0, 6, 0)
+
+
+async def test_deals_of_boost_are_explained_on_both_sides_and_claimed_by_anybody(world: World) -> None:
+    deal_id = await world.deal(volume=3, trust=1, boost=True)
+    for signer, role, each in ((REQUESTER, Role.PAYER, PRICE), (SCHEDULER, Role.POOL, POOL_STAKE)):
+        found = await funds(world, signer.address, scan=True)
+        assert (found.locked, found.unexplained) == (3 * each, 0)
+        (lock,) = found.locks
+        assert (lock.role, lock.amount, lock.tasks, lock.deal_id) == (role, 3 * each, 3, deal_id)
+        assert lock.command == f"fairgrid deal show {deal_id}" and not lock.overdue
+    state = await read_boost(world.chain, deal_id)
+    assert state is not None and (state.open_tasks, state.price, state.is_overdue) == (3, PRICE, False)
+    with pytest.raises(UsageError, match="until its deadline"):
+        claim_boost_calls(world.chain.hub, state)
+    world.chain.skip(state.deadline - state.now)
+    await world.chain.transact(calls.claim_boost(world.chain.hub, deal_id, 0), WORKER)
+    state = await read_boost(world.chain, deal_id)
+    assert state is not None and (state.open_tasks, state.refunded, state.is_overdue) == (2, 1, True)
+    (lock,) = (await funds(world, REQUESTER.address, scan=True)).locks
+    assert (lock.amount, lock.command) == (2 * PRICE, f"fairgrid deal claim {deal_id}")
+    for call in claim_boost_calls(world.chain.hub, state):
+        await world.chain.transact(call, WORKER)
+    assert (await funds(world, REQUESTER.address, scan=True)).locked == 0
+    state = await read_boost(world.chain, deal_id)
+    assert state is not None and (state.open_tasks, state.refunded, state.completed) == (0, 3, 0)
+    with pytest.raises(UsageError, match="is over"):
+        claim_boost_calls(world.chain.hub, state)
+    assert await read_boost(world.chain, "0x" + "77" * 32) is None
 
 
 async def test_an_unknown_deal_is_refused(world: World) -> None:

@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 
 import fairgrid
+from fairgrid.client.blocking import BlockingClient
+from fairgrid.client.follow import Ending
 from fairgrid.client.journal import Journal
 from fairgrid.errors import BudgetExceeded, TrustUnreachable
 from fairgrid.executors.dispatcher import Timing
+from fairgrid.localnet.accounts import REQUESTER
 from fairgrid.protocol.certificate_check import check_certificate
 from tests.e2e.network import Network
 
@@ -71,6 +74,15 @@ def test_calls_come_back_verified_and_a_killed_run_is_resumed_without_paying_aga
     assert (receipt.spent, receipt.open) == (receipt.signed, 0)
     assert receipt.budget == receipt.spent + receipt.left
     assert [deal.calls for deal in again.receipt().deals] == [3]
+    requester = network.local.accounts[REQUESTER]
+    with BlockingClient.connect(
+        network.local.network, requester, journal_folder=folder / "deals" / requester.address
+    ) as c:
+        (last,) = [record for record in c.journal.all() if record.deal_id == receipt.deals[0].deal_id]
+        with c.bag(last) as follower:
+            assert c.wait(follower.wait(lambda told: None)) is Ending.COMPLETED
+            assert c.bag_settlement(last, follower).gas_used > 0
+        assert c.account().locked == 0
     made = Journal(next((folder / "deals").iterdir())).all()[before:]
     assert {record.job_name for record in made if record.mined} == {
         deal.job_name for deal in (*receipt.deals, *again.receipt().deals)

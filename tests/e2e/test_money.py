@@ -237,3 +237,83 @@ def test_a_job_of_a_wallet_on_a_named_network_is_among_its_deals(bench: Bench) -
     funds: dict[str, Any] = shell("funds")
     assert (funds["lockedNrlc"], funds["locks"]) == (0, [])
     assert json.dumps(funds)
+
+
+def test_a_cold_owner_acts_for_its_role_account_and_nobody_else_does(bench: Bench) -> None:
+    shell, ann, bob = bench.shell, bench.ann, bench.bob
+    enrol = ("worker", "enrol", "--operator", bob, "--create", "--out", shell.folder / "owner.json")
+    dry = shell(*enrol, "--dry-run")
+    assert dry["created"] is False and "Create the role account" in dry["signs"][0]
+    assert not (shell.folder / "owner.json").exists()
+    made = shell(*enrol, "--yes")
+    role = made["roleAccount"]
+    assert (made["created"], made["owner"], role) == (True, ann, dry["roleAccount"])
+    shell("account", "transfer", role, "3 RLC", "--from", "wallet", "--yes")
+    as_role = ("--as", role, "--yes")
+
+    def has(who: str) -> tuple[int, int]:
+        found = shell("account", "show", "--of", who)
+        return found["walletNrlc"], found["stakeNrlc"]
+
+    dry = shell("account", "deposit", "2 RLC", "--as", role, "--dry-run")
+    assert (dry["account"], has(role)) == (role, (3 * RLC, 0))
+    assert f"{ann}, for {role}, signs" in shell.tell("account", "deposit", "2 RLC", *as_role)
+    assert has(role) == (RLC, 2 * RLC)
+    shell("account", "deposit", "0.5 RLC", "--to", bob, *as_role)
+    shell("account", "withdraw", "0.5 RLC", *as_role)
+    shell("account", "transfer", bob, "0.25 RLC", *as_role)
+    shell("account", "withdraw", "all", "--to", ann, *as_role)
+    assert (has(role), has(ann)[0], has(bob)[1]) == ((RLC, 0), 8_250_000_000, 750_000_000)
+    for words, says in (
+        (("--as", role, "--wallet", "bob"), f"belongs to {ann}"),
+        (("--as", bob), "no role account"),
+        (("--as", "somebody"), "is no address"),
+    ):
+        assert says in shell("account", "deposit", "1 RLC", "--yes", *words, code=2)["message"]
+
+    (shell.folder / "sum.wasm").write_bytes(b"not run by anybody, of a role account")
+    app = shell("app", "register", "sum", "--file", shell.folder / "sum.wasm", *as_role)
+    assert app["owner"] == role
+    sold = shell("order", "sign", "app", app["address"], "--price", "0.1 RLC", "--publish", *as_role)
+    assert shell("order", "show", sold["orderHash"])["problems"] == []
+    assert [row["orderHash"] for row in shell("order", "list", "app", "--of", role)["orders"]] == [sold["orderHash"]]
+    assert "Name the" in shell("order", "cancel", sold["orderHash"], "--yes", code=2)["message"]
+    gone = shell("order", "cancel", sold["orderHash"], *as_role)
+    assert gone["onChain"] and shell("order", "list", "app", "--of", role)["orders"] == []
+    group = shell("group", "create", "ours", *as_role)["group"]
+    assert shell("group", "add", group, bob, *as_role)["members"] == [bob]
+    assert "belongs to" in shell("group", "add", group, ann, "--yes", code=2)["message"]
+
+
+def test_what_was_published_is_listed_and_taken_off_the_shelf(bench: Bench) -> None:
+    shell, ann, bob = bench.shell, bench.ann, bench.bob
+    assert shell("app", "list")["apps"] == [] and f"{ann} has no app" in shell.tell("app", "list")
+    (shell.folder / "tool.wasm").write_bytes(b"for sale, and run by nobody")
+    app = shell("app", "register", "tool", "--file", shell.folder / "tool.wasm", "--yes")["address"]
+    (row,) = shell("app", "list")["apps"]
+    assert (row["address"], row["name"], row["orders"]) == (app, "tool", [])
+    assert "not for sale" in shell.tell("app", "list", "--of", ann)
+    hashes = [
+        shell("order", "sign", "app", app, "--price", price, "--volume", 5, "--publish", "--yes")["orderHash"]
+        for price in ("0.2 RLC", "0.1 RLC")
+    ]
+    (row,) = shell("app", "list", "--of", ann)["apps"]
+    assert sorted(order["orderHash"] for order in row["orders"]) == sorted(hashes)
+    assert "0.1 RLC, 0.2 RLC" in shell.tell("app", "list")
+    assert f"belongs to {ann}" in shell("app", "unlist", app, "--wallet", "bob", "--yes", code=2)["message"]
+    assert "no app" in shell("app", "unlist", bob, "--yes", code=2)["message"]
+    dry = shell("app", "unlist", app, "--dry-run")
+    assert sorted(dry["orders"]) == sorted(hashes) and len(dry["signs"]) == 3 and dry["transactions"] == []
+    assert shell("order", "show", hashes[0])["problems"] == []
+    kept = shell.folder / "kept.json"
+    kept.write_text(json.dumps({"kind": "app", "order": shell("order", "show", hashes[0])["order"]}))
+    gone = shell("app", "unlist", app, "--yes")
+    assert gone["onChain"] and len(gone["transactions"]) == 2
+    assert shell("app", "list")["apps"][0]["orders"] == []
+    assert "cancelled on chain" in shell("order", "show", kept)["problems"][0]
+    assert "not for sale" in shell.tell("app", "unlist", app)
+
+    again = shell("order", "sign", "app", app, "--price", "0.3 RLC", "--publish", "--yes")["orderHash"]
+    off = shell("app", "unlist", app, "--market-only", "--yes")
+    assert (off["orders"], off["onChain"], off["transactions"]) == ([again], False, [])
+    assert shell("app", "list")["apps"][0]["orders"] == []

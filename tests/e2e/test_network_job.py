@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 
 from fairgrid.errors import FairgridError
+from fairgrid.localnet.accounts import APP_OWNER
 from fairgrid.localnet.options import LocalNetworkOptions, honest_workers
+from fairgrid.localnet.paths import key_folder
 from fairgrid.runtime.process.bubblewrap import find_bubblewrap
-from tests.e2e.network import running_network
+from tests.e2e.network import Network, running_network
 from tests.needs import need
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -61,6 +63,20 @@ def data_server() -> Iterator[str]:
         thread.join(10)
 
 
+def published_fetcher(network: Network, folder: Path, place: str) -> str:
+    """The address of an app with the program of this test, which names ``place`` as what it connects to."""
+    folder.mkdir()
+    (folder / "fetch.sh").write_text(FETCH)
+    (folder / "app.toml").write_text(f'name = "fetcher"\nprogram = "fetch.sh"\nreach = ["{place}"]\n')
+    owner = key_folder(network.local.folder.path, APP_OWNER)
+    answer = network.fairgrid("app", "publish", folder, "--key-folder", owner, "--yes", "--json")
+    assert answer.code == 0, answer.stderr
+    assert answer.document["reach"] == [place] and f"connects to {place}, and nowhere else" in " ".join(
+        answer.stderr.split()
+    )
+    return str(answer.document["app"])
+
+
 def test_a_job_reaches_what_its_deal_names_once_an_owner_allows_it_without_a_restart(tmp_path: Path) -> None:
     try:
         find_bubblewrap()
@@ -95,6 +111,16 @@ def test_a_job_reaches_what_its_deal_names_once_an_owner_allows_it_without_a_res
         finally:
             job.kill()
             job.wait()
+        app = published_fetcher(network, tmp_path / "fetcher", place)
+        buying = ("run", "--app", app, "--trust", "0", "--json")
+        arguments = ("--arg", f"http://{place}/table", "--arg", network.local.network.rpc)
+        more = network.fairgrid(*buying, *arguments, "--internet")
+        assert more.code == 2 and "says itself what it connects to" in more.stderr + str(more.document)
+        run = network.fairgrid(*buying, *arguments, "--out", "of-app", timeout_s=200)
+        assert run.code == 0, run.stderr
+        told = f"The app 'fetcher' connects to {place}: only workers whose owners allow that take it."
+        assert told in " ".join(run.stderr.split())
+        assert (tmp_path / "of-app" / "fetched.txt").read_text() == "rows of a public table\n"
     assert job.returncode == 0, stderr
     assert json.loads(stdout)["status"]
     assert (tmp_path / "out" / "fetched.txt").read_text() == "rows of a public table\n"

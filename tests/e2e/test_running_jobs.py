@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -26,6 +27,7 @@ from tests.e2e.acts import (
     until,
 )
 from tests.e2e.network import Network, running_network
+from tests.runtime.modules import command as command_module
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -94,6 +96,28 @@ def test_requester_follows_a_job_of_trust_1_and_fetches_what_it_has_written_so_f
     assert watched.code == 0 and watched.stdout.splitlines() == [f"step {number}" for number in range(1, STEPS + 1)]
     assert (network.scratch / "so-far" / "so-far.txt").read_text().startswith("step ")
     assert "step 3" in answer.stderr and answer.document["files"] == ["stdout.txt", "total.txt"]
+
+
+def test_requester_and_owner_are_told_that_a_program_is_compiled_that_is_new_to_the_machine(network: Network) -> None:
+    # Never the same twice: what was compiled before is in the cache of whoever runs this.
+    more = f'(data (i32.const 8) "{secrets.token_hex(8)}")'
+    body = "(block " * 900 + ")" * 900
+    functions = "".join(f'(func (export "f{number}") {body})' for number in range(4_000))
+    (network.scratch / "new.wasm").write_bytes(command_module("", more=more + functions))
+    with started(network, "run", "new.wasm", "--trust", "0", "--out", "out", "--json") as command:
+        task = command.task()
+
+        def told() -> bool:
+            assert command.running(), command.said
+            why = network.fairgrid("task", "why", task, "--json")
+            return why.code == 0 and "compiling its program of " in json.dumps(why.document)
+
+        until(told, "what the requester is told", within_s=90)
+        folders = [_folder(network, worker.name) for worker in honest_workers(2)]
+        rows = [network.fairgrid("worker", "status", "--dir", folder, "--json").document["held"] for folder in folders]
+        answer = command.finish()
+    assert any("compiling its program of " in text for held in rows for line in held for text in line["story"]), rows
+    assert answer.code == 0, answer.stderr
 
 
 def test_above_trust_1_nothing_of_a_job_is_shown_before_its_workers_agreed(network: Network) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,12 @@ from fairgrid.client.prepared_job import manifest_of
 from fairgrid.errors import CannotTravel, RemoteError, ServiceUnavailable, UsageError
 from fairgrid.executors.apps import App, AppResult
 from fairgrid.executors.asynchronous import AsyncExecutor
-from fairgrid.executors.backend import AppProgram
+from fairgrid.executors.backend import AppProgram, DealJob, TaskJob
 from fairgrid.executors.guest.values import File
 from fairgrid.executors.here import job_of
 from fairgrid.executors.packing import Packing
+from fairgrid.executors.record import RunRecord
+from fairgrid.executors.runtimes import NATIVE_RUNTIME
 from fairgrid.protocol.app_document import AppDocument, program_fault
 from fairgrid.runtime.wasm.interpreters import default_runtime_id
 from tests.executors.stage import QUICK, Stage
@@ -231,3 +235,19 @@ async def test_an_asynchronous_executor_takes_apps_too(stage: Stage, app: App) -
         assert (await ex.quote(app, "abc")).tasks == 3
         results = [result async for result in ex.map(app, "ab")]
         assert [result["said.txt"].read_text() for result in results] == ["a;table.csv;t", "b;table.csv;t"]
+
+
+def test_hosts_that_an_app_names_are_in_its_deals_whatever_the_executor_reaches_also_after_a_restart(
+    tmp_path: Path,
+) -> None:
+    program = tmp_path / "tool.sh"
+    program.write_text("#!/bin/sh\n")
+    needy = AppProgram(ADDRESS, program, (), NATIVE_RUNTIME, 1 << 28, ("a.org", "b.org:22"))
+    deal = DealJob("run.1", program, (), (TaskJob(()),), needy)
+    assert job_of(deal, NATIVE_RUNTIME, ("c.org",)).network == ("a.org", "b.org:22")
+    record = RunRecord.make(tmp_path / "runs", "run")
+    kept = json.loads(json.dumps(record._keep_app(needy)))
+    app = record._app_job("run.1", kept, ()).app
+    assert app is not None and (app.reach, app.runtime) == (needy.reach, needy.runtime)
+    del kept["reach"]
+    assert record._app_job("run.1", kept, ()).app == replace(app, reach=())

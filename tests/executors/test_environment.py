@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
+import shutil
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
@@ -12,8 +14,14 @@ from typing import Any
 
 import pytest
 
+from fairgrid.client.prepared_job import manifest_of
 from fairgrid.errors import CannotTravel, UsageError
 from fairgrid.executors.environment import resolve_environment
+from fairgrid.executors.here import job_of
+from fairgrid.executors.kept_environments import lock_hash_of
+from fairgrid.protocol.cid import cid_of
+from fairgrid.protocol.manifest import FileRef, Manifest, Resources, parse_manifest
+from fairgrid.runtime.wasm.interpreters import default_runtime_id
 from tests.executors.stage import Stage
 
 INIT = "from ._deep import answer\nclass Odd(Exception):\n    pass\n"
@@ -125,7 +133,7 @@ def test_a_lock_file_with_hashes_takes_exactly_that_wheel(tmp_path: Path) -> Non
     [
         ("absent_package_of_nobody", r"not installed here.*pip install"),
         ("greetings==2", "1.2 is installed here"),
-        ("greetings==1.2 --hash=sha256:" + "a" * 64, r"no wheel is left to compare.*pip download"),
+        ("greetings==1.2 --hash=sha256:" + "a" * 64, r"nothing is left to compare.*pip download"),
         ("coincurve", r"compiled code.*Only pure Python"),
     ],
 )
@@ -135,6 +143,75 @@ def test_what_is_not_there_as_declared_is_told_with_the_command(
     installed()
     with pytest.raises(CannotTravel, match=message):
         resolve_environment([line])
+
+
+def test_the_lock_is_the_same_for_the_same_wheels_in_any_order_and_another_for_another_wheel(tmp_path: Path) -> None:
+    folder = wheel(tmp_path / "wheels").parent
+    other = wheel(folder, "also_this")
+    both = resolve_environment(["greetings", "also_this"], wheelhouse=folder)
+    assert both.lock == (
+        f"also-this==1.2 --hash=sha256:{digest_of(other)}\n"
+        f"greetings==1.2 --hash=sha256:{digest_of(folder / 'greetings-1.2-py3-none-any.whl')}\n"
+    )
+    assert both.lock_hash == "sha256:" + hashlib.sha256(both.lock.encode()).hexdigest()
+    assert resolve_environment(["also_this", "greetings"], wheelhouse=folder).lock_hash == both.lock_hash
+    wheel(folder, "also_this", metadata="Summary: another\n")
+    assert resolve_environment(["also_this", "greetings"], wheelhouse=folder).lock_hash != both.lock_hash
+    assert (resolve_environment(()).lock, resolve_environment(()).lock_hash) == ("", "")
+
+
+def test_a_saved_environment_is_the_same_elsewhere_and_so_is_the_lock_of_an_installed_one(
+    installed: Callable[..., Path], tmp_path: Path
+) -> None:
+    installed()
+    mine = resolve_environment(["greetings"])
+    lock = mine.save(tmp_path / "kept")
+    assert resolve_environment(lock, wheelhouse=tmp_path / "kept") == mine
+    assert resolve_environment(lock) == mine
+    (tmp_path / "kept" / "greetings-1.2-py3-none-any.whl").write_bytes(wheel(tmp_path / "x").read_bytes())
+    with pytest.raises(CannotTravel, match="its SHA-256 is"):
+        resolve_environment(lock, wheelhouse=tmp_path / "kept")
+
+
+def test_the_lock_is_in_manifest_record_and_receipt_and_its_hash_brings_the_same_environment_back(
+    stage: Stage, tmp_path: Path
+) -> None:
+    folder = wheel(tmp_path / "wheels").parent
+    with stage.executor(environment=["greetings==1.2"], wheelhouse=folder) as ex:
+        assert ex.submit(greet, 1).result()[0] == 43
+        name = ex.environment.lock_hash
+    manifest = manifest_of(job_of(stage.backend._jobs[stage.backend.signed[0]], default_runtime_id()), timeref=300)
+    assert lock_hash_of(parse_manifest(manifest.to_bytes())) == name
+    assert json.loads((stage.folder / "runs" / ex.run_id / "run.json").read_text())["environment"]["hash"] == name
+    assert ex.receipt().environment == name and name in str(ex.receipt())
+    assert all(row.endswith(f",{name}") for row in ex.receipt().to_csv().splitlines()[1:])
+    shutil.rmtree(folder)
+    with stage.resume(ex.run_id) as again:
+        assert again.environment == ex.environment and again.receipt().environment == name
+    with stage.executor(environment=name) as again:
+        assert again.environment == ex.environment
+        assert again.submit(greet, 2).result()[0] == 44
+
+
+def test_an_environment_that_nobody_had_or_whose_wheels_were_changed_is_told(stage: Stage, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"No run .* had the environment.*environment\.save"):
+        stage.executor(environment="sha256:" + "0" * 64)
+    folder = wheel(tmp_path / "wheels").parent
+    with stage.executor(environment=["greetings"], wheelhouse=folder) as ex:
+        name, kept = ex.environment.lock_hash, ex.environment.wheels[0].name
+    place = stage.folder / "runs" / ex.run_id / "inputs" / kept
+    place.write_bytes(wheel(tmp_path / "other", metadata="Summary: another\n").read_bytes())
+    with pytest.raises(UsageError, match="are not those of"):
+        stage.executor(environment=name)
+    place.unlink()
+    with pytest.raises(UsageError, match="cannot be read"):
+        stage.executor(environment=name)
+
+
+def test_a_lock_that_another_file_pretends_to_be_is_none() -> None:
+    lied = FileRef("environment-" + "a" * 64 + ".lock", cid_of(b"something else"), 14)
+    manifest = Manifest(FileRef("a.py", cid_of(b"a"), 1), default_runtime_id(), Resources(1), inputs=(lied,))
+    assert lock_hash_of(manifest) == ""
 
 
 @pytest.mark.parametrize("line", ["-r more.txt", "-i x", "greetings @ file:///x.whl", "==1", "git+x"])

@@ -58,6 +58,7 @@ from fairgrid.pool.core.instructions import (
 )
 from fairgrid.pool.core.machine import PoolMachine
 from fairgrid.pool.core.matching import NO_REQUIREMENTS, Requirements
+from fairgrid.pool.core.phases import ReplicaPhase
 from fairgrid.pool.core.policy import Policy
 from fairgrid.pool.core.task_facts import ChainFacts, SeenContribution
 from fairgrid.pool.core.task_state import TaskState
@@ -465,3 +466,10 @@ class World:
 
 def honest(count: int, prefix: str = "worker") -> list[Fake]:
     return [Fake(f"{prefix}{number}", owner=f"{prefix}{number}") for number in range(count)]
+
+
+def phase_of(world: World, task: str, fake: Fake) -> ReplicaPhase:
+    """Where the part that a worker has in a task stands."""
+    replica = world.machine.tasks[task].replica_of(fake.address)
+    assert replica is not None
+    return replica.phase

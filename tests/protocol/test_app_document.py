@@ -22,6 +22,7 @@ from fairgrid.protocol.app_document import (
 from fairgrid.protocol.cid import cid_of
 from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS
 from fairgrid.protocol.manifest import FileRef, Item, Manifest, Resources
+from fairgrid.protocol.needs import Needs
 from fairgrid.protocol.views import AppInfo
 
 PROGRAM = FileRef("tool.wasm", cid_of(b"program"), 7)
@@ -85,6 +86,13 @@ def changed(**change: Any) -> bytes:
         changed(program=FileRef("tool", "none", 7).to_wire()),
         changed(program=PROGRAM.to_wire() | {"more": 1}),
         changed(program="tool"),
+        changed(reach=[]),
+        changed(reach="a.org"),
+        changed(reach=[1]),
+        changed(reach=["http://a.org"]),
+        changed(reach=["b.org", "a.org"]),
+        changed(reach=["a.org", "a.org"]),
+        changed(reach=[f"{letter}.org" for letter in "abcdefghijklmnopq"]),
     ],
 )
 def test_document_that_breaks_a_rule_is_refused(data: bytes) -> None:
@@ -127,6 +135,19 @@ def test_job_with_the_apps_program_and_files_is_the_apps(job: Manifest) -> None:
 )
 def test_job_with_another_program_or_without_a_file_is_not_the_apps(job: Manifest, said: str) -> None:
     assert said in str(program_fault(DOCUMENT, job))
+
+
+def test_app_that_names_no_host_has_the_bytes_that_it_always_had_and_its_jobs_say_for_themselves() -> None:
+    assert b"reach" not in DOCUMENT.to_bytes()
+    assert program_fault(DOCUMENT, replace(JOB, needs=Needs(network=("a.org",)))) is None
+
+
+def test_app_that_names_hosts_is_run_with_these_and_no_others() -> None:
+    needy = replace(DOCUMENT, reach=("b.org:22", "a.org"))
+    assert parse_document(needy.to_bytes()).reach == ("a.org", "b.org:22")
+    assert program_fault(needy, replace(JOB, needs=Needs(network=("b.org:22", "a.org")))) is None
+    for hosts, said in (((), "asks for no network"), (("a.org",), "asks for a.org"), (("a.org", "*"), "for a.org, *")):
+        assert said in str(program_fault(needy, replace(JOB, needs=Needs(network=hosts))))
 
 
 def test_zero_checksum_is_no_documents() -> None:

@@ -89,7 +89,7 @@ def test_schema_is_itself_valid_and_closed_everywhere() -> None:
         return [found for value in node for found in objects(value)] if isinstance(node, list) else []
 
     found = objects(schema)
-    assert len(found) == 17
+    assert len(found) == 18
     assert all(item["additionalProperties"] is False for item in found)
 
 

@@ -13,6 +13,7 @@ import pytest
 from fairgrid.runtime.interface import Limits, Outcome, SandboxJob
 from fairgrid.runtime.wasm.interpreters import InstalledRuntime, default_runtime_id, install_interpreter
 from fairgrid.runtime.wasm.sandbox import WasmSandbox
+from tests.runtime.job_bench import Bench
 
 SEED = bytes(range(32))
 
@@ -34,6 +35,12 @@ def installed_runtime() -> InstalledRuntime:
 def sandbox(installed_runtime: InstalledRuntime) -> WasmSandbox:
     """A sandbox with that interpreter."""
     return installed_runtime.sandbox()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    """A place to lay jobs out."""
+    return Bench(tmp_path / "bench")
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,8 @@ from fairgrid.runtime.job import TaskContext, run_job
 from fairgrid.runtime.twin import FunctionSandbox
 from fairgrid.runtime.wasm.sandbox import WasmSandbox
 from tests.runtime.conftest import job_in
-from tests.runtime.test_job import RUNTIME, Bench, bench
+from tests.runtime.job_bench import RUNTIME, Bench
 from tests.runtime.test_watch import until
-
-__all__ = ["bench"]
 
 COUNTING = """
     import json, os

@@ -106,9 +106,10 @@ class World:
         manifest: Manifest | None = None,
         manifest_bytes: bytes | None = None,
         lane: bool = False,
+        boost: bool = False,
         **request: Any,
     ) -> str:
-        """Match a request for the job, in the batch lane if ``lane``; its deal id."""
+        """Match a request for the job, in the batch lane if ``lane``, by boost matching if ``boost``; its deal id."""
         tag = f"0x{LANE_MASK if lane else 0:064x}"
         data = manifest_bytes or (manifest or await self.manifest()).to_bytes()
         cid = await self.storage.add_bytes(data)
@@ -138,7 +139,10 @@ class World:
             self._signed(pool, SCHEDULER),
             self._signed(wanted, REQUESTER),
         )
-        receipt = await self.chain.transact(calls.match_orders(self.chain.hub, *orders), REQUESTER)
+        call = calls.match_orders(self.chain.hub, *orders)
+        if boost:
+            call = replace(call, function="matchOrdersBoost")
+        receipt = await self.chain.transact(call, REQUESTER)
         return next(str(event.arguments["dealid"]) for event in receipt.events if event.name == "OrdersMatched")
 
     def _signed(self, order: Order, signer: KeySigner) -> Any:
@@ -343,6 +347,7 @@ def build_agent(world: World, setting: AgentSetting) -> tuple[WorkerAgent, Worke
     talk = agent.talk
     work.live.listen(talk.tell)
     talk.partials = work.live.partial
+    work.private.ask, work.private.forget = talk.keys.keys_of, talk.keys.forget
     now = setting.policy_now or (lambda: setting.policy)
     talk.cache = CacheReporter(work.cached, tell=talk.tell, allowed=lambda: now().tell_cached)
     return agent, store

@@ -21,6 +21,7 @@ __all__ = [
     "change_policy",
     "claim",
     "claim_array",
+    "claim_boost",
     "contribute",
     "contribute_and_finalize",
     "create_app",
@@ -138,6 +139,11 @@ def initialize_array(hub: str, tasks: Sequence[tuple[str, int]]) -> Call:
 def claim_array(hub: str, task_ids: Sequence[str]) -> Call:
     """`claim` of several tasks: all, or none."""
     return Call("hub", hub, "claimArray", (tuple(task_ids),))
+
+
+def claim_boost(hub: str, deal_id: str, index: int) -> Call:
+    """After the deadline of a deal of boost: a task whose result was not pushed is refunded; anybody may."""
+    return Call("hub", hub, "claimBoost", (deal_id, index))
 
 
 def initialize_and_claim_array(hub: str, tasks: Sequence[tuple[str, int]]) -> Call:

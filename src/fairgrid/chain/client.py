@@ -23,11 +23,12 @@ from fairgrid.chain.interface import (
     Snapshot,
     Wanted,
 )
+from fairgrid.chain.logs import read_logs
 from fairgrid.chain.network import Network
 from fairgrid.chain.rpc import JsonRpc, RpcError
 from fairgrid.chain.sender import Sender, SenderOptions, reverted
 from fairgrid.chain.snapshots import SnapshotReader
-from fairgrid.chain.view_values import account_of, contribution_of, deal_of, lane_of, task_of
+from fairgrid.chain.view_values import account_of, boost_of, contribution_of, deal_of, lane_of, task_of
 from fairgrid.errors import (
     ContractReverted,
     FundsError,
@@ -36,7 +37,7 @@ from fairgrid.errors import (
     UsageError,
     VerificationError,
 )
-from fairgrid.protocol.hexes import from_hex, keccak, to_hex
+from fairgrid.protocol.hexes import checksum, from_hex, keccak, to_hex
 from fairgrid.protocol.views import (
     Account,
     AppInfo,
@@ -44,6 +45,7 @@ from fairgrid.protocol.views import (
     Contribution,
     DatasetInfo,
     Deal,
+    DealBoost,
     Lane,
     RoleAccount,
     Run,
@@ -202,6 +204,9 @@ class JsonRpcChain(Closing):
     async def view_deal(self, deal_id: str) -> Deal | None:
         return deal_of(await self._view("viewDeal", deal_id))
 
+    async def view_deal_boost(self, deal_id: str) -> DealBoost | None:
+        return boost_of(await self._view("viewDealBoost", deal_id))
+
     async def view_task(self, task_id: str) -> Task:
         return task_of(await self._view("viewTask", task_id))
 
@@ -304,20 +309,17 @@ class JsonRpcChain(Closing):
 
     async def deposit_transfers(self, sender: str, recipient: str, *, from_block: int) -> tuple[ChainEvent, ...]:
         query = {"address": self._hub, "topics": [_TRANSFER, _topic(sender), _topic(recipient)]}
-        newest, first, found = (await self.head()).number, max(from_block, 0), list[ChainEvent]()
-        count = newest - first + 1
-        while first <= newest:
-            last = min(first + count - 1, newest)
-            try:
-                logs = await self.rpc.request("eth_getLogs", {**query, "fromBlock": hex(first), "toBlock": hex(last)})
-            except RpcError as error:
-                if last == first:
-                    raise ServiceUnavailable("chain", self.rpc.url, f"it gives no logs ({error.message})") from error
-                count = max((last - first + 1) // 2, 1)  # the node gives fewer at once
-                continue
-            found += decode_logs(logs)
-            first = last + 1
-        return tuple(found)
+        return tuple(decode_logs(await read_logs(self.rpc, query, from_block, (await self.head()).number)))
+
+    async def entries_of(self, kind: str, owner: str, *, from_block: int) -> tuple[str, ...]:
+        """Addresses of the apps, datasets or workerpools that became this account's since a block, oldest first.
+
+        Raises:
+            UsageError: there is no such kind.
+        """
+        query = {"address": await self.registry(kind), "topics": [_TRANSFER, None, _topic(owner)]}
+        logs = await read_logs(self.rpc, query, from_block, (await self.head()).number)
+        return tuple(dict.fromkeys(checksum("0x" + log["topics"][3][-40:]) for log in logs))
 
     # --- writing ------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from fairgrid.protocol.views import (
     Contribution,
     DatasetInfo,
     Deal,
+    DealBoost,
     Lane,
     RoleAccount,
     Run,
@@ -164,6 +165,10 @@ class Chain(Protocol):
         ...
 
     async def view_deal(self, deal_id: str) -> Deal | None: ...
+    async def view_deal_boost(self, deal_id: str) -> DealBoost | None:
+        """A deal of boost matching; None for any other id, a classic deal's as well."""
+        ...
+
     async def view_task(self, task_id: str) -> Task: ...
     async def view_contribution(self, task_id: str, worker: str) -> Contribution: ...
     async def view_run(self, run_id: str) -> Run:

@@ -23,7 +23,7 @@ _LONGEST_TEXT = 500
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """One network (decision 54). URLs have no trailing slash; ``hub_code_hash`` is keccak256 of the hub's code."""
+    """One network. URLs have no trailing slash; ``hub_code_hash`` is keccak256 of the hub's code."""
 
     name: str
     chain_id: int

@@ -51,15 +51,21 @@ def _order(kind: Callable[..., Order], values: tuple[Any, ...]) -> Any:
     return kind(*values[:-1], to_hex(values[-1]))
 
 
-def _match(hub: Hub, caller: str, call: Call, arguments: tuple[Any, ...]) -> object:
-    app, dataset, workerpool, request = arguments
-    return hub.match_orders(
-        caller,
-        _order(AppOrder, app),
-        _order(DatasetOrder, dataset),
-        _order(WorkerpoolOrder, workerpool),
-        _order(RequestOrder, request),
-    )
+def _match(method: Callable[..., object]) -> _Handler:
+    """A method of the hub that takes the four orders."""
+
+    def handler(hub: Hub, caller: str, call: Call, arguments: tuple[Any, ...]) -> object:
+        app, dataset, workerpool, request = arguments
+        return method(
+            hub,
+            caller,
+            _order(AppOrder, app),
+            _order(DatasetOrder, dataset),
+            _order(WorkerpoolOrder, workerpool),
+            _order(RequestOrder, request),
+        )
+
+    return handler
 
 
 def _manage(kind: Callable[..., Order]) -> _Handler:
@@ -131,7 +137,8 @@ def _plain(method: Callable[..., object]) -> _Handler:
 
 
 _HANDLERS: dict[tuple[str, str], _Handler] = {
-    ("hub", "matchOrders"): _match,
+    ("hub", "matchOrders"): _match(Hub.match_orders),
+    ("hub", "matchOrdersBoost"): _match(Hub.match_orders_boost),
     ("hub", "manageAppOrder"): _manage(AppOrder),
     ("hub", "manageDatasetOrder"): _manage(DatasetOrder),
     ("hub", "manageWorkerpoolOrder"): _manage(WorkerpoolOrder),
@@ -144,6 +151,7 @@ _HANDLERS: dict[tuple[str, str], _Handler] = {
     ("hub", "claim"): _plain(Hub.claim),
     ("hub", "initializeArray"): _plain(Hub.initialize_array),
     ("hub", "claimArray"): _plain(Hub.claim_array),
+    ("hub", "claimBoost"): _plain(Hub.claim_boost),
     ("hub", "initializeAndClaimArray"): _plain(Hub.initialize_and_claim_array),
     ("hub", "contributeAndFinalize"): _contribute_and_finalize,
     ("hub", "openRun"): _plain(Hub.open_run),

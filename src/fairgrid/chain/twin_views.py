@@ -18,6 +18,7 @@ from fairgrid.protocol.views import (
     Contribution,
     DatasetInfo,
     Deal,
+    DealBoost,
     Lane,
     RoleAccount,
     Run,
@@ -59,6 +60,11 @@ class TwinViews(TwinBlocks):
         self._check_up()
         deal = self.model.view_deal(deal_id)
         return None if deal.app.pointer == ZERO_ADDRESS else deal
+
+    async def view_deal_boost(self, deal_id: str) -> DealBoost | None:
+        self._check_up()
+        deal = self.model.view_deal_boost(deal_id)
+        return None if deal.sponsor == ZERO_ADDRESS else deal
 
     async def view_task(self, task_id: str) -> Task:
         self._check_up()

@@ -5,9 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from fairgrid.protocol.hexes import ZERO_ADDRESS
-from fairgrid.protocol.views import Account, Contribution, ContributionStatus, Deal, Lane, Resource, Task, TaskStatus
+from fairgrid.protocol.views import (
+    Account,
+    Contribution,
+    ContributionStatus,
+    Deal,
+    DealBoost,
+    Lane,
+    Resource,
+    Task,
+    TaskStatus,
+)
 
-__all__ = ["account_of", "contribution_of", "deal_of", "lane_of", "task_of"]
+__all__ = ["account_of", "boost_of", "contribution_of", "deal_of", "lane_of", "task_of"]
 
 
 def deal_of(values: Any) -> Deal | None:
@@ -34,6 +44,12 @@ def deal_of(values: Any) -> Deal | None:
         scheduler_reward_ratio=scheduler_reward_ratio,
         sponsor=sponsor,
     )
+
+
+def boost_of(values: Any) -> DealBoost | None:
+    """The answer of ``viewDealBoost``; None where there is no such deal of boost."""
+    deal = DealBoost(*values)
+    return None if deal.sponsor == ZERO_ADDRESS else deal
 
 
 def task_of(values: Any) -> Task:

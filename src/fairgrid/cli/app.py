@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,7 @@ from rich.table import Table
 from fairgrid.cli.app_build import build
 from fairgrid.cli.app_init import init
 from fairgrid.cli.app_publish import add_publish
+from fairgrid.cli.app_shelf import add_shelf
 from fairgrid.cli.assets import add_app_commands
 from fairgrid.cli.output import console, emit_json, run_async
 from fairgrid.cli.shared_options import JsonOption
@@ -25,6 +27,7 @@ from fairgrid.client.job_options import parse_size
 from fairgrid.client.prepared_job import local_files, manifest_of, run_locally
 from fairgrid.client.results import prepare_out
 from fairgrid.errors import FairgridError, HostFailure, JobError, UsageError
+from fairgrid.protocol.canonical import read_rule
 from fairgrid.protocol.terminal import sanitise_terminal
 from fairgrid.runtime.catalogue import runtime_for_program, runtime_info
 from fairgrid.runtime.companions import with_companions
@@ -33,6 +36,7 @@ from fairgrid.runtime.determinism.conditions import CONDITIONS
 from fairgrid.runtime.interface import Sandbox
 from fairgrid.runtime.job_result import JobResult
 from fairgrid.runtime.levels import RuntimeInfo
+from fairgrid.runtime.network.grant import NetworkGrant
 from fairgrid.runtime.providers import provider_of
 
 __all__ = ["ResultsDiffer", "app"]
@@ -42,6 +46,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Make and try
 app.command("init")(init)
 app.command("build")(build)
 add_publish(app)
+add_shelf(app)
 add_app_commands(app)
 
 ProgramArgument = Annotated[
@@ -66,6 +71,15 @@ SecondsOption = Annotated[
         help="The category's time: limit of one run. Default: the project's, or the 300 s of category 0.",
     ),
 ]
+CanonicalOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--canonical",
+        metavar="RULE",
+        help="Hash files in a canonical form, as `fairgrid run --canonical` does: json:*.json, rows:out.csv:header=1 "
+        "or round:*.csv:decimals=6:edge=3; may be given again.",
+    ),
+]
 
 
 _CATEGORY_0_S = 300
@@ -85,6 +99,7 @@ def check(
     runtime: RuntimeOption = None,
     memory: MemoryOption = None,
     seconds: SecondsOption = None,
+    canonical: CanonicalOption = None,
     only: Annotated[
         list[str] | None,
         typer.Option("--only", help=f"Only this condition ({', '.join(c.name for c in CONDITIONS)}); may be repeated."),
@@ -100,8 +115,11 @@ def check(
     Exit code 0: every run agreed. 5: they differ. Example:
 
     fairgrid app check simulate.py --arg 42
+
+    fairgrid app check model.sh --canonical round:scores.csv:decimals=6:edge=3
     """
     job, info, project = _job(program, inputs, arguments, runtime, memory)
+    job = replace(job, canonicaliser=tuple(read_rule(text) for text in canonical or []))
     timeref = seconds or (project.test.seconds if project is not None else _CATEGORY_0_S)
     conditions = [condition for condition in CONDITIONS if not only or condition.name in only]
     if not conditions:
@@ -142,6 +160,7 @@ def test(
     runtime: RuntimeOption = None,
     memory: MemoryOption = None,
     seconds: SecondsOption = None,
+    canonical: CanonicalOption = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="New folder for the result. Default: it is not kept.")
     ] = None,
@@ -160,6 +179,7 @@ def test(
     fairgrid app test simulate.py --input data.csv --out result
     """
     job, info, project = _job(program, inputs, arguments, runtime, memory)
+    job = replace(job, canonicaliser=tuple(read_rule(text) for text in canonical or []))
     timeref = seconds or (project.test.seconds if project is not None else _CATEGORY_0_S)
     # Other inputs or arguments than the project's test has give another result than it expects.
     expected = project.test.expected if project is not None and not inputs and not arguments else None
@@ -172,7 +192,14 @@ def test(
     async def main() -> JobResult:
         sandbox = await _sandbox(info)
         try:
-            return await run_locally(job, timeref=timeref, index=0, workdir=folder / "job", sandbox=sandbox)
+            return await run_locally(
+                job,
+                timeref=timeref,
+                index=0,
+                workdir=folder / "job",
+                sandbox=sandbox,
+                network=NetworkGrant(job.network) if job.network else None,
+            )
         finally:
             await sandbox.close()
 
@@ -223,7 +250,7 @@ def _job(
     if runtime is not None:
         info = runtime_info(runtime)
     job = Job.from_files(program, files, words, runtime_id=info.runtime_id, memory_bytes=limit)
-    return job, info, project
+    return job.connecting_to(project.reach if project is not None else ()), info, project
 
 
 async def _sandbox(info: RuntimeInfo) -> Sandbox:

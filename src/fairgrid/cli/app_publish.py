@@ -111,6 +111,11 @@ def _sentences(plan: Publication, network: Network, owner: str) -> list[str]:
         else f"Signature: a transaction that registers {plan.document.name!r} on chain {network.chain_id} for {owner}, "
         f"at {plan.address}. It names exactly this program, costs gas, and cannot be undone.",
     ]
+    if plan.document.reach:
+        steps.append(
+            f"Every run of it connects to {', '.join(plan.document.reach)}, and nowhere else: only workers whose "
+            f"owners allow that take it, and buyers are told."
+        )
     steps += [
         f"Signature: a transaction that closes your listing at {rlc(old.appprice)}, so nobody buys at it any more."
         for old in plan.outdated
@@ -135,6 +140,7 @@ def _row(plan: Publication, network: Network, listing: str, *, dry_run: bool) ->
         "documentCid": plan.document.cid(),
         "checksum": plan.document.checksum(),
         "programCid": plan.document.program.cid,
+        "reach": list(plan.document.reach),
         "price": plan.order.appprice,
         "volume": plan.order.volume,
         "orderHash": listing,

@@ -82,7 +82,10 @@ def register_workerpool(
 
 @money_command(workerpool_app, "show")
 def show_workerpool(desk: MoneyDesk, address: _Address) -> None:
-    """Show a registered workerpool and its terms."""
+    """Show a registered workerpool and its terms.
+
+    Example: `fairgrid workerpool show 0x8dF2aCE5b0D9a7Cd4a0A1cD6D1b0d4e2F3a4b5C6`.
+    """
     _show(desk, "workerpool", address)
 
 
@@ -97,7 +100,11 @@ def change_policy(
         int, typer.Option(min=0, max=_MAX_PERCENT, help="Percent of the pool's price that the scheduler keeps.")
     ],
 ) -> None:
-    """Change a workerpool's terms, for deals that are made later."""
+    """Change a workerpool's terms, for deals that are made later.
+
+    Example: `fairgrid workerpool policy 0x8dF2aCE5b0D9a7Cd4a0A1cD6D1b0d4e2F3a4b5C6 --stake-ratio 30 --scheduler-ratio
+    5`.
+    """
     pool = read_address(address)
 
     async def plan(chain: JsonRpcChain) -> Plan:
@@ -136,7 +143,11 @@ def add_app_commands(group: typer.Typer) -> None:
         multiaddr: _Multiaddr = "",
         checksum: _Checksum = "",
     ) -> None:
-        """Register an app that this account owns, by its content.
+        """Register an app that this account owns, by its content: only an entry on chain, which sells nothing yet.
+
+        For content that lies elsewhere, for other programs than `fairgrid run --app` (DOCKER images of foreign pools),
+        and for runtimes of a network. Whoever has the project of an app takes `fairgrid app publish`, which uploads,
+        registers and lists it in one go. `fairgrid order sign app` offers a registered app by hand.
 
         Example: `fairgrid app register sum --file sum.wasm`.
         """
@@ -151,7 +162,7 @@ def add_app_commands(group: typer.Typer) -> None:
 
     @money_command(group, "show")
     def show_app(desk: MoneyDesk, address: _Address) -> None:
-        """Show a registered app."""
+        """Show a registered app. Example: `fairgrid app show 0x8dF2aCE5b0D9a7Cd4a0A1cD6D1b0d4e2F3a4b5C6`."""
         _show(desk, "app", address)
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
 from fairgrid.cli.deal_make import add_make
+from fairgrid.cli.deal_view import boost_document, counts_of, deal_document, print_boost, print_deal
 from fairgrid.cli.money_desk import Act, MoneyDesk, Plan, money_command
 from fairgrid.cli.output import console, rlc
 from fairgrid.cli.shared_options import read_address
+from fairgrid.cli.times import clock_time, in_chain_time
+from fairgrid.client.boost import BoostState, claim_boost_calls, read_boost
 from fairgrid.errors import UsageError
 
 if TYPE_CHECKING:
@@ -62,7 +64,7 @@ def list_deals(desk: MoneyDesk) -> None:
             table.add_row(
                 row["dealId"],
                 row["jobName"].replace("[", r"\["),
-                _clock(row["startedAt"]),
+                clock_time(row["startedAt"]),
                 str(row["taskCount"]),
                 str(state["completed"]),
                 str(state["refunded"]),
@@ -81,7 +83,10 @@ def show_deal(desk: MoneyDesk, deal: _Deal, from_block: _FromBlock = None) -> No
     """
     deal_id, since = _found(desk, deal, from_block)
     state = desk.ask(lambda chain: _read(chain, deal_id, since))
-    desk.show({"deal": _document(state)}, lambda: _print(state))
+    if isinstance(state, BoostState):
+        desk.show({"deal": boost_document(state)}, lambda: print_boost(state, desk.screen))
+        return
+    desk.show({"deal": deal_document(state)}, lambda: print_deal(state, desk.screen))
 
 
 @money_command(deal_app, "claim", spends=True)
@@ -97,7 +102,10 @@ def claim_deal(desk: MoneyDesk, deal: _Deal, from_block: _FromBlock = None) -> N
         from fairgrid.client.claims import claim_calls
 
         state = await _read(chain, deal_id, since)
-        transactions = claim_calls(chain.hub, state)
+        if isinstance(state, BoostState):
+            transactions = claim_boost_calls(chain.hub, state)
+        else:
+            transactions = claim_calls(chain.hub, state)
         amount = state.open_tasks * state.price
         text = f"{state.open_tasks} task(s) of deal {deal_id}: {rlc(amount)} go back to {state.deal.sponsor}"
         acts = [Act(f"Claim {text}.", transactions[0])]
@@ -155,14 +163,18 @@ def _print_funds(address: str, found: Funds) -> None:
     screen.print(f"{address}: {rlc(found.stake)} free in escrow, {rlc(found.locked)} locked.", markup=False)
     for lock in found.locks:
         wait = lock.until - found.now
-        when = "its deadline has passed" if lock.overdue else f"until {_clock(lock.until)} at most ({_in(wait)})"
+        when = (
+            "its deadline has passed"
+            if lock.overdue
+            else f"until {clock_time(lock.until)} at most ({in_chain_time(wait)})"
+        )
         screen.print(f"  {rlc(lock.amount)} as {lock.role} in deal {lock.deal_id}, {lock.tasks} task(s), {when}")
         screen.print(f"    freed by {lock.frees}", markup=False, soft_wrap=True)
         screen.print(f"    {lock.command}", markup=False, soft_wrap=True)
     if found.unexplained > 0:
         screen.print(
             f"  {rlc(found.unexplained)} are locked by deals that are not known here: as a worker's or a pool's stake, "
-            f"by deals that were made elsewhere, or by deals of boost. --from-block 0 looks for them.",
+            f"or by deals that were made elsewhere. --from-block 0 looks for them.",
             style="yellow",
             markup=False,
         )
@@ -185,13 +197,15 @@ async def _rows(chain: JsonRpcChain, records: list[DealRecord]) -> list[dict[str
             "mined": record.mined,
         }
         state = await read_deal(chain, record.deal_id, events) if record.mined else None
-        rows.append({**row, "tasks": state and _counts(state), "openNrlc": state and state.open_tasks * state.price})
+        rows.append({**row, "tasks": state and counts_of(state), "openNrlc": state and state.open_tasks * state.price})
     return rows
 
 
-async def _read(chain: JsonRpcChain, deal_id: str, since: int | None) -> DealState:
+async def _read(chain: JsonRpcChain, deal_id: str, since: int | None) -> DealState | BoostState:
     from fairgrid.client.funds import events_until_now, read_deal
 
+    if (boost := await read_boost(chain, deal_id)) is not None:
+        return boost
     lane = await chain.view_lane(deal_id)
     if not lane.in_batch_lane:
         return await read_deal(chain, deal_id)
@@ -235,75 +249,3 @@ def _since(desk: MoneyDesk, from_block: int | None) -> int | None:
     if from_block is not None:
         return from_block
     return 0 if desk.place.network.chain_id == _LOCAL_CHAIN else None
-
-
-def _counts(state: DealState) -> dict[str, int]:
-    return {
-        "total": state.deal.bot_size,
-        "completed": state.completed,
-        "refunded": state.refunded,
-        "open": state.open_tasks,
-    }
-
-
-def _document(state: DealState) -> dict[str, Any]:
-    deal = state.deal
-    parties = {
-        name: {"address": part.pointer, "owner": part.owner, "priceNrlc": part.price}
-        for name, part in (("app", deal.app), ("dataset", deal.dataset), ("workerpool", deal.workerpool))
-    }
-    return {
-        "dealId": state.deal_id,
-        **parties,
-        "requester": deal.requester,
-        "payer": deal.sponsor,
-        "beneficiary": deal.beneficiary,
-        "callback": deal.callback,
-        "category": deal.category,
-        "trust": deal.trust,
-        "tag": deal.tag,
-        "startTime": deal.start_time,
-        "deadline": state.deadline,
-        "chainTime": state.now,
-        "overdue": state.is_overdue,
-        "tasks": _counts(state),
-        "priceNrlc": state.price,
-        "openNrlc": state.price * state.open_tasks,
-        "params": deal.params,
-    }
-
-
-def _print(state: DealState) -> None:
-    from fairgrid.protocol.hexes import ZERO_ADDRESS
-    from fairgrid.protocol.terminal import sanitise_terminal
-
-    screen, deal = console(), state.deal
-    screen.print(f"Deal {state.deal_id}", style="bold", markup=False)
-    for name, part in (("app", deal.app), ("dataset", deal.dataset), ("workerpool", deal.workerpool)):
-        if part.pointer != ZERO_ADDRESS:
-            screen.print(f"  {name:11} {part.pointer}, owner {part.owner}, {rlc(part.price)} a task", markup=False)
-    screen.print(f"  {'requester':11} {deal.requester}", markup=False)
-    if deal.sponsor != deal.requester:
-        screen.print(f"  {'paid by':11} {deal.sponsor}", markup=False)
-    screen.print(f"  {'terms':11} category {deal.category}, trust {deal.trust}, tag {deal.tag}", markup=False)
-    counts = f"{deal.bot_size}: {state.completed} verified, {state.refunded} refunded, {state.open_tasks} open"
-    screen.print(f"  {'tasks':11} {counts}", markup=False)
-    screen.print(f"  {'locked':11} {rlc(state.price * state.open_tasks)} of the payer", markup=False)
-    screen.print(f"  {'params':11} {sanitise_terminal(deal.params)}", markup=False, soft_wrap=True)
-    if not state.open_tasks:
-        screen.print("  Nothing is open: it holds no money.", markup=False)
-    elif state.is_overdue:
-        screen.print(f"  Its deadline has passed: fairgrid deal claim {state.deal_id}", markup=False, soft_wrap=True)
-    else:
-        left = _in(state.deadline - state.now)
-        screen.print(f"  Without results it can be claimed from {_clock(state.deadline)} on ({left}).", markup=False)
-
-
-def _clock(at: float) -> str:
-    return datetime.fromtimestamp(at).strftime("%Y-%m-%d %H:%M:%S") if at else ""
-
-
-def _in(seconds: float) -> str:
-    from fairgrid.cli.pool_desk import duration
-
-    return f"in {duration(max(seconds, 0))} of chain time"

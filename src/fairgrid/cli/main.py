@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
 import typer.main
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from fairgrid import __version__
 from fairgrid.cli.output import INTERRUPTED, Interrupted, Unexpected, fail
@@ -63,15 +65,36 @@ COMMANDS = {
 
 
 class _LazyGroup(TyperGroup):
-    """A group whose commands are imported when they are called."""
+    """A group whose commands are imported when they are called, and not to be listed."""
+
+    _listing = False
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        with self._named_only():
+            super().format_help(ctx, formatter)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        with self._named_only():
+            return super().shell_complete(ctx, incomplete)
+
+    @contextmanager
+    def _named_only(self) -> Iterator[None]:
+        """Commands are asked for their names and summaries meanwhile."""
+        self._listing = True
+        try:
+            yield
+        finally:
+            self._listing = False
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         place = COMMANDS.get(cmd_name)
         if place is None:
             return None
+        if self._listing:
+            return TyperCommand(cmd_name, help=place.summary)
         module = importlib.import_module(f"fairgrid.cli.{place.module}")
         if place.group:
             return typer.main.get_command(getattr(module, f"{cmd_name}_app", None) or module.app)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from fairgrid.cli.output import rlc
 from fairgrid.client.order_desk import Standing, asset_of, describe_order, tag_words
-from fairgrid.market.client import MarketClient, PublishedOrder
 from fairgrid.market.kinds import KINDS
 from fairgrid.protocol.hexes import ZERO_ADDRESS
 from fairgrid.protocol.orders import Order, RequestOrder, WorkerpoolOrder
+
+if TYPE_CHECKING:
+    from fairgrid.market.client import MarketClient, PublishedOrder
 
 __all__ = ["asset_filters", "entry_document", "order_document", "price_of", "print_order", "print_orders"]
 

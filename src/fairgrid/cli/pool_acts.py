@@ -11,8 +11,9 @@ from pydantic import BaseModel
 
 from fairgrid.cli import pool_init, pool_looks
 from fairgrid.cli.output import emit_json
-from fairgrid.cli.pool_desk import PoolDesk, ReasonOption, WorkerArgument, clock_time, operator_command, show_table
+from fairgrid.cli.pool_desk import PoolDesk, ReasonOption, WorkerArgument, operator_command, show_table
 from fairgrid.cli.shared_options import JsonOption
+from fairgrid.cli.times import clock_time
 from fairgrid.errors import UsageError
 
 __all__ = ["pool_app"]

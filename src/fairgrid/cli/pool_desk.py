@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -29,8 +28,6 @@ __all__ = [
     "PoolDesk",
     "ReasonOption",
     "WorkerArgument",
-    "clock_time",
-    "duration",
     "operator_command",
     "show_table",
 ]
@@ -151,17 +148,3 @@ def _cell(value: Any) -> str:
     if isinstance(value, list | tuple):
         return " ".join(str(item) for item in value)
     return "" if value is None else str(value).replace("[", r"\[")
-
-
-def clock_time(at: float) -> str:
-    """A local time of seconds since 1970, to the second."""
-    return datetime.fromtimestamp(at).strftime("%Y-%m-%d %H:%M:%S") if at else ""
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people: ``42 s``, ``7 min``, ``5.3 h``, ``2.0 d``."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    if seconds < 7_200:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3_600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} d"

@@ -19,11 +19,10 @@ from fairgrid.cli.pool_desk import (
     LimitOption,
     OffsetOption,
     PoolDesk,
-    clock_time,
-    duration,
     operator_command,
     show_table,
 )
+from fairgrid.cli.times import clock_time, duration
 from fairgrid.errors import FairgridError, UsageError
 from fairgrid.protocol.hexes import is_hex32
 

@@ -25,6 +25,7 @@ from fairgrid.client.client import Client, LaneWish, Quote, TrustWish
 from fairgrid.client.dependencies import parse_dependency
 from fairgrid.client.job import Job
 from fairgrid.client.job_options import parse_gpus, parse_size, read_items
+from fairgrid.client.private_runs import HONEST_WORDS
 from fairgrid.client.results import prepare_out
 from fairgrid.errors import UsageError
 from fairgrid.protocol.canonical import read_rule
@@ -143,6 +144,14 @@ def run(
         Path | None,
         typer.Option("--burst-rules", help="The caps, a TOML file. Default: burst.toml in the network's folder."),
     ] = None,
+    private: Annotated[
+        bool,
+        typer.Option(
+            "--private",
+            help="Encrypt program, inputs, names, arguments and results; the pool and the machines that run it read "
+            "them.",
+        ),
+    ] = False,
     runtime: Annotated[
         str | None,
         typer.Option("--runtime", help="What it runs in, see `fairgrid runtime list`. Default: by the file's ending."),
@@ -165,7 +174,9 @@ def run(
         raise UsageError("A published app says itself what it runs in: leave --runtime out.")
     app_address = read_address(published) if published is not None else ""
 
-    def job_of(program: Path, files: Sequence[Path], runtime_id: str, memory_bytes: int) -> Job:
+    def job_of(
+        program: Path, files: Sequence[Path], runtime_id: str, memory_bytes: int, hosts: Sequence[str] = ()
+    ) -> Job:
         job = Job.from_files(
             program,
             files,
@@ -176,13 +187,18 @@ def run(
             output_bytes=parse_size(output_limit, "--output-limit"),
             checkpoint=checkpoint,
         )
-        job = job.connecting_to([*([ANYWHERE] if internet else []), *(reach or [])])
+        job = job.connecting_to([*hosts, *([ANYWHERE] if internet else []), *(reach or [])])
         job = replace(job, canonicaliser=tuple(read_rule(text) for text in canonical or []), app=app_address)
-        job = job.needing(parse_gpus(gpus) if gpus is not None else None)
+        job = job.needing(parse_gpus(gpus) if gpus is not None else None).hidden(private=private)
         if each is not None or tasks is not None:
             job = job.as_bag(read_items(each) if each is not None else (), tasks=tasks)
         return job
 
+    if private and (burst or follow):
+        raise UsageError(
+            "A private run is for one pool alone, and nothing of it is shown while it runs. Nothing was signed. Leave "
+            "--burst and --follow out."
+        )
     own: Job | None = None
     if script is not None:
         runtime_id = runtime or runtime_for_program(script).runtime_id
@@ -191,13 +207,27 @@ def run(
     screen = desk.screen
     rules = load_burst_rules(burst_rules or desk.place.folder / RULES_NAME) if burst else None
 
+    told: list[str] = []
+
     async def job_for(client: Client) -> Job:
         if own is not None:
             return own
         place = desk.place.folder / "apps"
         fetched = await fetch_app(client.chain, client.storage, app_address, place)
         files = [*fetched.inputs, *(inputs or [])]
-        return job_of(fetched.program, files, fetched.document.runtime, fetched.document.memory_bytes)
+        document = fetched.document
+        if document.reach:
+            hosts = ", ".join(document.reach)
+            if reach or internet:
+                raise UsageError(
+                    f"The app {document.name!r} says itself what it connects to ({hosts}), and workers refuse it "
+                    f"anything else. Nothing was signed; leave --reach and --internet out."
+                )
+            sentence = f"The app {document.name!r} connects to {hosts}: only workers whose owners allow that take it."
+            if sentence not in told:
+                screen.print(sentence, markup=False)
+                told.append(sentence)
+        return job_of(fetched.program, files, document.runtime, document.memory_bytes, document.reach)
 
     async def foresee() -> Quote:
         async with desk.client() as client:
@@ -206,7 +236,7 @@ def run(
             return await client.quote(job, wish, lane=lane)
 
     def say(quote: Quote) -> None:
-        desk.say(quote_sentences(quote))
+        desk.say([*([HONEST_WORDS] if private else []), *quote_sentences(quote)])
 
     accept: Callable[[Quote], None] = say
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fairgrid.chain.network import LOCAL
 from fairgrid.cli.completion import network_names, wallet_names
 from fairgrid.errors import OrderError, UsageError
 from fairgrid.seams.config_file import is_name, read_config
@@ -127,6 +126,8 @@ def read_address(text: str) -> str:
 
 def kept_network(network: Path) -> str:
     """What a file may keep to find the network again from anywhere: its name as it is, a path made absolute."""
+    from fairgrid.chain.network import LOCAL
+
     text = str(network)
     named = text == LOCAL or (is_name(text) and text in read_config().networks)
     return text if named else str(network.expanduser().absolute())

@@ -166,7 +166,7 @@ def _mode(cell: Experiment) -> str:
 
 
 def _target(cell: Experiment, measured: Measured) -> float | None:
-    """The most executions that decision 10 promises for this cell; None where only the cost is published."""
+    """The most executions that are promised for this cell; None where only the cost is published."""
     promised = measured.way == "audits" and not cell.adversaries.colluding and cell.adversaries.share <= 0.05
     return TARGETS[_pool(cell)] if promised else None
 

@@ -192,7 +192,9 @@ class _Logs:
         """The text of the result; shown if it is not what was shown already."""
         with tempfile.TemporaryDirectory(prefix="fairgrid-logs-") as folder:
             task = await self._client.chain.view_task(task_id)
-            result = await collect_result(self._client.storage, task, task_id, Path(folder))
+            result = await collect_result(
+                self._client.storage, task, task_id, Path(folder), key=self._client.private.result_key
+            )
             texts = {name: result.log(name) for name in _LOGS}
         same = shown and all("\n".join(self._said[name]) == texts[name].rstrip("\n") for name in _LOGS)
         if shown:

@@ -25,8 +25,6 @@ from fairgrid.runtime.providers import PROBE_S, probe_all
 from fairgrid.worker.owner.policy import WorkerPolicy
 from fairgrid.worker.owner.policy_file import PolicyFile
 from fairgrid.worker.setup.containers import container_settings
-from fairgrid.worker.setup.offering import ENGINE_FOLDER
-from fairgrid.worker.setup.opening import POLICY_NAME
 
 __all__ = ["doctor"]
 
@@ -46,6 +44,8 @@ def doctor(
     With --dir of a worker whose policy names an engine, they are tried on a node of that engine, in a cell that goes
     through its queue. Exit code 0 if at least one works. Example: fairgrid worker doctor
     """
+    from fairgrid.worker.setup.opening import POLICY_NAME
+
     policy = PolicyFile(directory / POLICY_NAME).current() if directory is not None else WorkerPolicy()
     engine: dict[str, Any] | None = None
     containers = container_settings(policy)
@@ -72,6 +72,8 @@ async def _on_engine(
     options: EngineOptions, folder: Path, containers: ContainerSettings, within_s: float
 ) -> tuple[dict[str, Any], dict[str, Probe]]:
     """What a trial through the engine's queue says of it, and of the runtimes on its nodes."""
+    from fairgrid.worker.setup.offering import ENGINE_FOLDER
+
     began = time.monotonic()
     answer: dict[str, Any] = {"kind": options.kind.value, "works": False, "node": "", "seconds": 0.0, "detail": ""}
     # A name of its own: the worker of this folder may run, and its cells are not to be touched.

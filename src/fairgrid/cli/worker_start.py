@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -118,6 +119,16 @@ def start_worker(
             "allocation ends in which it was started; never outside of one.",
         ),
     ] = None,
+    tasks: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Compute N tasks, finish what hangs on them, and end. Default: no such end."
+        ),
+    ] = None,
+    idle_exit: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="End when there was no task for so long: 10m, 2h. Default: wait for ever."),
+    ] = None,
     log_format: LogFormatOption = LogFormat.TEXT,
     log_level: LogLevelOption = LogLevel.INFO,
 ) -> None:
@@ -134,8 +145,10 @@ def start_worker(
     from fairgrid.seams.tracing import start_tracing
     from fairgrid.worker.agent import AgentOptions
     from fairgrid.worker.computing.misbehave import LOCAL_CHAIN_ID, Misbehaviour
+    from fairgrid.worker.setup.idle import parse_idle
     from fairgrid.worker.setup.pilot import ask_slurm, find_pilot
 
+    idle_s = parse_idle(idle_exit) if idle_exit is not None else None
     configure_logging("worker", level=log_level.value, style=log_format.value)
     start_tracing("worker")
     directory = directory.expanduser()
@@ -156,9 +169,10 @@ def start_worker(
         misbehaviour=Misbehaviour(misbehave.value) if misbehave is not None else None,
         benchmark=benchmark if benchmark is not None else (sponsor or not local),
         sponsor=sponsor,
+        tasks=tasks,
     )
     pilot = find_pilot(os.environ, until=until, now=time.time(), ask=ask_slurm)
-    asyncio.run(_work(loaded, directory, pool, options, _metrics_place(metrics), pilot))
+    asyncio.run(_work(loaded, directory, pool, options, _metrics_place(metrics), pilot, idle_s))
 
 
 def _trusted_network(directory: Path, given: Path | None, pool: str | None, *, accept: bool) -> Network:
@@ -260,6 +274,7 @@ async def _work(
     options: AgentOptions,
     metrics: tuple[str, int] | None,
     pilot: Pilot | None = None,
+    idle_s: float | None = None,
 ) -> None:
     from fairgrid.seams.metrics import MetricsPage, metrics_token, new_registry
     from fairgrid.seams.service import serving
@@ -288,6 +303,9 @@ async def _work(
             ends = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(pilot.ends_at))
             console().print(f"Ends by itself before {ends} ({pilot.known_from})", markup=False)
             stack.callback(asyncio.create_task(_set_later(stop, pilot.drains_at - time.time())).cancel)
+        running: list[WorkerAgent] = []
+        if idle_s is not None:
+            stack.callback(asyncio.create_task(_stop_when_idle(stop, idle_s, running)).cancel)
         if metrics is not None:
             page = MetricsPage(meter.registry, token=metrics_token())
             url = await stack.enter_async_context(serving(page, host=metrics[0], port=metrics[1]))
@@ -295,6 +313,7 @@ async def _work(
         while not stop.is_set():
             try:
                 async with open_agent(network, directory, announcer=teller, options=options, pool_url=pool) as agent:
+                    running[:] = [agent]
                     with meter.measuring(agent):
                         await _until(agent, stop, at_once, pilot)
                 return
@@ -308,6 +327,16 @@ async def _work(
 async def _set_later(event: asyncio.Event, seconds: float) -> None:
     await asyncio.sleep(max(seconds, 0.0))
     event.set()
+
+
+async def _stop_when_idle(stop: asyncio.Event, idle_s: float, running: Sequence[WorkerAgent]) -> None:
+    """Set ``stop`` once no agent of ``running`` held a task for ``idle_s`` seconds."""
+    from fairgrid.seams.clock import SystemClock
+    from fairgrid.worker.setup.idle import wait_until_idle
+
+    await wait_until_idle(idle_s, lambda: any(agent.held_phases for agent in running), clock=SystemClock())
+    console().print(f"Ends by itself: there was no task for {idle_s:g} s", markup=False)
+    stop.set()
 
 
 async def _until(agent: WorkerAgent, stop: asyncio.Event, at_once: asyncio.Event, pilot: Pilot | None = None) -> None:

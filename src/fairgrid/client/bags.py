@@ -15,7 +15,7 @@ from fairgrid.client.follow import CHAIN_PATIENCE_S, Ending
 from fairgrid.client.journal import DealRecord
 from fairgrid.client.ledger import Bag, BagLedger, SettledRun
 from fairgrid.client.progress import OnProgress, Phase, Progress
-from fairgrid.client.results import MAX_RESULT_BYTES, MAX_RESULT_FILES, move_into, prepare_out
+from fairgrid.client.results import MAX_RESULT_BYTES, MAX_RESULT_FILES, ResultKeys, move_into, opened, prepare_out
 from fairgrid.errors import ServiceUnavailable, UsageError, VerificationError
 from fairgrid.protocol.archive import archive_digest, extract_archive
 from fairgrid.protocol.hexes import ZERO_ADDRESS
@@ -172,8 +172,11 @@ async def collect_bag(
     on_progress: OnProgress,
     *,
     first: int = 0,
+    key: ResultKeys | None = None,
 ) -> tuple[TaskOutcome, ...]:
     """Fetch every task's result, verify all of them, then write each into ``out/<index>``.
+
+    ``key`` is asked for the keys of encrypted results.
 
     ``first`` is added to every index: the place of the deal's first task in a run of several deals.
 
@@ -196,7 +199,7 @@ async def collect_bag(
     wanted.sort(key=lambda one: one.index)
     with tempfile.TemporaryDirectory(dir=out, prefix=".fairgrid-", ignore_cleanup_errors=True) as folder:
         scratch = Path(folder)
-        outcomes = await _fetch_all(storage, wanted, scratch, on_progress)
+        outcomes = await _fetch_all(storage, wanted, scratch, on_progress, deal_id, key)
         placed = [replace(outcome, index=first + outcome.index) for outcome in outcomes]
         return tuple([await asyncio.to_thread(_write, outcome, scratch, out) for outcome in placed])
 
@@ -219,7 +222,12 @@ async def _classic(chain: Chain, task: str, index: int, *, callback: bool) -> _W
 
 
 async def _fetch_all(
-    storage: StorageClient, wanted: list[_Wanted], scratch: Path, on_progress: OnProgress
+    storage: StorageClient,
+    wanted: list[_Wanted],
+    scratch: Path,
+    on_progress: OnProgress,
+    deal_id: str,
+    key: ResultKeys | None,
 ) -> list[TaskOutcome]:
     outcomes: dict[int, TaskOutcome] = {}
     queue = iter(wanted)
@@ -231,7 +239,7 @@ async def _fetch_all(
             if failures:
                 return
             try:
-                outcomes[one.index] = await _fetch(storage, one, scratch)
+                outcomes[one.index] = await _fetch(storage, one, scratch, deal_id, key)
             except Exception as error:
                 failures.append(error)
                 return
@@ -245,11 +253,14 @@ async def _fetch_all(
     return [outcomes[one.index] for one in wanted]
 
 
-async def _fetch(storage: StorageClient, one: _Wanted, scratch: Path) -> TaskOutcome:
+async def _fetch(
+    storage: StorageClient, one: _Wanted, scratch: Path, deal_id: str, key: ResultKeys | None
+) -> TaskOutcome:
     if not one.cid:
         return TaskOutcome(one.index, one.digest, "", one.run_id, None, None)
     archive = scratch / f"{one.index}.zip"
     await storage.fetch(one.cid, archive, max_bytes=one.max_bytes)
+    archive = await opened(archive, deal_id, one.index, key)
     folder = scratch / str(one.index)
 
     def verify() -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from fairgrid.chain.interface import Chain, ChainEvent
 from fairgrid.chain.rpc import JsonRpc
 from fairgrid.client.bags import fetch_run_results
 from fairgrid.client.ledger import SettledRun
-from fairgrid.client.results import MAX_RESULT_BYTES
+from fairgrid.client.results import MAX_RESULT_BYTES, ResultKeys, opened
 from fairgrid.errors import UsageError, VerificationError
 from fairgrid.protocol.archive import archive_entries
 from fairgrid.protocol.certificate import (
@@ -62,9 +62,11 @@ async def make_certificate(
     index: int,
     *,
     files: Sequence[str] | None = None,
+    key: ResultKeys | None = None,
 ) -> Certificate:
     """The certificate of the task at ``index`` of a deal (counted as the chain does), checked before it is given.
 
+    ``key`` is asked for the key of an encrypted result.
     ``files`` are the paths in its result to prove; None: all. A result that went to a callback has none.
 
     Raises:
@@ -93,7 +95,7 @@ async def make_certificate(
         digest=ended.digest,
         orders=orders_document(_fitting(orders, matched, Domain(chain.chain_id, chain.hub))),
         run=ended.run,
-        files=await _files(storage, ended, files),
+        files=await _files(storage, ended, files, deal_id, index, key),
         receipts=tuple(
             ReceiptProof(block=one.block, index=one.index, proof=tuple(to_hex(node) for node in one.proof))
             for one in evidence.receipts
@@ -172,21 +174,31 @@ def _fitting(orders: Sequence[Order], matched: ChainEvent, domain: Domain) -> li
     ]
 
 
-async def _files(storage: StorageClient, ended: _Ended, files: Sequence[str] | None) -> tuple[FileProof, ...]:
+async def _files(
+    storage: StorageClient,
+    ended: _Ended,
+    files: Sequence[str] | None,
+    deal_id: str,
+    index: int,
+    key: ResultKeys | None,
+) -> tuple[FileProof, ...]:
     if files is not None and not files:
         return ()
     if not ended.cid:
         if files:
             raise UsageError("The task's result went to the deal's callback: it has no files to prove.")
         return ()
-    entries = await _entries(storage, ended)
+    entries = await _entries(storage, ended, deal_id, index, key)
     return file_proofs(entries, files if files is not None else [entry.path for entry in entries])
 
 
-async def _entries(storage: StorageClient, ended: _Ended) -> tuple[Entry, ...]:
+async def _entries(
+    storage: StorageClient, ended: _Ended, deal_id: str, index: int, key: ResultKeys | None
+) -> tuple[Entry, ...]:
     with tempfile.TemporaryDirectory(prefix="fairgrid-certificate-") as scratch:
         archive = Path(scratch) / "result.zip"
         await storage.fetch(ended.cid, archive, max_bytes=MAX_RESULT_BYTES)
+        archive = await opened(archive, deal_id, index, key)
         entries = await asyncio.to_thread(archive_entries, archive)
     if tree_digest(entries) != ended.digest:
         raise VerificationError(

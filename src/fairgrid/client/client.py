@@ -20,6 +20,7 @@ from fairgrid.client.follow import Ending, follow_task
 from fairgrid.client.job import Job
 from fairgrid.client.journal import DealRecord, Journal
 from fairgrid.client.ledger import Bag
+from fairgrid.client.private_runs import PrivateRuns
 from fairgrid.client.progress import OnProgress, Phase, Progress, ignore_progress
 from fairgrid.client.quotes import DEFAULT_CATEGORY, LaneWish, Quote, Quoter, TrustWish
 from fairgrid.client.results import CollectedResult, collect_result
@@ -29,7 +30,7 @@ from fairgrid.market.client import MarketClient
 from fairgrid.pool.client import LiveOutput, LiveProgress, PartialView, PoolClient
 from fairgrid.protocol.access import PoolPlace
 from fairgrid.protocol.certificate import Certificate
-from fairgrid.protocol.views import TaskStatus
+from fairgrid.protocol.views import Account, TaskStatus
 from fairgrid.seams import tracing
 from fairgrid.seams.clock import Clock, SystemClock
 from fairgrid.storage.client import StorageClient
@@ -64,14 +65,18 @@ class Client:
         self._quoter = Quoter(
             network, signer.address, chain=chain, market=market, pool=pool, journal=journal, clock=self._clock
         )
-        self._deals = DealMaker(network, signer, chain=chain, storage=storage, journal=journal, clock=self._clock)
+        self.private = PrivateRuns(chain, storage, pool, signer)
+        """What this requester encrypts and decrypts."""
+        self._deals = DealMaker(
+            network, signer, chain=chain, storage=storage, private=self.private, journal=journal, clock=self._clock
+        )
 
     @classmethod
     @asynccontextmanager
     async def connect(
         cls, network: Network | str | Path, signer: Signer, *, journal_folder: Path | None = None
     ) -> AsyncIterator[Client]:
-        """Connect to every service of ``network``; the chain is checked against the network file (decision 31).
+        """Connect to every service of ``network``; the chain is checked against the network file.
 
         ``network`` may be a name, as in `fairgrid network list`, a network file, or a folder with one. Deals are kept
         in ``journal_folder``; without one where `fairgrid run` keeps those of this signer on that network.
@@ -109,6 +114,14 @@ class Client:
     def journal(self) -> Journal:
         """The deals of this requester."""
         return self._journal
+
+    async def account(self, address: str = "") -> Account:
+        """What an account has in escrow, free and locked; the requester's own without an ``address``.
+
+        Raises:
+            ServiceUnavailable: the chain does not answer.
+        """
+        return await self.chain.view_account(address or self.address)
 
     async def quote(
         self,
@@ -231,7 +244,7 @@ class Client:
         on_progress(Progress(Phase.FETCHING, "comparing the result with the digest on chain"))
         task = await self.chain.view_task(record.task_ids[0])
         with tracing.span("download", record.deal_id, tracing.task_place(record.task_ids[0])):
-            return await collect_result(self.storage, task, record.task_ids[0], out)
+            return await collect_result(self.storage, task, record.task_ids[0], out, key=self.private.result_key)
 
     @asynccontextmanager
     async def bag(self, record: DealRecord) -> AsyncIterator[BagFollower]:
@@ -259,7 +272,15 @@ class Client:
         bag = follower.ledger.bag()
         with tracing.span("download", record.deal_id):
             return await collect_bag(
-                self.chain, self.storage, record.deal_id, follower.deal, bag, out, on_progress, first=record.first
+                self.chain,
+                self.storage,
+                record.deal_id,
+                follower.deal,
+                bag,
+                out,
+                on_progress,
+                first=record.first,
+                key=self.private.result_key,
             )
 
     async def bag_settlement(self, record: DealRecord, follower: BagFollower) -> Settlement:
@@ -318,7 +339,9 @@ class Client:
     async def certificate(self, deal_id: str, index: int, *, files: Sequence[str] | None = None) -> Certificate:
         """The certificate of a finished task, of anybody's deal; as `fairgrid.client.certificates.make_certificate`."""
         async with JsonRpc(self.network.rpc) as rpc:
-            return await make_certificate(self.chain, rpc, self.storage, deal_id, index, files=files)
+            return await make_certificate(
+                self.chain, rpc, self.storage, deal_id, index, files=files, key=self.private.result_key
+            )
 
     async def claim(self, record: DealRecord, *, on_progress: OnProgress = ignore_progress) -> None:
         """Take the money of an overdue deal back: initialize the task if nobody did, then claim it.

@@ -15,9 +15,10 @@ from fairgrid.client.job import Job
 from fairgrid.client.journal import DealRecord, Journal
 from fairgrid.client.orders import request_for
 from fairgrid.client.prepared_job import PreparedJob, prepare_job
+from fairgrid.client.private_runs import PrivateRuns
 from fairgrid.client.progress import OnProgress, Phase, Progress
 from fairgrid.client.quotes import BATCH_TAG, Quote
-from fairgrid.errors import DealLost, TransactionFailed
+from fairgrid.errors import DealLost, TransactionFailed, UsageError
 from fairgrid.protocol.hexes import ZERO32, from_hex
 from fairgrid.protocol.ids import deal_id as deal_id_of
 from fairgrid.protocol.ids import task_id as task_id_of
@@ -51,6 +52,7 @@ class DealMaker:
         *,
         chain: Chain,
         storage: StorageClient,
+        private: PrivateRuns,
         journal: Journal,
         clock: Clock,
     ) -> None:
@@ -58,6 +60,7 @@ class DealMaker:
         self._signer = signer
         self._chain = chain
         self._storage = storage
+        self._private = private
         self._journal = journal
         self._clock = clock
         self._calls: dict[str, tuple[Any, ...]] = {}
@@ -70,10 +73,18 @@ class DealMaker:
         """Upload, deposit what is missing and sign the match; it is in the journal, not sent.
 
         Raises:
-            ServiceUnavailable, ContractReverted.
+            ServiceUnavailable, ContractReverted; everything of `PrivateRuns.prepare` for a job with a sealed key.
         """
         on_progress(Progress(Phase.PREPARING, f"uploading {job.script.name} and {len(job.inputs)} input file(s)"))
-        prepared = await prepare_job(job, self._storage, timeref=quote.timeref)
+        if job.is_sealed:
+            if part is not None:
+                raise UsageError(
+                    "A private run, or one with secrets, is for one pool alone: it cannot be split over several. "
+                    "Nothing was signed. Leave --burst out."
+                )
+            prepared = await self._private.prepare(job, quote.offer, timeref=quote.timeref)
+        else:
+            prepared = await prepare_job(job, self._storage, timeref=quote.timeref)
         await self._deposit_missing(quote, on_progress)
         bag = f"{quote.tasks} tasks in the {'batch' if quote.batch else 'classic'} lane, " if quote.tasks > 1 else ""
         on_progress(Progress(Phase.SIGNING, f"{bag}trust {quote.trust}, {quote.price} nRLC"))

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Final
 
 from fairgrid.chain.interface import Chain, ChainEvent, Wanted
+from fairgrid.client.boost import BoostState, read_boost
 from fairgrid.client.journal import DealRecord
 from fairgrid.client.ledger import BagLedger
 from fairgrid.errors import UsageError
@@ -85,6 +86,8 @@ class Lock:
     until: int
     """Chain time from which on anybody may claim it back."""
     overdue: bool
+    boost: bool = False
+    """Whether it is a deal of boost, whose results no command here fetches."""
 
     @property
     def frees(self) -> str:
@@ -102,9 +105,8 @@ class Lock:
         """The command that frees it, or that waits for what does."""
         if self.overdue:
             return f"fairgrid deal claim {self.deal_id}"
-        return (
-            f"fairgrid result {self.deal_id[:12]}" if self.role is Role.PAYER else f"fairgrid deal show {self.deal_id}"
-        )
+        fetches = self.role is Role.PAYER and not self.boost
+        return f"fairgrid result {self.deal_id[:12]}" if fetches else f"fairgrid deal show {self.deal_id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +234,10 @@ async def _locks(chain: Chain, account: str, wanted: set[str], events: Sequence[
 
     locks = []
     for deal_id, deal in deals.items():
-        if deal is None or account not in (deal.sponsor, deal.workerpool.owner):
+        if deal is None:
+            locks += await _boost_locks(chain, account, deal_id)
+            continue
+        if account not in (deal.sponsor, deal.workerpool.owner):
             continue
         state = await state_of(deal_id)
         for role, owner, each in (
@@ -246,6 +251,21 @@ async def _locks(chain: Chain, account: str, wanted: set[str], events: Sequence[
         if amount := units * state.deal.worker_stake:
             locks.append(_lock(Role.WORKER, state, units, amount))
     return locks
+
+
+async def _boost_locks(chain: Chain, account: str, deal_id: str) -> list[Lock]:
+    state = await read_boost(chain, deal_id)
+    if state is None or not state.open_tasks:
+        return []
+    deal = state.deal
+    return [
+        _lock(role, state, state.open_tasks, each * state.open_tasks)
+        for role, owner, each in (
+            (Role.PAYER, deal.sponsor, state.price),
+            (Role.POOL, deal.workerpool_owner, pool_stake(deal.workerpool_price)),
+        )
+        if owner == account and each
+    ]
 
 
 async def _stakes(chain: Chain, contributed: set[str]) -> dict[str, int]:
@@ -275,5 +295,6 @@ def _is_contribution(event: ChainEvent, account: str) -> bool:
     return event.name == "TaskContribute" and event.arguments.get("worker") == account
 
 
-def _lock(role: Role, state: DealState, tasks: int, amount: int) -> Lock:
-    return Lock(role, state.deal_id, amount, tasks, state.deadline, state.is_overdue)
+def _lock(role: Role, state: DealState | BoostState, tasks: int, amount: int) -> Lock:
+    boost = isinstance(state, BoostState)
+    return Lock(role, state.deal_id, amount, tasks, state.deadline, state.is_overdue, boost)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fairgrid.errors import UsageError
@@ -75,6 +75,11 @@ class Job:
     """Hosts that it connects to (`fairgrid.protocol.network`); empty: no network."""
     gpus: GpuNeed | None = None
     """Graphics processors that each task needs."""
+    private: bool = False
+    """Everything of it is encrypted, its results too; only its pool and the machines that compute it can read it."""
+    secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """Names and values that it gets as ``IEXEC_REQUESTER_SECRET_1`` and so on; they travel sealed, without their
+    names."""
     app: str = ""
     """Address of the published app whose program it is; empty: a program of one's own, in its runtime."""
     label: str = ""
@@ -84,8 +89,18 @@ class Job:
         """A job that no machine could ever compute is not made: a pool would lease it to nobody.
 
         Raises:
-            UsageError: its runtime cannot give what it needs.
+            UsageError: its runtime cannot give what it needs, or it cannot be private.
         """
+        if self.private and self.checkpoint:
+            raise UsageError(
+                "A private run keeps no checkpoints: they would lie in plain form on its workers' disks for a day. "
+                "Nothing was signed. Leave --checkpoint or --private out."
+            )
+        if self.private and self.dependencies:
+            raise UsageError(
+                "A private run cannot read results of other tasks yet: its workers have no key for them. Nothing was "
+                "signed. Fetch the results with `fairgrid result`, and give them as --input."
+            )
         fault = needs_fault(self.runtime.runtime_id, self.needs)
         if fault is not None:
             raise UsageError(f"{fault} Nothing was signed.")
@@ -114,6 +129,22 @@ class Job:
             UsageError: its runtime cannot reach any.
         """
         return replace(self, gpus=gpus)
+
+    def hidden(self, *, private: bool, secrets: Sequence[tuple[str, str]] = ()) -> Job:
+        """The same job, encrypted as a whole if ``private``, with ``secrets`` (names and values) that travel sealed.
+
+        Raises:
+            UsageError: it cannot be private, or a secret cannot be a variable of the environment.
+        """
+        for name, secret in secrets:
+            if not secret or "\0" in secret:
+                raise UsageError(f"The secret {name!r} is empty or holds a NUL character: no program can get it.")
+        return replace(self, private=private, secrets=tuple(secrets))
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether its manifest has a sealed key."""
+        return self.private or bool(self.secrets)
 
     def as_bag(self, items: Sequence[Sequence[str]] = (), *, tasks: int | None = None) -> Job:
         """The same job many times: once for each of ``items``, or ``tasks`` times alike (their index differs).

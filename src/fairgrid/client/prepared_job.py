@@ -19,7 +19,16 @@ from fairgrid.runtime.job_result import JobResult
 from fairgrid.runtime.network.grant import NetworkGrant
 from fairgrid.storage.client import StorageClient
 
-__all__ = ["FUEL_PER_SECOND", "PreparedJob", "local_files", "manifest_of", "prepare_job", "run_locally"]
+__all__ = [
+    "FUEL_PER_SECOND",
+    "PreparedJob",
+    "file_ref",
+    "local_files",
+    "manifest_of",
+    "prepare_job",
+    "run_locally",
+    "upload_files",
+]
 
 FUEL_PER_SECOND = 1_000_000_000
 """Fuel that a job may use for each second of its category's timeref, by default (decision 47)."""
@@ -42,9 +51,9 @@ def manifest_of(job: Job, *, timeref: int) -> Manifest:
     Raises:
         UsageError: there are files for more or fewer tasks than the bag has.
     """
-    references = {path: _file_ref(path) for path in dict.fromkeys((*job.inputs, *chain.from_iterable(job.item_inputs)))}
+    references = {path: file_ref(path) for path in dict.fromkeys((*job.inputs, *chain.from_iterable(job.item_inputs)))}
     return Manifest(
-        script=_file_ref(job.script),
+        script=file_ref(job.script),
         runtime=job.runtime.runtime_id,
         resources=Resources(
             fuel=job.fuel if job.fuel is not None else FUEL_PER_SECOND * timeref,
@@ -86,8 +95,18 @@ async def prepare_job(job: Job, storage: StorageClient, *, timeref: int) -> Prep
     """
     manifest = await asyncio.to_thread(manifest_of, job, timeref=timeref)
     data = await asyncio.to_thread(manifest.to_bytes)
-    await _upload(_files(job, manifest), storage)
+    await upload_files(job, manifest, storage)
     return PreparedJob(job.label or job.script.name, manifest, await storage.add_bytes(data))
+
+
+async def upload_files(job: Job, manifest: Manifest, storage: StorageClient) -> None:
+    """Upload the files of a job that storage does not have.
+
+    Raises:
+        UsageError: a file changed while it was read.
+        ServiceError: storage is down, or refuses.
+    """
+    await _upload(_files(job, manifest), storage)
 
 
 async def _upload(files: Iterable[tuple[Path, FileRef]], storage: StorageClient) -> None:
@@ -163,7 +182,7 @@ def _files(job: Job, manifest: Manifest) -> list[tuple[Path, FileRef]]:
     return list(found.items())
 
 
-def _file_ref(path: Path) -> FileRef:
+def file_ref(path: Path) -> FileRef:
     builder = CidBuilder()
     try:
         with open(path, "rb") as source:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import tempfile
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,25 @@ from typing import Any
 from fairgrid.errors import UsageError, VerificationError
 from fairgrid.protocol.archive import archive_digest, extract_archive
 from fairgrid.protocol.digest import Entry
+from fairgrid.protocol.encrypted_files import HEADER_BYTES, Purpose, decrypt_file, is_encrypted
 from fairgrid.protocol.results import cid_of_results, error_in_folder
 from fairgrid.protocol.terminal import sanitise_terminal
 from fairgrid.protocol.views import Task, TaskStatus
 from fairgrid.storage.client import StorageClient
 
-__all__ = ["MAX_RESULT_BYTES", "MAX_RESULT_FILES", "CollectedResult", "collect_result", "move_into", "prepare_out"]
+__all__ = [
+    "MAX_RESULT_BYTES",
+    "MAX_RESULT_FILES",
+    "CollectedResult",
+    "ResultKeys",
+    "collect_result",
+    "move_into",
+    "opened",
+    "prepare_out",
+]
+
+ResultKeys = Callable[[str, int], Awaitable[bytes]]
+"""Gives the key of an encrypted result, by its deal and its index on chain; asked for encrypted results alone."""
 
 MAX_RESULT_BYTES = 1 << 30
 """The largest result archive that is downloaded."""
@@ -62,8 +77,33 @@ def prepare_out(out: Path) -> None:
         ) from error
 
 
-async def collect_result(storage: StorageClient, task: Task, task_id: str, out: Path) -> CollectedResult:
+async def opened(archive: Path, deal_id: str, index: int, key: ResultKeys | None) -> Path:
+    """A downloaded result's archive; decrypted beside it, if it is encrypted.
+
+    Raises:
+        UsageError: it is encrypted, and not for this account.
+        VerificationError: it was changed, or is not for the key.
+        ServiceError: chain or storage does not answer.
+    """
+    with archive.open("rb") as file:
+        start = file.read(HEADER_BYTES)
+    if not is_encrypted(start):
+        return archive
+    if key is None:
+        raise UsageError("This result is encrypted: only its requester's account opens it.")
+    own = await key(deal_id, index)
+    plain = archive.with_suffix(".opened")
+    await asyncio.to_thread(decrypt_file, own, archive, plain, Purpose.RESULT)
+    archive.unlink()
+    return plain
+
+
+async def collect_result(
+    storage: StorageClient, task: Task, task_id: str, out: Path, *, key: ResultKeys | None = None
+) -> CollectedResult:
     """Download, verify, then write into ``out``; files of the same names there are replaced, others stay.
+
+    ``key`` is asked if the result is encrypted.
 
     Raises:
         UsageError: the task is not COMPLETED.
@@ -82,6 +122,7 @@ async def collect_result(storage: StorageClient, task: Task, task_id: str, out: 
     with tempfile.TemporaryDirectory(dir=out, prefix=".fairgrid-") as scratch:
         archive = Path(scratch) / "result.zip"
         await storage.fetch(cid, archive, max_bytes=MAX_RESULT_BYTES)
+        archive = await opened(archive, task.deal_id, task.index, key)
         found = archive_digest(archive)
         if found != task.result_digest:
             raise VerificationError(

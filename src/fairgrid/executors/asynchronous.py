@@ -10,6 +10,7 @@ from itertools import islice
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
+from fairgrid.executors.environment import Environment
 from fairgrid.executors.executor import Executor
 from fairgrid.executors.progress import RunProgress
 from fairgrid.executors.quoting import SweepQuote
@@ -54,6 +55,11 @@ class AsyncExecutor:
     def run_id(self) -> str:
         """The name of this run."""
         return self._entered.run_id
+
+    @property
+    def environment(self) -> Environment:
+        """As `Executor.environment`."""
+        return self._entered.environment
 
     @property
     def recovered(self) -> list[asyncio.Future[Any]]:

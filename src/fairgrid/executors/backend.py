@@ -23,6 +23,8 @@ class AppProgram:
     """Files that every task of it has."""
     runtime: str
     memory_bytes: int
+    reach: tuple[str, ...] = ()
+    """Hosts that every task of it connects to."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,8 @@ class Dispatcher:
         self._record = record
         self._packing = packing
         self._timing = timing
-        self._purse = Purse(record.run_id, budget)
+        environment = (record.facts.get("environment") or {}).get("hash", "")
+        self._purse = Purse(record.run_id, budget, environment=environment)
         self._lock = threading.Lock()
         self._calls = OpenCalls(record.run_id)
         self._again: list[Task] = []

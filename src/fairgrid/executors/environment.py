@@ -26,7 +26,7 @@ from packaging.version import Version
 from fairgrid.errors import CannotTravel, UsageError
 from fairgrid.executors.obstacles import COMPILED_SUFFIXES
 
-__all__ = ["Environment", "Wheel", "resolve_environment"]
+__all__ = ["Environment", "Wheel", "resolve_environment", "wheel_of"]
 
 _GUEST: Final = {
     "python_version": "3.12",
@@ -55,9 +55,14 @@ class Wheel:
     """Top names of its modules."""
 
     @property
+    def digest(self) -> str:
+        """SHA-256 of its file, hexadecimal."""
+        return hashlib.sha256(self.content).hexdigest()
+
+    @property
     def name(self) -> str:
         """Of its file among the inputs of a task."""
-        return f"wheel-{hashlib.sha256(self.content).hexdigest()}.whl"
+        return f"wheel-{self.digest}.whl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,38 @@ class Environment:
     def packages(self) -> frozenset[str]:
         """Top names of all modules."""
         return frozenset().union(*(wheel.packages for wheel in self.wheels))
+
+    @property
+    def lock(self) -> str:
+        """A requirements file that means exactly these wheels, one a line, in the order of their names."""
+        return "".join(
+            sorted(f"{wheel.distribution}=={wheel.version} --hash=sha256:{wheel.digest}\n" for wheel in self.wheels)
+        )
+
+    @property
+    def lock_hash(self) -> str:
+        """``sha256:`` and the SHA-256 of `lock`: the same for the same wheels anywhere; empty without wheels."""
+        return f"sha256:{hashlib.sha256(self.lock.encode()).hexdigest()}" if self.wheels else ""
+
+    @property
+    def lock_name(self) -> str:
+        """Of the lock's file among the inputs of a task: the manifest that lists it commits to the hash."""
+        return f"environment-{self.lock_hash.removeprefix('sha256:')}.lock"
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the wheels and their lock, ``environment.lock``, into a folder; gives the lock's path.
+
+        On any machine ``Executor(environment=that lock, wheelhouse=folder)`` has the same environment.
+        """
+        place = Path(folder)
+        place.mkdir(parents=True, exist_ok=True)
+        for wheel in self.wheels:
+            (place / f"{wheel.distribution.replace('-', '_')}-{wheel.version}-py3-none-any.whl").write_bytes(
+                wheel.content
+            )
+        lock = place / "environment.lock"
+        lock.write_text(self.lock, encoding="utf-8")
+        return lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +124,10 @@ def resolve_environment(
 ) -> Environment:
     """The wheels of a requirements file, or of a list of its lines.
 
-    Each is taken from the folder ``wheelhouse`` if one is given, and must have one of the hashes of its line, if there
-    are any; else from the packages that are installed here, whose files must be those of their installation.
-    ``provided`` are the packages that the runtime has: they need not be declared.
+    Each is taken from the folder ``wheelhouse`` if one is given, else from the packages that are installed here, whose
+    files must be those of their installation; it must have one of the hashes of its line, if there are any. An
+    installed package has the hash that `Environment.lock` tells. ``provided`` are the packages that the runtime has:
+    they need not be declared.
 
     Raises:
         UsageError: the file or a line cannot be read.
@@ -182,13 +220,6 @@ def _from_installed(wanted: _Wanted) -> Wheel:
             f"needs {wanted.requirement}, which is not installed here",
             f"pip install '{wanted.requirement}', or give a folder of wheels with wheelhouse=.",
         ) from None
-    if wanted.hashes:
-        raise CannotTravel(
-            _WHAT,
-            f"gives hashes for {wanted.name}, and of an installed package no wheel is left to compare",
-            "Give a folder of wheels: pip download --no-deps --only-binary=:all: -d wheels -r FILE, then "
-            "wheelhouse='wheels'.",
-        )
     if not wanted.requirement.specifier.contains(found.version, prereleases=True):
         raise CannotTravel(
             _WHAT,
@@ -212,7 +243,22 @@ def _from_installed(wanted: _Wanted) -> Wheel:
             f"names {wanted.name}, which is installed as editable",
             "Leave it out: its modules travel by themselves.",
         )
-    return Wheel(wanted.name, found.version, _zipped(files), names)
+    wheel = Wheel(wanted.name, found.version, _zipped(files), names)
+    if wanted.hashes and wheel.digest not in wanted.hashes:
+        raise CannotTravel(
+            _WHAT,
+            f"gives hashes for {wanted.name}, and none is that of what is installed here, {wheel.digest}: of the file "
+            f"that it was installed from nothing is left to compare",
+            "Give a folder of wheels: pip download --no-deps --only-binary=:all: -d wheels -r FILE, then "
+            "wheelhouse='wheels'.",
+        )
+    return wheel
+
+
+def wheel_of(distribution: str, version: str, content: bytes) -> Wheel:
+    """A wheel that was resolved before, from the bytes that were kept of it."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return Wheel(distribution, version, content, _top_names(archive.namelist()))
 
 
 def _content(found: importlib.metadata.Distribution, file: importlib.metadata.PackagePath) -> bytes:

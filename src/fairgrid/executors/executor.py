@@ -21,8 +21,14 @@ from fairgrid.executors.apps import name_clash
 from fairgrid.executors.calls import Call, CallWriter
 from fairgrid.executors.dispatcher import Dispatcher, Timing
 from fairgrid.executors.displays import find_display
-from fairgrid.executors.environment import resolve_environment
+from fairgrid.executors.environment import Environment, resolve_environment
 from fairgrid.executors.futures import CallFuture, check_process
+from fairgrid.executors.kept_environments import (
+    environment_facts,
+    find_environment,
+    is_lock_hash,
+    kept_environment,
+)
 from fairgrid.executors.leaving import tell_left
 from fairgrid.executors.packing import MAX_DEAL_TASKS, Packing, pack
 from fairgrid.executors.places import Place, Trust, find_place, verification_of
@@ -49,11 +55,15 @@ class Executor(concurrent.futures.Executor):
     ``"none"``, ``"replicate:3"``, ``"audit:5%"``, ``"tee"``; `explain` tells what that is worth. What the network
     cannot reach is refused before anything is signed, and so is a budget that does not cover one task.
 
+    ``private`` encrypts calls, data and results for the network's own pool and the machines that it gives them to: they
+    can read all of it, storage, market, chain and everybody else see sizes only.
+
     ``runtime`` is ``"python"``, or ``"science"`` for numpy, pandas, scipy and scikit-learn, or ``"native"`` for the
     Python of the worker's machine, which alone can have the network: ``reach`` names the hosts that calls connect to
     (``"api.example.org"``, ``"*.example.org:8443"``); their owners must allow them. ``environment`` is a requirements
     file, or a list such as ``["attrs==24.2.0"]``: pure Python packages that travel along, from the folder
-    ``wheelhouse`` or as they are installed here. ``progress`` False hides the line in a terminal and the card in a
+    ``wheelhouse`` or as they are installed here; or the hash of an environment that an earlier run had
+    (`Environment.lock_hash`). ``progress`` False hides the line in a terminal and the card in a
     notebook that tell how far the run is, what it cost and how long it takes; elsewhere nothing is shown.
     ``on_progress`` is called with the same, from a thread of the executor.
 
@@ -81,6 +91,7 @@ class Executor(concurrent.futures.Executor):
         environment: str | Path | Sequence[str] = (),
         wheelhouse: str | Path | None = None,
         reach: Sequence[str] = (),
+        private: bool = False,
         progress: bool = True,
         on_progress: OnRunProgress | None = None,
     ) -> None:
@@ -94,23 +105,32 @@ class Executor(concurrent.futures.Executor):
             patience_s=timing.patience,
             runtime=runtime,
             reach=reach,
+            private=private,
         )
-        declared = resolve_environment(environment, wheelhouse=wheelhouse, provided=place.packages)
+        declared = (
+            find_environment(place.runs, str(environment))
+            if is_lock_hash(environment)
+            else resolve_environment(environment, wheelhouse=wheelhouse, provided=place.packages)
+        )
         record = RunRecord.make(
             place.runs,
             new_run_id(),
             wheels=[wheel.name for wheel in declared.wheels],
             packages=sorted(declared.packages),
+            environment=environment_facts(declared),
             budget=nrlc,
             trust=asked.confidence,
             verify=verify,
             workersAtLeast=asked.replicas,
             runtime=runtime,
             reach=list(reach),
+            private=private,
             at=time.time(),
         )
         for wheel in declared.wheels:
             record.keep(wheel.name, wheel.content)
+        if declared.wheels:
+            record.keep(declared.lock_name, declared.lock.encode())
         self._begin(place, record, packing, timing, progress, on_progress)
 
     @classmethod
@@ -153,6 +173,7 @@ class Executor(concurrent.futures.Executor):
             patience_s=timing.patience,
             runtime=facts.get("runtime", "python"),
             reach=facts.get("reach", ()),
+            private=facts.get("private", False),
         )
         self = cls.__new__(cls)
         self._begin(place, record, packing, timing, progress, on_progress)
@@ -176,6 +197,7 @@ class Executor(concurrent.futures.Executor):
         first = max((call.number for call in calls), default=-1) + 1
         self._writer = CallWriter(record.keep, keep_path=record.keep_file, first=first, packages=self._packages)
         self._packing = packing or Packing()
+        self._environment = kept_environment(record.facts.get("environment"), record.inputs)
         self._reach = frozenset(record.facts.get("reach", ()))
         self._backend = place.backend
         self._dispatcher = Dispatcher(place.backend, record, int(record.facts["budget"]), self._packing, timing)
@@ -197,6 +219,14 @@ class Executor(concurrent.futures.Executor):
     def run_id(self) -> str:
         """The name of this run: `resume` takes it."""
         return self._dispatcher.run_id
+
+    @property
+    def environment(self) -> Environment:
+        """The packages that travel with the calls: `Environment.lock_hash` names them, `Environment.save` keeps them.
+
+        ``Executor(environment=hash)`` has the same ones again on this network, `resume` has them anyway.
+        """
+        return self._environment
 
     @property
     def recovered(self) -> list[CallFuture[Any]]:

@@ -59,8 +59,10 @@ class GridBackend:
         runtime_id: str = "",
         verification: Verification | None = None,
         reach: tuple[str, ...] = (),
+        private: bool = False,
     ) -> None:
-        """``client`` is one that is connected already; else `open` connects."""
+        """``client`` is one that is connected already; else `open` connects. ``private`` deals are encrypted."""
+        self._private = private
         self._network = network
         self._signer = signer
         self._journal_folder = journal_folder
@@ -99,7 +101,7 @@ class GridBackend:
             found = await fetch_app(client.chain, client.storage, address, place)
             document = found.document
             self._apps[address] = AppProgram(
-                address, found.program, found.inputs, document.runtime, document.memory_bytes
+                address, found.program, found.inputs, document.runtime, document.memory_bytes, document.reach
             )
         return self._apps[address]
 
@@ -184,6 +186,7 @@ class GridBackend:
                 raise BudgetExceeded(needed=quote.price, left=most, budget=most)
 
         wanted = await asyncio.to_thread(job_of, job, self._runtime_id, self._reach)
+        wanted = wanted.hidden(private=self._private)
         try:
             record = await self._connected.sign(wanted, self._wish, accept=accept)
         except ContractReverted:
@@ -263,7 +266,14 @@ class GridBackend:
         indexes = [*piece.tasks, *(index for run in piece.runs for index in range(run.first, run.first + run.count))]
         try:
             outcomes = await collect_bag(
-                client.chain, client.storage, record.deal_id, follower.deal, piece, out, ignore_progress
+                client.chain,
+                client.storage,
+                record.deal_id,
+                follower.deal,
+                piece,
+                out,
+                ignore_progress,
+                key=client.private.result_key,
             )
         except (VerificationError, UsageError) as error:
             for index in indexes:

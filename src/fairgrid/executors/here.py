@@ -32,13 +32,13 @@ _READY: Final = 4
 
 
 def job_of(deal: DealJob, runtime_id: str, reach: tuple[str, ...] = ()) -> Job:
-    """A deal's job as `fairgrid.client.job` has it; a published app brings its own runtime, and reaches no host."""
+    """A deal's job as `fairgrid.client.job` has it; a published app brings its own runtime and hosts."""
     app = deal.app
     if app is None:
         job = Job(deal.script, deal.inputs, (), JobRuntime.of(runtime_id)).connecting_to(reach)
     else:
         job = Job(deal.script, deal.inputs, (), JobRuntime.of(app.runtime), memory_bytes=app.memory_bytes)
-        job = replace(job, app=app.address, label=deal.job_name)
+        job = replace(job, app=app.address, label=deal.job_name).connecting_to(app.reach)
     job = job.as_bag([task.arguments for task in deal.tasks])
     more = tuple(task.inputs for task in deal.tasks)
     return replace(job, item_inputs=more) if any(more) else job

@@ -61,6 +61,7 @@ def find_place(
     patience_s: float = 600.0,
     runtime: str = "python",
     reach: Sequence[str] = (),
+    private: bool = False,
 ) -> Place:
     """The place that ``network`` names: ``"here"``, or as `fairgrid.chain.network_names.find_network` reads it.
 
@@ -93,6 +94,7 @@ def find_place(
         runtime_id=runtime_id,
         verification=asked,
         reach=hosts,
+        private=private,
     )
     return Place(backend, folder / "runs" / signer.address, packages_of(runtime_id))
 

@@ -62,6 +62,8 @@ class Receipt:
     run_id: str
     budget: int
     deals: tuple[DealLine, ...]
+    environment: str = ""
+    """Hash of the lock of the packages that travelled along (`Environment.lock_hash`); empty: there were none."""
 
     @property
     def signed(self) -> int:
@@ -89,16 +91,16 @@ class Receipt:
         return self.budget - self.spent - self.open
 
     def to_csv(self) -> str:
-        """A line for each deal, and their sum."""
+        """A line for each deal, and their sum; the last column has the environment."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         names = ("tasks", "calls", "price", "completed", "refunded", "spent_nrlc", "refunded_nrlc", "open_nrlc")
-        writer.writerow(("run_id", "job_name", "deal_id", *names))
+        writer.writerow(("run_id", "job_name", "deal_id", *names, "environment"))
         rows = [[getattr(deal, name) for name in names] for deal in self.deals]
         for deal, row in zip(self.deals, rows, strict=True):
-            writer.writerow((self.run_id, deal.job_name, deal.deal_id, *row))
+            writer.writerow((self.run_id, deal.job_name, deal.deal_id, *row, self.environment))
         sums = [sum(column) for column in zip(*rows, strict=True)] or [0] * len(names)
-        writer.writerow((self.run_id, "total", "", *sums))
+        writer.writerow((self.run_id, "total", "", *sums, self.environment))
         return text.getvalue()
 
     def __str__(self) -> str:
@@ -108,14 +110,16 @@ class Receipt:
             f"run {self.run_id}: {calls} calls in {tasks} tasks of {len(self.deals)} deals; "
             f"{format_amount(self.spent)} spent, {format_amount(self.refunded)} back, "
             f"{format_amount(self.open)} locked, {format_amount(self.left)} of {format_amount(self.budget)} left"
+            f"{f'; environment {self.environment}' if self.environment else ''}"
         )
 
 
 class Purse:
     """A hard cap: nothing is signed that it does not cover."""
 
-    def __init__(self, run_id: str, budget: int) -> None:
+    def __init__(self, run_id: str, budget: int, *, environment: str = "") -> None:
         self._run_id = run_id
+        self._environment = environment
         self._budget = budget
         self._deals: dict[str, DealLine] = {}
 
@@ -161,7 +165,7 @@ class Purse:
 
     def receipt(self) -> Receipt:
         """What stands now."""
-        return Receipt(self._run_id, self._budget, tuple(self._deals.values()))
+        return Receipt(self._run_id, self._budget, tuple(self._deals.values()), self._environment)
 
 
 MANY: Final = 1 << 62

@@ -60,8 +60,9 @@ class RunRecord:
     def __init__(self, folder: Path, facts: dict[str, Any]) -> None:
         self.folder = folder
         self.facts = facts
-        self._inputs = folder / "inputs"
-        self._inputs.mkdir(exist_ok=True)
+        self.inputs = folder / "inputs"
+        """Where files lie that calls need."""
+        self.inputs.mkdir(exist_ok=True)
         self._known: set[str] = set()
         self._deals = len(list(folder.glob("deal-*")))
         self._lock = _hold(folder)
@@ -127,7 +128,7 @@ class RunRecord:
         """Keep a file that calls need; one of that name is there already or has the same content."""
         if name in self._known:
             return
-        path = self._inputs / name
+        path = self.inputs / name
         if not path.exists() or name in (_VALUES, _RUNNER):
             _write(path, content)
         self._known.add(name)
@@ -138,7 +139,7 @@ class RunRecord:
         Raises:
             OSError: it cannot be read, or there is no room.
         """
-        partial = self._inputs / f"{secrets.token_hex(8)}.partial"
+        partial = self.inputs / f"{secrets.token_hex(8)}.partial"
         digest, size = hashlib.sha256(), 0
         try:
             with open(path, "rb") as source, open(partial, "wb") as copy:
@@ -149,7 +150,7 @@ class RunRecord:
                 copy.flush()
                 os.fsync(copy.fileno())
             name = f"blob-{digest.hexdigest()}"
-            partial.replace(self._inputs / name)
+            partial.replace(self.inputs / name)
         finally:
             partial.unlink(missing_ok=True)
         self._known.add(name)
@@ -219,42 +220,44 @@ class RunRecord:
         needed = []
         for entry, task in zip(document["tasks"], tasks, strict=True):
             names = dict.fromkeys((*entry["bundles"], *(blob for call in task for blob in call.blobs)))
-            needed.append((folder / entry["page"], *(self._inputs / name for name in names)))
+            needed.append((folder / entry["page"], *(self.inputs / name for name in names)))
         shared = needed[0] if len(set(needed)) == 1 else ()
         jobs = tuple(
             TaskJob((entry["page"], str(entry["first"]), str(len(task))), () if shared else files)
             for entry, task, files in zip(document["tasks"], tasks, needed, strict=True)
         )
-        common = (*self._shared, *self.facts.get("wheels", ()))
+        lock = (self.facts.get("environment") or {}).get("lock")
+        common = (*self._shared, *self.facts.get("wheels", ()), *((lock,) if lock else ()))
         job = DealJob(
-            document["job"], folder / document["job"], (*(self._inputs / name for name in common), *shared), jobs
+            document["job"], folder / document["job"], (*(self.inputs / name for name in common), *shared), jobs
         )
         return DealPlan(job, tasks, folder / "results")
 
     def _keep_app(self, app: AppProgram) -> dict[str, Any]:
         """The app in a plan; its files are kept, so that a run goes on without fetching them again."""
         program, *inputs = [[path.name, self.keep_file(path)[0]] for path in (app.program, *app.inputs)]
-        facts = {"address": app.address, "runtime": app.runtime, "memoryBytes": app.memory_bytes}
+        facts = {"address": app.address, "runtime": app.runtime, "memoryBytes": app.memory_bytes, "reach": app.reach}
         return {**facts, "program": program, "inputs": inputs}
 
     def _app_job(self, name: str, wire: dict[str, Any], tasks: tuple[Task, ...]) -> DealJob:
         program, inputs = self._named(*wire["program"]), tuple(self._named(*one) for one in wire["inputs"])
-        app = AppProgram(wire["address"], program, inputs, wire["runtime"], wire["memoryBytes"])
+        reach = tuple(wire.get("reach", ()))
+        app = AppProgram(wire["address"], program, inputs, wire["runtime"], wire["memoryBytes"], reach)
         calls = [read_app_call(task[0].line) for task in tasks]
         jobs = [TaskJob(call.arguments, tuple(self._named(*file) for file in call.files)) for call in calls]
         return DealJob(name, program, inputs, tuple(jobs), app)
 
     def _named(self, name: str, content: str) -> Path:
         """A file that is kept by its content, under the name that a program sees."""
-        place = self._inputs / "named" / content / name
+        place = self.inputs / "named" / content / name
         if not place.exists():
             place.parent.mkdir(parents=True, exist_ok=True)
             try:
-                os.link(self._inputs / content, place)
+                os.link(self.inputs / content, place)
             except OSError:
                 # Not every file system has links.
                 partial = place.parent.with_suffix(".partial")
-                shutil.copyfile(self._inputs / content, partial)
+                shutil.copyfile(self.inputs / content, partial)
                 partial.replace(place)
         return place
 

@@ -45,7 +45,7 @@ class LocalNetworkOptions:
     """How a local network behaves."""
 
     block_time: int = 1
-    """Seconds between the chain's blocks; transactions are mined at once beside them (decision 52)."""
+    """Seconds between the chain's blocks; transactions are mined at once beside them."""
     terms: Terms = field(default_factory=Terms)
     pool_policy: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the pool's policy file; in lists, a worker's name stands for its address."""

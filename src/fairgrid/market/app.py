@@ -291,7 +291,7 @@ class _Market:
                         raise TooLarge(MAX_BODY_BYTES)
         except TimeoutError:
             raise Invalid(f"The body did not arrive within {_BODY_S} s") from None
-        wallet = self._challenges.redeem(request.headers.get("authorization"))
+        wallet = await self._challenges.redeem(request.headers.get("authorization"), self._checks.signed)
         return wallet, parse_body(bytes(body))
 
     def _entry(self, stored: StoredOrder, *, bulk: bool = True) -> dict[str, Any]:

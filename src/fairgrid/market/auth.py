@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import string
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,7 +16,10 @@ from fairgrid.protocol.seals import recover_typed_data_signer
 from fairgrid.protocol.typed_data import typed_data_hash
 from fairgrid.seams.clock import Clock
 
-__all__ = ["CHALLENGE_PREFIX", "Challenges", "challenge_typed_data"]
+__all__ = ["CHALLENGE_PREFIX", "Challenges", "SignedByContract", "challenge_typed_data"]
+
+SignedByContract = Callable[[str, str, str], Awaitable[bool]]
+"""Whether a contract's address says that a hash has its signature (0x-hex)."""
 
 CHALLENGE_PREFIX: Final = "Sign this message to log into iExec Gateway: "
 
@@ -73,8 +77,10 @@ class Challenges:
             self._pending.popitem(last=False)
         return pending.document
 
-    def redeem(self, header: str | None) -> str:
+    async def redeem(self, header: str | None, signed_by_contract: SignedByContract) -> str:
         """The wallet that an authorization header ``hash_signature_address`` proves; its challenge is used up.
+
+        Where no key of that address signed, ``signed_by_contract`` is asked: a contract may say that it did (ERC-1271).
 
         Raises:
             Unauthorized: anything is wrong with it.
@@ -87,10 +93,20 @@ class Challenges:
             pending = self._pending.get(address)
             if pending is None or pending.hash != signed_hash or pending.expires_s < self._clock.now():
                 raise Unauthorized
-            signer = recover_typed_data_signer(pending.document, parts[1])
         except OrderError:
             raise Unauthorized from None
-        if signer != address or signer == ZERO_ADDRESS:
+        if _signer_of(pending.document, parts[1]) != address and not await signed_by_contract(
+            address, pending.hash, parts[1]
+        ):
+            raise Unauthorized
+        if address == ZERO_ADDRESS or self._pending.get(address) is not pending:
             raise Unauthorized
         del self._pending[address]
         return address
+
+
+def _signer_of(document: dict[str, Any], signature: str) -> str:
+    try:
+        return recover_typed_data_signer(document, signature)
+    except OrderError:
+        return ZERO_ADDRESS  # It is not the signature of a key; a contract may take other forms.

@@ -46,7 +46,7 @@ class Checks:
             raise Forbidden("Resource not deployed")
         if signer != wallet:
             raise Forbidden(f"only order signer {signer} can publish an order")
-        if not await self._signed(order, signer, identity):
+        if not await self.signed(signer, identity, order.sign):
             raise Forbidden("invalid sign")
         await asyncio.to_thread(self._book.refuse_too_many, kind, signer, self._max_open)
         remaining = order.volume - await self._chain.view_consumed(identity)
@@ -100,9 +100,10 @@ class Checks:
             return (await self._chain.view_dataset(address)).owner
         return (await self._chain.view_app(address)).owner
 
-    async def _signed(self, order: Order, signer: str, identity: str) -> bool:
+    async def signed(self, signer: str, identity: str, signature: str) -> bool:
+        """Whether the hub takes it for a signature of ``signer`` on this hash: of a key, or as a contract says."""
         try:
-            return await self._chain.verify_signature(signer, identity, order.sign)
+            return await self._chain.verify_signature(signer, identity, signature)
         except ContractReverted:
             # The hub reverts on a signature of an impossible length.
             return False

@@ -18,6 +18,7 @@ __all__ = [
     "OwnerWeight",
     "PartialView",
     "PoolInfo",
+    "PoolKey",
     "PoolRoom",
     "ReplicaView",
     "StoryEntry",
@@ -26,6 +27,7 @@ __all__ = [
     "TrustListing",
     "read_deal",
     "read_info",
+    "read_key",
     "read_live_event",
     "read_partial",
     "read_room",
@@ -52,6 +54,16 @@ class PoolInfo:
     owners: int
     audit_share: float = 0.0
     """At least this share of the tasks of proven workers is computed once more in silence, as the pool says."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolKey:
+    """What keys of private jobs are sealed for; believed only with the signature of the workerpool's owner."""
+
+    public: bytes
+    """X25519, 32 bytes."""
+    signature: str
+    """Of `protocol.sealing.pool_key_message`, EIP-191, 0x-hex."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +229,13 @@ def read_room(document: Mapping[str, Any]) -> PoolRoom:
         waiting=int(document["waiting"]),
         oldest_wait_s=float(document["oldestWaitS"]),
     )
+
+
+def read_key(document: Mapping[str, Any]) -> PoolKey:
+    public = str(document["publicKey"])
+    if len(public) != 66 or not public.startswith("0x"):
+        raise ValueError("no key")
+    return PoolKey(bytes.fromhex(public[2:]), str(document["signature"]))
 
 
 def read_trust(document: Mapping[str, Any]) -> TrustListing:

@@ -16,7 +16,7 @@ from starlette.websockets import WebSocket
 
 from fairgrid import __version__
 from fairgrid.chain.network import Network, document_of
-from fairgrid.errors import OrderError, ServiceUnavailable
+from fairgrid.errors import OrderError, ServiceUnavailable, UsageError
 from fairgrid.pool.administration.access import Role
 from fairgrid.pool.core.phases import ReplicaPhase
 from fairgrid.pool.core.replica import Replica
@@ -52,6 +52,7 @@ def pool_application(
             Route("/info", rim.info),
             Route("/network", rim.network),
             Route("/trust", rim.trust),
+            Route("/encryption-key", rim.encryption_key),
             Route("/room", rim.room),
             Route("/health", rim.health),
             Route("/deals/{deal_id}", rim.deal),
@@ -162,6 +163,16 @@ class _Rim:
 
     async def trust(self, request: Request) -> JSONResponse:
         return _json(trust_document(self._service))
+
+    async def encryption_key(self, request: Request) -> JSONResponse:
+        """What keys of private jobs are sealed for, signed by the scheduler."""
+        try:
+            public, signature = await self._service.task_keys.published()
+        except UsageError as error:
+            return _error(409, str(error))
+        identity = self._service.identity
+        place = {"chainId": identity.chain_id, "hub": identity.hub, "workerpool": identity.workerpool}
+        return _json({"publicKey": public, "signature": signature, "scheduler": self._service.scheduler, **place})
 
     async def room(self, request: Request) -> JSONResponse:
         """Whether a requester may use the pool, and how many of its tasks would begin at once."""

@@ -16,6 +16,7 @@ from fairgrid.pool.answers import (
     OwnerWeight,
     PartialView,
     PoolInfo,
+    PoolKey,
     PoolRoom,
     ReplicaView,
     StoryEntry,
@@ -24,6 +25,7 @@ from fairgrid.pool.answers import (
     TrustListing,
     read_deal,
     read_info,
+    read_key,
     read_live_event,
     read_partial,
     read_room,
@@ -45,6 +47,7 @@ __all__ = [
     "PartialView",
     "PoolClient",
     "PoolInfo",
+    "PoolKey",
     "PoolRoom",
     "ReplicaView",
     "StoryEntry",
@@ -95,6 +98,10 @@ class PoolClient(Closing):
     async def info(self) -> PoolInfo:
         """Which pool this is."""
         return await self._ask("/info", read_info)
+
+    async def encryption_key(self) -> PoolKey:
+        """What keys of private jobs are sealed for; not checked here."""
+        return await self._ask("/encryption-key", read_key)
 
     async def trust(self) -> TrustListing:
         """Which trust its connected owners reach now."""

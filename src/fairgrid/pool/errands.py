@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from fairgrid.pool.core.events import EffectFailed, Event
 from fairgrid.pool.core.instructions import PayAuditor, VerifyUpload
 from fairgrid.pool.core.policy import Policy
 from fairgrid.pool.jobs.run_uploads import verify_run_upload
+from fairgrid.pool.jobs.task_keys import PrivateKeys
 from fairgrid.pool.jobs.uploads import verify_upload
 from fairgrid.seams.clock import Clock
 from fairgrid.storage.client import StorageClient
@@ -38,9 +40,10 @@ class Errands:
         feed: Callable[[Event], None],
         reconcile: Callable[[str], Awaitable[None]],
         pay_auditors: Callable[[], Awaitable[None]],
+        private_keys: Callable[[str], PrivateKeys],
     ) -> None:
         """``scratch`` is a folder for uploads that are being checked. ``reconcile`` has a task compared with the chain
-        now; ``pay_auditors`` sends again what failed of their rewards.
+        now; ``pay_auditors`` sends again what failed of their rewards; ``private_keys`` are those of a task, by its id.
         """
         self._storage = storage
         self._scratch = scratch
@@ -49,6 +52,7 @@ class Errands:
         self._feed = feed
         self._reconcile = reconcile
         self._pay_auditors = pay_auditors
+        self._private_keys = private_keys
         self._group: asyncio.TaskGroup | None = None
         self._under_way: set[asyncio.Task[None]] = set()
         self._checks = asyncio.Semaphore(_CHECKS_AT_ONCE)
@@ -102,12 +106,26 @@ class Errands:
         """Check an upload; at most 16 are checked at once."""
         scratch, policy = self._scratch, self._policy()
         max_bytes = policy.max_archive_bytes
+        keys = self._private_keys(instruction.task_id)
         async with self._checks:
             if instruction.count:
                 sample = policy.batch_checked_results
                 answer = await verify_run_upload(
-                    instruction, self._storage, scratch=scratch, max_bytes=max_bytes, sample=sample
+                    instruction,
+                    self._storage,
+                    scratch=scratch,
+                    max_bytes=max_bytes,
+                    sample=sample,
+                    key=keys.of_result,
+                    is_private=keys.is_private,
                 )
             else:
-                answer = await verify_upload(instruction, self._storage, scratch=scratch, max_bytes=max_bytes)
+                answer = await verify_upload(
+                    instruction,
+                    self._storage,
+                    scratch=scratch,
+                    max_bytes=max_bytes,
+                    key=partial(keys.of_result, keys.index),
+                    is_private=keys.is_private,
+                )
             self._feed(answer)

@@ -33,6 +33,7 @@ from fairgrid.pool.inquiries import Inquiries
 from fairgrid.pool.jobs.dependencies import DependencyKeeper
 from fairgrid.pool.jobs.manifests import ManifestReader
 from fairgrid.pool.jobs.requirements import RequirementsReader
+from fairgrid.pool.jobs.task_keys import PrivateKeys, TaskKeyKeeper
 from fairgrid.pool.observability.dashboard import Dashboard
 from fairgrid.pool.observability.figures import PoolFigures
 from fairgrid.pool.observability.meter import PoolMeter
@@ -93,6 +94,7 @@ class PoolService(WorkerDesk):
         secret = secrets.token_bytes(32)
         matcher = FairMatcher(secret, lambda worker, owner: self.machine.is_newcomer(worker, owner))
         identity = PoolIdentity(chain.chain_id, chain.hub, workerpool)
+        manifests = ManifestReader(storage)
         super().__init__(
             identity=identity,
             policy=policy,
@@ -102,6 +104,7 @@ class PoolService(WorkerDesk):
             clock=clock,
             signer=signer,
             sponsor=sponsor,
+            task_keys=TaskKeyKeeper(identity, chain=chain, manifests=manifests, signer=signer),
             access=access,
         )
         self.scheduler = signer.address
@@ -119,7 +122,6 @@ class PoolService(WorkerDesk):
             corrected=lambda correction: self._teller.corrected(correction),
         )
         self.inquiries = Inquiries(self.machine, store)
-        manifests = ManifestReader(storage)
         self._dependencies = DependencyKeeper(
             chain=chain,
             manifests=manifests,
@@ -167,6 +169,7 @@ class PoolService(WorkerDesk):
             feed=self.feed,
             reconcile=self._watcher.reconcile,
             pay_auditors=lambda: self._effects.try_again(PayAuditor),
+            private_keys=self._private_keys_of,
         )
         self._teller = GroupTeller(
             machine=self.machine,
@@ -325,6 +328,12 @@ class PoolService(WorkerDesk):
                 self._send_away(f"This pool bans this worker: {instruction.reason}.", owner=instruction.owner)
             else:
                 self._write_to(instruction)
+
+    def _private_keys_of(self, task_id: str) -> PrivateKeys:
+        task = self.machine.tasks.get(task_id)
+        if task is None:
+            return PrivateKeys(self.task_keys, "")
+        return PrivateKeys(self.task_keys, task.deal.deal_id, task.index, task.deal.requirements.private)
 
     def _callback_of(self, task_id: str) -> str:
         task = self.machine.tasks.get(task_id)

@@ -15,10 +15,11 @@ from typing import Any, Final
 
 import rfc8785
 
-from fairgrid.errors import ManifestError
+from fairgrid.errors import ManifestError, UsageError
 from fairgrid.protocol.bounded_json import load_json
 from fairgrid.protocol.cid import cid_of, is_cid
 from fairgrid.protocol.manifest import FileRef, Manifest
+from fairgrid.protocol.network import destination
 from fairgrid.protocol.paths import path_fault
 from fairgrid.protocol.views import AppInfo
 
@@ -29,7 +30,8 @@ _VERSION: Final = "app/1"
 _MAX_INPUTS: Final = 200
 _MAX_DESCRIPTION: Final = 2_000
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
-_KEYS: Final = {"description", "fairgrid", "inputs", "memoryBytes", "name", "program", "runtime"}
+_KEYS: Final = frozenset({"description", "fairgrid", "inputs", "memoryBytes", "name", "program", "runtime"})
+_MAX_HOSTS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,8 @@ class AppDocument:
     description: str = ""
     memory_bytes: int = 1 << 30
     """Limit of memory that its developer advises."""
+    reach: tuple[str, ...] = ()
+    """Hosts that every job of it connects to, and no others (`fairgrid.protocol.network`); empty: it says nothing."""
 
     def to_bytes(self) -> bytes:
         """The canonical bytes.
@@ -61,6 +65,9 @@ class AppDocument:
             "program": self.program.to_wire(),
             "runtime": self.runtime,
         }
+        if self.reach:
+            # Left out where it is empty: who does not know it reads those apps as before.
+            wire["reach"] = sorted(set(self.reach))
         data = rfc8785.dumps(wire)
         parse_document(data)
         return data
@@ -100,7 +107,7 @@ def parse_document(data: bytes, app: AppInfo | None = None) -> AppDocument:
         raise ManifestError("The app's document is not the one whose checksum is on chain.")
     try:
         wire: Any = load_json(data)
-        if not isinstance(wire, dict) or set(wire) != _KEYS or wire["fairgrid"] != _VERSION:
+        if not isinstance(wire, dict) or set(wire) - {"reach"} != _KEYS or wire["fairgrid"] != _VERSION:
             raise ValueError(f"its keys are not those of {_VERSION}")
         if rfc8785.dumps(wire) != data:
             raise ValueError("it is not canonical JSON (RFC 8785)")
@@ -111,8 +118,9 @@ def parse_document(data: bytes, app: AppInfo | None = None) -> AppDocument:
             inputs=tuple(_reference(entry) for entry in _list(wire["inputs"])),
             description=_text(wire["description"], _MAX_DESCRIPTION),
             memory_bytes=_size(wire["memoryBytes"]),
+            reach=_hosts(wire["reach"]) if "reach" in wire else (),
         )
-    except (ValueError, KeyError, TypeError, rfc8785.CanonicalizationError) as error:
+    except (ValueError, KeyError, TypeError, UsageError, rfc8785.CanonicalizationError) as error:
         raise ManifestError(f"The app's document cannot be used: {error}.") from error
     fault = name_fault(document.name)
     if fault is not None:
@@ -126,11 +134,17 @@ def parse_document(data: bytes, app: AppInfo | None = None) -> AppDocument:
 
 
 def program_fault(document: AppDocument, manifest: Manifest) -> str | None:
-    """Why a job is not one of this app; None when it is: same runtime, same program, every file of the app in place."""
+    """Why a job is not one of this app; None when it is: same runtime, same program, every file of the app in place,
+    and the hosts that the app names, if it names any."""
     if manifest.runtime != document.runtime:
         return f"The manifest asks for runtime {manifest.runtime!r}, its app is for {document.runtime!r}."
     if manifest.script != document.program:
         return f"The manifest's program is not that of the app {document.name!r}, which is {document.program.cid}."
+    if document.reach and set(manifest.needs.network) != set(document.reach):
+        return (
+            f"The app {document.name!r} connects to {', '.join(document.reach)}, and the manifest asks for "
+            f"{', '.join(manifest.needs.network) or 'no network'}."
+        )
     needed = set(document.inputs)
     given = [manifest.inputs, *(item.inputs for item in manifest.items if item.inputs is not None)]
     for inputs in given:
@@ -150,6 +164,17 @@ def _list(value: object) -> list[Any]:
     if not isinstance(value, list) or len(value) > _MAX_INPUTS:
         raise ValueError(f"its inputs are not a list of at most {_MAX_INPUTS}")
     return value
+
+
+def _hosts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not 1 <= len(value) <= _MAX_HOSTS:
+        raise ValueError(f"the hosts that it reaches are not a list of 1 to {_MAX_HOSTS}")
+    hosts = [_text(entry, 120) for entry in value]
+    if hosts != sorted(set(hosts)):
+        raise ValueError("the hosts that it reaches are not in order, or one is there twice")
+    for host in hosts:
+        destination(host)
+    return tuple(hosts)
 
 
 def _size(value: object) -> int:

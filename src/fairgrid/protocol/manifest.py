@@ -25,6 +25,8 @@ from fairgrid.protocol.cid import cid_of, is_cid, normal_cid
 from fairgrid.protocol.needs import NO_NEEDS, Needs, needs_from_wire
 from fairgrid.protocol.network import destination
 from fairgrid.protocol.paths import path_fault
+from fairgrid.protocol.schema_check import Check, compile_check
+from fairgrid.protocol.sealed_part import SealedPart, sealed_part_from_wire
 
 __all__ = [
     "MAX_MANIFEST_BYTES",
@@ -45,9 +47,10 @@ MAX_MANIFEST_BYTES = 8 << 20
 SCHEMA_PATH = Path(__file__).with_name("manifest.schema.json")
 
 _HASHED_NAME = re.compile(r"0x[0-9a-f]{64}", re.ASCII)
+_LONG = ("dependencies", "inputs", "items")
+"""Lists with up to 100,000 entries; each may be empty."""
 _FIXED: dict[str, Any] = {
     "clock": {"startSeconds": 1_700_000_000, "stepNanoseconds": 1_000},
-    "encryption": "none",
     "environment": None,
     "fairgrid": "manifest/1",
     "outputs": {"logs": "included", "rule": "computed-or-folder"},
@@ -146,6 +149,8 @@ class Manifest:
     """How files of the result are written before they are hashed, in this order; empty: as they are."""
     checkpoint: bool = False
     """Each task has a folder that survives a restart of its worker."""
+    sealed: SealedPart | None = None
+    """What of the job is encrypted, and its key, sealed; None: all of it is plain."""
 
     def arguments_of(self, index: int) -> tuple[str, ...]:
         """The arguments of task ``index``.
@@ -193,6 +198,7 @@ class Manifest:
                 if self.canonicaliser
                 else "none",
                 "dependencies": [reference.to_wire() for reference in self.dependencies],
+                "encryption": "none" if self.sealed is None else self.sealed.to_wire(),
                 "inputs": [reference.to_wire() for reference in self.inputs],
                 "items": [item.to_wire() for item in self.items],
                 "job": {"kind": "script", "script": self.script.to_wire()},
@@ -265,6 +271,7 @@ def parse_manifest(data: bytes) -> Manifest:
         needs=needs_from_wire(wire.get("needs", {})),
         canonicaliser=_canonical_rules(wire["canonicaliser"]),
         checkpoint=wire.get("checkpoint", False),
+        sealed=None if wire["encryption"] == "none" else sealed_part_from_wire(wire["encryption"]),
     )
     _check_meaning(manifest)
     return manifest
@@ -306,12 +313,19 @@ def manifest_cid_of_params(params: str) -> str | None:
 
 
 @lru_cache(maxsize=1)
-def _validator() -> Draft202012Validator:
-    return Draft202012Validator(json.loads(SCHEMA_PATH.read_text(encoding="utf-8")))
+def _schema() -> tuple[Draft202012Validator, dict[str, Check]]:
+    """The whole schema, and those of its lists that may be long as functions."""
+    schema: Any = json.loads(SCHEMA_PATH.read_text(encoding="utf-8"))
+    long = {name: compile_check(schema["properties"][name], schema["$defs"]) for name in _LONG}
+    return Draft202012Validator(schema), long
 
 
 def _check_schema(wire: object) -> None:
-    error = next(iter(_validator().iter_errors(wire)), None)
+    validator, long = _schema()
+    if isinstance(wire, dict):
+        # What was looked at here needs no second look, which would take a thousand times as long.
+        wire = wire | {name: [] for name, check in long.items() if name in wire and check(wire[name])}
+    error = next(iter(validator.iter_errors(wire)), None)
     if error is not None:
         where = "/".join(str(part) for part in error.absolute_path) or "the manifest"
         raise ManifestError(f"The manifest breaks its schema at {where}: {error.message[:300]}.")

@@ -22,6 +22,7 @@ __all__ = [
     "Sponsored",
     "SpotCheck",
     "TaskDone",
+    "TaskKey",
     "UploadRequest",
     "Welcome",
     "Why",
@@ -140,6 +141,19 @@ class TaskDone:
 
 
 @dataclass(config=STRICT, frozen=True, slots=True)
+class TaskKey:
+    """The answer to `TaskKeyRequest`: the keys of the lease's tasks (`protocol.data_keys.TaskKeys`), sealed in the
+    context of the request's message; or none, and the ``reason``."""
+
+    task_id: Hex32
+    sealed: Annotated[str, Field(pattern=r"^0x([0-9a-f]{2})+$", max_length=32_768)] | None = None
+    reason: ShortText = ""
+    lasting: bool | None = None
+    """True: it is useless to ask again."""
+    kind: Literal["task_key"] = "task_key"
+
+
+@dataclass(config=STRICT, frozen=True, slots=True)
 class Sponsored:
     """The answer to `SponsorRequest`: what is on its way (0: nothing), and why it is not more.
 
@@ -208,6 +222,7 @@ PoolMessage = (
     | UploadRequest
     | Abort
     | TaskDone
+    | TaskKey
     | Sponsored
     | SpotCheck
     | Why

@@ -12,6 +12,7 @@ from fairgrid.protocol.bounded_json import load_json
 from fairgrid.protocol.cid import normal_cid
 
 __all__ = [
+    "BLIND_FILE",
     "ERROR_FILE",
     "MAX_CALLBACK_BYTES",
     "callback_results_text",
@@ -26,6 +27,9 @@ __all__ = [
     "rule_error",
 ]
 
+BLIND_FILE = ".fairgrid-blind"
+"""A file in every result of a private task: 32 bytes that follow from the task's key, in hex. The digest on chain is
+public; without them a short answer could be guessed from it."""
 ERROR_FILE = "error.json"
 MAX_CALLBACK_BYTES = 2048
 
@@ -120,8 +124,9 @@ def parse_error(data: bytes) -> dict[str, Any] | None:
 
 
 def error_in_folder(folder: Path) -> dict[str, Any] | None:
-    """The error document of a result folder, or None if the job succeeded: an error has ``error.json`` and no other."""
-    if [item.name for item in folder.iterdir()] != [ERROR_FILE]:
+    """The error document of a result folder, or None if the job succeeded: an error has ``error.json`` and no other
+    file, but for the `BLIND_FILE` of a private task."""
+    if [item.name for item in folder.iterdir() if item.name != BLIND_FILE] != [ERROR_FILE]:
         return None
     return parse_error((folder / ERROR_FILE).read_bytes())
 

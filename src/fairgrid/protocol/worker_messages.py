@@ -29,6 +29,7 @@ __all__ = [
     "Seal",
     "SponsorRequest",
     "SpotAnswer",
+    "TaskKeyRequest",
     "Uploaded",
     "WhyRequest",
     "WorkerMessage",
@@ -57,6 +58,8 @@ class Enrol:
     """True: it can contribute and finalize in one transaction. Others are never asked for an early upload."""
     settles: bool | None = None
     """True: it can compute a run before it is opened, and settle it in one transaction."""
+    opens_keys: bool | None = None
+    """True: it can ask for the keys of private jobs. Others get no lease of such a job."""
     kind: Literal["enrol"] = "enrol"
 
 
@@ -171,6 +174,20 @@ class LeaseFailed:
 
 
 @dataclass(config=STRICT, frozen=True, slots=True)
+class TaskKeyRequest:
+    """The task's manifest has a sealed key, and this lease needs it: seal it for ``public_key`` (X25519).
+
+    ``signature`` is the worker's EIP-191 signature of `protocol.sealing.worker_key_message`. Asked again, it is
+    answered again, for as long as the worker has a part in the task: nothing of it has to be kept."""
+
+    lease_id: str
+    task_id: Hex32
+    public_key: Hex32
+    signature: Signature
+    kind: Literal["task_key_request"] = "task_key_request"
+
+
+@dataclass(config=STRICT, frozen=True, slots=True)
 class SponsorRequest:
     """A newcomer asks for coins and a stake to begin with. ``agreement`` is the key's EIP-191 signature of
     `protocol.sponsorship.agreement_message`."""
@@ -255,6 +272,7 @@ WorkerMessage = (
     | Opening
     | Uploaded
     | LeaseFailed
+    | TaskKeyRequest
     | SponsorRequest
     | CacheReport
     | SpotAnswer

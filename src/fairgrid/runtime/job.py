@@ -57,6 +57,7 @@ async def run_job(
     checkpoint: Path | None = None,
     network: NetworkGrant | None = None,
     gpus: tuple[int, ...] = (),
+    secrets: Sequence[str] = (),
 ) -> JobResult:
     """Run task ``context.index`` of a manifest.
 
@@ -66,6 +67,7 @@ async def run_job(
     ``workdir`` is this run's own; what an earlier run left there is removed, and at the end only ``result`` is in it.
     ``wall_s`` is this machine's patience. ``watch`` looks on while it runs.
     ``gpus`` are numbers of graphics processors that were leased for this run; it gets those and no others.
+    ``secrets`` are the requester's, for its environment alone: ``IEXEC_REQUESTER_SECRET_1`` and so on.
     ``checkpoint`` is a folder in which a job that asks for it keeps its checkpoint from run to run. A run that went on
     from one and did not end well is done again from the start, so that errors never depend on where a run began.
     ``network`` is what this machine gives a job that asks for it; a job that does not ask gets none.
@@ -109,7 +111,8 @@ async def run_job(
             arguments=manifest.arguments_of(context.index),
             input_folder=workdir / "in",
             output_folder=workdir / "out",
-            environment=task_environment(context, references, checkpoint=manifest.checkpoint),
+            environment=task_environment(context, references, checkpoint=manifest.checkpoint)
+            | {f"IEXEC_REQUESTER_SECRET_{number}": secret for number, secret in enumerate(secrets, start=1)},
             seed=job_seed(manifest_cid, context.index),
             limits=limits,
             checkpoint=manifest.checkpoint,

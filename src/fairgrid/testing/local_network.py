@@ -25,7 +25,7 @@ from fairgrid.localnet.options import LocalNetworkOptions, WorkerSpec, honest_wo
 from fairgrid.localnet.paths import default_directory, requester_folder
 from fairgrid.localnet.status import network_status
 from fairgrid.protocol.hexes import is_address
-from fairgrid.testing.loop_thread import LoopThread
+from fairgrid.seams.loop_thread import LoopThread
 from fairgrid.wallet.keystore import open_or_create_key
 
 __all__ = ["LocalNetwork"]

@@ -81,6 +81,7 @@ class WorkerAgent:
             confirmations=options.confirmations,
             keep_s=options.keep_s,
             keep_blocks=options.keep_blocks,
+            tasks=options.tasks,
         )
         self._worker = ownership.worker if ownership is not None else signer.address
         judge = Judge(chain, self._worker, store, policy, workerpool=link.workerpool)
@@ -182,6 +183,14 @@ class WorkerAgent:
         _log.info("finishes what it holds before it ends", within_s=patience_s)
         self.heed.drain()
         self._errands.start(self._stop_after(patience_s))
+
+    def _end_by_itself(self) -> None:
+        if self.heed is None:
+            if not self._machine.held:
+                self.stop()
+        elif not self.heed.is_draining:
+            _log.info("has done the tasks that it was started for, and finishes them", tasks=self._options.tasks)
+            self.heed.drain()
 
     async def _stop_after(self, seconds: float) -> None:
         await self._clock.sleep(seconds)
@@ -311,6 +320,8 @@ class WorkerAgent:
                 await self._recorder.store(instructions)
                 for instruction in instructions:
                     await self._follow(instruction)
+                if self._machine.has_done_all:
+                    self._end_by_itself()
             finally:
                 self._events.task_done()
 

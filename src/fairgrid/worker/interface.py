@@ -80,6 +80,9 @@ class AgentOptions:
     keep_blocks: int = KEEP_BLOCKS
     """How long the record and result of a task that is over are kept, in blocks: a reorganisation may take its end
     back. 0: not at all."""
+    tasks: int | None = None
+    """End once so many tasks were sealed and what hangs on them is finished; None: go on. A run counts as all of its
+    tasks and is taken whole; what is handed back does not count."""
     misbehaviour: Misbehaviour | None = None
     benchmark: bool = False
     """Measure the machine before the first enrolment, and tell the pool."""

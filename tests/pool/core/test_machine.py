@@ -30,14 +30,7 @@ from fairgrid.pool.core.phases import TRANSITIONS, InvalidTransition, Phase, Rep
 from fairgrid.pool.core.policy import Policy
 from fairgrid.pool.core.task_facts import ChainFacts
 from fairgrid.protocol.views import TaskStatus
-from tests.pool.support import TIMEREF, Fake, World, honest
-
-
-def _part(world: World, task: str, fake: Fake) -> ReplicaPhase:
-    replica = world.machine.tasks[task].replica_of(fake.address)
-    assert replica is not None
-    return replica.phase
-
+from tests.pool.support import TIMEREF, Fake, World, honest, phase_of
 
 # --- the straight way ---------------------------------------------------------------------------------------------
 
@@ -172,7 +165,7 @@ def test_a_reorganisation_that_undoes_a_contribution_waits_for_it_before_authori
     second = world.fakes[world.given(SendAuthorisation)[1].worker]
     world.chain[task] = before
     world.feed(ChainReconciled(task, before))
-    assert _part(world, task, first) is ReplicaPhase.AUTHORISED
+    assert phase_of(world, task, first) is ReplicaPhase.AUTHORISED
     assert len(world.given(SendAuthorisation)) == 2
     world.contribute(second, task)
     assert len(world.given(SendAuthorisation)) == 2

@@ -23,13 +23,7 @@ from fairgrid.pool.core.instructions import (
 )
 from fairgrid.pool.core.phases import Phase, ReplicaPhase
 from fairgrid.pool.core.policy import Policy
-from tests.pool.support import Fake, World, digest_of, honest
-
-
-def _part(world: World, task: str, fake: Fake) -> ReplicaPhase:
-    replica = world.machine.tasks[task].replica_of(fake.address)
-    assert replica is not None
-    return replica.phase
+from tests.pool.support import Fake, World, digest_of, honest, phase_of
 
 
 def test_a_lost_worker_is_replaced_after_the_grace_and_not_before() -> None:
@@ -79,7 +73,7 @@ def test_a_sealed_worker_that_forgot_its_seal_is_replaced() -> None:
     world.run()
     world.lose(forgetful)
     world.join(forgetful, held=())
-    assert _part(world, task, forgetful) is ReplicaPhase.LOST
+    assert phase_of(world, task, forgetful) is ReplicaPhase.LOST
 
 
 def test_an_authorised_worker_that_comes_back_gets_its_authorisation_again() -> None:

@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import json
-
-import pytest
 from msgspec.structs import replace
 
 from fairgrid.pool.core.events import (
@@ -13,28 +10,13 @@ from fairgrid.pool.core.events import (
     WorkerBeat,
 )
 from fairgrid.pool.core.instructions import (
-    BanWorker,
     SendAbort,
     SendAuthorisation,
-    SendDone,
     SendLease,
 )
 from fairgrid.pool.core.phases import Phase, ReplicaPhase
 from fairgrid.pool.core.policy import Policy
-from tests.pool.support import TIMEREF, Fake, World, address, digest_of, honest
-
-
-def _part(world: World, task: str, fake: Fake) -> ReplicaPhase:
-    replica = world.machine.tasks[task].replica_of(fake.address)
-    assert replica is not None
-    return replica.phase
-
-
-def _liar(name: str = "liar") -> Fake:
-    return Fake(name, owner=name, answer="wrong")
-
-
-# --- seals before authorisations ----------------------------------------------------------------------------------
+from tests.pool.support import TIMEREF, Fake, World, digest_of, honest, phase_of
 
 
 def test_nobody_is_authorised_before_the_last_seal_of_the_round_is_in() -> None:
@@ -95,7 +77,7 @@ def test_a_worker_that_never_seals_is_replaced_after_its_window() -> None:
     world.run()
     assert world.given(SendAbort, silent)
     assert world.run_until_final(task).phase is Phase.COMPLETED
-    assert _part(world, task, silent) is ReplicaPhase.LATE
+    assert phase_of(world, task, silent) is ReplicaPhase.LATE
 
 
 def _held(world: World, fake: Fake) -> Held:
@@ -143,10 +125,10 @@ def test_a_repeated_seal_changes_nothing_and_a_second_different_one_ends_the_par
     world.run()
     lease = world.given(SendLease, worker)[0]
     world.seal(worker, lease)
-    assert _part(world, task, worker) is ReplicaPhase.SEALED
+    assert phase_of(world, task, worker) is ReplicaPhase.SEALED
     worker.answer = "changed my mind"
     world.seal(worker, lease)
-    assert _part(world, task, worker) is ReplicaPhase.DECLINED
+    assert phase_of(world, task, worker) is ReplicaPhase.DECLINED
 
 
 def test_what_a_worker_says_when_it_declines_is_told_without_escapes_or_anything_like_a_digest() -> None:
@@ -182,7 +164,7 @@ def test_a_worker_cannot_speak_for_another_workers_lease() -> None:
     world.feed(SealReceived(thief.address, lease.lease_id, task, 0, digest_of("x"), "0x"))
     world.feed(LeaseFailed(thief.address, lease.lease_id, task, "sabotage"))
     assert len(world.given(SendAbort, thief)) == 2
-    assert _part(world, task, victim) is ReplicaPhase.LEASED
+    assert phase_of(world, task, victim) is ReplicaPhase.LEASED
 
 
 def test_an_authorised_worker_that_does_not_contribute_is_given_up_and_the_next_one_authorised() -> None:
@@ -196,7 +178,7 @@ def test_an_authorised_worker_that_does_not_contribute_is_given_up_and_the_next_
     assert len(world.given(SendAuthorisation)) == 1
     world.tick(1)
     world.run()
-    assert _part(world, task, idle) is ReplicaPhase.GIVEN_UP
+    assert phase_of(world, task, idle) is ReplicaPhase.GIVEN_UP
     assert world.run_until_final(task).phase is Phase.COMPLETED
 
 
@@ -207,9 +189,9 @@ def test_an_authorised_worker_is_not_given_up_for_the_time_in_which_the_pool_saw
     world.run()
     world.now += 90
     world.feed(Tick(world.chain_time, silence_s=90.0))
-    assert _part(world, task, idle) is ReplicaPhase.AUTHORISED
+    assert phase_of(world, task, idle) is ReplicaPhase.AUTHORISED
     world.tick(59)
-    assert _part(world, task, idle) is ReplicaPhase.AUTHORISED
+    assert phase_of(world, task, idle) is ReplicaPhase.AUTHORISED
     world.tick(1)
     assert world.machine.tasks[task].replicas[0].phase is ReplicaPhase.GIVEN_UP
 
@@ -242,214 +224,3 @@ def test_a_worker_that_was_given_up_is_not_asked_again_while_somebody_else_is_th
     task = world.deal(4)
     assert world.run_until_final(task).phase is Phase.COMPLETED
     assert len(world.given(SendLease, idle)) == 1
-
-
-# --- liars --------------------------------------------------------------------------------------------------------
-
-
-def _authorised_at(place: str, liars: list[Fake], good: list[Fake]) -> tuple[str, ...]:
-    order = [*liars, *good] if place == "first" else [*good, *liars]
-    return tuple(fake.address for fake in order)
-
-
-@pytest.mark.parametrize("place", ["first", "last"])
-def test_one_liar_among_six_never_wins_and_the_task_completes(place: str) -> None:
-    good, liar = honest(5), _liar()
-    policy = Policy(first_round_replicas=6, authorisation_order=_authorised_at(place, [liar], good))
-    world = World([liar, *good], policy)
-    task = world.deal(10)
-    state = world.run_until_final(task)
-    assert state.phase is Phase.COMPLETED
-    assert state.facts.result_digest == digest_of("right")
-    contributed = liar.address in {seen.worker for seen in state.facts.contributions}
-    assert contributed == (place == "first")
-    # Sealed, but no longer needed after consensus.
-    assert bool(world.given(SendAbort, liar)) == (place == "last")
-    assert not world.given(BanWorker)
-
-
-def test_two_colluders_who_come_first_lose_in_a_second_round() -> None:
-    good, colluders = honest(4), [_liar("liar a"), _liar("liar b")]
-    order = _authorised_at("first", colluders, good)
-    world = World([*colluders, *good], Policy(first_round_replicas=6, authorisation_order=order))
-    task = world.deal(10)
-    world.run()
-    for fake in honest(3, "later"):
-        world.fakes[fake.address] = fake
-        world.join(fake)
-    state = world.run_until_final(task)
-    assert state.phase is Phase.COMPLETED
-    assert state.facts.result_digest == digest_of("right")
-    assert state.round >= 1
-    owners = [replica.owner for replica in state.replicas]
-    assert len(owners) == len(set(owners))
-
-
-def test_a_second_round_seals_anew_before_anybody_of_it_is_authorised() -> None:
-    liar = _liar("a liar")
-    good = honest(3)
-    world = World([liar, good[0]])
-    task = world.deal(3)
-    world.run()
-    for fake in good[1:]:
-        fake.seals = False
-        world.fakes[fake.address] = fake
-        world.join(fake)
-    world.tick(1)
-    world.run()
-    second = [lease for lease in world.given(SendLease) if lease.round == 1]
-    assert len(second) == 2
-    before = len(world.given(SendAuthorisation))
-    world.seal(world.fakes[second[0].worker], second[0])
-    assert len(world.given(SendAuthorisation)) == before
-    world.seal(world.fakes[second[1].worker], second[1])
-    assert len(world.given(SendAuthorisation)) == before + 1
-    assert world.run_until_final(task).facts.result_digest == digest_of("right")
-
-
-def test_who_contributes_another_result_than_it_sealed_is_banned_on_its_opening_with_the_evidence() -> None:
-    cheat = Fake("cheat", owner="cheat", contributes="copied")
-    world = World([cheat, *honest(5)], Policy(first_round_replicas=6, authorisation_order=(address("cheat"),)))
-    task = world.deal(10)
-    world.run_until_final(task)
-    (ban,) = world.given(BanWorker)
-    assert ban.worker == cheat.address
-    assert "another result than it sealed" in ban.reason
-    evidence = json.loads(ban.evidence)
-    assert evidence["opening"]["digest"] == digest_of("right")
-    assert evidence["seal"] and evidence["contributedHash"] and evidence["taskId"] == task
-
-
-def test_who_opens_with_another_digest_than_it_sealed_is_banned() -> None:
-    cheat = Fake("cheat", owner="cheat", contributes="copied", opens_as="copied")
-    world = World([cheat, *honest(5)], Policy(first_round_replicas=6, authorisation_order=(address("cheat"),)))
-    world.run_until_final(world.deal(10))
-    (ban,) = world.given(BanWorker)
-    assert "does not match its seal" in ban.reason
-
-
-def until_reveal_deadline(world: World, task: str) -> int:
-    """Seconds until nobody may reveal any more."""
-    return world.machine.tasks[task].facts.reveal_deadline - world.chain_time
-
-
-def test_who_does_not_open_before_the_reveal_deadline_is_banned_even_after_the_task_is_over() -> None:
-    mute = Fake("mute", owner="mute", opens=False)
-    world = World([mute])
-    task = world.deal(1)
-    assert world.run_until_final(task, seconds=0.1).phase is Phase.COMPLETED
-    assert not world.given(SendDone, mute)
-    world.tick(until_reveal_deadline(world, task) - 1)
-    assert not world.given(BanWorker)
-    world.tick(1)
-    assert [ban.worker for ban in world.given(BanWorker)] == [mute.address]
-    assert world.machine.is_banned(address("someone else"), address("mute"))
-
-
-def test_who_is_asked_to_open_just_before_the_reveal_deadline_still_has_a_minute() -> None:
-    mute = Fake("mute", owner="mute", opens=False)
-    world = World([mute])
-    task = world.deal(1)
-    world.run_until_final(task, seconds=0.1)
-    world.lose(mute)
-    world.tick(until_reveal_deadline(world, task))
-    world.join(mute, held=())
-    world.tick(59)
-    assert not world.given(BanWorker)
-    world.tick(1)
-    assert [ban.worker for ban in world.given(BanWorker)] == [mute.address]
-
-
-def test_who_is_away_may_open_its_seal_until_the_final_deadline() -> None:
-    away = Fake("away", owner="away", opens=False)
-    world = World([away])
-    task = world.deal(1)
-    world.run_until_final(task, seconds=0.1)
-    world.lose(away)
-    final = world.machine.tasks[task].deal.final_deadline
-    world.tick(final - world.chain_time - 1)
-    assert not world.given(BanWorker)
-    world.tick(31)
-    assert [ban.worker for ban in world.given(BanWorker)] == [away.address]
-
-
-def test_honest_contributors_are_not_banned_however_long_the_task_goes_on() -> None:
-    fakes = honest(5)
-    for fake in fakes:
-        fake.uploads = False
-    world = World(fakes)
-    task = world.deal(10)
-    assert world.run_until_final(task).phase is Phase.FAILED
-    assert not world.given(BanWorker)
-
-
-def test_a_banned_worker_and_its_owners_others_get_nothing_more() -> None:
-    mute = Fake("mute", owner="owner", opens=False)
-    second = Fake("second", owner="owner")
-    world = World([mute])
-    task = world.deal(1)
-    world.run_until_final(task, seconds=0.1)
-    world.tick(until_reveal_deadline(world, task))
-    world.run()
-    for fake in (mute, second):
-        world.fakes[fake.address] = fake
-        world.join(fake, ())
-    world.deal(1, name="another deal")
-    world.tick(1)
-    world.run()
-    assert len(world.given(SendLease)) == 1
-
-
-def test_a_ban_ends_what_the_worker_holds_elsewhere_and_it_is_replaced_there() -> None:
-    mute = Fake("a mute", owner="a mute", opens=False, slots=2, obeys_authorisation=False)
-    world = World([mute], Policy(seal_window_min_s=500, lease_ttl_s=500))
-    first = world.deal(1)
-    world.run()
-    mute.seals = False
-    second = world.deal(1, name="second deal")
-    world.run()
-    assert world.machine.tasks[second].replicas[0].phase is ReplicaPhase.LEASED
-    world.contribute(mute, first)
-    world.run()
-    for fake in honest(1):
-        world.fakes[fake.address] = fake
-        world.join(fake)
-    world.tick(until_reveal_deadline(world, first))
-    assert world.machine.tasks[second].replicas[0].phase is ReplicaPhase.BANNED
-    assert world.run_until_final(second).phase is Phase.COMPLETED
-
-
-def test_a_worker_that_owes_an_opening_gets_no_new_lease() -> None:
-    mute = Fake("mute", owner="mute", opens=False, slots=2)
-    world = World([mute])
-    first = world.deal(1)
-    world.run_until_final(first, seconds=0.1)
-    world.deal(1, name="second deal")
-    world.run()
-    assert len(world.given(SendLease)) == 1
-    world.open(mute, first, world.given(SendLease)[0].lease_id)
-    world.tick(1)
-    assert len(world.given(SendLease)) == 2
-
-
-def test_a_lost_lease_does_not_come_back_beside_a_new_one_of_the_same_worker() -> None:
-    worker = Fake("only", owner="only", seals=False, slots=2)
-    world = World([worker], Policy(seal_window_min_s=600))
-    task = world.deal(1)
-    world.run()
-    (old,) = world.given(SendLease)
-    world.lose(worker)
-    world.tick(world.policy.reconnect_grace_s + 1)
-    world.join(worker, held=())
-    world.tick(61)
-    new = world.given(SendLease)[-1]
-    assert new.lease_id != old.lease_id
-    world.lose(worker)
-    world.join(worker, held=tuple(Held(lease.lease_id, task, "computing") for lease in (old, new)))
-    state = world.machine.tasks[task]
-    assert [(part.lease_id, part.phase) for part in state.replicas if not part.ended] == [
-        (new.lease_id, ReplicaPhase.LEASED)
-    ]
-    assert [abort.lease_id for abort in world.given(SendAbort)][-1] == old.lease_id
-    world.seal(worker, old)
-    assert [part.lease_id for part in state.replicas if not part.ended] == [new.lease_id]

@@ -13,13 +13,7 @@ from fairgrid.pool.core.phases import Phase, ReplicaPhase
 from fairgrid.pool.core.policy import Policy
 from fairgrid.pool.core.task_facts import SeenContribution
 from fairgrid.protocol.ids import result_hash
-from tests.pool.support import TIMEREF, Fake, World, digest_of, honest
-
-
-def _part(world: World, task: str, fake: Fake) -> ReplicaPhase:
-    replica = world.machine.tasks[task].replica_of(fake.address)
-    assert replica is not None
-    return replica.phase
+from tests.pool.support import TIMEREF, Fake, World, digest_of, honest, phase_of
 
 
 def _mine(world: World, task: str, *fakes: Fake, answer: str = "right") -> None:
@@ -46,7 +40,7 @@ def test_a_worker_whose_contribution_waits_for_its_confirmations_is_not_given_up
     for _ in range(5):
         world.tick(60)
         world.run()
-    assert _part(world, task, first) is ReplicaPhase.AUTHORISED
+    assert phase_of(world, task, first) is ReplicaPhase.AUTHORISED
     world.contribute(first, task)
     assert world.run_until_final(task).phase is Phase.COMPLETED
     assert len(world.given(SendLease)) == 1
@@ -92,6 +86,6 @@ def test_a_worker_whose_contribution_a_reorganisation_took_back_has_its_time_to_
     world.tick(4 * TIMEREF)
     _mine(world, task)
     world.tick(59)
-    assert _part(world, task, first) is ReplicaPhase.AUTHORISED
+    assert phase_of(world, task, first) is ReplicaPhase.AUTHORISED
     world.tick(1)
     assert world.machine.tasks[task].replicas[0].phase is ReplicaPhase.GIVEN_UP

@@ -110,6 +110,48 @@ def test_a_lease_beyond_the_slots_is_handed_back_and_sealing_frees_the_slot() ->
     assert "Examine" in kinds(machine.handle(second))
 
 
+def another(number: int, **change: Any) -> Any:
+    return replace(LEASE, lease_id=f"l{number}", task_id="0x" + f"{number:02x}" * 32, **change)
+
+
+def test_with_a_number_of_tasks_no_more_are_taken_and_the_pool_is_told_when_they_are_sealed() -> None:
+    machine = fed((LEASE,), slots=3, tasks=2)
+    assert machine.free_slots == 1, "two slots are free, and one task is left"
+    machine.handle(another(2))
+    assert machine.free_slots == 0
+    assert isinstance(sent(machine.handle(another(3)))[0], LeaseFailed)
+    for event in TO_SEALED[1:-1]:
+        machine.handle(event)
+    seal, heartbeat = sent(machine.handle(SEAL_SIGNED))
+    assert isinstance(seal, Seal) and (heartbeat.free_slots, machine.has_done_all) == (0, False)
+    assert kinds(machine.handle(ev.WorkFailed("0x" + "02" * 32, "no disk"))) != []
+    assert machine.free_slots == 1, "what is handed back does not count"
+
+
+def test_the_last_task_that_is_sealed_ends_the_taking_and_sealing_it_again_does_not_count_twice() -> None:
+    machine = fed(TO_SEALED, tasks=2)
+    machine.handle(replace(LEASE, lease_id="l9", round=1))
+    machine.handle(SEAL_SIGNED)
+    assert (machine.free_slots, machine.has_done_all) == (1, False)
+    machine = fed(TO_SEALED, tasks=1)
+    assert machine.has_done_all
+    (refused,) = sent(machine.handle(another(2)))
+    assert isinstance(refused, LeaseFailed) and "has done the tasks" in refused.reason
+
+
+def test_a_run_counts_as_all_of_its_tasks() -> None:
+    machine = fed((another(2, count=5),), slots=3, tasks=6)
+    assert machine.free_slots == 1
+    machine = fed((another(2, count=5),), slots=3, tasks=3)
+    assert (machine.free_slots, len(machine.held)) == (0, 1), "it is taken whole"
+
+
+def test_without_a_number_of_tasks_sealing_says_nothing_more() -> None:
+    machine = fed(TO_SEALED[:-1])
+    assert [type(message) for message in sent(machine.handle(SEAL_SIGNED))] == [Seal]
+    assert not machine.has_done_all
+
+
 def test_the_same_lease_again_is_answered_and_not_begun_again() -> None:
     machine = fed((LEASE,))
     assert kinds(machine.handle(LEASE)) == ["Send"]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fairgrid.errors import UsageError
-from fairgrid.protocol.pool_messages import Lease, TaskDone, Why, WhyReason
-from fairgrid.protocol.worker_messages import LeaseFailed, Ready, Seal, WhyRequest
+from fairgrid.protocol.pool_messages import Lease, RevealNotice, TaskDone, UploadRequest, Why, WhyReason
+from fairgrid.protocol.results import results_text
+from fairgrid.protocol.worker_messages import Contributed, LeaseFailed, Ready, Revealed, Seal, Uploaded, WhyRequest
 from fairgrid.runtime.interface import SandboxJob
 from fairgrid.seams.clock import SystemClock, VirtualClock
 from fairgrid.worker.owner.availability import Readings
@@ -139,6 +140,37 @@ async def test_a_paused_worker_says_that_it_has_no_slots_and_refuses_a_lease_wit
         await pool.until(lambda: pool.heartbeats and pool.heartbeats[-1].free_slots == 1)
         await pool.send(await world.task())
         await pool.expect(Seal)
+
+
+async def test_a_worker_that_was_started_for_one_task_finishes_it_refuses_others_and_ends(
+    world: World, pool: FakePool, setting: AgentSetting
+) -> None:
+    setting.options = replace(setting.options, tasks=1, slots=2)
+    lease = await world.task(trust=4)
+    agent, store = build_agent(world, setting)
+    run = asyncio.create_task(agent.run())
+    try:
+        assert (await pool.expect(Ready)).free_slots == 1
+        await pool.send(lease)
+        await pool.expect(Seal)
+        await pool.send(await world.task())
+        assert (await pool.expect(LeaseFailed)).task_id != lease.task_id
+        await pool.send(world.authorisation(lease))
+        await pool.expect(Contributed)
+        assert not run.done(), "the task is not over yet"
+        digest = store.load()[0].digest
+        await world.contribute(lease, digest)
+        await pool.send(RevealNotice(lease.task_id))
+        await pool.expect(Revealed)
+        await pool.send(UploadRequest(lease.lease_id, lease.task_id))
+        uploaded = await pool.expect(Uploaded)
+        world.chain.skip(601)
+        await world.finalize(lease, results_text(uploaded.cid))
+        await pool.send(TaskDone(lease.task_id))
+        await asyncio.wait_for(run, 60)
+    finally:
+        run.cancel()
+        store.close()
 
 
 async def test_more_slots_in_the_policy_count_at_once(world: World, pool: FakePool, setting: AgentSetting) -> None:

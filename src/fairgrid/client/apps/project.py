@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from fairgrid.client.job import MAX_HOSTS
 from fairgrid.client.job_options import parse_size
 from fairgrid.errors import UsageError
+from fairgrid.protocol.abilities import network_fault
 from fairgrid.protocol.amounts import parse_rlc
 from fairgrid.protocol.app_document import name_fault
+from fairgrid.protocol.network import destination
 from fairgrid.runtime.catalogue import runtime_for_program, runtime_info
 from fairgrid.runtime.levels import RuntimeInfo
 
@@ -23,7 +26,7 @@ __all__ = ["PROJECT_FILE", "AppProject", "Build", "Sale", "Trial", "find_project
 PROJECT_FILE: Final = "app.toml"
 _MAX_BYTES: Final = 64 << 10
 _KEYS: Final[Mapping[str, frozenset[str]]] = {
-    "": frozenset({"name", "description", "program", "runtime", "files", "memory", "build", "test", "sale"}),
+    "": frozenset({"name", "description", "program", "runtime", "files", "memory", "reach", "build", "test", "sale"}),
     "build": frozenset({"commands", "sources", "hint"}),
     "test": frozenset({"inputs", "arguments", "expected", "seconds"}),
     "sale": frozenset({"price", "volume"}),
@@ -76,6 +79,8 @@ class AppProject:
     files: tuple[Path, ...] = ()
     """Inputs that every run of the app has."""
     memory_bytes: int = 1 << 30
+    reach: tuple[str, ...] = ()
+    """Hosts that every run of it connects to."""
     build: Build = Build()
     test: Trial = Trial()
     sale: Sale = Sale()
@@ -122,14 +127,16 @@ def read_project(folder: Path) -> AppProject:
     sale = reader.table("sale")
     program = reader.path(reader.text("program"), "program", exists=not build.get("commands"))
     runtime = document.get("runtime")
+    chosen = runtime_info(reader.text("runtime")) if runtime is not None else runtime_for_program(program)
     return AppProject(
         folder=folder,
         name=name,
         description=str(document.get("description", "")),
         program=program,
-        runtime=runtime_info(reader.text("runtime")) if runtime is not None else runtime_for_program(program),
+        runtime=chosen,
         files=reader.paths("files", document.get("files", [])),
         memory_bytes=parse_size(str(document.get("memory", "1G")), "memory"),
+        reach=reader.hosts("reach", chosen.runtime_id),
         build=Build(
             tuple(tuple(reader.words("build.commands", command)) for command in reader.items("build", "commands")),
             reader.paths("build.sources", build.get("sources", [])),
@@ -200,6 +207,21 @@ class _Reader:
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < 1 << 63:
             raise self._fault(f"{table}.{key}", "must be a whole number from 1 on")
         return value
+
+    def hosts(self, key: str, runtime_id: str) -> tuple[str, ...]:
+        """Places that programs of this runtime can connect to, in order; empty where there are none."""
+        hosts = self.words(key, self._document.get(key, []))
+        if len(hosts) > MAX_HOSTS:
+            raise self._fault(key, f"names {len(hosts)} hosts; at most {MAX_HOSTS} can be")
+        try:
+            for host in hosts:
+                destination(host)
+        except UsageError as error:
+            raise self._fault(key, f"is wrong: {str(error).rstrip('.')}") from error
+        fault = network_fault(runtime_id, hosts)
+        if fault is not None:
+            raise self._fault(key, f"cannot be had: {fault.rstrip('.')}")
+        return tuple(sorted(set(hosts)))
 
     def words(self, key: str, value: object) -> list[str]:
         """A list of texts."""

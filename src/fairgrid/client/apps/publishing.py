@@ -92,6 +92,7 @@ def document_of(project: AppProject) -> tuple[AppDocument, tuple[tuple[Path, Fil
         inputs=manifest.inputs,
         description=project.description,
         memory_bytes=project.memory_bytes,
+        reach=project.reach,
     )
     document.to_bytes()
     paths = {path.name: path for path in inputs}

@@ -40,7 +40,7 @@ def job_of_project(project: AppProject) -> Job:
         project.test.arguments,
         runtime_id=project.runtime.runtime_id,
         memory_bytes=project.memory_bytes,
-    )
+    ).connecting_to(project.reach)
 
 
 def differences(found: Path, expected: Path) -> list[str]:

@@ -199,6 +199,7 @@ def obstacle_of(book: Book, task: TaskState, worker: WorkerState) -> RuleResult 
         runtimes=worker.runtimes,
         taken=taken,
         task_class=chosen or None,
+        opens_keys=worker.opens_keys,
     )
 
 

@@ -176,6 +176,8 @@ class WorkerJoined(Struct, frozen=True, gc=False):
     """It can contribute and finalize in one transaction."""
     settles: bool = False
     """It can compute a run before it is opened, and settle it in one transaction."""
+    opens_keys: bool = False
+    """It can ask for the keys of private jobs."""
 
 
 class WorkerFacts(Struct, frozen=True, gc=False):

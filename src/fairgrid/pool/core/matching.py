@@ -32,6 +32,10 @@ class Requirements:
     """CID and size of the largest files that all its tasks read."""
     labels: tuple[str, ...] = ()
     """Labels that the pool's operator asks for the app, beside the job's own."""
+    sealed: bool = False
+    """The manifest has a sealed key: only workers that can ask for it compute the job."""
+    private: bool = False
+    """Everything of the job is encrypted, its results too."""
 
     @property
     def input_bytes(self) -> int:
@@ -63,6 +67,7 @@ class _Offer:
     runtimes: tuple[str, ...]
     taken: Sequence[Requirements]
     wanted_class: str | None
+    opens_keys: bool
 
 
 Rule = Callable[[Requirements, _Offer], RuleResult | None]
@@ -76,9 +81,19 @@ def suits(
     runtimes: tuple[str, ...] = (),
     taken: Sequence[Requirements] = (),
     task_class: str | None = None,
+    opens_keys: bool = False,
 ) -> bool:
     """True if no rule speaks against it; as `explain`, but it stops at the first that does."""
-    return first_obstacle(wanted, machine, slots=slots, runtimes=runtimes, taken=taken, task_class=task_class) is None
+    found = first_obstacle(
+        wanted,
+        machine,
+        slots=slots,
+        runtimes=runtimes,
+        taken=taken,
+        task_class=task_class,
+        opens_keys=opens_keys,
+    )
+    return found is None
 
 
 def first_obstacle(
@@ -89,9 +104,10 @@ def first_obstacle(
     runtimes: tuple[str, ...] = (),
     taken: Sequence[Requirements] = (),
     task_class: str | None = None,
+    opens_keys: bool = False,
 ) -> RuleResult | None:
     """The first rule that does not hold; None if all do. ``taken`` is what the worker's other leases ask."""
-    offer = _Offer(machine or _NO_MACHINE, machine is not None, slots, runtimes, taken, task_class)
+    offer = _Offer(machine or _NO_MACHINE, machine is not None, slots, runtimes, taken, task_class, opens_keys)
     for rule in _RULES:
         result = rule(wanted, offer)
         if result is not None and not result.holds:
@@ -107,12 +123,13 @@ def explain(
     runtimes: tuple[str, ...] = (),
     taken: Sequence[Requirements] = (),
     task_class: str | None = None,
+    opens_keys: bool = False,
 ) -> tuple[RuleResult, ...]:
     """Every rule that the job asks for, with its number; a rule that asks nothing is left out.
 
     ``task_class`` is the class of machines that the task's first replica chose, None before.
     """
-    offer = _Offer(machine or _NO_MACHINE, machine is not None, slots, runtimes, taken, task_class)
+    offer = _Offer(machine or _NO_MACHINE, machine is not None, slots, runtimes, taken, task_class, opens_keys)
     results = (rule(wanted, offer) for rule in _RULES)
     return tuple(result for result in results if result is not None)
 
@@ -131,6 +148,13 @@ def _runtime(wanted: Requirements, offer: _Offer) -> RuleResult | None:
         ", ".join(known),
         f"install the runtime {wanted.runtime} and allow it in policy.toml",
     )
+
+
+def _sealed(wanted: Requirements, offer: _Offer) -> RuleResult | None:
+    if not wanted.sealed:
+        return None
+    offered = "opens sealed keys" if offer.opens_keys else "does not know them"
+    return RuleResult("private jobs", offer.opens_keys, "a sealed key", offered, "update this worker's fairgrid")
 
 
 def _level(wanted: Requirements, offer: _Offer) -> RuleResult | None:
@@ -256,6 +280,7 @@ def _alike(wanted: Requirements, offer: _Offer) -> RuleResult | None:
 
 _RULES: tuple[Rule, ...] = (
     _runtime,
+    _sealed,
     _level,
     _system,
     _arch,

@@ -101,6 +101,7 @@ def _joined(book: Book, event: WorkerJoined) -> None:
         claimed_labels=event.machine.labels if event.machine is not None else (),
         fast=event.fast,
         settles=event.settles,
+        opens_keys=event.opens_keys,
     )
     operator_events.welcome(book, worker)
     book.connect(worker)

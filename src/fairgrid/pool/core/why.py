@@ -101,7 +101,14 @@ def _machine(worker: WorkerState, waiting: list[TaskState], taken: list[Requirem
     kinds = Counter(task.deal.requirements for task in waiting)
     missing: Counter[str] = Counter()
     for wanted, count in kinds.items():
-        found = first_obstacle(wanted, worker.machine, slots=worker.slots, runtimes=worker.runtimes, taken=taken)
+        found = first_obstacle(
+            wanted,
+            worker.machine,
+            slots=worker.slots,
+            runtimes=worker.runtimes,
+            taken=taken,
+            opens_keys=worker.opens_keys,
+        )
         if found is not None:
             missing[f"{found.rule}: {found.wanted} wanted, {found.offered}; {found.remedy}"] += count
     suited = len(waiting) - missing.total()

@@ -37,6 +37,8 @@ class WorkerState:
     """It can contribute and finalize in one transaction."""
     settles: bool = False
     """It can compute a run before it is opened, and settle it in one transaction."""
+    opens_keys: bool = False
+    """It can ask for the keys of private jobs."""
     unjudged: tuple[tuple[Held, bool], ...] = ()
     """Leases that it holds and the pool does not know, and whether their tasks are over by the store: judged when the
     chain's past is read."""

@@ -12,6 +12,7 @@ from fairgrid.errors import ServiceUnavailable
 from fairgrid.pool.core.matching import NO_REQUIREMENTS, Requirements
 from fairgrid.pool.jobs.manifests import ManifestReader
 from fairgrid.protocol.manifest import Manifest
+from fairgrid.protocol.private_job import is_private
 from fairgrid.protocol.views import Deal
 
 __all__ = ["RequirementsReader", "requirements_of_manifest"]
@@ -27,6 +28,8 @@ def requirements_of_manifest(manifest: Manifest) -> Requirements:
         needs=manifest.needs,
         runtime=manifest.runtime,
         memory_limit_bytes=manifest.resources.memory_bytes,
+        sealed=manifest.sealed is not None,
+        private=is_private(manifest),
         inputs=tuple((reference.cid, reference.size) for reference in files[:_MOST_INPUTS]),
     )
 

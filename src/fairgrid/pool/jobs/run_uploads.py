@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 import tempfile
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 from fairgrid.errors import FairgridError, VerificationError
 from fairgrid.pool.core.events import UploadRejected, UploadVerified
 from fairgrid.pool.core.instructions import VerifyUpload
+from fairgrid.pool.jobs.uploads import key_for, plain_archive, start_of_file
 from fairgrid.protocol.archive import archive_digest
 from fairgrid.protocol.cid import normal_cid
 from fairgrid.protocol.run_results import RunResults, max_manifest_bytes, parse_run_results
@@ -21,9 +24,19 @@ _FETCHES_AT_ONCE = 8
 
 
 async def verify_run_upload(
-    instruction: VerifyUpload, storage: StorageClient, *, scratch: Path, max_bytes: int, sample: int
+    instruction: VerifyUpload,
+    storage: StorageClient,
+    *,
+    scratch: Path,
+    max_bytes: int,
+    sample: int,
+    key: Callable[[int], Awaitable[bytes]] | None = None,
+    is_private: bool = False,
 ) -> UploadVerified | UploadRejected:
     """Check the manifest of a run's results, and ``sample`` of its archives, drawn at random (all, if there are fewer).
+
+    ``key`` is asked for the key of a task, by its index, if its result is encrypted. Of a job that ``is_private`` a
+    plain one is not taken.
 
     Never raises for what a worker did. Only bytes that are not what was agreed are dishonest; what cannot be had is no
     proof against anybody.
@@ -50,7 +63,7 @@ async def verify_run_upload(
         if results.digest != instruction.digest:
             return rejected(f"it has the digest {results.digest}", dishonest=True)
         if not instruction.has_callback:
-            fault = await _check_archives(results, storage, scratch, max_bytes, sample)
+            fault = await _check_archives(results, storage, scratch, max_bytes, sample, key, is_private)
             if fault:
                 return rejected(fault, dishonest=True)
     except (FairgridError, OSError) as error:
@@ -59,7 +72,13 @@ async def verify_run_upload(
 
 
 async def _check_archives(
-    results: RunResults, storage: StorageClient, scratch: Path, max_bytes: int, sample: int
+    results: RunResults,
+    storage: StorageClient,
+    scratch: Path,
+    max_bytes: int,
+    sample: int,
+    ask: Callable[[int], Awaitable[bytes]] | None,
+    is_private: bool,
 ) -> str:
     """What is wrong with one of the archives; empty if nothing is.
 
@@ -80,6 +99,11 @@ async def _check_archives(
                 archive = Path(folder) / f"{position}.zip"
                 try:
                     await storage.fetch(task.cid, archive, max_bytes=min(task.size, max_bytes))
+                    start = await asyncio.to_thread(start_of_file, archive)
+                    index = results.first + position
+                    own = partial(ask, index) if ask is not None else None
+                    key = await key_for(start, own, is_private=is_private)
+                    archive = await asyncio.to_thread(plain_archive, archive, key)
                     found = await asyncio.to_thread(archive_digest, archive)
                     archive.unlink()
                 except VerificationError as error:

@@ -11,7 +11,7 @@ from dataclasses import replace
 import structlog
 
 from fairgrid.chain.interface import Chain
-from fairgrid.errors import ServiceUnavailable, TransactionFailed
+from fairgrid.errors import ServiceUnavailable, TransactionFailed, UsageError
 from fairgrid.pool.administration.access import AccessGate, Role
 from fairgrid.pool.core.events import Event, WorkerFacts, WorkerLost
 from fairgrid.pool.core.identity import PoolIdentity
@@ -24,13 +24,14 @@ from fairgrid.pool.core.spot_checks import Verdict
 from fairgrid.pool.core.why import why
 from fairgrid.pool.core.worker_state import WorkerState
 from fairgrid.pool.jobs.live import LiveBoard
+from fairgrid.pool.jobs.task_keys import TaskKeyKeeper
 from fairgrid.pool.onchain.sponsor import Sponsor
 from fairgrid.pool.records.store import PoolStore
 from fairgrid.pool.workers.interface import Session
 from fairgrid.pool.workers.letters import letter_of
 from fairgrid.pool.workers.returning import Absences, Return
 from fairgrid.pool.workers.speed_tests import SpeedTests
-from fairgrid.protocol import pool_messages
+from fairgrid.protocol import pool_messages, worker_messages
 from fairgrid.protocol.views import RoleAccount
 from fairgrid.seams.clock import Clock
 from fairgrid.seams.http import one_line
@@ -63,9 +64,11 @@ class WorkerDesk(abc.ABC):
         clock: Clock,
         signer: Signer,
         sponsor: Sponsor | None,
+        task_keys: TaskKeyKeeper,
         access: AccessGate | None = None,
     ) -> None:
         """``sponsor`` helps newcomers (None: nobody does); ``access`` says who may come (None: everybody)."""
+        self.task_keys = task_keys
         self.identity = identity
         self.policy = policy
         self.machine = machine
@@ -226,6 +229,15 @@ class WorkerDesk(abc.ABC):
             return await self._chain.verify_signature(owner, digest, signature)
         except TransactionFailed:
             return False
+
+    async def task_key(self, worker: str, request: worker_messages.TaskKeyRequest, *, context: bytes) -> str:
+        task = self.machine.tasks.get(request.task_id)
+        replica = task.replica_of(worker) if task is not None else None
+        if task is None or replica is None or replica.ended or task.is_final:
+            raise UsageError(
+                "This worker has no lease of that task now, and only who computes it gets its key. It was not given."
+            )
+        return await self.task_keys.sealed_for(request.public_key, context, task.deal.deal_id, task.index, task.count)
 
     async def worker_facts(self, worker: str) -> tuple[int, int]:
         return await self._chain.view_score(worker), (await self._chain.view_account(worker)).stake

@@ -89,6 +89,7 @@ async def enrol_worker(desk: Desk, socket: WebSocket) -> tuple[Session, WorkerJo
         near,
         fast=enrol.fast is True,
         settles=enrol.settles is True,
+        opens_keys=enrol.opens_keys is True,
     )
     await socket.send_text(wire.encode(pool_messages.Welcome(heartbeat_s=desk.policy.heartbeat_s, now=desk.now())))
     benchmark = enrol.machine.benchmark if enrol.machine is not None else None

@@ -13,7 +13,7 @@ from fairgrid.pool.core.events import (
 from fairgrid.pool.core.identity import PoolIdentity
 from fairgrid.pool.core.policy import Policy
 from fairgrid.pool.jobs.live import LiveBoard
-from fairgrid.protocol import pool_messages
+from fairgrid.protocol import pool_messages, worker_messages
 from fairgrid.protocol.views import RoleAccount
 
 __all__ = ["Desk", "Session"]
@@ -54,6 +54,16 @@ class Desk(Protocol):
 
     async def spot_answered(self, worker: str, check_id: str, answer: int) -> None:
         """A worker answered a test of its speed."""
+        ...
+
+    async def task_key(self, worker: str, request: worker_messages.TaskKeyRequest, *, context: bytes) -> str:
+        """The keys of a task that the worker has a part in, sealed for it (0x-hex).
+
+        Raises:
+            UsageError: it has none.
+            ServiceError: chain or storage does not answer.
+            FairgridError: there is no such key.
+        """
         ...
 
     async def refusal(self, worker: str, owner: str) -> str:

@@ -11,7 +11,7 @@ import asyncio
 import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from fairgrid.errors import ServiceError
+from fairgrid.errors import FairgridError, ServiceError
 from fairgrid.pool.core.events import (
     Held,
     LeaseFailed,
@@ -29,6 +29,7 @@ from fairgrid.pool.workers.interface import Desk, Session
 from fairgrid.pool.workers.rates import Bucket
 from fairgrid.protocol import pool_messages, wire, worker_messages
 from fairgrid.protocol.hexes import from_hex
+from fairgrid.protocol.sealing import worker_key_message
 from fairgrid.protocol.seals import recover_message_signer
 from fairgrid.protocol.sponsorship import agreement_message
 
@@ -39,6 +40,7 @@ _log = structlog.get_logger(__name__)
 _BURST = 200.0
 _FRAMES_PER_S = 50.0
 _MISSED_HEARTBEATS = 3
+_KEY_WITHIN_S = 8.0
 _WHY_EVERY_S = 1.0
 """A new answer costs a look at every live task; in between a worker gets the last one again."""
 
@@ -150,6 +152,8 @@ async def _take(desk: Desk, session: Session, message: worker_messages.WorkerMes
             return  # Only the chain is believed, and it is read anyway.
         case worker_messages.SponsorRequest():
             await _sponsor(desk, session, message)
+        case worker_messages.TaskKeyRequest():
+            session.send(await _task_key(desk, session, message))
         case worker_messages.SpotAnswer():
             await desk.spot_answered(worker, message.check_id, message.answer)
         case worker_messages.WhyRequest():
@@ -160,6 +164,23 @@ async def _take(desk: Desk, session: Session, message: worker_messages.WorkerMes
             desk.live.take(worker, message)
         case worker_messages.Enrol():
             raise TurnedAway("This worker is enrolled already.", "schema")
+
+
+async def _task_key(desk: Desk, session: Session, request: worker_messages.TaskKeyRequest) -> pool_messages.TaskKey:
+    identity, task_id = desk.identity, request.task_id
+    message = worker_key_message(
+        identity.chain_id, identity.hub, identity.workerpool, session.worker, task_id, from_hex(request.public_key)
+    )
+    if recover_message_signer(message, request.signature) != session.key:
+        raise TurnedAway("A request for a task's key was not signed by the worker's key.")
+    try:
+        async with asyncio.timeout(_KEY_WITHIN_S):
+            sealed = await desk.task_key(session.worker, request, context=message)
+    except (ServiceError, TimeoutError) as error:
+        return pool_messages.TaskKey(task_id, reason=(str(error) or "Storage did not answer in time.")[:500])
+    except FairgridError as error:
+        return pool_messages.TaskKey(task_id, reason=str(error)[:500], lasting=True)
+    return pool_messages.TaskKey(task_id, sealed=sealed)
 
 
 async def _sponsor(desk: Desk, session: Session, request: worker_messages.SponsorRequest) -> None:

@@ -61,7 +61,8 @@ CAUSES: Final = {
         Cause(
             "threads",
             "It depends on how many processor cores there are.",
-            "Fix the number of threads or parts of the work, and the order in which their results are joined.",
+            "Fix the number of threads or parts of the work, and the order in which their results are joined; in a "
+            "runtime whose id says `deterministic` every machine has one core.",
         ),
         Cause(
             "folder order",

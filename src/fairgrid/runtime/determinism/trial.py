@@ -23,6 +23,7 @@ from fairgrid.runtime.catalogue import runtime_info
 from fairgrid.runtime.determinism.conditions import Condition, apply_condition
 from fairgrid.runtime.interface import Outcome, Sandbox, SandboxJob
 from fairgrid.runtime.job import TaskContext, run_job
+from fairgrid.runtime.network.grant import NetworkGrant
 from fairgrid.runtime.providers import provider_of
 
 __all__ = ["TrialRequest", "TrialResult", "main", "run_trial"]
@@ -86,6 +87,7 @@ async def run_trial(request: TrialRequest) -> TrialResult:
             workdir=Path(request.workdir),
             sandbox=sandbox,
             wall_s=request.wall_s,
+            network=NetworkGrant(manifest.needs.network) if manifest.needs.network else None,
         )
     finally:
         await sandbox.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import mmap
 import threading
 import time
@@ -17,13 +16,15 @@ from fairgrid.runtime.log_sink import LogSink
 from fairgrid.runtime.wasm.checkpoint import GuestCheckpoint
 from fairgrid.runtime.wasm.engine import EngineClass
 from fairgrid.runtime.wasm.guest_faults import GuestError, GuestTrapped, HostTrouble, OutputLimitReached
+from fairgrid.runtime.wasm.host_functions import Answer
 from fairgrid.runtime.wasm.host_job import HostJob
 from fairgrid.runtime.wasm.launch import ENTRY, GUEST_FILES, LIBRARY_FOLDER, Launch, guest_command, guest_environment
 from fairgrid.runtime.wasm.loaded import LoadedProgram
+from fairgrid.runtime.wasm.store_values import FuelExhausted, FuelMeter, MemoryPlace
 from fairgrid.runtime.wasm.wasi_calls import CALL_FUEL, GuestExit, WasiCalls
 from fairgrid.runtime.wasm.wasi_handles import FolderHandle, HandleTable, StreamHandle
 from fairgrid.runtime.wasm.wasi_memory import GuestMemory
-from fairgrid.runtime.wasm.wasi_signatures import WASI_MODULE
+from fairgrid.runtime.wasm.wasi_signatures import WASI_MODULE, WASI_SIGNATURES
 from fairgrid.runtime.wasm.wasi_state import LogicalClock, SeededRandom
 from fairgrid.runtime.wasm.wasi_tree import Budget, Tree
 
@@ -53,10 +54,6 @@ _FROM_ROOT = (Launch.QUICKJS, Launch.MODULE, Launch.COMPONENT)
 """Kinds of programs whose relative paths begin at a mount of that name."""
 
 
-class FuelExhausted(Exception):
-    """A system call cost more than was left."""
-
-
 class Interrupted(Exception):
     """The guest's time was over."""
 
@@ -75,15 +72,17 @@ class Guest:
         self._limits = limits
         self._output_folder = Path(job.output_folder)
         self._launch = job.launch
-        self._metered = job.engine_class is EngineClass.DETERMINISTIC
         self._interrupted_by = Stop.WALL_CLOCK
         self._engine = loaded.engine
         self._store = wasmtime.Store(self._engine)
         self._store.set_limits(memory_size=limits.memory_bytes, table_elements=self.TABLE_ELEMENTS)
-        if self._metered:
-            self._store.set_fuel(limits.fuel)
+        self._meter = FuelMeter(self._store) if job.engine_class is EngineClass.DETERMINISTIC else None
+        if self._meter is not None:
+            self._meter.set(limits.fuel)
         self._store.set_epoch_deadline(1)
         self._memory: wasmtime.Memory | None = None
+        self._place: MemoryPlace | None = None
+        self._location: tuple[int, int] | None = None
         live = Path(job.live_folder) if job.live_folder else None
         self.stdout, self.stderr = (
             LogSink(limits.log_bytes, live / name if live is not None else None) for name in ("stdout", "stderr")
@@ -148,8 +147,8 @@ class Guest:
             spent=self.fuel_used,
             charge=self._charge,
         )
-        if checkpoint.loaded is not None and self._metered:
-            self._store.set_fuel(job.limits.fuel - checkpoint.loaded.fuel)
+        if checkpoint.loaded is not None and self._meter is not None:
+            self._meter.set(job.limits.fuel - checkpoint.loaded.fuel)
         return checkpoint
 
     @property
@@ -165,21 +164,11 @@ class Guest:
 
     def run(self) -> None:
         """Run to the end; how it ended is the exception that leaves, `GuestExit` being the usual one."""
-        linker = wasmtime.Linker(self._engine)
-        # Go's programs import some calls more than once.
-        linker.allow_shadowing = True
-        for wanted in self._module.imports:
-            if (wanted.module, wanted.name) == _DOOR:
-                linker.define_func(*_DOOR, wanted.type, lambda *_: _DOOR_IS_SHUT)
-                continue
-            call = getattr(self._calls, wanted.name or "", None) if wanted.module == WASI_MODULE else None
-            if call is None:
-                raise HostTrouble(f"the program asks for {wanted.module}.{wanted.name}, which does not exist here")
-            linker.define_func(wanted.module, wanted.name, wanted.type, self._answer(call, wanted.type))
-        instance = linker.instantiate(self._store, self._module)
-        exports = instance.exports(self._store)
-        self._memory = exports["memory"]
-        code = exports[ENTRY[self._launch]](self._store)
+        with self._module.answered_by(self._find):
+            exports = self._module.instantiate(self._store).exports(self._store)
+            self._memory = exports["memory"]
+            self._place = MemoryPlace(self._store, self._memory)
+            code = exports[ENTRY[self._launch]](self._store)
         raise GuestExit(code & 0xFFFF_FFFF if isinstance(code, int) else 0)
 
     def interrupt(self, why: Stop) -> None:
@@ -199,7 +188,7 @@ class Guest:
 
     def fuel_used(self) -> int:
         """Fuel spent so far; 0 where nothing is metered."""
-        return self._limits.fuel - int(self._store.get_fuel()) if self._metered else 0
+        return self._limits.fuel - self._meter.left() if self._meter is not None else 0
 
     def memory_bytes(self) -> int:
         """Size of the guest's memory, which never shrinks."""
@@ -229,34 +218,34 @@ class Guest:
         except wasmtime.WasmtimeError as error:
             raise HostTrouble(f"this machine has not {self._limits.memory_bytes} bytes of memory for a job") from error
 
-    def _answer(self, call: Callable[..., None], signature: wasmtime.FuncType) -> Callable[..., int | None]:
-        masks = [0xFFFF_FFFF if str(kind) == "i32" else 0xFFFF_FFFF_FFFF_FFFF for kind in signature.params]
-        silent = not signature.results
+    def _find(self, module: str, name: str) -> Answer:
+        if (module, name) == _DOOR:
+            return lambda *_: _DOOR_IS_SHUT
+        if module != WASI_MODULE or name not in WASI_SIGNATURES:
+            raise HostTrouble(f"the program asks for {module}.{name}, which does not exist here")
+        return self._answer(getattr(self._calls, name), succeeded=0 if WASI_SIGNATURES[name][1] else None)
 
+    def _answer(self, call: Callable[..., None], *, succeeded: int | None) -> Answer:
         def answer(*arguments: int) -> int | None:
+            # The memory moves and grows only while the guest runs, so not within a call.
+            self._location = None
             self._charge(CALL_FUEL)
             try:
-                call(*[value & mask for value, mask in zip(arguments, masks, strict=True)])
+                call(*arguments)
             except GuestError as error:
                 return int(error.errno)
-            return None if silent else 0
+            return succeeded
 
         return answer
 
     def _charge(self, cost: int) -> None:
-        if not self._metered:
-            return
-        left = self._store.get_fuel()
-        if cost > left:
-            self._store.set_fuel(0)
-            raise FuelExhausted
-        self._store.set_fuel(left - cost)
+        if self._meter is not None:
+            self._meter.charge(cost)
 
     def _locate_memory(self) -> tuple[int, int]:
-        if self._memory is None:
-            return 0, 0
-        pointer = self._memory.data_ptr(self._store)
-        return ctypes.addressof(pointer.contents), self._memory.data_len(self._store)
+        if self._location is None:
+            self._location = self._place.now() if self._place is not None else (0, 0)
+        return self._location
 
 
 def run_guest(job: HostJob, loaded: LoadedProgram, attach: Callable[[Guest], None] = lambda guest: None) -> Outcome:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import wasmtime
 
 from fairgrid.runtime.wasm.engine import EngineClass, load_component, load_module, new_engine
+from fairgrid.runtime.wasm.host_functions import HostFunctions
 from fairgrid.runtime.wasm.launch import Launch
 from fairgrid.runtime.wasm.native_code import check_native_code
 
@@ -26,7 +27,8 @@ class LoadedProgram:
     launch: Launch
     engine: wasmtime.Engine
     compiled: Path | None = None
-    module: wasmtime.Module | None = None
+    module: HostFunctions | None = None
+    """The module with the functions that it imports."""
     component: Component | None = None
 
     @classmethod
@@ -42,14 +44,14 @@ class LoadedProgram:
         check_native_code(compiled)
         if launch is Launch.COMPONENT:
             return cls(engine_class, launch, engine, compiled, component=load_component(engine, compiled))
-        return cls(engine_class, launch, engine, compiled, load_module(engine, compiled))
+        return cls(engine_class, launch, engine, compiled, HostFunctions(engine, load_module(engine, compiled)))
 
     def fits(self, engine_class: EngineClass, launch: Launch) -> bool:
         """Whether a job of that kind can use this engine."""
         return (self.engine_class, self.launch) == (engine_class, launch)
 
-    def module_of(self, compiled: Path) -> wasmtime.Module:
-        """The module of a compiled form, as it was loaded before or now.
+    def module_of(self, compiled: Path) -> HostFunctions:
+        """The module of a compiled form with what it imports, as it was loaded before or now.
 
         Raises:
             HostFailure: as `load`.
@@ -57,7 +59,7 @@ class LoadedProgram:
         if self.module is not None and self.compiled == compiled:
             return self.module
         check_native_code(compiled)
-        return load_module(self.engine, compiled)
+        return HostFunctions(self.engine, load_module(self.engine, compiled))
 
     def component_of(self, compiled: Path) -> Component:
         """As `module_of`, for a component.

@@ -9,6 +9,7 @@ from fairgrid.runtime.wasm.guest_faults import Errno, GuestError
 
 __all__ = ["GuestMemory"]
 
+_U32, _U64 = ctypes.c_uint32.__ctype_le__, ctypes.c_uint64.__ctype_le__
 _MAX_VECTORS = 1024
 _MAX_TEXT_BYTES = 1 << 16
 
@@ -34,11 +35,11 @@ class GuestMemory:
 
     def write_u32(self, address: int, value: int) -> None:
         """Store an unsigned 32-bit number."""
-        self.write(address, (value & 0xFFFF_FFFF).to_bytes(4, "little"))
+        _U32.from_address(self._host_address(address, 4)).value = value
 
     def write_u64(self, address: int, value: int) -> None:
         """Store an unsigned 64-bit number."""
-        self.write(address, (value & 0xFFFF_FFFF_FFFF_FFFF).to_bytes(8, "little"))
+        _U64.from_address(self._host_address(address, 8)).value = value
 
     def text(self, address: int, length: int) -> str:
         """UTF-8 text of the guest without NUL; other bytes are ILSEQ."""

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from fairgrid.chain.interface import Chain
 from fairgrid.errors import HostFailure, ManifestError
 from fairgrid.protocol.abilities import level_fault
 from fairgrid.protocol.app_document import program_fault
 from fairgrid.protocol.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
+from fairgrid.protocol.private_job import is_private
 from fairgrid.protocol.views import Deal
 from fairgrid.worker.computing.dependencies import fetch_dependencies
 from fairgrid.worker.computing.folders import TaskFolder
 from fairgrid.worker.computing.gpus import Gpus
 from fairgrid.worker.computing.inputs import ContentSource, InputCache
+from fairgrid.worker.computing.private_work import PrivateWork, open_files
 from fairgrid.worker.computing.published import PublishedApps
 from fairgrid.worker.computing.run_work import RunWork
 from fairgrid.worker.computing.running import manifest_cid_of
@@ -37,6 +40,7 @@ class TaskFetcher:
         apps: KnownApps,
         published: PublishedApps,
         runs: RunWork,
+        private: PrivateWork,
         policy: Callable[[], WorkerPolicy],
         slots: int,
         gpus: Gpus,
@@ -47,12 +51,14 @@ class TaskFetcher:
         self._apps = apps
         self._published = published
         self._runs = runs
+        self._private = private
         self._policy = policy
         self._slots = slots
         self._gpus = gpus
 
     async def fetch(self, held: HeldTask, deal: Deal, folder: TaskFolder) -> Manifest:
-        """Fetch manifest, script and inputs into the task's ``folder``, which is made anew; gives the manifest.
+        """Fetch manifest, script and inputs into the task's ``folder``, which is made anew; gives the manifest of
+        the job, decrypted if it is private.
 
         Raises:
             HostFailure: the owner's limits do not allow them, or storage does not have them.
@@ -65,9 +71,10 @@ class TaskFetcher:
         manifest = await asyncio.to_thread(parse_manifest, data)
         app = await self._apps.at(deal.app.pointer)
         document = await self._published.document_of(app)
+        hidden = is_private(manifest)
         if document is None and manifest.runtime != app.name:
             raise ManifestError(f"The manifest asks for runtime {manifest.runtime!r}, its app is {app.name!r}.")
-        fault = None if document is None else await asyncio.to_thread(program_fault, document, manifest)
+        fault = None if document is None or hidden else await asyncio.to_thread(program_fault, document, manifest)
         if fault is not None:
             raise ManifestError(fault)
         policy = self._policy()
@@ -78,9 +85,24 @@ class TaskFetcher:
             refusal = self._gpus.refusal(manifest.runtime, manifest.needs.gpus)
         if refusal is not None:
             raise HostFailure(refusal)
+        keys = await self._private.keys_for(held, deal, manifest)
+
+        laid_out = [manifest]
+
+        def lay_out(paths: Mapping[str, Path], indexes: Sequence[int]) -> None:
+            if keys is None or not hidden:
+                folder.lay_out(data, paths)
+            if keys is not None:
+                opened, note = open_files(manifest, keys, indexes, paths, folder.path)
+                if document is not None and hidden and (wrong := program_fault(document, opened)) is not None:
+                    raise ManifestError(wrong)
+                folder.lay_out_opened(opened)
+                laid_out[0] = opened
+                note.write(folder.path)
+
         if held.count:
-            await self._runs.download(held, manifest, folder.dependencies, lambda paths: folder.lay_out(data, paths))
-            return manifest
+            await self._runs.download(held, manifest, folder.dependencies, lay_out)
+            return laid_out[0]
         files = manifest.files_of(held.index)
         limit = self._policy().max_input_bytes
         if sum(file.size for file in files) > limit:
@@ -91,9 +113,11 @@ class TaskFetcher:
                 if size != file.size:
                     raise ManifestError(f"The manifest says that {file.name!r} has {file.size} bytes; it has {size}.")
             try:
-                await asyncio.to_thread(folder.lay_out, data, paths)
+                await asyncio.to_thread(lay_out, paths, (held.index,))
             except OSError as error:
-                raise HostFailure(f"The inputs cannot be laid out in {folder.path} ({error}). Make room.") from error
+                # The names of a private job's files are nobody's business: only what went wrong is told.
+                what = error.strerror or str(error)
+                raise HostFailure(f"The inputs cannot be laid out in {folder.path} ({what}). Make room.") from error
         await fetch_dependencies(
             self._chain,
             self._storage,
@@ -101,7 +125,7 @@ class TaskFetcher:
             folder.dependencies,
             max_bytes=limit - sum(file.size for file in files),
         )
-        return manifest
+        return laid_out[0]
 
     async def _manifest_of(self, deal: Deal) -> bytes:
         cid = manifest_cid_of(deal)

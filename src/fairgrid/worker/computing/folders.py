@@ -77,6 +77,15 @@ class TaskFolder:
             os.link(path, self.inputs / cid)
         self._manifest.write_bytes(manifest)
 
+    def lay_out_opened(self, manifest: Manifest) -> None:
+        """Store the manifest of a private job, whose files lie in `inputs` already."""
+        self._manifest.write_bytes(manifest.to_bytes())
+
+    def forget_opened(self) -> None:
+        """Remove what a private job had in plain form, but for its result."""
+        self._manifest.unlink(missing_ok=True)
+        remove_tree(self.inputs)
+
     def read_manifest(self) -> Manifest:
         """The manifest that was laid out.
 

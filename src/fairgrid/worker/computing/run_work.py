@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -18,10 +18,12 @@ from fairgrid.chain.interface import Chain
 from fairgrid.errors import FairgridError, HostFailure, ManifestError
 from fairgrid.protocol.archive import write_archive
 from fairgrid.protocol.cid import CidBuilder
+from fairgrid.protocol.data_keys import TaskKeys
 from fairgrid.protocol.digest import tree_digest_of_folder
 from fairgrid.protocol.hexes import keccak, to_hex32
 from fairgrid.protocol.ids import task_id
 from fairgrid.protocol.manifest import FileRef, Manifest, TaskRef
+from fairgrid.protocol.private_job import result_key
 from fairgrid.protocol.run_results import RunResults, TaskResult
 from fairgrid.protocol.usage import NO_USAGE, Usage
 from fairgrid.protocol.views import Deal, Task
@@ -34,6 +36,7 @@ from fairgrid.worker.computing.dependencies import fetch_dependencies
 from fairgrid.worker.computing.finished import FinishedTasks
 from fairgrid.worker.computing.inputs import ContentSource, InputCache
 from fairgrid.worker.computing.misbehave import Misbehaviour, flip_byte, flip_last_byte
+from fairgrid.worker.computing.private_work import PrivateNote, PrivateWork, blinded, encrypt_archive
 from fairgrid.worker.core.events import Computed
 from fairgrid.worker.core.held import HeldTask
 from fairgrid.worker.owner.policy import WorkerPolicy
@@ -65,6 +68,7 @@ class JobRunner(Protocol):
         dependencies: Path,
         workdir: Path,
         wall_s: float,
+        secrets: tuple[str, ...] = (),
     ) -> JobResult: ...
 
 
@@ -79,6 +83,7 @@ class RunWork:
         storage: RunStorage,
         cache: InputCache,
         policy: Callable[[], WorkerPolicy],
+        private: PrivateWork,
         run_one: JobRunner,
         slots: int,
         misbehaviour: Misbehaviour | None,
@@ -88,6 +93,7 @@ class RunWork:
         self._storage = storage
         self._cache = cache
         self._policy = policy
+        self._private = private
         self._run_one = run_one
         self._slots = slots
         self._misbehaviour = misbehaviour
@@ -107,9 +113,14 @@ class RunWork:
         return self._refusal(missing, pace, left)
 
     async def download(
-        self, held: HeldTask, manifest: Manifest, dependencies: Path, lay_out: Callable[[Mapping[str, Path]], None]
+        self,
+        held: HeldTask,
+        manifest: Manifest,
+        dependencies: Path,
+        lay_out: Callable[[Mapping[str, Path], Sequence[int]], None],
     ) -> None:
-        """Fetch what the run's unfinished tasks need, each file once; ``lay_out`` puts it into the run's folder.
+        """Fetch what the run's unfinished tasks need, each file once; ``lay_out`` puts the files of these tasks into
+        the run's folder.
 
         Results of other tasks that they depend on go into the folder ``dependencies``.
 
@@ -122,7 +133,8 @@ class RunWork:
         policy = self._policy()
         files: dict[str, FileRef] = {}
         needed: list[TaskRef] = []
-        for index in await asyncio.to_thread(self._missing, held):
+        missing = await asyncio.to_thread(self._missing, held)
+        for index in missing:
             wanted = manifest.files_of(index)
             if sum(file.size for file in wanted) > policy.max_input_bytes:
                 raise HostFailure(
@@ -138,7 +150,7 @@ class RunWork:
                 size = paths[cid].stat().st_size
                 if size != file.size:
                     raise ManifestError(f"The manifest says that {file.name!r} has {file.size} bytes; it has {size}.")
-            await asyncio.to_thread(lay_out, paths)
+            await asyncio.to_thread(lay_out, paths, missing)
         left = policy.cache_bytes - sum(file.size for file in files.values())
         await fetch_dependencies(self._chain, self._storage, needed, dependencies, max_bytes=left)
 
@@ -151,6 +163,8 @@ class RunWork:
             ServiceUnavailable: the chain does not answer.
         """
         missing = await asyncio.to_thread(self._missing, held)
+        note = await asyncio.to_thread(PrivateNote.read, folder)
+        keys = await self._private.keys_of(held) if note.results and missing else None
         await asyncio.to_thread(self._finished.touch, held.deal_id)
         started = time.monotonic()
         ends_at = started + task.contribution_deadline - (await self._chain.head()).timestamp
@@ -160,7 +174,9 @@ class RunWork:
             async with asyncio.TaskGroup() as group:
                 for number in range(min(self._slots, len(missing))):
                     workdir = folder / f"work-{number}"
-                    group.create_task(self._some(held, deal, task, manifest, workdir, queue, progress, ends_at))
+                    group.create_task(
+                        self._some(held, deal, task, manifest, workdir, queue, progress, ends_at, note.secrets, keys)
+                    )
         except BaseExceptionGroup as failures:
             # One task failed and took the others along: its error is the one to tell.
             known, others = failures.split(FairgridError)
@@ -226,6 +242,8 @@ class RunWork:
         queue: Iterator[int],
         progress: _Progress,
         ends_at: float,
+        secrets: tuple[str, ...],
+        keys: TaskKeys | None,
     ) -> None:
         for index in queue:
             began = time.monotonic()
@@ -246,8 +264,10 @@ class RunWork:
                 dependencies=workdir.parent / "dependencies",
                 workdir=workdir,
                 wall_s=float(task.timeref),
+                secrets=secrets,
             )
-            await asyncio.to_thread(self._keep, held, index, result, workdir)
+            key = None if keys is None else keys.of(index)
+            await asyncio.to_thread(self._keep, held, index, result, workdir, key)
             self._pace[held.deal_id] = progress.finished_one(time.monotonic() - began)
             progress.add(result.usage)
             refusal = self._refusal(progress.left, self._pace[held.deal_id], ends_at - time.monotonic())
@@ -263,7 +283,9 @@ class RunWork:
             f"{max(left_s, 0):.0f} s: the run does not fit. Open smaller runs."
         )
 
-    def _keep(self, held: HeldTask, index: int, result: JobResult, workdir: Path) -> None:
+    def _keep(self, held: HeldTask, index: int, result: JobResult, workdir: Path, key: bytes | None) -> None:
+        if key is not None:
+            result = blinded(result, key)
         digest, callback, folder = result.digest, result.callback_data, result.result_folder
         if self._misbehaviour is Misbehaviour.FLIP_BYTE and index == held.index + held.count // 2:
             _log.warning("misbehaves: changed a byte of the result", deal=held.deal_id, index=index)
@@ -278,6 +300,8 @@ class RunWork:
         else:
             archive = workdir / "result.zip"
             write_archive(folder, archive)
+            if key is not None:
+                encrypt_archive(archive, result_key(key))
             cid, size = _cid_and_size(archive)
             self._finished.keep(held.deal_id, index, archive, TaskResult(digest, cid, size))
         remove_tree(workdir)

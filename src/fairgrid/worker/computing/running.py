@@ -80,6 +80,7 @@ class LocalRunner:
         wall_s: float,
         watch: JobWatch | None = None,
         checkpoint: Path | None = None,
+        secrets: tuple[str, ...] = (),
     ) -> JobResult:
         """Implements `fairgrid.worker.computing.run_work.JobRunner`: waits for a slot, and for processors it asks for.
 
@@ -116,6 +117,7 @@ class LocalRunner:
                 checkpoint=checkpoint,
                 network=NetworkGrant(wanted, policy.network_bytes, self._is_local) if wanted else None,
                 gpus=gpus,
+                secrets=secrets,
             )
         self._tally["cpu_ms"] += round(result.usage.cpu_s * 1000)
         self._tally["job_network_bytes"] += result.usage.network_bytes

@@ -19,6 +19,7 @@ from fairgrid.protocol.archive import write_archive
 from fairgrid.protocol.digest import tree_digest_of_folder
 from fairgrid.protocol.hexes import from_hex, keccak, to_hex, to_hex32
 from fairgrid.protocol.manifest import manifest_cid_of_params
+from fairgrid.protocol.private_job import result_key
 from fairgrid.protocol.usage import Usage
 from fairgrid.protocol.views import Deal, Task
 from fairgrid.protocol.worker_messages import MAX_REPORTED_FILES
@@ -41,6 +42,7 @@ from fairgrid.worker.computing.gpus import Gpus, NoGpus
 from fairgrid.worker.computing.inputs import ContentSource, InputCache
 from fairgrid.worker.computing.live import LiveJobs
 from fairgrid.worker.computing.misbehave import Misbehaviour, flip_byte, flip_last_byte
+from fairgrid.worker.computing.private_work import PrivateNote, PrivateWork, blinded, encrypt_archive
 from fairgrid.worker.computing.published import PublishedApps
 from fairgrid.worker.computing.run_work import RunWork
 from fairgrid.worker.computing.running import LocalRunner, LocalRuntime
@@ -108,12 +110,14 @@ class LocalWork:
             self._runtimes, policy=policy, slots=slots, gpus=processors, tally=self._tally, is_local=is_local
         )
         self._finished = FinishedTasks(folder / "finished")
+        self.private = PrivateWork()
         self._runs = RunWork(
             self._finished,
             chain=chain,
             storage=storage,
             cache=self._cache,
             policy=policy,
+            private=self.private,
             run_one=self._runner.run_one,
             slots=slots,
             misbehaviour=misbehaviour,
@@ -126,6 +130,7 @@ class LocalWork:
             apps=self._apps,
             published=self._published,
             runs=self._runs,
+            private=self.private,
             policy=policy,
             slots=slots,
             gpus=processors,
@@ -165,7 +170,8 @@ class LocalWork:
         if held.count:
             await runtime.sandbox.prepare(program, tell)
             return
-        async with self._watched(held, deal, folder) as watch:
+        note = await asyncio.to_thread(PrivateNote.read, folder.path)
+        async with self._watched(held, deal, folder, hidden=note.results) as watch:
 
             def say(text: str) -> None:
                 tell(text)
@@ -186,11 +192,15 @@ class LocalWork:
         """
         folder = self._folder(held.task_id)
         manifest = await asyncio.to_thread(folder.read_manifest)
+        note = await asyncio.to_thread(PrivateNote.read, folder.path)
         if held.count:
-            return await self._runs.compute(held, deal, task, manifest, folder.path)
+            computed = await self._runs.compute(held, deal, task, manifest, folder.path)
+            await asyncio.to_thread(_forget_opened, folder, note)
+            return computed
+        keys = await self.private.keys_of(held) if note.results else None
         await asyncio.to_thread(folder.make_workdir)
         started = time.monotonic()
-        async with self._watched(held, deal, folder) as watch:
+        async with self._watched(held, deal, folder, hidden=note.results) as watch:
             result = await self._runner.run_one(
                 manifest,
                 deal,
@@ -208,14 +218,20 @@ class LocalWork:
                 wall_s=float(task.timeref),
                 watch=watch,
                 checkpoint=self._checkpoint_of(held.task_id),
+                secrets=note.secrets,
             )
         compute_s = time.monotonic() - started
+        if keys is not None:
+            result = await asyncio.to_thread(blinded, result, keys.of(held.index))
+        await asyncio.to_thread(_forget_opened, folder, note)
         return await asyncio.to_thread(self._keep, held, result, folder, compute_s)
 
     @asynccontextmanager
-    async def _watched(self, held: HeldTask, deal: Deal, folder: TaskFolder) -> AsyncIterator[JobWatch | None]:
-        if deal.trust > 1:
-            yield None  # Nothing of it may be seen before consensus (decision 3).
+    async def _watched(
+        self, held: HeldTask, deal: Deal, folder: TaskFolder, *, hidden: bool
+    ) -> AsyncIterator[JobWatch | None]:
+        if deal.trust > 1 or hidden:
+            yield None  # Nothing of it may be seen before consensus (decision 3), of a private job never.
             return
         async with self.live.watching(held.task_id, folder.live) as watch:
             yield watch
@@ -230,6 +246,10 @@ class LocalWork:
         if held.count:
             return await self._runs.upload(held)
         archive = await asyncio.to_thread(self._archive, held)
+        note = await asyncio.to_thread(PrivateNote.read, self._folder(held.task_id).path)
+        if note.results:
+            key = result_key((await self.private.keys_of(held)).of(held.index))
+            await asyncio.to_thread(encrypt_archive, archive, key)
         cid = await self._storage.add_file(archive, ticket=archive.with_suffix(".ticket"))
         size = archive.stat().st_size
         self._tally["uploaded_bytes"] += size
@@ -238,6 +258,7 @@ class LocalWork:
 
     async def discard(self, held: HeldTask, outcome: str) -> None:
         """Remove the folder of a task that ended so."""
+        self.private.forget(held.task_id)
         await asyncio.to_thread(self._folder(held.task_id).remove)
         if held.count:
             await self._runs.discard(held, outcome)
@@ -314,3 +335,11 @@ class LocalWork:
             _log.warning("misbehaves: uploads something else", task=held.task_id)
         write_archive(result, folder.archive)
         return folder.archive
+
+
+def _forget_opened(folder: TaskFolder, note: PrivateNote) -> None:
+    """Remove what was decrypted for a job once it is computed; that its result is to be encrypted stays known."""
+    if note.results:
+        folder.forget_opened()
+    if note.results or note.secrets:
+        PrivateNote(results=note.results).write(folder.path)

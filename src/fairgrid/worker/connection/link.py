@@ -240,6 +240,7 @@ class PoolLink:
             version=PROTOCOL_VERSION,
             fast=True,
             settles=True,
+            opens_keys=True,
             machine=machine,
             machine_signature=signed,
         )

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from fairgrid.chain.interface import Chain
 from fairgrid.errors import FairgridError, ServiceUnavailable
-from fairgrid.protocol.pool_messages import Lease, PartialRequest, PoolMessage, Sponsored, SpotCheck, Why
+from fairgrid.protocol.pool_messages import Lease, PartialRequest, PoolMessage, Sponsored, SpotCheck, TaskKey, Why
 from fairgrid.protocol.sponsorship import agreement_message
 from fairgrid.protocol.worker_messages import (
     HeldLease,
@@ -28,6 +28,7 @@ from fairgrid.seams.clock import Clock
 from fairgrid.wallet.signer import Signer
 from fairgrid.worker.connection.cache_report import CacheReporter
 from fairgrid.worker.connection.link import LinkOptions, PoolLink
+from fairgrid.worker.connection.task_keys import TaskKeyAsker
 from fairgrid.worker.core import events as ev
 from fairgrid.worker.core.machine import WorkerMachine
 from fairgrid.worker.interface import AgentOptions, Announcer
@@ -106,6 +107,8 @@ class PoolTalk:
         """Who answers when a requester asks for the files of a running job; None: nobody."""
         self.debts: Debts | None = None
         """Who keeps what a sponsor is owed; None: nothing is repaid."""
+        self.keys = TaskKeyAsker(link, signer=signer, worker=worker, tell=self.tell)
+        """Who asks for the keys of private jobs."""
         self.cache: CacheReporter | None = None
         """Who tells the pool which inputs lie here; None: nobody."""
 
@@ -210,6 +213,8 @@ class PoolTalk:
             case Why():
                 if self._why is not None and not self._why.done():
                     self._why.set_result(message)
+            case TaskKey():
+                self.keys.answered(message)
             case PartialRequest():
                 self._start(self._show_partial(message))
             case _:

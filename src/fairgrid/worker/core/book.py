@@ -22,11 +22,14 @@ class WorkerBook:
     """``held`` and ``kept`` records by task id, and what is remembered of them only while the process lives.
 
     ``busy`` names what is under way for a task, ``mined_at`` the block of its last transaction; ``closed`` says why
-    the owner takes no work (empty: it does).
+    the owner takes no work (empty: it does); ``tasks_left`` how many more tasks may be sealed (None: any number).
     """
 
-    def __init__(self, *, slots: int, confirmations: int, keep_s: int, keep_blocks: int) -> None:
+    def __init__(
+        self, *, slots: int, confirmations: int, keep_s: int, keep_blocks: int, tasks: int | None = None
+    ) -> None:
         self.slots = slots
+        self.tasks_left = tasks
         self.keep_s = keep_s
         self.keep_blocks = keep_blocks
         self.held: dict[str, HeldTask] = {}
@@ -42,7 +45,16 @@ class WorkerBook:
         """Leases that may come now; none while the process is stopping, or the owner does not want any."""
         if self.stopping or self.closed:
             return 0
-        return max(0, self.slots - sum(held.phase in WORKING for held in self.held.values()))
+        working = [held for held in self.held.values() if held.phase in WORKING]
+        free = self.slots - len(working)
+        if self.tasks_left is not None:
+            free = min(free, self.tasks_left - sum(map(_tasks_of, working)))
+        return max(0, free)
+
+    def count_sealed(self, held: HeldTask) -> None:
+        """The tasks of ``held`` were sealed for the first time."""
+        if self.tasks_left is not None:
+            self.tasks_left = max(0, self.tasks_left - _tasks_of(held))
 
     def leases(self) -> tuple[HeldLease, ...]:
         """What heartbeats say of the tasks held."""
@@ -113,3 +125,7 @@ class WorkerBook:
         self.busy.pop(held.task_id, None)
         self.mined_at.pop(held.task_id, None)
         self.depth.forget(held.task_id)
+
+
+def _tasks_of(held: HeldTask) -> int:
+    return max(held.count, 1)

@@ -7,6 +7,7 @@ from typing import Final
 
 from fairgrid.protocol.hexes import MAX_UINT256
 from fairgrid.protocol.pool_messages import Lease
+from fairgrid.protocol.worker_messages import Heartbeat
 from fairgrid.worker.core import events as ev
 from fairgrid.worker.core import instructions as to_do
 from fairgrid.worker.core import replies
@@ -28,6 +29,8 @@ def leased(book: WorkerBook, lease: Lease) -> list[to_do.Instruction]:
         return [replies.refused(lease, "The worker is being stopped by its owner.")]
     if book.closed:
         return [replies.refused(lease, book.closed)]
+    if book.tasks_left == 0:
+        return [replies.refused(lease, "The worker has done the tasks that its owner started it for.")]
     if book.free_slots == 0:
         return [replies.refused(lease, f"All {book.slots} slot(s) are taken.")]
     held = HeldTask(
@@ -116,13 +119,19 @@ def computed(book: WorkerBook, held: HeldTask, event: ev.Computed) -> list[to_do
 
 def seal_signed(book: WorkerBook, held: HeldTask, event: ev.SealSigned) -> list[to_do.Instruction]:
     book.busy.pop(held.task_id, None)
+    if held.phase in WORKING:
+        book.count_sealed(held)
     held = replace(
         book.move(held, Phase.SEALED, f"sealed in round {held.round}"),
         salt=event.salt,
         seal=event.seal,
         seal_signature=event.signature,
     )
-    return [*book.save(held), replies.seal(held)]
+    instructions = [*book.save(held), replies.seal(held)]
+    if book.tasks_left is not None:
+        # The pool takes the slot of a sealed task for a free one.
+        instructions.append(to_do.Send(Heartbeat(held=book.leases(), free_slots=book.free_slots)))
+    return instructions
 
 
 def work_failed(book: WorkerBook, held: HeldTask, event: ev.WorkFailed) -> list[to_do.Instruction]:

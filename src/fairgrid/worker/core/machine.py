@@ -48,13 +48,21 @@ class WorkerMachine:
 
     ``slots`` tasks are computed at once; ``confirmations`` is the depth in blocks before a reveal or an opening;
     ``keep_s`` is how long a finished task is held when the pool never says that it is done (seconds of chain time);
-    ``keep_blocks`` how long it is kept after it was let go (0: not at all).
+    ``keep_blocks`` how long it is kept after it was let go (0: not at all); ``tasks`` how many are sealed at most.
     """
 
     def __init__(
-        self, *, slots: int = 1, confirmations: int = 0, keep_s: int = 86_400, keep_blocks: int = KEEP_BLOCKS
+        self,
+        *,
+        slots: int = 1,
+        confirmations: int = 0,
+        keep_s: int = 86_400,
+        keep_blocks: int = KEEP_BLOCKS,
+        tasks: int | None = None,
     ) -> None:
-        self._book = WorkerBook(slots=slots, confirmations=confirmations, keep_s=keep_s, keep_blocks=keep_blocks)
+        self._book = WorkerBook(
+            slots=slots, confirmations=confirmations, keep_s=keep_s, keep_blocks=keep_blocks, tasks=tasks
+        )
         self._connected = False
         self._first_slots = slots
         self._handlers: dict[type[Any], Callable[[Any], list[to_do.Instruction]]] = {
@@ -114,6 +122,11 @@ class WorkerMachine:
     def free_slots(self) -> int:
         """Leases that may come now; none while the process is stopping, or the owner does not want any."""
         return self._book.free_slots
+
+    @property
+    def has_done_all(self) -> bool:
+        """As many tasks were sealed as there may be: no lease comes any more."""
+        return self._book.tasks_left == 0
 
     def reserved_stake(self, task_id: str) -> int:
         """Stakes (nRLC) that the other tasks held here may lock, but for ``task_id``."""

@@ -263,6 +263,7 @@ async def open_agent(
                 talk = agent.talk
                 work.live.listen(talk.tell)
                 talk.partials = work.live.partial
+                work.private.ask, work.private.forget = talk.keys.keys_of, talk.keys.forget
                 talk.cache = CacheReporter(work.cached, tell=talk.tell, allowed=lambda: policy().tell_cached)
                 assert agent.heed is not None
                 desk = Desk(agent, owner, agent.heed, clock=clock)

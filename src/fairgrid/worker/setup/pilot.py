@@ -13,7 +13,7 @@ from typing import Final
 
 from fairgrid.errors import UsageError
 
-__all__ = ["Pilot", "ask_slurm", "find_pilot", "parse_until"]
+__all__ = ["Pilot", "ask_slurm", "find_pilot", "parse_duration", "parse_until"]
 
 _ANSWER_S: Final = 20.0
 _MARGIN_S: Final = 30.0
@@ -63,15 +63,21 @@ def find_pilot(
     return None
 
 
+def parse_duration(text: str) -> int | None:
+    """Seconds of a text such as ``90m`` or ``4h``; None where it is none."""
+    duration = _DURATION.fullmatch(text.strip())
+    return int(duration[1]) * _SECONDS[duration[2]] if duration is not None else None
+
+
 def parse_until(text: str, *, now: float) -> float:
     """A duration (``90m``, ``4h``), a time of day (``18:30``: the next one) or a whole time (ISO 8601).
 
     Raises:
         UsageError: it is none of them, or over.
     """
-    duration = _DURATION.fullmatch(text.strip())
+    duration = parse_duration(text)
     if duration is not None:
-        return now + int(duration[1]) * _SECONDS[duration[2]]
+        return now + duration
     here = datetime.fromtimestamp(now)
     try:
         clock = re.fullmatch(r"(\d{1,2}):(\d{2})", text.strip())

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from fairgrid.testing.loop_thread import LoopThread
+from fairgrid.seams.loop_thread import LoopThread
 
 
 def names() -> list[str]:

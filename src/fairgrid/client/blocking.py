@@ -1,0 +1,142 @@
+"""`Client` for programs without an event loop: the same object behind it, on a thread of its own."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from fairgrid.chain.network import Network
+from fairgrid.client.bags import BagFollower
+from fairgrid.client.client import Client
+from fairgrid.client.journal import DealRecord, Journal
+from fairgrid.pool.client import LiveOutput, LiveProgress
+from fairgrid.seams.loop_thread import LoopThread
+from fairgrid.wallet.signer import Signer
+
+__all__ = ["BlockingClient"]
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def _waits(
+    method: Callable[Concatenate[Client, _P], Coroutine[Any, Any, _T]],
+) -> Callable[Concatenate[BlockingClient, _P], _T]:
+    """The same method, which returns when its work is done."""
+
+    @functools.wraps(method)
+    def call(self: BlockingClient, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        return self.wait(method(self.core, *args, **kwargs))
+
+    # What `wraps` copies says that it is a coroutine.
+    del call.__wrapped__
+    return call
+
+
+class BlockingClient:
+    """One requester on one network. Make it with `BlockingClient.connect`, in a ``with`` block.
+
+    Every method of `Client` is here, and returns when its work is done; whatever interrupts it, Ctrl-C for one, cancels
+    the work. Progress is told from the client's own thread. ``core`` is the `Client` itself: `wait` runs anything that
+    its chain, market, storage and pool can do, such as ``client.wait(client.core.market.app_orders("any"))``.
+    """
+
+    def __init__(self, connecting: AbstractAsyncContextManager[Client]) -> None:
+        self._connecting = connecting
+        self._loop = LoopThread("fairgrid-client")
+        try:
+            self.core: Client = self._loop.wait(connecting.__aenter__())
+        except BaseException:
+            self._loop.close()
+            raise
+
+    @classmethod
+    def connect(
+        cls, network: Network | str | Path, signer: Signer, *, journal_folder: Path | None = None
+    ) -> BlockingClient:
+        """As `Client.connect`; `close` it in the end, or use it as a context manager.
+
+        Raises:
+            as `Client.connect`.
+        """
+        return cls(Client.connect(network, signer, journal_folder=journal_folder))
+
+    def close(self) -> None:
+        """Disconnect. Deals go on."""
+        self._loop.close(_left(self._connecting))
+
+    def __enter__(self) -> BlockingClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def wait(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """The result of a coroutine of the client or of its services."""
+        return self._loop.wait(work)
+
+    @property
+    def network(self) -> Network:
+        """The network."""
+        return self.core.network
+
+    @property
+    def address(self) -> str:
+        """The requester."""
+        return self.core.address
+
+    @property
+    def journal(self) -> Journal:
+        """The deals of this requester."""
+        return self.core.journal
+
+    account = _waits(Client.account)
+    quote = _waits(Client.quote)
+    submit = _waits(Client.submit)
+    sign = _waits(Client.sign)
+    sign_quote = _waits(Client.sign_quote)
+    match = _waits(Client.match)
+    follow = _waits(Client.follow)
+    collect = _waits(Client.collect)
+    collect_bag = _waits(Client.collect_bag)
+    bag_settlement = _waits(Client.bag_settlement)
+    claim_bag = _waits(Client.claim_bag)
+    materialise = _waits(Client.materialise)
+    partial = _waits(Client.partial)
+    settlement = _waits(Client.settlement)
+    certificate = _waits(Client.certificate)
+    claim = _waits(Client.claim)
+
+    @contextmanager
+    def bag(self, record: DealRecord) -> Iterator[BagFollower]:
+        """As `Client.bag`: the follower is for `collect_bag` and the others, and ``wait(follower.wait(told))``.
+
+        Raises:
+            as `Client.bag`.
+        """
+        following = self.core.bag(record)
+        follower = self.wait(following.__aenter__())
+        try:
+            yield follower
+        finally:
+            self.wait(_left(following))
+
+    def live(self, task_id: str) -> Iterator[LiveOutput | LiveProgress]:
+        """As `Client.live`, piece by piece as they come."""
+        pieces = self.core.live(task_id)
+
+        async def following() -> LiveOutput | LiveProgress | None:
+            return await anext(pieces, None)
+
+        while (piece := self.wait(following())) is not None:
+            yield piece
+
+
+async def _left(entered: AbstractAsyncContextManager[Any]) -> None:
+    await entered.__aexit__(None, None, None)
