@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from fairgrid.executors.choose import executor
     from fairgrid.executors.executor import Executor
     from fairgrid.executors.guest.values import File
+    from fairgrid.executors.joblib_backend import joblib_backend
     from fairgrid.executors.packing import Packing
     from fairgrid.executors.receipt import Receipt
     from fairgrid.executors.remote import remote
@@ -27,6 +28,7 @@ __all__ = [
     "Receipt",
     "__version__",
     "executor",
+    "joblib_backend",
     "remote",
 ]
 
@@ -42,6 +44,7 @@ _HOMES = {
     "Packing": "fairgrid.executors.packing",
     "Receipt": "fairgrid.executors.receipt",
     "executor": "fairgrid.executors.choose",
+    "joblib_backend": "fairgrid.executors.joblib_backend",
     "remote": "fairgrid.executors.remote",
 }
 

@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from fairgrid.chain.network import Network, save_network
+from fairgrid.cli.main import main
 from fairgrid.pool.processes.pool_file import load_pool_file
 from fairgrid.wallet.keys import KeySigner
 from fairgrid.wallet.keystore import open_or_create_key, save_keystore
 
 KEY = KeySigner(b"\x11" * 32)
+
+Pool = Callable[..., tuple[int, dict[str, object]]]
 
 
 def network(folder: Path) -> Path:
@@ -24,15 +30,18 @@ def network(folder: Path) -> Path:
     return folder / "net.json"
 
 
-def fairgrid(*arguments: object) -> tuple[int, dict[str, object]]:
-    answer = subprocess.run(
-        [sys.executable, "-m", "fairgrid", "pool", *map(str, arguments), "--json"],
-        capture_output=True,
-        text=True,
-        timeout=55,
-        check=False,
-    )
-    return answer.returncode, json.loads(answer.stdout or "{}")
+@pytest.fixture
+def fairgrid(capsys: pytest.CaptureFixture[str]) -> Pool:
+    """Exit code and document of `fairgrid pool …`, run in this process."""
+
+    def run(*arguments: object) -> tuple[int, dict[str, object]]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main(["pool", *map(str, arguments), "--json"])
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, json.loads(capsys.readouterr().out or "{}")
+
+    return run
 
 
 def start(*arguments: object) -> tuple[int, str]:
@@ -42,7 +51,7 @@ def start(*arguments: object) -> tuple[int, str]:
     return answer.returncode, " ".join(answer.stderr.split())
 
 
-def test_a_folder_is_made_with_a_key_and_a_file_and_a_second_run_keeps_both(tmp_path: Path) -> None:
+def test_a_folder_is_made_with_a_key_and_a_file_and_a_second_run_keeps_both(tmp_path: Path, fairgrid: Pool) -> None:
     arguments = ("init", "--dir", tmp_path / "pool", "--network", network(tmp_path))
     code, first = fairgrid(*arguments, "--price", "5 nRLC", "--port", 9000)
     assert code == 0 and first["new"] is True
@@ -58,7 +67,7 @@ def test_a_folder_is_made_with_a_key_and_a_file_and_a_second_run_keeps_both(tmp_
     assert code == 4 and "http://127.0.0.1:1" in text  # it took the network from the file
 
 
-def test_a_key_is_taken_from_a_keystore_and_never_replaces_another(tmp_path: Path) -> None:
+def test_a_key_is_taken_from_a_keystore_and_never_replaces_another(tmp_path: Path, fairgrid: Pool) -> None:
     save_keystore(KEY, tmp_path / "key.json", "secret", scrypt_n=2)
     (tmp_path / "password").write_text("secret\n")
     taken = ("--keystore", tmp_path / "key.json", "--password-file", tmp_path / "password")
@@ -73,7 +82,7 @@ def test_a_key_is_taken_from_a_keystore_and_never_replaces_another(tmp_path: Pat
     assert not (tmp_path / "other" / "pool.toml").exists()
 
 
-def test_a_pool_without_network_is_told_how_to_get_one(tmp_path: Path) -> None:
+def test_a_pool_without_network_is_told_how_to_get_one(tmp_path: Path, fairgrid: Pool) -> None:
     code, text = start("--dir", tmp_path / "pool")
     assert code == 2 and "fairgrid pool init" in text
     (tmp_path / "pool.toml").write_text("[start]\nport = 70\n[policy]\nmax_fees = 1\n")

@@ -50,6 +50,6 @@ def test_a_bag_of_200_tasks_costs_hardly_more_gas_than_one_task_and_every_result
     assert all(len(run["workers"]) >= 2 for run in document["runs"])
     assert sum(line["net"] for line in document["payments"]) == 0
     assert document["gas"]["perTask"] < 20_000
-    made = three.fairgrid("task", "materialise", document["dealId"], "7", "--json")
+    made = three.fairgrid("task", "materialise", document["dealId"], "7", "--yes", "--json")
     assert made.code == 0, made.stderr
     assert made.document["digest"] == document["results"][7]["digest"]

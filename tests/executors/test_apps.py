@@ -17,6 +17,7 @@ from fairgrid.errors import CannotTravel, RemoteError, ServiceUnavailable, Usage
 from fairgrid.executors.apps import App, AppResult
 from fairgrid.executors.asynchronous import AsyncExecutor
 from fairgrid.executors.backend import AppProgram, DealJob, TaskJob
+from fairgrid.executors.dispatcher import Timing
 from fairgrid.executors.guest.values import File
 from fairgrid.executors.here import job_of
 from fairgrid.executors.packing import Packing
@@ -28,6 +29,7 @@ from tests.executors.stage import QUICK, Stage
 from tests.executors.test_executor import scaled
 
 ADDRESS = "0x5FbDB2315678afecb367f032d93F642f64180aa3"
+TOGETHER = Timing(window=1, longest_window=10)
 PROGRAM = """
 import os, sys
 place, out = os.environ["IEXEC_IN"], os.environ["IEXEC_OUT"]
@@ -70,7 +72,7 @@ def test_a_sweep_of_an_app_is_a_bag_whose_tasks_have_arguments_and_files_of_thei
     stage: Stage, app: App, tmp_path: Path
 ) -> None:
     files = [data(tmp_path, number) for number in range(3)]
-    with stage.executor(budget=100) as ex:
+    with stage.executor(budget=100, timing=TOGETHER) as ex:
         quote = ex.quote(app, range(3), files)
         assert (quote.calls, quote.tasks, quote.deals, quote.total) == (3, 3, 1, 30)
         assert stage.backend.signed == []
@@ -130,7 +132,7 @@ def test_a_run_of_an_app_that_was_killed_before_its_signature_signs_the_same_job
 
 
 def test_a_job_of_an_app_is_one_that_workers_take_as_that_apps(stage: Stage, app: App, tmp_path: Path) -> None:
-    with stage.executor(budget=100) as ex:
+    with stage.executor(budget=100, timing=TOGETHER) as ex:
         list(ex.map(app, ["a", "b"], [data(tmp_path, 1), data(tmp_path, 2)]))
     (deal,) = [stage.backend._jobs[name] for name in stage.backend.signed]
     job = job_of(deal, "another/runtime")

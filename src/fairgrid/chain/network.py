@@ -127,15 +127,20 @@ def load_network(path: Path) -> Network:
                 f"There is no network {named!r}, and no file or folder of that name. `fairgrid network list` lists "
                 f"networks by name, `fairgrid network add` adds one."
             ) from None
-        raise UsageError(f"There is no network at {file}. Start one with `fairgrid up`, or name its --dir.") from None
+        raise UsageError(
+            f"There is no network at {file}. Start one with `fairgrid up`, or name another with --network "
+            f"(`fairgrid network list`)."
+        ) from None
     except (OSError, ValueError) as error:
         raise UsageError(
             f"The network file {file} cannot be read ({error}). Write it anew with `fairgrid up`."
         ) from error
     try:
         return network_of(document)
-    except (KeyError, TypeError):
-        raise UsageError(f"The network file {file} lacks a key. Write it anew with `fairgrid up`.") from None
+    except KeyError as error:
+        raise UsageError(f"The network file {file} lacks the key {error}. Write it anew with `fairgrid up`.") from None
+    except TypeError:
+        raise UsageError(f"The network file {file} is no JSON object. Write it anew with `fairgrid up`.") from None
     except ValueError as error:
         raise UsageError(f"In the network file {file}, {error}.") from None
 

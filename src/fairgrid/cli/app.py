@@ -123,7 +123,8 @@ def check(
     timeref = seconds or (project.test.seconds if project is not None else _CATEGORY_0_S)
     conditions = [condition for condition in CONDITIONS if not only or condition.name in only]
     if not conditions:
-        raise UsageError(f"No condition is named {', '.join(only or [])}.")
+        known = ", ".join(condition.name for condition in CONDITIONS)
+        raise UsageError(f"No condition is named {', '.join(only or [])}. There are {known}.")
     if keep is not None:
         prepare_out(keep)
     screen = console()

@@ -114,6 +114,8 @@ def restore_pool(
     """Put a pool back from its backup; `fairgrid pool start` then catches up with the chain.
 
     Nothing is ever overwritten. Start it only when the old pool is gone: two with one key take each other's nonces.
+
+    Example: `fairgrid pool restore pool.backup --dir pool --network net.json`.
     """
     from fairgrid.chain.network import load_network
     from fairgrid.pool.records.backup import POOL_BACKUP, expected_of, mark_restored
@@ -142,6 +144,8 @@ def backup_worker(
 
     It is for the key and the settings. What the worker computed after the backup is not in it: a result that waits for
     its reveal then can only be opened by the machine that has it.
+
+    Example: `fairgrid worker backup worker.backup --passphrase-file passphrase`.
     """
     from fairgrid.worker.records.backup import WORKER_BACKUP, identity_of
 
@@ -168,7 +172,10 @@ def restore_worker(
     passphrase_file: _Passphrase = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Put a worker back from its backup. Start it only when the old one is gone: two would share one key's nonces."""
+    """Put a worker back from its backup. Start it only when the old one is gone: two would share one key's nonces.
+
+    Example: `fairgrid worker restore worker.backup --dir worker --network net.json`.
+    """
     from fairgrid.chain.network import load_network
     from fairgrid.worker.records.backup import WORKER_BACKUP, expected_of, mark_restored
 

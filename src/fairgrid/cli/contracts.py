@@ -132,6 +132,9 @@ def verify_contracts(
     changes nothing. Nothing is signed or sent.
 
     Exit code 0 if every check holds, 5 if one does not, 4 if no node answers.
+
+    Example: `fairgrid contracts verify --rpc https://node.example.org --hub
+    0x7E5F4552091A69125d5DfCb7b8C2659029395Bdf`.
     """
     from fairgrid.chain.verify import verify
 

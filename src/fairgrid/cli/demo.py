@@ -50,6 +50,8 @@ def demo(
 
     Starts a chain, contracts, market, storage, pool and six workers of different owners, each a process of its own;
     ends with who computed what, who was paid, and what the liar lost. Exit code 0 only if every check holds.
+
+    Example: `fairgrid demo`.
     """
     screen = console()
     job = _job(script, inputs or [], arguments or [])

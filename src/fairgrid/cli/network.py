@@ -48,6 +48,8 @@ def up(
 
     Without --detach it runs until Ctrl-C, which stops everything. The state stays in --dir: the next `up` goes on with
     it. Started again while it runs, it starts what is missing.
+
+    Example: `fairgrid up --detach`.
     """
     folder = directory or default_directory()
     screen = console()
@@ -111,7 +113,10 @@ def down(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Stop a local network. Its state stays, and `fairgrid up` goes on with it."""
+    """Stop a local network. Its state stays, and `fairgrid up` goes on with it.
+
+    Example: `fairgrid down`.
+    """
     folder = directory or default_directory()
     try:
         there = folder.is_dir()
@@ -139,7 +144,10 @@ def down(
 
 @app.command()
 def status(directory: LocalFolderOption = None, as_json: JsonOption = False) -> None:
-    """Show a local network's services, workers and accounts. Exit code 4 if it does not run wholly."""
+    """Show a local network's services, workers and accounts. Exit code 4 if it does not run wholly.
+
+    Example: `fairgrid status`.
+    """
     folder = directory or default_directory()
     found = run_async(lambda: network_status(folder))
     if as_json:

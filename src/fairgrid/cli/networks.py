@@ -153,7 +153,10 @@ def use_it(name: _Name, as_json: JsonOption = False) -> None:
 
 @app.command("remove")
 def remove(name: _Name, as_json: JsonOption = False) -> None:
-    """Forget a network's name. What is kept of it, such as its deals, stays in its folder."""
+    """Forget a network's name. What is kept of it, such as its deals, stays in its folder.
+
+    Example: `fairgrid network remove test`.
+    """
     from fairgrid.chain.network_names import remove_network
     from fairgrid.seams.config_file import state_folder
 
@@ -176,6 +179,8 @@ def _described(source: str) -> tuple[Network, bool]:
     if source.startswith(("http://", "https://")):
         pool = source.rstrip("/").removesuffix("/network")
         return replace(run_async(lambda: fetch_description(pool)), pool=pool), True
+    if "://" in source:
+        raise UsageError(f"{source} is neither the http(s) address of a pool nor a network file. Nothing was kept.")
     network = load_network(Path(source))
     try:
         check_network(network)

@@ -261,7 +261,7 @@ def _made(kind: OrderKind, desk: MoneyDesk, given: dict[str, Any]) -> Order:
     allowed = {"workerpoolrestrict"} if kind is OrderKind.REQUEST else {*names} - {own}
     wrong += [f"for-{name.removesuffix('restrict')}" for name in names if given[name] and name not in allowed]
     if wrong:
-        raise UsageError(f"A {kind} order has no --{wrong[0]}. Nothing was signed.")
+        raise UsageError(f"An order of kind {kind} has no --{wrong[0]}. Nothing was signed.")
     price = parse_rlc(given["price"], "The price")
     common: dict[str, Any] = {
         "volume": given["volume"],

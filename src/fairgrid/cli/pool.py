@@ -122,6 +122,8 @@ def tell_story(
     """Tell what happened to a task: phases, workers, transactions, in order.
 
     Before consensus no worker is named, and a digest never is: answers must not leak.
+
+    Example: `fairgrid story 0x… --network test`.
     """
     from fairgrid.chain.network_names import find_network
     from fairgrid.pool.client import PoolClient, StoryEntry, TaskView

@@ -49,7 +49,10 @@ def add_pool_access(app: typer.Typer) -> None:
 def list_access(
     directory: PoolFolderOption = POOL_FOLDER, database: PoolDatabaseOption = None, as_json: JsonOption = False
 ) -> None:
-    """Show who is admitted, and what strangers meet."""
+    """Show who is admitted, and what strangers meet.
+
+    Example: `fairgrid pool access list --dir pool`.
+    """
     _show(_with_store(directory, database, lambda store: store.read()), as_json=as_json)
 
 
@@ -62,7 +65,10 @@ def add_access(
     database: PoolDatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Admit accounts. An open pool is closed to strangers in this role from the first one on."""
+    """Admit accounts. An open pool is closed to strangers in this role from the first one on.
+
+    Example: `fairgrid pool access add 0x7E5F4552091A69125d5DfCb7b8C2659029395Bdf --role requester`.
+    """
     _changed(directory, database, lambda store: store.add(addresses, _roles(role), note=note), as_json=as_json)
 
 
@@ -75,7 +81,10 @@ def add_group(
     database: PoolDatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Admit the members of groups, whoever they are at the time: the chain is asked."""
+    """Admit the members of groups, whoever they are at the time: the chain is asked.
+
+    Example: `fairgrid pool access group 0x7E5F4552091A69125d5DfCb7b8C2659029395Bdf --dir pool`.
+    """
     _changed(
         directory, database, lambda store: store.add(groups, _roles(role), is_group=True, note=note), as_json=as_json
     )
@@ -89,7 +98,10 @@ def remove_access(
     database: PoolDatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take accounts or groups off the list. Their workers end what they have begun; the pool stays closed."""
+    """Take accounts or groups off the list. Their workers end what they have begun; the pool stays closed.
+
+    Example: `fairgrid pool access remove 0x7E5F4552091A69125d5DfCb7b8C2659029395Bdf --dir pool`.
+    """
 
     def remove(store: AccessStore) -> None:
         if not store.remove(addresses, _roles(role)):
@@ -110,6 +122,8 @@ def set_door(
 
     A stranger's deal that the chain made all the same (by an order without restriction) is not served when closed: he
     is refunded after the final deadline and the pool loses its stake in it. `lenient` serves and earns it.
+
+    Example: `fairgrid pool access door lenient --role worker --dir pool`.
     """
     from fairgrid.pool.administration.access import Door
 

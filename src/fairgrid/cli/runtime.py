@@ -35,7 +35,10 @@ def install(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Fetch, verify and compile an interpreter, once for this machine and user. Takes seconds; safe to repeat."""
+    """Fetch, verify and compile an interpreter, once for this machine and user. Takes seconds; safe to repeat.
+
+    Example: `fairgrid runtime install --runtime wasmtime-49/sci315/deterministic`.
+    """
     screen = console()
     installed = install_interpreter(runtime_id, lambda text: screen.print(text, markup=False), wheel=wheel)
     if json:
@@ -46,7 +49,10 @@ def install(
 def list_runtimes(
     json: JsonOption = False,
 ) -> None:
-    """Show the runtimes that this version knows. `fairgrid worker doctor` tells which of them work here."""
+    """Show the runtimes that this version knows. `fairgrid worker doctor` tells which of them work here.
+
+    Example: `fairgrid runtime list`.
+    """
     if json:
         rows = [_row(info) for info in CATALOGUE.values()]
         emit_json({"status": "ok", "cache": str(cache_folder()), "runtimes": rows})

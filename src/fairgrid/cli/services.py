@@ -52,6 +52,8 @@ def start_storage(
 
     Prints one line `ready http://HOST:PORT` on stdout when it answers; logs go to stderr. Whoever can reach it may
     store files and read those whose CID it knows: there is no access control.
+
+    Example: `fairgrid storage start --dir storage --port 9001`.
     """
     from fairgrid.storage.app import storage_application
     from fairgrid.storage.disk import DiskStore
@@ -93,6 +95,8 @@ def start_market(
 
     Prints one line `ready http://HOST:PORT` on stdout when it answers; logs go to stderr. Orders are public and signed
     by their owners: the market can hide orders, but can neither make nor change one.
+
+    Example: `fairgrid market start --network net.json --dir market`.
     """
     from fairgrid.chain.client import JsonRpcChain
     from fairgrid.chain.network import load_network

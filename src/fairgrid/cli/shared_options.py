@@ -121,7 +121,9 @@ def read_address(text: str) -> str:
     try:
         return checksum(text)
     except OrderError as error:
-        raise UsageError(f"{text!r} is no address: {error}") from error
+        # What is wrong with a whole address is its checksum; anything else is none.
+        wrong = str(error) if "checksum" in str(error) else "write 0x and 40 hexadecimal digits."
+        raise UsageError(f"{text!r} is no address: {wrong}") from error
 
 
 def kept_network(network: Path) -> str:

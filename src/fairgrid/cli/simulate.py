@@ -61,6 +61,8 @@ def simulate(
 
     Compared are this pool's audits (the scheduler's own classes), BOINC's adaptive replication, and replication until
     as many fresh workers agree as a deal's trust needs.
+
+    Example: `fairgrid simulate --plot trust.png`.
     """
     if plot is not None:
         chart.need_plots()

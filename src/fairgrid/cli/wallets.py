@@ -127,7 +127,10 @@ def show(name: _Name, as_json: JsonOption = False) -> None:
 
 @app.command("use")
 def use_it(name: _Name, as_json: JsonOption = False) -> None:
-    """Let a wallet pay for commands that name none, on every network but local ones, which have keys of their own."""
+    """Let a wallet pay for commands that name none, on every network but local ones, which have keys of their own.
+
+    Example: `fairgrid wallet use alice`.
+    """
     from fairgrid.seams.config_file import edit_config, with_key
 
     wallet = _found(name)
@@ -179,7 +182,10 @@ def remove(
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Take a wallet out of the list; its keystore is kept in a folder `removed`, unless --for-good."""
+    """Take a wallet out of the list; its keystore is kept in a folder `removed`, unless --for-good.
+
+    Example: `fairgrid wallet remove alice`.
+    """
     from fairgrid.wallet.wallets import remove_wallet
 
     wallet = _found(name)

@@ -21,7 +21,10 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Offer this m
 
 @app.command("init")
 def init_worker(directory: WorkerFolderOption = WORKER_FOLDER, as_json: JsonOption = False) -> None:
-    """Make the worker's key, or show the one that is there, and what it needs before it can work."""
+    """Make the worker's key, or show the one that is there, and what it needs before it can work.
+
+    Example: `fairgrid worker init`.
+    """
     from fairgrid.wallet.keystore import KEYSTORE_NAME, open_or_create_key
 
     directory = directory.expanduser()

@@ -55,7 +55,10 @@ def pause_worker(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take no new tasks and let running ones stand still, until `resume`; a restart does not lift it."""
+    """Take no new tasks and let running ones stand still, until `resume`; a restart does not lift it.
+
+    Example: `fairgrid worker pause --minutes 60`.
+    """
     from fairgrid.worker.owner.owner_watch import Pause, pause
 
     folder = existing_worker(directory)
@@ -68,7 +71,10 @@ def pause_worker(
 
 
 def resume_worker(directory: WorkerFolderOption = WORKER_FOLDER, as_json: JsonOption = False) -> None:
-    """Lift a pause."""
+    """Lift a pause.
+
+    Example: `fairgrid worker resume`.
+    """
     from fairgrid.worker.owner.owner_watch import unpause
 
     folder = existing_worker(directory)
@@ -79,7 +85,10 @@ def resume_worker(directory: WorkerFolderOption = WORKER_FOLDER, as_json: JsonOp
 
 
 def drain_worker(directory: WorkerFolderOption = WORKER_FOLDER, as_json: JsonOption = False) -> None:
-    """Let the running worker take nothing new, finish what it holds, and end with exit code 0."""
+    """Let the running worker take nothing new, finish what it holds, and end with exit code 0.
+
+    Example: `fairgrid worker drain`.
+    """
     from fairgrid.worker.owner.control import ask
 
     folder = existing_worker(directory)
@@ -88,7 +97,10 @@ def drain_worker(directory: WorkerFolderOption = WORKER_FOLDER, as_json: JsonOpt
 
 
 def show_why(directory: WorkerFolderOption = WORKER_FOLDER, as_json: JsonOption = False) -> None:
-    """Say why the running worker gets no work: each rule of its owner and of its pool, with its numbers."""
+    """Say why the running worker gets no work: each rule of its owner and of its pool, with its numbers.
+
+    Example: `fairgrid worker why`.
+    """
     from fairgrid.worker.owner.control import ask
 
     folder = existing_worker(directory)
@@ -115,7 +127,10 @@ def show_why(directory: WorkerFolderOption = WORKER_FOLDER, as_json: JsonOption 
 
 
 def show_policy(directory: WorkerFolderOption = WORKER_FOLDER, as_json: JsonOption = False) -> None:
-    """Show the owner's policy as it counts now, and what is wrong with the file if something is."""
+    """Show the owner's policy as it counts now, and what is wrong with the file if something is.
+
+    Example: `fairgrid worker policy`.
+    """
     from dataclasses import asdict
 
     from fairgrid.worker.owner.policy import WorkerPolicy
@@ -146,7 +161,10 @@ def show_earnings(
     as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated lines on stdout, one a day and pool.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what the worker earned, by day and pool, and hold the sum against its account on chain."""
+    """Show what the worker earned, by day and pool, and hold the sum against its account on chain.
+
+    Example: `fairgrid worker earnings --csv`.
+    """
     from fairgrid.worker.owner.earnings import csv_of, sparkline
 
     if as_csv and as_json:
@@ -197,7 +215,10 @@ def install_service(
     only_print: Annotated[bool, typer.Option("--print", help="Show the file and write nothing.")] = False,
     remove: Annotated[bool, typer.Option("--remove", help="Remove the file; says how to stop the service.")] = False,
 ) -> None:
-    """Write a service of your own (systemd user unit, launchd agent on macOS) that starts the worker at login."""
+    """Write a service of your own (systemd user unit, launchd agent on macOS) that starts the worker at login.
+
+    Example: `fairgrid worker install-service --print`.
+    """
     from fairgrid.worker.owner.policy_file import load_policy
     from fairgrid.worker.setup.opening import NETWORK_NAME, POLICY_NAME
     from fairgrid.worker.setup.service_unit import plan_service

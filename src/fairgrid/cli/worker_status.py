@@ -21,7 +21,10 @@ __all__ = ["show_status"]
 
 
 def show_status(directory: WorkerFolderOption = WORKER_FOLDER, as_json: JsonOption = False) -> None:
-    """Show what the worker holds, what it earned, and its stake and score on chain."""
+    """Show what the worker holds, what it earned, and its stake and score on chain.
+
+    Example: `fairgrid worker status`.
+    """
     document = run_async(lambda: _status(existing_worker(directory)))
     if as_json:
         emit_json(document)

@@ -21,6 +21,7 @@ from fairgrid.executors.apps import AppResults, name_clash
 from fairgrid.executors.asking import ask
 from fairgrid.executors.backend import AppProgram, Backend, DealVoid, SignedDeal, TaskEnding
 from fairgrid.executors.calls import Call
+from fairgrid.executors.cancelling import Cancelled
 from fairgrid.executors.capture import Captured
 from fairgrid.executors.futures import CallFuture
 from fairgrid.executors.leaving import leave_at_exit
@@ -164,6 +165,24 @@ class Dispatcher:
         while wait and self._thread.is_alive():
             # In slices, so that a Ctrl-C that reached another thread is seen.
             self._thread.join(_SLICE_S)
+
+    def cancel(self) -> Cancelled:
+        """Take no more calls, drop what is not signed yet, and tell what goes on.
+
+        Raises:
+            ServiceUnavailable: the chain does not answer.
+        """
+        dropped = self._calls.close(cancel=True)
+        self.close(wait=False, cancel=True)
+        receipt = self.receipt()
+        going = [deal for deal in receipt.deals if deal.open_nrlc or deal.completed + deal.refunded < deal.tasks]
+
+        async def last() -> float | None:
+            ends = [await self._backend.deadline(deal.deal_id) for deal in going]
+            return max((end for end in ends if end is not None), default=None)
+
+        tasks = sum(deal.tasks - deal.completed - deal.refunded for deal in going)
+        return Cancelled(self.run_id, dropped, tasks, receipt.open, self.ask(last) if going else None)
 
     def abandon(self, reason: str, *, within_s: float = _EXIT_S) -> int:
         """Stop waiting for anything; deals go on without. Gives how many calls had no end yet."""

@@ -29,13 +29,6 @@ from tests.pool.support import IDENTITY, World, address, honest
 MEASURED = Usage(cpu_ms=50, wall_ms=60, peak_memory_bytes=7_000, bytes_in=100, bytes_out=20)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'pool.db'}"
-    return str(request.getfixturevalue("postgres_url"))
-
-
 def sums(store: PoolStore, kind: AccountKind) -> dict[str, Account]:
     return {account.subject: account for account in AccountStore(store.engine).sums(kind)}
 

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
@@ -21,20 +19,6 @@ from tests.pool.support import World, digest_of, honest
 
 _PACKAGE = "fairgrid.pool.migrations"
 _EFFECT = "INSERT INTO pool_effect (key, task_id, kind, status, attempt, created_at, document, error) VALUES "
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'pool.db'}"
-    return str(request.getfixturevalue("postgres_url"))
-
-
-@pytest.fixture
-def store(database: str) -> Iterator[PoolStore]:
-    store = PoolStore.open(database)
-    yield store
-    store.close()
 
 
 def _over(name: str) -> TaskState:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 import sqlalchemy as sa
 
 from fairgrid.chain.interface import SignedTransaction
@@ -33,14 +29,6 @@ FOR_EVER = {
     "pool_repayment",
     "pool_sender",
 }
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[PoolStore]:
-    url = f"sqlite:///{tmp_path / 'pool.db'}" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
-    opened = PoolStore.open(str(url))
-    yield opened
-    opened.close()
 
 
 def forget(store: PoolStore, ledger: Ledger, now: float, policy: Policy = POLICY) -> None:

@@ -24,7 +24,11 @@ from tests.containers import ARCHITECTURE, FLAVOURS, home, new_provider
 from tests.needs import need
 
 SEED = bytes(range(32))
-LIMITS = Limits(fuel=0, memory_bytes=96 << 20, output_bytes=8 << 20, output_files=200, wall_s=40.0, processes=40)
+SLOWER = float(os.environ.get("FAIRGRID_TEST_SLOWER", "1"))
+"""So many times slower than a real machine this one is: an emulated one (`guest.sh`)."""
+LIMITS = Limits(
+    fuel=0, memory_bytes=96 << 20, output_bytes=8 << 20, output_files=200, wall_s=40.0 * SLOWER, processes=40
+)
 
 
 @dataclass(frozen=True)

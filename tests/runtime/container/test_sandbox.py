@@ -13,9 +13,9 @@ from fairgrid.runtime.container.leftovers import sweep
 from fairgrid.runtime.container.oci_writer import ImageFile, RunConfig, write_archive
 from fairgrid.runtime.interface import Outcome, Stop
 from fairgrid.runtime.log_sink import cut_marker
-from tests.runtime.container.conftest import LIMITS, SEED, Jobs, Level, RunJob, groups_left
+from tests.runtime.container.conftest import LIMITS, SEED, SLOWER, Jobs, Level, RunJob, groups_left
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(180 * SLOWER)
 
 
 def assert_nothing_is_left(level: Level, jobs: Jobs) -> None:
@@ -87,8 +87,8 @@ async def test_a_job_that_takes_too_much_memory_ends_with_that_reason(
 
 
 async def test_a_job_that_lives_through_the_memory_limit_of_its_child_is_ended_too(run_job: RunJob) -> None:
-    run = await run_job("sh -c 'x=aaaaaaaaaaaaaaaa; while true; do x=$x$x; done'; sleep 30; exit 0")
-    assert run.outcome.stop is Stop.MEMORY and run.outcome.wall_s < 25
+    run = await run_job(f"sh -c 'x=aaaaaaaaaaaaaaaa; while true; do x=$x$x; done'; sleep {round(30 * SLOWER)}; exit 0")
+    assert run.outcome.stop is Stop.MEMORY and run.outcome.wall_s < 25 * SLOWER
 
 
 async def test_a_job_that_runs_too_long_is_killed_and_leaves_nothing(run_job: RunJob, level: Level, jobs: Jobs) -> None:
@@ -103,9 +103,19 @@ async def test_a_job_that_computes_too_much_is_ended_by_its_processor_time(run_j
     assert run.outcome.stop is Stop.CPU and run.outcome.cpu_s >= 2.0
 
 
+async def test_two_busy_processes_share_the_one_processor_of_a_job(run_job: RunJob) -> None:
+    run = await run_job(
+        "busy() { while read -r up rest </proc/uptime && [ ${up%.*} -lt $1 ]; do :; done; };"
+        "read -r now rest </proc/uptime; busy $((${now%.*} + 5)) & busy $((${now%.*} + 5)) & wait",
+        limits=replace(LIMITS, cpus=1),
+    )
+    assert (run.outcome.stop, run.outcome.exit_code) == (Stop.EXITED, 0), run.stderr
+    assert 0.5 < run.outcome.cpu_s < 1.2 * run.outcome.wall_s
+
+
 async def test_a_fork_bomb_is_held_by_the_limit_of_processes(run_job: RunJob, level: Level) -> None:
-    limits = replace(LIMITS, wall_s=15.0)
-    run = await run_job("for i in $(seq 400); do sleep 60 & done; echo all", limits=limits)
+    limits = replace(LIMITS, wall_s=15.0 * SLOWER)
+    run = await run_job(f"for i in $(seq 400); do sleep {round(60 * SLOWER)} & done; echo all", limits=limits)
     if level.is_gvisor:
         # Its threads count, too, so the limit is higher; the memory limit, or the time, ends such a job.
         assert run.outcome.stop is not Stop.HOST
