@@ -29,7 +29,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import sqlalchemy as sa
 from prometheus_client import CollectorRegistry
 
 from bench.scheduler_world import IDENTITY, answer, deal, join
@@ -40,12 +39,10 @@ from fairgrid.pool.core.policy import Policy
 from fairgrid.pool.observability.meter import PoolMeter
 from fairgrid.pool.observability.telling import GroupTeller
 from fairgrid.pool.processes.collector import collecting_rarely
-from fairgrid.pool.records import schema
-from fairgrid.pool.records.places import tag_of
 from fairgrid.pool.records.store import PoolStore
 from fairgrid.pool.work_loop import WorkLoop
 
-__all__ = ["Driver", "bag", "core", "executor", "flat", "latency", "main", "new_database", "peer"]
+__all__ = ["Driver", "Processor", "bag", "core", "executor", "latency", "main", "new_database", "peer"]
 
 _START = 1_000_000
 _PEERS = ("ray", "dask", "parsl")
@@ -154,7 +151,7 @@ def _store(database: str) -> Iterator[PoolStore]:
         yield store
 
 
-class _Processor:
+class Processor:
     """The processor time that this process, and the database's server, take from its making on."""
 
     def __init__(self, store: PoolStore) -> None:
@@ -190,7 +187,7 @@ async def core(database: str, tasks: int, *, workers: int = 100, metered: bool =
     with _store(database) as store:
         async with Driver(store, metered=metered).running(workers) as driver:
             await driver.run("warm", max(tasks // 10, 10))
-            processor = _Processor(store)
+            processor = Processor(store)
             seconds = await driver.run("measured", tasks)
             found = processor.of_a_task(tasks)
     return {
@@ -218,13 +215,15 @@ def peer(name: str, python: str, tasks: int) -> dict[str, Any]:
     path = os.pathsep.join([str(Path(python).absolute().parent), os.environ.get("PATH", "")])
     command = [python, str(Path(__file__).with_name("scheduler_peers.py")), name, str(tasks)]
     with tempfile.TemporaryDirectory(prefix="fairgrid-bench-") as folder:
+        said = ""
         try:
             run = subprocess.run(
                 command, cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=300
             )
+            said = (run.stderr.strip().splitlines() or [""])[-1]
             answered = json.loads(run.stdout.strip().splitlines()[-1])
         except (OSError, subprocess.TimeoutExpired, ValueError, IndexError) as error:
-            return {"name": name, "reason": f"skipped: {name} does not run with {python} ({error})"}
+            return {"name": name, "reason": f"skipped: {name} does not run with {python} ({said or error})"}
     return {**answered, "perSecond": tasks / answered["seconds"]}
 
 
@@ -290,67 +289,6 @@ async def latency(database: str, *, idle: int, rate: float, seconds: float) -> d
     }
 
 
-async def flat(database: str, stored: Sequence[int], tasks: int) -> list[dict[str, Any]]:
-    """Durable tasks a second with more and more tasks in the database; each time by a scheduler that just started."""
-    found = []
-    with _store(database) as store:
-        async with Driver(store).running(100) as driver:
-            await driver.run("warm", 500)
-        store.write_rows(time.time())
-        for number, wanted in enumerate(stored):
-            with store.engine.begin() as connection:
-                _fill(connection, wanted)
-            async with Driver(PoolStore(store.engine)).running(100) as driver:
-                await driver.run(f"warm {number}", 500)
-                processor = _Processor(store)
-                seconds = await driver.run(f"flat {number}", tasks)
-                taken = processor.of_a_task(tasks)
-            found.append(
-                {
-                    "name": f"{wanted} tasks stored, {database}",
-                    "perSecond": tasks / seconds,
-                    **taken,
-                }
-            )
-    return found
-
-
-def _fill(connection: sa.Connection, wanted: int) -> None:
-    """Copy a finished task with two transactions, each in a deal of its own, until there are ``wanted``."""
-    have, last = connection.execute(sa.select(sa.func.count(), sa.func.max(schema.tasks.c.number))).one()
-    sent = connection.execute(sa.select(sa.func.max(schema.effects.c.number))).scalar_one()
-    random = "lower(hex(randomblob(32)))"
-    place = "tag_of({name}) | ({number} / 4096 << 40)"
-    series = "WITH RECURSIVE s(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s WHERE i < {})"
-    if connection.dialect.name == "postgresql":
-        random = "md5(random()::text) || md5(random()::text)"
-        series = "WITH s(i) AS (SELECT generate_series(1, {}))"
-        place = "('x' || substr({name}, 3, 10))::bit(40)::bigint | ({number} / 4096 << 40)"
-    else:
-        driver = connection.connection.driver_connection
-        assert driver is not None
-        driver.create_function("tag_of", 1, tag_of, deterministic=True)
-    if wanted <= have:
-        return
-    columns = "task_index, phase, settled, created_at, updated_at, document, story"
-    connection.exec_driver_sql(
-        f"INSERT INTO pool_task (number, place, task_id, deal_id, {columns}) "
-        f"{series.format(wanted - have)}, made AS MATERIALIZED "
-        f"(SELECT {last} + i AS made_number, '0x' || {random} AS made_id, '0x' || {random} AS made_deal FROM s) "
-        f"SELECT made_number, "
-        f"{place.format(name='made_id', number='made_number')}, made_id, made_deal, {columns} "
-        "FROM made, pool_task WHERE number = 1"
-    )
-    for step, kind in enumerate(("initialize", "finalize")):
-        number = f"({sent} + 2 * (t.number - {last}) - 1 + {step})"
-        connection.exec_driver_sql(
-            "INSERT INTO pool_effect (number, place, key, task_id, kind, status, attempt, created_at, document, error) "
-            f"SELECT {number}, {place.format(name='t.task_id', number=number)}, t.task_id || '/{kind}', t.task_id, "
-            "e.kind, 'mined', 1, e.created_at, e.document, '' "
-            f"FROM pool_task t, (SELECT * FROM pool_effect LIMIT 1) e WHERE t.number > {last}"
-        )
-
-
 # --- telling ------------------------------------------------------------------------------------------------------
 
 
@@ -364,6 +302,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rate", type=float, default=500.0, help="tasks a second of latency: half of what core gives")
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--stored", type=int, nargs="+", default=[1_000, 10_000, 100_000, 1_000_000])
+    parser.add_argument("--rounds", type=int, default=5, help="of flat: each database once a round, by turns")
     parser.add_argument("--metered", action="store_true", help="core with the service's meter and usage accounting")
     parser.add_argument("--peers", help="a Python that has requirements/bench.txt")
     chosen = parser.parse_args(arguments)
@@ -385,7 +324,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             case "latency":
                 _tell(asyncio.run(latency(database, idle=chosen.idle, rate=chosen.rate, seconds=chosen.seconds)))
             case _:
-                for row in asyncio.run(flat(database, chosen.stored, chosen.tasks)):
+                from bench.scheduler_flat import flat
+
+                for row in flat(database, chosen.stored, chosen.tasks, rounds=chosen.rounds):
                     _tell(row)
     if chosen.what == "core":
         for name in _PEERS:

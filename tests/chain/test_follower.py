@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -41,6 +42,20 @@ async def test_events_come_in_order_past_ones_first_and_then_as_they_happen(chai
     assert await take(stream, 2) == [(1, False), (2, False)]
     await pay(chain, 3)
     assert await take(stream, 1) == [(3, False)]
+
+
+async def test_a_block_costs_a_call_for_its_events_and_one_for_its_header(chain: JsonRpcChain) -> None:
+    await pay(chain, 1)
+    stream = chain.follow(from_block=2, poll_s=0)
+    assert await take(stream, 1) == [(1, False)]
+    for value in (2, 3):
+        await pay(chain, value)
+        before, requests = Counter(chain.rpc.asked.calls), chain.rpc.asked.requests
+        assert await take(stream, 1) == [(value, False)]
+        asked = Counter(chain.rpc.asked.calls)
+        asked.subtract(before)
+        assert +asked == {"eth_getBlockByNumber": 2, "eth_getLogs": 1}, "the newest block, and what it holds"
+        assert chain.rpc.asked.requests - requests == 2
 
 
 async def test_events_before_the_first_block_asked_for_do_not_come(chain: JsonRpcChain) -> None:
@@ -95,6 +110,17 @@ async def test_an_event_that_moved_to_another_block_comes_removed_and_then_again
     assert (removed.block_hash, removed.log_index) == (first.block_hash, first.log_index)
     assert not again.removed
     assert again.block_hash != first.block_hash
+
+
+async def test_a_look_that_gave_all_there_was_is_followed_by_a_pause(chain: JsonRpcChain) -> None:
+    await pay(chain, 1)
+    stream = chain.follow(from_block=2, poll_s=3_600)
+    assert await take(stream, 1) == [(1, False)]
+    waiting = asyncio.ensure_future(anext(stream))
+    requests = chain.rpc.asked.requests
+    await asyncio.sleep(0.3)
+    assert chain.rpc.asked.requests == requests, "the next block is not there yet"
+    waiting.cancel()
 
 
 async def test_a_chain_that_got_shorter_is_undone_too(chain: JsonRpcChain, anvil: AnvilProcess) -> None:

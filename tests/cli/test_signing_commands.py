@@ -35,6 +35,7 @@ SIGNING = {
 
 FREE = {
     "demo": "plays with play money, on a network of its own that it throws away",
+    "secret set": "keeps a secret here; the fixed text that it signs is the seed of a key, and leaves no machine",
     "result": "goes on with a deal that was agreed to; what it may send is the same match, and the claim of its money",
 }
 """Commands that sign and ask nothing, and why."""

@@ -140,7 +140,12 @@ async def test_task_that_is_done_shows_its_result_only(deals: Deals) -> None:
     assert (await deals.chain.view_task(record.task_ids[0])).status is TaskStatus.COMPLETED
     viewer = Viewer(deals, PRINTED)
     viewer_with_storage = SimpleNamespace(
-        chain=deals.chain, pool=viewer.pool, address=viewer.address, live=viewer.live, storage=Store()
+        chain=deals.chain,
+        pool=viewer.pool,
+        address=viewer.address,
+        live=viewer.live,
+        storage=Store(),
+        private=SimpleNamespace(result_key=None),
     )
     # The result is asked for, and not the pool: there is none here.
     with pytest.raises(Exception, match=r"storage|without saying where"):

@@ -88,3 +88,14 @@ async def test_refunded_task_is_refused(tmp_path: Path) -> None:
     await deals.claim(record.task_ids[0])
     with pytest.raises(UsageError, match="is FAILED: its result will never come"):
         await check(deals, journal, record.task_ids[0])
+
+
+async def test_a_private_result_cannot_be_waited_for(tmp_path: Path) -> None:
+    deals, journal = Deals(tmp_path), Journal(tmp_path / "deals")
+    record = replace(await deals.record(1), private=True)
+    journal.write(record)
+    with pytest.raises(UsageError, match="is private"):
+        await check(deals, journal, record.task_ids[0])
+    await deals.complete(record)
+    with pytest.raises(UsageError, match="is private"):
+        await check(deals, journal, record.task_ids[0])

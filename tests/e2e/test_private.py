@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -152,6 +153,35 @@ def test_another_account_cannot_open_a_private_result(private_network: Network, 
                 await client.certificate(answer.document["dealId"], 0)
 
     network.wait(certify())
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_secrets_reach_the_job_and_nobody_else(
+    private_network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, private: bool
+) -> None:
+    network = private_network
+    network.scratch = tmp_path
+    monkeypatch.setenv("FAIRGRID_HOME", str(tmp_path / "home"))
+    for name in ("first", "second"):
+        (tmp_path / name).write_text(f"{MARKER}-{name}\n")
+        kept = network.fairgrid("secret", "set", name, "--file", tmp_path / name, "--json")
+        assert kept.code == 0, kept.stderr
+    script = network.script(
+        "job.py",
+        "import hashlib, os\n"
+        "text = os.environ['IEXEC_REQUESTER_SECRET_1'] + os.environ['IEXEC_REQUESTER_SECRET_2']\n"
+        "print(hashlib.sha256(text.encode()).hexdigest())\n",
+    )
+    options = ["--private"] if private else []
+    run: list[str | Path] = ["run", script, "--secret", "second", "--secret", "first", "--trust", "0.7", *options]
+    answer = network.fairgrid(*run, "--out", "out", "--json")
+    assert answer.code == 0, answer.stderr
+    assert "the pool's scheduler" in answer.stderr
+    wanted = hashlib.sha256(f"{MARKER}-second{MARKER}-first".encode()).hexdigest()
+    assert (tmp_path / "out" / "stdout.txt").read_text() == wanted + "\n"
+    assert leaks(network) == []
+    unknown = network.fairgrid("run", script, "--secret", "third", "--out", "out")
+    assert unknown.code == 2 and "has no secret 'third' (it has: first, second)" in unknown.stderr
 
 
 def test_what_a_private_run_cannot_have_is_refused_before_anything_is_signed(

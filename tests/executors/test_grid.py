@@ -193,3 +193,12 @@ async def test_the_newest_of_several_deals_of_a_job_counts(stage: Stage) -> None
     assert found is not None
     assert found.deal_id == newer.deal_id
     assert await fresh.backend.find(DealJob("other.py", Path(), (), ())) is None
+
+
+async def test_the_deadline_of_a_deal_is_the_chains_and_one_that_is_not_mined_has_none(stage: Stage) -> None:
+    _, signed = await stage.deal()
+    deal = await stage.world.chain.view_deal(signed.deal_id)
+    assert deal is not None
+    timeref = (await stage.world.chain.view_category(deal.category)).timeref
+    assert await stage.backend.deadline(signed.deal_id) == deal.start_time + 10 * timeref
+    assert await stage.backend.deadline("0x" + "00" * 32) is None

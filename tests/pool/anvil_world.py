@@ -74,13 +74,19 @@ class AnvilWorld:
 
     @contextlib.asynccontextmanager
     async def pool(
-        self, policy: Policy, *, sponsor: Sponsor | None = None, store: PoolStore | None = None
+        self,
+        policy: Policy,
+        *,
+        sponsor: Sponsor | None = None,
+        store: PoolStore | None = None,
+        chain: JsonRpcChain | None = None,
     ) -> AsyncIterator[tuple[PoolService, str]]:
+        """``chain`` is the pool's own connection to the node; None: everybody's."""
         opened = store or PoolStore.open(self.folder / "pool.db")
         try:
             async with (
                 PoolService(
-                    chain=self.chain,
+                    chain=chain or self.chain,
                     signer=SCHEDULER,
                     workerpool=self.world.workerpool,
                     store=opened,

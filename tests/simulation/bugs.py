@@ -14,11 +14,12 @@ from typing import Any
 from unittest import mock
 
 from fairgrid.pool import errands
-from fairgrid.pool.core import chain_facts, presence, rounds, settlement
+from fairgrid.pool.core import chain_facts, dispatch, presence, rounds, settlement
 from fairgrid.pool.core.book import Book
 from fairgrid.pool.core.events import UploadVerified
 from fairgrid.pool.core.instructions import SendAuthorisation
 from fairgrid.pool.core.phases import Phase, ReplicaPhase
+from fairgrid.pool.core.replica import Replica
 from fairgrid.pool.core.task_state import TaskState
 from fairgrid.pool.onchain.outbox import Outbox
 from fairgrid.pool.onchain.watcher import ChainWatcher
@@ -68,9 +69,31 @@ def _authorise_everybody(book: Book, task: TaskState) -> None:
         book.enter(task, Phase.SEALING, "Nobody sealed.")
 
 
+_unheard_at = dispatch.unheard_at
+_await_workers = dispatch.await_workers
+
+
+def _unheard_late(book: Book, replica: Replica) -> float:
+    return _unheard_at(book, replica) + 2 * book.policy.heartbeat_s
+
+
+def _unheard_since_it_left(book: Book, replica: Replica) -> float:
+    if replica.lost_at:
+        return replica.lost_at + book.policy.reconnect_grace_s
+    return replica.renewed_at + book.policy.lease_ttl_s
+
+
+def _await_nobody_for_the_lost(book: Book, task: TaskState, *, anew: bool = False) -> None:
+    if not task.in_phase(ReplicaPhase.LOST, ReplicaPhase.LATE):
+        _await_workers(book, task, anew=anew)
+
+
 _bug("pool authorises before all seals are in", rounds, "_seals_are_in", _first_seal_is_enough)
 _bug("pool authorises everybody at once", rounds, "_authorise", _authorise_everybody)
 _bug("pool never lets a lease expire", rounds, "_expire", _nothing)
+_bug("pool lets a lease last four heartbeats", dispatch, "unheard_at", _unheard_late)
+_bug("pool counts from the end of a connection", dispatch, "unheard_at", _unheard_since_it_left)
+_bug("pool does not replace what was lost", dispatch, "await_workers", _await_nobody_for_the_lost)
 _bug("pool ignores heartbeats", presence, "_renew", _nothing)
 _bug("pool does not repeat what a worker missed", presence, "_resume", _nothing)
 

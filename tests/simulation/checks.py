@@ -15,7 +15,9 @@ from fairgrid.protocol.runs import units_of
 from fairgrid.protocol.trust import consensus_reached
 from fairgrid.protocol.views import ContributionStatus, Run, Task, TaskStatus
 from tests.simulation.faults import Fault, Part
-from tests.simulation.watching import WINDOW_OF_RUN, right_digest
+from tests.simulation.leases import WINDOW_OF_RUN
+from tests.simulation.surroundings import fast_folder
+from tests.simulation.watching import right_digest
 
 if TYPE_CHECKING:
     from tests.simulation.world import Simulation
@@ -269,7 +271,7 @@ def _check_what_is_held(simulation: Simulation) -> None:
 
 
 def _digest_of_archive(blob: bytes) -> str:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=fast_folder()) as folder:
         archive = Path(folder) / "result.zip"
         archive.write_bytes(blob)
         try:

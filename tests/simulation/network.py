@@ -77,6 +77,8 @@ class _Pipe:
             # What is sent into a partition is sent again until it arrives, or until the connection is given up.
             loop.call_at(until + 0.01, self._arrive, frame)
             return
+        if self is connection.to_pool:
+            connection.network.arrived(connection.worker.name, frame)
         self.inbox.put_nowait(frame)
 
     def end(self) -> None:
@@ -101,6 +103,7 @@ class _Connection:
             self.to_pool.end()
             self.to_worker.end()
             self.network.connections.pop(self, None)
+            self.network.ended(self.worker.name)
 
 
 class _PoolSide:
@@ -183,6 +186,10 @@ class Network:
         self.failed: Callable[[str], None] = lambda text: None
         self.heard: Callable[[str, str], None] = lambda worker, frame: None
         """Hears every frame that a worker sends."""
+        self.arrived: Callable[[str, str], None] = lambda worker, frame: None
+        """Hears every frame of a worker that the pool is about to read."""
+        self.ended: Callable[[str], None] = lambda worker: None
+        """Hears of every connection that both sides know to be over."""
 
     @asynccontextmanager
     async def connect(self, uri: str, *, open_timeout: float = 20.0, **_options: Any) -> AsyncIterator[_WorkerSide]:

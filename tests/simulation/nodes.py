@@ -10,16 +10,17 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tests.simulation.virtual import VirtualLoop
+
+if TYPE_CHECKING:
+    from tests.simulation.plan import Pace
 
 __all__ = ["EPOCH", "Dead", "Node", "NodeClock", "Stored", "blocking_calls", "current_node", "make_task"]
 
 EPOCH = 1_700_000_000.0
 """Local time when a simulation begins, in seconds."""
-
-_QUIET_PAUSE_S = 4.0
 
 current_node: contextvars.ContextVar[Node | None] = contextvars.ContextVar("current_node", default=None)
 
@@ -42,9 +43,10 @@ class Node:
     """One process. ``skew_s`` is how far its clock is off; ``fuse`` counts the effects until it crashes; ``wire`` is
     the beginning of an effect's name: at the next one that is called so it crashes, and whoever laid it is told."""
 
-    def __init__(self, name: str, watcher: Watcher, *, skew_s: float = 0.0) -> None:
+    def __init__(self, name: str, watcher: Watcher, *, skew_s: float = 0.0, pace: Pace) -> None:
         self.name = name
         self.skew_s = skew_s
+        self.pace = pace
         self.alive = True
         self.fuse: int | None = None
         self.wire: tuple[str, Callable[[], None]] | None = None
@@ -110,7 +112,8 @@ class NodeClock:
 
     async def sleep(self, seconds: float) -> None:
         """Nodes look around less often while nothing happens: it would only cost time."""
-        await asyncio.sleep(max(seconds, _QUIET_PAUSE_S) if self._node.is_in_quiet else seconds)
+        pace = self._node.pace
+        await asyncio.sleep(max(seconds, pace.quiet_pause_s if self._node.is_in_quiet else pace.pause_s))
 
 
 class Stored:

@@ -69,6 +69,10 @@ class Operator:
         """Whether a worker must get no new lease now."""
         return self._simulation.elapsed_s >= self._drained.get(worker, float("inf"))
 
+    def is_to_be_drained(self, worker: str) -> bool:
+        """Whether a worker need not get a lease any more, at once or in a moment."""
+        return worker in self._drained
+
     def begun_while_drained(self) -> set[str]:
         """Tasks that a drained pool began since this was last asked."""
         service = self._simulation.service

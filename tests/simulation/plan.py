@@ -9,7 +9,7 @@ from tests.simulation.chain import ChainTroubles
 from tests.simulation.faults import Fault, Part
 from tests.simulation.network import NetworkTroubles
 
-__all__ = ["LIES", "DealPlan", "Incident", "Plan", "WorkerPlan", "plan_of"]
+__all__ = ["LIES", "DealPlan", "Incident", "Pace", "Plan", "WorkerPlan", "plan_of"]
 
 LIES = (
     Fault.WRONG_DIGEST,
@@ -100,6 +100,32 @@ class Incident:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How often nodes speak and look around, in seconds: as shipped, or less often, which makes seeds affordable."""
+
+    heartbeat_s: float = 5.0
+    """The pool's policy. Workers beat twice as often; a lease lasts two of them."""
+    poll_s: float = 2.0
+    """Between two looks of a worker at the chain."""
+    calm_looks: int = 5
+    """A worker looks at what follows no deadline every so many times."""
+    knock_s: float = 5.0
+    """The longest pause of a worker before it tries to enrol again."""
+    pause_s: float = 0.0
+    """No pause of a node is shorter."""
+    quiet_pause_s: float = 4.0
+    """The same while nothing happens anywhere."""
+
+
+_PACES = (
+    Pace(),
+    *(Pace(heartbeat_s=10.0, poll_s=5.0, calm_looks=2, knock_s=10.0, pause_s=1.0, quiet_pause_s=10.0),) * 3,
+    *(Pace(heartbeat_s=20.0, poll_s=5.0, calm_looks=2, knock_s=15.0, pause_s=2.0, quiet_pause_s=10.0),) * 4,
+)
+"""One seed in eight has the defaults of the program."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """A whole simulation. ``calm_at_s`` is when the last incident is over, and everything random with it."""
 
@@ -120,6 +146,7 @@ class Plan:
     """The pool audits."""
     files: bool
     """The stores are real files of SQLite, opened anew after each crash."""
+    pace: Pace
 
     @property
     def honest(self) -> tuple[WorkerPlan, ...]:
@@ -144,6 +171,11 @@ class Plan:
         """
         stalling = sum(worker.lie is Fault.STALLING for worker in self.workers)
         return 180.0 + (stalling + 2) * self.timeref_s + 6 * self.confirmations * self.block_s + 4 * self.block_s
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether everything takes up to seconds."""
+        return self.network.latency_s > 0.1
 
     @property
     def is_operated(self) -> bool:
@@ -202,6 +234,7 @@ def plan_of(seed: int) -> Plan:
         calm_at_s=calm_at,
         audits=parts.random() < _SHARES[Part.AUDIT],
         files=rng.random() < 0.05,
+        pace=random.Random(f"fairgrid/simulation/{seed}/pace").choice(_PACES),
     )
 
 

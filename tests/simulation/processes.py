@@ -71,7 +71,7 @@ class Processes:
 
     def start_pool(self) -> None:
         simulation = self._simulation
-        node = Node("pool", simulation, skew_s=simulation.plan.pool_skew_s)
+        node = Node("pool", simulation, skew_s=simulation.plan.pool_skew_s, pace=simulation.plan.pace)
         simulation.pool_node = node
         node.start(self._pool_process(node))
 
@@ -94,6 +94,7 @@ class Processes:
                     await simulation.operator.begin(node, service)
                 if node.alive:
                     simulation.service, simulation.service_node = service, node
+                    simulation.leases.pool_sees(restarted=True)
                     simulation.network.pool, simulation.network.serve = node, partial(serve_worker, service)
                 await asyncio.get_running_loop().create_future()
         except ServiceUnavailable as error:
@@ -106,7 +107,12 @@ class Processes:
 
     def _policy(self) -> Policy:
         plan = self._simulation.plan
-        policy = Policy(confirmations=plan.confirmations, first_round_replicas=plan.first_round_replicas)
+        policy = Policy(
+            confirmations=plan.confirmations,
+            first_round_replicas=plan.first_round_replicas,
+            heartbeat_s=plan.pace.heartbeat_s,
+            lease_ttl_s=2 * plan.pace.heartbeat_s,
+        )
         if plan.audits:
             policy = replace(policy, audit_share=0.25, proven_after=2, audit_payment_nrlc=POOL_PRICE)
         return policy
@@ -119,7 +125,7 @@ class Processes:
     def start_worker(self, seat: WorkerSeat) -> None:
         if seat.gone or (seat.node is not None and seat.node.alive):
             return
-        node = Node(seat.plan.name, self._simulation, skew_s=seat.plan.skew_s)
+        node = Node(seat.plan.name, self._simulation, skew_s=seat.plan.skew_s, pace=self._simulation.plan.pace)
         seat.node = node
         node.start(self._worker_process(seat, node))
 
@@ -140,6 +146,7 @@ class Processes:
                 workerpool=simulation.workerpool,
                 runtimes=(RUNTIME,),
                 slots=plan.slots,
+                longest_pause_s=simulation.plan.pace.knock_s,
             ),
             chain=cast(Any, chain),
             signer=seat.signer,
@@ -159,7 +166,8 @@ class Processes:
             options=AgentOptions(
                 slots=plan.slots,
                 confirmations=simulation.plan.confirmations,
-                poll_s=2.0,
+                poll_s=simulation.plan.pace.poll_s,
+                calm_looks=simulation.plan.pace.calm_looks,
                 receipt_poll_s=1.0,
                 misbehaviour=Misbehaviour.NO_REVEAL if plan.lie is Fault.NO_REVEAL else None,
             ),

@@ -135,6 +135,8 @@ class Strikes:
 
         def up() -> None:
             simulation.chains[incident.target].down = False
+            if incident.target == "pool":
+                simulation.leases.pool_sees()
 
         simulation.loop.call_later(incident.seconds, up)
 
@@ -144,6 +146,7 @@ class Strikes:
         simulation.calm = simulation.network.calm = True
         simulation.note("world", "calms down")
         simulation.blobs.down = False
+        simulation.leases.pool_sees()
         for node in (simulation.pool_node, *(seat.node for seat in simulation.seats.values())):
             if node is not None:
                 node.wire = None

@@ -20,7 +20,7 @@ from tests.simulation.run import (
 )
 
 ROOT = Path(__file__).parents[2]
-SEEDS = int(os.environ.get("FAIRGRID_SEEDS", "300"))
+SEEDS = int(os.environ.get("FAIRGRID_SEEDS", "1000"))
 PROGRESS = 50
 LEAST_SHARE = 0.05
 """Each kind of fault, and each part of the program that is not in all seeds, happens in at least so many of them."""

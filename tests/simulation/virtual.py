@@ -120,10 +120,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
             handle = heapq.heappop(timers).handle
             handle._scheduled = False  # type: ignore[attr-defined]
             handles.append(handle)
-        for _ in range(len(handles)):
+        while handles:  # Also what becomes ready meanwhile: no timer is due before time goes on.
             ready = handles.popleft()
             if not ready._cancelled:
                 ready._run()
+                if self._ends:
+                    break
         self._ends = False
 
 

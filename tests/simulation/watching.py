@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from fairgrid.pool.app import task_document
-from fairgrid.pool.core.phases import Phase, ReplicaPhase
+from fairgrid.pool.core.phases import ReplicaPhase
 from fairgrid.pool.records.rows import StoredTask
 from fairgrid.protocol.ids import task_id as id_of_task
 from fairgrid.protocol.views import TaskStatus
@@ -18,18 +18,12 @@ if TYPE_CHECKING:
     from tests.simulation.world import Simulation
 
 __all__ = [
-    "WINDOW_OF_RUN",
     "right_digest",
     "watch_blocks",
     "watch_transactions",
     "watch_what_pool_says",
     "watch_what_worker_says",
 ]
-
-WINDOW_OF_RUN = 4
-"""A seal of a run may take so many times its category's time (`fairgrid.pool.core.dispatch`)."""
-_OVERDUE_S = 60.0
-"""So long a pool that sees the chain may take to notice: looks are slow in quiet times, answers in some seeds."""
 
 
 def right_digest(simulation: Simulation, unit: str) -> str:
@@ -64,6 +58,7 @@ def watch_what_pool_says(simulation: Simulation, worker: str, frame: str) -> Non
 def _watch_lease(simulation: Simulation, worker: str, task_id: str, lease_id: str) -> None:
     first_time = lease_id not in simulation.leased
     simulation.leased.add(lease_id)
+    simulation.leases.lease_sent(worker, lease_id)
     if first_time and simulation.operator.is_drained(simulation.seats[worker].signer.address):
         simulation.violate(f"the pool leases {task_id[:10]} to {worker}, which is drained")
     read = simulation.requests.needs.get(task_id)
@@ -163,7 +158,7 @@ def watch_blocks(simulation: Simulation) -> None:
     if simulation.service is not None:
         _watch_pages(simulation)
         _watch_bans(simulation)
-        _watch_leases(simulation)
+        simulation.leases.look(simulation.service)
     for task_id in sorted(simulation.operator.begun_while_drained()):
         simulation.violate(f"the pool begins {task_id[:10]} though it is drained")
 
@@ -178,32 +173,6 @@ def _watch_pages(simulation: Simulation) -> None:
         digest = right_digest(simulation, task_id)
         if digest and digest in shown:
             simulation.violate(f"the pool's pages show the digest of {task_id[:10]} before consensus")
-
-
-def _watch_leases(simulation: Simulation) -> None:
-    """A lease ends when its worker is gone, no longer names it, or does not seal in time; so others get the task."""
-    assert simulation.service is not None
-    process, view = simulation.pool_node, simulation.chains["pool"]
-    if process is None or not process.alive or process is not simulation.service_node or view.down:
-        simulation.overdue.clear()  # Nobody is given up for what the pool could not see.
-        return
-    policy, now = simulation.service.policy, simulation.epoch + simulation.elapsed_s + process.skew_s
-    overdue: dict[str, float] = {}
-    for task in simulation.service.machine.tasks.values():
-        if task.phase not in (Phase.SEALING, Phase.CONTRIBUTING):
-            continue
-        window_s = max(task.deal.timeref * min(task.units, WINDOW_OF_RUN), policy.seal_window_min_s)
-        for replica in task.in_phase(ReplicaPhase.LEASED):
-            heard_s = policy.reconnect_grace_s if replica.lost_at else policy.lease_ttl_s
-            heard_until = max(replica.lost_at, replica.renewed_at) + heard_s
-            if now < min(heard_until, replica.leased_at + window_s):
-                continue
-            since = overdue[replica.lease_id] = simulation.overdue.get(replica.lease_id, simulation.elapsed_s)
-            if simulation.elapsed_s > since + _OVERDUE_S:
-                name = simulation.by_address[replica.worker].plan.name
-                simulation.violate(f"the lease of {task.task_id[:10]} to {name} does not end, though it is overdue")
-                overdue[replica.lease_id] = simulation.elapsed_s
-    simulation.overdue = overdue
 
 
 def _watch_bans(simulation: Simulation) -> None:

@@ -23,6 +23,7 @@ from fairgrid.wallet.keys import KeySigner
 from tests.simulation import checks, watching
 from tests.simulation.chain import KEPT_BLOCKS, NodeChain, SimulatedChain
 from tests.simulation.faults import Counter, Fault
+from tests.simulation.leases import LeaseWatch
 from tests.simulation.network import Network
 from tests.simulation.nodes import EPOCH, Node, blocking_calls, make_task
 from tests.simulation.operating import Operator
@@ -78,6 +79,9 @@ class Simulation:
         self.network.told = self._pool_says
         self.network.failed = self.violate
         self.network.heard = self._worker_says
+        self.leases = LeaseWatch(self)
+        self.network.arrived = self.leases.frame_arrived
+        self.network.ended = self.leases.connection_ended
         self._log = hashlib.sha256()
         self.service: PoolService | None = None
         self.pool_node: Node | None = None
@@ -100,8 +104,6 @@ class Simulation:
         """Whose ban the pool had stored."""
         self.bans_seen: tuple[Node | None, set[str]] = (None, set())
         self.authorised: set[tuple[str, str]] = set()
-        self.overdue: dict[str, float] = {}
-        """Leases that should have ended, and since when they are seen so, in seconds since the simulation began."""
         self.acts: list[asyncio.Task[None]] = []
         self.reorganised = False
         self.calm = False
@@ -225,7 +227,7 @@ class Simulation:
             loop.call_later(worker.joins_at_s, self.processes.start_worker, self.seats[worker.name])
         if self.plan.pool_skew_s:
             self.counter.count(Fault.CLOCK_SKEW)
-        if self.plan.network.latency_s > 0.1:
+        if self.plan.is_slow:
             self.counter.count(Fault.DELAY)
         self.processes.start_pool()
         requests = [loop.create_task(self.requests.ask(number, deal)) for number, deal in enumerate(self.plan.deals)]
@@ -243,7 +245,7 @@ class Simulation:
             request.cancel()
 
     def _disk_pause(self) -> float:
-        return self.rng.uniform(0.0, 0.05) if self.plan.network.latency_s > 0.1 else 0.0
+        return self.rng.uniform(0.0, 0.05) if self.plan.is_slow else 0.0
 
     async def _keep_time(self) -> None:
         """Mine blocks, and look at each."""

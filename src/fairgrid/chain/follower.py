@@ -67,6 +67,8 @@ class Follower:
         self._poll_s = poll_s
         self._seen: OrderedDict[int, _Seen] = OrderedDict()
         self._range = _MAX_RANGE
+        self._has_all = False
+        """Whether the last look gave all there was: the next one can wait."""
 
     async def events(self, reached: Callable[[int], None] | None = None) -> AsyncIterator[ChainEvent]:
         """Events in order of the chain; an event of an orphaned block comes again with ``removed``, last one first.
@@ -91,7 +93,7 @@ class Follower:
                 yield event
             if reached is not None:
                 reached(self._next - 1)
-            if found is None:
+            if found is None or self._has_all:
                 await asyncio.sleep(self._poll_s)
 
     async def _step(self) -> list[ChainEvent] | None:
@@ -101,20 +103,24 @@ class Follower:
         if self._told is not None:
             self._told(head)
         newest = int(head["number"], 16)
-        undone = await self._undo_orphans(newest, head["hash"])
+        self._has_all = False
+        undone = await self._undo_orphans(newest, head)
         if undone is not None:
             return undone
         last = newest - self._confirmations
         if last < self._next:
             return None
-        return await self._read(self._next, min(last, self._next + self._range - 1), newest)
+        found = await self._read(self._next, min(last, self._next + self._range - 1), newest)
+        self._has_all = self._next > last
+        return found
 
-    async def _undo_orphans(self, newest: int, newest_hash: str) -> list[ChainEvent] | None:
+    async def _undo_orphans(self, newest: int, head: Any) -> list[ChainEvent] | None:
         """Forget the remembered blocks that are no longer part of the chain; None if there are none."""
         if not self._seen:
             return None
         latest = next(reversed(self._seen))
-        if (latest == newest and self._seen[latest].hash == newest_hash) or await self._in_chain(latest, newest):
+        told = {newest: head["hash"], newest - 1: head.get("parentHash")}.get(latest)  # by the newest block itself
+        if told == self._seen[latest].hash or (told is None and await self._in_chain(latest, newest)):
             return None
         numbers = list(self._seen)
         low, high = 0, len(numbers) - 1  # the first orphan is in numbers[low..high]
@@ -144,15 +150,16 @@ class Follower:
         """Events of the blocks ``first`` to ``last``. None, and nothing remembered, if the chain changed meanwhile."""
         remember_from = max(first, newest - REMEMBERED_BLOCKS + 1)
         query = {"address": self._address, "fromBlock": hex(first), "toBlock": hex(last)}
-        try:
-            logs = await self._rpc.request("eth_getLogs", query)
-        except RpcError:
+        wanted = [("eth_getBlockByNumber", [hex(number), False]) for number in range(remember_from, last + 1)]
+        logs, *headers = await self._rpc.answers([("eth_getLogs", [query]), *wanted])
+        if isinstance(logs, RpcError):
             if self._range == 1 or last == first:
-                raise
+                raise logs
             self._range = max(1, (last - first + 1) // 2)  # the node gives fewer at once
             return []
-        numbers = [hex(number) for number in range(remember_from, last + 1)]
-        headers = await self._rpc.batch([("eth_getBlockByNumber", [number, False]) for number in numbers])
+        for header in headers:
+            if isinstance(header, RpcError):
+                raise header
         blocks = OrderedDict[int, _Seen]()
         follows = remember_from == first and first - 1 in self._seen
         previous = self._seen[first - 1].hash if follows else None

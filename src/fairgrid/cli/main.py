@@ -38,6 +38,7 @@ COMMANDS = {
     "status": CommandPlace("network", "Show a local network's services, workers and accounts."),
     "network": CommandPlace("networks", "Networks by name, and the one that commands use.", group=True),
     "wallet": CommandPlace("wallets", "Accounts by name: make, import, list, export, remove.", group=True),
+    "secret": CommandPlace("secret", "An account's secrets, for its jobs: set, list, remove.", group=True),
     "account": CommandPlace("account", "What an account has on a network, and moving it.", group=True),
     "funds": CommandPlace("deals", "Say where every locked nRLC is, until when, and what frees it."),
     "book": CommandPlace("book", "Show the open orders of a network's market."),

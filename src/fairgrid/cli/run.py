@@ -25,7 +25,7 @@ from fairgrid.client.client import Client, LaneWish, Quote, TrustWish
 from fairgrid.client.dependencies import parse_dependency
 from fairgrid.client.job import Job
 from fairgrid.client.job_options import parse_gpus, parse_size, read_items
-from fairgrid.client.private_runs import HONEST_WORDS
+from fairgrid.client.private_runs import HONEST_WORDS, HONEST_WORDS_OF_SECRETS
 from fairgrid.client.results import prepare_out
 from fairgrid.errors import UsageError
 from fairgrid.protocol.canonical import read_rule
@@ -152,6 +152,15 @@ def run(
             "them.",
         ),
     ] = False,
+    secrets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--secret",
+            metavar="NAME",
+            help="A secret of yours (`fairgrid secret set`), as $IEXEC_REQUESTER_SECRET_1 and so on, in order; sealed "
+            "for the pool and the machines that run the job; may be given again.",
+        ),
+    ] = None,
     runtime: Annotated[
         str | None,
         typer.Option("--runtime", help="What it runs in, see `fairgrid runtime list`. Default: by the file's ending."),
@@ -194,6 +203,8 @@ def run(
             job = job.as_bag(read_items(each) if each is not None else (), tasks=tasks)
         return job
 
+    if secrets and burst:
+        raise UsageError("A run with secrets is for one pool alone. Nothing was signed. Leave --burst or --secret out.")
     if private and (burst or follow):
         raise UsageError(
             "A private run is for one pool alone, and nothing of it is shown while it runs. Nothing was signed. Leave "
@@ -236,7 +247,8 @@ def run(
             return await client.quote(job, wish, lane=lane)
 
     def say(quote: Quote) -> None:
-        desk.say([*([HONEST_WORDS] if private else []), *quote_sentences(quote)])
+        words = [HONEST_WORDS] if private else [HONEST_WORDS_OF_SECRETS] if secrets else []
+        desk.say([*words, *quote_sentences(quote)])
 
     accept: Callable[[Quote], None] = say
 
@@ -260,6 +272,7 @@ def run(
                 if out is not None:
                     prepare_out(out)
                 needed = [parse_dependency(text, client.journal) for text in after or []]
+                job = job.hidden(private=private, secrets=client.secrets_named(secrets or ()))
                 record = await client.sign(job.after(needed), wish, lane=lane, accept=accept, on_progress=on_progress)
                 target = out or Path("results") / record.deal_id[:12]
                 return await finish(client, record, target, on_progress, started, screen, follow=follow)

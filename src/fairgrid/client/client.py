@@ -34,6 +34,7 @@ from fairgrid.protocol.views import Account, TaskStatus
 from fairgrid.seams import tracing
 from fairgrid.seams.clock import Clock, SystemClock
 from fairgrid.storage.client import StorageClient
+from fairgrid.wallet.secret_store import SecretStore
 from fairgrid.wallet.signer import Signer
 
 __all__ = ["Client", "LaneWish", "Quote", "RunPart", "TrustWish"]
@@ -65,6 +66,7 @@ class Client:
         self._quoter = Quoter(
             network, signer.address, chain=chain, market=market, pool=pool, journal=journal, clock=self._clock
         )
+        self._secrets = SecretStore(signer.address, signer.sign_message)
         self.private = PrivateRuns(chain, storage, pool, signer)
         """What this requester encrypts and decrypts."""
         self._deals = DealMaker(
@@ -104,6 +106,20 @@ class Client:
     def address(self) -> str:
         """The requester."""
         return self._signer.address
+
+    @property
+    def secrets(self) -> SecretStore:
+        """The named secrets of this requester's account, encrypted on this machine."""
+        return self._secrets
+
+    def secrets_named(self, names: Sequence[str]) -> list[tuple[str, str]]:
+        """Names and values of secrets, for `Job.hidden`.
+
+        Raises:
+            UsageError: there is none of a name.
+            VerificationError: one was changed.
+        """
+        return [(name, self._secrets.get(name)) for name in names]
 
     @property
     def market(self) -> MarketClient:

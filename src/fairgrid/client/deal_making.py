@@ -88,7 +88,7 @@ class DealMaker:
         await self._deposit_missing(quote, on_progress)
         bag = f"{quote.tasks} tasks in the {'batch' if quote.batch else 'classic'} lane, " if quote.tasks > 1 else ""
         on_progress(Progress(Phase.SIGNING, f"{bag}trust {quote.trust}, {quote.price} nRLC"))
-        return await self._sign_match(quote, prepared, part)
+        return await self._sign_match(quote, prepared, part, private=job.private)
 
     async def _deposit_missing(self, quote: Quote, on_progress: OnProgress) -> None:
         missing = quote.price - quote.stake
@@ -98,7 +98,9 @@ class DealMaker:
         await self._chain.transact(calls.approve(self._network.rlc, self._network.hub, missing), self._signer)
         await self._chain.transact(calls.deposit(self._network.hub, missing), self._signer)
 
-    async def _sign_match(self, quote: Quote, prepared: PreparedJob, part: RunPart | None = None) -> DealRecord:
+    async def _sign_match(
+        self, quote: Quote, prepared: PreparedJob, part: RunPart | None, *, private: bool
+    ) -> DealRecord:
         request = request_for(
             quote.offer,
             requester=self._signer.address,
@@ -132,6 +134,7 @@ class DealMaker:
             part=part is not None,
             first=part.first if part is not None else 0,
             burst=part is not None and part.burst,
+            private=private,
         )
         self._journal.write(record)
         return record

@@ -35,9 +35,15 @@ async def check_dependency(chain: Chain, pool: PoolClient, journal: Journal, ref
     """Make sure that the result of a task may still come, and that a job can read it.
 
     Raises:
-        UsageError: nobody knows the task, or it was refunded, or its result goes to a contract.
+        UsageError: nobody knows the task, or it was refunded, or its result is private or goes to a contract.
     """
     task = await chain.view_task(reference.task)
+    for record in journal.all():
+        if record.private and (reference.task in record.task_ids or record.deal_id == task.deal_id):
+            raise UsageError(
+                f"The result of task {reference.task} is private: no worker of another job has its key. Nothing was "
+                f"signed. Fetch it with `fairgrid result`, and give it as --input."
+            )
     if task.status is TaskStatus.UNSET:
         if any(reference.task in record.task_ids for record in journal.all()):
             return

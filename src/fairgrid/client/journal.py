@@ -37,6 +37,8 @@ class DealRecord:
     """The place of its first task in that run."""
     burst: bool = False
     """True for what was bought from another pool because the own one was full."""
+    private: bool = False
+    """True if its results are encrypted."""
 
     @property
     def is_bag(self) -> bool:

@@ -50,13 +50,18 @@ from fairgrid.protocol.seals import recover_message_signer
 from fairgrid.storage.client import StorageClient
 from fairgrid.wallet.signer import Signer
 
-__all__ = ["HONEST_WORDS", "PrivateRuns"]
+__all__ = ["HONEST_WORDS", "HONEST_WORDS_OF_SECRETS", "PrivateRuns"]
 
 HONEST_WORDS: Final = (
     "Private: storage, market, chain and everybody else see encrypted files and sizes only; the pool's scheduler and "
     "the owners of the machines that run it can read all of it."
 )
 """What is said before a private run is signed."""
+HONEST_WORDS_OF_SECRETS: Final = (
+    "Secrets: storage, market, chain and everybody else see none of them; the pool's scheduler, the owners of the "
+    "machines that run the job, and the job itself can read them."
+)
+"""What is said before a run with secrets is signed."""
 _KEPT: Final = 256
 _AT_ONCE: Final = 8
 

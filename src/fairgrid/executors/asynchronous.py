@@ -10,6 +10,7 @@ from itertools import islice
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
+from fairgrid.executors.cancelling import Cancelled
 from fairgrid.executors.environment import Environment
 from fairgrid.executors.executor import Executor
 from fairgrid.executors.progress import RunProgress
@@ -118,6 +119,10 @@ class AsyncExecutor:
     def receipt(self) -> Receipt:
         """What this run has cost so far."""
         return self._entered.receipt()
+
+    async def cancel(self) -> Cancelled:
+        """As `Executor.cancel`."""
+        return await asyncio.to_thread(self._entered.cancel)
 
     async def shutdown(self, *, cancel_futures: bool = False) -> None:
         """Take no more calls, and wait for those that are there."""

@@ -135,6 +135,14 @@ class Backend(Protocol):
         """
         ...
 
+    async def deadline(self, deal_id: str) -> float | None:
+        """When what has no result in a signed deal can be taken back (seconds since 1970); None: nothing is locked.
+
+        Raises:
+            ServiceUnavailable: the chain does not answer.
+        """
+        ...
+
     async def sign(self, job: DealJob, *, most: int) -> SignedDeal:
         """Sign a deal that costs at most ``most`` nRLC, and note it.
 

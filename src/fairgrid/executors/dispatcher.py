@@ -21,12 +21,13 @@ from fairgrid.executors.apps import AppResults, name_clash
 from fairgrid.executors.asking import ask
 from fairgrid.executors.backend import AppProgram, Backend, DealVoid, SignedDeal, TaskEnding
 from fairgrid.executors.calls import Call
+from fairgrid.executors.cancelling import Cancelled
 from fairgrid.executors.capture import Captured
 from fairgrid.executors.futures import CallFuture
 from fairgrid.executors.leaving import leave_at_exit
 from fairgrid.executors.open_calls import Intake, OpenCalls
 from fairgrid.executors.packing import Packing, Task, deals_of, halves, pack
-from fairgrid.executors.progress import OnRunProgress, RunProgress
+from fairgrid.executors.progress import OnRunProgress, RunProgress, progress_of
 from fairgrid.executors.receipt import DealLine, Purse, Receipt
 from fairgrid.executors.record import DealPlan, RunRecord
 from fairgrid.executors.results import CallResults, TaskResults, limit_reached
@@ -121,23 +122,8 @@ class Dispatcher:
 
     def progress(self, *, over: bool = False) -> RunProgress:
         """How far the run is."""
-        with self._lock:
-            receipt = self._purse.receipt()
-        counts = self._calls.counts()
-        return RunProgress(
-            self.run_id,
-            counts.taken,
-            counts.done,
-            counts.failed,
-            tasks=sum(deal.tasks for deal in receipt.deals),
-            tasks_done=sum(deal.completed + deal.refunded for deal in receipt.deals),
-            budget=receipt.budget,
-            spent=receipt.spent,
-            locked=receipt.open,
-            elapsed_s=counts.elapsed_s,
-            eta_s=counts.elapsed_s / counts.done * (counts.taken - counts.done) if counts.done else None,
-            over=over,
-        )
+        receipt, counts = self.receipt(), self._calls.counts()
+        return progress_of(receipt, counts.taken, counts.done, counts.failed, elapsed_s=counts.elapsed_s, over=over)
 
     def settled_tasks(self) -> list[tuple[str, int]]:
         """Deal and index, from the deal's first, of every task that ended with an agreed result, so far."""
@@ -164,6 +150,24 @@ class Dispatcher:
         while wait and self._thread.is_alive():
             # In slices, so that a Ctrl-C that reached another thread is seen.
             self._thread.join(_SLICE_S)
+
+    def cancel(self) -> Cancelled:
+        """Take no more calls, drop what is not signed yet, and tell what goes on.
+
+        Raises:
+            ServiceUnavailable: the chain does not answer.
+        """
+        dropped = self._calls.close(cancel=True)
+        self.close(wait=False, cancel=True)
+        receipt = self.receipt()
+        going = [deal for deal in receipt.deals if deal.open_nrlc or deal.completed + deal.refunded < deal.tasks]
+
+        async def last() -> float | None:
+            ends = [await self._backend.deadline(deal.deal_id) for deal in going]
+            return max((end for end in ends if end is not None), default=None)
+
+        tasks = sum(deal.tasks - deal.completed - deal.refunded for deal in going)
+        return Cancelled(self.run_id, dropped, tasks, receipt.open, self.ask(last) if going else None)
 
     def abandon(self, reason: str, *, within_s: float = _EXIT_S) -> int:
         """Stop waiting for anything; deals go on without. Gives how many calls had no end yet."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
-import gc
 import itertools
 import os
 import threading
@@ -20,6 +18,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 from fairgrid.errors import UsageError
 from fairgrid.executors.apps import name_clash
 from fairgrid.executors.calls import Call, CallWriter
+from fairgrid.executors.cancelling import Cancelled
 from fairgrid.executors.dispatcher import Dispatcher, Timing
 from fairgrid.executors.displays import find_display
 from fairgrid.executors.environment import Environment, resolve_environment
@@ -31,6 +30,7 @@ from fairgrid.executors.kept_environments import (
     kept_environment,
 )
 from fairgrid.executors.leaving import tell_left
+from fairgrid.executors.ordered import in_order, many_objects
 from fairgrid.executors.packing import MAX_DEAL_TASKS, Packing, pack
 from fairgrid.executors.places import Place, Trust, find_place, verification_of
 from fairgrid.executors.progress import OnRunProgress, RunProgress
@@ -58,6 +58,9 @@ class Executor(concurrent.futures.Executor):
 
     ``private`` encrypts calls, data and results for the network's own pool and the machines that it gives them to: they
     can read all of it, storage, market, chain and everybody else see sizes only.
+
+    ``secrets`` are names of the account's secrets (`fairgrid secret set`, `Client.secrets`), which calls find in
+    ``os.environ["IEXEC_REQUESTER_SECRET_1"]`` and so on; they travel sealed, and the same can read them.
 
     ``runtime`` is ``"python"``, or ``"science"`` for numpy, pandas, scipy and scikit-learn, or ``"native"`` for the
     Python of the worker's machine, which alone can have the network: ``reach`` names the hosts that calls connect to
@@ -93,6 +96,7 @@ class Executor(concurrent.futures.Executor):
         wheelhouse: str | Path | None = None,
         reach: Sequence[str] = (),
         private: bool = False,
+        secrets: Sequence[str] = (),
         progress: bool = True,
         on_progress: OnRunProgress | None = None,
     ) -> None:
@@ -107,6 +111,7 @@ class Executor(concurrent.futures.Executor):
             runtime=runtime,
             reach=reach,
             private=private,
+            secrets=secrets,
         )
         declared = (
             find_environment(place.runs, str(environment))
@@ -126,6 +131,7 @@ class Executor(concurrent.futures.Executor):
             runtime=runtime,
             reach=list(reach),
             private=private,
+            secrets=list(secrets),
             at=time.time(),
         )
         for wheel in declared.wheels:
@@ -175,6 +181,7 @@ class Executor(concurrent.futures.Executor):
             runtime=facts.get("runtime", "python"),
             reach=facts.get("reach", ()),
             private=facts.get("private", False),
+            secrets=facts.get("secrets", ()),
         )
         self = cls.__new__(cls)
         self._begin(place, record, packing, timing, progress, on_progress)
@@ -279,9 +286,9 @@ class Executor(concurrent.futures.Executor):
         """
         end = None if timeout is None else time.monotonic() + timeout
         more = self.futures(fn, *iterables, chunksize=chunksize, buffersize=buffersize)
-        with _many_objects():
+        with many_objects():
             ahead = deque(itertools.islice(more, buffersize))
-        return _in_order(ahead, more, end)
+        return in_order(ahead, more, end)
 
     def futures(
         self,
@@ -382,6 +389,19 @@ class Executor(concurrent.futures.Executor):
         self._closed = True
         self._dispatcher.close(wait=wait, cancel=cancel_futures)
 
+    def cancel(self) -> Cancelled:
+        """Stop what can be stopped: take no more calls, and drop those that are not signed yet.
+
+        Tells what goes on, what is locked for it, and when the rest of the money can be taken back; this executor does
+        that while it is there, and `resume` later. Returns at once; `shutdown` waits.
+
+        Raises:
+            ServiceUnavailable: the chain does not answer; the calls are dropped all the same.
+        """
+        check_process(self._owner)
+        self._closed = True
+        return self._dispatcher.cancel()
+
     def __enter__(self) -> Executor:
         return self
 
@@ -421,36 +441,3 @@ class Executor(concurrent.futures.Executor):
         future = CallFuture[Any]()
         self._dispatcher.add(call, future)
         return future
-
-
-@contextlib.contextmanager
-def _many_objects() -> Iterator[None]:
-    """Futures are made by the thousand here and all stay: no garbage is looked for among them, which takes long."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
-
-
-def _in_order(ahead: deque[CallFuture[_T]], more: Iterator[CallFuture[_T]], end: float | None) -> Iterator[_T]:
-    try:
-        while ahead:
-            future = ahead.popleft()
-            value = _result(future, end)
-            ahead.extend(itertools.islice(more, 1))
-            yield value
-    finally:
-        for future in ahead:
-            future.cancel()
-
-
-def _result(future: Future[_T], end: float | None) -> _T:
-    """Its result; a frame of its own, so that an exception holds no other futures alive."""
-    try:
-        return future.result(None if end is None else end - time.monotonic())
-    finally:
-        if not future.done():
-            future.cancel()

@@ -34,6 +34,7 @@ from fairgrid.executors.here import job_of
 from fairgrid.executors.quoting import workers_for_trust
 from fairgrid.executors.verification import Verification, VerificationKind, audits_too_little
 from fairgrid.protocol.certificate import Certificate
+from fairgrid.protocol.deadlines import final_deadline
 from fairgrid.protocol.tags import requires_tee
 from fairgrid.runtime.wasm.interpreters import default_runtime_id
 from fairgrid.wallet.signer import Signer
@@ -60,9 +61,12 @@ class GridBackend:
         verification: Verification | None = None,
         reach: tuple[str, ...] = (),
         private: bool = False,
+        secrets: tuple[str, ...] = (),
     ) -> None:
-        """``client`` is one that is connected already; else `open` connects. ``private`` deals are encrypted."""
+        """``client`` is one that is connected already; else `open` connects. ``private`` deals are encrypted;
+        ``secrets`` are names of the requester's, which every deal gets."""
         self._private = private
+        self._secrets = secrets
         self._network = network
         self._signer = signer
         self._journal_folder = journal_folder
@@ -170,6 +174,18 @@ class GridBackend:
         first = 0 if deal is None else deal.bot_first
         return await self._connected.certificate(deal_id, first + index)
 
+    async def deadline(self, deal_id: str) -> float | None:
+        """The final deadline, by the chain's time; None for a deal that is not mined (yet): it locks nothing.
+
+        Raises:
+            ServiceUnavailable: the chain does not answer.
+        """
+        chain = self._connected.chain
+        deal = await chain.view_deal(deal_id)
+        if deal is None:
+            return None
+        return final_deadline(deal.start_time, (await chain.view_category(deal.category)).timeref)
+
     async def _quote(self, tasks: int, app: str = "") -> Quote:
         job = Job(Path("price.py"), (), (), JobRuntime.of(self._runtime_id), app=app).as_bag(tasks=tasks)
         return await self._connected.quote(job, self._wish)
@@ -186,7 +202,7 @@ class GridBackend:
                 raise BudgetExceeded(needed=quote.price, left=most, budget=most)
 
         wanted = await asyncio.to_thread(job_of, job, self._runtime_id, self._reach)
-        wanted = wanted.hidden(private=self._private)
+        wanted = wanted.hidden(private=self._private, secrets=self._connected.secrets_named(self._secrets))
         try:
             record = await self._connected.sign(wanted, self._wish, accept=accept)
         except ContractReverted:

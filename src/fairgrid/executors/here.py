@@ -114,6 +114,10 @@ class HereBackend:
             "Run it on a network, such as Executor('local')."
         )
 
+    async def deadline(self, deal_id: str) -> float | None:
+        """Nothing is locked anywhere."""
+        return None
+
     async def sign(self, job: DealJob, *, most: int) -> SignedDeal:
         """Note it.
 

@@ -109,13 +109,12 @@ class OpenCalls:
             elapsed = 0.0 if self._begun is None else time.monotonic() - self._begun
             return CallCounts(self._taken, self._taken - len(self._futures), self._failed, elapsed)
 
-    def close(self, *, cancel: bool) -> None:
-        """Take no more; ``cancel`` drops what waits for a deal."""
+    def close(self, *, cancel: bool) -> int:
+        """Take no more; ``cancel`` drops what waits for a deal. Gives how many calls were dropped now."""
         with self._lock:
             self._closed = True
             dropped = [self._futures[call.number] for call in self._waiting] if cancel else []
-        for future in dropped:
-            future.cancel()
+        return sum(not future.cancelled() and future.cancel() for future in dropped)
 
     def abandon(self) -> int:
         """Take no more; gives how many have no end yet."""

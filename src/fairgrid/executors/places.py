@@ -62,6 +62,7 @@ def find_place(
     runtime: str = "python",
     reach: Sequence[str] = (),
     private: bool = False,
+    secrets: Sequence[str] = (),
 ) -> Place:
     """The place that ``network`` names: ``"here"``, or as `fairgrid.chain.network_names.find_network` reads it.
 
@@ -74,6 +75,8 @@ def find_place(
     asked = verification or verification_of(None, None)
     hosts = check_reach(runtime_id, reach)
     if network == "here":
+        if secrets:
+            raise UsageError("Calls on this machine alone get no secrets: set the variables in this process instead.")
         base = Path(os.environ.get("FAIRGRID_DIR") or Path.home() / ".fairgrid") / "here"
         here = HereBackend(base / "deals", runtime_id=runtime_id, reach=hosts)
         return Place(here, base / "runs", packages_of(runtime_id))
@@ -95,6 +98,7 @@ def find_place(
         verification=asked,
         reach=hosts,
         private=private,
+        secrets=tuple(secrets),
     )
     return Place(backend, folder / "runs" / signer.address, packages_of(runtime_id))
 

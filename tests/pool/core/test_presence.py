@@ -167,6 +167,42 @@ def test_a_worker_that_falls_silent_is_replaced_two_heartbeats_after_its_last_wo
     assert len(world.given(SendLease)) == 2
 
 
+def _computing_beside_an_idle_one(policy: Policy) -> World:
+    """A worker named the lease that it computes a moment ago; another is there that could have it."""
+    (worker,) = fakes = [Fake("a", owner="a", seals=False)]
+    world = World(fakes, policy)
+    task = world.deal(1)
+    world.run()
+    for fake in honest(1, "other"):
+        world.fakes[fake.address] = fake
+        world.join(fake)
+    world.tick(1)
+    lease = world.given(SendLease)[0]
+    world.feed(WorkerBeat(worker.address, (Held(lease.lease_id, task, "computing"),), 0))
+    return world
+
+
+def test_the_end_of_a_connection_gives_a_worker_that_was_silent_no_more_time() -> None:
+    world = _computing_beside_an_idle_one(Policy())
+    silent = next(fake for fake in world.fakes.values() if fake.owner == "a")
+    world.tick(2 * world.policy.heartbeat_s - 1)
+    world.lose(silent)
+    assert len(world.given(SendLease)) == 1
+    world.tick(1)
+    assert len(world.given(SendLease)) == 2
+
+
+def test_a_longer_grace_of_the_policy_counts_from_the_last_word_about_the_lease() -> None:
+    world = _computing_beside_an_idle_one(Policy(reconnect_grace_s=60.0, seal_window_min_s=600.0))
+    away = next(fake for fake in world.fakes.values() if fake.owner == "a")
+    world.tick(5)
+    world.lose(away)
+    world.tick(54)
+    assert len(world.given(SendLease)) == 1
+    world.tick(1)
+    assert len(world.given(SendLease)) == 2
+
+
 def test_words_about_tasks_that_are_not_here_harm_nobody() -> None:
     (worker,) = fakes = honest(1)
     world = World(fakes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -81,6 +81,38 @@ async def test_many_are_signed_stored_and_sent_at_once_with_nonces_in_a_row(fold
     assert not any(end.reason for end in ended)
     assert desk.outbox.count == 0
     assert [await desk.paid(number) for number in range(1, 42)] == [1] * 41
+
+
+class CountingAccounts:
+    """The twin, which counts how often somebody asks for the count of an account."""
+
+    def __init__(self, twin: ModelChain) -> None:
+        self._twin = twin
+        self.counts = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._twin, name)
+
+    async def count_transactions(self, address: str, *, pending: bool = False) -> int:
+        self.counts += not pending
+        return await self._twin.count_transactions(address, pending=pending)
+
+
+async def test_what_is_under_way_is_counted_once_a_block(folder: Path) -> None:
+    desk = Desk(folder, chain=CountingAccounts)
+    desk.twin.base_fee_wei = 4 * GWEI  # What is offered is too little: it waits.
+    await desk.put(1)
+    for _ in range(20):
+        assert await desk.look() == []
+    counting = cast(CountingAccounts, desk.chain)
+    assert counting.counts == 1
+    desk.twin.mine()
+    for _ in range(20):
+        await desk.look()
+    assert counting.counts == 2
+    desk.twin.base_fee_wei = 0
+    desk.twin.mine()
+    assert await desk.look(60) == [Ended(("pay/1",))]
 
 
 async def test_what_was_stored_and_not_sent_is_sent_by_the_next_process_and_mined_once(folder: Path) -> None:

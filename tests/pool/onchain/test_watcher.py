@@ -13,17 +13,19 @@ import pytest
 from fairgrid.chain import calls
 from fairgrid.chain.interface import Block
 from fairgrid.errors import ServiceUnavailable
-from fairgrid.pool.core.events import ChainReconciled, Event, Tick
+from fairgrid.pool.core.events import ChainReconciled, DealUndone, Event, Tick
 from fairgrid.pool.core.identity import PoolIdentity
 from fairgrid.pool.core.policy import Policy
+from fairgrid.pool.core.task_facts import ChainFacts
 from fairgrid.pool.core.task_state import TaskState
+from fairgrid.pool.onchain import comparison as comparisons
 from fairgrid.pool.onchain.comparison import Comparison
 from fairgrid.pool.onchain.translation import terms_of
 from fairgrid.pool.onchain.watcher import ChainWatcher, Position
 from fairgrid.pool.records.store import PoolStore
 from fairgrid.protocol.hexes import ZERO_ADDRESS, from_hex, to_hex
 from fairgrid.protocol.ids import authorisation_message, result_hash, result_seal, task_id
-from fairgrid.protocol.views import Contribution, ContributionStatus, Task, TaskStatus
+from fairgrid.protocol.views import Contribution, ContributionStatus, Deal, Task, TaskStatus
 from tests.pool.grid import Grid, key
 
 DIGEST = "0x" + "d1" * 32
@@ -159,21 +161,34 @@ async def test_the_first_tick_after_the_chain_was_away_says_for_how_long(tmp_pat
 
 
 class Counting:
-    """A chain that counts the looks at tasks, and mines or not before each time that the newest block is asked for."""
+    """A chain that counts looks at tasks; it mines, or not, before each round, which begins with the newest block."""
 
     def __init__(self, grid: Grid, *, mines: bool) -> None:
         self._grid = grid
         self._mines = mines
-        self.rounds = self.looks = 0
+        self.clock = Steps(over_at=1_010.0)
+        self._known_at = 0.0
+        self.rounds = self.looks = self.deals = self.heads = 0
+        self.deals_until = 1_000
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._grid.chain, name)
 
     async def head(self, *, within_s: float = 0.0) -> Block:
-        self.rounds += within_s > 0
-        if within_s and self._mines:
-            self._grid.chain.mine()
+        if not within_s or self.clock.now() - self._known_at >= within_s:
+            self.heads += 1
+        if within_s and self.clock.now() > self._known_at:
+            self._known_at = self.clock.now()
+            self.rounds += 1
+            if self._mines:
+                self._grid.chain.mine()
         return await self._grid.chain.head()
+
+    async def view_deal(self, deal_id: str) -> Deal | None:
+        self.deals += 1
+        if self.deals > self.deals_until:
+            return None
+        return await self._grid.chain.view_deal(deal_id)
 
     async def view_tasks(self, task_ids: Sequence[str]) -> list[Task]:
         self.looks += 1
@@ -195,7 +210,7 @@ def comparison(chain: Counting, state: TaskState, fed: list[Event], *, confirmat
     """Rounds over one task, for ten seconds."""
     return Comparison(
         chain=cast(Any, chain),
-        clock=Steps(over_at=1_010.0),
+        clock=chain.clock,
         order=asyncio.Lock(),
         confirmations=confirmations,
         feed=fed.append,
@@ -218,6 +233,8 @@ async def test_a_task_that_agrees_with_the_chain_is_read_again_only_after_a_new_
     await go_round(compared)
     assert chain.looks == (chain.rounds if mines else 1)
     assert chain.rounds > 3
+    if not confirmations:
+        assert chain.heads == chain.rounds, "a round asks for the newest block once"
     looks = chain.looks
     await compared.reconcile(state.task_id)
     assert chain.looks == looks + 1, "who asks for a task has it read in any case"
@@ -233,3 +250,35 @@ async def test_what_is_believed_otherwise_since_is_compared_though_no_block_came
     state.facts = state.facts.with_status(TaskStatus.COMPLETED)
     await go_round(compared)
     assert isinstance(fed[0], ChainReconciled) and fed[0].facts.status is TaskStatus.ACTIVE
+
+
+async def unopened_task(grid: Grid) -> TaskState:
+    """One that the chain does not know yet; its deal is there."""
+    state = await active_task(grid)
+    state.task_id, state.index = task_id(state.deal.deal_id, 1), 1
+    state.facts = ChainFacts()
+    return state
+
+
+async def test_the_deal_of_an_unopened_task_is_looked_for_once_a_block_until_it_is_deep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparisons, "_DEAL_DEPTH", 5)
+    grid, fed = Grid(tmp_path), list[Event]()
+    chain, state = Counting(grid, mines=True), await unopened_task(grid)
+    compared = comparison(chain, state, fed)
+    for _ in range(3):
+        await compared.reconcile(state.task_id)
+    assert chain.deals == 1, "as of one block"
+    await go_round(compared)
+    assert chain.rounds > 8
+    assert chain.deals == 6
+    assert not fed
+
+
+async def test_a_deal_that_is_lost_while_it_is_not_deep_is_undone(tmp_path: Path) -> None:
+    grid, fed = Grid(tmp_path), list[Event]()
+    chain, state = Counting(grid, mines=True), await unopened_task(grid)
+    chain.deals_until = 2
+    await go_round(comparison(chain, state, fed))
+    assert fed[0] == DealUndone(state.deal.deal_id)

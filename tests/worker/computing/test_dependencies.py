@@ -10,6 +10,7 @@ import pytest
 from fairgrid.errors import HostFailure, VerificationError
 from fairgrid.protocol.archive import write_archive
 from fairgrid.protocol.digest import tree_digest_of_folder
+from fairgrid.protocol.encrypted_files import Purpose, encrypt_bytes
 from fairgrid.protocol.hexes import to_hex32
 from fairgrid.protocol.manifest import TaskRef
 from fairgrid.protocol.pool_messages import Lease
@@ -85,4 +86,15 @@ async def test_result_without_a_place_is_handed_back(world: World, tmp_path: Pat
     await world.reveal(lease, digest)
     await world.finalize(lease, b"somewhere")
     with pytest.raises(HostFailure, match="without saying where"):
+        await fetch(world, tmp_path / "here", lease.task_id)
+
+
+async def test_a_private_result_is_no_input_of_another_job(world: World, tmp_path: Path) -> None:
+    lease = await world.task()
+    digest = to_hex32(b"\x07" * 32)
+    await world.contribute(lease, digest)
+    await world.reveal(lease, digest)
+    data = encrypt_bytes(b"k" * 32, b"archive", Purpose.RESULT)
+    await world.finalize(lease, results_text(await world.storage.add_bytes(data)))
+    with pytest.raises(HostFailure, match="is private"):
         await fetch(world, tmp_path / "here", lease.task_id)

@@ -38,6 +38,7 @@ __all__ = [
     "obstacle_of",
     "seal_window",
     "speculate",
+    "unheard_at",
 ]
 
 _SEALING = Phase.SEALING  # Read once: Python 3.11 looks a member up by a function of its class.
@@ -218,9 +219,21 @@ def lease_arbiter(book: Book, task: TaskState) -> bool:
 def is_late(book: Book, task: TaskState, replica: Replica) -> bool:
     """Whether a leased replica is over its time, or its worker is gone."""
     if replica.lost_at:
-        return book.now >= replica.lost_at + book.policy.reconnect_grace_s
+        return book.now >= unheard_at(book, replica)
     window = _longest_window(book, task)
-    return book.now >= min(replica.leased_at + window, replica.renewed_at + book.policy.lease_ttl_s)
+    return book.now >= min(replica.leased_at + window, unheard_at(book, replica))
+
+
+def unheard_at(book: Book, replica: Replica) -> float:
+    """From when (local time) a leased replica is for others, unless its worker names it before.
+
+    A connection that ends gives a worker that had been silent no more time: both count from the last word.
+    """
+    policy = book.policy
+    if not replica.lost_at:
+        return replica.renewed_at + policy.lease_ttl_s
+    longest_s = max(policy.lease_ttl_s, policy.reconnect_grace_s)
+    return min(replica.lost_at + policy.reconnect_grace_s, replica.renewed_at + longest_s)
 
 
 # --- stragglers ---------------------------------------------------------------------------------------------------

@@ -44,7 +44,8 @@ class Policy(TrustPolicy):
     upload_timeout_s: float = 60.0
     """A winner that does not upload within this is passed over for the next."""
     reconnect_grace_s: float = 10.0
-    """A worker that went away keeps its leases for so long."""
+    """A worker that went away keeps its leases for so long; what it computes, from its last word about it on, unless
+    ``lease_ttl_s`` is longer."""
     restart_grace_s: float = 30.0
     """The same, after the pool itself was away."""
     heartbeat_s: float = 5.0

@@ -39,8 +39,7 @@ def restore(
     for task in tasks:
         grace = book.policy.restart_grace_s - book.policy.reconnect_grace_s
         for replica in task.replicas:
-            replica.lost_at = now + grace
-            replica.renewed_at = now
+            replica.lost_at = replica.renewed_at = now + grace
             if replica.phase is ReplicaPhase.AUTHORISED:
                 replica.authorised_at = now
             if replica.owes_opening:

@@ -100,13 +100,14 @@ def _expire(book: Book, task: TaskState) -> None:
     waited_for = task.in_phase(_LEASED, _SEALED)
     window = dispatch.seal_window(book, task) if waited_for else 0.0
     for replica in waited_for:
-        if replica.lost_at and book.now >= replica.lost_at + book.policy.reconnect_grace_s:
+        if replica.phase is _SEALED:
+            if replica.lost_at and book.now >= replica.lost_at + book.policy.reconnect_grace_s:
+                book.end(task, replica, ReplicaPhase.LOST, "its worker is gone")
+        elif replica.lost_at and book.now >= dispatch.unheard_at(book, replica):
             book.end(task, replica, ReplicaPhase.LOST, "its worker is gone")
-        elif replica.phase is _SEALED:
-            continue
         elif book.now >= replica.leased_at + window:
             book.end(task, replica, ReplicaPhase.LATE, f"no seal within {window:.0f} s")
-        elif not replica.lost_at and book.now >= replica.renewed_at + book.policy.lease_ttl_s:
+        elif book.now >= dispatch.unheard_at(book, replica):
             book.end(task, replica, ReplicaPhase.LOST, "its worker no longer names the lease")
     for replica in task.in_phase(_AUTHORISED):
         if (

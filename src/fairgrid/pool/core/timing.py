@@ -9,7 +9,6 @@ from fairgrid.pool.core import dispatch
 from fairgrid.pool.core.book import Book
 from fairgrid.pool.core.phases import Phase, ReplicaPhase
 from fairgrid.pool.core.queues import RETRY_S
-from fairgrid.pool.core.replica import Replica
 from fairgrid.pool.core.rounds import CONSENSUS_WAIT_S
 from fairgrid.pool.core.task_state import TaskState
 from fairgrid.pool.core.unopened import LINE_WAIT_S
@@ -72,18 +71,12 @@ def _local_moments(book: Book, task: TaskState) -> Iterator[float]:
             if window != window:
                 window = dispatch.seal_window(book, task)
             yield replica.leased_at + window
-            yield _presence_moment(book, replica)
+            yield dispatch.unheard_at(book, replica)
         elif phase is _SEALED:
             if replica.lost_at:
-                yield _presence_moment(book, replica)
+                yield replica.lost_at + policy.reconnect_grace_s
         elif phase is _AUTHORISED and not task.is_mined(replica.worker):
             yield replica.authorised_at + policy.authorisation_timeout_s
-
-
-def _presence_moment(book: Book, replica: Replica) -> float:
-    if replica.lost_at:
-        return replica.lost_at + book.policy.reconnect_grace_s
-    return replica.renewed_at + book.policy.lease_ttl_s
 
 
 def _upload_moments(book: Book, task: TaskState) -> Iterator[float]:

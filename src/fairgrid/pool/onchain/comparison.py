@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
-from fairgrid.chain.interface import Chain
+from fairgrid.chain.interface import Block, Chain
 from fairgrid.errors import ServiceUnavailable
 from fairgrid.pool.core.events import ChainReconciled, ContributionsAhead, DealUndone, Event
 from fairgrid.pool.core.task_facts import ChainFacts, SeenContribution
@@ -21,6 +21,7 @@ __all__ = ["Comparison"]
 _RECONCILE_S = 15.0
 _COMPARE_S = 0.5
 _COMPARED_AT_ONCE = 100
+_DEAL_DEPTH = 64
 
 
 class Comparison:
@@ -46,10 +47,13 @@ class Comparison:
         self._turn: deque[str] = deque()
         self._agreed: dict[str, tuple[str, ChainFacts]] = {}
         """As of which block (its hash) the chain said what is believed of a task, and what that was."""
+        self._deals_there: dict[str, tuple[int, Block]] = {}
+        """Deals that were there: since which newest block (its number), and up to which."""
 
     def begin_anew(self) -> None:
         """Compare all tasks next, those that were over, too: the chain may have taken back what ended them."""
         self._agreed.clear()
+        self._deals_there.clear()
         self._turn.clear()
         self._turn.extend(self._tasks())
 
@@ -101,7 +105,8 @@ class Comparison:
             tasks = [known[task_id] for task_id in task_ids if task_id in known]
             if not tasks:
                 return
-            before = await self._chain.head()
+            # A block that was the newest a moment ago is as good: what is read after it is no older.
+            before = await self._chain.head(within_s=_COMPARE_S)
             compared = {task.task_id: (before.hash, task.facts) for task in tasks if not task.is_rest}
             changed = await self.changed(tasks)
             self._note_agreement(compared, changed)
@@ -141,13 +146,15 @@ class Comparison:
     async def changed(self, tasks: Sequence[TaskState]) -> list[tuple[TaskState, ChainFacts]]:
         """What the chain says of those tasks of which it says something else than what is believed.
 
-        Of each it is one moment: a task that changed while it was read is read again. Half of an old state and half of
-        a new one would be a state that never was, such as a reveal without its digest.
+        Of each it is one moment: a task that changed while its contributions were read is read again. Half of an old
+        state and half of a new one would be a state that never was, such as a reveal without its digest.
         """
         found = [(task, await self._rest(task)) for task in tasks if task.is_rest]
         left = [task for task in tasks if not task.is_rest]
         while left:
-            read = await self._changed_once(left)
+            once = await self._changed_once(left)
+            found += [(task, facts) for task, view, facts in once if not view.contributors]
+            read = [(task, view, facts) for task, view, facts in once if view.contributors]
             views = await self._chain.view_tasks([task.task_id for task, _, _ in read]) if read else []
             found += [(task, facts) for (task, view, facts), again in zip(read, views, strict=True) if view == again]
             left = [task for (task, view, _), again in zip(read, views, strict=True) if view != again]
@@ -195,10 +202,24 @@ class Comparison:
         return ChainFacts(status=TaskStatus.FAILED if nothing_left else TaskStatus.UNSET)
 
     async def _look_for_deals(self, tasks: Sequence[TaskState]) -> None:
-        """A task that the chain does not know may have lost its deal."""
-        for deal_id in dict.fromkeys(task.deal.deal_id for task in tasks if not task.deal.undone):
+        """A task that the chain does not know may have lost its deal. A deal that was there `_DEAL_DEPTH` blocks apart
+        stays; before, to look once a block is enough."""
+        deals = dict.fromkeys(task.deal.deal_id for task in tasks if not task.deal.undone)
+        if not deals:
+            return
+        head = await self._chain.head(within_s=_COMPARE_S)
+        for deal_id in deals:
+            since, last = self._deals_there.get(deal_id, (head.number, None))
+            if last is not None and (last.hash == head.hash or last.number >= since + _DEAL_DEPTH):
+                continue
             if await self._chain.view_deal(deal_id) is None:
+                self._deals_there.pop(deal_id, None)
                 self._feed(DealUndone(deal_id))
+                continue
+            if last is None:
+                live = {task.deal.deal_id for task in self._tasks().values()}
+                self._deals_there = {name: seen for name, seen in self._deals_there.items() if name in live}
+            self._deals_there[deal_id] = (since, head)
 
 
 def _agree(facts: ChainFacts, view: TaskView) -> bool:

@@ -31,6 +31,8 @@ _log = structlog.get_logger(__name__)
 _REBROADCAST_S = 15.0
 _RETRY_S = 2.0
 _COUNT_WHEN_IDLE_S = 2.0
+_HEAD_KNOWN_S = 1.0
+"""Whoever follows the chain's events asks for the newest block more often than this."""
 _LOST_AFTER_S = 5.0
 _LOST_AFTER_LOOKS = 4
 _REFUSALS = 5
@@ -105,6 +107,7 @@ class Outbox:
         self._recalled = False
         self._mined_below = 0
         self._counted_at = 0.0
+        self._counted: tuple[str, int] | None = None
         self._changing = asyncio.Lock()
         self.tally: Counter[str] = Counter()
         """How many transactions were signed, replaced, mined, reverted, lost (to a stranger) and given up, and what the
@@ -189,7 +192,7 @@ class Outbox:
         if not self._outstanding and now < self._counted_at + _COUNT_WHEN_IDLE_S:
             return []
         async with self._changing:
-            count = await self._chain.count_transactions(self._signer.address)
+            count = await self._count()
             self._counted_at = now
             await self._bring_back(count)
             ended = await self._ended([item for item in self._outstanding.values() if item.nonce < count])
@@ -202,6 +205,13 @@ class Outbox:
             return ended
 
     # --- within ---------------------------------------------------------------------------------------------------
+
+    async def _count(self) -> int:
+        """How many of the key's transactions are mined; while no block comes, none is."""
+        head = await self._chain.head(within_s=_HEAD_KNOWN_S)
+        if self._counted is None or self._counted[0] != head.hash:
+            self._counted = head.hash, await self._chain.count_transactions(self._signer.address)
+        return self._counted[1]
 
     async def _bring_back(self, count: int) -> None:
         """Transactions that were mined and are no longer: the chain was rewritten. They are sent again.

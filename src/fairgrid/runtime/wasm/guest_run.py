@@ -22,6 +22,7 @@ from fairgrid.runtime.wasm.launch import ENTRY, GUEST_FILES, LIBRARY_FOLDER, Lau
 from fairgrid.runtime.wasm.loaded import LoadedProgram
 from fairgrid.runtime.wasm.store_values import FuelExhausted, FuelMeter, MemoryPlace
 from fairgrid.runtime.wasm.wasi_calls import CALL_FUEL, GuestExit, WasiCalls
+from fairgrid.runtime.wasm.wasi_file_calls import WasiFileCalls
 from fairgrid.runtime.wasm.wasi_handles import FolderHandle, HandleTable, StreamHandle
 from fairgrid.runtime.wasm.wasi_memory import GuestMemory
 from fairgrid.runtime.wasm.wasi_signatures import WASI_MODULE, WASI_SIGNATURES
@@ -118,15 +119,21 @@ class Guest:
 
     def _load(self, job: HostJob, loaded: LoadedProgram) -> None:
         """Make the calls, and map what is run."""
+        memory, clock = GuestMemory(self._locate_memory), LogicalClock()
         self._calls = WasiCalls(
-            memory=GuestMemory(self._locate_memory),
+            memory=memory,
             charge=self._charge,
-            tree=self._tree,
-            handles=self._handles,
-            clock=LogicalClock(),
+            clock=clock,
             random=SeededRandom(bytes.fromhex(job.seed)),
             arguments=guest_command(job.launch, job.script_path.name, job.arguments),
             environment=guest_environment(job.launch, job.environment),
+        )
+        self._file_calls = WasiFileCalls(
+            memory=memory,
+            charge=self._charge,
+            tree=self._tree,
+            handles=self._handles,
+            clock=clock,
             moved=self.checkpoint.moved if self.checkpoint is not None else None,
             removed=self.checkpoint.removed if self.checkpoint is not None else None,
         )
@@ -223,7 +230,8 @@ class Guest:
             return lambda *_: _DOOR_IS_SHUT
         if module != WASI_MODULE or name not in WASI_SIGNATURES:
             raise HostTrouble(f"the program asks for {module}.{name}, which does not exist here")
-        return self._answer(getattr(self._calls, name), succeeded=0 if WASI_SIGNATURES[name][1] else None)
+        calls = self._calls if hasattr(self._calls, name) else self._file_calls
+        return self._answer(getattr(calls, name), succeeded=0 if WASI_SIGNATURES[name][1] else None)
 
     def _answer(self, call: Callable[..., None], *, succeeded: int | None) -> Answer:
         def answer(*arguments: int) -> int | None:

@@ -10,6 +10,7 @@ from fairgrid.chain.interface import Chain
 from fairgrid.errors import HostFailure, VerificationError
 from fairgrid.protocol.archive import extract_archive
 from fairgrid.protocol.digest import tree_digest
+from fairgrid.protocol.encrypted_files import HEADER_BYTES, is_encrypted
 from fairgrid.protocol.hexes import ZERO_ADDRESS
 from fairgrid.protocol.manifest import TaskRef
 from fairgrid.protocol.results import cid_of_results
@@ -69,6 +70,11 @@ async def _fetch(chain: Chain, storage: ContentSource, task_id: str, target: Pat
     transfers.received((await asyncio.to_thread(archive.stat)).st_size)
 
     def unpack() -> str:
+        with archive.open("rb") as file:
+            if is_encrypted(file.read(HEADER_BYTES)):
+                raise HostFailure(
+                    f"The result of task {task_id}, on which the job depends, is private: nobody else has its key."
+                )
         entries = extract_archive(archive, partial / "files", max_bytes=max(max_bytes, 0), max_files=_MAX_FILES)
         return tree_digest(entries)
 

@@ -289,6 +289,8 @@ class WorkerStore:
         if known.rowcount == 0:
             arrival = connection.execute(_NEXT_ARRIVAL).scalar_one()
             connection.execute(_INSERT_HELD, {"task_id": held.task_id, "arrival": arrival, **values})
+        if held.contribution is None and held.reveal is None:
+            return  # Nothing was signed; what was is never unsigned.
         hashes = {row.step: row.tx_hash for row in connection.execute(_HASHES, {"known_task": held.task_id})}
         for step in Step:
             transaction = held.transaction(step)
