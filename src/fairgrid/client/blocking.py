@@ -97,6 +97,7 @@ class BlockingClient:
         return self.core.journal
 
     account = _waits(Client.account)
+    secrets_named = _waits(Client.secrets_named)
     quote = _waits(Client.quote)
     submit = _waits(Client.submit)
     sign = _waits(Client.sign)
