@@ -45,6 +45,26 @@ def test_command_prints_one_object_and_a_second_run_says_already_deployed(
     assert second == {**first, "gasUsed": 0, "gas": {}, "alreadyDeployed": True}
 
 
+def test_command_says_first_what_it_would_create_and_asks_where_money_is_real(
+    anvil: AnvilProcess, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    code, out, err = _run(["--rpc", anvil.rpc_url, "--dry-run", "--json"], capsys)
+    told = json.loads(out)
+    assert (code, told["status"], told["chainId"], told["owner"]) == (0, "dry-run", 31337, OWNER.address)
+    assert told["hub"] == plan_contracts(OWNER.address)["hub"].address and "hub" in told["missing"]
+    assert told["gas"] > 10_000_000 and told["balanceWei"] > 0 and "creates" in err
+    assert anvil.request("eth_getCode", told["hub"], "latest") == "0x"
+    anvil.request("anvil_setChainId", 4242)
+    save_keystore(OWNER, tmp_path / "owner.json", "secret", scrypt_n=1 << 10)
+    (tmp_path / "password").write_text("secret")
+    owner = ["--keystore", str(tmp_path / "owner.json"), "--password-file", str(tmp_path / "password")]
+    code, out, _ = _run(["--rpc", anvil.rpc_url, *owner, "--json"], capsys)
+    assert code == 2 and "Add --yes" in json.loads(out)["message"]
+    assert anvil.request("eth_getCode", told["hub"], "latest") == "0x"
+    code, out, _ = _run(["--rpc", anvil.rpc_url, *owner, "--yes", "--json"], capsys)
+    assert (code, json.loads(out)["chainId"]) == (0, 4242)
+
+
 def test_command_deploys_the_native_flavour(anvil: AnvilProcess, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = _run(["--rpc", anvil.rpc_url, "--native", "--json"], capsys)
     assert code == 0, err

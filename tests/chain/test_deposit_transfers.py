@@ -21,7 +21,12 @@ def a_chain(asked: list[tuple[int, int]], *, most_blocks: int) -> JsonRpcChain:
         call = json.loads(request.content)
         reply = {"jsonrpc": "2.0", "id": call["id"]}
         if call["method"] == "eth_getBlockByNumber":
-            block = {"number": hex(NEWEST), "hash": "0x" + "00" * 32, "timestamp": "0x1"}
+            block = {
+                "number": hex(NEWEST),
+                "hash": "0x" + "00" * 32,
+                "parentHash": "0x" + "01" * 32,
+                "timestamp": "0x1",
+            }
             return httpx.Response(200, json=reply | {"result": block})
         query = call["params"][0]
         first, last = int(query["fromBlock"], 16), int(query["toBlock"], 16)

@@ -132,6 +132,7 @@ GARBAGE: tuple[object, ...] = (
     {},
     [None],
     {"number": "0x1"},
+    {"number": "0x1", "hash": "0x" + "2" * 64, "timestamp": "0x1"},
     "0x" + "1" * 65,
 )
 NULL_IS_AN_ANSWER = {"eth_getBlockByHash", "eth_getBlockByNumber", "eth_getTransactionReceipt"}

@@ -184,3 +184,18 @@ async def test_a_lease_whose_contribution_deadline_has_passed_on_chain_is_not_co
         await pool.send(lease)
         assert "deadline has passed" in (await pool.expect(LeaseFailed)).reason
     assert ran == []
+
+
+async def test_an_authorisation_that_comes_after_the_deadline_is_refused_and_costs_nothing(
+    world: World, pool: FakePool, setting: AgentSetting
+) -> None:
+    lease = await world.task()
+    async with running(world, setting):
+        await pool.send(lease)
+        await pool.expect(Seal)
+        world.chain.skip(10**6)
+        before = await world.chain.head()
+        await pool.send(world.authorisation(lease))
+        assert "deadline has passed" in (await pool.expect(LeaseFailed)).reason
+        assert (await world.chain.head()).number == before.number, "no transaction was sent"
+    assert (await world.chain.view_task(lease.task_id)).contributors == ()

@@ -42,7 +42,7 @@ def _or_none(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 
 def _block(value: Any) -> bool:
-    return _all_of({"number": _quantity, "hash": _hash, "timestamp": _quantity}, value)
+    return _all_of({"number": _quantity, "hash": _hash, "parentHash": _hash, "timestamp": _quantity}, value)
 
 
 def _topics(value: Any) -> bool:

@@ -77,7 +77,7 @@ def deploy_contracts(
     planned = run_async(lambda: plan_deployment(rpc, signer, rlc=rlc, native=native))
     desk = MoneyDesk(yes=yes, dry_run=dry_run, as_json=as_json)
     signs = _sentences(planned)
-    for sentence in signs:
+    for sentence in signs if planned.missing or dry_run else ():
         people.print(sentence, markup=False, soft_wrap=True)
     if dry_run:
         if as_json:

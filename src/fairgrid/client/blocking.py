@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +15,7 @@ from fairgrid.client.client import Client
 from fairgrid.client.journal import DealRecord, Journal
 from fairgrid.pool.client import LiveOutput, LiveProgress
 from fairgrid.seams.loop_thread import LoopThread
+from fairgrid.wallet.secret_store import SecretStore
 from fairgrid.wallet.signer import Signer
 
 __all__ = ["BlockingClient"]
@@ -95,6 +96,15 @@ class BlockingClient:
     def journal(self) -> Journal:
         """The deals of this requester."""
         return self.core.journal
+
+    @property
+    def secrets(self) -> SecretStore:
+        """As `Client.secrets`."""
+        return self.core.secrets
+
+    def secrets_named(self, names: Sequence[str]) -> list[tuple[str, str]]:
+        """As `Client.secrets_named`."""
+        return self.core.secrets_named(names)
 
     account = _waits(Client.account)
     quote = _waits(Client.quote)

@@ -21,7 +21,8 @@ from enum import Enum
 from typing import Any, Final
 
 from fairgrid.errors import CannotTravel
-from fairgrid.executors.guest.values import Encoder, File, NotAValue, Shapes
+from fairgrid.executors.found_there import found_there, is_bound_builtin
+from fairgrid.executors.guest.values import Encoder, NotAValue, Shapes
 from fairgrid.executors.modules import Imported, UserModule, user_modules
 from fairgrid.executors.obstacles import check_owner, check_standard, is_standard, obstacle
 from fairgrid.executors.sources import Names, Source, class_source, function_source, names_of
@@ -209,8 +210,8 @@ class _Builder:
             }
         if isinstance(value, Enum) and is_standard(type(value).__module__):
             return {"A": [refer(type(value)), value.name]}
-        found = _imported(value, self._packages)
-        if found is None and isinstance(value, types.BuiltinMethodType) and _is_method(value):
+        found = found_there(value, self._packages)
+        if found is None and isinstance(value, types.BuiltinMethodType) and is_bound_builtin(value):
             return {
                 "A": [Encoder(self.shapes, None, refer, arrays=self._arrays).encode(value.__self__), value.__name__]
             }
@@ -375,30 +376,3 @@ def _is_fixed(value: Any) -> bool:
         return all(_is_fixed(item) for item in value)
     shared = types.FunctionType | types.BuiltinFunctionType | types.ModuleType | type | Enum
     return isinstance(value, _ATOMS) or isinstance(value, shared) or hasattr(value, "__fairgrid_local__")
-
-
-def _is_method(value: types.BuiltinMethodType) -> bool:
-    return value.__self__ is not None and not isinstance(value.__self__, types.ModuleType)
-
-
-def _imported(value: Any, packages: Set[str]) -> Any:
-    """Functions and classes of the standard library and of packages that are there, by where they are found."""
-    if value is File:
-        return {"I": ["fairgrid_values", "File"]}
-    module, path = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
-    if module is None and isinstance(value, types.MethodDescriptorType):
-        module, path = "builtins", value.__qualname__
-    if module is None and type(value).__module__ == "numpy" and path is not None:
-        # Its universal functions say their name, and not where they are found.
-        module = "numpy"
-    if not isinstance(module, str) or not isinstance(path, str) or module == "__main__":
-        return None
-    if not is_standard(module) and module.partition(".")[0] not in packages:
-        return None
-    found: Any = sys.modules.get(module)
-    for part in path.split("."):
-        found = getattr(found, part, None)
-    if found is not value:
-        return None
-    check_standard(module, f"The function {path}")
-    return {"I": [module, path]}

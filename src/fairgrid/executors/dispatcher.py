@@ -27,7 +27,7 @@ from fairgrid.executors.futures import CallFuture
 from fairgrid.executors.leaving import leave_at_exit
 from fairgrid.executors.open_calls import Intake, OpenCalls
 from fairgrid.executors.packing import Packing, Task, deals_of, halves, pack
-from fairgrid.executors.progress import OnRunProgress, RunProgress
+from fairgrid.executors.progress import OnRunProgress, RunProgress, progress_of
 from fairgrid.executors.receipt import DealLine, Purse, Receipt
 from fairgrid.executors.record import DealPlan, RunRecord
 from fairgrid.executors.results import CallResults, TaskResults, limit_reached
@@ -122,23 +122,8 @@ class Dispatcher:
 
     def progress(self, *, over: bool = False) -> RunProgress:
         """How far the run is."""
-        with self._lock:
-            receipt = self._purse.receipt()
-        counts = self._calls.counts()
-        return RunProgress(
-            self.run_id,
-            counts.taken,
-            counts.done,
-            counts.failed,
-            tasks=sum(deal.tasks for deal in receipt.deals),
-            tasks_done=sum(deal.completed + deal.refunded for deal in receipt.deals),
-            budget=receipt.budget,
-            spent=receipt.spent,
-            locked=receipt.open,
-            elapsed_s=counts.elapsed_s,
-            eta_s=counts.elapsed_s / counts.done * (counts.taken - counts.done) if counts.done else None,
-            over=over,
-        )
+        receipt, counts = self.receipt(), self._calls.counts()
+        return progress_of(receipt, counts.taken, counts.done, counts.failed, elapsed_s=counts.elapsed_s, over=over)
 
     def settled_tasks(self) -> list[tuple[str, int]]:
         """Deal and index, from the deal's first, of every task that ended with an agreed result, so far."""

@@ -6,9 +6,10 @@ import html
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from fairgrid.executors.receipt import Receipt
 from fairgrid.protocol.amounts import format_amount
 
-__all__ = ["OnRunProgress", "RunProgress"]
+__all__ = ["OnRunProgress", "RunProgress", "progress_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,26 @@ class RunProgress:
 
 OnRunProgress = Callable[[RunProgress], None]
 """Is told when something changed, and once at the end. Called from the executor's own thread: return soon."""
+
+
+def progress_of(
+    receipt: Receipt, calls: int, done: int, failed: int, *, elapsed_s: float, over: bool = False
+) -> RunProgress:
+    """How far a run is by its money and its calls."""
+    return RunProgress(
+        receipt.run_id,
+        calls,
+        done,
+        failed,
+        tasks=sum(deal.tasks for deal in receipt.deals),
+        tasks_done=sum(deal.completed + deal.refunded for deal in receipt.deals),
+        budget=receipt.budget,
+        spent=receipt.spent,
+        locked=receipt.open,
+        elapsed_s=elapsed_s,
+        eta_s=elapsed_s / done * (calls - done) if done else None,
+        over=over,
+    )
 
 
 def _time(seconds: float) -> str:

@@ -91,6 +91,16 @@ async def test_a_job_that_lives_through_the_memory_limit_of_its_child_is_ended_t
     assert run.outcome.stop is Stop.MEMORY and run.outcome.wall_s < 25 * SLOWER
 
 
+async def test_nothing_is_left_where_the_worker_was_started(
+    run_job: RunJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    run = await run_job("exec tail /dev/zero")
+    assert run.outcome.stop is Stop.MEMORY
+    assert list((tmp_path / "here").iterdir()) == []
+
+
 async def test_a_job_that_runs_too_long_is_killed_and_leaves_nothing(run_job: RunJob, level: Level, jobs: Jobs) -> None:
     run = await run_job("echo started; sleep 300", limits=replace(LIMITS, wall_s=5.0))
     assert (run.outcome.stop, run.stdout) == (Stop.WALL_CLOCK, "started\n")

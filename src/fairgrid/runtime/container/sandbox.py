@@ -125,7 +125,7 @@ class ContainerSandbox(SuspendableSandbox):
         return outcome
 
     async def _run_with(self, engine: Engine, image: ReadyImage, job: SandboxJob) -> Outcome:
-        scratch = Path(tempfile.mkdtemp(prefix="scratch-", dir=job.output_folder.parent))
+        scratch = Path(tempfile.mkdtemp(prefix="scratch-", dir=job.output_folder.parent)).resolve()
         try:
             return await self._run_in(scratch, engine, image, job)
         finally:
@@ -187,6 +187,8 @@ class ContainerSandbox(SuspendableSandbox):
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=dict(engine.environment),
+            # When memory runs out, podman's monitor leaves an empty file `oom` where it was started.
+            cwd=scratch,
             start_new_session=True,
         )
         try:
