@@ -6,16 +6,19 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from fairgrid.errors import UsageError
-from fairgrid.market.kinds import KINDS
 from fairgrid.protocol.hexes import hex32
 from fairgrid.protocol.orders import Order
 
 if TYPE_CHECKING:
     from fairgrid.market.client import MarketClient, PublishedOrder
 
-__all__ = ["check_kind", "find_published", "open_orders_of", "price_of", "search_book"]
+__all__ = ["KINDS", "check_kind", "find_published", "open_orders_of", "price_of", "search_book"]
+
+KINDS: Final = ("app", "dataset", "workerpool", "request")
+"""The kinds of orders that a deal is made of."""
 
 _ANY: Final = "any"
+_PRICES: Final = {name: f"{name}price" for name in KINDS[:3]} | {"request": "workerpoolmaxprice"}
 
 
 def check_kind(kind: str) -> str:
@@ -31,7 +34,7 @@ def check_kind(kind: str) -> str:
 
 def price_of(order: Order) -> int:
     """What one use or task costs (nRLC); of a request: the most that it pays the pool."""
-    return int(getattr(order, KINDS[order.KIND].price_field))
+    return int(getattr(order, _PRICES[order.KIND]))
 
 
 async def open_orders_of(market: MarketClient, kind: str, owner: str) -> Sequence[PublishedOrder[Any]]:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from fairgrid.chain import calls
 from fairgrid.chain.interface import Chain
-from fairgrid.client.order_book import check_kind, find_published, open_orders_of, search_book
+from fairgrid.client.order_book import KINDS, check_kind, find_published, open_orders_of, search_book
 from fairgrid.client.order_desk import (
     Standing,
     check_signer,
@@ -21,7 +21,6 @@ from fairgrid.client.order_desk import (
 )
 from fairgrid.errors import OrderError, ServiceRefused, UsageError
 from fairgrid.market.client import MarketClient, PublishedOrder
-from fairgrid.market.kinds import KINDS
 from fairgrid.protocol.amounts import parse_rlc
 from fairgrid.protocol.hexes import ZERO_ADDRESS
 from fairgrid.protocol.orders import AppOrder, DatasetOrder, Order, RequestOrder, WorkerpoolOrder
