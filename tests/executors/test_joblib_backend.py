@@ -11,8 +11,8 @@ import pytest
 
 import fairgrid
 from fairgrid.errors import CannotTravel, UsageError
-from fairgrid.executors.dispatcher import Timing
 from fairgrid.executors.joblib_backend import joblib_backend
+from fairgrid.executors.timing import Timing
 from tests.executors.stage import Stage
 from tests.executors.test_executor import NEVER, divide, scaled
 

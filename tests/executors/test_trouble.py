@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from fairgrid.errors import RunInterrupted, ServiceError, ServiceUnavailable, UsageError
-from fairgrid.executors import dispatcher
-from fairgrid.executors.dispatcher import Timing
+from fairgrid.executors import timing
+from fairgrid.executors.timing import Timing
 from tests.executors.stage import Stage, void
 from tests.executors.test_executor import Point, nap, scaled
 
@@ -26,7 +26,7 @@ REPOSITORY = Path(__file__).parents[2]
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Services are asked again at once."""
-    monkeypatch.setattr(dispatcher, "_RETRY_S", 0.01)
+    monkeypatch.setattr(timing, "_RETRY_S", 0.01)
 
 
 def away(times: int, *where: str) -> Callable[[str], Exception | None]:
