@@ -24,7 +24,7 @@ from fairgrid.executors.places import Place
 from fairgrid.executors.runtimes import SCIENCE_RUNTIME, packages_of
 from fairgrid.runtime.wasm.interpreters import default_runtime_id, find_runtime
 from tests.executors.stage import QUICK
-from tests.executors.test_capture import Colour, Node, Pair, fact, makes_tree, paints
+from tests.executors.travellers import Colour, Node, Pair, fact, makes_tree, paints
 from tests.needs import need
 
 NAN = struct.unpack(">d", bytes.fromhex("7ff8000000000123"))[0]
