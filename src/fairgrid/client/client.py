@@ -16,6 +16,7 @@ from fairgrid.client.bags import BagFollower, TaskOutcome, collect_bag
 from fairgrid.client.certificates import make_certificate
 from fairgrid.client.claims import Materialised, claim_bag, materialise
 from fairgrid.client.deal_making import DealMaker, RunPart
+from fairgrid.client.facets.orders import Orders
 from fairgrid.client.follow import Ending, follow_task
 from fairgrid.client.job import Job
 from fairgrid.client.journal import DealRecord, Journal
@@ -66,6 +67,8 @@ class Client:
         self._quoter = Quoter(
             network, signer.address, chain=chain, market=market, pool=pool, journal=journal, clock=self._clock
         )
+        self.orders = Orders(chain, market, signer)
+        """Sign, publish, find and cancel orders."""
         self._secrets = SecretStore(signer.address, signer.sign_message)
         self.private = PrivateRuns(chain, storage, pool, signer)
         """What this requester encrypts and decrypts."""

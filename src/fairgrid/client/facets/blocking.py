@@ -1,0 +1,24 @@
+"""The facets of `BlockingClient`: those of `Client`, each method of which returns when its work is done."""
+
+from __future__ import annotations
+
+from fairgrid.client.facets.orders import Orders
+from fairgrid.client.waiting import Waiting, waits
+
+__all__ = ["BlockingOrders"]
+
+
+class BlockingOrders(Waiting[Orders]):
+    """As `Orders`, without an event loop."""
+
+    app = waits(Orders.app)
+    dataset = waits(Orders.dataset)
+    workerpool = waits(Orders.workerpool)
+    request = waits(Orders.request)
+    publish = waits(Orders.publish)
+    standing = waits(Orders.standing)
+    find = waits(Orders.find)
+    of = waits(Orders.of)
+    mine = waits(Orders.mine)
+    book = waits(Orders.book)
+    cancel = waits(Orders.cancel)
