@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, ParamSpec, TypeVar
 
+from fairgrid.client.job_options import parse_days
 from fairgrid.errors import UsageError
 from fairgrid.executors.apps import name_clash
 from fairgrid.executors.calls import Call, CallWriter
@@ -62,6 +63,9 @@ class Executor(concurrent.futures.Executor):
     ``secrets`` are names of the account's secrets (`fairgrid secret set`, `Client.secrets`), which calls find in
     ``os.environ["IEXEC_REQUESTER_SECRET_1"]`` and so on; they travel sealed, and the same can read them.
 
+    ``keep`` is how long results stay in storage ("7d", "4w", or days); what they were computed from is removed a week
+    later. Without it they stay. Copies that others made meanwhile cannot be recalled.
+
     ``runtime`` is ``"python"``, or ``"science"`` for numpy, pandas, scipy and scikit-learn, or ``"native"`` for the
     Python of the worker's machine, which alone can have the network: ``reach`` names the hosts that calls connect to
     (``"api.example.org"``, ``"*.example.org:8443"``); their owners must allow them. ``environment`` is a requirements
@@ -97,11 +101,13 @@ class Executor(concurrent.futures.Executor):
         reach: Sequence[str] = (),
         private: bool = False,
         secrets: Sequence[str] = (),
+        keep: str | int | None = None,
         progress: bool = True,
         on_progress: OnRunProgress | None = None,
     ) -> None:
         timing = timing or Timing()
         nrlc = parse_budget(budget)
+        keep_days = None if keep is None else parse_days(keep, "keep")
         asked = verification_of(trust, verify, workers_at_least=workers_at_least)
         place = find_place(
             network,
@@ -112,6 +118,7 @@ class Executor(concurrent.futures.Executor):
             reach=reach,
             private=private,
             secrets=secrets,
+            keep_days=keep_days,
         )
         declared = (
             find_environment(place.runs, str(environment))
@@ -132,6 +139,7 @@ class Executor(concurrent.futures.Executor):
             reach=list(reach),
             private=private,
             secrets=list(secrets),
+            keepDays=keep_days,
             at=time.time(),
         )
         for wheel in declared.wheels:
@@ -182,6 +190,7 @@ class Executor(concurrent.futures.Executor):
             reach=facts.get("reach", ()),
             private=facts.get("private", False),
             secrets=facts.get("secrets", ()),
+            keep_days=facts.get("keepDays"),
         )
         self = cls.__new__(cls)
         self._begin(place, record, packing, timing, progress, on_progress)
