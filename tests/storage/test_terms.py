@@ -272,7 +272,7 @@ async def test_a_time_that_cannot_be_understood_is_refused_and_nothing_stored(pa
     transport = httpx.ASGITransport(storage_application(store))
     async with httpx.AsyncClient(transport=transport, base_url="http://storage") as http:
         sent = {"files": {"file": ("a", DATA)}} if path == "/api/v0/add" else {"json": {"cid": CID, "size": 0}}
-        response = await http.post(path, params={"expire-in": text}, **sent)  # type: ignore[arg-type]
+        response = await http.post(path, params={"expire-in": text}, **sent)
         assert response.status_code == 400, response.text
     assert store.usage.blobs == 0
 
