@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from fairgrid.client.facets.deals import Deals
 from fairgrid.client.facets.orders import Orders
 from fairgrid.client.waiting import Waiting, waits
 
-__all__ = ["BlockingOrders"]
+__all__ = ["BlockingDeals", "BlockingOrders"]
+
+
+class BlockingDeals(Waiting[Deals]):
+    """As `Deals`, without an event loop."""
+
+    mine = waits(Deals.mine)
+    show = waits(Deals.show)
+    make = waits(Deals.make)
+    claim = waits(Deals.claim)
+    funds = waits(Deals.funds)
 
 
 class BlockingOrders(Waiting[Orders]):
