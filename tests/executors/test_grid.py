@@ -15,7 +15,7 @@ from fairgrid.client.client import Client, TrustWish
 from fairgrid.client.job import Job
 from fairgrid.client.journal import DealRecord, Journal
 from fairgrid.errors import DealLost, ServiceUnavailable, TransactionFailed, UsageError, VerificationError
-from fairgrid.executors import executor, grid
+from fairgrid.executors import executor, grid, run_opening
 from fairgrid.executors.backend import DealJob, DealVoid, SignedDeal, TaskEnding, TaskJob
 from fairgrid.executors.grid import GridBackend
 from fairgrid.executors.places import Place, find_place
@@ -237,7 +237,7 @@ def test_an_executors_time_to_keep_is_written_down_for_who_resumes_it(
         return find_place("here")
 
     monkeypatch.setenv("FAIRGRID_DIR", str(tmp_path))
-    monkeypatch.setattr(executor, "find_place", place)
+    monkeypatch.setattr(run_opening, "find_place", place)
     with executor.Executor("here", budget=1, keep="2w", progress=False) as ex:
         run = ex.run_id
     with executor.Executor.resume(run, "here", progress=False):

@@ -156,7 +156,7 @@ class LeaseWatch:
             return False
         asked = task.contributors() | {replica.worker for replica in task.replicas}
         for name, worker in book.workers.items():
-            if name in asked or not worker.ready or not worker.free_slots:
+            if name in asked or name not in book.idle:  # One that owes an opening is none, whatever slots it has.
                 continue
             if self._simulation.operator.is_to_be_drained(name) or not worker.slots:
                 continue
