@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -45,7 +46,7 @@ class Counting(ModelChain):
 
 @pytest.fixture
 def chain() -> Counting:
-    made = Counting.fresh(owner=key("admin").address, automine=False)
+    made = Counting.fresh(owner=key("admin").address, automine=False, keep_states=4)
     assert isinstance(made, Counting)
     made.sent = []
     return made
@@ -113,6 +114,41 @@ async def test_match_that_the_node_forgets_is_sent_again_with_the_same_bytes(cha
     mined = await client_of(chain, journal, clock).match(await signed(chain, journal))
     assert mined.mined
     assert set(chain.sent) == {mined.match_tx} and len(chain.sent) > 1
+
+
+async def test_mined_match_that_the_chain_took_back_is_sent_again_with_the_same_bytes(
+    chain: Counting, tmp_path: Path
+) -> None:
+    journal = Journal(tmp_path)
+    mined = await client_of(chain, journal, Mining(1, chain.mine)).match(await signed(chain, journal))
+    chain.reorganise(1, drop=True)
+    told: list[Progress] = []
+    again = await client_of(chain, journal, Mining(1, chain.mine)).match(mined, told.append)
+    assert again.mined and journal.find("last") == again
+    assert chain.sent == [mined.match_tx] * 2
+    assert "took it back" in told[0].note
+
+
+async def test_deal_that_is_taken_back_while_it_is_followed_is_sent_again_until_it_is_deep(
+    chain: Counting, tmp_path: Path
+) -> None:
+    journal = Journal(tmp_path)
+    mined = await client_of(chain, journal, Mining(1, chain.mine)).match(await signed(chain, journal))
+
+    def bury() -> None:
+        for _ in range(64):
+            chain.mine()
+
+    steps: list[Callable[[], object]] = [lambda: chain.reorganise(1, drop=True), chain.mine, bury]
+    happens = iter(steps)
+
+    class Following(VirtualClock):
+        async def sleep(self, seconds: float) -> None:
+            next(happens)()
+
+    await client_of(chain, journal, Following())._maker.keep(mined)
+    assert chain.sent == [mined.match_tx] * 2
+    assert next(happens, None) is None
 
 
 async def test_match_whose_place_was_taken_locks_nothing(chain: Counting, tmp_path: Path) -> None:

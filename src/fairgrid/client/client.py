@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -239,9 +241,9 @@ class Client:
     async def match(
         self, record: DealRecord, on_progress: OnProgress = ignore_progress, *, timeout_s: float = 120
     ) -> DealRecord:
-        """Send the match of a signed deal and wait until it is mined; a mined one is given back at once.
+        """Send the match of a signed deal and wait until it is mined; one that is on chain is given back at once.
 
-        The same bytes are sent again while they are not mined: a node that restarts forgets them.
+        The same bytes are sent again while they are not mined, or when a reorganisation took them back.
 
         Raises:
             TransactionFailed: it was not mined in time, and may still be.
@@ -255,7 +257,19 @@ class Client:
         For bags, see `bag`. A pool that does not answer is waited for; the chain is what counts.
         """
         record = await self.match(record, on_progress)
-        return await follow_task(self.chain, self.pool, record, clock=self._clock, on_progress=on_progress)
+        async with self._kept(record):
+            return await follow_task(self.chain, self.pool, record, clock=self._clock, on_progress=on_progress)
+
+    @asynccontextmanager
+    async def _kept(self, record: DealRecord) -> AsyncIterator[None]:
+        """While the block runs, a deal that the chain takes back is sent again."""
+        keeping = asyncio.ensure_future(self._maker.keep(record))
+        try:
+            yield
+        finally:
+            keeping.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await keeping
 
     async def collect(
         self, record: DealRecord, out: Path, *, on_progress: OnProgress = ignore_progress
@@ -273,17 +287,20 @@ class Client:
 
     @asynccontextmanager
     async def bag(self, record: DealRecord) -> AsyncIterator[BagFollower]:
-        """Follow a bag's ledger on chain while the block runs; the deal must be mined.
+        """Follow a bag's ledger on chain while the block runs; a deal that a reorganisation took back is sent again.
 
         Raises:
             UsageError: the hub does not know the deal.
             ServiceUnavailable: the chain does not answer.
+            everything of `match`.
         """
-        follower = await BagFollower.open(self.chain, record)
-        try:
-            yield follower
-        finally:
-            await follower.close()
+        record = await self.match(record)
+        async with self._kept(record):
+            follower = await BagFollower.open(self.chain, record)
+            try:
+                yield follower
+            finally:
+                await follower.close()
 
     async def collect_bag(
         self, record: DealRecord, follower: BagFollower, out: Path, *, on_progress: OnProgress = ignore_progress

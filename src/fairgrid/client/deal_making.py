@@ -16,9 +16,9 @@ from fairgrid.client.journal import DealRecord, Journal
 from fairgrid.client.orders import request_for
 from fairgrid.client.prepared_job import PreparedJob, prepare_job
 from fairgrid.client.private_runs import PrivateRuns
-from fairgrid.client.progress import OnProgress, Phase, Progress
+from fairgrid.client.progress import OnProgress, Phase, Progress, ignore_progress
 from fairgrid.client.quotes import BATCH_TAG, Quote
-from fairgrid.errors import DealLost, TransactionFailed, UsageError
+from fairgrid.errors import DealLost, ServiceUnavailable, TransactionFailed, UsageError
 from fairgrid.protocol.hexes import ZERO32, from_hex
 from fairgrid.protocol.ids import deal_id as deal_id_of
 from fairgrid.protocol.ids import task_id as task_id_of
@@ -32,6 +32,8 @@ from fairgrid.wallet.signer import Signer
 __all__ = ["DealMaker", "RunPart"]
 
 _REBROADCAST_S: Final = 10.0
+_DEEP_BLOCKS: Final = 64
+"""A deal under so many blocks is not looked after any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,23 +142,28 @@ class DealMaker:
         return record
 
     async def match(self, record: DealRecord, on_progress: OnProgress, *, timeout_s: float) -> DealRecord:
-        """Send the match of a signed deal and wait until it is mined; a mined one is given back at once.
+        """Send the match of a signed deal and wait until it is mined; one that is on chain is given back at once.
 
-        The same bytes are sent again while they are not mined: a node that restarts forgets them.
+        The same bytes are sent again while they are not mined: a node that restarts forgets them, and a chain that
+        reorganises may take a mined deal back.
 
         Raises:
             TransactionFailed: it was not mined in time, and may still be.
             DealLost: it reverted, or another transaction took its place.
         """
-        if record.mined:
+        once_mined = record.mined
+        if once_mined and await self._is_there(record):
             return record
-        on_progress(Progress(Phase.MATCHING, f"deal {record.deal_id}"))
+        again = "; the chain took it back, it is sent again" if once_mined else ""
+        on_progress(Progress(Phase.MATCHING, f"deal {record.deal_id}{again}"))
         sent = SignedTransaction(
             from_hex(record.match_raw), record.match_tx, self._signer.address, record.match_nonce, "matchOrders"
         )
         with tracing.span("match", record.deal_id) as told:
             told.transaction(record.match_tx)
             record = await self._matched(record, sent, timeout_s)
+        if once_mined:
+            return record
         # The first span of the deal's trace: it is told here, where the deal begins, and once only.
         tracing.record(
             "deal",
@@ -173,6 +180,26 @@ class DealMaker:
             trust=record.trust,
         )
         return record
+
+    async def keep(self, record: DealRecord) -> None:
+        """Send a mined deal again whenever the chain has taken it back, until it is `_DEEP_BLOCKS` deep."""
+        while True:
+            await self._clock.sleep(_REBROADCAST_S)
+            try:
+                if (await self._chain.head()).number >= record.block_number + _DEEP_BLOCKS:
+                    return
+                record = await self.match(record, ignore_progress, timeout_s=_REBROADCAST_S)
+            except DealLost:
+                return  # Nothing is locked; whoever follows the deal is told so when it is asked for next.
+            except (ServiceUnavailable, TransactionFailed):
+                continue
+
+    async def _is_there(self, record: DealRecord) -> bool:
+        """False if the chain answers and does not know the deal."""
+        try:
+            return await self._chain.view_deal(record.deal_id) is not None
+        except ServiceUnavailable:
+            return True  # It was mined; whoever follows it waits for the chain.
 
     async def _matched(self, record: DealRecord, sent: SignedTransaction, timeout_s: float) -> DealRecord:
         waited, send_at = 0.0, 0.0
