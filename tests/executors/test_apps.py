@@ -25,8 +25,8 @@ from fairgrid.executors.runtimes import NATIVE_RUNTIME
 from fairgrid.executors.timing import Timing
 from fairgrid.protocol.app_document import AppDocument, program_fault
 from fairgrid.runtime.wasm.interpreters import default_runtime_id
+from tests.executors.simple_calls import scaled
 from tests.executors.stage import QUICK, Stage
-from tests.executors.test_executor import scaled
 
 ADDRESS = "0x5FbDB2315678afecb367f032d93F642f64180aa3"
 TOGETHER = Timing(window=300, longest_window=300)

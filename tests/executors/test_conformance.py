@@ -18,8 +18,8 @@ from fairgrid.executors import timing
 from fairgrid.executors.asynchronous import AsyncExecutor
 from fairgrid.executors.packing import Packing
 from fairgrid.executors.timing import Timing
+from tests.executors.simple_calls import NEVER, divide, nap, scaled
 from tests.executors.stage import QUICK, Stage
-from tests.executors.test_executor import NEVER, divide, nap, scaled
 
 NOW = Packing(width=50)
 

@@ -17,8 +17,8 @@ import pytest
 from fairgrid.errors import RunInterrupted, ServiceError, ServiceUnavailable, UsageError
 from fairgrid.executors import timing
 from fairgrid.executors.timing import Timing
+from tests.executors.simple_calls import Point, nap, scaled
 from tests.executors.stage import Stage, void
-from tests.executors.test_executor import Point, nap, scaled
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -181,7 +181,7 @@ SCRIPT = """
 import os, signal, sys, time
 from pathlib import Path
 from tests.executors.stage import Stage
-from tests.executors.test_executor import nap, scaled
+from tests.executors.simple_calls import nap, scaled
 
 # A process that was started in the background ignores it otherwise.
 signal.signal(signal.SIGINT, signal.default_int_handler)

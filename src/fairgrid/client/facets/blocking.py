@@ -1,0 +1,35 @@
+"""The facets of `BlockingClient`: those of `Client`, each method of which returns when its work is done."""
+
+from __future__ import annotations
+
+from fairgrid.client.facets.deals import Deals
+from fairgrid.client.facets.orders import Orders
+from fairgrid.client.waiting import Waiting, waits
+
+__all__ = ["BlockingDeals", "BlockingOrders"]
+
+
+class BlockingDeals(Waiting[Deals]):
+    """As `Deals`, without an event loop."""
+
+    mine = waits(Deals.mine)
+    show = waits(Deals.show)
+    make = waits(Deals.make)
+    claim = waits(Deals.claim)
+    funds = waits(Deals.funds)
+
+
+class BlockingOrders(Waiting[Orders]):
+    """As `Orders`, without an event loop."""
+
+    app = waits(Orders.app)
+    dataset = waits(Orders.dataset)
+    workerpool = waits(Orders.workerpool)
+    request = waits(Orders.request)
+    publish = waits(Orders.publish)
+    standing = waits(Orders.standing)
+    find = waits(Orders.find)
+    of = waits(Orders.of)
+    mine = waits(Orders.mine)
+    book = waits(Orders.book)
+    cancel = waits(Orders.cancel)
