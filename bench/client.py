@@ -25,11 +25,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.client_peers import MapCalls, collatz, measure
-from fairgrid.executors.dispatcher import Timing
 from fairgrid.executors.executor import Executor
 from fairgrid.executors.here import HereBackend
 from fairgrid.executors.packing import Packing
 from fairgrid.executors.places import Place
+from fairgrid.executors.timing import Timing
 
 _PEER_S: Final = 300
 

@@ -15,7 +15,7 @@ from fairgrid.client.blocking import BlockingClient
 from fairgrid.client.follow import Ending
 from fairgrid.client.journal import Journal
 from fairgrid.errors import BudgetExceeded, TrustUnreachable
-from fairgrid.executors.dispatcher import Timing
+from fairgrid.executors.timing import Timing
 from fairgrid.localnet.accounts import REQUESTER
 from fairgrid.protocol.certificate_check import check_certificate
 from tests.e2e.network import Network

@@ -52,6 +52,10 @@ def test_data_set_is_registered_and_offered_as_the_page_says(network: Network) -
     assert re.fullmatch(r"\('0x[0-9a-fA-F]{40}', '0x[0-9a-f]{64}'\)\n", said)
 
 
+def test_orders_of_the_page_are_signed_and_cancelled_in_python(network: Network) -> None:
+    assert python(network, block("accounts.md", "from fairgrid.client.blocking").text) == "True 0 3\n"
+
+
 def test_networks_of_the_page_compute(network: Network) -> None:
     """The blocks start a network each; `tests/e2e/test_local_network.py` does. Here they use one that runs."""
     pages = [block("testing.md", "import fairgrid"), block("testing.md", "import asyncio")]

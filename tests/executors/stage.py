@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from fairgrid.executors.backend import AppProgram, DealJob, DealVoid, SignedDeal, TaskEnding
-from fairgrid.executors.dispatcher import Timing
 from fairgrid.executors.executor import Executor
 from fairgrid.executors.here import HereBackend
 from fairgrid.executors.packing import Packing
 from fairgrid.executors.places import Place
+from fairgrid.executors.timing import Timing
 from fairgrid.runtime.interface import Outcome, SandboxJob, Stop
 from fairgrid.runtime.wasm.interpreters import default_runtime_id
 

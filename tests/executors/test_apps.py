@@ -17,19 +17,20 @@ from fairgrid.errors import CannotTravel, RemoteError, ServiceUnavailable, Usage
 from fairgrid.executors.apps import App, AppResult
 from fairgrid.executors.asynchronous import AsyncExecutor
 from fairgrid.executors.backend import AppProgram, DealJob, TaskJob
-from fairgrid.executors.dispatcher import Timing
 from fairgrid.executors.guest.values import File
 from fairgrid.executors.here import job_of
 from fairgrid.executors.packing import Packing
 from fairgrid.executors.record import RunRecord
 from fairgrid.executors.runtimes import NATIVE_RUNTIME
+from fairgrid.executors.timing import Timing
 from fairgrid.protocol.app_document import AppDocument, program_fault
 from fairgrid.runtime.wasm.interpreters import default_runtime_id
+from tests.executors.simple_calls import scaled
 from tests.executors.stage import QUICK, Stage
-from tests.executors.test_executor import scaled
 
 ADDRESS = "0x5FbDB2315678afecb367f032d93F642f64180aa3"
-TOGETHER = Timing(window=1, longest_window=10)
+TOGETHER = Timing(window=300, longest_window=300)
+"""Calls are gathered until the executor is closed: they are one deal, however long each of them takes to make."""
 PROGRAM = """
 import os, sys
 place, out = os.environ["IEXEC_IN"], os.environ["IEXEC_OUT"]
@@ -76,8 +77,9 @@ def test_a_sweep_of_an_app_is_a_bag_whose_tasks_have_arguments_and_files_of_thei
         quote = ex.quote(app, range(3), files)
         assert (quote.calls, quote.tasks, quote.deals, quote.total) == (3, 3, 1, 30)
         assert stage.backend.signed == []
-        results = list(ex.map(app, range(3), files))
-        assert len(stage.backend.signed) == 1
+        coming = ex.map(app, range(3), files)
+    results = list(coming)
+    assert len(stage.backend.signed) == 1
     assert [result["said.txt"].read_text() for result in results] == [
         f"{number};data.txt,table.csv;d{number}|t" for number in range(3)
     ]
@@ -133,7 +135,8 @@ def test_a_run_of_an_app_that_was_killed_before_its_signature_signs_the_same_job
 
 def test_a_job_of_an_app_is_one_that_workers_take_as_that_apps(stage: Stage, app: App, tmp_path: Path) -> None:
     with stage.executor(budget=100, timing=TOGETHER) as ex:
-        list(ex.map(app, ["a", "b"], [data(tmp_path, 1), data(tmp_path, 2)]))
+        coming = ex.map(app, ["a", "b"], [data(tmp_path, 1), data(tmp_path, 2)])
+    assert len(list(coming)) == 2
     (deal,) = [stage.backend._jobs[name] for name in stage.backend.signed]
     job = job_of(deal, "another/runtime")
     manifest = manifest_of(job, timeref=300)

@@ -10,8 +10,8 @@ import pytest
 
 from fairgrid.errors import CannotTravel, RunInterrupted
 from fairgrid.executors.asynchronous import AsyncExecutor
+from tests.executors.simple_calls import NEVER, divide, nap, scaled
 from tests.executors.stage import QUICK, Stage
-from tests.executors.test_executor import NEVER, divide, nap, scaled
 
 
 def executor(stage: Stage, **options: Any) -> AsyncExecutor:

@@ -9,8 +9,8 @@ import pytest
 from fairgrid.errors import ServiceUnavailable
 from fairgrid.executors.asynchronous import AsyncExecutor
 from fairgrid.executors.cancelling import Cancelled
+from tests.executors.simple_calls import NEVER, nap, scaled
 from tests.executors.stage import QUICK, Stage
-from tests.executors.test_executor import NEVER, nap, scaled
 
 
 def test_what_is_not_signed_is_dropped_and_what_is_goes_on_to_be_paid_for(stage: Stage) -> None:

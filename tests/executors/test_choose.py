@@ -11,7 +11,7 @@ import pytest
 import fairgrid
 from fairgrid.errors import UsageError
 from fairgrid.executors.remote import remote
-from tests.executors.test_executor import scaled
+from tests.executors.simple_calls import scaled
 
 marked = remote(scaled)
 

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from fairgrid.errors import ServiceUnavailable
-from fairgrid.executors import dispatcher
+from fairgrid.executors import timing
 from fairgrid.executors.asynchronous import AsyncExecutor
-from fairgrid.executors.dispatcher import Timing
 from fairgrid.executors.packing import Packing
+from fairgrid.executors.timing import Timing
+from tests.executors.simple_calls import NEVER, divide, nap, scaled
 from tests.executors.stage import QUICK, Stage
-from tests.executors.test_executor import NEVER, divide, nap, scaled
 
 NOW = Packing(width=50)
 
@@ -188,7 +188,7 @@ def lost_while(lost: threading.Event, *where: str) -> Any:
 def test_a_network_that_is_lost_in_the_middle_of_a_map_and_returns_costs_nothing_twice(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatcher, "_RETRY_S", 0.02)
+    monkeypatch.setattr(timing, "_RETRY_S", 0.02)
     lost, asked_in_vain = threading.Event(), 0
     stage.troubled(lost_while(lost, "price", "sign", "match"), price_nrlc=7)
     with stage.executor(budget=10_000) as ex:
@@ -212,7 +212,7 @@ def test_a_network_that_is_lost_in_the_middle_of_a_map_and_returns_costs_nothing
 async def test_the_asynchronous_executor_outlives_a_lost_network_and_holds_thousands(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatcher, "_RETRY_S", 0.02)
+    monkeypatch.setattr(timing, "_RETRY_S", 0.02)
     lost = threading.Event()
     stage.troubled(lost_while(lost, "price", "sign", "match"))
     options = {"timing": QUICK, "packing": Packing(call_seconds=0.01)}

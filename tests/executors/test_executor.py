@@ -5,75 +5,20 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import functools
-import itertools
 import math
 import operator
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from fairgrid.errors import BudgetExceeded, CannotTravel, RemoteError, UsageError
-from fairgrid.executors.dispatcher import Timing
+from fairgrid.errors import CannotTravel, UsageError
 from fairgrid.executors.executor import Executor
 from fairgrid.executors.packing import Packing
-from fairgrid.executors.results import RemoteTraceback
+from tests.executors.simple_calls import NEVER, Point, divide, nap, scaled
 from tests.executors.stage import Stage
-
-NEVER = Timing(window=300, longest_window=300)
-FACTOR = 3
-
-
-@dataclass(frozen=True)
-class Point:
-    x: int
-    y: int = 0
-
-    def moved(self, by: int) -> Point:
-        return Point(self.x + by, self.y)
-
-
-class OwnError(Exception):
-    pass
-
-
-def scaled(x: int, factor: int = FACTOR) -> int:
-    return x * factor
-
-
-def nap(seconds: float) -> float:
-    time.sleep(seconds)
-    return seconds
-
-
-def divide(a: int, b: int) -> float:
-    return a / b
-
-
-def raise_own() -> None:
-    raise OwnError("mine")
-
-
-def same(text: str) -> str:
-    return text
-
-
-@pytest.fixture
-def ex(stage: Stage) -> Iterator[Executor]:
-    with stage.executor() as made:
-        yield made
-
-
-@pytest.fixture
-def still(stage: Stage) -> Iterator[Executor]:
-    """An executor that gathers calls for ever."""
-    made = stage.executor(timing=NEVER)
-    yield made
-    made.shutdown(cancel_futures=True)
 
 
 def test_it_is_an_executor_of_the_standard_library(ex: Executor) -> None:
@@ -95,68 +40,10 @@ def test_submit_without_a_function_is_a_type_error(ex: Executor) -> None:
         ex.submit()  # type: ignore[call-arg]
 
 
-def test_map_gives_results_in_order_and_stops_with_the_shortest_input(ex: Executor) -> None:
-    assert list(ex.map(pow, range(10), [2] * 4)) == [0, 1, 4, 9]
-
-
-def test_map_raises_where_the_failed_call_is(ex: Executor) -> None:
-    results = ex.map(divide, [4, 3, 1], [2, 3, 0])
-    assert [next(results), next(results)] == [2.0, 1.0]
-    with pytest.raises(ZeroDivisionError):
-        next(results)
-
-
-def test_map_of_nothing_is_nothing(ex: Executor) -> None:
-    assert list(ex.map(scaled, [])) == []
-
-
-def test_map_times_out(still: Executor) -> None:
-    results = still.map(scaled, [1, 2], timeout=0.05)
-    with pytest.raises(TimeoutError):
-        next(results)
-
-
-def test_map_with_a_buffer_takes_an_endless_input(ex: Executor) -> None:
-    taken: list[int] = []
-
-    def numbers() -> Iterator[int]:
-        for number in itertools.count():
-            taken.append(number)
-            yield number
-
-    results = ex.map(scaled, numbers(), buffersize=4)
-    assert taken == [0, 1, 2, 3]
-    assert list(itertools.islice(results, 6)) == [0, 3, 6, 9, 12, 15]
-    assert len(taken) == 10
-
-
-def test_leaving_a_map_early_cancels_what_was_not_sent(stage: Stage) -> None:
-    ex = stage.executor(timing=NEVER)
-    other = ex.submit(scaled, 7)
-    results = ex.map(scaled, range(100), timeout=0.05)
-    with pytest.raises(TimeoutError):
-        next(results)
-    ex.shutdown()
-    assert other.result() == 21
-    assert [len(task["numbers"]) for task in stage.plans()[0]["tasks"]] == [1]
-
-
-@pytest.mark.parametrize("options", [{"chunksize": 0}, {"chunksize": -1}, {"buffersize": 0}])
-def test_map_refuses_sizes_below_one_at_once(ex: Executor, options: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="at least 1"):
-        ex.map(scaled, [1], **options)
-
-
-def test_chunksize_says_how_many_calls_are_a_task(stage: Stage) -> None:
-    with stage.executor() as ex:
-        assert list(ex.map(scaled, range(10), chunksize=4)) == [3 * x for x in range(10)]
-    assert [len(task["numbers"]) for task in stage.plans()[0]["tasks"]] == [4, 4, 2]
-
-
 def test_calls_that_come_together_are_one_deal(stage: Stage) -> None:
-    with stage.executor(timing=Timing(window=0.5, longest_window=5)) as ex:
+    with stage.executor(timing=NEVER) as ex:
         futures = [ex.submit(scaled, x) for x in range(300)]
-        assert [future.result(50) for future in futures] == [3 * x for x in range(300)]
+    assert [future.result() for future in futures] == [3 * x for x in range(300)]
     assert len(stage.plans()) == 1
     assert len(stage.plans()[0]["tasks"]) == 5
 
@@ -195,72 +82,6 @@ def test_result_times_out_and_comes_later(ex: Executor) -> None:
     with pytest.raises(TimeoutError):
         future.result(timeout=0.01)
     assert future.result(30) == 0.5
-
-
-def test_an_exception_is_rebuilt_with_the_remote_traceback_as_text(ex: Executor) -> None:
-    error = ex.submit(divide, 1, 0).exception(30)
-    assert type(error) is ZeroDivisionError
-    assert error.args == ("division by zero",)
-    assert isinstance(error.__cause__, RemoteTraceback)
-    assert 'File "test_executor.py", line' in str(error.__cause__)
-    assert "return a / b" in str(error.__cause__)
-    assert "runner.py" not in str(error.__cause__)
-
-
-@pytest.mark.parametrize(
-    ("kind", "arguments"),
-    [
-        (KeyError, ("a",)),
-        (FileNotFoundError, (2, "gone")),
-        (UnicodeDecodeError, ("utf-8", b"\xff", 0, 1, "bad")),
-        (AssertionError, ()),
-        (TimeoutError, ("late",)),
-    ],
-)
-def test_exceptions_of_python_itself_keep_class_and_arguments(
-    ex: Executor, kind: type[Exception], arguments: tuple[Any, ...]
-) -> None:
-    def fail() -> None:
-        raise kind(*arguments)
-
-    error = ex.submit(fail).exception(30)
-    assert type(error) is kind
-    assert error.args == arguments
-
-
-def stop() -> None:
-    raise StopIteration(1)
-
-
-def leave() -> None:
-    raise SystemExit(3)
-
-
-def escape() -> None:
-    raise ValueError("\x1b[31mred")
-
-
-@pytest.mark.parametrize(
-    ("function", "kind"),
-    [(raise_own, "OwnError"), (stop, "builtins.StopIteration"), (leave, "builtins.SystemExit")],
-)
-def test_other_exceptions_are_remote_errors(ex: Executor, function: Any, kind: str) -> None:
-    error = ex.submit(function).exception(30)
-    assert isinstance(error, RemoteError)
-    assert error.kind.endswith(kind)
-    assert "Traceback" in str(error.__cause__)
-
-
-def test_what_a_traceback_says_cannot_steer_a_terminal(ex: Executor) -> None:
-    error = ex.submit(escape).exception(30)
-    assert "\x1b" not in str(error) + str(error.__cause__ if error else "")
-
-
-def test_a_result_that_cannot_travel_is_an_error_of_that_call_alone(ex: Executor) -> None:
-    good, bad = ex.submit(scaled, 1), ex.submit(lambda: object())
-    with pytest.raises(TypeError, match="cannot travel"):
-        bad.result(30)
-    assert good.result(30) == 3
 
 
 def test_a_waiting_call_is_cancelled_and_never_sent(stage: Stage) -> None:
@@ -395,59 +216,6 @@ def test_what_cannot_travel_is_refused_by_submit_and_harms_no_other_call(ex: Exe
     with pytest.raises(CannotTravel, match="argument 1"):
         ex.submit(scaled, threading.Lock())  # type: ignore[arg-type]
     assert ex.submit(scaled, 1).result(30) == 3
-
-
-def test_a_call_that_reaches_a_limit_does_not_take_its_neighbours_with_it(stage: Stage) -> None:
-    stage.troubled(price_nrlc=10)
-    with stage.executor(budget=1000, timing=Timing(window=0.3)) as ex:
-        futures: list[Future[Any]] = [ex.submit(scaled, x) for x in range(8)]
-        futures.insert(3, ex.submit(same, "exhaust_fuel"))
-    errors = [future.exception() for future in futures]
-    assert [type(error) for error in errors].count(RemoteError) == 1
-    assert "fuel" in str(errors[3])
-    assert [future.result() for future in futures if not future.exception()] == [3 * x for x in range(8)]
-    receipt = ex.receipt()
-    assert receipt.spent == receipt.signed == 10 * sum(deal.tasks for deal in receipt.deals)
-
-
-def test_the_budget_is_never_exceeded_and_calls_beyond_it_say_so(stage: Stage) -> None:
-    stage.troubled(price_nrlc=100)
-    with stage.executor(budget=350, timing=Timing(window=0.3)) as ex:
-        futures = list(ex.futures(scaled, range(10), chunksize=2))
-    failed = [future for future in futures if future.exception()]
-    assert [future.result() for future in futures[:6]] == [0, 3, 6, 9, 12, 15]
-    assert len(failed) == 4
-    error = failed[0].exception()
-    assert isinstance(error, BudgetExceeded)
-    assert (error.needed, error.left, error.budget) == (500, 350, 350)
-    receipt = ex.receipt()
-    assert (receipt.signed, receipt.spent, receipt.left) == (300, 300, 50)
-
-
-def test_fewer_tasks_are_made_where_the_budget_is_small(stage: Stage) -> None:
-    stage.troubled(price_nrlc=100)
-    with stage.executor(budget=200, packing=Packing(width=8)) as ex:
-        assert list(ex.map(scaled, range(20))) == [3 * x for x in range(20)]
-    assert ex.receipt().spent == 200
-
-
-def test_a_budget_that_covers_no_task_is_refused_before_anything(stage: Stage) -> None:
-    stage.troubled(price_nrlc=100)
-    with pytest.raises(BudgetExceeded):
-        stage.executor(budget=99)
-    assert list((stage.folder / "runs").glob("run-*")) == []
-
-
-def test_what_is_refunded_can_be_spent_again(stage: Stage) -> None:
-    stage.troubled(price_nrlc=100)
-    with stage.executor(budget=100) as ex:
-        stage.backend.refunds = True
-        error = ex.submit(scaled, 1).exception(30)
-        assert "Its money is back" in str(error)
-        assert (ex.receipt().left, ex.receipt().refunded) == (100, 100)
-        stage.backend.refunds = False
-        assert ex.submit(scaled, 1).result(30) == 3
-        assert (ex.receipt().left, ex.receipt().spent) == (0, 100)
 
 
 def test_an_unknown_network_is_told_with_those_that_there_are() -> None:

@@ -11,10 +11,10 @@ import pytest
 
 import fairgrid
 from fairgrid.errors import CannotTravel, UsageError
-from fairgrid.executors.dispatcher import Timing
 from fairgrid.executors.joblib_backend import joblib_backend
+from fairgrid.executors.timing import Timing
+from tests.executors.simple_calls import NEVER, divide, scaled
 from tests.executors.stage import Stage
-from tests.executors.test_executor import NEVER, divide, scaled
 
 
 def calls(count: int) -> Any:

@@ -41,12 +41,6 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
         del sys.modules[name]
 
 
-@pytest.fixture
-def ex(stage: Stage) -> Iterator[Executor]:
-    with stage.executor() as made:
-        yield made
-
-
 PACKAGE = {
     "shop__slash____init__": "from .prices import BASE\n",
     "shop__slash__prices": "import math\nBASE = 3\ndef price(n):\n    return math.floor(BASE * n)\n",

@@ -24,7 +24,7 @@ from fairgrid.executors.places import Place
 from fairgrid.executors.runtimes import SCIENCE_RUNTIME, packages_of
 from fairgrid.runtime.wasm.interpreters import default_runtime_id, find_runtime
 from tests.executors.stage import QUICK
-from tests.executors.test_capture import Colour, Node, Pair, fact, makes_tree, paints
+from tests.executors.travellers import Colour, Node, Pair, fact, makes_tree, paints
 from tests.needs import need
 
 NAN = struct.unpack(">d", bytes.fromhex("7ff8000000000123"))[0]
@@ -109,7 +109,7 @@ def test_calls_values_and_errors_travel_through_the_sandbox(ex: Executor) -> Non
     assert painted.result(50) == (Colour.BLUE, Pair(2, 1))
     assert len({future.result(50) for future in numbers}) == 3
     assert isinstance(failed.exception(50), TypeError)
-    assert 'File "test_capture.py"' in str(failed.exception().__cause__)  # type: ignore[union-attr]
+    assert 'File "travellers.py"' in str(failed.exception().__cause__)  # type: ignore[union-attr]
     assert wide.result(50) == bytes(200_000)
 
 

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from fairgrid.errors import RunInterrupted, ServiceError, ServiceUnavailable, UsageError
-from fairgrid.executors import dispatcher
-from fairgrid.executors.dispatcher import Timing
+from fairgrid.executors import timing
+from fairgrid.executors.timing import Timing
+from tests.executors.simple_calls import Point, nap, scaled
 from tests.executors.stage import Stage, void
-from tests.executors.test_executor import Point, nap, scaled
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -26,7 +26,7 @@ REPOSITORY = Path(__file__).parents[2]
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Services are asked again at once."""
-    monkeypatch.setattr(dispatcher, "_RETRY_S", 0.01)
+    monkeypatch.setattr(timing, "_RETRY_S", 0.01)
 
 
 def away(times: int, *where: str) -> Callable[[str], Exception | None]:
@@ -181,7 +181,7 @@ SCRIPT = """
 import os, signal, sys, time
 from pathlib import Path
 from tests.executors.stage import Stage
-from tests.executors.test_executor import nap, scaled
+from tests.executors.simple_calls import nap, scaled
 
 # A process that was started in the background ignores it otherwise.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -24,7 +24,8 @@ from fairgrid.pool.core.task_state import TaskState
 from fairgrid.pool.onchain.outbox import Outbox
 from fairgrid.pool.onchain.watcher import ChainWatcher
 from fairgrid.pool.records import plans
-from fairgrid.pool.records.ledger import Ledger, LedgerEffect
+from fairgrid.pool.records.ledger import Ledger
+from fairgrid.pool.records.ledger_entries import LedgerEffect
 from fairgrid.pool.records.store import PoolStore
 from fairgrid.protocol.worker_messages import Opening
 from fairgrid.worker.core import answering, leasing

@@ -9,10 +9,12 @@ import typer
 from rich.table import Table
 
 from fairgrid.cli.money_desk import Act, MoneyDesk, Plan, money_command
-from fairgrid.cli.order_io import hash_of, market_of
-from fairgrid.cli.order_tables import asset_filters, entry_document, price_of
+from fairgrid.cli.order_io import market_of
+from fairgrid.cli.order_tables import entry_document
 from fairgrid.cli.output import rlc
 from fairgrid.cli.shared_options import read_address
+from fairgrid.client.order_book import open_orders_of, price_of
+from fairgrid.client.order_desk import identity_of
 from fairgrid.errors import ServiceRefused, UsageError
 
 if TYPE_CHECKING:
@@ -147,5 +149,5 @@ async def _rows(desk: MoneyDesk, chain: JsonRpcChain, owner: str, since: int | N
 async def _for_sale(desk: MoneyDesk, chain: JsonRpcChain, owner: str) -> list[PublishedOrder[AppOrder]]:
     """The open orders of an owner; the market is not believed what their hashes are."""
     async with market_of(desk) as market:
-        found = await asset_filters(market, "app", owner)
-    return [entry for entry in found if entry.order_hash == hash_of(chain, entry.order)]
+        found = await open_orders_of(market, "app", owner)
+    return [entry for entry in found if entry.order_hash == identity_of(chain, entry.order)]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
 from fairgrid.cli.money_desk import MoneyDesk, money_command
-from fairgrid.cli.order_tables import entry_document, price_of, print_orders
+from fairgrid.cli.order_io import market_of
+from fairgrid.cli.order_tables import entry_document, print_orders
 from fairgrid.cli.orders import OrderKind
 from fairgrid.cli.output import console, run_async
 from fairgrid.cli.shared_options import read_address
@@ -51,36 +51,30 @@ def book(
 
     Example: `fairgrid book workerpool --category 0 --trust 10 --max-price "0.2 RLC"`.
     """
+    from fairgrid.client.order_book import search_book
     from fairgrid.client.order_desk import parse_tag
-    from fairgrid.market.client import MarketClient
     from fairgrid.protocol.amounts import parse_rlc
 
-    network = desk.place.network
     most = None if max_price is None else parse_rlc(max_price, "The price")
+    wanted = parse_tag(tag) if tag else None
     assets = {"app": app_, "dataset": dataset, "workerpool": workerpool}
     chosen = {name: read_address(value) for name, value in assets.items() if value is not None}
-    filters: dict[str, Any] = {"min_volume": min_volume}
-    if tag:
-        filters["min_tag"] = parse_tag(tag)
-    if restricted:
-        filters |= {name: "any" for name in ("app", "dataset", "workerpool", "requester") if name != kind.value}
-    if kind is OrderKind.REQUEST:
-        filters |= {"max_trust": trust, "app": "any", "dataset": "any"}
-    filters |= chosen
 
-    async def ask() -> Sequence[Any]:
-        async with MarketClient(network.market, network.chain_id, hub=network.hub) as market:
-            if kind is OrderKind.APP:
-                return await market.app_orders(filters.pop("app", "any"), **filters)
-            if kind is OrderKind.DATASET:
-                return await market.dataset_orders(filters.pop("dataset", "any"), **filters)
-            if kind is OrderKind.WORKERPOOL:
-                return await market.workerpool_orders(category=category, min_trust=trust, **filters)
-            filters.pop("requester", None)
-            return await market.request_orders(category=category, **filters)
+    async def ask() -> list[Any]:
+        async with market_of(desk) as market:
+            return await search_book(
+                market,
+                kind.value,
+                category=category,
+                trust=trust,
+                tag=wanted,
+                max_price=most,
+                min_volume=min_volume,
+                restricted=restricted,
+                limit=limit,
+                **chosen,
+            )
 
-    found = [entry for entry in run_async(ask) if most is None or price_of(entry.order) <= most]
-    wanted = int(filters.get("min_tag", "0x0"), 16)
-    found = [entry for entry in found if int(entry.order.tag, 16) & wanted == wanted][:limit]
+    found = run_async(ask)
     rows = [entry_document(entry) for entry in found]
     desk.show({"kind": kind.value, "orders": rows}, lambda: print_orders(found, console()))

@@ -9,7 +9,7 @@ import typer
 from fairgrid.cli.money_desk import Act, MoneyDesk, Plan, money_command
 from fairgrid.cli.order_io import find_order
 from fairgrid.cli.output import rlc
-from fairgrid.errors import ContractReverted, OrderError
+from fairgrid.errors import OrderError
 
 if TYPE_CHECKING:
     from fairgrid.chain.client import JsonRpcChain
@@ -41,9 +41,7 @@ def make_deal(
     """
 
     async def plan(chain: JsonRpcChain) -> Plan:
-        from fairgrid.chain import calls
-        from fairgrid.protocol.matching import explain
-        from fairgrid.protocol.orders import NULL_DATASET_ORDER
+        from fairgrid.client.deal_desk import match_of
 
         async def found(reference: str, kind: str) -> Any:
             order: Order = await find_order(desk, reference)
@@ -51,18 +49,11 @@ def make_deal(
                 raise OrderError(f"{reference} is an order of kind {order.KIND}, not {kind}. Nothing was signed.")
             return order
 
-        orders = (
-            await found(app, "app"),
-            NULL_DATASET_ORDER if dataset is None else await found(dataset, "dataset"),
-            await found(workerpool, "workerpool"),
-            await found(request, "request"),
-        )
-        call = calls.match_orders(chain.hub, *orders)
-        (estimated,) = await chain.estimate([call], desk.address)
-        if isinstance(estimated, ContractReverted):
-            raise OrderError(f"These orders make no deal: {explain(estimated.reason)}. Nothing was signed.")
-        wanted = orders[3]
-        price = orders[0].appprice + orders[1].datasetprice + orders[2].workerpoolprice
+        sold = await found(app, "app")
+        data = None if dataset is None else await found(dataset, "dataset")
+        pool = await found(workerpool, "workerpool")
+        wanted = await found(request, "request")
+        call, price = await match_of(chain, desk.address, sold, data, pool, wanted)
         sentence = (
             f"Match these orders into a deal of up to {wanted.volume} task(s): {rlc(price)} a task are locked in the "
             f"escrow of {wanted.requester}, and the pool's stake in its owner's."

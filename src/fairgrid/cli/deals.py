@@ -13,7 +13,7 @@ from fairgrid.cli.money_desk import Act, MoneyDesk, Plan, money_command
 from fairgrid.cli.output import console, rlc
 from fairgrid.cli.shared_options import read_address
 from fairgrid.cli.times import clock_time, in_chain_time
-from fairgrid.client.boost import BoostState, claim_boost_calls, read_boost
+from fairgrid.client.boost import BoostState
 from fairgrid.errors import UsageError
 
 if TYPE_CHECKING:
@@ -99,13 +99,10 @@ def claim_deal(desk: MoneyDesk, deal: _Deal, from_block: _FromBlock = None) -> N
     deal_id, since = _found(desk, deal, from_block)
 
     async def plan(chain: JsonRpcChain) -> Plan:
-        from fairgrid.client.claims import claim_calls
+        from fairgrid.client.deal_desk import claim_of
 
         state = await _read(chain, deal_id, since)
-        if isinstance(state, BoostState):
-            transactions = claim_boost_calls(chain.hub, state)
-        else:
-            transactions = claim_calls(chain.hub, state)
+        transactions = claim_of(chain.hub, state)
         amount = state.open_tasks * state.price
         text = f"{state.open_tasks} task(s) of deal {deal_id}: {rlc(amount)} go back to {state.deal.sponsor}"
         acts = [Act(f"Claim {text}.", transactions[0])]
@@ -181,40 +178,28 @@ def _print_funds(address: str, found: Funds) -> None:
 
 
 async def _rows(chain: JsonRpcChain, records: list[DealRecord]) -> list[dict[str, Any]]:
-    from fairgrid.client.funds import events_until_now, read_deal
+    from fairgrid.client.deal_desk import deals_known
 
-    batches = [record.block_number for record in records if record.mined and record.batch]
-    events = await events_until_now(chain, min(batches)) if batches else []
-    rows = []
-    for record in records:
-        row = {
-            "dealId": record.deal_id,
-            "jobName": record.job_name,
-            "startedAt": record.started_at,
-            "taskCount": record.tasks,
-            "priceNrlc": record.price,
-            "trust": record.trust,
-            "mined": record.mined,
+    return [
+        {
+            "dealId": known.record.deal_id,
+            "jobName": known.record.job_name,
+            "startedAt": known.record.started_at,
+            "taskCount": known.record.tasks,
+            "priceNrlc": known.record.price,
+            "trust": known.record.trust,
+            "mined": known.record.mined,
+            "tasks": known.state and counts_of(known.state),
+            "openNrlc": known.state and known.state.open_tasks * known.state.price,
         }
-        state = await read_deal(chain, record.deal_id, events) if record.mined else None
-        rows.append({**row, "tasks": state and counts_of(state), "openNrlc": state and state.open_tasks * state.price})
-    return rows
+        for known in await deals_known(chain, records)
+    ]
 
 
 async def _read(chain: JsonRpcChain, deal_id: str, since: int | None) -> DealState | BoostState:
-    from fairgrid.client.funds import events_until_now, read_deal
+    from fairgrid.client.deal_desk import read_any_deal
 
-    if (boost := await read_boost(chain, deal_id)) is not None:
-        return boost
-    lane = await chain.view_lane(deal_id)
-    if not lane.in_batch_lane:
-        return await read_deal(chain, deal_id)
-    if since is None:
-        raise UsageError(
-            f"Deal {deal_id} is in the batch lane and was not made here: its tasks are known by the hub's events only. "
-            f"Name the block of its match, or one before, with --from-block."
-        )
-    return await read_deal(chain, deal_id, await events_until_now(chain, since))
+    return await read_any_deal(chain, deal_id, since)
 
 
 def _journal(desk: MoneyDesk, address: str | None = None) -> Any:

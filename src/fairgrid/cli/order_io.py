@@ -9,27 +9,12 @@ from typing import TYPE_CHECKING
 from fairgrid.errors import UsageError
 
 if TYPE_CHECKING:
-    from fairgrid.chain.client import JsonRpcChain
     from fairgrid.cli.money_desk import MoneyDesk
     from fairgrid.market.client import MarketClient
     from fairgrid.protocol.orders import Order
     from fairgrid.wallet.signer import Signer
 
-__all__ = ["find_order", "hash_of", "market_of", "published", "read_order", "signed", "write_order"]
-
-
-def signed(chain: JsonRpcChain, order: Order, signer: Signer) -> Order:
-    """The order with a signature that the hub of ``chain`` takes."""
-    from fairgrid.protocol.typed_data import Domain, order_typed_data
-
-    return order.signed(signer.sign_typed_data(order_typed_data(order, Domain(chain.chain_id, chain.hub))))
-
-
-def hash_of(chain: JsonRpcChain, order: Order) -> str:
-    """How the hub of ``chain`` calls the order."""
-    from fairgrid.protocol.typed_data import Domain, order_hash
-
-    return order_hash(order, Domain(chain.chain_id, chain.hub))
+__all__ = ["find_order", "market_of", "published", "read_order", "write_order"]
 
 
 def market_of(desk: MoneyDesk) -> MarketClient:
@@ -94,15 +79,14 @@ async def find_order(desk: MoneyDesk, reference: str) -> Order:
     Raises:
         UsageError: there is none.
     """
-    from fairgrid.market.kinds import KINDS
-    from fairgrid.protocol.hexes import hex32, is_hex32
+    from fairgrid.client.order_book import find_published
+    from fairgrid.protocol.hexes import is_hex32
 
     if not is_hex32(reference):
         return read_order(Path(reference))
     async with market_of(desk) as market:
-        for kind in KINDS:
-            entry = await market.order(kind, hex32(reference))
-            if entry is not None:
-                order: Order = entry.order
-                return order
+        entry = await find_published(market, reference)
+    if entry is not None:
+        order: Order = entry.order
+        return order
     raise UsageError(f"The market {desk.place.network.market} has no order {reference}. Give the file of the order.")

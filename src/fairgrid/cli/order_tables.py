@@ -1,4 +1,4 @@
-"""How orders are shown: rows of a table for people, JSON for machines; and how those of an account are asked for."""
+"""How orders are shown: rows of a table for people, JSON for machines."""
 
 from __future__ import annotations
 
@@ -9,38 +9,15 @@ from rich.console import Console
 from rich.table import Table
 
 from fairgrid.cli.output import rlc
+from fairgrid.client.order_book import price_of
 from fairgrid.client.order_desk import Standing, asset_of, describe_order, tag_words
-from fairgrid.market.kinds import KINDS
 from fairgrid.protocol.hexes import ZERO_ADDRESS
 from fairgrid.protocol.orders import Order, RequestOrder, WorkerpoolOrder
 
 if TYPE_CHECKING:
-    from fairgrid.market.client import MarketClient, PublishedOrder
+    from fairgrid.market.client import PublishedOrder
 
-__all__ = ["asset_filters", "entry_document", "order_document", "price_of", "print_order", "print_orders"]
-
-_PRICES = {
-    "app": "appprice",
-    "dataset": "datasetprice",
-    "workerpool": "workerpoolprice",
-    "request": "workerpoolmaxprice",
-}
-
-
-def price_of(order: Order) -> int:
-    """What one use or task costs (nRLC); of a request: the most that it pays the pool."""
-    return int(getattr(order, KINDS[order.KIND].price_field))
-
-
-async def asset_filters(market: MarketClient, kind: str, owner: str) -> Sequence[PublishedOrder[Any]]:
-    """The open orders of one account, restricted ones too."""
-    if kind == "app":
-        return await market.app_orders(None, app_owner=owner, dataset="any", workerpool="any", requester="any")
-    if kind == "dataset":
-        return await market.dataset_orders(None, dataset_owner=owner, app="any", workerpool="any", requester="any")
-    if kind == "workerpool":
-        return await market.workerpool_orders(workerpool_owner=owner, app="any", dataset="any", requester="any")
-    return await market.request_orders(requester=owner, workerpool="any", app="any", dataset="any", beneficiary="any")
+__all__ = ["entry_document", "order_document", "print_order", "print_orders"]
 
 
 def entry_document(entry: PublishedOrder[Any]) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fairgrid.cli.money_desk import Act, MoneyDesk, Plan, money_command
-from fairgrid.cli.order_io import find_order, hash_of, market_of, published, read_order, signed, write_order
-from fairgrid.cli.order_tables import asset_filters, entry_document, order_document, print_order, print_orders
+from fairgrid.cli.order_io import find_order, market_of, published, read_order, write_order
+from fairgrid.cli.order_tables import entry_document, order_document, print_order, print_orders
 from fairgrid.cli.output import console
 from fairgrid.cli.shared_options import read_address
 from fairgrid.errors import ServiceRefused, UsageError
@@ -115,22 +115,22 @@ def sign_order(
         raise UsageError(f"{out} is there already. Nothing was signed. Name another file with --out.")
 
     async def plan(chain: JsonRpcChain) -> Plan:
-        from fairgrid.client.order_desk import describe_order
+        from fairgrid.client.order_desk import check_signer, describe_order, identity_of, signed_order
 
-        await _check_signer(chain, order, desk.address)
+        await check_signer(chain, order, desk.address)
         acts = [Act(sentence) for sentence in describe_order(order)]
         if publish:
             acts.append(Act(f"Put it on the market {desk.place.network.market}, with a log-in that moves no money."))
 
         async def then(chain: JsonRpcChain, signer: Any, receipts: Any) -> dict[str, Any]:
-            made = signed(chain, order, signer)
+            made = signed_order(chain, order, signer)
             if out is not None:
                 write_order(made, out)
             if publish:
                 await published(desk, made, signer)
-            return {"order": made.to_wire(), "orderHash": hash_of(chain, made), "published": publish}
+            return {"order": made.to_wire(), "orderHash": identity_of(chain, made), "published": publish}
 
-        unsigned = {"order": order.to_wire(), "orderHash": hash_of(chain, order), "published": False}
+        unsigned = {"order": order.to_wire(), "orderHash": identity_of(chain, order), "published": False}
         return Plan(acts, unsigned, then, lambda facts: _told(facts, out))
 
     desk.carry_out(plan)
@@ -178,10 +178,11 @@ def cancel_order(
 
     async def plan(chain: JsonRpcChain) -> Plan:
         from fairgrid.chain import calls
+        from fairgrid.client.order_desk import check_signer, identity_of
 
         order = await find_order(desk, reference)
-        await _check_signer(chain, order, desk.address)
-        identity = hash_of(chain, order)
+        await check_signer(chain, order, desk.address)
+        identity = identity_of(chain, order)
         left = order.volume - await chain.view_consumed(identity)
         if left <= 0:
             raise UsageError(f"Order {identity} is used up, or cancelled already. Nothing was signed.")
@@ -219,9 +220,11 @@ def list_orders(
     address = read_address(of) if of is not None else desk.address
 
     async def ask(chain: JsonRpcChain) -> list[Any]:
+        from fairgrid.client.order_book import open_orders_of
+
         kinds = [kind] if kind is not None else list(OrderKind)
         async with market_of(desk) as market:
-            return [entry for one in kinds for entry in await asset_filters(market, one.value, address)]
+            return [entry for one in kinds for entry in await open_orders_of(market, one.value, address)]
 
     found = desk.ask(ask)
     rows = [entry_document(entry) for entry in found]
@@ -246,7 +249,7 @@ def show_order(desk: MoneyDesk, reference: _Reference) -> None:
 
 
 def _made(kind: OrderKind, desk: MoneyDesk, given: dict[str, Any]) -> Order:
-    from fairgrid.client.order_desk import parse_tag
+    from fairgrid.client.order_desk import parse_tag, parse_trust
     from fairgrid.protocol.amounts import parse_rlc
     from fairgrid.protocol.hexes import ZERO_ADDRESS
     from fairgrid.protocol.orders import AppOrder, DatasetOrder, RequestOrder, WorkerpoolOrder
@@ -269,7 +272,7 @@ def _made(kind: OrderKind, desk: MoneyDesk, given: dict[str, Any]) -> Order:
         "salt": "0x" + secrets.token_hex(32),
     }
     limits: dict[str, Any] = {name: address(name) for name in names if name in allowed}
-    terms: dict[str, Any] = {"category": given["category"], "trust": _trust(given["trust"])}
+    terms: dict[str, Any] = {"category": given["category"], "trust": parse_trust(given["trust"])}
     if kind is OrderKind.APP:
         return AppOrder(app=given["asset"], appprice=price, **common, **limits)
     if kind is OrderKind.DATASET:
@@ -290,27 +293,6 @@ def _made(kind: OrderKind, desk: MoneyDesk, given: dict[str, Any]) -> Order:
         callback=address("callback"),
         params=given["params"],
     )
-
-
-def _trust(text: str) -> int:
-    from fairgrid.protocol.trust import trust_from_confidence
-
-    if text.isascii() and text.isdigit():
-        return max(int(text), 1)
-    return trust_from_confidence(text)
-
-
-async def _check_signer(chain: JsonRpcChain, order: Order, address: str) -> None:
-    from fairgrid.client.order_desk import asset_of, owner_of
-
-    owner = await owner_of(chain, order)
-    if owner is None:
-        raise UsageError(f"{asset_of(order)} is no registered {order.KIND} on this network. Nothing was signed.")
-    if owner != address:
-        raise UsageError(
-            f"The {order.KIND} {asset_of(order)} belongs to {owner}, not to {address}. Nothing was signed. Name the "
-            f"owner's account with --wallet."
-        )
 
 
 def _told(facts: Any, out: Path | None) -> str:

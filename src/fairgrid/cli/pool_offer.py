@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fairgrid.cli.money_desk import Act, MoneyDesk, Plan
-from fairgrid.cli.order_io import hash_of, published, signed
+from fairgrid.cli.order_io import published
 from fairgrid.cli.output import rlc
 from fairgrid.cli.shared_options import (
     DryRunOption,
@@ -71,14 +71,14 @@ def offer_tasks(
     )
 
     async def plan(chain: JsonRpcChain) -> Plan:
-        from fairgrid.client.order_desk import describe_order
+        from fairgrid.client.order_desk import describe_order, identity_of, signed_order
         from fairgrid.pool.onchain.ownership import check_ownership
 
         await check_ownership(chain, order.workerpool, desk.signer)
-        name = hash_of(chain, order)
+        name = identity_of(chain, order)
 
         async def then(chain: JsonRpcChain, signer: Signer, receipts: list[Receipt]) -> dict[str, Any]:
-            await published(desk, signed(chain, order, signer), signer)
+            await published(desk, signed_order(chain, order, signer), signer)
             return {"published": True}
 
         acts = [Act(sentence) for sentence in describe_order(order)]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any
 
 from fairgrid.chain.network import Network
 from fairgrid.client.bags import BagFollower
 from fairgrid.client.client import Client
+from fairgrid.client.facets.blocking import BlockingDeals, BlockingOrders, BlockingTasks
 from fairgrid.client.journal import DealRecord, Journal
+from fairgrid.client.waiting import Waiting, waits
 from fairgrid.pool.client import LiveOutput, LiveProgress
 from fairgrid.seams.loop_thread import LoopThread
 from fairgrid.wallet.secret_store import SecretStore
@@ -20,25 +21,8 @@ from fairgrid.wallet.signer import Signer
 
 __all__ = ["BlockingClient"]
 
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
 
-
-def _waits(
-    method: Callable[Concatenate[Client, _P], Coroutine[Any, Any, _T]],
-) -> Callable[Concatenate[BlockingClient, _P], _T]:
-    """The same method, which returns when its work is done."""
-
-    @functools.wraps(method)
-    def call(self: BlockingClient, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        return self.wait(method(self.core, *args, **kwargs))
-
-    # What `wraps` copies says that it is a coroutine.
-    del call.__wrapped__
-    return call
-
-
-class BlockingClient:
+class BlockingClient(Waiting[Client]):
     """One requester on one network. Make it with `BlockingClient.connect`, in a ``with`` block.
 
     Every method of `Client` is here, and returns when its work is done; whatever interrupts it, Ctrl-C for one, cancels
@@ -50,10 +34,17 @@ class BlockingClient:
         self._connecting = connecting
         self._loop = LoopThread("fairgrid-client")
         try:
-            self.core: Client = self._loop.wait(connecting.__aenter__())
+            core = self._loop.wait(connecting.__aenter__())
         except BaseException:
             self._loop.close()
             raise
+        super().__init__(core, self._loop)
+        self.orders = BlockingOrders(core.orders, self._loop)
+        """As `Client.orders`."""
+        self.deals = BlockingDeals(core.deals, self._loop)
+        """As `Client.deals`."""
+        self.tasks = BlockingTasks(core.tasks, self._loop)
+        """As `Client.tasks`."""
 
     @classmethod
     def connect(
@@ -77,10 +68,6 @@ class BlockingClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def wait(self, work: Coroutine[Any, Any, _T]) -> _T:
-        """The result of a coroutine of the client or of its services."""
-        return self._loop.wait(work)
 
     @property
     def network(self) -> Network:
@@ -106,22 +93,22 @@ class BlockingClient:
         """As `Client.secrets_named`."""
         return self.core.secrets_named(names)
 
-    account = _waits(Client.account)
-    quote = _waits(Client.quote)
-    submit = _waits(Client.submit)
-    sign = _waits(Client.sign)
-    sign_quote = _waits(Client.sign_quote)
-    match = _waits(Client.match)
-    follow = _waits(Client.follow)
-    collect = _waits(Client.collect)
-    collect_bag = _waits(Client.collect_bag)
-    bag_settlement = _waits(Client.bag_settlement)
-    claim_bag = _waits(Client.claim_bag)
-    materialise = _waits(Client.materialise)
-    partial = _waits(Client.partial)
-    settlement = _waits(Client.settlement)
-    certificate = _waits(Client.certificate)
-    claim = _waits(Client.claim)
+    account = waits(Client.account)
+    quote = waits(Client.quote)
+    submit = waits(Client.submit)
+    sign = waits(Client.sign)
+    sign_quote = waits(Client.sign_quote)
+    match = waits(Client.match)
+    follow = waits(Client.follow)
+    collect = waits(Client.collect)
+    collect_bag = waits(Client.collect_bag)
+    bag_settlement = waits(Client.bag_settlement)
+    claim_bag = waits(Client.claim_bag)
+    materialise = waits(Client.materialise)
+    partial = waits(Client.partial)
+    settlement = waits(Client.settlement)
+    certificate = waits(Client.certificate)
+    claim = waits(Client.claim)
 
     @contextmanager
     def bag(self, record: DealRecord) -> Iterator[BagFollower]:

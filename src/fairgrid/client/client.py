@@ -16,6 +16,9 @@ from fairgrid.client.bags import BagFollower, TaskOutcome, collect_bag
 from fairgrid.client.certificates import make_certificate
 from fairgrid.client.claims import Materialised, claim_bag, materialise
 from fairgrid.client.deal_making import DealMaker, RunPart
+from fairgrid.client.facets.deals import Deals
+from fairgrid.client.facets.orders import Orders
+from fairgrid.client.facets.tasks import Tasks
 from fairgrid.client.follow import Ending, follow_task
 from fairgrid.client.job import Job
 from fairgrid.client.journal import DealRecord, Journal
@@ -66,10 +69,16 @@ class Client:
         self._quoter = Quoter(
             network, signer.address, chain=chain, market=market, pool=pool, journal=journal, clock=self._clock
         )
+        self.orders = Orders(chain, market, signer)
+        """Sign, publish, find and cancel orders."""
         self._secrets = SecretStore(signer.address, signer.sign_message)
         self.private = PrivateRuns(chain, storage, pool, signer)
         """What this requester encrypts and decrypts."""
-        self._deals = DealMaker(
+        self.deals = Deals(chain, journal, signer)
+        """Show deals, make them of signed orders, take money back."""
+        self.tasks = Tasks(self)
+        """How far tasks are, why they have no result yet, and their results."""
+        self._maker = DealMaker(
             network, signer, chain=chain, storage=storage, private=self.private, journal=journal, clock=self._clock
         )
 
@@ -199,7 +208,7 @@ class Client:
         with tracing.call("submit") as told:
             record = await self._sign(job, wish, category, lane, accept, on_progress)
             told.set(deal=record.deal_id)
-            self._deals.called_from(record.deal_id, tracing.context_of(told))
+            self._maker.called_from(record.deal_id, tracing.context_of(told))
         return record
 
     async def _sign(
@@ -225,7 +234,7 @@ class Client:
         Raises:
             ServiceUnavailable, ContractReverted.
         """
-        return await self._deals.sign(job, quote, on_progress, part=part)
+        return await self._maker.sign(job, quote, on_progress, part=part)
 
     async def match(
         self, record: DealRecord, on_progress: OnProgress = ignore_progress, *, timeout_s: float = 120
@@ -238,7 +247,7 @@ class Client:
             TransactionFailed: it was not mined in time, and may still be.
             DealLost: it reverted, or another transaction took its place.
         """
-        return await self._deals.match(record, on_progress, timeout_s=timeout_s)
+        return await self._maker.match(record, on_progress, timeout_s=timeout_s)
 
     async def follow(self, record: DealRecord, *, on_progress: OnProgress = ignore_progress) -> Ending:
         """Wait until the deal's task is COMPLETED, FAILED, or past its final deadline (chain time).

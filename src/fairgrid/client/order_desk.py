@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar, cast
 
 from fairgrid.chain.interface import Chain
 from fairgrid.errors import ContractReverted, OrderError, UsageError
@@ -12,9 +12,25 @@ from fairgrid.protocol.hexes import ZERO32, ZERO_ADDRESS, hex32
 from fairgrid.protocol.orders import AppOrder, DatasetOrder, Order, RequestOrder, WorkerpoolOrder
 from fairgrid.protocol.rewards import pool_stake
 from fairgrid.protocol.tags import GRAMINE_BIT, LANE_BIT, SCONE_BIT, TDX_BIT, TEE_BIT
-from fairgrid.protocol.typed_data import Domain, order_hash
+from fairgrid.protocol.trust import trust_from_confidence
+from fairgrid.protocol.typed_data import Domain, order_hash, order_typed_data
+from fairgrid.wallet.signer import Signer
 
-__all__ = ["Standing", "asset_of", "describe_order", "owner_of", "parse_tag", "standing_of", "tag_words"]
+__all__ = [
+    "Standing",
+    "asset_of",
+    "check_signer",
+    "describe_order",
+    "identity_of",
+    "owner_of",
+    "parse_tag",
+    "parse_trust",
+    "signed_order",
+    "standing_of",
+    "tag_words",
+]
+
+_AnyOrder = TypeVar("_AnyOrder", bound=Order)
 
 _BITS: Final = {"tee": TEE_BIT, "scone": SCONE_BIT, "gramine": GRAMINE_BIT, "tdx": TDX_BIT, "batch": LANE_BIT}
 _RESTRICTIONS: Final = (
@@ -55,6 +71,28 @@ def parse_tag(text: str) -> str:
     if unknown:
         raise UsageError(f"{unknown[0]!r} is no word of a tag. It has {', '.join(_BITS)}, or give 0x and 64 digits.")
     return f"0x{sum({1 << _BITS[word] for word in words}):064x}"
+
+
+def parse_trust(trust: int | str) -> int:
+    """The chain's number of a trust: itself, 1 at least, or of a confidence as ``"0.99"``.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if isinstance(trust, int) or (isinstance(trust, str) and trust.isascii() and trust.isdigit()):
+        return max(int(trust), 1)
+    return trust_from_confidence(trust)
+
+
+def identity_of(chain: Chain, order: Order) -> str:
+    """The order's hash: how the hub of ``chain`` calls it."""
+    return order_hash(order, Domain(chain.chain_id, chain.hub))
+
+
+def signed_order(chain: Chain, order: _AnyOrder, signer: Signer) -> _AnyOrder:
+    """The order with a signature that the hub of ``chain`` takes."""
+    signature = signer.sign_typed_data(order_typed_data(order, Domain(chain.chain_id, chain.hub)))
+    return cast("_AnyOrder", order.signed(signature))
 
 
 def tag_words(tag: str) -> str:
@@ -118,9 +156,25 @@ async def owner_of(chain: Chain, order: Order) -> str | None:
     return (await chain.view_app(address)).owner
 
 
+async def check_signer(chain: Chain, order: Order, address: str) -> None:
+    """Refuse an order that ``address`` may not sign.
+
+    Raises:
+        UsageError: its asset is not registered, or belongs to somebody else.
+    """
+    owner = await owner_of(chain, order)
+    if owner is None:
+        raise UsageError(f"{asset_of(order)} is no registered {order.KIND} on this network. Nothing was signed.")
+    if owner != address:
+        raise UsageError(
+            f"The {order.KIND} {asset_of(order)} belongs to {owner}, not to {address}. Nothing was signed. Name the "
+            f"owner's account with --wallet."
+        )
+
+
 async def standing_of(chain: Chain, order: Order) -> Standing:
     """What the chain says of an order, and every reason for which it makes no deal now."""
-    identity = order_hash(order, Domain(chain.chain_id, chain.hub))
+    identity = identity_of(chain, order)
     owner = await owner_of(chain, order)
     consumed = await chain.view_consumed(identity)
     signed = owner is not None and await _is_signed(chain, owner, identity, order.sign)

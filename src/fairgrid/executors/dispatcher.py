@@ -1,7 +1,7 @@
-"""The thread behind an executor: gathers calls, signs deals, follows them. All I/O is here.
+"""The thread behind an executor: gathers calls for deals, and ends when every call has its end.
 
-What to do is decided in `packing` and `receipt`, futures are resolved by `open_calls`; every deal is planned on disk
-before it is signed.
+Deals are made by `deal_maker` and followed by `followed_deals`, on this thread's event loop; what they cost stands in
+`run_books`, futures are resolved by `open_calls`.
 """
 
 from __future__ import annotations
@@ -9,50 +9,35 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from fairgrid.errors import BudgetExceeded, FairgridError, JobError, RunInterrupted, ServiceError, ServiceUnavailable
-from fairgrid.executors.apps import AppResults, name_clash
+from fairgrid.errors import FairgridError
 from fairgrid.executors.asking import ask
-from fairgrid.executors.backend import AppProgram, Backend, DealVoid, SignedDeal, TaskEnding
+from fairgrid.executors.backend import Backend
 from fairgrid.executors.calls import Call
 from fairgrid.executors.cancelling import Cancelled
 from fairgrid.executors.capture import Captured
+from fairgrid.executors.deal_maker import DealMaker
+from fairgrid.executors.followed_deals import FollowedDeals
 from fairgrid.executors.futures import CallFuture
 from fairgrid.executors.leaving import leave_at_exit
 from fairgrid.executors.open_calls import Intake, OpenCalls
-from fairgrid.executors.packing import Packing, Task, deals_of, halves, pack
+from fairgrid.executors.packing import Packing
 from fairgrid.executors.progress import OnRunProgress, RunProgress, progress_of
-from fairgrid.executors.receipt import DealLine, Purse, Receipt
+from fairgrid.executors.receipt import Receipt
 from fairgrid.executors.record import DealPlan, RunRecord
-from fairgrid.executors.results import CallResults, TaskResults, limit_reached
+from fairgrid.executors.run_books import RunBooks
+from fairgrid.executors.timing import Timing
 from fairgrid.executors.watch import Watch
 from fairgrid.protocol.certificate import Certificate
 
-__all__ = ["Dispatcher", "Timing"]
+__all__ = ["Dispatcher"]
 
 _T = TypeVar("_T")
-_RETRY_S: Final = 1.0
-_SIGNATURES: Final = 5
 _EXIT_S: Final = 10.0
 _SLICE_S: Final = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """How long is waited for what (seconds)."""
-
-    window: float = 0.05
-    """Calls are gathered until none came for so long,"""
-    longest_window: float = 2.0
-    """but no longer than this."""
-    patience: float = 600.0
-    """How long chain, pool, market or storage may be away."""
 
 
 class Dispatcher:
@@ -62,23 +47,23 @@ class Dispatcher:
         self.run_id = record.run_id
         self._backend = backend
         self._record = record
-        self._packing = packing
         self._timing = timing
-        environment = (record.facts.get("environment") or {}).get("hash", "")
-        self._purse = Purse(record.run_id, budget, environment=environment)
-        self._lock = threading.Lock()
+        self._books = RunBooks(record, budget)
         self._calls = OpenCalls(record.run_id)
-        self._again: list[Task] = []
+        self._deals = FollowedDeals(
+            record.run_id, backend, self._calls, self._books, certify=self.certificate, wake=self._set_wake
+        )
+        self._maker = DealMaker(
+            backend, record, self._calls, self._books, self._deals, packing=packing, patience=timing.patience
+        )
         self._reason = "it was shut down"
         self._wake: asyncio.Event | None = None
         self._hurry: asyncio.Event | None = None
         self._main: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._following: set[asyncio.Task[None]] = set()
         self._plans: list[DealPlan] = []
         self._opened: Future[None] = Future()
         self._watch = Watch(self.progress)
-        self._places: dict[tuple[str, int], None] = {}
         self._thread = threading.Thread(target=self._work, name=f"fairgrid-{record.run_id}", daemon=True)
 
     def start(self, plans: Sequence[DealPlan] = ()) -> dict[int, CallFuture[Any]]:
@@ -113,8 +98,7 @@ class Dispatcher:
 
     def receipt(self) -> Receipt:
         """What the run cost so far."""
-        with self._lock:
-            return self._purse.receipt()
+        return self._books.receipt()
 
     def listen(self, listener: OnRunProgress) -> None:
         """Tell somebody of the progress; before `start`."""
@@ -127,8 +111,7 @@ class Dispatcher:
 
     def settled_tasks(self) -> list[tuple[str, int]]:
         """Deal and index, from the deal's first, of every task that ended with an agreed result, so far."""
-        with self._lock:
-            return sorted(self._places)
+        return self._books.settled_tasks()
 
     def certificate(self, deal_id: str, index: int) -> Certificate:
         """The certificate of a settled task.
@@ -220,7 +203,7 @@ class Dispatcher:
         try:
             price = await self._backend.price()
             if not self._plans:
-                self._purse.check(price)
+                self._books.check(price)
             self._opened.set_result(None)
             watching = asyncio.ensure_future(self._watch.run())
             await self._resume()
@@ -230,9 +213,7 @@ class Dispatcher:
             if watching is not None:
                 watching.cancel()
                 await asyncio.gather(watching, return_exceptions=True)
-            for task in self._following:
-                task.cancel()
-            await asyncio.gather(*self._following, return_exceptions=True)
+            await self._deals.stop()
             await self._backend.close()
 
     async def _is_over(self) -> bool:
@@ -240,9 +221,9 @@ class Dispatcher:
         assert self._wake is not None
         while True:
             intake = self._calls.intake()
-            if intake is Intake.WAITING or self._again:
+            if intake is Intake.WAITING or self._deals.wants_again:
                 return False
-            if intake is Intake.CLOSED and not self._following:
+            if intake is Intake.CLOSED and not self._deals.going_on:
                 return True
             await self._wake.wait()
             self._wake.clear()
@@ -251,13 +232,12 @@ class Dispatcher:
         for plan in self._plans:
             deal = await self._backend.find(plan.job)
             if deal is not None:
-                self._signed(plan, deal)
+                self._books.signed(plan, deal)
         for plan in self._plans:
-            deal = await self._backend.find(plan.job)
-            await self._guarded(plan, deal)
+            await self._maker.carry_out(plan, await self._backend.find(plan.job))
 
     async def _next_deal(self) -> None:
-        """Gather, pack, plan, sign; following goes on beside it."""
+        """Gather calls and deal them; deals are followed beside it."""
         assert self._hurry is not None
         seen, waited = -1, 0.0
         while self._calls.waiting != seen and waited < self._timing.longest_window and not self._hurry.is_set():
@@ -266,155 +246,6 @@ class Dispatcher:
                 await asyncio.wait_for(self._hurry.wait(), self._timing.window)
             waited += self._timing.window
         calls = self._calls.take()
-        again, self._again = self._again, []
-        await self._deal([call for call in calls if not call.app], again)
+        await self._maker.deal([call for call in calls if not call.app], self._deals.take_again())
         for app in dict.fromkeys(call.app for call in calls if call.app):
-            await self._deal([call for call in calls if call.app == app], (), app)
-
-    async def _deal(self, calls: Sequence[Call], again: Sequence[Task], app: str = "") -> None:
-        """Deal Python calls, or calls of one published app; ``again`` are tasks that were dealt before."""
-        if not calls and not again:
-            return
-        program: AppProgram | None = None
-        try:
-            if app:
-                program = await self._patiently(partial(self._backend.app, app))
-            price = await self._patiently(partial(self._backend.price, app))
-        except FairgridError as unreachable:
-            self._calls.fail([*calls, *(call for task in again for call in task)], unreachable)
-            return
-        started = self._calls.begin(calls)
-        if program is not None:
-            started = self._without_clashes(started, program)
-        affordable = self._purse.affordable(price)
-        tasks = (*again, *pack(started, self._packing, most_tasks=affordable - len(again)))
-        if len(tasks) > affordable:
-            receipt = self.receipt()
-            too_dear = BudgetExceeded(needed=price * len(tasks), left=receipt.left, budget=receipt.budget)
-            self._calls.fail([call for task in tasks[affordable:] for call in task], too_dear)
-        for some in deals_of(tasks[:affordable]):
-            plan = await asyncio.to_thread(self._record.plan, some, self._packing, program)
-            await self._guarded(plan, None)
-
-    def _without_clashes(self, calls: Sequence[Call], program: AppProgram) -> list[Call]:
-        """Those whose files have other names than the app's own; the rest fail."""
-        fit = []
-        for call in calls:
-            fault = name_clash(call, program)
-            if fault is None:
-                fit.append(call)
-            else:
-                self._calls.fail([call], fault)
-        return fit
-
-    async def _guarded(self, plan: DealPlan, deal: SignedDeal | None) -> None:
-        """Sign, match, and begin to follow; whatever fails is told to the calls."""
-        calls = [call for task in plan.tasks for call in task]
-        self._calls.plan(plan)
-        signed = deal is not None
-        try:
-            for _ in range(_SIGNATURES):
-                try:
-                    if deal is None:
-                        deal = await self._patiently(partial(self._sign, plan))
-                        self._signed(plan, deal)
-                        signed = True
-                    await self._patiently(partial(self._backend.match, deal))
-                    break
-                except DealVoid:
-                    # Another process with the same key was faster: its transaction has the place of ours.
-                    with self._lock:
-                        self._purse.void(plan.job.job_name)
-                    deal, signed = None, False
-            else:
-                raise ServiceError(
-                    f"{_SIGNATURES} signed deals were displaced by other transactions of the same account. "
-                    f"Nothing is locked. Let one process at a time use this key."
-                )
-        except FairgridError as error:
-            if signed:
-                self._calls.fail(calls, RunInterrupted(self.run_id, str(error)), of=plan)
-            else:
-                await asyncio.to_thread(self._record.give_up, plan)
-                self._calls.fail(calls, error, of=plan)
-            return
-        assert deal is not None
-        task = asyncio.ensure_future(self._follow(plan, deal))
-        self._following.add(task)
-        task.add_done_callback(self._followed)
-
-    async def _sign(self, plan: DealPlan) -> SignedDeal:
-        return await self._backend.sign(plan.job, most=self._purse.left)
-
-    def _signed(self, plan: DealPlan, deal: SignedDeal) -> None:
-        with self._lock:
-            self._purse.signed(
-                DealLine(deal.job_name, deal.deal_id, tasks=deal.tasks, calls=plan.calls, price=deal.price)
-            )
-
-    def _followed(self, task: asyncio.Task[None]) -> None:
-        self._following.discard(task)
-        self._set_wake()
-
-    async def _follow(self, plan: DealPlan, deal: SignedDeal) -> None:
-        try:
-            async for ending in self._backend.endings(deal, plan.out):
-                await self._ended(plan, ending)
-        except Exception as error:
-            reason = str(error) if isinstance(error, FairgridError) else f"{type(error).__name__}: {error}"
-            calls = [call for task in plan.tasks for call in task]
-            self._calls.fail(calls, RunInterrupted(self.run_id, reason), of=plan)
-
-    async def _ended(self, plan: DealPlan, ending: TaskEnding) -> None:
-        name, task = plan.job.job_name, plan.tasks[ending.index]
-        with self._lock:
-            (self._purse.refunded if ending.refunded else self._purse.completed)(name)
-            if not ending.refunded and ending.failure is None:
-                deal_id = self._purse.deal_id(name)
-                self._places[deal_id, ending.index] = None
-                self._calls.settled(task, partial(self.certificate, deal_id, ending.index))
-        if ending.refunded:
-            error: Exception = ServiceError(
-                "The network did not compute this call before its deadline. Its money is back. Call it again."
-            )
-        elif ending.failure is not None:
-            error = ending.failure
-        elif ending.error is not None:
-            if parts := self._parts(plan, task):
-                # One call may have ended its neighbours: they get another chance without it.
-                self._again += parts
-                self._set_wake()
-                return
-            error = limit_reached(ending.error)
-        else:
-            assert ending.folder is not None
-            await self._deliver(plan, task, ending.folder)
-            return
-        self._calls.fail(task, error, of=plan)
-
-    def _parts(self, plan: DealPlan, task: Task) -> tuple[Task, ...]:
-        parts = halves(task) if self._calls.owns(plan, task) else ()
-        for part in parts:
-            self._calls.release(part)
-        return parts
-
-    async def _deliver(self, plan: DealPlan, task: Task, folder: Path) -> None:
-        results: CallResults = AppResults(folder) if task[0].app else TaskResults(folder)
-        try:
-            lines = await asyncio.to_thread(results.read, len(task))
-        except JobError as unreadable:
-            self._calls.fail(task, unreadable, of=plan)
-            return
-        rest = self._calls.park(task, results, lines)
-        self._calls.resolve(rest, await asyncio.to_thread(lambda: [results.ending(line, call) for line, call in rest]))
-
-    async def _patiently(self, ask: Callable[[], Awaitable[_T]]) -> _T:
-        waited = 0.0
-        while True:
-            try:
-                return await ask()
-            except ServiceUnavailable:
-                if waited >= self._timing.patience:
-                    raise
-            await asyncio.sleep(_RETRY_S)
-            waited += _RETRY_S
+            await self._maker.deal([call for call in calls if call.app == app], (), app)

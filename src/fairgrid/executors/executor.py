@@ -13,30 +13,27 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from fairgrid.errors import UsageError
 from fairgrid.executors.apps import name_clash
 from fairgrid.executors.calls import Call, CallWriter
 from fairgrid.executors.cancelling import Cancelled
-from fairgrid.executors.dispatcher import Dispatcher, Timing
+from fairgrid.executors.dispatcher import Dispatcher
 from fairgrid.executors.displays import find_display
-from fairgrid.executors.environment import Environment, resolve_environment
+from fairgrid.executors.environment import Environment
 from fairgrid.executors.futures import CallFuture, check_process
-from fairgrid.executors.kept_environments import (
-    environment_facts,
-    find_environment,
-    is_lock_hash,
-    kept_environment,
-)
+from fairgrid.executors.kept_environments import kept_environment
 from fairgrid.executors.leaving import tell_left
 from fairgrid.executors.ordered import in_order, many_objects
 from fairgrid.executors.packing import MAX_DEAL_TASKS, Packing, pack
-from fairgrid.executors.places import Place, Trust, find_place, verification_of
+from fairgrid.executors.places import Place, Trust
 from fairgrid.executors.progress import OnRunProgress, RunProgress
 from fairgrid.executors.quoting import SweepQuote, quote_of
-from fairgrid.executors.receipt import Receipt, parse_budget
-from fairgrid.executors.record import RunRecord, new_run_id
+from fairgrid.executors.receipt import Receipt
+from fairgrid.executors.record import RunRecord
+from fairgrid.executors.run_opening import new_run, reopened_run
+from fairgrid.executors.timing import Timing
 from fairgrid.executors.verification import explain
 from fairgrid.protocol.certificate import Certificate
 
@@ -44,7 +41,6 @@ __all__ = ["Executor"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
-_HERE: Final = "here"
 
 
 class Executor(concurrent.futures.Executor):
@@ -61,6 +57,9 @@ class Executor(concurrent.futures.Executor):
 
     ``secrets`` are names of the account's secrets (`fairgrid secret set`, `Client.secrets`), which calls find in
     ``os.environ["IEXEC_REQUESTER_SECRET_1"]`` and so on; they travel sealed, and the same can read them.
+
+    ``keep`` is how long results stay in storage ("7d", "4w", or days); what they were computed from is removed a week
+    later. Without it they stay. Copies that others made meanwhile cannot be recalled.
 
     ``runtime`` is ``"python"``, or ``"science"`` for numpy, pandas, scipy and scikit-learn, or ``"native"`` for the
     Python of the worker's machine, which alone can have the network: ``reach`` names the hosts that calls connect to
@@ -97,47 +96,27 @@ class Executor(concurrent.futures.Executor):
         reach: Sequence[str] = (),
         private: bool = False,
         secrets: Sequence[str] = (),
+        keep: str | int | None = None,
         progress: bool = True,
         on_progress: OnRunProgress | None = None,
     ) -> None:
         timing = timing or Timing()
-        nrlc = parse_budget(budget)
-        asked = verification_of(trust, verify, workers_at_least=workers_at_least)
-        place = find_place(
+        place, record = new_run(
             network,
-            verification=asked,
+            budget=budget,
+            trust=trust,
+            verify=verify,
+            workers_at_least=workers_at_least,
             key_folder=key_folder,
             patience_s=timing.patience,
             runtime=runtime,
+            environment=environment,
+            wheelhouse=wheelhouse,
             reach=reach,
             private=private,
             secrets=secrets,
+            keep=keep,
         )
-        declared = (
-            find_environment(place.runs, str(environment))
-            if is_lock_hash(environment)
-            else resolve_environment(environment, wheelhouse=wheelhouse, provided=place.packages)
-        )
-        record = RunRecord.make(
-            place.runs,
-            new_run_id(),
-            wheels=[wheel.name for wheel in declared.wheels],
-            packages=sorted(declared.packages),
-            environment=environment_facts(declared),
-            budget=nrlc,
-            trust=asked.confidence,
-            verify=verify,
-            workersAtLeast=asked.replicas,
-            runtime=runtime,
-            reach=list(reach),
-            private=private,
-            secrets=list(secrets),
-            at=time.time(),
-        )
-        for wheel in declared.wheels:
-            record.keep(wheel.name, wheel.content)
-        if declared.wheels:
-            record.keep(declared.lock_name, declared.lock.encode())
         self._begin(place, record, packing, timing, progress, on_progress)
 
     @classmethod
@@ -163,26 +142,7 @@ class Executor(concurrent.futures.Executor):
             ServiceError: the network does not answer.
         """
         timing = timing or Timing()
-        for name in ("local", _HERE) if network is None else (network,):
-            try:
-                record = RunRecord.open(find_place(name, key_folder=key_folder).runs, run_id)
-                break
-            except UsageError:
-                if name == _HERE or network is not None:
-                    raise
-        facts = record.facts
-        place = find_place(
-            name,
-            verification=verification_of(facts["trust"], None, workers_at_least=facts["workersAtLeast"])
-            if facts.get("verify") is None
-            else verification_of(None, facts["verify"]),
-            key_folder=key_folder,
-            patience_s=timing.patience,
-            runtime=facts.get("runtime", "python"),
-            reach=facts.get("reach", ()),
-            private=facts.get("private", False),
-            secrets=facts.get("secrets", ()),
-        )
+        place, record = reopened_run(run_id, network, key_folder=key_folder, patience_s=timing.patience)
         self = cls.__new__(cls)
         self._begin(place, record, packing, timing, progress, on_progress)
         return self

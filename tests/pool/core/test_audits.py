@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from fairgrid.pool.core.events import ChainReconciled, ConsensusReached, RevealMined, TaskFinalized
 from fairgrid.pool.core.instructions import (
     Finalize,
     Instruction,
@@ -272,12 +273,29 @@ def test_a_task_counts_once_in_the_record_however_often_the_chain_says_it() -> N
     world = World([worker], Policy())
     task = world.deal(1, price=5_000_000)
     world.run_until_final(task)
-    from fairgrid.pool.core.events import ChainReconciled, TaskFinalized
-
     world.feed(TaskFinalized(task))
     world.feed(ChainReconciled(task, world.chain[task]))
     assert standing(world, worker).valid == 1
     assert standing(world, worker).paid == {address("requester"): 5_000_000}
+
+
+@pytest.mark.parametrize("missed", [ConsensusReached, RevealMined])
+def test_an_end_whose_reasons_were_missed_blames_nobody_until_the_chain_is_asked(missed: type) -> None:
+    (worker,) = honest(1)
+    world = World([worker], Policy(fast_path=0))
+    feed = world.feed
+    world.feed = lambda event: () if isinstance(event, missed) else feed(event)  # type: ignore[method-assign]
+    task = world.deal(1, price=5_000_000)
+    world.run()
+    if missed is ConsensusReached:
+        world.reveal(worker, task)
+    world._set(task, status=TaskStatus.COMPLETED)
+    world.feed(TaskFinalized(task))
+    assert world.machine.tasks[task].phase is not Phase.COMPLETED
+    assert (standing(world, worker).disproved, standing(world, worker).valid) == (0, 0)
+    world.feed(ChainReconciled(task, world.chain[task]))
+    assert world.machine.tasks[task].phase is Phase.COMPLETED
+    assert (standing(world, worker).disproved, standing(world, worker).valid) == (0, 1)
 
 
 def test_changed_records_come_with_the_outcome_to_be_stored_and_restored() -> None:

@@ -11,6 +11,7 @@ from fairgrid.pool.core.events import (
     EffectFailed,
     TaskFinalized,
     TaskInitialized,
+    TaskSettledAtOnce,
 )
 from fairgrid.pool.core.instructions import (
     BanWorker,
@@ -30,7 +31,7 @@ from fairgrid.pool.core.phases import TRANSITIONS, InvalidTransition, Phase, Rep
 from fairgrid.pool.core.policy import Policy
 from fairgrid.pool.core.task_facts import ChainFacts
 from fairgrid.protocol.views import TaskStatus
-from tests.pool.support import TIMEREF, Fake, World, honest, phase_of
+from tests.pool.support import TIMEREF, Fake, World, address, digest_of, honest, phase_of
 
 # --- the straight way ---------------------------------------------------------------------------------------------
 
@@ -134,7 +135,7 @@ def test_an_event_that_does_not_fit_raises_with_the_whole_story_and_the_chain_th
     world.on_send = lambda instruction: True
     task = world.deal(1)
     with pytest.raises(InvalidTransition) as raised:
-        world.feed(TaskFinalized(task))
+        world.feed(TaskSettledAtOnce(task, address("worker"), digest_of("hash"), digest_of("digest")))
     assert raised.value.phase is Phase.INITIALIZING
     assert raised.value.wanted is Phase.COMPLETED
     assert [line.text for line in raised.value.story] == [line.text for line in world.machine.story(task)]

@@ -15,7 +15,8 @@ from fairgrid.chain.fees import Fees
 from fairgrid.chain.interface import Call, SignedTransaction
 from fairgrid.chain.twin import ModelChain
 from fairgrid.errors import ContractReverted, FundsError, TransactionFailed
-from fairgrid.pool.records.ledger import Ledger, LedgerEffect
+from fairgrid.pool.records.ledger import Ledger
+from fairgrid.pool.records.ledger_entries import LedgerEffect
 from fairgrid.pool.records.rows import EffectStatus
 from fairgrid.pool.records.store import PoolStore
 from fairgrid.protocol.ids import task_id

@@ -15,7 +15,8 @@ from fairgrid.chain.interface import Call
 from fairgrid.chain.twin import ModelChain
 from fairgrid.errors import TransactionFailed
 from fairgrid.pool.onchain.outbox import Ended, Outbox, SendingRules
-from fairgrid.pool.records.ledger import Ledger, LedgerTransaction, Superseded, TransactionStatus
+from fairgrid.pool.records.ledger import Ledger, Superseded
+from fairgrid.pool.records.ledger_entries import LedgerTransaction, TransactionStatus
 from fairgrid.pool.records.store import PoolStore
 from fairgrid.protocol.hexes import checksum
 from fairgrid.seams.clock import VirtualClock

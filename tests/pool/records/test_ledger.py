@@ -12,7 +12,8 @@ from fairgrid.chain.interface import SignedTransaction
 from fairgrid.pool.core.instructions import Claim
 from fairgrid.pool.records import ledger as ledgers
 from fairgrid.pool.records import schema
-from fairgrid.pool.records.ledger import Ledger, LedgerTransaction, TransactionStatus
+from fairgrid.pool.records.ledger import Ledger
+from fairgrid.pool.records.ledger_entries import LedgerTransaction, TransactionStatus, transactions
 from fairgrid.pool.records.rows import Commit
 from fairgrid.pool.records.store import PoolStore
 from tests.pool.support import address, digest_of
@@ -37,7 +38,7 @@ def _mined(ledger: Ledger, nonce: int, *, at: float, keys: tuple[str, ...] = (),
 
 def _nonces(store: PoolStore) -> list[int]:
     with store.engine.connect() as connection:
-        return sorted(connection.execute(sa.select(ledgers.transactions.c.nonce)).scalars())
+        return sorted(connection.execute(sa.select(transactions.c.nonce)).scalars())
 
 
 def test_old_transactions_go_in_steps_and_the_newest_stay_however_old(store: PoolStore) -> None:

@@ -12,7 +12,8 @@ from fairgrid.pool.core.instructions import Finalize
 from fairgrid.pool.core.policy import Policy
 from fairgrid.pool.core.standing import Standing
 from fairgrid.pool.records import schema
-from fairgrid.pool.records.ledger import Ledger, LedgerTransaction, TransactionStatus
+from fairgrid.pool.records.ledger import Ledger
+from fairgrid.pool.records.ledger_entries import LedgerTransaction, TransactionStatus
 from fairgrid.pool.records.retention import Retention
 from fairgrid.pool.records.rows import BagRow, Commit, TaskRow
 from fairgrid.pool.records.store import PoolStore

@@ -67,10 +67,15 @@ class SlurmCluster:
         return {"SLURM_CONF": str(self.folder / "slurm.conf")}
 
     def command(self, *words: str) -> str:
-        """What one of Slurm's commands prints."""
+        """What one of Slurm's commands prints; what it complains of is a note of the error."""
         done = subprocess.run(
-            words, env=os.environ | self.environment, capture_output=True, text=True, timeout=30, check=True
+            words, env=os.environ | self.environment, capture_output=True, text=True, timeout=30, check=False
         )
+        try:
+            done.check_returncode()
+        except subprocess.CalledProcessError as error:
+            error.add_note(done.stderr)
+            raise
         return done.stdout
 
     def jobs(self, states: str = "PENDING,RUNNING,COMPLETING") -> list[str]:

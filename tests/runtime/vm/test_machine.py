@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -65,6 +66,39 @@ async def test_a_machine_that_never_ends_is_ended_at_the_wall_clock_limit(run_ma
     outcome = await run_machine("while :; do :; done", limits={"wall_s": 15.0})
     assert outcome.stop is Stop.WALL_CLOCK
     assert not machines()
+    # What it took until then is told, too.
+    assert outcome.cpu_s > 0.5 and outcome.peak_memory_bytes > 32 << 20
+
+
+async def test_a_machine_that_computes_too_long_is_ended_at_the_limit_of_processor_time(
+    run_machine: RunMachine,
+) -> None:
+    outcome = await run_machine("while :; do :; done", limits={"cpu_s": 12.0})
+    assert (outcome.stop, outcome.detail) == (Stop.CPU, "processor time") and not machines()
+    # The kernel ends it at a whole second; looking is up to it.
+    assert 12 <= outcome.cpu_s < 16 and outcome.wall_s < 190 and outcome.peak_memory_bytes > 32 << 20
+
+
+async def test_a_jobs_processes_are_its_own_kernels_and_not_this_machines(
+    sandbox: VmSandbox, job_for: Callable[..., SandboxJob]
+) -> None:
+    script = """
+    n=0; while [ $n -lt 400 ]; do sleep 600 & n=$((n + 1)); done
+    ls -d /proc/[0-9]*/exe | wc -l >/dev/ttyS1; echo begun >/dev/ttyS0
+    sleep 5; kill $(jobs -p); echo ended
+    """
+    running = asyncio.ensure_future(sandbox.run(job_for(script, limits={"processes": 64})))
+    await until(machines)
+    most = [0, 0]
+    while not running.done():
+        for machine in machines():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                most = [max(most[0], machine.num_threads()), max(most[1], len(machine.children()))]
+        await asyncio.sleep(0.05)
+    outcome = running.result()
+    assert outcome.stop is Stop.EXITED and int(outcome.stdout.split()[0]) >= 400, outcome
+    # One thread for each processor, and a few for the devices.
+    assert 0 < most[0] < 80 and most[1] == 0
 
 
 async def test_a_machine_that_ends_without_a_result_says_what_its_console_said(run_machine: RunMachine) -> None:

@@ -68,6 +68,10 @@ def take(
                 ).with_contribution(proved)
                 book.tell(task, "A winner revealed.", worker=event.worker)
         case TaskFinalized():
+            if not facts.has_revealed_winner:
+                # Whoever judged contributions by these facts would call the right ones wrong.
+                book.tell(task, "Finalized on chain; events that led to it were missed, and the chain is asked.")
+                return
             status = TaskStatus.COMPLETED
         case TaskSettledAtOnce():
             status = TaskStatus.COMPLETED

@@ -73,5 +73,13 @@ class ChainFacts(Struct, frozen=True, gc=False, omit_defaults=True):
                 return True
         return False
 
+    @property
+    def has_revealed_winner(self) -> bool:
+        """Whether a contribution that agrees with the consensus was revealed: the hub finalizes no task before."""
+        for seen in self.contributions:
+            if seen.status is ContributionStatus.PROVED and seen.result_hash == self.consensus_value:
+                return True
+        return False
+
     def revealed(self) -> tuple[SeenContribution, ...]:
         return tuple(seen for seen in self.contributions if seen.status is ContributionStatus.PROVED)

@@ -17,7 +17,8 @@ from fairgrid.pool.core.instructions import ChainInstruction
 from fairgrid.pool.onchain.bundles import Bundle, bundled
 from fairgrid.pool.onchain.gas_money import GasMoney
 from fairgrid.pool.onchain.outbox import Ended, Outbox, SendingRules
-from fairgrid.pool.records.ledger import Ledger, LedgerEffect
+from fairgrid.pool.records.ledger import Ledger
+from fairgrid.pool.records.ledger_entries import LedgerEffect
 from fairgrid.pool.records.rows import EffectStatus
 from fairgrid.pool.records.store import PoolStore
 from fairgrid.seams.clock import Clock

@@ -20,7 +20,8 @@ from fairgrid.chain.interface import Call, Chain, Mined, SignedTransaction
 from fairgrid.chain.sender import NonceTaken
 from fairgrid.errors import FundsError, ServiceUnavailable
 from fairgrid.pool.core.policy import Policy
-from fairgrid.pool.records.ledger import Ledger, LedgerTransaction, TransactionStatus
+from fairgrid.pool.records.ledger import Ledger
+from fairgrid.pool.records.ledger_entries import LedgerTransaction, TransactionStatus
 from fairgrid.seams.clock import Clock
 from fairgrid.wallet.signer import Signer
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
 from fairgrid.pool.core.phases import FINAL_PHASES
-from fairgrid.pool.records import ledger, schema
+from fairgrid.pool.records import ledger_entries, schema
 from fairgrid.pool.records.documents import read_deal
 from fairgrid.pool.records.places import find
 
@@ -110,7 +110,7 @@ class TaskLists:
 
     def transactions(self, task_id: str) -> list[TransactionLine]:
         """Every version of every transaction that was signed for a task, in order."""
-        sent, carried, effects = ledger.transactions, ledger.carried, schema.effects
+        sent, carried, effects = ledger_entries.transactions, ledger_entries.carried, schema.effects
         with self._reading() as connection:
             keys = [row.key for row in find(connection, effects, [task_id], columns=(effects.c.key,), prefix=True)]
             rows = connection.execute(
@@ -126,7 +126,7 @@ class TaskLists:
 
     def sent_since(self, at: float) -> int:
         """How many transactions were mined, or reverted, of those signed since ``at``."""
-        sent = ledger.transactions
+        sent = ledger_entries.transactions
         query = sa.select(sa.func.count()).where(sent.c.signed_at >= at).where(sent.c.status.in_(("mined", "reverted")))
         with self._reading() as connection:
             return int(connection.execute(query).scalar_one())

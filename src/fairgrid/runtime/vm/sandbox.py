@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
-import signal
 import sys
 import tempfile
 import time
@@ -35,6 +35,7 @@ _SPARE_BYTES: Final = 64 << 20
 _OPEN_FILES: Final = 512
 _READ: Final = 65_536
 _END_S: Final = 10.0
+_REPORT_S: Final = 5.0
 
 
 class VmSandbox(SuspendableSandbox):
@@ -72,13 +73,14 @@ class VmSandbox(SuspendableSandbox):
             status, said = await self._boot(scratch, files, job.limits, console.add, printed.add)
         except TimeoutError:
             detail = "the machine was ended after the wall-clock limit"
-            return Outcome(Stop.WALL_CLOCK, 0, b"", b"", 0, job.limits.wall_s, 0, detail)
+            used = _used(scratch)
+            return Outcome(Stop.WALL_CLOCK, 0, b"", b"", 0, job.limits.wall_s, used[1], detail, cpu_s=used[0])
         finally:
             console.close()
             printed.close()
         used = _used(scratch)
         wall_s = time.monotonic() - started
-        if status == -signal.SIGXCPU or (job.limits.cpu_s is not None and used[0] >= job.limits.cpu_s):
+        if used[0] >= _most_cpu_s(job.limits):
             return Outcome(Stop.CPU, 0, b"", b"", 0, wall_s, used[1], "processor time", cpu_s=used[0])
         if status != 0:
             detail = f"QEMU ended with status {status}: {said or 'no message'}"
@@ -130,6 +132,12 @@ class VmSandbox(SuspendableSandbox):
             with self._suspension.running(process.pid):
                 await self._suspension.wait_for(both, limits.wall_s)
                 await self._suspension.wait_for(process.wait(), _END_S)
+        except TimeoutError:
+            # Told to end QEMU, the process between writes down what it used.
+            with contextlib.suppress(ProcessLookupError, TimeoutError):
+                process.terminate()
+                await asyncio.wait_for(process.wait(), _REPORT_S)
+            raise
         finally:
             await end_child(process)
         assert process.returncode is not None
@@ -212,14 +220,18 @@ def _ended(
 
 def _system_limits(limits: Limits) -> dict[str, int]:
     """Backstops of the operating system: what a hostile guest could make QEMU do."""
-    cpu_s = limits.cpu_s if limits.cpu_s is not None else limits.wall_s * (limits.cpus + 1)
     return {
         "CORE": 0,
-        "CPU": int(cpu_s) + 1,
+        "CPU": int(_most_cpu_s(limits)) + 1,
         # The output disk, and what the guest writes to its own disk.
         "FSIZE": 2 * limits.output_bytes + _SPARE_BYTES,
         "NOFILE": _OPEN_FILES,
     }
+
+
+def _most_cpu_s(limits: Limits) -> float:
+    """Processor time that QEMU may take: the job's limit, or all its processors and one for the devices, all along."""
+    return limits.cpu_s if limits.cpu_s is not None else limits.wall_s * (limits.cpus + 1)
 
 
 def _used(scratch: Path) -> tuple[float, int]:
