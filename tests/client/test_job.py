@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from fairgrid.client.job import MAX_INPUT_BYTES, MAX_TASKS, Job, JobRuntime
-from fairgrid.client.job_options import parse_gpus, parse_size, read_items
+from fairgrid.client.job import MAX_INPUT_BYTES, MAX_TASKS, WAITING_DAYS, Job, JobRuntime
+from fairgrid.client.job_options import parse_days, parse_gpus, parse_size, read_items
 from fairgrid.client.prepared_job import FUEL_PER_SECOND, manifest_of, prepare_job, run_locally
 from fairgrid.errors import ManifestError, ServiceRefused, UsageError
 from fairgrid.protocol.cid import cid_of
@@ -45,6 +45,43 @@ def file(folder: Path, name: str, content: bytes = b"x") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return path
+
+
+@pytest.mark.parametrize(
+    ("text", "days"), [("1", 1), ("7d", 7), (" 4W ", 28), ("30 d", 30), (7, 7), ("36500d", 36_500)]
+)
+def test_days_are_read(text: str | int, days: int) -> None:
+    assert parse_days(text, "--keep") == days
+
+
+@pytest.mark.parametrize("text", ["", "0", "0d", "-1d", "1.5d", "7h", "d", "٣d", "36501", "99999w", "for ever"])
+def test_what_is_no_number_of_days_is_refused_with_its_option(text: str) -> None:
+    with pytest.raises(UsageError, match=r"--keep .*Nothing was signed"):
+        parse_days(text, "--keep")
+
+
+@pytest.mark.parametrize("days", [0, -1, 36_501])
+def test_a_job_is_not_kept_for_a_time_that_no_manifest_can_say(script: Path, days: int) -> None:
+    with pytest.raises(UsageError, match="Nothing was signed"):
+        Job.from_files(script, [], [], runtime_id=RUNTIME).kept_for(days)
+
+
+async def test_what_a_job_with_an_end_uploads_is_removed_in_time_and_what_others_keep_stays(
+    script: Path, tmp_path: Path
+) -> None:
+    now = 1_700_000_000.0
+    store = MemoryStore(now=lambda: now)
+    shared, own = file(tmp_path, "shared.csv", b"shared"), file(tmp_path, "own.csv", b"own")
+    async with StorageClient("http://storage", transport=httpx.ASGITransport(storage_application(store))) as storage:
+        await storage.add_file(shared)
+        job = Job.from_files(script, [shared, own], [], runtime_id=RUNTIME).kept_for(3)
+        ready = await prepare_job(job, storage, timeref=TIMEREF)
+    assert parse_manifest(ready.manifest.to_bytes()).keep_s == 3 * 86_400
+    now += (3 + WAITING_DAYS) * 86_400 - 1
+    assert await store.sweep() == ()
+    now += 1
+    assert set(await store.sweep()) == {ready.manifest_cid, cid_of(b"own"), cid_of(script.read_bytes())}
+    assert await store.size(cid_of(b"shared")) == 6
 
 
 @pytest.mark.parametrize(
@@ -211,7 +248,7 @@ async def test_file_that_storage_has_is_not_sent_again(script: Path) -> None:
         first = await prepare_job(job, storage, timeref=TIMEREF)
         assert len(posts) == 2
         assert await prepare_job(job, storage, timeref=TIMEREF) == first
-        assert len(posts) == 3, "only the manifest is sent again"
+        assert posts[2:] == [f"/keep/{first.manifest.script.cid}", "/api/v0/add"], "only the manifest is sent again"
 
 
 async def test_file_that_changes_while_it_is_sent_is_noticed(
@@ -220,9 +257,9 @@ async def test_file_that_changes_while_it_is_sent_is_noticed(
     job = Job.from_files(script, [], [], runtime_id=RUNTIME)
     upload = storage.add_file
 
-    async def change_and_upload(path: Path) -> str:
+    async def change_and_upload(path: Path, *, keep_s: int | None = None) -> str:
         path.write_text("print(2)")
-        return await upload(path)
+        return await upload(path, keep_s=keep_s)
 
     monkeypatch.setattr(storage, "add_file", change_and_upload)
     with pytest.raises(UsageError, match="changed while it was being uploaded"):

@@ -11,7 +11,7 @@ from typing import Any, cast
 import httpx
 import pytest
 
-from fairgrid.client.job import Job, JobRuntime
+from fairgrid.client.job import WAITING_DAYS, Job, JobRuntime
 from fairgrid.client.orders import Offer, offer_of
 from fairgrid.client.prepared_job import PreparedJob
 from fairgrid.client.private_runs import PrivateRuns
@@ -123,6 +123,18 @@ async def test_nothing_plain_leaves_and_pool_and_requester_open_it(storage: _Rec
             assert cid in {one.cid for one in manifest.files_of(index)}
             data = await storage.fetch_bytes(cid, max_bytes=1 << 20)
             assert decrypt_bytes(key, data, Purpose.INPUT) == (tmp_path / file.name).read_bytes()
+
+
+async def test_everything_of_a_private_run_with_an_end_is_removed_in_time(tmp_path: Path) -> None:
+    now = 1_700_000_000.0
+    store = MemoryStore(now=lambda: now)
+    transport = httpx.ASGITransport(storage_application(store))
+    async with StorageClient("http://storage", transport=transport) as storage:
+        ready = await prepared(storage, job_in(tmp_path).hidden(private=True).kept_for(2))
+    assert ready.manifest.keep_s == 2 * 86_400
+    now += (2 + WAITING_DAYS) * 86_400
+    assert len(await store.sweep()) == 6, "script, input, two inputs of tasks, the private document, the manifest"
+    assert store.usage.blobs == 0
 
 
 async def test_two_runs_of_one_job_share_no_key_and_no_file(storage: _Recorded, tmp_path: Path) -> None:

@@ -12,11 +12,13 @@ import pytest
 
 from fairgrid.client import claims
 from fairgrid.client.client import Client, TrustWish
+from fairgrid.client.job import Job
 from fairgrid.client.journal import DealRecord, Journal
-from fairgrid.errors import DealLost, ServiceUnavailable, TransactionFailed, VerificationError
-from fairgrid.executors import grid
-from fairgrid.executors.backend import DealJob, DealVoid, SignedDeal, TaskEnding
+from fairgrid.errors import DealLost, ServiceUnavailable, TransactionFailed, UsageError, VerificationError
+from fairgrid.executors import executor, grid, run_opening
+from fairgrid.executors.backend import DealJob, DealVoid, SignedDeal, TaskEnding, TaskJob
 from fairgrid.executors.grid import GridBackend
+from fairgrid.executors.places import Place, find_place
 from tests.client.test_bags import PRICE, SIZE, deal, results_of, settle
 from tests.worker.world import REQUESTER, World, new_world
 
@@ -202,3 +204,44 @@ async def test_the_deadline_of_a_deal_is_the_chains_and_one_that_is_not_mined_ha
     timeref = (await stage.world.chain.view_category(deal.category)).timeref
     assert await stage.backend.deadline(signed.deal_id) == deal.start_time + 10 * timeref
     assert await stage.backend.deadline("0x" + "00" * 32) is None
+
+
+async def test_every_deal_asks_for_the_time_after_which_storage_removes_it(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = GridBackend(
+        cast(Any, None), REQUESTER, journal_folder=tmp_path, wish=TrustWish(), client=stage.client, keep_days=5
+    )
+    signed: list[Job] = []
+
+    async def sign(job: Job, *args: Any, **options: Any) -> Any:
+        signed.append(job)
+        raise TransactionFailed("0x" + "11" * 32, "nothing is mined here")
+
+    monkeypatch.setattr(stage.client, "sign", sign)
+    script = tmp_path / "job.py"
+    script.write_text("print(1)")
+    for asked in (backend, stage.backend):
+        with pytest.raises(DealVoid):
+            await asked.sign(DealJob(NAME, script, (), (TaskJob((), ()),)), most=1)
+    assert [job.keep_days for job in signed] == [5, None]
+
+
+def test_an_executors_time_to_keep_is_written_down_for_who_resumes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def place(*args: Any, keep_days: int | None = None, **options: Any) -> Place:
+        asked.append(keep_days)
+        return find_place("here")
+
+    monkeypatch.setenv("FAIRGRID_DIR", str(tmp_path))
+    monkeypatch.setattr(run_opening, "find_place", place)
+    with executor.Executor("here", budget=1, keep="2w", progress=False) as ex:
+        run = ex.run_id
+    with executor.Executor.resume(run, "here", progress=False):
+        pass
+    assert asked[0] == asked[-1] == 14
+    with pytest.raises(UsageError, match=r"keep '9h' is no number of days"):
+        executor.Executor("here", keep="9h")

@@ -8,6 +8,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from fairgrid.errors import ManifestError, UsageError
@@ -125,6 +127,10 @@ def test_schema_is_itself_valid_and_closed_everywhere() -> None:
         ("verify/policy", "none"),
         ("outputs/logs", "none"),
         ("retention/days", -1),
+        ("retention/days", 36_501),
+        ("retention/then", "keep"),
+        ("retention/then", True),
+        ("retention/seconds", 5),
         ("items", [{}]),
         ("inputs/0/cid", "Qm" + "a" * 44),
         ("inputs/0/cid", "b" + "a" * 58),
@@ -134,6 +140,28 @@ def test_schema_is_itself_valid_and_closed_everywhere() -> None:
 def test_whatever_version_1_does_not_know_is_refused(path: str, value: Any) -> None:
     with pytest.raises(ManifestError):
         parse_manifest(changed(path, value))
+
+
+@given(st.integers(1, 36_500))
+def test_a_time_to_delete_comes_back_and_says_how_long_files_stay(days: int) -> None:
+    manifest = dataclasses.replace(GOOD, retention_days=days, deleted_after=True)
+    data = manifest.to_bytes()
+    assert json.loads(data)["retention"] == {"days": days, "then": "delete"}
+    assert parse_manifest(data) == manifest
+    assert manifest.keep_s == days * 86_400
+
+
+def test_a_manifest_that_deletes_nothing_is_written_as_ever() -> None:
+    assert json.loads(GOOD.to_bytes())["retention"] == {"days": 30}
+    assert GOOD.keep_s is None
+    assert dataclasses.replace(GOOD, retention_days=0).keep_s is None
+
+
+def test_files_are_not_deleted_before_anybody_can_read_them() -> None:
+    with pytest.raises(ManifestError, match="1 day at least"):
+        dataclasses.replace(GOOD, retention_days=0, deleted_after=True).to_bytes()
+    with pytest.raises(ManifestError, match="1 day at least"):
+        parse_manifest(changed("retention", {"days": 0, "then": "delete"}))
 
 
 @pytest.mark.parametrize("key", sorted(json.loads(GOOD.to_bytes())))

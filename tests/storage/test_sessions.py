@@ -162,7 +162,8 @@ async def test_file_that_is_there_is_not_sent_again(url: str, tmp_path: Path) ->
         await client.add_file(tmp_path / "in")
         toxic.requests.clear()
         assert await client.add_file(tmp_path / "in") == CID
-        assert [request.split()[0] for request in toxic.requests] == ["HEAD"]
+        assert [request.split()[0] for request in toxic.requests] == ["HEAD", "POST"]
+        assert not any("/uploads" in request or "/add" in request for request in toxic.requests)
 
 
 async def test_store_that_never_takes_a_byte_is_unavailable(url: str, tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from fairgrid.protocol.archive import archive_digest, extract_archive
 from fairgrid.protocol.hexes import keccak, to_hex, to_hex32
 from fairgrid.protocol.ids import result_hash
@@ -19,6 +21,7 @@ from fairgrid.protocol.views import ContributionStatus
 from fairgrid.protocol.worker_messages import Contributed, Opening, Ready, Revealed, Seal, Uploaded
 from fairgrid.runtime.interface import SandboxJob
 from fairgrid.runtime.network.grant import NetworkGrant
+from fairgrid.storage.client import StorageClient
 from fairgrid.worker.owner.policy import WorkerPolicy
 from tests.worker.fake_pool import FakePool
 from tests.worker.world import (
@@ -224,3 +227,38 @@ async def test_contributions_name_the_result_hash_that_the_digest_gives(
         mine = await world.chain.view_contribution(lease.task_id, WORKER.address)
         assert mine.result_hash == result_hash(lease.task_id, held.digest)
         assert held.contribution is not None and to_hex(held.contribution.raw).startswith("0x02")
+
+
+@pytest.mark.parametrize("lane", [False, True])
+@pytest.mark.parametrize("deleted", [False, True])
+async def test_results_are_uploaded_for_as_long_as_the_manifest_says(
+    world: World,
+    pool: FakePool,
+    setting: AgentSetting,
+    monkeypatch: pytest.MonkeyPatch,
+    lane: bool,
+    deleted: bool,
+) -> None:
+    manifest = replace(await world.manifest(), retention_days=5, deleted_after=deleted)
+    deal_id = await world.deal(lane=lane, manifest=manifest)
+    lease = await (world.run(deal_id, 1) if lane else world.lease(deal_id))
+    kept: list[tuple[str, int | None]] = []
+    for name in ("add_file", "add_bytes"):
+        upload = getattr(StorageClient, name)
+
+        async def recorded(self: StorageClient, what: Any, _upload: Any = upload, **options: Any) -> str:
+            kept.append((cid := await _upload(self, what, **options), options.get("keep_s")))
+            return str(cid)
+
+        monkeypatch.setattr(StorageClient, name, recorded)
+    async with running(world, setting):
+        await pool.expect(Ready)
+        await pool.send(lease)
+        await pool.expect(Seal)
+        await pool.send(world.authorisation(lease))
+        await pool.expect(Revealed)
+        await pool.send(UploadRequest(lease.lease_id, lease.task_id))
+        uploaded = await pool.expect(Uploaded)
+    assert kept[-1][0] == uploaded.cid
+    assert len(kept) == (2 if lane else 1), "archive, and in the lane the list of results"
+    assert {keep_s for _, keep_s in kept} == {5 * 86_400 if deleted else None}

@@ -24,7 +24,7 @@ from fairgrid.client.burst import RULES_NAME, load_burst_rules
 from fairgrid.client.client import Client, LaneWish, Quote, TrustWish
 from fairgrid.client.dependencies import parse_dependency
 from fairgrid.client.job import Job
-from fairgrid.client.job_options import parse_gpus, parse_size, read_items
+from fairgrid.client.job_options import parse_days, parse_gpus, parse_size, read_items
 from fairgrid.client.private_runs import HONEST_WORDS, HONEST_WORDS_OF_SECRETS
 from fairgrid.client.results import prepare_out
 from fairgrid.errors import UsageError
@@ -152,6 +152,15 @@ def run(
             "them.",
         ),
     ] = False,
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            "--keep",
+            metavar="DAYS",
+            help="Let storage remove the results so long after their upload, and the run's other files a week later, "
+            "e.g. 7d or 4w. Default: they stay.",
+        ),
+    ] = None,
     secrets: Annotated[
         list[str] | None,
         typer.Option(
@@ -199,6 +208,7 @@ def run(
         job = job.connecting_to([*hosts, *([ANYWHERE] if internet else []), *(reach or [])])
         job = replace(job, canonicaliser=tuple(read_rule(text) for text in canonical or []), app=app_address)
         job = job.needing(parse_gpus(gpus) if gpus is not None else None).hidden(private=private)
+        job = job.kept_for(parse_days(keep, "--keep") if keep is not None else None)
         if each is not None or tasks is not None:
             job = job.as_bag(read_items(each) if each is not None else (), tasks=tasks)
         return job

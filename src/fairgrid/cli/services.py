@@ -55,7 +55,7 @@ def start_storage(
 
     Example: `fairgrid storage start --dir storage --port 9001`.
     """
-    from fairgrid.storage.app import storage_application
+    from fairgrid.storage.app import storage_application, sweeping
     from fairgrid.storage.disk import DiskStore
     from fairgrid.storage.store import StoreLimits
 
@@ -66,7 +66,8 @@ def start_storage(
     async def opener() -> AsyncIterator[Any]:
         store = await DiskStore.open(directory, StoreLimits(max_blob_bytes=max_blob, quota_bytes=quota))
         try:
-            yield storage_application(store, allowed_origins=frozenset(allow_origin or ()))
+            async with sweeping(store):
+                yield storage_application(store, allowed_origins=frozenset(allow_origin or ()))
         finally:
             await store.close()
 

@@ -18,6 +18,7 @@ from fairgrid.client.claims import Materialised, claim_bag, materialise
 from fairgrid.client.deal_making import DealMaker, RunPart
 from fairgrid.client.facets.deals import Deals
 from fairgrid.client.facets.orders import Orders
+from fairgrid.client.facets.tasks import Tasks
 from fairgrid.client.follow import Ending, follow_task
 from fairgrid.client.job import Job
 from fairgrid.client.journal import DealRecord, Journal
@@ -75,6 +76,8 @@ class Client:
         """What this requester encrypts and decrypts."""
         self.deals = Deals(chain, journal, signer)
         """Show deals, make them of signed orders, take money back."""
+        self.tasks = Tasks(self)
+        """How far tasks are, why they have no result yet, and their results."""
         self._maker = DealMaker(
             network, signer, chain=chain, storage=storage, private=self.private, journal=journal, clock=self._clock
         )

@@ -17,12 +17,16 @@ from fairgrid.protocol.paths import path_fault
 from fairgrid.runtime.catalogue import runtime_info
 from fairgrid.runtime.program_check import check_program
 
-__all__ = ["MAX_HOSTS", "MAX_INPUT_BYTES", "MAX_TASKS", "Job", "JobRuntime"]
+__all__ = ["MAX_HOSTS", "MAX_INPUT_BYTES", "MAX_KEEP_DAYS", "MAX_TASKS", "WAITING_DAYS", "Job", "JobRuntime"]
 
 MAX_INPUT_BYTES = 1 << 30
 """Script and inputs together: what a worker takes under its default policy. More would be paid for by nobody."""
 MAX_HOSTS = 16
 """Destinations that a job's manifest can list."""
+MAX_KEEP_DAYS = 36_500
+"""The longest time after which a job's files may be removed."""
+WAITING_DAYS = 7
+"""So much longer than results, storage keeps what a job is computed from: it may wait for a machine."""
 MAX_TASKS = 100_000
 """Tasks of one bag: what a manifest can list."""
 
@@ -80,6 +84,9 @@ class Job:
     secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """Names and values that it gets as ``IEXEC_REQUESTER_SECRET_1`` and so on; they travel sealed, without their
     names."""
+    keep_days: int | None = None
+    """Storage removes its results so many days after their upload, what it was computed from `WAITING_DAYS` later;
+    None: it removes nothing."""
     app: str = ""
     """Address of the published app whose program it is; empty: a program of one's own, in its runtime."""
     label: str = ""
@@ -104,6 +111,21 @@ class Job:
         fault = needs_fault(self.runtime.runtime_id, self.needs)
         if fault is not None:
             raise UsageError(f"{fault} Nothing was signed.")
+
+    @property
+    def uploads_keep_s(self) -> int | None:
+        """Seconds for which storage keeps program, inputs and manifest from their upload; None: without end."""
+        return None if self.keep_days is None else (self.keep_days + WAITING_DAYS) * 86_400
+
+    def kept_for(self, days: int | None) -> Job:
+        """The same job, whose files storage removes after ``days``; None: they stay.
+
+        Raises:
+            UsageError: this is no number of days that can be asked for.
+        """
+        if days is not None and not 1 <= days <= MAX_KEEP_DAYS:
+            raise UsageError(f"Files of a run are kept for 1 to {MAX_KEEP_DAYS} days, not {days}. Nothing was signed.")
+        return replace(self, keep_days=days)
 
     @property
     def needs(self) -> Needs:

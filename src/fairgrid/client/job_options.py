@@ -6,13 +6,15 @@ import re
 import shlex
 from pathlib import Path
 
+from fairgrid.client.job import MAX_KEEP_DAYS
 from fairgrid.errors import UsageError
 from fairgrid.protocol.needs import GpuNeed
 
-__all__ = ["parse_gpus", "parse_size", "read_items"]
+__all__ = ["parse_days", "parse_gpus", "parse_size", "read_items"]
 
 _SIZE = re.compile(r"(\d{1,12})\s*([KMG]?)I?B?", re.ASCII | re.IGNORECASE)
 _GPUS = re.compile(r"(\d{1,3})(?::(\d{1,9}\s*[kmg]i?b?)?(?::([a-z0-9][a-z0-9 ._-]{0,99}))?)?", re.ASCII)
+_DAYS = re.compile(r"(\d{1,6})\s*([dw]?)", re.ASCII)
 _MOST_GPUS = 64
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
@@ -27,6 +29,21 @@ def parse_size(text: str, option: str) -> int:
     if found is None or int(found[1]) == 0:
         raise UsageError(f"{option} {text!r} is not a size. Give one such as 512M or 2G.")
     return int(found[1]) * _UNITS[found[2].upper()]
+
+
+def parse_days(text: str | int, option: str) -> int:
+    """Days of ``7d``, ``2w`` or ``7``.
+
+    Raises:
+        UsageError: it is no number of days.
+    """
+    found = _DAYS.fullmatch(str(text).strip().lower())
+    if found is None:
+        raise UsageError(f"{option} {text!r} is no number of days. Give one such as 7d or 4w. Nothing was signed.")
+    days = int(found[1]) * (7 if found[2] == "w" else 1)
+    if not 1 <= days <= MAX_KEEP_DAYS:
+        raise UsageError(f"{option} {text!r} is not from 1 to {MAX_KEEP_DAYS} days. Nothing was signed.")
+    return days
 
 
 def parse_gpus(text: str) -> GpuNeed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def manifest_of(job: Job, *, timeref: int) -> Manifest:
         UsageError: there are files for more or fewer tasks than the bag has.
     """
     references = {path: file_ref(path) for path in dict.fromkeys((*job.inputs, *chain.from_iterable(job.item_inputs)))}
-    return Manifest(
+    manifest = Manifest(
         script=file_ref(job.script),
         runtime=job.runtime.runtime_id,
         resources=Resources(
@@ -68,6 +68,9 @@ def manifest_of(job: Job, *, timeref: int) -> Manifest:
         checkpoint=job.checkpoint,
         needs=job.needs,
     )
+    if job.keep_days is None:
+        return manifest
+    return replace(manifest, retention_days=job.keep_days, deleted_after=True)
 
 
 def _items(job: Job, references: Mapping[Path, FileRef]) -> Iterator[Item]:
@@ -96,7 +99,7 @@ async def prepare_job(job: Job, storage: StorageClient, *, timeref: int) -> Prep
     manifest = await asyncio.to_thread(manifest_of, job, timeref=timeref)
     data = await asyncio.to_thread(manifest.to_bytes)
     await upload_files(job, manifest, storage)
-    return PreparedJob(job.label or job.script.name, manifest, await storage.add_bytes(data))
+    return PreparedJob(job.label or job.script.name, manifest, await storage.add_bytes(data, keep_s=job.uploads_keep_s))
 
 
 async def upload_files(job: Job, manifest: Manifest, storage: StorageClient) -> None:
@@ -106,17 +109,17 @@ async def upload_files(job: Job, manifest: Manifest, storage: StorageClient) -> 
         UsageError: a file changed while it was read.
         ServiceError: storage is down, or refuses.
     """
-    await _upload(_files(job, manifest), storage)
+    await _upload(_files(job, manifest), storage, job.uploads_keep_s)
 
 
-async def _upload(files: Iterable[tuple[Path, FileRef]], storage: StorageClient) -> None:
+async def _upload(files: Iterable[tuple[Path, FileRef]], storage: StorageClient, keep_s: int | None) -> None:
     queue = iter(files)
 
     async def some() -> None:
         for path, reference in queue:
-            if await storage.stat(reference.cid) == reference.size:
+            if await storage.kept(reference.cid, keep_s=keep_s) == reference.size:
                 continue
-            if await storage.add_file(path) != reference.cid:
+            if await storage.add_file(path, keep_s=keep_s) != reference.cid:
                 raise UsageError(f"{path} changed while it was being uploaded. Nothing was signed; run it again.")
 
     uploads = [asyncio.ensure_future(some()) for _ in range(_UPLOADS_AT_ONCE)]

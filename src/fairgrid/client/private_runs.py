@@ -109,7 +109,9 @@ class PrivateRuns:
             seal_data_key, manifest, key, place, pool_key=pool_key, requester_key=own_key
         )
         data = await asyncio.to_thread(manifest.to_bytes)
-        return PreparedJob(job.label or job.script.name, manifest, await self._storage.add_bytes(data))
+        return PreparedJob(
+            job.label or job.script.name, manifest, await self._storage.add_bytes(data, keep_s=job.uploads_keep_s)
+        )
 
     async def result_key(self, deal_id: str, index: int) -> bytes:
         """The key of the result of the task at ``index`` (as the chain counts) of a private deal of this requester.
@@ -184,7 +186,7 @@ class PrivateRuns:
                         raise UsageError(
                             f"{path} changed while it was being encrypted. Nothing was signed; run it again."
                         )
-                    places[reference.cid, index] = await self._storage.add_file(file)
+                    places[reference.cid, index] = await self._storage.add_file(file, keep_s=job.uploads_keep_s)
 
             workers = [asyncio.ensure_future(some(number)) for number in range(_AT_ONCE)]
             try:
@@ -195,7 +197,7 @@ class PrivateRuns:
                 await asyncio.gather(*workers, return_exceptions=True)
         secrets = [secret for _, secret in job.secrets]
         document = await asyncio.to_thread(private_document, plain, key, places, secrets)
-        cid = await self._storage.add_bytes(document)
+        cid = await self._storage.add_bytes(document, keep_s=job.uploads_keep_s)
         return public_manifest(plain, FileRef("private", cid, len(document)), places, part)
 
 

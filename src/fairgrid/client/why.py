@@ -11,9 +11,8 @@ import contextlib
 from collections import Counter
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from fairgrid.client.client import Client
 from fairgrid.client.journal import DealRecord
 from fairgrid.client.ledger import Bag
 from fairgrid.client.live import bar
@@ -24,7 +23,10 @@ from fairgrid.protocol.ids import task_id as task_id_of
 from fairgrid.protocol.terminal import sanitise_terminal
 from fairgrid.protocol.views import Deal, Task, TaskStatus
 
-__all__ = ["Facts", "PoolState", "Step", "Why", "explain", "gather"]
+if TYPE_CHECKING:
+    from fairgrid.client.client import Client
+
+__all__ = ["Facts", "PoolState", "Step", "Why", "explain", "gather", "place_of"]
 
 _NOT_FOUND: Final = 404
 _LISTEN_S: Final = 2.0
@@ -243,6 +245,19 @@ def _last_words(facts: Facts) -> tuple[str, ...]:
     return (f"The last thing that happened: {sanitise_terminal(facts.story[-1].text)}",) if facts.story else ()
 
 
+def place_of(record: DealRecord, index: int | None) -> tuple[int, int]:
+    """The index of a task in its run, and its place in its deal; without an ``index`` the deal's first.
+
+    Raises:
+        UsageError: the deal has no such task.
+    """
+    wanted = record.first if index is None and record.part else index or 0
+    place = wanted - record.first if record.part else wanted
+    if not 0 <= place < record.tasks:
+        raise UsageError(f"Deal {record.deal_id} has {record.tasks} task(s), and none with index {wanted}.")
+    return wanted, place
+
+
 async def gather(client: Client, record: DealRecord, *, index: int | None = None) -> Facts:
     """Ask chain and pool about one task of a deal; of a bag the first, unless ``index`` names another.
 
@@ -250,10 +265,7 @@ async def gather(client: Client, record: DealRecord, *, index: int | None = None
         UsageError: the deal has no such task.
         ServiceUnavailable: the chain does not answer.
     """
-    wanted = record.first if index is None and record.part else index or 0
-    place = wanted - record.first if record.part else wanted
-    if not 0 <= place < record.tasks:
-        raise UsageError(f"Deal {record.deal_id} has {record.tasks} task(s), and none with index {wanted}.")
+    wanted, place = place_of(record, index)
     head = await client.chain.head()
     deal = await client.chain.view_deal(record.deal_id)
     if deal is None:

@@ -58,6 +58,9 @@ class Executor(concurrent.futures.Executor):
     ``secrets`` are names of the account's secrets (`fairgrid secret set`, `Client.secrets`), which calls find in
     ``os.environ["IEXEC_REQUESTER_SECRET_1"]`` and so on; they travel sealed, and the same can read them.
 
+    ``keep`` is how long results stay in storage ("7d", "4w", or days); what they were computed from is removed a week
+    later. Without it they stay. Copies that others made meanwhile cannot be recalled.
+
     ``runtime`` is ``"python"``, or ``"science"`` for numpy, pandas, scipy and scikit-learn, or ``"native"`` for the
     Python of the worker's machine, which alone can have the network: ``reach`` names the hosts that calls connect to
     (``"api.example.org"``, ``"*.example.org:8443"``); their owners must allow them. ``environment`` is a requirements
@@ -93,6 +96,7 @@ class Executor(concurrent.futures.Executor):
         reach: Sequence[str] = (),
         private: bool = False,
         secrets: Sequence[str] = (),
+        keep: str | int | None = None,
         progress: bool = True,
         on_progress: OnRunProgress | None = None,
     ) -> None:
@@ -111,6 +115,7 @@ class Executor(concurrent.futures.Executor):
             reach=reach,
             private=private,
             secrets=secrets,
+            keep=keep,
         )
         self._begin(place, record, packing, timing, progress, on_progress)
 

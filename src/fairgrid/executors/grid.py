@@ -62,9 +62,11 @@ class GridBackend:
         reach: tuple[str, ...] = (),
         private: bool = False,
         secrets: tuple[str, ...] = (),
+        keep_days: int | None = None,
     ) -> None:
         """``client`` is one that is connected already; else `open` connects. ``private`` deals are encrypted;
-        ``secrets`` are names of the requester's, which every deal gets."""
+        ``secrets`` are names of the requester's, which every deal gets. ``keep_days`` as `Job.keep_days`."""
+        self._keep_days = keep_days
         self._private = private
         self._secrets = secrets
         self._network = network
@@ -203,6 +205,7 @@ class GridBackend:
 
         wanted = await asyncio.to_thread(job_of, job, self._runtime_id, self._reach)
         wanted = wanted.hidden(private=self._private, secrets=self._connected.secrets_named(self._secrets))
+        wanted = wanted.kept_for(self._keep_days)
         try:
             record = await self._connected.sign(wanted, self._wish, accept=accept)
         except ContractReverted:

@@ -63,6 +63,7 @@ def find_place(
     reach: Sequence[str] = (),
     private: bool = False,
     secrets: Sequence[str] = (),
+    keep_days: int | None = None,
 ) -> Place:
     """The place that ``network`` names: ``"here"``, or as `fairgrid.chain.network_names.find_network` reads it.
 
@@ -99,6 +100,7 @@ def find_place(
         reach=hosts,
         private=private,
         secrets=tuple(secrets),
+        keep_days=keep_days,
     )
     return Place(backend, folder / "runs" / signer.address, packages_of(runtime_id))
 

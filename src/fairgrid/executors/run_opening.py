@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from fairgrid.client.job_options import parse_days
 from fairgrid.errors import UsageError
 from fairgrid.executors.environment import resolve_environment
 from fairgrid.executors.kept_environments import environment_facts, find_environment, is_lock_hash
@@ -34,13 +35,15 @@ def new_run(
     reach: Sequence[str],
     private: bool,
     secrets: Sequence[str],
+    keep: str | int | None,
 ) -> tuple[Place, RunRecord]:
     """The place of a run and its record, for the options of `Executor`; its packages are kept there.
 
     Raises:
-        UsageError: no such network, or a budget, trust or environment that is none.
+        UsageError: no such network, or a budget, trust, time to keep or environment that is none.
     """
     nrlc = parse_budget(budget)
+    keep_days = None if keep is None else parse_days(keep, "keep")
     asked = verification_of(trust, verify, workers_at_least=workers_at_least)
     place = find_place(
         network,
@@ -51,6 +54,7 @@ def new_run(
         reach=reach,
         private=private,
         secrets=secrets,
+        keep_days=keep_days,
     )
     declared = (
         find_environment(place.runs, str(environment))
@@ -71,6 +75,7 @@ def new_run(
         reach=list(reach),
         private=private,
         secrets=list(secrets),
+        keepDays=keep_days,
         at=time.time(),
     )
     for wheel in declared.wheels:
@@ -107,5 +112,6 @@ def reopened_run(
         reach=facts.get("reach", ()),
         private=facts.get("private", False),
         secrets=facts.get("secrets", ()),
+        keep_days=facts.get("keepDays"),
     )
     return place, record

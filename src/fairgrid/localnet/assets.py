@@ -83,7 +83,7 @@ async def upload_content(storage: StorageClient, runtime: RuntimeInfo) -> None:
 
     An interpreter that is not installed here is not offered.
     """
-    if await storage.stat(runtime.content.cid) is not None:
+    if await storage.kept(runtime.content.cid) is not None:
         return
     if runtime.description:
         await storage.add_bytes(runtime.description)

@@ -46,6 +46,7 @@ __all__ = [
 MAX_MANIFEST_BYTES = 8 << 20
 SCHEMA_PATH = Path(__file__).with_name("manifest.schema.json")
 
+_DAY_S = 86_400
 _HASHED_NAME = re.compile(r"0x[0-9a-f]{64}", re.ASCII)
 _LONG = ("dependencies", "inputs", "items")
 """Lists with up to 100,000 entries; each may be empty."""
@@ -143,6 +144,8 @@ class Manifest:
     dependencies: tuple[TaskRef, ...] = ()
     retention_days: int = 30
     """How long storage is asked to keep inputs and results."""
+    deleted_after: bool = False
+    """Storage is asked to remove them then; else nobody does."""
     needs: Needs = NO_NEEDS
     """What each task needs of the machine."""
     canonicaliser: tuple[CanonicalRule, ...] = ()
@@ -151,6 +154,11 @@ class Manifest:
     """Each task has a folder that survives a restart of its worker."""
     sealed: SealedPart | None = None
     """What of the job is encrypted, and its key, sealed; None: all of it is plain."""
+
+    @property
+    def keep_s(self) -> int | None:
+        """Seconds for which storage is asked to keep a file of the job before it removes it; None: it is to stay."""
+        return self.retention_days * _DAY_S if self.deleted_after else None
 
     def arguments_of(self, index: int) -> tuple[str, ...]:
         """The arguments of task ``index``.
@@ -203,7 +211,7 @@ class Manifest:
                 "items": [item.to_wire() for item in self.items],
                 "job": {"kind": "script", "script": self.script.to_wire()},
                 "resources": self.resources.to_wire(),
-                "retention": {"days": self.retention_days},
+                "retention": {"days": self.retention_days} | ({"then": "delete"} if self.deleted_after else {}),
                 "runtime": self.runtime,
             }
         )
@@ -268,6 +276,7 @@ def parse_manifest(data: bytes) -> Manifest:
         ),
         dependencies=_task_refs(wire["dependencies"]),
         retention_days=wire["retention"]["days"],
+        deleted_after="then" in wire["retention"],
         needs=needs_from_wire(wire.get("needs", {})),
         canonicaliser=_canonical_rules(wire["canonicaliser"]),
         checkpoint=wire.get("checkpoint", False),
@@ -340,6 +349,8 @@ def _canonical(wire: dict[str, Any]) -> bytes:
 
 def _check_meaning(manifest: Manifest) -> None:
     """What a schema cannot say."""
+    if manifest.deleted_after and manifest.retention_days < 1:
+        raise ManifestError("Files that are to be removed are kept for 1 day at least: nobody could read the result.")
     for text in manifest.needs.network:
         try:
             destination(text)

@@ -240,6 +240,7 @@ def public_manifest(
         inputs=shared,
         items=tuple(items),
         retention_days=plain.retention_days,
+        deleted_after=plain.deleted_after,
         needs=plain.needs,
         sealed=part,
     )

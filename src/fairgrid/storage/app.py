@@ -1,7 +1,8 @@
 """The storage service: `/api/v0/add` as IPFS nodes have it, `/ipfs/{cid}` as IPFS gateways have it, `/health`.
 
 Beside them what IPFS does not have: `/leaves/{cid}`, the SHA-256 of each chunk of a file, by which a client checks
-every chunk as it arrives; and `/uploads`, uploads in parts that survive lost connections.
+every chunk as it arrives; `/uploads`, uploads in parts that survive lost connections; and `expire-in`, the seconds
+after which an upload is removed, which `/keep/{cid}` lengthens.
 
 Anyone who can reach it may store and read: content is public to whoever knows its CID (decision 34).
 """
@@ -9,6 +10,7 @@ Anyone who can reach it may store and read: content is public to whoever knows i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 from collections.abc import AsyncIterator, Mapping
@@ -28,9 +30,10 @@ from fairgrid.seams.http import parse_json
 from fairgrid.seams.service import drain
 from fairgrid.storage.sessions import SessionConflict, SessionMissing, UploadSessions
 from fairgrid.storage.store import BlobDamaged, BlobMissing, BlobStore, BlobTooLarge, StoreFull
+from fairgrid.storage.terms import keep_of_query
 from fairgrid.storage.upload import UploadStalled, receive_files, unstalled
 
-__all__ = ["VERIFIED_BEFORE_ANSWER_BYTES", "storage_application"]
+__all__ = ["VERIFIED_BEFORE_ANSWER_BYTES", "storage_application", "sweeping"]
 
 #: So much of a range is verified before the answer starts, so that damage is a clear 500. Damage further on ends the
 #: connection before the damaged chunk, and the length that was promised tells the client.
@@ -39,6 +42,8 @@ VERIFIED_BEFORE_ANSWER_BYTES = 64 * 1024 * 1024
 _FORM_OVERHEAD_BYTES = 1024 * 1024
 _DRAIN_BYTES = 256 * 1024 * 1024
 _SHORT_BODY_BYTES = 4096
+_SWEEP_S = 60.0
+_CACHED_S = 29_030_400
 _RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
 _PUBLIC_HEADERS = {
     "access-control-allow-origin": "*",
@@ -65,12 +70,34 @@ def storage_application(
             Route("/api/v0/add", service.add, methods=["POST"]),
             Route("/ipfs/{cid}", service.get, methods=["GET", "HEAD"]),
             Route("/leaves/{cid}", service.leaves, methods=["GET"]),
+            Route("/keep/{cid}", service.keep, methods=["POST"]),
             Route("/uploads", service.open_upload, methods=["POST"]),
             Route("/uploads/{id}", service.upload, methods=["GET", "PATCH", "DELETE"]),
             Route("/health", service.health, methods=["GET"]),
         ],
         exception_handlers={404: _not_found, 405: _not_allowed},
     )
+
+
+@contextlib.asynccontextmanager
+async def sweeping(store: BlobStore, *, every_s: float = _SWEEP_S) -> AsyncIterator[None]:
+    """Meanwhile, blobs whose time is over are removed, at the start and every ``every_s`` seconds."""
+
+    async def sweep() -> None:
+        while True:
+            try:
+                for cid in await store.sweep():
+                    _log.info("removed", cid=cid, reason="its time is over")
+            except OSError as error:
+                _log.error("sweep_failed", reason=str(error))
+            await asyncio.sleep(every_s)
+
+    task = asyncio.ensure_future(sweep())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait((task,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +133,11 @@ class _Storage:
         try:
             self._check_upload(request)
             stored = await receive_files(
-                self._store, request.headers.get("content-type", ""), body, idle_s=self._idle_s
+                self._store,
+                request.headers.get("content-type", ""),
+                body,
+                idle_s=self._idle_s,
+                keep_s=_keep_s(request),
             )
         except ClientDisconnect:
             return Response(status_code=400)
@@ -123,6 +154,18 @@ class _Storage:
             _log.info("stored", cid=file.blob.cid, size=file.blob.size)
         return Response("\n".join(lines) + "\n", media_type="application/json", headers=self._cors(request))
 
+    async def keep(self, request: Request) -> Response:
+        """Let a file stay as long as its upload would make it stay: ``{"cid", "size"}``, 404 when it is not here."""
+        try:
+            self._check_origin(request)
+            cid = normal_cid(request.path_params["cid"])
+            size = await self._store.keep(cid, keep_s=_keep_s(request))
+        except (UsageError, StoreFull) as error:
+            return _add_error(_status_of(error), error)
+        if size is None:
+            return self._missing(cid)
+        return JSONResponse({"cid": cid, "size": size}, headers=self._cors(request))
+
     async def open_upload(self, request: Request) -> Response:
         """Begin an upload in parts: ``{"cid", "size"}`` in, ``{"id", "offset"}`` out."""
         body = request.stream()
@@ -130,7 +173,7 @@ class _Storage:
             self._check_origin(request)
             async with asyncio.timeout(self._idle_s):
                 wanted = parse_json(await _short_body(body))
-            state = await self._sessions.begin(str(wanted["cid"]), int(wanted["size"]))
+            state = await self._sessions.begin(str(wanted["cid"]), int(wanted["size"]), keep_s=_keep_s(request))
         except ClientDisconnect:
             return Response(status_code=400)
         except TimeoutError:
@@ -198,11 +241,11 @@ class _Storage:
             return _text(406, "Only whole files are served here. Leave the query key 'format' out.")
         size = await self._store.size(cid)
         if size is None:
-            return _text(404, f"{cid} is not in this store.")
+            return self._missing(cid)
         headers = {
             **_PUBLIC_HEADERS,
             "accept-ranges": "bytes",
-            "cache-control": "public, max-age=29030400, immutable",
+            "cache-control": f"public, max-age={min(_CACHED_S, self._store.left_s(cid))}, immutable",
             "content-disposition": _disposition(request.query_params),
             "etag": f'"{cid}"',
             "x-ipfs-path": f"/ipfs/{cid}",
@@ -215,7 +258,7 @@ class _Storage:
         try:
             await self._store.verify(cid, start=wanted.start, length=min(wanted.length, VERIFIED_BEFORE_ANSWER_BYTES))
         except BlobMissing:
-            return _text(404, f"{cid} is not in this store.")
+            return self._missing(cid)
         except BlobDamaged as error:
             _log.error("blob_damaged", cid=cid)
             return _text(500, str(error))
@@ -235,13 +278,18 @@ class _Storage:
             size, digests = await self._store.leaves(cid)
         except UsageError as error:
             return _text(400, str(error))
-        except BlobMissing as error:
-            return _text(404, str(error))
+        except BlobMissing:
+            return self._missing(cid)
         except BlobDamaged as error:
             _log.error("blob_damaged", cid=cid)
             return _text(500, str(error))
         headers = {**_PUBLIC_HEADERS, "x-file-size": str(size)}
         return Response(b"".join(digests), headers=headers, media_type="application/octet-stream")
+
+    def _missing(self, cid: str) -> Response:
+        if self._store.gone(cid):
+            return _text(410, f"{cid} was removed: the time for which it was uploaded is over. Upload it again.")
+        return _text(404, f"{cid} is not in this store.")
 
     async def _body(self, cid: str, wanted: _Range) -> AsyncIterator[bytes]:
         try:
@@ -271,6 +319,10 @@ _UPLOAD_STATUS: tuple[tuple[type[FairgridError], int], ...] = (
 
 def _status_of(error: FairgridError) -> int:
     return next((status for kind, status in _UPLOAD_STATUS if isinstance(error, kind)), 500)
+
+
+def _keep_s(request: Request) -> int | None:
+    return keep_of_query(request.query_params.get("expire-in"))
 
 
 async def _short_body(body: AsyncIterator[bytes]) -> bytes:

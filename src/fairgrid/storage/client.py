@@ -10,6 +10,7 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
+from urllib.parse import urlencode
 
 import httpx
 
@@ -70,8 +71,8 @@ class StorageClient(Closing):
         """Close the connections."""
         await self._http.aclose()
 
-    async def add_bytes(self, data: bytes, *, name: str = "data") -> str:
-        """Store ``data``; gives its CID.
+    async def add_bytes(self, data: bytes, *, name: str = "data", keep_s: int | None = None) -> str:
+        """Store ``data``; gives its CID. With ``keep_s``, storage may remove it after so many seconds.
 
         Raises:
             ServiceUnavailable: nobody answers.
@@ -83,13 +84,14 @@ class StorageClient(Closing):
             for start in range(0, len(data), _UPLOAD_PIECE_BYTES):
                 yield data[start : start + _UPLOAD_PIECE_BYTES]
 
-        return await self._retried(lambda: self._upload(pieces(), len(data), name))
+        return await self._retried(lambda: self._upload(pieces(), len(data), name, keep_s))
 
-    async def add_file(self, path: Path, *, ticket: Path | None = None) -> str:
+    async def add_file(self, path: Path, *, ticket: Path | None = None, keep_s: int | None = None) -> str:
         """Store a file without loading it whole; gives its CID.
 
         A large file goes in parts where the service takes them. ``ticket`` is a file of the caller's in which the
         upload's name is kept, so that another process can go on with it; it is gone when the upload is done.
+        ``keep_s`` as in `add_bytes`.
 
         Raises:
             UsageError: the file cannot be read, or changes while it is read.
@@ -104,11 +106,11 @@ class StorageClient(Closing):
         try:
             size = os.fstat(file.fileno()).st_size
             if size > _IN_PARTS_BYTES:
-                cid = await self._add_in_parts(file, size, path, ticket)
+                cid = await self._add_in_parts(file, size, path, ticket, keep_s)
                 if cid is not None:
                     return cid
             await self._check_room(size)
-            return await self._retried(lambda: self._upload(_pieces(file, 0, size, path), size, path.name))
+            return await self._retried(lambda: self._upload(_pieces(file, 0, size, path), size, path.name, keep_s))
         finally:
             file.close()
 
@@ -118,7 +120,7 @@ class StorageClient(Closing):
         Raises:
             VerificationError: the bytes have another CID; nothing is left of them.
             BlobTooLarge: more than ``max_bytes``.
-            ServiceRefused: the service does not have it (404), or has it damaged (500).
+            ServiceRefused: the service does not have it (404), or not any more (410), or has it damaged (500).
             ServiceUnavailable: nobody answers, or the connection was lost too often.
             UsageError: ``cid`` is none, or ``dest`` cannot be written.
         """
@@ -198,7 +200,7 @@ class StorageClient(Closing):
 
         async def ask() -> int | None:
             response = await self._http.head(path)
-            if response.status_code == 404:
+            if response.status_code in (404, 410):
                 return None
             if response.status_code != 200:
                 raise refusal(response.status_code, f"{cid}: it reports an error for this file")
@@ -209,11 +211,36 @@ class StorageClient(Closing):
 
         return await self._retried(ask)
 
-    async def _add_in_parts(self, file: BinaryIO, size: int, path: Path, ticket: Path | None) -> str | None:
+    async def kept(self, cid: str, *, keep_s: int | None = None) -> int | None:
+        """Let a file that is there stay as an upload with ``keep_s`` would; gives its size, None when it is not there.
+
+        A service that removes nothing is only asked for the size.
+
+        Raises:
+            ServiceUnavailable, ServiceRefused, UsageError: as `stat`.
+        """
+        path = f"{self._url}/keep/{normal_cid(cid)}"
+        size = await self.stat(cid)
+        if size is None:
+            return None
+
+        async def ask() -> int | None:
+            async with self._http.stream("POST", path, params=_expiry(keep_s)) as response:
+                if response.status_code == 200 or response.status_code in _NO_SUCH_ROUTE:
+                    return size
+                if response.status_code == 410:
+                    return None  # Its time was over meanwhile.
+                raise refusal(response.status_code, f"{cid}: it does not keep this file longer")
+
+        return await self._retried(ask)
+
+    async def _add_in_parts(
+        self, file: BinaryIO, size: int, path: Path, ticket: Path | None, keep_s: int | None
+    ) -> str | None:
         """The CID when the file is stored; None where the service takes no uploads in parts."""
         cid = await asyncio.to_thread(_cid_of_file, file, size, path)
         with contextlib.suppress(ServiceRefused):
-            if await self.stat(cid) == size:
+            if await self.kept(cid, keep_s=keep_s) == size:
                 return cid
         name = await asyncio.to_thread(_read_ticket, ticket, self._url, cid)
         state: dict[str, Any] | None = None
@@ -221,7 +248,7 @@ class StorageClient(Closing):
             with contextlib.suppress(ServiceRefused):
                 state = await self._ask_upload("GET", f"/uploads/{name}")
         if state is None:
-            state = await self._begin_upload(cid, size)
+            state = await self._begin_upload(cid, size, keep_s)
             if state is None:
                 return None
             await asyncio.to_thread(_write_ticket, ticket, self._url, cid, str(state["id"]))
@@ -238,9 +265,10 @@ class StorageClient(Closing):
                 await asyncio.to_thread(ticket.unlink, missing_ok=True)
         return cid
 
-    async def _begin_upload(self, cid: str, size: int) -> dict[str, Any] | None:
+    async def _begin_upload(self, cid: str, size: int, keep_s: int | None = None) -> dict[str, Any] | None:
+        wanted = json.dumps({"cid": cid, "size": size}).encode()
         try:
-            return await self._ask_upload("POST", "/uploads", json.dumps({"cid": cid, "size": size}).encode())
+            return await self._ask_upload("POST", f"/uploads?{urlencode(_expiry(keep_s))}".rstrip("?"), wanted)
         except ServiceRefused as error:
             if error.status in _NO_SUCH_ROUTE:
                 return None
@@ -306,7 +334,7 @@ class StorageClient(Closing):
             if size > limit:
                 raise ServiceRefused(_SERVICE, 413, f"files of more than {limit} bytes; this one has {size}")
 
-    async def _upload(self, pieces: AsyncIterator[bytes], size: int, name: str) -> str:
+    async def _upload(self, pieces: AsyncIterator[bytes], size: int, name: str, keep_s: int | None) -> str:
         boundary = secrets.token_hex(16)
         safe_name = name.replace("\\", "_").replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
         head = (
@@ -328,7 +356,7 @@ class StorageClient(Closing):
         async with self._http.stream(
             "POST",
             f"{self._url}/api/v0/add",
-            params={"cid-version": "1", "pin": "true"},
+            params={"cid-version": "1", "pin": "true"} | _expiry(keep_s),
             content=body(),
             headers={
                 "content-type": f"multipart/form-data; boundary={boundary}",
@@ -356,6 +384,11 @@ class StorageClient(Closing):
 
     async def _retried(self, attempt: Callable[[], Awaitable[_Answer]]) -> _Answer:
         return await retried(attempt, service=_SERVICE, url=self._url, clock=self._clock)
+
+
+def _expiry(keep_s: int | None) -> dict[str, str]:
+    """The parameters that limit how long an upload stays."""
+    return {} if keep_s is None else {"expire-in": f"{keep_s}s"}
 
 
 async def _pieces(

@@ -1,4 +1,5 @@
-"""Blobs on disk: ``blobs/xx/CID`` holds the bytes, ``leaves/xx/CID`` the SHA-256 of each chunk of a longer blob.
+"""Blobs on disk: ``blobs/xx/CID`` holds the bytes, ``leaves/xx/CID`` the SHA-256 of each chunk of a longer blob,
+``ends/xx/CID`` the second since 1970 after which a blob is removed; without one it stays.
 
 A blob is written under ``partial/``, flushed, and renamed, so a name under ``blobs/`` always has all its bytes. The
 leaves let any range be verified by its own chunks: they are trusted only after the CID was computed from them.
@@ -14,6 +15,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +34,7 @@ from fairgrid.storage.store import (
     StoreLimits,
     Usage,
 )
+from fairgrid.storage.terms import Terms
 
 __all__ = ["DiskStore"]
 
@@ -43,27 +46,32 @@ _CHUNKS_PER_READ = 4
 class DiskStore:
     """Blobs in a folder that one process owns at a time. Open with `DiskStore.open`, end with `close`."""
 
-    def __init__(self, folder: Path, limits: StoreLimits, lock: BinaryIO) -> None:
+    def __init__(self, folder: Path, limits: StoreLimits, lock: BinaryIO, now: Callable[[], float]) -> None:
         self._folder = folder
         self._space = Space(limits)
         self._lock = lock
         self._count = 0
         self._publishing = asyncio.Lock()
         self._writers: set[_DiskWriter] = set()
+        self._terms = Terms(now)
 
     @classmethod
-    async def open(cls, folder: Path, limits: StoreLimits | None = None) -> DiskStore:
+    async def open(
+        cls, folder: Path, limits: StoreLimits | None = None, *, now: Callable[[], float] = time.time
+    ) -> DiskStore:
         """Open the store in ``folder``, made if need be; remnants of broken uploads are removed.
+
+        ``now`` gives seconds since 1970, by which blobs end.
 
         Raises:
             UsageError: the folder cannot be used, or another process has it open.
         """
-        return await asyncio.to_thread(cls._open, folder, limits or StoreLimits())
+        return await asyncio.to_thread(cls._open, folder, limits or StoreLimits(), now)
 
     @classmethod
-    def _open(cls, folder: Path, limits: StoreLimits) -> DiskStore:
+    def _open(cls, folder: Path, limits: StoreLimits, now: Callable[[], float]) -> DiskStore:
         try:
-            for name in ("blobs", "leaves", "partial"):
+            for name in ("blobs", "leaves", "ends", "partial"):
                 (folder / name).mkdir(parents=True, exist_ok=True)
             lock = (folder / "lock").open("wb")
         except OSError as error:
@@ -75,13 +83,18 @@ class DiskStore:
             raise UsageError(
                 f"Another storage service has {folder} open. Stop it first, or name another --dir."
             ) from None
-        store = cls(folder, limits, lock)
+        store = cls(folder, limits, lock, now)
         shutil.rmtree(folder / "partial")
         (folder / "partial").mkdir()
         for shelf in os.scandir(folder / "blobs"):
             for blob in os.scandir(shelf.path):
                 store._space.kept_bytes += Space.footprint(blob.stat().st_size)
                 store._count += 1
+        for shelf in os.scandir(folder / "ends"):
+            for end in os.scandir(shelf.path):
+                # An end that cannot be read is none: rather too long than too short.
+                with contextlib.suppress(ValueError):
+                    store._terms.load(end.name, int(Path(end.path).read_text()))
         return store
 
     @property
@@ -92,10 +105,41 @@ class DiskStore:
     def usage(self) -> Usage:
         return Usage(blobs=self._count, used_bytes=self._space.kept_bytes)
 
-    async def begin(self) -> BlobWriter:
-        writer = _DiskWriter(self, self._space)
+    async def begin(self, *, keep_s: int | None = None) -> BlobWriter:
+        writer = _DiskWriter(self, self._space, keep_s)
         self._writers.add(writer)
         return writer
+
+    async def keep(self, cid: str, *, keep_s: int | None = None) -> int | None:
+        async with self._publishing:
+            size = await self.size(cid)
+            if size is not None:
+                end = self._terms.end_after(cid, keep_s, held=True)
+                await _to_the_end(lambda: self._write_end(cid, end))
+                self._terms.set(cid, end)
+            return size
+
+    async def sweep(self) -> tuple[str, ...]:
+        removed: list[str] = []
+        for cid in self._terms.over():
+            async with self._publishing:
+                size = await self.size(cid)
+                # Somebody may have asked for more time since.
+                if size is not None and self._terms.is_over(cid):
+                    await _to_the_end(lambda cid=cid: self._remove(cid))  # type: ignore[misc]
+                    self._space.drop(size)
+                    self._count -= 1
+                    removed.append(cid)
+        async with self._publishing:
+            for cid in self._terms.forget():
+                await asyncio.to_thread(self._end(cid).unlink, missing_ok=True)
+        return tuple(removed)
+
+    def left_s(self, cid: str) -> int:
+        return self._terms.left_s(cid)
+
+    def gone(self, cid: str) -> bool:
+        return self._terms.is_over(cid) and not self._blob(cid).exists()
 
     async def size(self, cid: str) -> int | None:
         try:
@@ -137,7 +181,9 @@ class DiskStore:
         """A new name for a file on its way in."""
         return self._folder / "partial" / secrets.token_hex(16)
 
-    async def publish(self, blob: StoredBlob, partial: Path, leaves: list[bytes], held: int) -> None:
+    async def publish(
+        self, blob: StoredBlob, partial: Path, leaves: list[bytes], held: int, keep_s: int | None
+    ) -> None:
         """Put a flushed partial file under its CID and account for it; bytes that were there before are replaced.
 
         Raises:
@@ -145,15 +191,17 @@ class DiskStore:
         """
         async with self._publishing:
             try:
-                replaced = await asyncio.to_thread(self._publish, blob, partial, leaves)
+                end = self._terms.end_after(blob.cid, keep_s, held=await self.size(blob.cid) is not None)
+                replaced = await asyncio.to_thread(self._publish, blob, partial, leaves, end)
             except BaseException:
                 self._space.release(held)
                 partial.unlink(missing_ok=True)
                 raise
             self._space.keep(held, replaced=0 if replaced is None else Space.footprint(replaced))
             self._count += replaced is None
+            self._terms.set(blob.cid, end)
 
-    def _publish(self, blob: StoredBlob, partial: Path, leaves: list[bytes]) -> int | None:
+    def _publish(self, blob: StoredBlob, partial: Path, leaves: list[bytes], end: int | None) -> int | None:
         """Gives the size of what was there before."""
         with _disk_errors():
             if len(leaves) > 1:
@@ -162,8 +210,29 @@ class DiskStore:
                 replaced = self._blob(blob.cid).stat().st_size
             except FileNotFoundError:
                 replaced = None
+            # First the end: a blob must not be here without the one that it was promised to have.
+            self._write_end(blob.cid, end)
             _move(partial, self._blob(blob.cid))
             return replaced
+
+    def _write_end(self, cid: str, end: int | None) -> None:
+        if end is None:
+            self._end(cid).unlink(missing_ok=True)
+            return
+        with _disk_errors():
+            partial = self.partial_path()
+            with partial.open("w") as file:
+                file.write(str(end))
+                file.flush()
+                os.fsync(file.fileno())
+            _move(partial, self._end(cid))
+
+    def _remove(self, cid: str) -> None:
+        self._blob(cid).unlink(missing_ok=True)
+        self._leaves(cid).unlink(missing_ok=True)
+
+    def _end(self, cid: str) -> Path:
+        return self._folder / "ends" / cid[-4:-2] / cid
 
     def _blob(self, cid: str) -> Path:
         return self._folder / "blobs" / cid[-4:-2] / cid
@@ -235,8 +304,9 @@ def _read_verified(blob: _OpenBlob, position: int, stop: int) -> bytes:
 
 
 class _DiskWriter:
-    def __init__(self, store: DiskStore, space: Space) -> None:
+    def __init__(self, store: DiskStore, space: Space, keep_s: int | None) -> None:
         self._store = store
+        self._keep_s = keep_s
         self._space = space
         self._held = space.reserve(0, 0)
         self._size = 0
@@ -259,7 +329,9 @@ class _DiskWriter:
         self._open = False
         self._store.ended(self)
         # A caller that is cancelled here must not leave the books and the disk apart.
-        await asyncio.shield(self._store.publish(blob, self._partial, self._builder.leaf_digests, self._held))
+        await asyncio.shield(
+            self._store.publish(blob, self._partial, self._builder.leaf_digests, self._held, self._keep_s)
+        )
         return blob
 
     async def abort(self) -> None:

@@ -127,13 +127,13 @@ class MirroredStorage:
         await self._fill(normal_cid(cid), sink, max_bytes, None)
         return bytes(sink.content)
 
-    async def add_file(self, path: Path, *, ticket: Path | None = None) -> str:
+    async def add_file(self, path: Path, *, ticket: Path | None = None, keep_s: int | None = None) -> str:
         """Store a file in the network's own storage; as `StorageClient.add_file`."""
-        return await self._clients[0].add_file(path, ticket=ticket)
+        return await self._clients[0].add_file(path, ticket=ticket, keep_s=keep_s)
 
-    async def add_bytes(self, data: bytes, *, name: str = "data") -> str:
+    async def add_bytes(self, data: bytes, *, name: str = "data", keep_s: int | None = None) -> str:
         """Store bytes in the network's own storage; as `StorageClient.add_bytes`."""
-        return await self._clients[0].add_bytes(data, name=name)
+        return await self._clients[0].add_bytes(data, name=name, keep_s=keep_s)
 
     async def _fill(self, cid: str, sink: Sink, max_bytes: int, partial: Path | None) -> None:
         leaves = await self._leaves(cid)
@@ -153,7 +153,7 @@ class MirroredStorage:
                 _log.error("storage dropped", url=client.url, reason=str(error))
                 failure = _worse(failure, error)
             except (ServiceUnavailable, ServiceRefused, AddressRefused) as error:
-                missing = isinstance(error, ServiceRefused) and error.status == 404
+                missing = isinstance(error, ServiceRefused) and error.status in (404, 410)
                 if not missing:
                     self._failures[client.url] = self._failures.get(client.url, 0) + 1
                 _log.warning("storage passed over", url=client.url, cid=cid, reason=str(error))

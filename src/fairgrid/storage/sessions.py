@@ -75,8 +75,8 @@ class UploadSessions:
         self._now = now
         self._sessions: dict[str, _Session] = {}
 
-    async def begin(self, cid: str, size: int) -> UploadState:
-        """Begin an upload of ``size`` bytes that must have this CID.
+    async def begin(self, cid: str, size: int, *, keep_s: int | None = None) -> UploadState:
+        """Begin an upload of ``size`` bytes that must have this CID; they stay for ``keep_s`` seconds from its end.
 
         Raises:
             UsageError: this is no CID, or the size cannot be.
@@ -94,7 +94,7 @@ class UploadSessions:
         if len(self._sessions) >= _MAX_SESSIONS:
             raise StoreFull(f"{_MAX_SESSIONS} uploads are under way")
         name = secrets.token_hex(16)
-        self._sessions[name] = session = _Session(cid, size, await self._store.begin(), self._now())
+        self._sessions[name] = session = _Session(cid, size, await self._store.begin(keep_s=keep_s), self._now())
         if size == 0:
             await self._commit(name, session)
         return self._state(name, session)

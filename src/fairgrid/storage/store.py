@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from fairgrid.errors import ServiceError, UsageError, VerificationError
 from fairgrid.protocol.cid import CidBuilder, cid_of
+from fairgrid.storage.terms import Terms
 
 __all__ = [
     "BlobDamaged",
@@ -124,8 +126,27 @@ class BlobStore(Protocol):
     @property
     def usage(self) -> Usage: ...
 
-    async def begin(self) -> BlobWriter:
-        """Start to write a blob."""
+    async def begin(self, *, keep_s: int | None = None) -> BlobWriter:
+        """Start to write a blob that is to stay for ``keep_s`` seconds from its commit, or without end (None).
+
+        Content that is here already stays as long as the longest that anybody asked for.
+        """
+        ...
+
+    async def keep(self, cid: str, *, keep_s: int | None = None) -> int | None:
+        """Let a blob stay as long as a new upload would make it stay; gives its size, None when it is not here."""
+        ...
+
+    async def sweep(self) -> tuple[str, ...]:
+        """Remove the blobs whose time is over; gives their CIDs."""
+        ...
+
+    def left_s(self, cid: str) -> int:
+        """Seconds until the end of a blob; a very large number if it has none."""
+        ...
+
+    def gone(self, cid: str) -> bool:
+        """Whether the blob is not here because its time was over."""
         ...
 
     async def size(self, cid: str) -> int | None:
@@ -202,13 +223,18 @@ class Space:
         self.reserved_bytes -= held
         self.kept_bytes += held - replaced
 
+    def drop(self, size: int) -> None:
+        """A kept blob of ``size`` bytes is removed."""
+        self.kept_bytes -= self.footprint(size)
+
 
 class MemoryStore:
     """Blobs in memory, behind the same promises: for tests and for throw-away networks."""
 
-    def __init__(self, limits: StoreLimits | None = None) -> None:
+    def __init__(self, limits: StoreLimits | None = None, *, now: Callable[[], float] = time.time) -> None:
         self._space = Space(limits or StoreLimits())
         self._blobs: dict[str, bytes] = {}
+        self._terms = Terms(now)
 
     @property
     def limits(self) -> StoreLimits:
@@ -218,8 +244,27 @@ class MemoryStore:
     def usage(self) -> Usage:
         return Usage(blobs=len(self._blobs), used_bytes=self._space.kept_bytes)
 
-    async def begin(self) -> BlobWriter:
-        return _MemoryWriter(self._space, self._blobs)
+    async def begin(self, *, keep_s: int | None = None) -> BlobWriter:
+        return _MemoryWriter(self._space, self._blobs, self._terms, keep_s)
+
+    async def keep(self, cid: str, *, keep_s: int | None = None) -> int | None:
+        if cid not in self._blobs:
+            return None
+        self._terms.agree(cid, keep_s, held=True)
+        return len(self._blobs[cid])
+
+    async def sweep(self) -> tuple[str, ...]:
+        over = tuple(cid for cid in self._terms.over() if cid in self._blobs)
+        for cid in over:
+            self._space.drop(len(self._blobs.pop(cid)))
+        self._terms.forget()
+        return over
+
+    def left_s(self, cid: str) -> int:
+        return self._terms.left_s(cid)
+
+    def gone(self, cid: str) -> bool:
+        return cid not in self._blobs and self._terms.is_over(cid)
 
     async def size(self, cid: str) -> int | None:
         blob = self._blobs.get(cid)
@@ -254,9 +299,11 @@ class MemoryStore:
 
 
 class _MemoryWriter:
-    def __init__(self, space: Space, blobs: dict[str, bytes]) -> None:
+    def __init__(self, space: Space, blobs: dict[str, bytes], terms: Terms, keep_s: int | None) -> None:
         self._space = space
         self._blobs = blobs
+        self._terms = terms
+        self._keep_s = keep_s
         self._content = bytearray()
         self._builder = CidBuilder()
         self._held = space.reserve(0, 0)
@@ -272,6 +319,7 @@ class _MemoryWriter:
         self._open = False
         before = self._blobs.get(cid)
         self._space.keep(self._held, replaced=0 if before is None else Space.footprint(len(before)))
+        self._terms.agree(cid, self._keep_s, held=before is not None)
         self._blobs[cid] = bytes(self._content)
         return StoredBlob(cid=cid, size=self._builder.size, dag_size=self._builder.dag_size)
 

@@ -73,9 +73,16 @@ class _Parts:
 
 
 async def receive_files(
-    store: BlobStore, content_type: str, body: AsyncIterator[bytes], *, idle_s: float = 60
+    store: BlobStore,
+    content_type: str,
+    body: AsyncIterator[bytes],
+    *,
+    idle_s: float = 60,
+    keep_s: int | None = None,
 ) -> list[NamedBlob]:
     """Store every file part of a multipart body and give them in order; other form fields are ignored.
+
+    They stay for ``keep_s`` seconds, or without end (None).
 
     Each file is kept when its part ends: files before a broken part stay, the broken one leaves nothing.
 
@@ -119,7 +126,7 @@ async def receive_files(
                     if file_name is not None:
                         if len(stored) == _MAX_FILES:
                             raise UsageError(f"One upload takes at most {_MAX_FILES} files. Send the rest in another.")
-                        name, writer = file_name, await store.begin()
+                        name, writer = file_name, await store.begin(keep_s=keep_s)
                 elif writer is not None:
                     if event == "data":
                         await writer.write(value)

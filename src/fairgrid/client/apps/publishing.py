@@ -150,6 +150,9 @@ async def publish(shop: Shop, plan: Publication, tell: Callable[[str], None]) ->
             tell(f"Uploading {reference.name} ({reference.size} bytes)")
             if await shop.storage.add_file(path) != reference.cid:
                 raise UsageError(f"{path} changed meanwhile. Nothing was signed; publish it again.")
+        else:
+            # It may be there for a while only, as a file of somebody's run.
+            await shop.storage.kept(reference.cid)
     if not plan.has_document:
         await shop.storage.add_bytes(plan.document.to_bytes())
     if not plan.is_registered:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from fairgrid.client.facets.deals import Deals
 from fairgrid.client.facets.orders import Orders
+from fairgrid.client.facets.tasks import Tasks
 from fairgrid.client.waiting import Waiting, waits
 
-__all__ = ["BlockingDeals", "BlockingOrders"]
+__all__ = ["BlockingDeals", "BlockingOrders", "BlockingTasks"]
 
 
 class BlockingDeals(Waiting[Deals]):
@@ -33,3 +34,12 @@ class BlockingOrders(Waiting[Orders]):
     mine = waits(Orders.mine)
     book = waits(Orders.book)
     cancel = waits(Orders.cancel)
+
+
+class BlockingTasks(Waiting[Tasks]):
+    """As `Tasks`, without an event loop."""
+
+    show = waits(Tasks.show)
+    why = waits(Tasks.why)
+    story = waits(Tasks.story)
+    result = waits(Tasks.result)

@@ -68,7 +68,7 @@ class Tried:
 
 
 def write_job(folder: Path, runtime_id: str, job: SandboxJob) -> None:
-    """Lay a job down in a cell's folder, which is made."""
+    """Lay a job down in a cell's folder, which is made. It may hold secrets: this user alone can read it."""
     folder.mkdir(parents=True, exist_ok=True)
     wire = {
         "runtime": runtime_id,
@@ -85,7 +85,7 @@ def write_job(folder: Path, runtime_id: str, job: SandboxJob) -> None:
         "gpus": list(job.gpus),
         "network": job.network.to_wire() if job.network is not None else None,
     }
-    _write(folder / _JOB, json.dumps(wire).encode())
+    _write(folder / _JOB, json.dumps(wire).encode(), mode=0o600)
 
 
 def read_job(folder: Path) -> tuple[str, SandboxJob]:
@@ -203,9 +203,9 @@ def read_tried(folder: Path) -> Tried | None:
         return None
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(path: Path, data: bytes, *, mode: int = 0o666) -> None:
     temporary = path.with_suffix(".new")
-    with temporary.open("wb") as file:
+    with open(temporary, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

@@ -40,7 +40,7 @@ _STREAMS: Final[tuple[Literal["stdout", "stderr"], ...]] = ("stdout", "stderr")
 class Uploader(Protocol):
     """What is needed of the storage."""
 
-    async def add_file(self, path: Path) -> str: ...
+    async def add_file(self, path: Path, *, keep_s: int | None = None) -> str: ...
 
 
 @dataclass(slots=True)
@@ -49,6 +49,7 @@ class _Job:
     run: str
     watch: JobWatch
     sent: dict[str, int]
+    keep_s: int | None
     progress: JobProgress | None = None
     lost: bool = False
     partial_at: float = float("-inf")
@@ -70,11 +71,14 @@ class LiveJobs:
         self._send = send
 
     @asynccontextmanager
-    async def watching(self, task_id: str, folder: Path) -> AsyncIterator[JobWatch]:
-        """Watch a job while the block runs; ``folder`` is made anew, and is gone afterwards."""
+    async def watching(self, task_id: str, folder: Path, *, keep_s: int | None = None) -> AsyncIterator[JobWatch]:
+        """Watch a job while the block runs; ``folder`` is made anew, and is gone afterwards.
+
+        Storage keeps its partial results for ``keep_s`` seconds, or without end (None).
+        """
         await asyncio.to_thread(remove_tree, folder)
         await asyncio.to_thread(folder.mkdir, parents=True)
-        job = _Job(task_id, secrets.token_hex(8), JobWatch(folder), {})
+        job = _Job(task_id, secrets.token_hex(8), JobWatch(folder), {}, keep_s)
         self._jobs[task_id] = job
         telling = asyncio.create_task(self._tell_for_ever(job))
         try:
@@ -103,7 +107,7 @@ class LiveJobs:
                 return _refused(request, "The job ended meanwhile, or its runtime cannot show its files.")
             await asyncio.to_thread(write_archive, seen, archive)
             size = archive.stat().st_size
-            cid = await self._storage.add_file(archive)
+            cid = await self._storage.add_file(archive, keep_s=job.keep_s)
         except (FairgridError, OSError) as error:
             return _refused(request, f"The files cannot be archived or uploaded: {error}")
         finally:

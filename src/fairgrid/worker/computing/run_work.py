@@ -51,8 +51,8 @@ _READ_BYTES: Final = 1 << 20
 class RunStorage(ContentSource, Protocol):
     """What is needed of `fairgrid.storage.client.StorageClient`."""
 
-    async def add_file(self, path: Path) -> str: ...
-    async def add_bytes(self, data: bytes) -> str: ...
+    async def add_file(self, path: Path, *, keep_s: int | None = None) -> str: ...
+    async def add_bytes(self, data: bytes, *, keep_s: int | None = None) -> str: ...
 
 
 class JobRunner(Protocol):
@@ -186,8 +186,10 @@ class RunWork:
         seconds = time.monotonic() - started
         return Computed(held.task_id, results.digest, "0x", seconds, progress.usage, results.root)
 
-    async def upload(self, held: HeldTask) -> str:
+    async def upload(self, held: HeldTask, keep_s: int | None) -> str:
         """Upload every task's archive, then the manifest of the results; gives the manifest's CID.
+
+        Storage keeps them for ``keep_s`` seconds, or without end (None).
 
         Raises:
             HostFailure: the results on disk are not what was contributed.
@@ -203,7 +205,7 @@ class RunWork:
         async def some() -> None:
             for index in archives:
                 archive = self._finished.archive(held.deal_id, index)
-                await self._storage.add_file(archive)
+                await self._storage.add_file(archive, keep_s=keep_s)
                 transfers.sent(archive.stat().st_size)
 
         try:
@@ -217,7 +219,7 @@ class RunWork:
             _log.warning("misbehaves: uploads something else", run=held.task_id)
             other = TaskResult(to_hex32(keccak(b"other")), *_cid_and_size_of(b"other"))
             results = RunResults(results.first, (other, *results.tasks[1:]))
-        return await self._storage.add_bytes(results.to_bytes())
+        return await self._storage.add_bytes(results.to_bytes(), keep_s=keep_s)
 
     async def discard(self, held: HeldTask, outcome: str) -> None:
         """Forget the results of a run that is over; those of one that was split or handed back are kept for a day."""

@@ -61,8 +61,8 @@ class Storage(ContentSource, Protocol):
     """What is needed of `fairgrid.storage.client.StorageClient`."""
 
     async def fetch_bytes(self, cid: str, *, max_bytes: int) -> bytes: ...
-    async def add_file(self, path: Path, *, ticket: Path | None = None) -> str: ...
-    async def add_bytes(self, data: bytes) -> str: ...
+    async def add_file(self, path: Path, *, ticket: Path | None = None, keep_s: int | None = None) -> str: ...
+    async def add_bytes(self, data: bytes, *, keep_s: int | None = None) -> str: ...
 
 
 class LocalWork:
@@ -233,7 +233,8 @@ class LocalWork:
         if deal.trust > 1 or hidden:
             yield None  # Nothing of it may be seen before consensus (decision 3), of a private job never.
             return
-        async with self.live.watching(held.task_id, folder.live) as watch:
+        manifest = await asyncio.to_thread(folder.read_manifest)
+        async with self.live.watching(held.task_id, folder.live, keep_s=manifest.keep_s) as watch:
             yield watch
 
     async def upload(self, held: HeldTask) -> str:
@@ -243,14 +244,15 @@ class LocalWork:
             HostFailure: the result on disk is not what was contributed.
             ServiceUnavailable, ServiceRefused, VerificationError: storage did not take it.
         """
+        keep_s = (await asyncio.to_thread(self._folder(held.task_id).read_manifest)).keep_s
         if held.count:
-            return await self._runs.upload(held)
+            return await self._runs.upload(held, keep_s)
         archive = await asyncio.to_thread(self._archive, held)
         note = await asyncio.to_thread(PrivateNote.read, self._folder(held.task_id).path)
         if note.results:
             key = result_key((await self.private.keys_of(held)).of(held.index))
             await asyncio.to_thread(encrypt_archive, archive, key)
-        cid = await self._storage.add_file(archive, ticket=archive.with_suffix(".ticket"))
+        cid = await self._storage.add_file(archive, ticket=archive.with_suffix(".ticket"), keep_s=keep_s)
         size = archive.stat().st_size
         self._tally["uploaded_bytes"] += size
         transfers.sent(size)
