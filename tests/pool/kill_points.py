@@ -39,7 +39,8 @@ from fairgrid.protocol import pool_messages, worker_messages
 from fairgrid.protocol.views import Deal, TaskStatus
 from fairgrid.storage.client import StorageClient
 
-from .grid import Grid, Script, Scripted
+from .grid import Grid
+from .scripted import Script, Scripted
 
 POINTS = ("before send", "after send", "after receipt")
 

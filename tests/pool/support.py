@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 from msgspec.structs import replace
@@ -62,67 +61,19 @@ from fairgrid.pool.core.phases import ReplicaPhase
 from fairgrid.pool.core.policy import Policy
 from fairgrid.pool.core.task_facts import ChainFacts, SeenContribution
 from fairgrid.pool.core.task_state import TaskState
-from fairgrid.protocol.hexes import ZERO_ADDRESS, checksum, keccak, to_hex, to_hex32
+from fairgrid.protocol.hexes import ZERO_ADDRESS, checksum, keccak, to_hex32
 from fairgrid.protocol.ids import result_hash, task_id
-from fairgrid.protocol.machine import Machine
 from fairgrid.protocol.runs import run_id
 from fairgrid.protocol.seals import seal_hash
 from fairgrid.protocol.trust import consensus_reached, worker_weight
 from fairgrid.protocol.views import ContributionStatus, TaskStatus
+from tests.pool.fakes import Fake, address, digest_of
 
 IDENTITY = PoolIdentity(31337, checksum("0x" + "aa" * 20), checksum("0x" + "bb" * 20))
 ROOT = "0x" + "70" * 32
 TIMEREF = 60
 START = 1_000_000
-
 _Found = TypeVar("_Found", bound=Instruction)
-
-
-def address(name: str) -> str:
-    return checksum(to_hex(keccak(name.encode())[:20]))
-
-
-def digest_of(text: str) -> str:
-    return to_hex32(keccak(b"digest of " + text.encode()))
-
-
-@dataclass
-class Fake:
-    """A worker: honest unless told otherwise."""
-
-    name: str
-    owner: str
-    score: int = 0
-    stake: int = 1_000
-    slots: int = 1
-    answer: str = "right"
-    contributes: str = ""
-    """What it contributes, if not what it sealed."""
-    seals: bool = True
-    obeys_authorisation: bool = True
-    reveals: bool = True
-    opens: bool = True
-    opens_as: str = ""
-    uploads: bool = True
-    uploads_as: str = ""
-    lies_at: int = -1
-    """Answers wrongly whenever this index is among the tasks."""
-    connected: bool = True
-    machine: Machine | None = None
-    network: str = ""
-    fast: bool = False
-    """Can contribute and finalize in one transaction."""
-    settles: bool = False
-    """Can open and end a run in one transaction."""
-    leases: dict[str, SendLease] = field(default_factory=dict)
-
-    @property
-    def address(self) -> str:
-        return address(self.name)
-
-    @property
-    def salt(self) -> str:
-        return to_hex32(keccak(b"salt of " + self.name.encode()))
 
 
 class World:
@@ -462,10 +413,6 @@ class World:
         if worker is None:
             return found
         return [instruction for instruction in found if getattr(instruction, "worker", "") == worker.address]
-
-
-def honest(count: int, prefix: str = "worker") -> list[Fake]:
-    return [Fake(f"{prefix}{number}", owner=f"{prefix}{number}") for number in range(count)]
 
 
 def phase_of(world: World, task: str, fake: Fake) -> ReplicaPhase:

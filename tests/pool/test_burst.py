@@ -30,7 +30,8 @@ from fairgrid.seams.database import open_engine
 from fairgrid.seams.service import serving
 from fairgrid.wallet.keys import KeySigner
 
-from .grid import Grid, Script, Scripted, key
+from .grid import Grid, key
+from .scripted import Script, Scripted
 
 APP_PRICE, HOME_PRICE, AWAY_PRICE = 10, 100, 300
 INTERPRETER = "0x" + "ab" * 32

@@ -24,7 +24,7 @@ from fairgrid.protocol.views import TaskStatus
 from fairgrid.protocol.wire import MAX_FRAME_BYTES
 from fairgrid.seams.service import serving
 
-from .grid import FastClock, Grid, all_connected
+from .grid import FastClock, Grid
 from .kill_points import (
     DELIVERED,
     FAST,
@@ -41,6 +41,7 @@ from .kill_points import (
     policy_of,
     watched,
 )
+from .scripted import all_connected
 
 BEGINS_AND_ENDS = {
     False: (

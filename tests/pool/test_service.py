@@ -16,7 +16,8 @@ from fairgrid.protocol.ids import task_id
 from fairgrid.protocol.results import cid_of_results
 from fairgrid.protocol.views import TaskStatus
 
-from .grid import DEPOSIT, Grid, Script, Scripted, all_connected, key
+from .grid import DEPOSIT, Grid, key
+from .scripted import Script, Scripted, all_connected
 
 
 async def test_five_honest_owners_and_a_liar_end_in_a_verified_and_paid_result(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from fairgrid.pool.core.policy import Policy
 from fairgrid.pool.records.rows import Commit
 from fairgrid.pool.work_loop import MOST_EVENTS, WorkLoop
 from fairgrid.protocol.hexes import keccak, to_hex32
-from tests.pool.support import IDENTITY, START, TIMEREF, address
+from tests.pool.fakes import address
+from tests.pool.support import IDENTITY, START, TIMEREF
 
 _TERMS = DealTerms(
     deal_id=to_hex32(keccak(b"a deal")),

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from fairgrid.protocol.digest import entries_of_folder, tree_digest
 from fairgrid.runtime.wasm.interpreters import find_runtime
+from fairgrid.runtime.wasm.sandbox import WasmSandbox
 from tests.runtime.modules import module_job
 
-__all__ = ["DATA", "RUNTIME", "SCRIPTS"]
+__all__ = ["DATA", "RUNTIME", "SCRIPTS", "run_scripts"]
 
 RUNTIME = "wasmtime-49/sci315/deterministic"
 SCRIPTS = Path(__file__).with_name("science")
@@ -23,8 +24,8 @@ DATA = b"city,year,rain\n" + b"".join(
 )
 
 
-async def _run(folder: Path, names: list[str]) -> dict[str, list[object]]:
-    sandbox = find_runtime(RUNTIME).sandbox()
+async def run_scripts(sandbox: WasmSandbox, folder: Path, names: list[str]) -> dict[str, list[object]]:
+    """By script: how it ended, its exit code, the digest of all that it wrote and said, and its fuel."""
     found: dict[str, list[object]] = {}
     for name in names:
         source = (SCRIPTS / f"{name}.py").read_bytes()
@@ -42,7 +43,7 @@ async def _run(folder: Path, names: list[str]) -> dict[str, list[object]]:
 
 def main() -> None:
     names = sys.argv[2:] or sorted(path.stem for path in SCRIPTS.glob("*.py"))
-    print(json.dumps(asyncio.run(_run(Path(sys.argv[1]), names)), indent=1))  # noqa: T201
+    print(json.dumps(asyncio.run(run_scripts(find_runtime(RUNTIME).sandbox(), Path(sys.argv[1]), names)), indent=1))  # noqa: T201
 
 
 if __name__ == "__main__":

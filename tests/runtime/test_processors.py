@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import platform
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,19 +17,7 @@ from fairgrid.runtime.wasm.interpreters import InstalledRuntime, install_interpr
 from fairgrid.runtime.wasm.launch import GuestProgram, Launch
 from fairgrid.runtime.wasm.sandbox import WasmSandbox
 from tests.runtime.modules import module_job
-
-OLDEST = """
-import sys, wasmtime
-import fairgrid.runtime.wasm.engine as engine
-
-def for_the_oldest(config):
-    config.target = "x86_64-unknown-linux-gnu"  # no feature beyond SSE2 is looked for
-    return made(config)
-
-made, wasmtime.Engine = wasmtime.Engine, for_the_oldest
-with open(sys.argv[1], "rb") as source, open(sys.argv[2], "wb") as target:
-    target.write(engine.compile_module(source.read()))
-"""
+from tests.runtime.oldest_processor import compiled_for_the_oldest, needs_x86_64
 
 FLOATS = """
 const results = [];
@@ -56,15 +41,12 @@ async def run(compiled: Path, quickjs: InstalledRuntime, folder: Path) -> Outcom
     return await WasmSandbox(quickjs.wasm, program, "id").run(job)
 
 
-@pytest.mark.skipif((sys.platform, platform.machine()) != ("linux", "x86_64"), reason="compares kinds of x86-64")
+@needs_x86_64
 @pytest.mark.timeout(240, func_only=True)
 async def test_code_for_the_oldest_processor_gives_the_same_bits_and_fuel(
     quickjs: InstalledRuntime, tmp_path: Path
 ) -> None:
-    old = tmp_path / "old.cwasm"
-    command = [sys.executable, "-c", OLDEST, str(quickjs.wasm), str(old)]
-    await asyncio.to_thread(lambda: subprocess.run(command, check=True, timeout=200))
-    old.chmod(0o400)
+    old = await asyncio.to_thread(compiled_for_the_oldest, quickjs)
     assert old.read_bytes() != quickjs.compiled.read_bytes(), "this machine's processor is the oldest itself"
     there = await run(old, quickjs, tmp_path / "old")
     here = await run(quickjs.compiled, quickjs, tmp_path / "here")

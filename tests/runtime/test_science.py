@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import asyncio
+import filecmp
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,8 @@ from fairgrid.runtime.wasm.interpreters import find_runtime
 from fairgrid.runtime.wasm.sandbox import WasmSandbox
 from tests.needs import need
 from tests.runtime.modules import module_job
-from tests.runtime.science_runs import RUNTIME, SCRIPTS
+from tests.runtime.oldest_processor import compiled_for_the_oldest, needs_x86_64
+from tests.runtime.science_runs import RUNTIME, SCRIPTS, run_scripts
 
 DIGESTS = SCRIPTS / "digests.json"
 NAMES = sorted(path.stem for path in SCRIPTS.glob("*.py"))
@@ -74,6 +77,24 @@ async def test_a_script_gives_the_committed_bits_and_fuel_on_a_host_that_differs
 @pytest.mark.parametrize("name", ["numpy_random_streams", "scipy_optimise"])
 async def test_a_script_gives_them_on_this_host_as_it_is_too(science: WasmSandbox, tmp_path: Path, name: str) -> None:
     assert await in_another_host(tmp_path, name, odd=False) == json.loads(DIGESTS.read_text())[name]
+
+
+@pytest.fixture(scope="session")
+def for_the_oldest(science: WasmSandbox) -> WasmSandbox:
+    """The same interpreter in other native code; 150 s of processor time on a machine that has not made it yet."""
+    here = find_runtime(RUNTIME)
+    old = compiled_for_the_oldest(here)
+    assert not filecmp.cmp(old, here.compiled, shallow=False), "this machine's processor is the oldest itself"
+    return replace(here, compiled=old).sandbox()
+
+
+@needs_x86_64
+@pytest.mark.slow
+@pytest.mark.timeout(900, func_only=True)
+async def test_every_script_gives_the_committed_bits_and_fuel_in_code_for_the_oldest_processor(
+    for_the_oldest: WasmSandbox, tmp_path: Path
+) -> None:
+    assert await run_scripts(for_the_oldest, tmp_path, NAMES) == json.loads(DIGESTS.read_text())
 
 
 async def test_a_job_that_wants_a_thread_a_process_a_socket_or_a_tool_of_its_host_gets_none(

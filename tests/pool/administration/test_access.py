@@ -13,7 +13,8 @@ from fairgrid.pool.administration.access import AccessGate, AccessStore, Door, R
 from fairgrid.pool.records.store import PoolStore
 from fairgrid.protocol import pool_messages
 from fairgrid.protocol.views import TaskStatus
-from tests.pool.grid import PRICE, Grid, Script, Scripted, at_the_door, key
+from tests.pool.grid import PRICE, Grid, key
+from tests.pool.scripted import Script, Scripted, at_the_door
 
 ALICE, BOB, GROUP = key("alice").address, key("bob").address, key("group").address
 

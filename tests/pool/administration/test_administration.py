@@ -15,7 +15,8 @@ from fairgrid.protocol.machine import Machine
 from fairgrid.protocol.views import TaskStatus
 from fairgrid.seams.clock import SystemClock
 from tests.pool.administration.desk import Desk, administered, until_joined
-from tests.pool.grid import Grid, Scripted, key
+from tests.pool.grid import Grid, key
+from tests.pool.scripted import Scripted
 
 
 async def test_tasks_are_listed_by_what_is_asked_for_page_by_page(tmp_path: Path) -> None:

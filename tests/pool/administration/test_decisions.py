@@ -14,7 +14,8 @@ from fairgrid.protocol import pool_messages
 from fairgrid.protocol.machine import Machine
 from fairgrid.protocol.views import TaskStatus
 from tests.pool.administration.desk import administered, until_joined
-from tests.pool.grid import Grid, Scripted, key
+from tests.pool.grid import Grid, key
+from tests.pool.scripted import Scripted
 
 
 async def test_a_drained_pool_begins_nothing_until_it_is_undrained_also_over_a_restart(tmp_path: Path) -> None:

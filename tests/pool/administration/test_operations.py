@@ -15,7 +15,8 @@ from fairgrid.pool.core.worker_state import Ban
 from fairgrid.pool.records.rows import BagRow, Commit, TaskRow
 from fairgrid.pool.records.store import PoolStore
 from fairgrid.pool.records.task_lists import TaskFilter, TaskLists
-from tests.pool.support import World, address, honest
+from tests.pool.fakes import address, honest
+from tests.pool.support import World
 
 WHO = address("operator")
 

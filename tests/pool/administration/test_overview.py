@@ -24,7 +24,8 @@ from fairgrid.pool.administration.overview import (
     worker_states,
 )
 from fairgrid.pool.core.events import WorkerDrained
-from tests.pool.support import Fake, World, honest
+from tests.pool.fakes import Fake, honest
+from tests.pool.support import World
 
 GAS = GasView(
     address="0xgas", balance_wei="1", transactions_left=900, transactions_last_day=90, days_left=10.0, low=False

@@ -30,7 +30,8 @@ from fairgrid.seams.service import serving
 from fairgrid.wallet.keys import KeySigner
 from fairgrid.wallet.keystore import open_or_create_key
 from tests.pool.anvil_grid import AnvilGrid, anvil_grid
-from tests.pool.grid import Scripted, at_the_door, key
+from tests.pool.grid import key
+from tests.pool.scripted import Scripted, at_the_door
 
 
 async def _fairgrid(*words: object, code: int = 0) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from fairgrid.pool.core.phases import Phase, ReplicaPhase
 from fairgrid.pool.core.policy import Policy
 from fairgrid.pool.core.standing import Standing
 from fairgrid.protocol.views import TaskStatus
-from tests.pool.support import Fake, World, address, honest
+from tests.pool.fakes import Fake, address, honest
+from tests.pool.support import World
 
 EVERYTHING = Policy(audit_share=1.0)
 

@@ -11,7 +11,8 @@ from fairgrid.pool.core.phases import Phase
 from fairgrid.pool.core.policy import Policy
 from fairgrid.protocol.ids import task_id
 from fairgrid.protocol.views import TaskStatus
-from tests.pool.support import IDENTITY, TIMEREF, Fake, World, honest
+from tests.pool.fakes import Fake, honest
+from tests.pool.support import IDENTITY, TIMEREF, World
 
 
 def _finish_all(world: World, rounds: int = 200) -> None:

@@ -13,8 +13,9 @@ from fairgrid.protocol.ids import task_id
 from fairgrid.protocol.manifest import FileRef, Manifest, Resources, params_for
 from fairgrid.protocol.views import TaskStatus
 from tests.pool.core.test_fair_matcher import world_of
-from tests.pool.grid import Grid, Scripted, all_connected
-from tests.pool.support import honest
+from tests.pool.fakes import honest
+from tests.pool.grid import Grid
+from tests.pool.scripted import Scripted, all_connected
 
 LARGE = 1 << 30
 

@@ -14,7 +14,8 @@ from fairgrid.pool.core.instructions import (
 )
 from fairgrid.pool.core.phases import Phase
 from fairgrid.pool.core.policy import Policy
-from tests.pool.support import Fake, World, address, honest
+from tests.pool.fakes import Fake, address, honest
+from tests.pool.support import World
 
 
 @pytest.mark.parametrize(("trust", "replicas"), [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3), (8, 3), (10, 4), (100, 7)])

@@ -11,7 +11,8 @@ from fairgrid.pool.core.policy import Policy
 from fairgrid.pool.core.why import why
 from fairgrid.protocol.machine import Gpu, Machine
 from fairgrid.protocol.needs import Alike, GpuNeed, Needs
-from tests.pool.support import Fake, World
+from tests.pool.fakes import Fake
+from tests.pool.support import World
 
 GIB = 1 << 30
 GPU_JOB = Requirements(needs=Needs(gpus=GpuNeed(1, 16 * GIB)))

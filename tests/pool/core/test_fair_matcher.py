@@ -14,7 +14,8 @@ from fairgrid.pool.core.matching import Requirements
 from fairgrid.pool.core.policy import Policy
 from fairgrid.pool.core.task_state import TaskState
 from fairgrid.protocol.needs import Needs
-from tests.pool.support import IDENTITY, START, Fake, World, honest
+from tests.pool.fakes import Fake, honest
+from tests.pool.support import IDENTITY, START, World
 
 
 def world_of(fakes: list[Fake], policy: Policy | None = None, secret: bytes = b"secret") -> World:

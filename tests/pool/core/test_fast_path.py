@@ -16,7 +16,8 @@ from fairgrid.pool.core.phases import Phase
 from fairgrid.pool.core.policy import Policy
 from fairgrid.pool.core.task_facts import ChainFacts
 from fairgrid.protocol.views import TaskStatus
-from tests.pool.support import Fake, World, digest_of, honest
+from tests.pool.fakes import Fake, digest_of, honest
+from tests.pool.support import World
 
 
 def _fast(name: str = "w", **changes: object) -> Fake:

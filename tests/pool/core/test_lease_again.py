@@ -13,7 +13,8 @@ from fairgrid.pool.core.replica import Replica
 from fairgrid.pool.core.task_facts import SeenContribution
 from fairgrid.protocol.ids import result_hash
 from fairgrid.protocol.views import TaskStatus
-from tests.pool.support import TIMEREF, Fake, World, digest_of, honest
+from tests.pool.fakes import Fake, digest_of, honest
+from tests.pool.support import TIMEREF, World
 
 
 def _parts(world: World, task: str, fake: Fake) -> list[Replica]:

@@ -31,7 +31,8 @@ from fairgrid.pool.core.phases import TRANSITIONS, InvalidTransition, Phase, Rep
 from fairgrid.pool.core.policy import Policy
 from fairgrid.pool.core.task_facts import ChainFacts
 from fairgrid.protocol.views import TaskStatus
-from tests.pool.support import TIMEREF, Fake, World, address, digest_of, honest, phase_of
+from tests.pool.fakes import Fake, address, digest_of, honest
+from tests.pool.support import TIMEREF, World, phase_of
 
 # --- the straight way ---------------------------------------------------------------------------------------------
 

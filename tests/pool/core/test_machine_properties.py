@@ -20,7 +20,8 @@ from fairgrid.pool.core.instructions import (
 from fairgrid.pool.core.phases import Phase, ReplicaPhase
 from fairgrid.pool.core.policy import Policy
 from fairgrid.protocol.views import TaskStatus
-from tests.pool.support import TIMEREF, Fake, World, digest_of
+from tests.pool.fakes import Fake, digest_of
+from tests.pool.support import TIMEREF, World
 
 _ANSWERS = ("right", "wrong", "wrong too")
 

@@ -18,7 +18,8 @@ from fairgrid.pool.core.matching import Requirements
 from fairgrid.pool.core.phases import Phase, ReplicaPhase
 from fairgrid.pool.core.policy import Policy
 from fairgrid.protocol.machine import Machine
-from tests.pool.support import Fake, World, address, honest
+from tests.pool.fakes import Fake, address, honest
+from tests.pool.support import World
 
 
 def test_a_drained_pool_begins_no_task_and_ends_those_that_have_begun() -> None:

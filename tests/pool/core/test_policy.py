@@ -7,7 +7,7 @@ import pytest
 
 from fairgrid.errors import UsageError
 from fairgrid.pool.core.policy import Policy, load_policy
-from tests.pool.support import address
+from tests.pool.fakes import address
 
 
 def _written(folder: Path, text: str) -> Path:

@@ -23,7 +23,8 @@ from fairgrid.pool.core.instructions import (
 )
 from fairgrid.pool.core.phases import Phase, ReplicaPhase
 from fairgrid.pool.core.policy import Policy
-from tests.pool.support import Fake, World, digest_of, honest, phase_of
+from tests.pool.fakes import Fake, digest_of, honest
+from tests.pool.support import World, phase_of
 
 
 def test_a_lost_worker_is_replaced_after_the_grace_and_not_before() -> None:

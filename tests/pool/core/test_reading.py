@@ -18,7 +18,8 @@ from fairgrid.pool.core.why import why
 from fairgrid.protocol.ids import result_hash
 from fairgrid.protocol.runs import run_id
 from fairgrid.protocol.views import TaskStatus
-from tests.pool.support import TIMEREF, World, digest_of, honest
+from tests.pool.fakes import digest_of, honest
+from tests.pool.support import TIMEREF, World
 
 
 def reading(behind: int = 5_000) -> World:

@@ -18,7 +18,8 @@ from fairgrid.pool.core.instructions import (
 )
 from fairgrid.pool.core.phases import Phase, ReplicaPhase
 from fairgrid.pool.core.policy import Policy
-from tests.pool.support import Fake, World, address, digest_of, honest
+from tests.pool.fakes import Fake, address, digest_of, honest
+from tests.pool.support import World
 
 
 def _liar(name: str = "liar") -> Fake:

@@ -16,7 +16,8 @@ from fairgrid.pool.core.instructions import (
 )
 from fairgrid.pool.core.phases import Phase, ReplicaPhase
 from fairgrid.pool.core.policy import Policy
-from tests.pool.support import TIMEREF, Fake, World, digest_of, honest, phase_of
+from tests.pool.fakes import Fake, digest_of, honest
+from tests.pool.support import TIMEREF, World, phase_of
 
 
 def test_nobody_is_authorised_before_the_last_seal_of_the_round_is_in() -> None:

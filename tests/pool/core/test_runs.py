@@ -29,7 +29,8 @@ from fairgrid.pool.core.runs import run_size
 from fairgrid.pool.core.task_facts import ChainFacts
 from fairgrid.protocol.runs import run_id
 from fairgrid.protocol.views import TaskStatus
-from tests.pool.support import IDENTITY, TIMEREF, Fake, World, address, honest
+from tests.pool.fakes import Fake, address, honest
+from tests.pool.support import IDENTITY, TIMEREF, World
 
 DEAL = DealTerms("0x" + "d1" * 32, 4, TIMEREF, 0, 10, address("requester"), in_batch_lane=True)
 FOREIGN = "0x" + "00" * 32

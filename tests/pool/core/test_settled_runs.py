@@ -24,7 +24,8 @@ from fairgrid.pool.core.task_state import TaskState
 from fairgrid.pool.core.unopened import LINE_WAIT_S
 from fairgrid.protocol.runs import run_id
 from fairgrid.protocol.views import TaskStatus
-from tests.pool.support import IDENTITY, TIMEREF, Fake, World, digest_of, honest
+from tests.pool.fakes import Fake, digest_of, honest
+from tests.pool.support import IDENTITY, TIMEREF, World
 
 
 def able(name: str = "w", **changes: object) -> Fake:

@@ -20,7 +20,8 @@ from fairgrid.pool.core.instructions import (
 )
 from fairgrid.pool.core.phases import Phase
 from fairgrid.pool.core.policy import Policy
-from tests.pool.support import TIMEREF, Fake, World, address, honest
+from tests.pool.fakes import Fake, address, honest
+from tests.pool.support import TIMEREF, World
 
 # --- uploads ------------------------------------------------------------------------------------------------------
 

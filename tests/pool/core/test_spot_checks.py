@@ -14,7 +14,8 @@ from fairgrid.protocol.machine import Benchmark, Machine
 from fairgrid.protocol.spot_checks import BASE_FUEL, FUEL_PER_ROUND, MAX_ROUNDS, SCRIPT, answer_of
 from fairgrid.runtime.interface import Limits, SandboxJob
 from fairgrid.runtime.wasm.interpreters import default_runtime_id, install_interpreter
-from tests.pool.grid import Grid, Scripted
+from tests.pool.grid import Grid
+from tests.pool.scripted import Scripted
 
 CLAIM = 10**9
 NOW = 1_000.0

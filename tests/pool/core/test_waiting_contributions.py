@@ -13,7 +13,8 @@ from fairgrid.pool.core.phases import Phase, ReplicaPhase
 from fairgrid.pool.core.policy import Policy
 from fairgrid.pool.core.task_facts import SeenContribution
 from fairgrid.protocol.ids import result_hash
-from tests.pool.support import TIMEREF, Fake, World, digest_of, honest, phase_of
+from tests.pool.fakes import Fake, digest_of, honest
+from tests.pool.support import TIMEREF, World, phase_of
 
 
 def _mine(world: World, task: str, *fakes: Fake, answer: str = "right") -> None:

@@ -10,7 +10,8 @@ from fairgrid.pool.core.machine import PoolMachine
 from fairgrid.pool.core.phases import Phase
 from fairgrid.pool.core.policy import Policy
 from fairgrid.protocol.ids import task_id
-from tests.pool.support import IDENTITY, TIMEREF, Fake, World
+from tests.pool.fakes import Fake
+from tests.pool.support import IDENTITY, TIMEREF, World
 
 OTHER = "0x" + "12" * 32
 

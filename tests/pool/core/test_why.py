@@ -8,7 +8,8 @@ from pathlib import Path
 from fairgrid.pool.core.why import why
 from fairgrid.pool.core.worker_state import WorkerState
 from fairgrid.protocol import pool_messages, worker_messages
-from tests.pool.grid import Grid, Scripted
+from tests.pool.grid import Grid
+from tests.pool.scripted import Scripted
 
 IDLE = WorkerState("0xW", "0xO", slots=2, score=0, weight=2, stake=100, free_slots=2, ready=True)
 

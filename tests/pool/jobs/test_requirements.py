@@ -20,7 +20,8 @@ from fairgrid.protocol.machine import Machine
 from fairgrid.protocol.manifest import FileRef, Manifest, Resources, params_for
 from fairgrid.protocol.needs import GpuNeed, Needs
 from fairgrid.protocol.views import Resource
-from tests.pool.support import Fake, World
+from tests.pool.fakes import Fake
+from tests.pool.support import World
 
 CID = cid_of(b"content")
 MANIFEST = Manifest(

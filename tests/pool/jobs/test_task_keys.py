@@ -26,7 +26,8 @@ from fairgrid.protocol.private_job import SealingPlace, result_key, seal_data_ke
 from fairgrid.protocol.sealed_part import Hides, SealedPart
 from fairgrid.protocol.sealing import EncryptionKey, pool_key_message, worker_key_message
 from fairgrid.protocol.seals import recover_message_signer
-from tests.pool.grid import Grid, Script, Scripted
+from tests.pool.grid import Grid
+from tests.pool.scripted import Script, Scripted
 
 KEY = DataKey(b"secret key of the run of a test.")
 OWN = EncryptionKey.from_seed(b"w" * 32)

@@ -14,7 +14,7 @@ from fairgrid.protocol.hexes import keccak, to_hex32
 from fairgrid.storage.app import storage_application
 from fairgrid.storage.client import StorageClient
 from fairgrid.storage.store import MemoryStore
-from tests.pool.support import digest_of
+from tests.pool.fakes import digest_of
 
 
 @pytest.fixture

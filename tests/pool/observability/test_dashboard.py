@@ -18,8 +18,10 @@ from fairgrid.pool.core.sponsoring import DebtSums
 from fairgrid.pool.observability.dashboard import Dashboard, Totals
 from fairgrid.pool.observability.numbers import PoolNumbers, numbers_of
 from fairgrid.protocol.views import TaskStatus
-from tests.pool.grid import PRICE, Grid, Scripted, all_connected
-from tests.pool.support import IDENTITY, address
+from tests.pool.fakes import address
+from tests.pool.grid import PRICE, Grid
+from tests.pool.scripted import Scripted, all_connected
+from tests.pool.support import IDENTITY
 
 
 class Pool:

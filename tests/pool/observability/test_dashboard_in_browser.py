@@ -15,7 +15,8 @@ from starlette.routing import Route
 from fairgrid.protocol.views import TaskStatus
 from fairgrid.seams.service import serving
 from tests.browser import Page, opened_page
-from tests.pool.grid import Grid, Scripted, all_connected
+from tests.pool.grid import Grid
+from tests.pool.scripted import Scripted, all_connected
 
 pytestmark = pytest.mark.browser
 

@@ -18,7 +18,8 @@ from fairgrid.pool.core.sponsoring import DebtSums
 from fairgrid.protocol.views import TaskStatus
 from fairgrid.seams.metrics import Metered
 from fairgrid.seams.service import serving
-from tests.pool.grid import Grid, Script, Scripted, all_connected, at_the_door
+from tests.pool.grid import Grid
+from tests.pool.scripted import Script, Scripted, all_connected, at_the_door
 
 Figures = dict[tuple[str, ...], float]
 

@@ -11,7 +11,8 @@ from fairgrid.chain import calls
 from fairgrid.pool.records.ledger import Ledger
 from fairgrid.protocol.ids import task_id
 from fairgrid.protocol.views import TaskStatus
-from tests.pool.grid import Grid, Scripted, all_connected
+from tests.pool.grid import Grid
+from tests.pool.scripted import Scripted, all_connected
 
 
 def _transfers(grid: Grid) -> list[str]:

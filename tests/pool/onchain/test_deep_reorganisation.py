@@ -17,7 +17,7 @@ from fairgrid.pool.core.policy import Policy
 from fairgrid.protocol.ids import task_id
 from fairgrid.protocol.views import TaskStatus
 from tests.pool.anvil_grid import AnvilGrid, anvil_grid
-from tests.pool.grid import Scripted
+from tests.pool.scripted import Scripted
 
 POLICY = Policy(
     seal_window_min_s=300,

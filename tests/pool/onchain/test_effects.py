@@ -22,7 +22,8 @@ from fairgrid.pool.records.store import PoolStore
 from fairgrid.protocol.ids import task_id
 from fairgrid.protocol.views import TaskStatus
 from fairgrid.wallet.signer import Signer
-from tests.pool.grid import Grid, Scripted
+from tests.pool.grid import Grid
+from tests.pool.scripted import Scripted
 
 
 class _Died(Exception):

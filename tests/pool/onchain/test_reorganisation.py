@@ -8,7 +8,8 @@ from fairgrid.chain import calls
 from fairgrid.pool.core.phases import ReplicaPhase
 from fairgrid.pool.core.policy import Policy
 from fairgrid.protocol.views import TaskStatus
-from tests.pool.grid import Grid, Script, Scripted
+from tests.pool.grid import Grid
+from tests.pool.scripted import Script, Scripted
 
 
 async def test_an_initialisation_that_is_taken_back_and_dropped_is_sent_again(tmp_path: Path) -> None:

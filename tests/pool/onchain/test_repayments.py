@@ -25,7 +25,8 @@ from fairgrid.protocol import pool_messages, worker_messages
 from fairgrid.protocol.machine import Benchmark, Machine
 from fairgrid.protocol.sponsorship import agreement_message
 from fairgrid.seams.clock import VirtualClock
-from tests.pool.grid import Grid, Scripted, at_the_door, key
+from tests.pool.grid import Grid, key
+from tests.pool.scripted import Scripted, at_the_door
 
 NOW = 1_700_000_000.0
 STAKE = 100

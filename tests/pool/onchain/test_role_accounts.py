@@ -11,7 +11,8 @@ from fairgrid.protocol.hexes import checksum
 from fairgrid.protocol.seals import challenge_message
 from fairgrid.protocol.typed_data import enrolment_typed_data
 from fairgrid.protocol.views import RoleAccount
-from tests.pool.grid import Grid, Scripted, at_the_door, key
+from tests.pool.grid import Grid, key
+from tests.pool.scripted import Scripted, at_the_door
 
 ACCOUNT = checksum("0x" + "ac" * 20)
 

@@ -24,7 +24,8 @@ from fairgrid.protocol.machine import Benchmark, Machine
 from fairgrid.protocol.sponsorship import agreement_message
 from fairgrid.seams.addresses import network_of_ip
 from fairgrid.seams.clock import VirtualClock
-from tests.pool.grid import Grid, Scripted, at_the_door, key
+from tests.pool.grid import Grid, key
+from tests.pool.scripted import Scripted, at_the_door
 
 DAY = 86_400.0
 NOW = 1_700_000_000.0

@@ -22,8 +22,8 @@ from fairgrid.protocol.views import TaskStatus
 from fairgrid.wallet.keys import KeySigner
 from fairgrid.wallet.keystore import open_or_create_key
 from tests.pool.anvil_grid import AnvilGrid, anvil_grid
-from tests.pool.grid import Script, Scripted, all_connected
 from tests.pool.processes.test_kill_process import _of_pool, _started
+from tests.pool.scripted import Script, Scripted, all_connected
 
 _POLICY = "reconnect_grace_s = 2\nrestart_grace_s = 3\n"
 

@@ -23,9 +23,9 @@ from fairgrid.protocol.views import TaskStatus
 from fairgrid.wallet.keys import KeySigner
 from fairgrid.wallet.keystore import open_or_create_key
 from tests.pool.anvil_grid import AnvilGrid, NodeBetween, anvil_grid
-from tests.pool.grid import Script, Scripted
 from tests.pool.processes.test_backup_process import _Pool
 from tests.pool.processes.test_kill_process import _of_pool
+from tests.pool.scripted import Script, Scripted
 from tests.postgres import running_postgres
 
 _PATIENT = "reconnect_grace_s = 120\nrestart_grace_s = 120\nlease_ttl_s = 120\n"

@@ -11,7 +11,8 @@ from fairgrid.chain.network import Network, save_network
 from fairgrid.pool.core.identity import PoolIdentity
 from fairgrid.pool.records.store import PoolStore
 from fairgrid.protocol.views import TaskStatus
-from tests.pool.grid import Grid, Scripted, key
+from tests.pool.grid import Grid, key
+from tests.pool.scripted import Scripted
 
 
 def _network(folder: Path, *, pool: str = "http://127.0.0.1:1") -> Path:

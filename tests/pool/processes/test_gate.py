@@ -24,7 +24,7 @@ from fairgrid.pool.records.rows import Commit
 from fairgrid.pool.records.store import PoolStore
 from fairgrid.seams.clock import SystemClock
 from fairgrid.seams.service import serving
-from tests.pool.support import digest_of
+from tests.pool.fakes import digest_of
 from tests.postgres import PostgresServer
 
 

@@ -23,7 +23,7 @@ from fairgrid.protocol.views import TaskStatus
 from fairgrid.wallet.keys import KeySigner
 from fairgrid.wallet.keystore import open_or_create_key
 from tests.pool.anvil_grid import AnvilGrid, NodeBetween, anvil_grid
-from tests.pool.grid import Scripted
+from tests.pool.scripted import Scripted
 
 POINTS = (
     "before sending initialize",

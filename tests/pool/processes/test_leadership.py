@@ -21,7 +21,7 @@ from fairgrid.pool.processes.leadership import Leadership, LeadershipLost
 from fairgrid.pool.records.rows import Commit
 from fairgrid.pool.records.store import PoolStore
 from fairgrid.seams.database import open_engine
-from tests.pool.support import digest_of
+from tests.pool.fakes import digest_of
 from tests.postgres import PostgresServer
 
 

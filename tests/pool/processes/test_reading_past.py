@@ -8,7 +8,8 @@ import pytest
 
 from fairgrid.pool.core.events import ChainRead
 from fairgrid.pool.onchain import watcher
-from tests.pool.grid import Grid, Scripted
+from tests.pool.grid import Grid
+from tests.pool.scripted import Scripted
 
 _REFUSED = ("sends initialize", "refused", "Leased to a worker")
 

@@ -8,7 +8,8 @@ from fairgrid.pool.core.instructions import Finalize
 from fairgrid.pool.core.task_state import TaskState
 from fairgrid.pool.records.rows import Commit, TaskRow
 from fairgrid.pool.records.store import PoolStore
-from tests.pool.support import Fake, World, honest
+from tests.pool.fakes import Fake, honest
+from tests.pool.support import World
 
 
 def a_task(name: str = "deal") -> tuple[World, TaskState]:

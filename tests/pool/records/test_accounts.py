@@ -23,8 +23,10 @@ from fairgrid.pool.records.rows import Commit
 from fairgrid.pool.records.store import PoolStore
 from fairgrid.protocol.usage import Usage
 from fairgrid.protocol.views import TaskStatus
-from tests.pool.grid import DEPOSIT, PRICE, Grid, Script, Scripted, all_connected, key
-from tests.pool.support import IDENTITY, World, address, honest
+from tests.pool.fakes import address, honest
+from tests.pool.grid import DEPOSIT, PRICE, Grid, key
+from tests.pool.scripted import Script, Scripted, all_connected
+from tests.pool.support import IDENTITY, World
 
 MEASURED = Usage(cpu_ms=50, wall_ms=60, peak_memory_bytes=7_000, bytes_in=100, bytes_out=20)
 

@@ -25,8 +25,8 @@ from fairgrid.seams.database import open_engine
 from fairgrid.wallet import backup as backup_module
 from fairgrid.wallet.backup import BackupSummary, check_backup, restore_backup, write_backup
 from fairgrid.wallet.keystore import KEYSTORE_NAME, open_or_create_key
+from tests.pool.fakes import digest_of
 from tests.pool.grid import key
-from tests.pool.support import digest_of
 
 PASSPHRASE = "a passphrase for tests"
 QUICK = 1 << 10

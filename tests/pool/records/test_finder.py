@@ -3,7 +3,8 @@ from __future__ import annotations
 from fairgrid.pool.core.policy import Policy
 from fairgrid.pool.records.finder import TaskFinder
 from fairgrid.protocol.ids import task_id
-from tests.pool.support import World, digest_of
+from tests.pool.fakes import digest_of
+from tests.pool.support import World
 
 
 async def test_a_task_that_has_not_begun_is_found_by_its_id_and_an_unknown_one_is_not() -> None:

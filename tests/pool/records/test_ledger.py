@@ -16,7 +16,7 @@ from fairgrid.pool.records.ledger import Ledger
 from fairgrid.pool.records.ledger_entries import LedgerTransaction, TransactionStatus, transactions
 from fairgrid.pool.records.rows import Commit
 from fairgrid.pool.records.store import PoolStore
-from tests.pool.support import address, digest_of
+from tests.pool.fakes import address, digest_of
 
 SENDER = address("scheduler")
 

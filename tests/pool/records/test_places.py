@@ -15,7 +15,8 @@ from fairgrid.pool.records.rows import Commit, EffectStatus, TaskRow
 from fairgrid.pool.records.store import PoolStore
 from fairgrid.seams import database as seam
 from fairgrid.seams.database import migrate, open_engine
-from tests.pool.support import World, digest_of, honest
+from tests.pool.fakes import digest_of, honest
+from tests.pool.support import World
 
 _PACKAGE = "fairgrid.pool.migrations"
 _EFFECT = "INSERT INTO pool_effect (key, task_id, kind, status, attempt, created_at, document, error) VALUES "

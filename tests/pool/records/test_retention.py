@@ -17,7 +17,8 @@ from fairgrid.pool.records.ledger_entries import LedgerTransaction, TransactionS
 from fairgrid.pool.records.retention import Retention
 from fairgrid.pool.records.rows import BagRow, Commit, TaskRow
 from fairgrid.pool.records.store import PoolStore
-from tests.pool.support import IDENTITY, World, address, honest
+from tests.pool.fakes import address, honest
+from tests.pool.support import IDENTITY, World
 
 DAY_S = 86_400.0
 POLICY = Policy(keep_rows_days=30, keep_usage_days=60, keep_standings_days=45)

@@ -21,8 +21,9 @@ from fairgrid.pool.records.rows import BagRow, Commit, EffectStatus, TaskRow
 from fairgrid.pool.records.store import PoolStore
 from fairgrid.protocol.ids import task_id
 from fairgrid.seams.database import open_engine
+from tests.pool.fakes import Fake, address, digest_of, honest
 from tests.pool.records.stores import a_task, commit, impossible_commit
-from tests.pool.support import Fake, World, address, digest_of, honest
+from tests.pool.support import World
 
 
 def test_a_task_comes_back_as_it_was_with_its_story(store: PoolStore) -> None:

@@ -16,8 +16,8 @@ from fairgrid.pool.core.instructions import Claim
 from fairgrid.pool.records import documents, ledger, schema
 from fairgrid.pool.records.store import PoolStore
 from fairgrid.seams.database import open_engine, version_table
+from tests.pool.fakes import digest_of
 from tests.pool.records.stores import a_task, commit
-from tests.pool.support import digest_of
 
 
 def test_a_database_of_the_release_before_is_taken_over_with_stories_deals_and_events(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from fairgrid.pool.core.task_state import StoryLine, TaskState
 from fairgrid.pool.records import schema
 from fairgrid.pool.records.rows import Commit, TaskRow
 from fairgrid.pool.records.store import PoolStore
+from tests.pool.fakes import honest
 from tests.pool.records.stores import a_task
-from tests.pool.support import World, honest
+from tests.pool.support import World
 
 
 def _told_on(task: TaskState, text: str) -> TaskState:

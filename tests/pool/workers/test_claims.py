@@ -8,7 +8,8 @@ import pytest
 
 from fairgrid.protocol import pool_messages
 from fairgrid.protocol.machine import Benchmark, Gpu, Machine, machine_message
-from tests.pool.grid import Grid, Scripted, at_the_door, key
+from tests.pool.grid import Grid, key
+from tests.pool.scripted import Scripted, at_the_door
 
 MACHINE = Machine(
     cpus=4,

@@ -17,7 +17,8 @@ from fairgrid.protocol import pool_messages, wire
 from fairgrid.protocol.ids import task_id
 from fairgrid.protocol.views import TaskStatus
 from tests.hostile import hostile_frames
-from tests.pool.grid import Grid, Scripted, at_the_door
+from tests.pool.grid import Grid
+from tests.pool.scripted import Scripted, at_the_door
 
 SESSIONS = 40
 FRAMES = 12

@@ -16,7 +16,8 @@ from fairgrid.pool.core.policy import Policy
 from fairgrid.protocol import pool_messages, wire, worker_messages
 from fairgrid.protocol.typed_data import Domain, enrolment_typed_data
 from fairgrid.protocol.views import TaskStatus
-from tests.pool.grid import Grid, Script, Scripted, at_the_door, key
+from tests.pool.grid import Grid, key
+from tests.pool.scripted import Script, Scripted, at_the_door
 
 
 async def _last_word(connection: ClientConnection) -> str:

@@ -35,6 +35,15 @@ def test_a_job_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert replace(back, watch=None) == replace(whole, watch=None)
 
 
+def test_a_jobs_file_is_its_users_alone_or_the_groups_that_can_write_its_folder(tmp_path: Path) -> None:
+    for folder_mode, file_mode in ((0o755, 0o600), (0o775, 0o640)):
+        cell = tmp_path / oct(folder_mode)
+        cell.mkdir()
+        cell.chmod(folder_mode)
+        write_job(cell, "r/1", job_in(tmp_path / f"job-{folder_mode}", ""))
+        assert (cell / "job.json").stat().st_mode & 0o777 == file_mode
+
+
 def test_an_outcome_is_read_as_it_was_written_and_a_missing_one_is_none(tmp_path: Path) -> None:
     assert read_outcome(tmp_path) is None
     outcome = Outcome(Stop.EXITED, 3, b"\xff", b"e", 7, 1.5, 9, "why", True, 0.5, 11)

@@ -59,6 +59,29 @@ async def test_jobs_that_come_together_are_one_array_and_give_what_they_give_her
     assert not list(tmp_path.glob("there-*/cell-*"))
 
 
+async def test_a_jobs_environment_is_in_none_of_slurms_files_and_its_own_file_is_its_users_alone(
+    engine: Engine, slurm: SlurmCluster, tmp_path: Path, installed_runtime: InstalledRuntime
+) -> None:
+    job = endless_in(tmp_path / "runs")
+    job = replace(job, environment={**job.environment, "IEXEC_REQUESTER_SECRET_1": "hunter-of-two"})
+    running = asyncio.ensure_future(EngineSandbox(engine, installed_runtime.runtime_id, prefix=PREFIX).run(job))
+    await until(lambda: list(tmp_path.glob("runs/cell-*/place.json")))
+    (file,) = tmp_path.glob("runs/cell-*/job.json")
+    assert b"hunter-of-two" in file.read_bytes() and file.stat().st_mode & 0o777 == 0o600
+    kept = [
+        path.read_bytes()
+        for name in ("state", "spool", "log")
+        for path in (slurm.folder / name).rglob("*")
+        if path.is_file()
+    ]
+    assert any(b"fairgrid.runtime.engines.cell" in content for content in kept), "these are not the files of the queue"
+    assert not any(b"hunter-of-two" in content for content in kept)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert not file.exists()
+
+
 async def test_a_trial_tells_of_the_node(engine: Engine, tmp_path: Path, installed_runtime: InstalledRuntime) -> None:
     tried = await tried_on(engine, [installed_runtime.runtime_id, "r/unknown"], tmp_path / "engine")
     assert tried.probes[installed_runtime.runtime_id].works

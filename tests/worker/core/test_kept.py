@@ -16,10 +16,13 @@ from tests.worker.machine_kit import (
     DIGEST,
     LEASE,
     PROVED,
+    REVEAL_DEADLINE,
     SALT,
     TASK,
     TO_CONTRIBUTED,
+    TO_CONTRIBUTING,
     TO_REVEALED,
+    TO_REVEALING,
     UNSET,
     fed,
     kinds,
@@ -101,6 +104,60 @@ def test_a_contribution_that_the_chain_undid_is_sent_again_and_then_revealed_ane
     machine.handle(ev.TransactionMined(TASK, Step.CONTRIBUTE, transaction(0).hash, ENDED + 1, True))
     instructions = machine.handle(seen(task(TaskStatus.REVEALING), CONTRIBUTED, block=ENDED + 2))
     assert only(instructions, to_do.Reveal) == [to_do.Reveal(TASK)]
+
+
+UNDER_WAY = pytest.mark.parametrize(
+    ("before", "step", "back"),
+    [
+        (TO_CONTRIBUTING, Step.CONTRIBUTE, seen(task(), UNSET, block=ENDED)),
+        (TO_REVEALING, Step.REVEAL, seen(task(TaskStatus.REVEALING), CONTRIBUTED, block=ENDED)),
+    ],
+    ids=["contribute", "reveal"],
+)
+"""A task that was over before its transaction was seen mined, and the chain when it is over no more."""
+
+
+@UNDER_WAY
+@pytest.mark.parametrize("restarted", [False, True], ids=["running", "restarted"])
+def test_a_transaction_that_was_under_way_at_the_end_is_sent_again(
+    before: tuple[ev.Event, ...], step: Step, back: ev.ChainSeen, restarted: bool
+) -> None:
+    machine = kept(ev.TransactionMined(TASK, step, transaction().hash, ENDED, True), before=before)
+    if restarted:
+        (stored,) = machine.kept
+        machine = fed((ev.Restored((stored,)),))
+    assert kinds(machine.handle(back)) == ["TakeUp", "Save", "Broadcast"]
+    assert machine.handle(back) == [], "it is under way again"
+    mined = machine.handle(ev.TransactionMined(TASK, step, transaction().hash, ENDED + 1, True))
+    assert to_do.LookAtChain(TASK) in mined
+    assert record(machine).phase is (Phase.CONTRIBUTED if step is Step.CONTRIBUTE else Phase.REVEALED)
+
+
+@UNDER_WAY
+def test_it_is_sent_again_when_the_pool_asks_first(
+    before: tuple[ev.Event, ...], step: Step, back: ev.ChainSeen
+) -> None:
+    machine = kept(before=before)
+    assert not only(machine.handle(OpeningRequest("l1", TASK)), to_do.Broadcast), "the chain is looked at first"
+    assert only(machine.handle(back), to_do.Broadcast) == [to_do.Broadcast(TASK, step)]
+
+
+@pytest.mark.parametrize(
+    "back",
+    [
+        seen(task(TaskStatus.REVEALING, consensus_value=DIGEST), CONTRIBUTED, block=ENDED),
+        seen(task(TaskStatus.REVEALING), UNSET, block=ENDED),
+        seen(task(TaskStatus.REVEALING), CONTRIBUTED, block=ENDED, time=REVEAL_DEADLINE),
+    ],
+    ids=["another consensus", "no contribution", "too late"],
+)
+def test_a_reveal_that_the_hub_would_refuse_is_not_sent_again(back: ev.ChainSeen) -> None:
+    assert not only(kept(before=TO_REVEALING).handle(back), to_do.Broadcast)
+
+
+def test_a_contribution_that_the_hub_would_refuse_is_not_sent_again() -> None:
+    back = seen(task(TaskStatus.REVEALING), UNSET, block=ENDED)
+    assert not only(kept(before=TO_CONTRIBUTING).handle(back), to_do.Broadcast)
 
 
 def test_a_consensus_that_came_back_is_awaited_as_deep_as_the_first() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -68,7 +69,7 @@ class Tried:
 
 
 def write_job(folder: Path, runtime_id: str, job: SandboxJob) -> None:
-    """Lay a job down in a cell's folder, which is made."""
+    """Lay a job down in a cell's folder, which is made. It may hold secrets: others cannot read it."""
     folder.mkdir(parents=True, exist_ok=True)
     wire = {
         "runtime": runtime_id,
@@ -85,7 +86,9 @@ def write_job(folder: Path, runtime_id: str, job: SandboxJob) -> None:
         "gpus": list(job.gpus),
         "network": job.network.to_wire() if job.network is not None else None,
     }
-    _write(folder / _JOB, json.dumps(wire).encode())
+    # Where the cell may be another user of the folder's group, as on Kubernetes, that group can write the folder, too.
+    mode = 0o640 if folder.stat().st_mode & stat.S_IWGRP else 0o600
+    _write(folder / _JOB, json.dumps(wire).encode(), mode=mode)
 
 
 def read_job(folder: Path) -> tuple[str, SandboxJob]:
@@ -203,9 +206,9 @@ def read_tried(folder: Path) -> Tried | None:
         return None
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(path: Path, data: bytes, *, mode: int = 0o666) -> None:
     temporary = path.with_suffix(".new")
-    with temporary.open("wb") as file:
+    with open(temporary, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

@@ -64,6 +64,8 @@ def _follow_chain(
             book.busy.pop(held.task_id, None)
             reason = "Too late: the task took its contributions without this one."
             return contribution_off(book, book.move(held, Phase.SEALED, reason), reason)
+        case Phase.CONTRIBUTING if busy is None and _accepts_contributions(held, event):
+            return _sent_again(book, held, Step.CONTRIBUTE)
         case Phase.CONTRIBUTED:
             return _follow_contributed(book, held, event, agreed=agreed, busy=busy is not None)
         case Phase.REVEALING if mine.status is ContributionStatus.PROVED:
@@ -72,6 +74,8 @@ def _follow_chain(
             book.busy.pop(held.task_id, None)
             reason = f"the task is {task.status.name}" if task.status in (TaskStatus.ACTIVE, *_OVER) else "too late"
             return book.save(book.move(held, Phase.CONTRIBUTED, f"not revealed: {reason}"))
+        case Phase.REVEALING if busy is None and _may_reveal(event):
+            return _sent_again(book, held, Step.REVEAL)
         case Phase.REVEALED | Phase.UPLOADED if mine.status is not ContributionStatus.PROVED:
             return _follow_undone(book, held, event)
         case Phase.REVEALED | Phase.UPLOADED if held.upload_requested and task.status in _CONSENSUS:
@@ -79,6 +83,12 @@ def _follow_chain(
             return [*book.save(held), replies.report(held), book.begin(held, to_do.Upload)]
         case _:
             return []
+
+
+def _sent_again(book: WorkerBook, held: HeldTask, step: Step) -> list[to_do.Instruction]:
+    """Nobody delivers its transaction: the task was over before it was seen mined, and a reorganisation undid both."""
+    held = replace(held, story=held.told(f"{step}: nobody delivers it any more, sent again"))
+    return [*book.save(held), book.broadcast(held, step)]
 
 
 def _follow_undone(book: WorkerBook, held: HeldTask, event: ev.ChainSeen) -> list[to_do.Instruction]:
@@ -99,7 +109,7 @@ def _follow_undone(book: WorkerBook, held: HeldTask, event: ev.ChainSeen) -> lis
 def _follow_contributed(
     book: WorkerBook, held: HeldTask, event: ev.ChainSeen, *, agreed: bool, busy: bool
 ) -> list[to_do.Instruction]:
-    task, mine = event.task, event.contribution
+    mine = event.contribution
     if mine.status is ContributionStatus.UNSET:
         if _accepts_contributions(held, event) and held.contribution is not None:
             held = book.move(held, Phase.CONTRIBUTING, "the chain undid the contribution: sent again")
@@ -107,16 +117,15 @@ def _follow_contributed(
         return []
     if mine.status is ContributionStatus.PROVED:
         return revealed(book, held)
-    due = (
-        agreed
-        and not busy
-        and held.attempts < MAX_ATTEMPTS
-        and task.status is TaskStatus.REVEALING
-        and mine.status is ContributionStatus.CONTRIBUTED
-        and mine.result_hash == task.consensus_value
-        and event.time < task.reveal_deadline
-    )
+    due = agreed and not busy and held.attempts < MAX_ATTEMPTS and _may_reveal(event)
     return [book.begin(held, to_do.Reveal)] if due else []
+
+
+def _may_reveal(event: ev.ChainSeen) -> bool:
+    task, mine = event.task, event.contribution
+    if task.status is not TaskStatus.REVEALING or event.time >= task.reveal_deadline:
+        return False
+    return mine.status is ContributionStatus.CONTRIBUTED and mine.result_hash == task.consensus_value
 
 
 def _may_let_go(book: WorkerBook, held: HeldTask, event: ev.ChainSeen) -> bool:
