@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
@@ -12,10 +13,11 @@ import pytest
 
 from fairgrid.errors import HostFailure
 from fairgrid.runtime.engines.dispatcher import Dispatcher, Orders
-from fairgrid.runtime.engines.interface import Engine
+from fairgrid.runtime.engines.interface import Cell, Engine
 from fairgrid.runtime.engines.opening import opened_engine
 from fairgrid.runtime.engines.options import EngineKind, EngineOptions, SlurmMode
 from fairgrid.runtime.engines.sandbox import EngineSandbox
+from fairgrid.runtime.engines.slurm_allocation import SlurmAllocation
 from fairgrid.runtime.engines.spool import Order, Spool
 from fairgrid.runtime.wasm.interpreters import InstalledRuntime
 from tests.runtime.engines.jobs import Uses, endless_in, job_in, until
@@ -136,6 +138,44 @@ async def test_a_cell_that_would_outlive_the_allocation_waits_for_the_next(tmp_p
     async with asyncio.timeout(30):
         assert await Dispatcher(spool, orders(silence_s=0.5), allocation="1").run() == "the worker is silent"
     assert spool.names("waiting") == ["1-a"]
+
+
+def test_a_cell_fits_an_allocation_by_its_job_alone_and_compiles_in_what_is_left(
+    slurm: SlurmCluster, tmp_path: Path
+) -> None:
+    queue = SlurmAllocation(OPTIONS, tmp_path, prefix=PREFIX, python="python3")
+    cell = Cell("fairgrid-a", tmp_path, 480.0, 64 << 20, compile_s=300.0)
+    assert queue.refusal(cell) is None
+    assert "481 s" in (queue.refusal(replace(cell, wall_s=481.0)) or "")
+    order = Order("/a", cell.least_s, cell.compile_s)
+    assert [order.limit_s(left_s) for left_s in (900.0, 840.0, 700.0, 540.0)] == [840.0, 840.0, 700.0, 540.0]
+    assert Order("/a", 540.0).limit_s(900.0) == 540.0
+
+
+@pytest.mark.parametrize(("lives_s", "minutes"), [(10_000.0, 7), (235.0, 4)])
+async def test_a_step_that_compiles_is_given_its_allowance_or_what_the_allocation_has_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lives_s: float, minutes: int
+) -> None:
+    srun = tmp_path / "bin" / "srun"
+    srun.parent.mkdir()
+    srun.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/said\n')
+    srun.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{srun.parent}:/usr/bin:/bin")
+    spool = Spool(tmp_path / "spool")
+    spool.order("1-a", Order("/a", 120.0, 300.0))
+    async with asyncio.timeout(30):
+        told = orders(lives_s=lives_s, idle_s=0.5)
+        assert await Dispatcher(spool, told, allocation="1").run() == "there was nothing to do"
+    assert spool.finished("1-a") == ""
+    assert f"--time={minutes} " in (tmp_path / "said").read_text()
+
+
+def test_an_order_of_a_job_that_compiles_nothing_is_what_it_was_before_there_was_an_allowance(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    spool.order("1-a", Order("/a", 1.0))
+    assert json.loads((tmp_path / "waiting/1-a").read_bytes()) == {"folder": "/a", "wall_s": 1.0}
+    (tmp_path / "waiting/2-b").write_text('{"folder": "/b", "wall_s": 2.0}')
+    assert spool.take("2-b", "17") == Order("/b", 2.0)
 
 
 def test_a_cell_that_the_worker_takes_back_is_not_taken_up(tmp_path: Path) -> None:

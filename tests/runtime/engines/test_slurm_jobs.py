@@ -19,7 +19,8 @@ from fairgrid.runtime.engines.interface import Cell, Engine
 from fairgrid.runtime.engines.opening import opened_engine
 from fairgrid.runtime.engines.options import EngineKind, EngineOptions
 from fairgrid.runtime.engines.sandbox import EngineSandbox
-from fairgrid.runtime.engines.slurm_commands import SlurmJob, seen_of
+from fairgrid.runtime.engines.slurm_commands import SlurmJob, cancel, seen_of
+from fairgrid.runtime.engines.slurm_jobs import SlurmJobs
 from fairgrid.runtime.engines.trial import tried_on
 from fairgrid.runtime.interface import Stop
 from fairgrid.runtime.wasm.interpreters import InstalledRuntime
@@ -200,7 +201,6 @@ async def test_a_submission_that_slurm_refuses_is_told_in_its_words(slurm: Slurm
 
 async def test_a_cell_that_waits_too_long_is_given_up(slurm: SlurmCluster, tmp_path: Path) -> None:
     from fairgrid.runtime.engines.queue_engine import QueueEngine
-    from fairgrid.runtime.engines.slurm_jobs import SlurmJobs
 
     queue = SlurmJobs(OPTIONS, tmp_path / "engine", prefix=PREFIX, python="/bin/false")
     engine = QueueEngine(queue, poll_s=0.2, max_queue_s=0.5)
@@ -212,6 +212,25 @@ async def test_a_cell_that_waits_too_long_is_given_up(slurm: SlurmCluster, tmp_p
     finally:
         slurm.command("scontrol", "update", f"NodeName={node}", "State=RESUME")
         await engine.close()
+
+
+async def test_slurm_is_asked_for_the_jobs_time_a_minute_and_what_compiling_its_program_may_take(
+    slurm: SlurmCluster, tmp_path: Path
+) -> None:
+    queue = SlurmJobs(OPTIONS, tmp_path / "engine", prefix=PREFIX, python="/bin/false")
+    node = slurm.command("sinfo", "-h", "-o", "%N").strip()
+    slurm.command("scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=test")
+    asked: dict[str, str] = {}
+    try:
+        for compile_s in (0.0, 300.0):
+            cell = Cell(f"fairgrid-test-{compile_s:.0f}", tmp_path, 60.0, 1 << 20, compile_s=compile_s)
+            (asked[cell.name],) = await queue.submit([cell])
+        times = [slurm.command("squeue", "-h", f"--jobs={one}", "-o", "%l").strip() for one in asked.values()]
+        assert times == ["2:00", "7:00"]
+    finally:
+        await cancel(list(asked.values()))
+        slurm.command("scontrol", "update", f"NodeName={node}", "State=RESUME")
+        await queue.close()
 
 
 async def test_a_command_that_fails_on_the_node_is_told_with_what_it_said(slurm: SlurmCluster, tmp_path: Path) -> None:

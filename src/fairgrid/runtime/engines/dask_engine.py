@@ -62,7 +62,7 @@ class DaskEngine:
         )
         try:
             limit = self._options.max_queue_minutes
-            async with asyncio.timeout(limit * 60.0 + cell.wall_s if limit is not None else None):
+            async with asyncio.timeout(limit * 60.0 + cell.limit_s if limit is not None else None):
                 answer: RemoteAnswer = await future.result()
         except TimeoutError:
             raise HostFailure(f"The cell (dask {cell.name}) waited longer than {limit} minutes.") from None

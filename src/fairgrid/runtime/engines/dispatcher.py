@@ -94,15 +94,15 @@ class Dispatcher:
                 continue  # It would not finish here; the next allocation takes it.
             order = self._spool.take(name, self._allocation)
             if order is not None:
-                self._steps[name] = asyncio.create_task(self._step(name, order))
+                self._steps[name] = asyncio.create_task(self._step(name, order, order.limit_s(left_s)))
 
-    async def _step(self, name: str, order: Order) -> None:
+    async def _step(self, name: str, order: Order, limit_s: float) -> None:
         orders = self._orders
         text = "it was ended with its allocation, or not wanted any more"
         try:
             process = await asyncio.create_subprocess_exec(
                 *("srun", "--exact", "--nodes=1", "--ntasks=1", f"--cpus-per-task={orders.cpus}"),
-                *(f"--mem-per-cpu={orders.memory_mb_per_cpu}M", f"--time={_minutes(order.wall_s)}"),
+                *(f"--mem-per-cpu={orders.memory_mb_per_cpu}M", f"--time={_minutes(limit_s)}"),
                 *("--input=none", "--quiet", f"--job-name={name}"),
                 *cell_command(orders.python, Path(order.folder)),
                 stdin=asyncio.subprocess.DEVNULL,

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from fairgrid.errors import HostFailure, UsageError
-from fairgrid.runtime.engines.interface import GRACE_S, Cell
+from fairgrid.runtime.engines.interface import Cell
 from fairgrid.runtime.engines.options import EngineOptions
 from fairgrid.runtime.engines.queue_engine import CellQueue, Seen, SeenState
 
@@ -176,7 +176,7 @@ class HTCondorQueue:
 
 def _limits(cell: Cell, options: EngineOptions) -> tuple[int, int, int, int]:
     memory = math.ceil((cell.memory_bytes + options.memory_overhead_bytes) / (1 << 20))
-    return math.ceil(cell.wall_s + GRACE_S), memory, cell.cpus, cell.gpus
+    return math.ceil(cell.limit_s), memory, cell.cpus, cell.gpus
 
 
 def _seen(ad: Mapping[str, Any]) -> Seen:

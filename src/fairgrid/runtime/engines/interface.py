@@ -25,10 +25,22 @@ class Cell:
     folder: Path
     """Holds ``job.json``; gets ``outcome.json``. Every path of the job lies on the same shared file system."""
     wall_s: float
-    """After so many seconds of running, and `GRACE_S`, the engine is to end it by itself."""
+    """The job's own limit of time, in seconds."""
     memory_bytes: int
     cpus: int = 1
     gpus: int = 0
+    compile_s: float = 0.0
+    """So many seconds its node may need besides, to compile a program that is new there before the job begins."""
+
+    @property
+    def least_s(self) -> float:
+        """What a place must have left to take the cell, in seconds: the job's limit and `GRACE_S`."""
+        return self.wall_s + GRACE_S
+
+    @property
+    def limit_s(self) -> float:
+        """After so many seconds of running the engine is to end it by itself."""
+        return self.least_s + self.compile_s
 
 
 @dataclass(frozen=True, slots=True)

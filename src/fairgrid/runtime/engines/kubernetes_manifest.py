@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
-from fairgrid.runtime.engines.interface import GRACE_S, Cell, cell_command
+from fairgrid.runtime.engines.interface import Cell, cell_command
 from fairgrid.runtime.engines.options import EngineOptions
 
 __all__ = ["CELL_LABEL", "WORKER_LABEL", "job_manifest"]
@@ -83,7 +83,7 @@ def job_manifest(cell: Cell, options: EngineOptions, *, prefix: str, python: str
 def _deadline(cell: Cell, options: EngineOptions) -> int:
     """Kubernetes counts from the Job's start, the wait for a node included: the worker itself ends what runs longer."""
     queue_s = (options.max_queue_minutes if options.max_queue_minutes is not None else 24 * 60) * 60
-    return math.ceil(cell.wall_s + GRACE_S) + queue_s
+    return math.ceil(cell.limit_s) + queue_s
 
 
 def _add(pod: dict[str, Any], lines: tuple[str, ...]) -> None:

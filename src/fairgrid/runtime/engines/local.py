@@ -12,7 +12,7 @@ import time
 from typing import Final
 
 from fairgrid.errors import HostFailure
-from fairgrid.runtime.engines.interface import GRACE_S, Cell, CellUse, cell_command
+from fairgrid.runtime.engines.interface import Cell, CellUse, cell_command
 
 __all__ = ["LocalEngine"]
 
@@ -46,9 +46,9 @@ class LocalEngine:
             )
             self._running.add(process)
             try:
-                said = await asyncio.wait_for(_until_ended(process), cell.wall_s + GRACE_S)
+                said = await asyncio.wait_for(_until_ended(process), cell.limit_s)
             except TimeoutError:
-                raise HostFailure(f"The cell {cell.name} was ended after {cell.wall_s + GRACE_S:.0f} s.") from None
+                raise HostFailure(f"The cell {cell.name} was ended after {cell.limit_s:.0f} s.") from None
             finally:
                 await _end(process)
                 assert process.stdin is not None

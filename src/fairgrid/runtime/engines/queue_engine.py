@@ -15,7 +15,7 @@ import structlog
 
 from fairgrid.errors import HostFailure
 from fairgrid.runtime.engines.cell_files import has_outcome, read_place
-from fairgrid.runtime.engines.interface import GRACE_S, Cell, CellUse
+from fairgrid.runtime.engines.interface import Cell, CellUse
 
 __all__ = ["CellQueue", "QueueEngine", "Seen", "SeenState"]
 
@@ -249,7 +249,7 @@ class QueueEngine:
             running.unknown_since = None
             running.began = running.began if running.began is not None else now
             running.node = seen.node or running.node
-            longest = cell.wall_s + GRACE_S + _OVERDUE_S
+            longest = cell.limit_s + _OVERDUE_S
             return f"The cell ({where}) was not ended in time." if now > running.began + longest else None
         if seen is not None and seen.state is SeenState.WAITING:
             running.unknown_since = None

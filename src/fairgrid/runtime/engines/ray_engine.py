@@ -82,7 +82,7 @@ class RayEngine:
         try:
             limit = self._options.max_queue_minutes
             try:
-                async with asyncio.timeout(limit * 60.0 + cell.wall_s if limit is not None else None):
+                async with asyncio.timeout(limit * 60.0 + cell.limit_s if limit is not None else None):
                     answer: RemoteAnswer = await asyncio.wrap_future(reference.future())
             except TimeoutError:
                 raise HostFailure(f"The cell (ray {cell.name}) waited longer than {limit} minutes.") from None

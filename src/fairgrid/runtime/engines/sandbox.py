@@ -19,6 +19,7 @@ from fairgrid.runtime.engines.cell_files import read_outcome, write_containers, 
 from fairgrid.runtime.engines.interface import Cell, CellUse, Engine
 from fairgrid.runtime.interface import Outcome, SandboxJob
 from fairgrid.runtime.removal import remove_tree
+from fairgrid.runtime.wasm.provider import compile_allowance_s
 
 __all__ = ["EngineSandbox"]
 
@@ -68,6 +69,7 @@ class EngineSandbox:
         Raises:
             HostFailure: the engine could not, or lost it.
         """
+        compile_s = await compile_allowance_s(self._runtime_id, job.script)
         name = self._name(job)
         folder = (job.output_folder.parent / f"cell-{name.rpartition('-')[2]}").resolve()
         output = folder / "out"
@@ -81,6 +83,7 @@ class EngineSandbox:
             memory_bytes=job.limits.memory_bytes,
             cpus=job.limits.cpus,
             gpus=len(job.gpus),
+            compile_s=compile_s,
         )
         try:
             use = await self._engine.run(cell)

@@ -17,7 +17,7 @@ import structlog
 
 from fairgrid.errors import HostFailure
 from fairgrid.runtime.engines.dispatcher import Orders
-from fairgrid.runtime.engines.interface import GRACE_S, Cell
+from fairgrid.runtime.engines.interface import Cell
 from fairgrid.runtime.engines.options import EngineOptions
 from fairgrid.runtime.engines.queue_engine import Seen, SeenState
 from fairgrid.runtime.engines.slurm_commands import (
@@ -77,7 +77,7 @@ class SlurmAllocation:
             return f"it asks for {cpus} processors, and a slot has {options.allocation_slot_cpus}"
         if memory_mb > slot_mb:
             return f"it asks for {memory_mb} MiB with overhead, and a slot has {slot_mb} MiB"
-        if cell.wall_s + GRACE_S + _ROOM_S > options.allocation_minutes * 60:
+        if cell.least_s + _ROOM_S > options.allocation_minutes * 60:
             return f"it may run for {cell.wall_s:.0f} s, and an allocation lives {options.allocation_minutes} minutes"
         return None
 
@@ -87,7 +87,8 @@ class SlurmAllocation:
         ids = [f"{next(self._numbers):08d}-{cell.name}" for cell in cells]
         try:
             for engine_id, cell in zip(ids, cells, strict=True):
-                await asyncio.to_thread(spool.order, engine_id, Order(str(cell.folder), cell.wall_s + GRACE_S))
+                order = Order(str(cell.folder), cell.least_s, cell.compile_s or None)
+                await asyncio.to_thread(spool.order, engine_id, order)
             await self._ensure(spool)
         except (HostFailure, OSError) as error:
             for engine_id in ids:

@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 
 from fairgrid.errors import HostFailure
-from fairgrid.runtime.engines.interface import GRACE_S, Cell
+from fairgrid.runtime.engines.interface import Cell
 from fairgrid.runtime.engines.options import EngineOptions
 from fairgrid.runtime.engines.queue_engine import Seen, SeenState
 
@@ -180,7 +180,7 @@ async def end_all(prefix: str, *, poll_s: float) -> int:
 
 def limits_of(cell: Cell, options: EngineOptions) -> tuple[int, int, int, int]:
     """Minutes, MiB, processors and graphics processors that a cell is to be given."""
-    minutes = math.ceil((cell.wall_s + GRACE_S) / 60)
+    minutes = math.ceil(cell.limit_s / 60)
     memory = math.ceil((cell.memory_bytes + options.memory_overhead_bytes) / (1 << 20))
     return minutes, memory, cell.cpus, cell.gpus
 

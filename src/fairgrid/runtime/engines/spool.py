@@ -25,7 +25,13 @@ class Order:
 
     folder: str
     wall_s: float
-    """How long its step may take, grace included."""
+    """How long its step may take, grace included: so much of the allocation must be left."""
+    compile_s: float | None = None
+    """How much longer than that, where so much is left, because its program is to be compiled first."""
+
+    def limit_s(self, left_s: float) -> float:
+        """What its step is given of ``left_s`` seconds that are left."""
+        return max(self.wall_s, min(self.wall_s + (self.compile_s or 0.0), left_s))
 
 
 class Spool:
@@ -42,7 +48,9 @@ class Spool:
 
     def order(self, name: str, order: Order) -> None:
         """The worker wants a cell run."""
-        self._write("waiting", name, json.dumps(asdict(order)))
+        self._write(
+            "waiting", name, json.dumps({key: value for key, value in asdict(order).items() if value is not None})
+        )
 
     def take(self, name: str, allocation: str) -> Order | None:
         """The dispatcher of ``allocation`` takes a cell; None if the worker took it back."""

@@ -26,10 +26,11 @@ from fairgrid.runtime.wasm.engine import EngineClass, engine_key
 from fairgrid.runtime.wasm.module_format import MAX_MODULE_BYTES
 from fairgrid.runtime.wasm.native_code import check_native_code
 
-__all__ = ["CompiledPrograms", "ProgramRefused"]
+__all__ = ["COMPILE_WALL_S", "CompiledPrograms", "ProgramRefused"]
 
 
-_COMPILE_WALL_S: Final = 300.0
+COMPILE_WALL_S: Final = 300.0
+"""So long one compilation may take."""
 _KEPT_BYTES: Final = 4 << 30
 """Room for compiled programs; the ones that were not used for longest go first."""
 _REMEMBERED_S: Final = 3600.0
@@ -167,7 +168,7 @@ class CompiledPrograms:
         for path in self._folder.glob("*.part"):
             # Of a process that was killed: what it had not finished has no name that a job could meet.
             with contextlib.suppress(FileNotFoundError):
-                if time.time() - path.stat().st_mtime > 2 * _COMPILE_WALL_S:
+                if time.time() - path.stat().st_mtime > 2 * COMPILE_WALL_S:
                     path.unlink()
         found = []
         for path in self._folder.glob("*.cwasm"):
@@ -200,13 +201,13 @@ async def _run_compiler(module: Path, output: int, engine_class: EngineClass, *k
         )
     assert process.stderr is not None
     try:
-        async with asyncio.timeout(_COMPILE_WALL_S):
+        async with asyncio.timeout(COMPILE_WALL_S):
             words = await process.stderr.read(_MAX_WORDS)
             while await process.stderr.read(65_536):
                 pass
             return await process.wait(), words.decode(errors="replace").strip()
     except TimeoutError:
-        return -1, f"it was ended after {_COMPILE_WALL_S:.0f} s"
+        return -1, f"it was ended after {COMPILE_WALL_S:.0f} s"
     finally:
         await end_child(process)
 

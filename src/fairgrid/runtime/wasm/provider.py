@@ -16,11 +16,11 @@ from fairgrid.runtime.wasm.engine import EngineClass
 from fairgrid.runtime.wasm.interpreters import cache_folder, find_runtime
 from fairgrid.runtime.wasm.launch import Launch
 from fairgrid.runtime.wasm.lockdown import locks_here
-from fairgrid.runtime.wasm.programs import CompiledPrograms
+from fairgrid.runtime.wasm.programs import COMPILE_WALL_S, CompiledPrograms
 from fairgrid.runtime.wasm.runtimes import COMPONENT_RUNTIME, MODULE_CLASSES
 from fairgrid.runtime.wasm.sandbox import ModuleSandbox
 
-__all__ = ["InterpreterProvider", "ModuleProvider", "provider"]
+__all__ = ["InterpreterProvider", "ModuleProvider", "compile_allowance_s", "provider"]
 
 _FUEL: Final = 10**10
 _WALL_S: Final = 30.0
@@ -82,9 +82,7 @@ class ModuleProvider:
         name = self.info.runtime_id
         engine_class = MODULE_CLASSES.get(name, EngineClass.DETERMINISTIC)
         launch = Launch.COMPONENT if name == COMPONENT_RUNTIME else Launch.MODULE
-        folder = cache_folder().with_name("programs")
-        programs = CompiledPrograms(folder, engine_class, components=launch is Launch.COMPONENT)
-        return ModuleSandbox(programs, name, engine_class, launch=launch, ready=ready)
+        return ModuleSandbox(_programs_of(name), name, engine_class, launch=launch, ready=ready)
 
     async def probe(self) -> Probe:
         """Run a module that does nothing; compiling it is not counted."""
@@ -98,6 +96,20 @@ class ModuleProvider:
                 await sandbox.close()
         except (FairgridError, OSError) as error:
             return Probe(False, detail=str(error), remedy="Set FAIRGRID_CACHE to a folder of the worker's user.")
+
+
+async def compile_allowance_s(runtime_id: str, program: Path) -> float:
+    """So many seconds compiling ``program`` may take before it runs: 0 when it lies compiled in this user's cache, and
+    when the runtime compiles no programs. Another machine may share that cache or not."""
+    if runtime_id not in (*MODULE_CLASSES, COMPONENT_RUNTIME):
+        return 0.0
+    return 0.0 if await _programs_of(runtime_id).has(program) else COMPILE_WALL_S
+
+
+def _programs_of(runtime_id: str) -> CompiledPrograms:
+    engine_class = MODULE_CLASSES.get(runtime_id, EngineClass.DETERMINISTIC)
+    folder = cache_folder().with_name("programs")
+    return CompiledPrograms(folder, engine_class, components=runtime_id == COMPONENT_RUNTIME)
 
 
 async def _tried(info: RuntimeInfo, sandbox: Sandbox, name: str, program: bytes) -> Probe:
