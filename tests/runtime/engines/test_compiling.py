@@ -6,7 +6,7 @@ import asyncio
 import fcntl
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from fairgrid.errors import HostFailure
-from fairgrid.runtime.engines import interface
-from fairgrid.runtime.engines.htcondor_queue import _limits
+from fairgrid.runtime.engines import interface, queue_engine
 from fairgrid.runtime.engines.interface import Cell, CellUse
-from fairgrid.runtime.engines.kubernetes_manifest import _deadline
+from fairgrid.runtime.engines.kubernetes_manifest import job_manifest
 from fairgrid.runtime.engines.local import LocalEngine
 from fairgrid.runtime.engines.options import EngineKind, EngineOptions
+from fairgrid.runtime.engines.queue_engine import QueueEngine, Seen, SeenState
 from fairgrid.runtime.engines.remote_cell import remote_cell, run_there
 from fairgrid.runtime.engines.sandbox import EngineSandbox
 from fairgrid.runtime.engines.slurm_commands import limits_of
@@ -138,11 +138,49 @@ async def test_what_compiles_nothing_is_allowed_nothing(tmp_path: Path, programs
         assert cell.compile_s == 0.0 and cell.limit_s == WALL_S + GRACE_S
 
 
-def test_every_queue_is_told_the_limit_with_the_allowance(tmp_path: Path) -> None:
+class _Running:
+    """A queue whose cells run for ever."""
+
+    name = "running"
+
+    def refusal(self, cell: Cell) -> str | None:
+        return None
+
+    async def submit(self, cells: Sequence[Cell]) -> list[str]:
+        return [cell.name for cell in cells]
+
+    async def look(self, cells: Mapping[str, Cell]) -> Mapping[str, Seen]:
+        return {engine_id: Seen(SeenState.RUNNING, "node7") for engine_id in cells}
+
+    async def end(self, cells: Mapping[str, Cell]) -> None: ...
+
+    async def sweep(self) -> int:
+        return 0
+
+    async def close(self) -> None: ...
+
+
+async def test_a_cell_is_overdue_after_its_allowance_and_not_before(
+    tmp_path: Path, programs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue_engine, "_OVERDUE_S", 0.0)
+    engine = QueueEngine(_Running(), poll_s=0.05)
+    plain = Cell("fairgrid-plain", tmp_path, 0.1, 1 << 20)
+    compiles = asyncio.ensure_future(engine.run(replace(plain, name="fairgrid-compiles", compile_s=300.0)))
+    with pytest.raises(HostFailure, match="not ended in time"):
+        await engine.run(plain)
+    assert not compiles.done()
+    compiles.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await compiles
+    await engine.close()
+
+
+def test_slurm_and_kubernetes_are_told_the_limit_with_the_allowance(tmp_path: Path) -> None:
     options = EngineOptions(kind=EngineKind.SLURM, max_queue_minutes=0)
     plain = Cell("fairgrid-a", tmp_path, 100.0, 64 << 20)
     compiles = replace(plain, compile_s=300.0)
     for cell, seconds in ((plain, 160), (compiles, 460)):
         assert limits_of(cell, options)[0] == math.ceil(seconds / 60)
-        assert _limits(cell, options)[0] == seconds
-        assert _deadline(cell, options) == seconds
+        manifest = job_manifest(cell, options, prefix="fairgrid", python="python3")
+        assert manifest["spec"]["activeDeadlineSeconds"] == seconds

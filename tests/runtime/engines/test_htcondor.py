@@ -186,6 +186,17 @@ async def test_what_a_killed_worker_left_is_removed_and_nobody_elses(tmp_path: P
     await engine.close()
 
 
+@pytest.mark.parametrize(("compile_s", "seconds"), [(0.0, "160"), (300.0, "460")])
+async def test_a_cell_is_given_its_job_a_minute_and_what_compiling_its_program_may_take(
+    tmp_path: Path, compile_s: float, seconds: str
+) -> None:
+    schedd = FakeSchedd(starts=False)
+    queue = HTCondorQueue(OPTIONS, prefix=PREFIX, python=sys.executable, schedd=schedd)
+    await queue.submit([Cell("fairgrid-test-x", tmp_path, 100.0, 1 << 20, compile_s=compile_s)])
+    (job,) = schedd.jobs.values()
+    assert dict(job.description.items())["allowed_execute_duration"] == seconds
+
+
 def test_a_submission_says_how_long_how_much_and_that_nothing_runs_twice() -> None:
     description = submit_description((90, 1088, 2, 1), OPTIONS, prefix=PREFIX, python="/usr/bin/python3")
     words = dict(description.items())
