@@ -48,8 +48,16 @@ def test_script_of_the_migration_page_runs_on_the_local_network_by_its_argument(
 
 
 def test_data_set_is_registered_and_offered_as_the_page_says(network: Network) -> None:
-    said = python(network, block("data-owner.md", "import asyncio").text)
-    assert re.fullmatch(r"\('0x[0-9a-fA-F]{40}', '0x[0-9a-f]{64}'\)\n", said)
+    said = python(network, block("data-owner.md", "from pathlib").text)
+    assert re.fullmatch(r"0x[0-9a-fA-F]{40} 0x[0-9a-f]{64}\nrain 2025 \[1000\]\n", said)
+    address, _ = said.splitlines()[0].split()
+    register, sign = block("data-owner.md", "fairgrid dataset register").commands
+    registered = re.search(r"0x[0-9a-fA-F]{40}", shell(network, [f"{register} --yes --json"]).split('"address"')[1])
+    assert registered is not None and registered[0] != address
+    offer = sign.replace("0x7E5F4552091A69125d5DfCb7b8C2659029395Bdf", registered[0])
+    assert offer != sign and '"published": true' in shell(network, [f"{offer} --yes --json"])
+    shown = shell(network, [f"fairgrid dataset show {address} --json"])
+    assert '"name": "rain 2025"' in shown and "/ipfs/" in shown
 
 
 def test_orders_of_the_page_are_signed_and_cancelled_in_python(network: Network) -> None:

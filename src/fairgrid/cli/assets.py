@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,13 +14,13 @@ from fairgrid.errors import UsageError
 
 if TYPE_CHECKING:
     from fairgrid.chain.client import JsonRpcChain
+    from fairgrid.client.registration import Content
 
 __all__ = ["add_app_commands", "dataset_app", "workerpool_app"]
 
 dataset_app = typer.Typer(no_args_is_help=True, add_completion=False, help="Register data sets, and show them.")
 workerpool_app = typer.Typer(no_args_is_help=True, add_completion=False, help="Register workerpools, and show them.")
 
-_CHUNK = 1 << 20
 _MAX_PERCENT = 100
 
 _Address = Annotated[str, typer.Argument(metavar="ADDRESS", help="Its address.")]
@@ -59,10 +58,9 @@ def register_dataset(
 
     Example: `fairgrid dataset register weather --file weather.csv`.
     """
-    content = _content(desk, file, multiaddr, checksum)
-    _register(
-        desk, "dataset", f"the data set {name!r}", lambda place, total: (desk.address, name, place, total), content
-    )
+    content = _content(file, multiaddr, checksum)
+    arguments = (name, content.multiaddr.encode(), content.checksum)
+    _register(desk, "dataset", f"the data set {name!r}", arguments, content)
 
 
 @money_command(dataset_app, "show")
@@ -77,7 +75,7 @@ def register_workerpool(
     description: Annotated[str, typer.Argument(metavar="DESCRIPTION", help="What people read of it.")],
 ) -> None:
     """Register a workerpool that this account owns. Example: `fairgrid workerpool register "Physics, room 12"`."""
-    _register(desk, "workerpool", f"the workerpool {description!r}", lambda _, __: (desk.address, description), None)
+    _register(desk, "workerpool", f"the workerpool {description!r}", (description,), None)
 
 
 @money_command(workerpool_app, "show")
@@ -151,14 +149,9 @@ def add_app_commands(group: typer.Typer) -> None:
 
         Example: `fairgrid app register sum --file sum.wasm`.
         """
-        content = _content(desk, file, multiaddr, checksum)
-        _register(
-            desk,
-            "app",
-            f"the app {name!r} of type {kind}",
-            lambda place, total: (desk.address, name, kind, place, total, b""),
-            content,
-        )
+        content = _content(file, multiaddr, checksum)
+        arguments = (name, kind, content.multiaddr.encode(), content.checksum, b"")
+        _register(desk, "app", f"the app {name!r} of type {kind}", arguments, content)
 
     @money_command(group, "show")
     def show_app(desk: MoneyDesk, address: _Address) -> None:
@@ -166,66 +159,55 @@ def add_app_commands(group: typer.Typer) -> None:
         _show(desk, "app", address)
 
 
-_Content = tuple[str, str, Path | None]
-"""Multiaddr and checksum; and the file that is to be uploaded first."""
+def _content(file: Path | None, multiaddr: str, checksum: str) -> Content:
+    from fairgrid.client.registration import content_elsewhere, content_of_file
 
-
-def _content(desk: MoneyDesk, file: Path | None, multiaddr: str, checksum: str) -> _Content:
-    from fairgrid.protocol.hexes import hex32, is_hex32
-
-    if file is not None and (multiaddr or checksum):
-        raise UsageError("Either --file, or --multiaddr and --checksum, say what the content is. Nothing was signed.")
-    if file is None:
-        if not multiaddr or not is_hex32(checksum):
-            raise UsageError("Name its content: --file FILE, or --multiaddr TEXT and --checksum 0x… (64 digits).")
-        return multiaddr, hex32(checksum), None
-    from fairgrid.protocol.cid import CidBuilder
-
-    total, builder = hashlib.sha256(), CidBuilder()
-    try:
-        with file.open("rb") as opened:
-            while data := opened.read(_CHUNK):
-                total.update(data)
-                builder.update(data)
-        return f"/ipfs/{builder.finish()}", f"0x{total.hexdigest()}", file
-    except OSError as error:
-        raise UsageError(f"{file} cannot be read ({error}).") from error
-
-
-def _register(desk: MoneyDesk, kind: str, what: str, arguments: Any, content: _Content | None) -> None:
-    async def plan(chain: JsonRpcChain) -> Plan:
-        from fairgrid.chain import calls
-        from fairgrid.chain.decode import created_address
-
-        registry = await chain.registry(kind)
-        place, total, file = content or ("", "", None)
-        given = arguments(place.encode(), total)
-        address = str(await chain.read(f"{kind}_registry", registry, f"predict{kind.capitalize()}", *given))
-        facts = {"kind": kind, "address": address, "owner": desk.address, "multiaddr": place, "checksum": total}
-        if await chain.is_registered(kind, address):
-            raise UsageError(f"{what[0].upper()}{what[1:]} of {desk.address} is registered already: {address}.")
-        create = {"app": calls.create_app, "dataset": calls.create_dataset, "workerpool": calls.create_workerpool}[kind]
-        acts = [Act(f"Register {what}, owned by {desk.address}, as {address}.", create(registry, *given))]  # type: ignore[operator]
-        if file is not None:
-            acts.insert(
-                0, Act(f"Upload {file} to {desk.place.network.storage}, where everybody can read it, as {place}.")
+    if file is not None:
+        if multiaddr or checksum:
+            raise UsageError(
+                "Either --file, or --multiaddr and --checksum, say what the content is. Nothing was signed."
             )
+        return content_of_file(file)
+    content = content_elsewhere(multiaddr, checksum)
+    if content is None:
+        raise UsageError("Name its content: --file FILE, or --multiaddr TEXT and --checksum 0x… (64 digits).")
+    return content
+
+
+def _register(desk: MoneyDesk, kind: str, what: str, arguments: tuple[Any, ...], content: Content | None) -> None:
+    async def plan(chain: JsonRpcChain) -> Plan:
+        from fairgrid.chain.decode import created_address
+        from fairgrid.client.registration import plan_registration
+
+        planned = await plan_registration(chain, kind, what, desk.address, arguments)
+        facts = {
+            "kind": kind,
+            "address": planned.address,
+            "owner": desk.address,
+            "multiaddr": content.multiaddr if content is not None else "",
+            "checksum": content.checksum if content is not None else "",
+        }
+        acts = [Act(f"Register {what}, owned by {desk.address}, as {planned.address}.", planned.call)]
+        if content is not None and content.file is not None:
+            place = f"to {desk.place.network.storage}, where everybody can read it, as {content.multiaddr}"
+            acts.insert(0, Act(f"Upload {content.file} {place}."))
 
         async def then(chain: JsonRpcChain, signer: Any, receipts: Any) -> dict[str, Any]:
-            if file is not None:
-                await _upload(desk, file)
-            return {"address": created_address(receipts[0], registry)}
+            if content is not None and content.file is not None:
+                await _upload(desk, content)
+            return {"address": created_address(receipts[0], planned.registry)}
 
         return Plan(acts, facts, then, lambda facts: f"Registered {what}: {facts['address']}")
 
     desk.carry_out(plan)
 
 
-async def _upload(desk: MoneyDesk, file: Path) -> None:
+async def _upload(desk: MoneyDesk, content: Content) -> None:
+    from fairgrid.client.registration import upload_content
     from fairgrid.storage.client import StorageClient
 
     async with StorageClient(desk.place.network.storage) as storage:
-        await storage.add_file(file)
+        await upload_content(storage, content)
 
 
 def _show(desk: MoneyDesk, kind: str, text: str) -> None:
@@ -243,18 +225,16 @@ def _show(desk: MoneyDesk, kind: str, text: str) -> None:
 
 
 async def _info(chain: JsonRpcChain, kind: str, address: str) -> dict[str, Any]:
+    from fairgrid.client.registration import view_entry
     from fairgrid.protocol.terminal import sanitise_terminal
-    from fairgrid.protocol.views import AppInfo
+    from fairgrid.protocol.views import AppInfo, WorkerpoolInfo
 
-    if not await chain.is_registered(kind, address):
-        raise UsageError(f"There is no {kind} {address} in the registry of this network.")
-    found: dict[str, Any] = {"kind": kind, "address": address}
-    if kind == "workerpool":
-        pool = await chain.view_workerpool(address)
-        ratios = {"workerStakePercent": pool.worker_stake_ratio, "schedulerPercent": pool.scheduler_reward_ratio}
-        return {**found, "owner": pool.owner, "description": sanitise_terminal(pool.description), **ratios}
-    entry = await (chain.view_dataset(address) if kind == "dataset" else chain.view_app(address))
+    entry = await view_entry(chain, kind, address)
+    found: dict[str, Any] = {"kind": kind, "address": address, "owner": entry.owner}
+    if isinstance(entry, WorkerpoolInfo):
+        ratios = {"workerStakePercent": entry.worker_stake_ratio, "schedulerPercent": entry.scheduler_reward_ratio}
+        return {**found, "description": sanitise_terminal(entry.description), **ratios}
     more = {"name": entry.name, "multiaddr": entry.multiaddr.decode("utf-8", "replace"), "checksum": entry.checksum}
     if isinstance(entry, AppInfo):
         more["type"] = entry.type
-    return {**found, "owner": entry.owner, **{key: sanitise_terminal(value) for key, value in more.items()}}
+    return {**found, **{key: sanitise_terminal(value) for key, value in more.items()}}

@@ -11,7 +11,7 @@ from typing import Any
 from fairgrid.chain.network import Network
 from fairgrid.client.bags import BagFollower
 from fairgrid.client.client import Client
-from fairgrid.client.facets.blocking import BlockingDeals, BlockingOrders, BlockingTasks
+from fairgrid.client.facets.blocking import BlockingDatasets, BlockingDeals, BlockingOrders, BlockingTasks
 from fairgrid.client.journal import DealRecord, Journal
 from fairgrid.client.waiting import Waiting, waits
 from fairgrid.pool.client import LiveOutput, LiveProgress
@@ -41,6 +41,8 @@ class BlockingClient(Waiting[Client]):
         super().__init__(core, self._loop)
         self.orders = BlockingOrders(core.orders, self._loop)
         """As `Client.orders`."""
+        self.datasets = BlockingDatasets(core.datasets, self._loop)
+        """As `Client.datasets`."""
         self.deals = BlockingDeals(core.deals, self._loop)
         """As `Client.deals`."""
         self.tasks = BlockingTasks(core.tasks, self._loop)

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import cast
 
 from fairgrid.chain import calls
 from fairgrid.chain.client import JsonRpcChain
@@ -18,6 +19,7 @@ from fairgrid.client.bags import BagFollower, TaskOutcome, collect_bag
 from fairgrid.client.certificates import make_certificate
 from fairgrid.client.claims import Materialised, claim_bag, materialise
 from fairgrid.client.deal_making import DealMaker, RunPart
+from fairgrid.client.facets.datasets import Datasets
 from fairgrid.client.facets.deals import Deals
 from fairgrid.client.facets.orders import Orders
 from fairgrid.client.facets.tasks import Tasks
@@ -28,6 +30,7 @@ from fairgrid.client.ledger import Bag
 from fairgrid.client.private_runs import PrivateRuns
 from fairgrid.client.progress import OnProgress, Phase, Progress, ignore_progress
 from fairgrid.client.quotes import DEFAULT_CATEGORY, LaneWish, Quote, Quoter, TrustWish
+from fairgrid.client.registration import RegistryChain
 from fairgrid.client.results import CollectedResult, collect_result
 from fairgrid.client.settlement import GasLine, Settlement, collect_settlement
 from fairgrid.errors import ServiceError, UsageError
@@ -73,6 +76,9 @@ class Client:
         )
         self.orders = Orders(chain, market, signer)
         """Sign, publish, find and cancel orders."""
+        # The chain that `connect` makes is one. A test's may be none: only the data sets ask its registries.
+        self.datasets = Datasets(cast(RegistryChain, chain), storage, self.orders, signer)
+        """Register data sets, offer them, list and show them."""
         self._secrets = SecretStore(signer.address, signer.sign_message)
         self.private = PrivateRuns(chain, storage, pool, signer)
         """What this requester encrypts and decrypts."""

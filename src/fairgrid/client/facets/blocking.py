@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from fairgrid.client.facets.datasets import Datasets
 from fairgrid.client.facets.deals import Deals
 from fairgrid.client.facets.orders import Orders
 from fairgrid.client.facets.tasks import Tasks
 from fairgrid.client.waiting import Waiting, waits
 
-__all__ = ["BlockingDeals", "BlockingOrders", "BlockingTasks"]
+__all__ = ["BlockingDatasets", "BlockingDeals", "BlockingOrders", "BlockingTasks"]
+
+
+class BlockingDatasets(Waiting[Datasets]):
+    """As `Datasets`, without an event loop."""
+
+    register = waits(Datasets.register)
+    offer = waits(Datasets.offer)
+    mine = waits(Datasets.mine)
+    show = waits(Datasets.show)
 
 
 class BlockingDeals(Waiting[Deals]):
