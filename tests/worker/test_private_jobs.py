@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,6 +32,7 @@ from fairgrid.protocol.sealing import EncryptionKey, seal_for, worker_key_messag
 from fairgrid.protocol.seals import recover_message_signer
 from fairgrid.protocol.worker_messages import LeaseFailed, LiveOutput, Opening, Seal, TaskKeyRequest, Uploaded
 from fairgrid.runtime.interface import SandboxJob
+from fairgrid.storage.client import StorageClient
 from tests.worker.fake_pool import FakePool
 from tests.worker.world import INPUT, REQUESTER, SCRIPT, WORKER, AgentSetting, World, running
 
@@ -42,7 +44,7 @@ async def private_manifest(
     world: World, *, secrets: tuple[str, ...] = (), items: int = 0, pool: str = "", spoilt: bool = False
 ) -> Manifest:
     """The world's job as a private one; everything it needs lies in storage."""
-    plain = await world.manifest()
+    plain = replace(await world.manifest(), retention_days=7, deleted_after=True)
     if items:
         plain = replace(plain, items=tuple(Item(arguments=(f"item {number}",)) for number in range(items)))
     places: dict[tuple[str, int | None], str] = {}
@@ -121,8 +123,16 @@ async def test_a_private_job_is_computed_blinded_and_uploaded_encrypted(
 
 
 async def test_after_a_restart_the_key_is_asked_for_again_and_none_was_stored(
-    world: World, pool: FakePool, setting: AgentSetting
+    world: World, pool: FakePool, setting: AgentSetting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    add_file = StorageClient.add_file
+    kept: list[object] = []
+
+    async def noting(self: StorageClient, path: Path, **options: Any) -> str:
+        kept.append(options.get("keep_s"))
+        return await add_file(self, path, **options)
+
+    monkeypatch.setattr(StorageClient, "add_file", noting)
     lease = await world.task(manifest=await private_manifest(world))
     async with running(world, setting):
         await pool.send(lease)
@@ -134,6 +144,7 @@ async def test_after_a_restart_the_key_is_asked_for_again_and_none_was_stored(
         uploaded = await pool.expect(Uploaded)
         digest = tree_digest_of_folder(setting.folder / "tasks" / lease.task_id / "result")
         assert uploaded.digest == digest
+    assert kept == [7 * 86_400], "the manifest is gone by then, its retention is not"
     for key in (KEY.secret, KEY.shared, KEY.of(0)):
         assert files_with(setting.folder, key) == files_with(setting.folder, key.hex().encode()) == []
 

@@ -42,10 +42,14 @@ _NOTE: Final = "private.json"
 
 @dataclass(frozen=True, slots=True)
 class PrivateNote:
-    """What a task's folder says of its encryption: whether results are encrypted, and the requester's secrets."""
+    """What a task's folder says of its encryption: whether results are encrypted, and the requester's secrets.
+
+    ``keep_s`` is the manifest's of a private job, whose manifest is removed when it is computed.
+    """
 
     results: bool = False
     secrets: tuple[str, ...] = ()
+    keep_s: int | None = None
 
     @classmethod
     def read(cls, folder: Path) -> PrivateNote:
@@ -54,13 +58,13 @@ class PrivateNote:
             found = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
         except FileNotFoundError:
             return cls()
-        return cls(found["results"], tuple(found["secrets"]))
+        return cls(found["results"], tuple(found["secrets"]), found.get("keepS"))
 
     def write(self, folder: Path) -> None:
         """Put it into a task's folder, for this user only."""
         descriptor = os.open(folder / _NOTE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump({"results": self.results, "secrets": list(self.secrets)}, file)
+            json.dump({"results": self.results, "secrets": list(self.secrets), "keepS": self.keep_s}, file)
 
 
 class PrivateWork:
@@ -132,7 +136,7 @@ def open_files(
             raise VerificationError("A file of the private job is not the one that its private document says.")
         # The folder keeps other users out; a sandbox may read the files as another one.
         (inputs / file.cid).chmod(0o444)
-    return job.manifest, PrivateNote(results=True, secrets=job.secrets)
+    return job.manifest, PrivateNote(results=True, secrets=job.secrets, keep_s=public.keep_s)
 
 
 def blinded(result: JobResult, task_key: bytes) -> JobResult:

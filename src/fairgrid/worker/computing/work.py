@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -244,11 +245,12 @@ class LocalWork:
             HostFailure: the result on disk is not what was contributed.
             ServiceUnavailable, ServiceRefused, VerificationError: storage did not take it.
         """
-        keep_s = (await asyncio.to_thread(self._folder(held.task_id).read_manifest)).keep_s
+        folder = self._folder(held.task_id)
+        note = await asyncio.to_thread(PrivateNote.read, folder.path)
+        keep_s = note.keep_s if note.results else (await asyncio.to_thread(folder.read_manifest)).keep_s
         if held.count:
             return await self._runs.upload(held, keep_s)
         archive = await asyncio.to_thread(self._archive, held)
-        note = await asyncio.to_thread(PrivateNote.read, self._folder(held.task_id).path)
         if note.results:
             key = result_key((await self.private.keys_of(held)).of(held.index))
             await asyncio.to_thread(encrypt_archive, archive, key)
@@ -344,4 +346,4 @@ def _forget_opened(folder: TaskFolder, note: PrivateNote) -> None:
     if note.results:
         folder.forget_opened()
     if note.results or note.secrets:
-        PrivateNote(results=note.results).write(folder.path)
+        replace(note, secrets=()).write(folder.path)
