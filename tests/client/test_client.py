@@ -14,7 +14,7 @@ from fairgrid.chain.twin import ModelChain
 from fairgrid.client.client import Client
 from fairgrid.client.journal import DealRecord, Journal
 from fairgrid.client.progress import Phase, Progress
-from fairgrid.errors import TransactionFailed
+from fairgrid.errors import FundsError, TransactionFailed
 from fairgrid.seams.clock import VirtualClock
 from tests.client.deals import key
 
@@ -38,8 +38,12 @@ class Counting(ModelChain):
     """A chain whose blocks are mined by hand, and that notes what was sent to it."""
 
     sent: list[str]
+    refuses: int = 0
 
     async def broadcast(self, transaction: SignedTransaction) -> None:
+        if self.refuses:
+            self.refuses -= 1
+            raise FundsError("The account cannot pay for gas.")
         self.sent.append(transaction.hash)
         await super().broadcast(transaction)
 
@@ -139,7 +143,11 @@ async def test_deal_that_is_taken_back_while_it_is_followed_is_sent_again_until_
         for _ in range(64):
             chain.mine()
 
-    steps: list[Callable[[], object]] = [lambda: chain.reorganise(1, drop=True), chain.mine, bury]
+    def lose_it() -> None:
+        chain.reorganise(1, drop=True)
+        chain.refuses = 1  # The node refuses once: whoever follows the deal does not hear of it.
+
+    steps: list[Callable[[], object]] = [lose_it, lambda: None, chain.mine, bury]
     happens = iter(steps)
 
     class Following(VirtualClock):

@@ -18,7 +18,7 @@ from fairgrid.client.prepared_job import PreparedJob, prepare_job
 from fairgrid.client.private_runs import PrivateRuns
 from fairgrid.client.progress import OnProgress, Phase, Progress, ignore_progress
 from fairgrid.client.quotes import BATCH_TAG, Quote
-from fairgrid.errors import DealLost, ServiceUnavailable, TransactionFailed, UsageError
+from fairgrid.errors import DealLost, FairgridError, ServiceUnavailable, TransactionFailed, UsageError
 from fairgrid.protocol.hexes import ZERO32, from_hex
 from fairgrid.protocol.ids import deal_id as deal_id_of
 from fairgrid.protocol.ids import task_id as task_id_of
@@ -191,8 +191,8 @@ class DealMaker:
                 record = await self.match(record, ignore_progress, timeout_s=_REBROADCAST_S)
             except DealLost:
                 return  # Nothing is locked; whoever follows the deal is told so when it is asked for next.
-            except (ServiceUnavailable, TransactionFailed):
-                continue
+            except FairgridError:
+                continue  # The chain is away, or its node refuses now: whoever follows the deal must not fail by that.
 
     async def _is_there(self, record: DealRecord) -> bool:
         """False if the chain answers and does not know the deal."""
